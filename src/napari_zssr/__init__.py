@@ -1,0 +1,88 @@
+"""Zero-shot super-resolution: a network trained on the image that it enlarges.
+
+The public names are imported when first used, so that importing the package loads
+neither torch nor napari, Qt or dask.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from napari_zssr.api import upscale, upscale_steps
+    from napari_zssr.config import (
+        BALANCED,
+        FAST,
+        INSTANT,
+        PAPER,
+        Config,
+        KernelSpec,
+    )
+    from napari_zssr.errors import Cancelled, ComputeError, InputError, ZSSRError
+    from napari_zssr.files import read
+    from napari_zssr.progress import Progress, drain
+    from napari_zssr.stack.axes import ImageStack
+    from napari_zssr.stack.run import Upscaled
+    from napari_zssr.stack.store import write
+
+    __version__: str
+
+__all__ = [
+    "BALANCED",
+    "FAST",
+    "INSTANT",
+    "PAPER",
+    "Cancelled",
+    "ComputeError",
+    "Config",
+    "ImageStack",
+    "InputError",
+    "KernelSpec",
+    "Progress",
+    "Upscaled",
+    "ZSSRError",
+    "__version__",
+    "drain",
+    "read",
+    "upscale",
+    "upscale_steps",
+    "write",
+]
+
+_HOMES = {
+    "api": ("upscale", "upscale_steps"),
+    "config": ("BALANCED", "FAST", "INSTANT", "PAPER", "Config", "KernelSpec"),
+    "errors": ("Cancelled", "ComputeError", "InputError", "ZSSRError"),
+    "files": ("read",),
+    "progress": ("Progress", "drain"),
+    "stack.axes": ("ImageStack",),
+    "stack.run": ("Upscaled",),
+    "stack.store": ("write",),
+}
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> object:
+    if name == "__version__":
+        value: object = _version()
+    elif name in _HOME:
+        value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+def _version() -> str:
+    """Version of the installed package; '0+unknown' for a bare folder of sources."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("napari-zssr")
+    except PackageNotFoundError:
+        return "0+unknown"

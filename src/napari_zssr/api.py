@@ -1,0 +1,110 @@
+"""The engine for scripts: images in, larger images out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_zssr.config import BALANCED, Config, change, preset
+from napari_zssr.progress import Steps, drain
+from napari_zssr.stack.axes import ImageStack, labelled
+from napari_zssr.stack.run import Upscaled
+from napari_zssr.stack.run import upscale_steps as stack_steps
+
+Image = NDArray[Any] | str | PathLike[str] | ImageStack
+GivenSpacing = float | Sequence[float | None] | Mapping[str, float] | None
+
+
+def upscale(
+    image_or_path: Image,
+    config: Config | str = BALANCED,
+    *,
+    axes: str | None = None,
+    spacing: GivenSpacing = None,
+    **changes: Any,
+) -> NDArray[Any]:
+    """Enlarge an image by learning from it alone.
+
+    Parameters
+    ----------
+    image_or_path : ndarray, path or ImageStack
+        Any of T, C, Z, Y, X and RGB samples S.
+    config : Config or str
+        Settings, or the name of a preset.
+    axes : str, optional
+        Letters of the axes, such as "TCZYX"; read or guessed unless given.
+    spacing : float, sequence or mapping, optional
+        Pixel size in micrometres.
+    **changes
+        Settings changed on top of `config`: ``factor=3``, ``steps=200``.
+
+    Returns
+    -------
+    ndarray
+        ceil(f Y) x ceil(f X) pixels, the dtype of the input. Output pixel j lies at
+        input coordinate (j + 0.5) / f - 0.5.
+
+    Raises
+    ------
+    InputError
+        The image or a setting cannot be used.
+    ComputeError
+        The computation failed.
+    """
+    steps = upscale_steps(image_or_path, config, axes=axes, spacing=spacing, **changes)
+    return drain(steps).image
+
+
+def upscale_steps(
+    image_or_path: Image,
+    config: Config | str = BALANCED,
+    *,
+    axes: str | None = None,
+    spacing: GivenSpacing = None,
+    **changes: Any,
+) -> Steps[Upscaled]:
+    """`upscale` step by step: yields progress, returns all that is known.
+
+    Parameters
+    ----------
+    image_or_path, config, axes, spacing, **changes
+        As in `upscale`; checked at once, not at the first step.
+
+    Returns
+    -------
+    generator
+        Yields `Progress` and `PlaneDone`, returns `Upscaled`. To cancel, close it.
+    """
+    chosen = preset(config) if isinstance(config, str) else config
+    chosen = change(chosen, **changes) if changes else chosen
+    return stack_steps(_as_stack(image_or_path, axes, spacing), chosen)
+
+
+def _as_stack(image: Image, axes: str | None, spacing: GivenSpacing) -> ImageStack:
+    if isinstance(image, str | PathLike):
+        from napari_zssr.files import read
+
+        return read(Path(image), axes=axes, spacing=spacing)
+    if isinstance(image, ImageStack):
+        if axes is None and spacing is None:
+            return image
+        relabelled = labelled(
+            image.data,
+            axes=axes or image.axes,
+            spacing=image.spacing if spacing is None else spacing,
+            units=image.units if spacing is None else None,
+        )
+        return replace(
+            relabelled,
+            channels=image.channels,
+            name=image.name,
+            source=image.source,
+            checksum=image.checksum,
+        )
+    return labelled(np.asarray(image), axes=axes, spacing=spacing)

@@ -1,0 +1,102 @@
+"""The tables of the documentation, measured on images whose truth is known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from pathlib import Path
+
+from napari_zssr.benchmark.job import Job
+from napari_zssr.benchmark.table import Table, save
+from napari_zssr.config import BALANCED, Config, change
+from napari_zssr.errors import InputError
+from napari_zssr.progress import Event
+
+__all__ = ["SETS", "Table", "run_benchmark"]
+
+SETS: Mapping[str, str] = {
+    "Set5": "photographs:photographs",
+    "Set14": "photographs:photographs",
+    "BSD100_odd": "photographs:photographs",
+    "gaussian": "photographs:gaussian_kernels",
+    "caco": "microscopes:confocal_pair",
+    "fmd": "microscopes:noisy_captures",
+    "speed": "cost:speed",
+    "memory": "cost:memory",
+    "invariants": "promises:invariants",
+    "files": "round_trip:files",
+}
+
+
+def run_benchmark(
+    data: str | Path,
+    *,
+    set_name: str = "Set5",
+    factor: float | tuple[float, float] | None = None,
+    config: Config = BALANCED,
+    output: str | Path | None = None,
+    limit: int | None = None,
+    subset: str = "all",
+    on_event: Callable[[Event], object] | None = None,
+) -> Table:
+    """Measure one of the tables in `SETS`.
+
+    Parameters
+    ----------
+    data : str or Path
+        Folder with ``sr_benchmarks`` and ``microscopy`` inside, laid out as the
+        documentation says; ``speed``, ``memory`` and ``invariants`` need nothing in
+        it.
+    set_name : str
+        One of `SETS`; upper and lower case are the same.
+    factor : float or tuple of float, optional
+        Enlargement along (Y, X); the config's unless given.
+    config : Config
+        Settings that are measured.
+    output : str or Path, optional
+        Folder for the table as CSV, Markdown and picture; nothing is written without.
+    limit : int, optional
+        Only the first images.
+    subset : str
+        For ``fmd``: ``all``, ``confocal`` (to choose settings on) or ``rest`` (to
+        judge them on).
+    on_event : callable, optional
+        Called with every event of the engine.
+
+    Returns
+    -------
+    Table
+
+    Raises
+    ------
+    InputError
+        Unknown set or subset, missing images.
+    """
+    name = _known_set(set_name)
+    if factor is not None:
+        config = change(config, factor=factor)
+    if limit is not None and limit < 1:
+        raise InputError(f"Limit is {limit}; give a whole number from 1 up.")
+    job = Job(
+        data=Path(data),
+        set_name=name,
+        config=config,
+        limit=limit,
+        subset=subset,
+        on_event=on_event,
+    )
+    module, function = SETS[name].split(":")
+    measure: Callable[[Job], Table] = getattr(
+        import_module(f"napari_zssr.benchmark.{module}"), function
+    )
+    table = measure(job)
+    return table if output is None else save(table, Path(output), job.stem)
+
+
+def _known_set(name: str) -> str:
+    for known in SETS:
+        if known.lower() == name.lower():
+            return known
+    raise InputError(
+        f"Benchmark set {name!r} is not known; choose one of {', '.join(SETS)}."
+    )

@@ -1,0 +1,107 @@
+"""The command line: `main` runs a command and turns every end into an exit code."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+
+OK, FAILURE, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+STOPPED = "Stopped; no unfinished file was kept."
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run ``napari-zssr``.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        Arguments, those of the process unless given.
+
+    Returns
+    -------
+    int
+        0 done, 1 failed, 2 the input or the command cannot be used, 130 stopped
+        by Ctrl-C.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in arguments or _wants_debug()
+    arguments = [word for word in arguments if word != "--debug"]
+    _tolerate_any_text()
+    try:
+        code = _run(arguments)
+    except (KeyboardInterrupt, Exception) as error:  # noqa: BLE001 the last resort
+        if debug:
+            traceback.print_exc()
+        code, sentence = _verdict(error)
+        _say(sentence)
+        return code
+    if code == INTERRUPTED:
+        _say(STOPPED)
+    return code
+
+
+def _run(arguments: list[str]) -> int:
+    # imported here, so that Ctrl-C during the imports ends in a sentence as well
+    from napari_zssr.cli.app import command
+
+    try:
+        code = command().main(
+            args=arguments, prog_name="napari-zssr", standalone_mode=False
+        )
+    except SystemExit as end:
+        code = end.code
+    return code if isinstance(code, int) else OK
+
+
+def _verdict(error: BaseException) -> tuple[int, str]:
+    """Exit code and sentence for what ended a command."""
+    import typer
+
+    from napari_zssr.errors import Cancelled, InputError, ZSSRError
+
+    if _interrupted(error) or isinstance(error, Cancelled | typer.Abort):
+        return INTERRUPTED, STOPPED
+    if isinstance(error, ZSSRError):
+        code = BAD_INPUT if isinstance(error, InputError) else FAILURE
+        return code, _one_line(str(error))
+    if hasattr(error, "format_message"):
+        hint = "see `napari-zssr --help`"
+        return BAD_INPUT, f"{_one_line(error.format_message()).rstrip('.')}; {hint}."
+    if isinstance(error, MemoryError):
+        return FAILURE, "The memory of this machine did not suffice; close programs."
+    name, text = type(error).__name__, _one_line(str(error))
+    return FAILURE, (
+        f"Unexpected failure ({name}: {text}); run again with --debug for details."
+    )
+
+
+def _interrupted(error: BaseException | None) -> bool:
+    """Whether Ctrl-C stands at the root, as when it hits the import of a library."""
+    while error is not None:
+        if isinstance(error, KeyboardInterrupt):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _one_line(text: str, longest: int = 400) -> str:
+    words = " ".join(text.split())
+    return words if len(words) <= longest else words[: longest - 1] + "\u2026"
+
+
+def _say(sentence: str) -> None:
+    sys.stderr.write(f"{sentence}\n")
+
+
+def _tolerate_any_text() -> None:
+    """Let names that the terminal's encoding lacks show as question marks."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
+def _wants_debug() -> bool:
+    return os.environ.get("NAPARI_ZSSR_DEBUG", "") not in {"", "0"}

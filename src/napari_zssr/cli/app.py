@@ -1,0 +1,61 @@
+"""The typer application: every command, put together."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from napari_zssr.cli.benchmark import benchmark
+from napari_zssr.cli.demo import demo
+from napari_zssr.cli.doctor import doctor
+from napari_zssr.cli.info import info
+from napari_zssr.cli.upscale import upscale
+
+HELP = """Enlarge a microscope image by a network trained on that image alone.
+
+Exit codes: 0 done, 1 failed, 2 the input or the command cannot be used, 130 Ctrl-C.
+"""
+
+
+def command() -> Any:
+    """The command line as one click command."""
+    app = typer.Typer(
+        name="napari-zssr",
+        help=HELP,
+        no_args_is_help=False,
+        invoke_without_command=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_root)
+    for each in (upscale, demo, info, doctor, benchmark):
+        app.command()(each)
+    return typer.main.get_command(app)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from napari_zssr import __version__
+
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+def _root(
+    context: typer.Context,
+    _show_version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_version, is_eager=True, help="Show the version."
+        ),
+    ] = False,
+    _debug: Annotated[
+        bool,
+        typer.Option("--debug", help="Show the full traceback of a failure."),
+    ] = False,
+) -> None:
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+        raise typer.Exit(2)

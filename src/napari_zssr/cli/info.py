@@ -1,0 +1,132 @@
+"""``napari-zssr info``: what a file holds, and what enlarging it would take."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from napari_zssr.cli import console, options
+from napari_zssr.cli.upscale import read_image
+
+if TYPE_CHECKING:
+    from napari_zssr.config import Config
+    from napari_zssr.stack.axes import ImageStack
+    from napari_zssr.stack.plan import Plan
+
+
+def info(
+    image: options.Input,
+    factor: options.Factor = None,
+    preset: options.Preset = "balanced",
+    device: options.Device = None,
+    axes: options.Axes = None,
+    spacing: options.Spacing = None,
+    json: options.Json = False,
+) -> None:
+    """Show axes, pixel size and noise of an image, and what enlarging it would take."""
+    config = options.settings(preset, factor, device=device)
+    stack = read_image(image, axes=axes, spacing=spacing, quiet=json)
+    content = facts(stack, config)
+    if json:
+        console.echo_json(content)
+    else:
+        typer.echo(console.table(_lines(stack, content)))
+
+
+def facts(stack: ImageStack, config: Config) -> dict[str, Any]:
+    """What is known of an image and planned for it, JSON-able."""
+    plan = _plan(stack, config)
+    return {
+        "name": stack.name,
+        "axes": stack.axes,
+        "axes_guessed": stack.guessed,
+        "shape": stack.data.shape,
+        "dtype": str(stack.data.dtype),
+        "spacing": stack.spacing,
+        "units": stack.units,
+        "channels": [channel.name for channel in stack.channels],
+        "noise": noise_levels(stack),
+        "preset": config.preset,
+        "factor": config.factors,
+        "output_shape": plan.output_shape,
+        "output_axes": plan.output_axes,
+        "output_dtype": str(plan.output_dtype),
+        "output_bytes": plan.output_bytes,
+        "planes": plan.planes,
+        "memory_bytes": plan.memory_bytes,
+        "seconds": plan.seconds,
+        "device": plan.device,
+        "precision": plan.precision,
+    }
+
+
+def noise_levels(stack: ImageStack) -> list[float | None]:
+    """Noise of each channel at half its signal range, as a fraction of that range.
+
+    Measured on one plane of each channel, that in the middle of its stack; None for a
+    plane without contrast or with NaN or Inf.
+    """
+    from napari_zssr.stack.axes import planes
+
+    by_channel: dict[int, list[tuple[int | slice, ...]]] = {}
+    for plane in planes(stack.axes, stack.data.shape):
+        by_channel.setdefault(plane.channel, []).append(plane.index)
+    middle = (places[len(places) // 2] for places in by_channel.values())
+    letters = "".join(letter for letter in stack.axes if letter in "YXS")
+    return [_noise(stack.data[index], letters) for index in middle]
+
+
+def _noise(plane: Any, letters: str) -> float | None:
+    import numpy as np
+
+    from napari_zssr.imaging.noise import estimate_noise
+    from napari_zssr.stack.axes import to_cyx
+
+    grey = to_cyx(plane, letters)[:3].astype(np.float32).mean(axis=0)
+    low, high = np.percentile(grey, (0.1, 99.9))
+    if not np.isfinite(grey).all() or high <= low:
+        return None
+    return float(estimate_noise((grey - low) / (high - low)).sigma(0.5))
+
+
+def _plan(stack: ImageStack, config: Config) -> Plan:
+    from napari_zssr.stack.plan import resolve
+    from napari_zssr.zssr.device import free_bytes, resolve_device
+
+    device = resolve_device(config.device)
+    return resolve(
+        config,
+        stack.data.shape,
+        stack.data.dtype,
+        stack.axes,
+        device=device,
+        free_bytes=free_bytes(device),
+        cores=os.cpu_count(),
+    )
+
+
+def _lines(stack: ImageStack, content: dict[str, Any]) -> list[tuple[str, str]]:
+    shape = " x ".join(str(n) for n in content["output_shape"])
+    planned = f"{content['output_axes']} {shape} {content['output_dtype']}"
+    names = content["channels"] or [""] * len(content["noise"])
+    noise = [
+        f"{name} {_percent(level)}".strip()
+        for name, level in zip(names, content["noise"], strict=False)
+    ]
+    count = content["planes"]
+    return [
+        ("image", console.describe(stack)),
+        ("axes", f"{stack.axes}, {'guessed' if stack.guessed else 'from the file'}"),
+        ("noise", ", ".join(noise)),
+        ("result", f"{planned}, {console.in_bytes(content['output_bytes'])}"),
+        ("preset", f"{content['preset']}, {count} plane{'s' * (count != 1)}"),
+        ("device", f"{content['device']}, {content['precision']}"),
+        ("memory", f"about {console.in_bytes(content['memory_bytes'])}"),
+        ("time", f"about {console.in_seconds(content['seconds'])}"),
+    ]
+
+
+def _percent(level: float | None) -> str:
+    return "unknown" if level is None else f"{100 * level:.2g} % of the range"

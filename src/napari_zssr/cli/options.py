@@ -1,0 +1,205 @@
+"""Options that several commands share, and the settings that they add up to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from napari_zssr.config import PRESETS, Config, change, preset
+from napari_zssr.errors import InputError
+
+ENGINE, IMAGE, OUTPUT = "What is computed", "How the input is read", "What comes out"
+
+
+def _option(*names: str, panel: str, help: str, metavar: str | None = None) -> Any:  # noqa: A002 typer's name
+    return typer.Option(*names, rich_help_panel=panel, help=help, metavar=metavar)
+
+
+Input = Annotated[
+    Path, typer.Argument(metavar="INPUT", help="TIFF, OME-TIFF, OME-Zarr, PNG or JPG.")
+]
+Output = Annotated[
+    Path | None,
+    _option(
+        "-o",
+        "--output",
+        panel=OUTPUT,
+        metavar="FILE",
+        help=".ome.tif, .tif or .png. Default: INPUT_x2.ome.tif beside the input.",
+    ),
+]
+Overwrite = Annotated[
+    bool, _option("--overwrite", panel=OUTPUT, help="Replace an existing output.")
+]
+Json = Annotated[
+    bool, _option("--json", panel=OUTPUT, help="Print one JSON object, no progress.")
+]
+Factor = Annotated[
+    str | None,
+    _option(
+        "-f",
+        "--factor",
+        panel=ENGINE,
+        metavar="F|FY,FX",
+        help="Enlargement of Y and X, from 1 to 16, fractions too. Default: 2.",
+    ),
+]
+Preset = Annotated[
+    str,
+    _option(
+        "-p", "--preset", panel=ENGINE, metavar="NAME", help=f"{', '.join(PRESETS)}."
+    ),
+]
+Kernel = Annotated[
+    str | None,
+    _option(
+        "--kernel",
+        panel=ENGINE,
+        metavar="KERNEL",
+        help="Blur on the fine grid: bicubic, gaussian:SIGMA or a .npy, .tif, .mat "
+        "file. Default: bicubic.",
+    ),
+]
+Noise = Annotated[
+    str | None,
+    _option(
+        "--noise",
+        panel=ENGINE,
+        metavar="auto|off|SIGMA",
+        help="Noise of the image; SIGMA as a fraction of its range. Default: auto.",
+    ),
+]
+Gradual = Annotated[
+    int | None,
+    _option("--gradual", panel=ENGINE, metavar="N", help="Factors on the way."),
+]
+BackProjection = Annotated[
+    int | None,
+    _option(
+        "--back-projection",
+        panel=ENGINE,
+        metavar="N",
+        help="Iterations that make the result agree with the input; 0 for none.",
+    ),
+]
+Ensemble = Annotated[
+    bool | None,
+    _option(
+        "--ensemble/--no-ensemble",
+        panel=ENGINE,
+        help="Median over flips and rotations.",
+    ),
+]
+TrainingSteps = Annotated[
+    int | None,
+    _option("--steps", panel=ENGINE, metavar="N", help="Training steps at most."),
+]
+Always = Annotated[
+    bool,
+    _option(
+        "--always",
+        panel=ENGINE,
+        help="Return the learned result even where it gained nothing over bicubic.",
+    ),
+]
+Seed = Annotated[
+    int | None,
+    _option("--seed", panel=ENGINE, metavar="N", help="Seed of every random choice."),
+]
+Device = Annotated[
+    str | None,
+    _option(
+        "--device",
+        panel=ENGINE,
+        metavar="NAME",
+        help="auto, cpu, cuda, cuda:N or mps. Default: auto.",
+    ),
+]
+Precision = Annotated[
+    str | None,
+    _option(
+        "--precision",
+        panel=ENGINE,
+        metavar="NAME",
+        help="auto, float32 or bfloat16. Default: auto.",
+    ),
+]
+TilePx = Annotated[
+    int | None,
+    _option(
+        "--tile-px",
+        panel=ENGINE,
+        metavar="N",
+        help="Side of the tiles in input pixels. Default: by free memory.",
+    ),
+]
+Axes = Annotated[
+    str | None,
+    _option(
+        "--axes",
+        panel=IMAGE,
+        metavar="TCZYX",
+        help="One letter for each axis, instead of what the file says.",
+    ),
+]
+Spacing = Annotated[
+    str | None,
+    _option(
+        "--spacing",
+        panel=IMAGE,
+        metavar="L|Y=L,X=L",
+        help="Pixel size in micrometres: one for Y and X, one for each axis, or by "
+        "letter.",
+    ),
+]
+FillNonfinite = Annotated[
+    bool,
+    _option(
+        "--fill-nonfinite", panel=IMAGE, help="Fill NaN and Inf instead of refusing."
+    ),
+]
+
+
+def settings(name: str, factor: str | None = None, **changes: Any) -> Config:
+    """Preset with those changes that were asked for (None: as the preset has it)."""
+    wanted = {key: value for key, value in changes.items() if value is not None}
+    if factor is not None:
+        wanted["factor"] = parse_factor(factor)
+    return change(preset(name), **wanted)
+
+
+def parse_factor(text: str) -> float | tuple[float, float]:
+    """Factor from ``2`` or ``1.5,2`` (Y, X)."""
+    numbers = _numbers("Factor", text, "one number or FY,FX")
+    if len(numbers) > 2:
+        raise InputError(
+            f"Factor {text!r} has {len(numbers)} numbers; give F or FY,FX."
+        )
+    return numbers[0] if len(numbers) == 1 else (numbers[0], numbers[1])
+
+
+def parse_spacing(
+    text: str | None,
+) -> float | tuple[float, ...] | dict[str, float | None] | None:
+    """Spacing from ``0.1``, ``0.3,0.1,0.1`` (one for each axis) or ``Y=0.1,X=0.1``."""
+    if text is None:
+        return None
+    if "=" not in text:
+        numbers = _numbers("Spacing", text, "0.1 or Y=0.1,X=0.1")
+        return numbers[0] if len(numbers) == 1 else tuple(numbers)
+    by_axis: dict[str, float | None] = {}
+    for part in text.split(","):
+        letter, _, number = part.partition("=")
+        by_axis[letter.strip().upper()] = _numbers("Spacing", number, "Y=0.1,X=0.1")[0]
+    return by_axis
+
+
+def _numbers(what: str, text: str, example: str) -> list[float]:
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise InputError(
+            f"{what} {text!r} is not understood; give {example}."
+        ) from None

@@ -1,0 +1,162 @@
+"""``napari-zssr upscale``: enlarge one image file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from napari_zssr.cli import console, options
+from napari_zssr.errors import InputError
+
+if TYPE_CHECKING:
+    from napari_zssr.config import Config
+    from napari_zssr.stack.axes import ImageStack
+    from napari_zssr.stack.run import Upscaled
+
+SUFFIXES = (".tif", ".tiff", ".ome", ".zarr", ".png", ".jpg", ".jpeg")
+
+
+def upscale(
+    image: options.Input,
+    output: options.Output = None,
+    factor: options.Factor = None,
+    preset: options.Preset = "balanced",
+    kernel: options.Kernel = None,
+    noise: options.Noise = None,
+    gradual: options.Gradual = None,
+    back_projection: options.BackProjection = None,
+    ensemble: options.Ensemble = None,
+    steps: options.TrainingSteps = None,
+    always: options.Always = False,
+    seed: options.Seed = None,
+    device: options.Device = None,
+    precision: options.Precision = None,
+    tile_px: options.TilePx = None,
+    axes: options.Axes = None,
+    spacing: options.Spacing = None,
+    fill_nonfinite: options.FillNonfinite = False,
+    overwrite: options.Overwrite = False,
+    json: options.Json = False,
+) -> None:
+    """Enlarge an image along Y and X, by a network trained on that image alone."""
+    config = options.settings(
+        preset,
+        factor,
+        kernel=kernel,
+        noise=noise,
+        gradual=gradual,
+        back_projection=back_projection,
+        ensemble=ensemble,
+        steps=steps,
+        always=always or None,
+        seed=seed,
+        device=device,
+        precision=precision,
+        tile_px=tile_px,
+        nonfinite="fill" if fill_nonfinite else None,
+    )
+    target = output or default_output(image, config)
+    _check_target(image, target, overwrite)
+    stack = read_image(image, axes=axes, spacing=spacing, quiet=json)
+    _check_fit(target, stack)
+    result = upscale_to(stack, config, target, overwrite=overwrite, quiet=json)
+    if json:
+        console.echo_json(_as_json(stack, result, target))
+    else:
+        typer.echo(f"{target}: {console.describe(result.as_stack())}")
+        typer.echo(result.report.sentence)
+
+
+def default_output(image: Path, config: Config) -> Path:
+    """``cells.ome.tif`` becomes ``cells_x2.ome.tif`` in the same folder."""
+    stem = image.name
+    while Path(stem).suffix.lower() in SUFFIXES:
+        stem = Path(stem).stem
+    y, x = config.factors
+    label = f"x{y:g}" if y == x else f"x{y:g}x{x:g}"
+    return image.with_name(f"{stem}_{label}.ome.tif")
+
+
+def read_image(
+    path: Path,
+    *,
+    axes: str | None = None,
+    spacing: str | None = None,
+    quiet: bool = False,
+) -> ImageStack:
+    """Read an image; unless quiet, tell when its axes were guessed."""
+    from napari_zssr.files import read
+
+    stack = read(path, axes=axes, spacing=options.parse_spacing(spacing))
+    if not quiet:
+        console.note_guess(stack)
+    return stack
+
+
+def upscale_to(
+    stack: ImageStack,
+    config: Config,
+    target: Path,
+    *,
+    overwrite: bool = False,
+    quiet: bool = False,
+) -> Upscaled:
+    """Enlarge an image behind a progress bar and write it with its provenance."""
+    from napari_zssr.stack.run import upscale_steps
+    from napari_zssr.stack.store import write
+
+    result = console.follow(upscale_steps(stack, config), quiet=quiet)
+    write(
+        target,
+        result.as_stack(),
+        overwrite=overwrite,
+        provenance=provenance(stack, result),
+    )
+    return result
+
+
+def provenance(stack: ImageStack, result: Upscaled) -> dict[str, Any]:
+    """What is needed to compute a result again."""
+    content: dict[str, Any] = {
+        "program": "napari-zssr",
+        "config": result.config.to_dict(),
+        "input": {
+            "axes": stack.axes,
+            "spacing": stack.spacing,
+            "units": stack.units,
+        },
+        "report": result.report.to_dict(),
+    }
+    return {key: console.plain(value) for key, value in content.items()}
+
+
+def _check_target(image: Path, target: Path, overwrite: bool) -> None:
+    from napari_zssr.stack.store import check_output
+
+    if target.exists() and image.exists() and target.samefile(image):
+        raise InputError(
+            f"The output {str(target)!r} is the input itself; give another name with "
+            "-o."
+        )
+    check_output(target, overwrite=overwrite)
+
+
+def _check_fit(target: Path, stack: ImageStack) -> None:
+    """Refuse before the run what the output's format could not hold after it."""
+    from napari_zssr.stack.store import check_output
+
+    check_output(target, overwrite=True, stack=stack)
+
+
+def _as_json(stack: ImageStack, result: Upscaled, target: Path) -> dict[str, Any]:
+    return result.report.to_dict() | {
+        "output": str(target),
+        "axes": result.axes,
+        "axes_guessed": stack.guessed,
+        "shape": result.image.shape,
+        "dtype": str(result.image.dtype),
+        "spacing": result.spacing,
+        "units": result.units,
+    }

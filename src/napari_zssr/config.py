@@ -1,0 +1,393 @@
+"""What the user wants: frozen settings, presets, kernels. No torch in here."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import hashlib
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_zssr.errors import InputError
+
+Network = Literal["ridge", "residual", "paper"]
+KernelKind = Literal["bicubic", "gaussian", "array", "file"]
+Precision = Literal["auto", "float32", "bfloat16"]
+NonFinite = Literal["refuse", "fill"]
+
+MAX_FACTOR = 16.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class KernelSpec:
+    """The blur between an HR father and its LR son, on the fine grid.
+
+    Attributes
+    ----------
+    kind : {"bicubic", "gaussian", "array", "file"}
+        ``bicubic`` is MATLAB's antialiased ``imresize``.
+    sigma_px : tuple of float
+        Standard deviations of the Gaussian along its two principal axes, in fine
+        pixels (Y, X when the angle is 0).
+    angle_deg : float
+        Rotation of the Gaussian's principal axes, degrees.
+    array : ndarray, shape (Y, X), optional
+        Sampled kernel on the fine grid; any positive sum, normalised when used.
+    path : str
+        ``.npy``, ``.tif`` or ``.mat`` file that holds such an array.
+    """
+
+    kind: KernelKind = "bicubic"
+    sigma_px: tuple[float, float] = (0.0, 0.0)
+    angle_deg: float = 0.0
+    array: NDArray[np.float64] | None = None
+    path: str = ""
+
+    def __post_init__(self) -> None:
+        _one_of("kernel", self.kind, KernelKind)
+        if self.kind == "gaussian":
+            object.__setattr__(self, "sigma_px", _checked_sigmas(self.sigma_px))
+        if self.kind == "array":
+            object.__setattr__(self, "array", _checked_kernel(self.array))
+        if self.kind == "file" and not self.path:
+            raise InputError("Kernel 'file' needs a path; none was given.")
+
+    @classmethod
+    def parse(cls, text: str | KernelSpec | NDArray[Any]) -> KernelSpec:
+        """Kernel from text, a file's name or an array of shape (Y, X).
+
+        Text is ``bicubic``, ``gaussian:1.2`` or ``gaussian:1.2,0.8,30`` (sigma along
+        Y and X in fine pixels, angle in degrees).
+        """
+        if isinstance(text, KernelSpec):
+            return text
+        if not isinstance(text, str):
+            return cls(kind="array", array=np.asarray(text))
+        if text == "bicubic":
+            return cls()
+        if text.startswith("gaussian:"):
+            return _parse_gaussian(text)
+        if Path(text).suffix.lower() in {".npy", ".tif", ".tiff", ".mat"}:
+            return cls(kind="file", path=text)
+        raise InputError(
+            f"Kernel {text!r} is not known; give 'bicubic', 'gaussian:SIGMA' in fine "
+            "pixels, or a .npy, .tif or .mat file."
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain, JSON-serialisable form, only what this kind needs."""
+        content: dict[str, Any] = {"kind": self.kind}
+        if self.kind == "gaussian":
+            content |= {"sigma_px": list(self.sigma_px), "angle_deg": self.angle_deg}
+        if self.array is not None:
+            content["array"] = self.array.tolist()
+        if self.kind == "file":
+            content["path"] = self.path
+        return content
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> KernelSpec:
+        """Inverse of `to_dict`."""
+        values = dict(content)
+        _refuse_unknown(values, cls)
+        if "sigma_px" in values:
+            values["sigma_px"] = tuple(values["sigma_px"])
+        if values.get("array") is not None:
+            values["array"] = np.asarray(values["array"], dtype=np.float64)
+        return cls(**values)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, KernelSpec) and self._key() == other._key()
+
+    def __hash__(self) -> int:
+        return hash(self._key())
+
+    def _key(self) -> tuple[Any, ...]:
+        digest = b""
+        if self.array is not None:
+            digest = hashlib.sha256(self.array.tobytes()).digest()
+            digest += repr(self.array.shape).encode()
+        return (self.kind, self.sigma_px, self.angle_deg, self.path, digest)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """Everything that decides the pixels of a result.
+
+    Attributes
+    ----------
+    factor : float or tuple of float
+        Enlargement along (Y, X); one number serves both. 1 < f <= 16, one axis may
+        stay at 1.
+    preset : str
+        Name of the preset that these settings come from.
+    network : {"ridge", "residual", "paper"}
+        Closed-form filter, coarse-grid residual network, or the network of the paper.
+    steps : int
+        Training steps at most, for each gradual factor.
+    batch, crop_px : int
+        Pairs a step, and side of the LR sons in pixels.
+    width : int
+        Channels of the network's hidden layers.
+    kernel : KernelSpec
+        Blur between father and son.
+    noise : "auto", "off" or float
+        Noise of the image: estimated, none, or its standard deviation as a fraction
+        of the image's range.
+    gradual : int
+        Number of factors on the way to the final one.
+    back_projection : int
+        Iterations of back-projection.
+    ensemble : bool
+        Median over flips and rotations.
+    always : bool
+        Return the learned result even when it gained nothing over bicubic.
+    seed : int
+        Seed of every random choice.
+    device : str
+        ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+    precision : {"auto", "float32", "bfloat16"}
+        Arithmetic of the network.
+    tile_px : int or None
+        Side of the tiles at inference, in input pixels; None decides from memory.
+    nonfinite : {"refuse", "fill"}
+        What to do with NaN and Inf.
+    """
+
+    factor: float | tuple[float, float] = (2.0, 2.0)
+    preset: str = "balanced"
+    network: Network = "residual"
+    steps: int = 1000
+    batch: int = 6
+    crop_px: int = 32
+    width: int = 64
+    kernel: KernelSpec = field(default_factory=KernelSpec)
+    noise: Literal["auto", "off"] | float = "auto"
+    gradual: int = 1
+    back_projection: int = 10
+    ensemble: bool = True
+    always: bool = False
+    seed: int = 0
+    device: str = "auto"
+    precision: Precision = "auto"
+    tile_px: int | None = None
+    nonfinite: NonFinite = "refuse"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "factor", _checked_factor(self.factor))
+        object.__setattr__(self, "kernel", KernelSpec.parse(self.kernel))
+        object.__setattr__(self, "noise", _checked_noise(self.noise))
+        _one_of("network", self.network, Network)
+        _one_of("precision", self.precision, Precision)
+        _one_of("nonfinite", self.nonfinite, NonFinite)
+        _check_device(self.device)
+        _check_switch("ensemble", self.ensemble)
+        _check_switch("always", self.always)
+        for name, low in _LOWEST.items():
+            value = getattr(self, name)
+            if name != "tile_px" or value is not None:
+                object.__setattr__(self, name, _whole(name, value, low))
+
+    @property
+    def factors(self) -> tuple[float, float]:
+        """Enlargement along (Y, X)."""
+        assert isinstance(self.factor, tuple)
+        return self.factor
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain, JSON-serialisable form."""
+        content = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        content["factor"] = list(self.factors)
+        content["kernel"] = self.kernel.to_dict()
+        return content
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> Config:
+        """Settings from `to_dict`'s form; unknown keys are refused."""
+        values = dict(content)
+        _refuse_unknown(values, cls)
+        if isinstance(values.get("factor"), list):
+            values["factor"] = tuple(values["factor"])
+        if isinstance(values.get("kernel"), Mapping):
+            values["kernel"] = KernelSpec.from_dict(values["kernel"])
+        return cls(**values)
+
+    def digest(self) -> str:
+        """Hash of all settings, 16 hexadecimal digits."""
+        text = json.dumps(self.to_dict(), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+_LOWEST = {
+    "steps": 1,
+    "batch": 1,
+    "crop_px": 8,
+    "width": 4,
+    "gradual": 1,
+    "back_projection": 0,
+    "seed": 0,
+    "tile_px": 16,
+}
+
+
+def change(config: Config, **changes: Any) -> Config:
+    """Copy of the settings with some of them changed; unknown names are refused."""
+    _refuse_unknown(changes, Config)
+    return dataclasses.replace(config, **changes)
+
+
+def preset(name: str) -> Config:
+    """Preset of that name."""
+    if name not in PRESETS:
+        raise InputError(
+            f"Preset {name!r} is not known{_nearest(name, PRESETS)}; "
+            f"choose one of {', '.join(PRESETS)}."
+        )
+    return PRESETS[name]
+
+
+def _parse_gaussian(text: str) -> KernelSpec:
+    try:
+        numbers = [float(part) for part in text.removeprefix("gaussian:").split(",")]
+    except ValueError:
+        numbers = []
+    if not 1 <= len(numbers) <= 3:
+        raise InputError(
+            f"Kernel {text!r} is not understood; write gaussian:SIGMA, "
+            "gaussian:SIGMA_Y,SIGMA_X or gaussian:SIGMA_Y,SIGMA_X,ANGLE."
+        )
+    sigma_y, sigma_x = numbers[0], numbers[min(1, len(numbers) - 1)]
+    angle = numbers[2] if len(numbers) == 3 else 0.0
+    return KernelSpec(kind="gaussian", sigma_px=(sigma_y, sigma_x), angle_deg=angle)
+
+
+def _checked_sigmas(sigma_px: Any) -> tuple[float, float]:
+    pair = _pair(sigma_px)
+    if pair is None or not all(math.isfinite(s) and 0 < s <= 100 for s in pair):
+        raise InputError(
+            f"The Gaussian kernel's sigma is {sigma_px!r}; give fine pixels above 0 "
+            "and at most 100."
+        )
+    return pair
+
+
+def _checked_kernel(array: NDArray[Any] | None) -> NDArray[np.float64]:
+    if array is None or np.ndim(array) != 2 or 0 in np.shape(array):
+        found = "none" if array is None else f"shape {np.shape(array)}"
+        raise InputError(f"A kernel has shape (Y, X); found {found}.")
+    if np.asarray(array).dtype.kind not in "biuf":
+        raise InputError(
+            f"The kernel's weights are {np.asarray(array).dtype}; give real numbers."
+        )
+    values: NDArray[np.float64] = np.array(array, dtype=np.float64)
+    if not np.isfinite(values).all():
+        raise InputError("The kernel holds NaN or Inf; give finite weights.")
+    if values.sum() <= 0:
+        raise InputError(
+            f"The kernel's weights sum to {values.sum():.3g}; a blur needs a positive "
+            "sum."
+        )
+    values.flags.writeable = False
+    return values
+
+
+def _checked_factor(factor: Any) -> tuple[float, float]:
+    pair = _pair(factor)
+    if pair is None:
+        raise InputError(
+            f"Factor {factor!r} is not understood; give one number or (Y, X)."
+        )
+    inside = all(math.isfinite(f) and 1 <= f <= MAX_FACTOR for f in pair)
+    if not inside or pair == (1, 1):
+        raise InputError(
+            f"Factor {factor!r} cannot be used; give numbers from 1 to "
+            f"{MAX_FACTOR:.0f}, at least one of them above 1."
+        )
+    return pair
+
+
+def _pair(value: Any) -> tuple[float, float] | None:
+    """(Y, X) from one number or two; None when it is neither."""
+    try:
+        pair = np.broadcast_to(np.asarray(value, dtype=np.float64), (2,))
+    except (TypeError, ValueError):
+        return None
+    return float(pair[0]), float(pair[1])
+
+
+def _checked_noise(noise: Any) -> Literal["auto", "off"] | float:
+    if isinstance(noise, str) and noise in ("auto", "off"):
+        return noise  # type: ignore[return-value]
+    try:
+        sigma = math.nan if isinstance(noise, bool) else float(noise)
+    except (TypeError, ValueError):
+        sigma = math.nan
+    if not 0 <= sigma <= 1:
+        raise InputError(
+            f"Noise {noise!r} cannot be used; give 'auto', 'off' or a standard "
+            "deviation from 0 to 1 of the image's range."
+        )
+    return sigma
+
+
+def _check_device(device: Any) -> None:
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", str(device)):
+        raise InputError(
+            f"Device {device!r} is not known; give auto, cpu, cuda, cuda:N or mps."
+        )
+
+
+def _one_of(name: str, value: str, kinds: Any) -> None:
+    allowed = get_args(kinds)
+    if value not in allowed:
+        raise InputError(
+            f"{name} is {value!r}{_nearest(value, allowed)}; choose one of "
+            f"{', '.join(allowed)}."
+        )
+
+
+def _whole(name: str, value: Any, low: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        number = low - 1
+    else:
+        number = int(value)
+    if number < low:
+        raise InputError(f"{name} is {value!r}; give a whole number from {low} up.")
+    return number
+
+
+def _check_switch(name: str, value: Any) -> None:
+    if not isinstance(value, bool):
+        raise InputError(f"{name} is {value!r}; give True or False.")
+
+
+def _refuse_unknown(values: Mapping[str, Any], kind: type) -> None:
+    known = [f.name for f in dataclasses.fields(kind)]
+    for name in values:
+        if name not in known:
+            raise InputError(
+                f"Setting {name!r} is not known{_nearest(name, known)}; "
+                f"the settings are {', '.join(known)}."
+            )
+
+
+def _nearest(name: Any, known: Any) -> str:
+    close = difflib.get_close_matches(str(name), list(known), n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+INSTANT = Config(preset="instant", network="ridge", steps=1)
+FAST = Config(preset="fast", steps=500, batch=4)
+BALANCED = Config()
+PAPER = Config(
+    preset="paper", network="paper", steps=3000, batch=1, crop_px=128, gradual=6
+)
+PRESETS = {c.preset: c for c in (INSTANT, FAST, BALANCED, PAPER)}

@@ -1,0 +1,17 @@
+"""What can go wrong, in one sentence a user can act on."""
+
+
+class ZSSRError(Exception):
+    """Base of all errors that napari-zssr raises on purpose."""
+
+
+class InputError(ZSSRError, ValueError):
+    """The image, a file or a setting cannot be used as given."""
+
+
+class ComputeError(ZSSRError):
+    """The computation failed (device, memory, disk) although the input was fine."""
+
+
+class Cancelled(ZSSRError):
+    """The run was stopped on request."""

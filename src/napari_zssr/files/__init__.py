@@ -1,0 +1,165 @@
+"""Reading images with their axes and spacing.
+
+Read are TIFF, OME-TIFF, ImageJ hyperstacks, OME-Zarr (0.4 and 0.5), plain Zarr arrays,
+PNG, JPEG and BMP; vendor formats through bioio where it is installed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+
+from napari_zssr.errors import InputError
+from napari_zssr.files.found import Found
+from napari_zssr.stack.axes import (
+    ImageStack,
+    Spacing,
+    check_pixels,
+    labelled,
+    parse_axes,
+    settle_axes,
+    spacing_per_axis,
+)
+
+__all__ = ["read"]
+
+_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_PICTURE = (b"\x89PNG", b"\xff\xd8\xff", b"BM")
+_VENDOR = {".czi", ".nd2", ".lif", ".lof", ".oir", ".oib", ".vsi", ".dv", ".sldy"}
+
+
+def read(
+    path: str | Path, *, axes: str | None = None, spacing: Spacing | None = None
+) -> ImageStack:
+    """Read an image whole, with axes, spacing and channels.
+
+    Parameters
+    ----------
+    path : str or Path
+        File, or the folder of a Zarr image.
+    axes : str, optional
+        One letter of TCZYXS for each axis; overrides what the file says.
+    spacing : mapping, sequence or float, optional
+        Pixel size in micrometres (T: seconds) by letter, one for each axis, or one
+        number for Y and X; overrides what the file says.
+
+    Returns
+    -------
+    ImageStack
+        The largest image of a file that holds several.
+
+    Raises
+    ------
+    InputError
+        The file is missing, broken, empty, of an unknown kind, or of a pixel type
+        that cannot be used.
+    """
+    source = Path(path).expanduser()
+    kind = _kind(source)
+    stack = _overridden(_find(source, kind), axes, spacing)
+    return replace(
+        stack,
+        name=_stem(source),
+        source=str(source),
+        checksum=_checksum(source),
+    )
+
+
+def _kind(path: Path) -> str:
+    """One of tiff, picture, zarr, vendor."""
+    if not path.exists():
+        raise InputError(f"{path} does not exist; check the name and the folder.")
+    if path.is_dir():
+        return _folder_kind(path)
+    try:
+        with path.open("rb") as file:
+            head = file.read(8)
+    except OSError as error:
+        raise InputError(f"{path} cannot be opened ({error.strerror}).") from error
+    if not head:
+        raise InputError(f"{path.name} is an empty file; save or copy it again.")
+    if path.suffix.lower() in _VENDOR:
+        return "vendor"
+    if head.startswith(_TIFF):
+        return "tiff"
+    if head.startswith(_PICTURE):
+        return "picture"
+    raise InputError(
+        f"{path.name} is not an image that can be read; give a TIFF, OME-Zarr, PNG or "
+        "JPEG."
+    )
+
+
+def _folder_kind(path: Path) -> str:
+    marks = ("zarr.json", ".zgroup", ".zarray", ".zattrs")
+    if any((path / mark).is_file() for mark in marks):
+        return "zarr"
+    raise InputError(
+        f"{path} is a folder and no OME-Zarr image; give a file, or the folder that "
+        "holds zarr.json or .zattrs."
+    )
+
+
+def _find(path: Path, kind: str) -> Found:
+    """Read by the reader of that kind, imported only now."""
+    if kind == "tiff":
+        from napari_zssr.files.tiff import read_tiff
+
+        return read_tiff(path)
+    if kind == "zarr":
+        from napari_zssr.files.omezarr import read_zarr
+
+        return read_zarr(path)
+    if kind == "picture":
+        from napari_zssr.files.pictures import read_picture
+
+        return read_picture(path)
+    from napari_zssr.files.vendor import read_vendor
+
+    return read_vendor(path)
+
+
+def _overridden(found: Found, axes: str | None, spacing: Spacing | None) -> ImageStack:
+    data = check_pixels(found.data)
+    guessed = False
+    if axes is not None:
+        letters = parse_axes(axes, data.ndim)
+    elif len(found.axes) == data.ndim:
+        letters, guessed = settle_axes(found.axes, data.shape, data.dtype)
+    else:
+        letters, guessed = settle_axes("", data.shape, data.dtype)
+    sizes = {a: found.spacing[a] for a in letters if a in found.spacing}
+    units = {a: found.units.get(a) for a in sizes}
+    for letter, size in zip(letters, spacing_per_axis(letters, spacing), strict=True):
+        if size is not None:
+            sizes[letter] = size
+            units[letter] = "s" if letter == "T" else "um"
+    stack = labelled(
+        data, axes=letters, spacing=sizes, units=units, channels=found.channels
+    )
+    return replace(stack, guessed=guessed and data.ndim > 2)
+
+
+def _stem(path: Path) -> str:
+    """Name without the folder and without known endings (``.ome.tif`` is one)."""
+    name = path.resolve().name
+    for ending in (".ome.tiff", ".ome.tif", ".ome.zarr", ".zarr"):
+        if name.lower().endswith(ending):
+            return name[: -len(ending)]
+    return Path(name).stem
+
+
+def _checksum(path: Path) -> str:
+    """SHA-256 of the file, of a Zarr folder's metadata; 16 hexadecimal digits."""
+    digest = hashlib.sha256()
+    files = [path]
+    if path.is_dir():
+        marks = ("zarr.json", ".zattrs", ".zgroup", ".zarray")
+        places = (path, path / "0")
+        files = [p / m for p in places for m in marks if (p / m).is_file()]
+    for file in files:
+        with file.open("rb") as stream:
+            while chunk := stream.read(1 << 20):
+                digest.update(chunk)
+    return digest.hexdigest()[:16]

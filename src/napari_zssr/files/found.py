@@ -1,0 +1,33 @@
+"""What a reader found in a file, before the user's overrides."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from numpy.typing import NDArray
+
+from napari_zssr.stack.axes import Channel
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Found:
+    """Pixels and what the file says of them.
+
+    Attributes
+    ----------
+    data : ndarray
+        Pixels.
+    axes : str
+        Letters that the file states, also unknown ones; empty when it states none.
+    spacing, units : dict
+        By letter, only where known.
+    channels : tuple of Channel
+        One for each index of C, or empty.
+    """
+
+    data: NDArray[Any]
+    axes: str = ""
+    spacing: dict[str, float] = field(default_factory=dict)
+    units: dict[str, str | None] = field(default_factory=dict)
+    channels: tuple[Channel, ...] = ()

@@ -1,0 +1,1 @@
+"""Arrays and physics: resampling, blur, noise, intensity, metrics. No learning."""

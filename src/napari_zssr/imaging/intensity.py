@@ -1,0 +1,96 @@
+"""Intensities: one affine map per channel between the image and the networks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_zssr.errors import InputError
+
+RANGE_QUANTILES = (0.001, 0.999)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IntensityMap:
+    """Normalised = (intensity - offset) / scale.
+
+    Attributes
+    ----------
+    offset, scale : float
+        In units of the image.
+    """
+
+    offset: float
+    scale: float
+
+    def normalise(self, values: NDArray[Any]) -> NDArray[np.float32]:
+        """Intensities to float32, about 0..1, nothing clipped; same shape."""
+        # float64 first: float32 has not the digits for a small signal on a large offset
+        exact = (values.astype(np.float64) - self.offset) / self.scale
+        return exact.astype(np.float32)
+
+    def restore(self, values: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+        """Inverse of `normalise`; rounded and clipped to the range of `dtype` only."""
+        exact = values.astype(np.float64) * self.scale + self.offset
+        if dtype.kind in "iu":
+            limits = np.iinfo(dtype)
+            exact = np.clip(np.round(exact), limits.min, limits.max)
+        return exact.astype(dtype)
+
+
+def intensity_map(values: NDArray[Any]) -> IntensityMap:
+    """Map for one channel from a sample of its pixels.
+
+    Parameters
+    ----------
+    values : ndarray, any shape
+        Sampled pixels, finite.
+
+    Returns
+    -------
+    IntensityMap
+        0.1 % and 99.9 % quantiles go to 0 and 1; for a sparse image whose quantiles
+        agree, the extremes do. Follows a x + b exactly.
+    """
+    flat = values.astype(np.float64, copy=False).ravel()
+    low, high = np.quantile(flat, RANGE_QUANTILES)
+    if high - low <= 1e-9 * max(abs(high), abs(low)):
+        low, high = flat.min(), flat.max()
+    scale = float(high - low)
+    return IntensityMap(offset=float(low), scale=scale if scale > 0 else 1.0)
+
+
+def check_finite(values: NDArray[Any], nonfinite: str, what: str) -> NDArray[Any]:
+    """Refuse NaN and Inf, or fill them with the mean of the finite pixels.
+
+    Parameters
+    ----------
+    values : ndarray, any shape
+    nonfinite : {"refuse", "fill"}
+    what : str
+        Name of the image, for the message.
+
+    Raises
+    ------
+    InputError
+        With the count and the first place.
+    """
+    if values.dtype.kind != "f":
+        return values
+    bad = ~np.isfinite(values)
+    count = int(bad.sum())
+    if count == 0:
+        return values
+    if nonfinite == "refuse" or count == values.size:
+        place = tuple(int(i) for i in np.argwhere(bad)[0])
+        raise InputError(
+            f"{what} holds {count} NaN or Inf pixels, the first at {place}; remove "
+            "them, or have them filled with the mean by --fill-nonfinite or "
+            "nonfinite='fill'."
+        )
+    filled = values.copy()
+    filled[bad] = values[~bad].mean()
+    return filled

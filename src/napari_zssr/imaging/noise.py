@@ -1,0 +1,273 @@
+"""Poisson-Gaussian noise: its model, its estimate from one image, recorruption.
+
+The estimate looks at blocks of 8 x 8 pixels in the frequency domain. Noise fills every
+block of one brightness alike, texture does not: the low quantile of the blocks'
+energies gives the noise, and how far the median lies above it tells texture from
+noise, band by band. Bands of unequal strength mean spatially correlated noise.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+from scipy import fft, stats
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+Array = NDArray[np.float64]
+
+BLOCK = 8
+BINS = 12
+QUANTILE = 0.1
+# Median over low quantile of the blocks' energies, as a multiple of what pure noise
+# gives; thresholds chosen on scikit-image's pictures and confocal captures.
+PURE = 1.2
+MIN_TRUSTED = 0.25
+PURE_ENOUGH = (1.15, 1.5, 1.3)
+STEEPEST = (2.2, 3.2)
+MAX_BLOCKS = 40_000
+FLAT = 1.25
+WHITE = (1.0, 1.0, 1.0, 1.0)
+_ORDER = np.add.outer(np.arange(BLOCK), np.arange(BLOCK))
+BANDS = ((2, 4), (5, 7), (8, 10), (11, 14))
+_MASKS = tuple((low <= _ORDER) & (high >= _ORDER) for low, high in BANDS)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoiseModel:
+    """Noise of variance ``gain * signal + offset``.
+
+    Attributes
+    ----------
+    gain : float
+        Variance per unit of signal (shot noise), in units of the intensity.
+    offset : float
+        Variance without signal (read noise), in squared units of the intensity.
+    bands : tuple of float
+        Standard deviation in four bands of rising spatial frequency, relative to
+        white noise; (1, 1, 1, 1) is white.
+    """
+
+    gain: float = 0.0
+    offset: float = 0.0
+    bands: tuple[float, ...] = WHITE
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether there is no noise at all."""
+        return self.gain <= 0 and self.offset <= 0
+
+    def sigma(self, signal: float = 0.5) -> float:
+        """Standard deviation at a signal level, in units of the intensity."""
+        return math.sqrt(max(0.0, self.gain * signal + self.offset))
+
+    def variance(self, signal: Tensor) -> Tensor:
+        """Variance for every pixel of a tensor of signals, same shape."""
+        return (self.gain * signal + self.offset).clamp_min(0.0)
+
+    def mapped(self, scale: float, offset: float) -> NoiseModel:
+        """Model of the noise after intensities y = (x - offset) / scale."""
+        return NoiseModel(
+            gain=self.gain / scale,
+            offset=(self.offset + self.gain * offset) / scale**2,
+            bands=self.bands,
+        )
+
+    def draw(self, image: Tensor, generator: torch.Generator) -> Tensor:
+        """Noise for an image (..., Y, X), from a CPU generator."""
+        return self.variance(_smooth(image)).sqrt() * self._unit(image, generator)
+
+    def add(self, image: Tensor, share: float, generator: torch.Generator) -> Tensor:
+        """Add Gaussian noise with `share` of this model's variance."""
+        if share <= 0:
+            return image
+        return image + share**0.5 * self.draw(image, generator)
+
+    def _unit(self, image: Tensor, generator: torch.Generator) -> Tensor:
+        """Gaussian noise of variance 1 with this model's spatial correlation."""
+        import torch
+
+        drawn = torch.randn(image.shape, generator=generator, dtype=torch.float32)
+        drawn = drawn.to(image.device, image.dtype)
+        if self.bands == WHITE:
+            return drawn
+        kernel = torch.as_tensor(_shaping_kernel(self.bands), dtype=image.dtype)
+        kernel = kernel.to(image.device)[None, None]
+        planes = drawn.reshape(-1, 1, *drawn.shape[-2:])
+        shaped: Tensor = torch.nn.functional.conv2d(planes, kernel, padding="same")
+        return shaped.reshape(drawn.shape)
+
+
+CLEAN = NoiseModel()
+
+
+def _smooth(image: Tensor) -> Tensor:
+    """Mean over 5 x 5 pixels: a signal level free of the noise's own ups and downs."""
+    import torch
+
+    planes = image.reshape(-1, 1, *image.shape[-2:])
+    padded = torch.nn.functional.pad(planes, (2, 2, 2, 2), mode="replicate")
+    means: Tensor = torch.nn.functional.avg_pool2d(padded, 5, stride=1)
+    return means.reshape(image.shape)
+
+
+def recorrupt(
+    image: Tensor, noise: NoiseModel, alpha: float, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Two images with independent noise from one noisy image.
+
+    Parameters
+    ----------
+    image : Tensor, shape (..., Y, X)
+    noise : NoiseModel
+    alpha : float
+        With n drawn from the model, the first gets alpha n more, the second n / alpha
+        less; 0 returns the image twice.
+    generator : torch.Generator
+        CPU generator of the noise.
+
+    Returns
+    -------
+    tuple of Tensor, shape (..., Y, X)
+        Independent given the signal, for Gaussian noise (Pang, Zheng, Quan, Ji,
+        "Recorrupted-to-Recorrupted", CVPR 2021).
+    """
+    if alpha == 0 or noise.is_clean:
+        return image, image
+    drawn = noise.draw(image, generator)
+    return image + alpha * drawn, image - drawn / alpha
+
+
+def estimate_noise(plane: NDArray[Any]) -> NoiseModel:
+    """Noise of one plane; texture is not taken for noise.
+
+    Parameters
+    ----------
+    plane : ndarray, shape (Y, X)
+        Any linear intensity; the model is in its units.
+
+    Returns
+    -------
+    NoiseModel
+        `CLEAN` where the plane is too small or only texture is seen.
+    """
+    values = np.asarray(plane, dtype=np.float64)
+    if min(values.shape) < 4 * BLOCK:
+        return CLEAN
+    means, energies = _block_energies(values)
+    found = _bins(means, energies)
+    trusted = [b for b in found if b.texture[3] < PURE]
+    if not trusted or len(trusted) < MIN_TRUSTED * len(found):
+        return CLEAN
+    gain, offset = _fit_line(trusted)
+    bands = _band_profile(found)
+    white_share = 1.0 / bands[3] ** 2
+    return NoiseModel(gain=gain * white_share, offset=offset * white_share, bands=bands)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Bin:
+    """Blocks of like brightness: variance and texture ratio in each band."""
+
+    mean: float
+    variance: tuple[float, ...]
+    texture: tuple[float, ...]
+    blocks: int
+
+
+def _block_energies(values: Array) -> tuple[Array, Array]:
+    """Mean and energy in each band of blocks; shapes (blocks,), (blocks, 4)."""
+    blocks = sliding_window_view(values, (BLOCK, BLOCK))
+    step = max(4, int(np.ceil(np.sqrt(blocks.shape[0] * blocks.shape[1] / MAX_BLOCKS))))
+    chosen = blocks[::step, ::step].reshape(-1, BLOCK, BLOCK)
+    energy = fft.dctn(chosen, axes=(1, 2), norm="ortho") ** 2
+    bands = np.stack([energy[:, mask].mean(axis=1) for mask in _MASKS], axis=1)
+    return chosen.mean(axis=(1, 2)), bands
+
+
+def _bins(means: Array, energies: Array) -> list[_Bin]:
+    edges = np.quantile(means, np.linspace(0, 1, BINS + 1))
+    found = []
+    for low, high in pairwise(edges):
+        inside = energies[(means >= low) & (means <= high)]
+        if len(inside) < 20:
+            continue
+        variance, texture = zip(
+            *(_low_quantile(inside[:, k], int(_MASKS[k].sum())) for k in range(4)),
+            strict=True,
+        )
+        middle = float(means[(means >= low) & (means <= high)].mean())
+        found.append(
+            _Bin(mean=middle, variance=variance, texture=texture, blocks=len(inside))
+        )
+    return found
+
+
+def _low_quantile(energy: Array, terms: int) -> tuple[float, float]:
+    """Noise variance from the quietest blocks, and how far the median exceeds it."""
+    expected = stats.chi2.ppf((QUANTILE, 0.5), terms) / terms
+    quiet, middle = np.quantile(energy, (QUANTILE, 0.5)) / expected
+    if quiet <= 0:
+        return 0.0, 1.0 if middle <= 0 else np.inf
+    return float(quiet), float(middle / quiet)
+
+
+def _fit_line(bins: list[_Bin]) -> tuple[float, float]:
+    """Gain and offset of variance = gain * mean + offset, both not negative."""
+    x = np.array([b.mean for b in bins])
+    y = np.array([b.variance[3] for b in bins])
+    weight = 1 / np.maximum(y, y.max() * 1e-3 + 1e-30)
+    if len(bins) < 3 or np.ptp(x) == 0:
+        return 0.0, float(np.median(y))
+    gain, offset = np.polyfit(x, y, 1, w=weight)
+    if gain < 0:
+        return 0.0, float(np.average(y, weights=weight))
+    at_darkest = gain * x.min() + offset
+    if at_darkest < 0:
+        ground = x.min()
+        slope = float(
+            np.sum(weight * y * (x - ground)) / np.sum(weight * (x - ground) ** 2)
+        )
+        return max(slope, 0.0), -max(slope, 0.0) * float(ground)
+    return float(gain), float(offset)
+
+
+def _band_profile(bins: list[_Bin]) -> tuple[float, ...]:
+    """Strength of the bands relative to white noise of the same variance.
+
+    Texture falls off faster with frequency than optics and scanners colour noise.
+    """
+    texture = np.median([b.texture for b in bins], axis=0)
+    strength = np.sqrt(np.median([b.variance for b in bins], axis=0))
+    low, mid, high, top = (float(s) for s in strength)
+    pure = texture[:3] < PURE_ENOUGH
+    if top <= 0 or not (pure[1] and pure[2] and mid <= STEEPEST[1] * top):
+        return WHITE
+    if not (pure[0] and low <= STEEPEST[0] * mid):
+        low = mid
+    profile = np.maximum(np.array([low, mid, high, top]) / top, 1.0)
+    if profile.max() < FLAT:
+        return WHITE
+    counts = np.array([mask.sum() for mask in _MASKS])
+    mean = (counts * profile**2).sum() / counts.sum()
+    return tuple(float(p) for p in profile / np.sqrt(mean))
+
+
+def _shaping_kernel(bands: tuple[float, ...]) -> Array:
+    """Kernel (15, 15), squares summing to 1, that gives white noise these bands."""
+    size = 15
+    frequency = np.abs(fft.fftfreq(size)) * 2 * BLOCK
+    order = np.add.outer(frequency, frequency)
+    centers = [(low + high) / 2 for low, high in BANDS]
+    response = np.interp(order, centers, bands)
+    kernel = np.fft.fftshift(np.real(np.fft.ifft2(response)))
+    shaped: Array = kernel / np.sqrt((kernel**2).sum())
+    return shaped

@@ -1,0 +1,1 @@
+"""The napari plugin: the only importer of napari, magicgui, qtpy and superqt."""

@@ -1,0 +1,95 @@
+"""The one mechanism for progress and cancelling: a generator that yields events.
+
+To cancel is to stop iterating and ``close()`` the generator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """Where a run stands.
+
+    Attributes
+    ----------
+    stage : str
+        What is being done, in words ("train", "predict", ...).
+    step, total : int
+        Steps done and steps expected in this stage.
+    loss : float, optional
+        Recent training loss, in units of the normalised intensity.
+    message : str
+        A sentence for the user, or empty.
+    plane : int
+        Index of the plane that is worked on.
+    planes : int
+        Number of planes of the whole run.
+    """
+
+    stage: str
+    step: int
+    total: int
+    loss: float | None = None
+    message: str = ""
+    plane: int = 0
+    planes: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Snapshot:
+    """A preview of the plane that is being worked on, shape (C, Y, X)."""
+
+    image: NDArray[Any]
+    step: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlaneDone:
+    """One plane is finished; its pixels already stand in the output.
+
+    Attributes
+    ----------
+    plane, planes : int
+        Index of the plane and number of planes.
+    index : tuple of int or slice
+        Where the plane stands in the output array.
+    """
+
+    plane: int
+    planes: int
+    index: tuple[int | slice, ...] = ()
+
+
+Event = Progress | Snapshot | PlaneDone
+Steps = Generator[Event, None, T]
+
+
+def drain(steps: Steps[T], on_event: Callable[[Event], object] | None = None) -> T:
+    """Run a generator of steps to its end and return its result.
+
+    Parameters
+    ----------
+    steps : Steps
+        What to run.
+    on_event : callable, optional
+        Called with every event.
+    """
+    try:
+        while True:
+            event = next(steps)
+            if on_event is not None:
+                on_event(event)
+    except StopIteration as stop:
+        result: T = stop.value
+        return result
+    finally:
+        steps.close()

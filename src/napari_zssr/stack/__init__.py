@@ -1,0 +1,1 @@
+"""Many planes: which, in which order, in how much memory, and where to."""

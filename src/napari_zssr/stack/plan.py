@@ -1,0 +1,183 @@
+"""From a wish to a plan: output, planes, tiles, memory and time. No torch in here."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from napari_zssr.config import Config
+from napari_zssr.errors import ComputeError
+from napari_zssr.stack.axes import output_shape, planes
+
+LARGEST_TILE_PX = 512
+SMALLEST_TILE_PX = 64
+BLOCKS = 3
+# Fraction of the free memory that a run may plan with.
+SHARE_OF_FREE = 0.6
+# Sustained multiply-adds a second, by device; rough, for the time that is foretold.
+SPEED = {"cpu": 20e9, "mps": 400e9, "cuda": 4e12}
+TRAINING_COST = 3.0
+# Libraries and their workspace, before the first pixel.
+GROUND_BYTES = 500_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What a run will do, and what it will cost.
+
+    Attributes
+    ----------
+    output_shape : tuple of int
+    output_axes : str
+    output_dtype : str
+    planes : int
+        Planes that are learned one by one.
+    tile_px : int
+        Side of the tiles at inference, input pixels.
+    precision : {"float32", "bfloat16"}
+    device : str
+    memory_bytes : int
+        Expected peak of the process, input and output included.
+    output_bytes : int
+    seconds : float
+        Expected time, rough.
+    """
+
+    output_shape: tuple[int, ...]
+    output_axes: str
+    output_dtype: str
+    planes: int
+    tile_px: int
+    precision: str
+    device: str
+    memory_bytes: int
+    output_bytes: int
+    seconds: float
+
+
+def resolve(
+    config: Config,
+    shape: Sequence[int],
+    dtype: np.dtype[Any],
+    axes: str,
+    *,
+    device: str = "cpu",
+    free_bytes: int | None = None,
+    cores: int | None = None,
+    bfloat16: bool = False,
+) -> Plan:
+    """Turn settings into a plan for an image.
+
+    Parameters
+    ----------
+    config : Config
+        Settings.
+    shape : sequence of int
+        Size along each axis.
+    dtype : dtype
+        Of the image, and of the result.
+    axes : str
+        Letters of the axes.
+    device : str
+        Device that computes, resolved.
+    free_bytes : int, optional
+        Memory that the device has free.
+    cores : int, optional
+        Processor cores.
+    bfloat16 : bool
+        Whether the device computes fast in bfloat16.
+
+    Raises
+    ------
+    ComputeError
+        The image and its result alone are more than the free memory.
+    """
+    out_shape = output_shape(shape, axes, config.factors)
+    listed = planes(axes, shape)
+    kind = np.dtype(dtype)
+    output_bytes = math.prod(out_shape) * kind.itemsize
+    held = math.prod(shape) * kind.itemsize + output_bytes
+    samples = shape[axes.index("S")] if "S" in axes else 1
+    coarse = shape[axes.index("Y")] * shape[axes.index("X")]
+    fine = out_shape[axes.index("Y")] * out_shape[axes.index("X")]
+    working = held + _plane_bytes(coarse, fine, samples)
+    tile_px = config.tile_px or LARGEST_TILE_PX
+    if free_bytes is not None and config.tile_px is None:
+        tile_px = _fitting_tile(config, samples, working, free_bytes)
+    memory = GROUND_BYTES + working + _tile_bytes(config, tile_px, coarse, samples)
+    if free_bytes is not None and device == "cpu" and working > free_bytes:
+        raise ComputeError(
+            f"The image and its result need {working / 1e9:.1f} GB of memory, "
+            f"{free_bytes / 1e9:.1f} GB are free; enlarge fewer planes at a time or "
+            "a part of the plane."
+        )
+    wanted = config.precision
+    precision = wanted if wanted != "auto" else "bfloat16" if bfloat16 else "float32"
+    return Plan(
+        output_shape=out_shape,
+        output_axes=axes,
+        output_dtype=kind.name,
+        planes=len(listed),
+        tile_px=tile_px,
+        precision=precision,
+        device=device,
+        memory_bytes=memory,
+        output_bytes=output_bytes,
+        seconds=len(listed) * _plane_seconds(config, coarse, fine, device, cores),
+    )
+
+
+def weights(config: Config) -> float:
+    """Multiply-adds for one pixel on the grid that the network works on."""
+    if config.network == "ridge":
+        return 121.0 * 4
+    layers = 6 if config.network == "paper" else 2 * BLOCKS
+    return 9.0 * config.width**2 * layers
+
+
+def _plane_bytes(coarse: int, fine: int, samples: int) -> int:
+    """Float copies of a plane: normalised, pairs (up to four planes), enlarged."""
+    pairs = 24 * min(coarse, 16 * 512**2)
+    return samples * (8 * coarse + pairs + 3 * 4 * fine)
+
+
+def _tile_bytes(config: Config, tile_px: int, coarse: int, samples: int) -> int:
+    """Activations and versions of one tile with its halo."""
+    side = min(tile_px + 100, math.isqrt(coarse) + 1)
+    pixels = side * side
+    y, x = config.factors
+    grid = pixels * y * x
+    passes = max(1, math.ceil(math.log2(max(y, x)))) if config.network != "paper" else 1
+    active = grid if config.network == "paper" else pixels * 4 ** (passes - 1)
+    width = config.width if config.network != "ridge" else 8
+    versions = 10 if config.ensemble else 3
+    return int(4 * (3 * width * active + versions * samples * grid))
+
+
+def _fitting_tile(config: Config, samples: int, working: int, free_bytes: int) -> int:
+    """Largest tile whose activations fit beside everything else."""
+    room = SHARE_OF_FREE * free_bytes - working
+    tile = LARGEST_TILE_PX
+    while tile > SMALLEST_TILE_PX and _tile_bytes(config, tile, 2**40, samples) > room:
+        tile //= 2
+    return tile
+
+
+def _plane_seconds(
+    config: Config, coarse: int, fine: int, device: str, cores: int | None
+) -> float:
+    """Expected seconds for one plane: training, prediction, back-projection."""
+    speed = SPEED.get(device.split(":")[0], SPEED["cpu"])
+    if device == "cpu":
+        speed *= max(1, min(cores or 1, 16))
+    per_pixel = weights(config)
+    trained = config.steps * config.batch * config.crop_px**2 * config.gradual
+    training = 0.0 if config.network == "ridge" else TRAINING_COST * trained * per_pixel
+    passes = 8 if config.ensemble else 1
+    grid = fine if config.network == "paper" else max(coarse, fine / 4)
+    projected = 60.0 * fine * config.back_projection
+    return (training + passes * (grid * per_pixel * config.gradual + projected)) / speed

@@ -1,0 +1,82 @@
+"""Images with named axes, and what is known about them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Channel:
+    """What is known about one channel.
+
+    Attributes
+    ----------
+    name : str
+        Name, or empty.
+    emission_nm, excitation_nm : float, optional
+        Wavelengths in nanometres.
+    color : int, optional
+        OME colour: red, green, blue, alpha packed into a signed 32-bit integer.
+    """
+
+    name: str = ""
+    emission_nm: float | None = None
+    excitation_nm: float | None = None
+    color: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ImageStack:
+    """An image with named axes, as read from a file or given by a caller.
+
+    Attributes
+    ----------
+    data : ndarray
+        Pixels, one axis for each letter of `axes`.
+    axes : str
+        Letters of TCZYXS, each once, Y and X among them; S holds RGB(A) samples.
+    spacing : tuple of (float or None)
+        Pixel size along each axis in `units`; for T the time increment.
+    units : tuple of (str or None)
+        Unit of each axis, "um" and "s" for micrometre and second.
+    channels : tuple of Channel
+        One for each index of C, or empty.
+    guessed : bool
+        True when the axes were guessed, not read.
+    name, source : str
+        Stem of the file and its path, or empty.
+    checksum : str
+        First 16 hexadecimal digits of the SHA-256 of the file, or empty.
+    """
+
+    data: NDArray[Any]
+    axes: str
+    spacing: tuple[float | None, ...]
+    units: tuple[str | None, ...]
+    channels: tuple[Channel, ...] = ()
+    guessed: bool = False
+    name: str = ""
+    source: str = ""
+    checksum: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlaneIndex:
+    """Where one learnable plane stands in a stack.
+
+    Attributes
+    ----------
+    number : int
+        Position in the order of `planes`.
+    index : tuple of int or slice
+        Index into the stack's data; yields axes Y, X (and S) in the stack's order.
+    channel : int
+        Index along C, 0 without such an axis.
+    """
+
+    number: int
+    index: tuple[int | slice, ...]
+    channel: int

@@ -1,0 +1,1 @@
+"""Learning on one plane (C, Y, X). torch lives here."""

@@ -1,0 +1,189 @@
+"""Which device computes, and how much memory it has free."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from napari_zssr.errors import InputError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceReport:
+    """One device that torch sees.
+
+    Attributes
+    ----------
+    device : str
+        ``cpu``, ``cuda:N`` or ``mps``.
+    description : str
+        Name of the hardware.
+    free_bytes : int or None
+        Free memory, None where it is unknown.
+    bfloat16 : bool
+        Whether bfloat16 arithmetic is done by the hardware.
+    failure : str
+        Why a first small computation failed, or empty.
+    """
+
+    device: str
+    description: str
+    free_bytes: int | None
+    bfloat16: bool
+    failure: str = ""
+
+
+def resolve_device(name: str = "auto") -> str:
+    """Turn a wish into a device that is there.
+
+    Parameters
+    ----------
+    name : str
+        ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+
+    Returns
+    -------
+    str
+        ``cpu``, ``cuda:N`` or ``mps``.
+
+    Raises
+    ------
+    InputError
+        The name is not known or there is no such device.
+    """
+    wish = name.strip().lower()
+    if wish == "cpu":
+        return wish
+    found = available_devices()
+    if wish == "auto":
+        return found[0]
+    if wish == "cuda":
+        wish = "cuda:0"
+    if wish in found:
+        return wish
+    if not re.fullmatch(r"cuda:\d+|mps", wish):
+        raise InputError(
+            f"Device {name!r} is not known; give auto, cpu, cuda, cuda:N or mps."
+        )
+    raise InputError(
+        f"Device {name!r} is not available to torch, which sees {', '.join(found)}; "
+        "choose one of these, or let `napari-zssr doctor` say how to mend it."
+    )
+
+
+def available_devices() -> tuple[str, ...]:
+    """Devices that torch sees, the preferred one first."""
+    import torch
+
+    found = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+    if torch.backends.mps.is_available():
+        found.append("mps")
+    return (*found, "cpu")
+
+
+def free_bytes(device: str) -> int | None:
+    """Memory of the device that is free now, None where it cannot be told."""
+    if device == "cpu":
+        return _free_memory()
+    import torch
+
+    if device.startswith("cuda"):
+        return int(torch.cuda.mem_get_info(device)[0])
+    limit = torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()
+    return max(0, int(limit))
+
+
+def description(device: str) -> str:
+    """Name of the hardware behind a device."""
+    import torch
+
+    if device.startswith("cuda"):
+        properties = torch.cuda.get_device_properties(device)
+        return f"{properties.name} ({properties.total_memory / 2**30:.0f} GiB)"
+    if device == "mps":
+        return "Apple GPU"
+    return f"{os.cpu_count()} cores, {torch.backends.cpu.get_cpu_capability()}"
+
+
+def fast_bfloat16(device: str) -> bool:
+    """Whether the hardware of a device multiplies bfloat16 faster than float32."""
+    import torch
+
+    if device.startswith("cuda"):
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    if device != "cpu":
+        return False
+    if not hasattr(torch.cpu, "get_capabilities"):
+        return False
+    capabilities = torch.cpu.get_capabilities()
+    return any(capabilities.get(name) for name in ("amx_bf16", "avx512_bf16"))
+
+
+def examine(device: str) -> DeviceReport:
+    """Describe a device and try a small computation on it."""
+    failure = _trial(device)
+    return DeviceReport(
+        device=device,
+        description=description(device),
+        free_bytes=None if failure else free_bytes(device),
+        bfloat16=fast_bfloat16(device),
+        failure=failure,
+    )
+
+
+def _trial(device: str) -> str:
+    """Why a small computation on the device fails, or an empty text."""
+    import torch
+
+    try:
+        torch.ones(8, device=device).sum().item()
+    except (RuntimeError, AssertionError) as error:
+        return " ".join(str(error).split())[:200]
+    return ""
+
+
+def _free_memory() -> int | None:
+    """Free memory of this machine, within the limits of its container."""
+    if sys.platform == "win32":
+        return _free_memory_windows()
+    try:
+        text = Path("/proc/meminfo").read_text(encoding="ascii")
+        free = int(re.findall(r"MemAvailable:\s+(\d+) kB", text)[0]) * 1024
+    except (OSError, IndexError):
+        return _half_of_physical()
+    allowed = _container_bytes()
+    return free if allowed is None else min(free, allowed)
+
+
+def _container_bytes(root: Path = Path("/sys/fs/cgroup")) -> int | None:
+    """What a Linux control group still allows, cached files not counted as used."""
+    try:
+        limit = int((root / "memory.max").read_text(encoding="ascii"))
+        used = int((root / "memory.current").read_text(encoding="ascii"))
+        statistics = (root / "memory.stat").read_text(encoding="ascii")
+    except (OSError, ValueError):
+        return None
+    cached = re.search(r"^inactive_file (\d+)", statistics, re.MULTILINE)
+    return max(0, limit - used + (int(cached[1]) if cached else 0))
+
+
+def _half_of_physical() -> int | None:
+    """Half of the memory, where the system does not tell how much of it is free."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+    except (ValueError, OSError, AttributeError):
+        return None
+
+
+def _free_memory_windows() -> int | None:
+    import ctypes
+
+    fields = (ctypes.c_uint64 * 8)()
+    fields[0] = ctypes.sizeof(fields)
+    kernel = getattr(ctypes, "windll", None)
+    if kernel is None or not kernel.kernel32.GlobalMemoryStatusEx(fields):
+        return None
+    return int(fields[2])

@@ -1,0 +1,116 @@
+"""The networks, behind one interface.
+
+Every network maps a plane of shape (B, C, Y, X) to (B, C, Y r_y, X r_x) with whole
+numbers ``ratio`` = (r_y, r_x), adds what it learned to a plain interpolation, and
+knows its ``halo``: how many input pixels around a tile change the tile.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from napari_zssr.imaging.resample import resize
+
+Ratio = tuple[int, int]
+
+
+class ResidualNetwork(nn.Module):
+    """Coarse-grid residual network with pixel shuffle.
+
+    A convolution, residual blocks of two convolutions, and a convolution to the r*r
+    sub-pixels (Shi et al., CVPR 2016), added to the bicubic enlargement.
+
+    Parameters
+    ----------
+    channels : int
+        Channels of the image.
+    ratio : tuple of int
+        Enlargement along Y and X.
+    width, blocks : int
+        Channels and residual blocks of the body.
+    """
+
+    def __init__(
+        self, channels: int, ratio: Ratio, *, width: int = 64, blocks: int = 3
+    ) -> None:
+        super().__init__()
+        self.ratio = ratio
+        self.halo = 2 + 2 * blocks
+        self.head = nn.Conv2d(channels, width, 3, padding=1)
+        self.body = nn.ModuleList([_Block(width, blocks) for _ in range(blocks)])
+        self.tail = nn.Conv2d(width, channels * ratio[0] * ratio[1], 3, padding=1)
+        with torch.no_grad():
+            self.tail.weight.mul_(0.1)
+            nn.init.zeros_(_bias(self.tail))
+
+    def forward(self, plane: Tensor) -> Tensor:
+        """(B, C, Y, X) -> (B, C, Y r_y, X r_x)."""
+        features = self.head(plane)
+        for block in self.body:
+            features = block(features)
+        return enlarge(plane, self.ratio) + shuffle(self.tail(features), self.ratio)
+
+
+class _Block(nn.Module):
+    def __init__(self, width: int, blocks: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(width, width, 3, padding=1)
+        self.second = nn.Conv2d(width, width, 3, padding=1)
+        with torch.no_grad():
+            self.second.weight.mul_(blocks**-0.5)
+
+    def forward(self, features: Tensor) -> Tensor:
+        hidden = torch.relu_(self.first(features))
+        out: Tensor = features + self.second(hidden)
+        return out
+
+
+class PaperNetwork(nn.Module):
+    """The network of the ZSSR paper (section 3.1).
+
+    Eight convolutions of 64 channels on the interpolated plane, residual to it; no
+    bias. The input already has the output's size, hence ratio (1, 1).
+    """
+
+    def __init__(self, channels: int, *, width: int = 64, layers: int = 8) -> None:
+        super().__init__()
+        self.ratio: Ratio = (1, 1)
+        self.halo = layers
+        sizes = [channels, *[width] * (layers - 1), channels]
+        self.layers = nn.ModuleList(
+            nn.Conv2d(a, b, 3, padding=1, bias=False) for a, b in pairwise(sizes)
+        )
+
+    def forward(self, plane: Tensor) -> Tensor:
+        """(B, C, Y, X) -> (B, C, Y, X)."""
+        features = plane
+        for layer in self.layers[:-1]:
+            features = torch.relu_(layer(features))
+        out: Tensor = plane + self.layers[-1](features)
+        return out
+
+
+def enlarge(plane: Tensor, ratio: Ratio) -> Tensor:
+    """Bicubic enlargement by whole numbers; (..., Y, X) -> (..., Y r_y, X r_x)."""
+    return (
+        plane if ratio == (1, 1) else resize(plane, (float(ratio[0]), float(ratio[1])))
+    )
+
+
+def shuffle(planes: Tensor, ratio: Ratio) -> Tensor:
+    """Pixel shuffle with a ratio per axis; (B, C r_y r_x, Y, X) -> (B, C, Y', X')."""
+    if ratio[0] == ratio[1]:
+        return nn.functional.pixel_shuffle(planes, ratio[0])
+    batch, channels, height, width = planes.shape
+    r_y, r_x = ratio
+    parts = planes.reshape(batch, channels // (r_y * r_x), r_y, r_x, height, width)
+    moved = parts.permute(0, 1, 4, 2, 5, 3)
+    return moved.reshape(batch, -1, height * r_y, width * r_x)
+
+
+def _bias(layer: nn.Conv2d) -> Tensor:
+    assert layer.bias is not None
+    return layer.bias

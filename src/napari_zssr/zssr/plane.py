@@ -1,0 +1,355 @@
+"""One plane from input to result: learn on it, judge, enlarge it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from napari_zssr.config import Config
+from napari_zssr.errors import ComputeError
+from napari_zssr.imaging.dihedral import symmetries
+from napari_zssr.imaging.kernel import for_factors, sampled_kernel
+from napari_zssr.imaging.noise import CLEAN, NoiseModel
+from napari_zssr.imaging.resample import output_size, resize
+from napari_zssr.progress import Progress, Steps
+from napari_zssr.zssr.network import PaperNetwork, ResidualNetwork
+from napari_zssr.zssr.pairs import PairSpec, build_pairs
+from napari_zssr.zssr.predict import PredictSpec, predict
+from napari_zssr.zssr.ridge import fit_ridge
+from napari_zssr.zssr.train import Gain, Trainer, held_out_gain, train
+
+Pair = tuple[float, float]
+
+SMALLEST_PX = 16
+WHOLE_PX = 1024
+WINDOW_PX = 512
+WINDOWS = 16
+SMALLEST_TILE_PX = 64
+# Noise (fraction of the range) from which pairs are recorrupted, and over which
+# back-projection fades out.
+RECORRUPT_FROM = 0.004
+ALPHA = 0.7
+FADE = (0.003, 0.010)
+SEED_STEP = 7919
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class PlaneResult:
+    """An enlarged plane and what is known about it.
+
+    Attributes
+    ----------
+    image : Tensor, shape (C, Y', X'), float32, CPU
+        In the normalised intensity of the input.
+    returned : {"learned", "bicubic", "constant"}
+        What the image is.
+    gain : Gain or None
+        Held-out gain over bicubic, None where nothing was learned.
+    steps : int
+        Training steps done.
+    sentence : str
+        What happened, for the user.
+    """
+
+    image: Tensor
+    returned: str
+    gain: Gain | None
+    steps: int
+    sentence: str
+
+
+def super_resolve_plane(
+    plane: Tensor,
+    config: Config,
+    *,
+    noise: NoiseModel = CLEAN,
+    tile_px: int = 512,
+    precision: str = "float32",
+    seed: int = 0,
+) -> Steps[PlaneResult]:
+    """Train on one plane and enlarge it.
+
+    Parameters
+    ----------
+    plane : Tensor, shape (C, Y, X), float32
+        Normalised intensities, on the device that computes.
+    config : Config
+        Settings; noise is taken from `noise`.
+    noise : NoiseModel
+        Noise of the plane in normalised intensities.
+    tile_px : int
+        Side of a tile at inference.
+    precision : {"float32", "bfloat16"}
+    seed : int
+        Seed of the plane.
+
+    Returns
+    -------
+    PlaneResult
+
+    Raises
+    ------
+    ComputeError
+        Out of memory even with the smallest tile.
+    """
+    if float(plane.amax() - plane.amin()) <= 0:
+        return _plain(plane, config, "constant", "The plane is constant and stays so.")
+    if min(plane.shape[-2:]) < SMALLEST_PX:
+        sentence = (
+            f"The plane of {plane.shape[-2]} x {plane.shape[-1]} pixels is too small "
+            f"to learn from (under {SMALLEST_PX}); bicubic was returned."
+        )
+        return _plain(plane, config, "bicubic", sentence)
+    torch.manual_seed(seed)
+    level = noise_level(plane, noise)
+    network: nn.Module | None = None
+    windows = [*training_windows(plane)]
+    steps = 0
+    learned = plane
+    spec = pair_spec(config, config.factors, noise, level)
+    for number, factors in enumerate(gradual_factors(config)):
+        spec = pair_spec(config, factors, noise, level)
+        network, done = yield from _learn(
+            windows, spec, config, network, precision, seed + SEED_STEP * number
+        )
+        steps += done
+        if factors == config.factors:
+            break
+        learned = yield from _enlarge(
+            network, plane, config, factors, level, tile_px, precision
+        )
+        windows.append(learned.to(plane.device))
+    assert network is not None
+    gain = held_out_gain(network, windows[:1], spec, seed + 1)
+    if not gain.significant and not config.always:
+        return _plain(plane, config, "bicubic", _nothing_gained(gain), gain, steps)
+    image = yield from _enlarge(
+        network, plane, config, config.factors, level, tile_px, precision
+    )
+    return PlaneResult(
+        image=_same_mean(image, plane),
+        returned="learned",
+        gain=gain,
+        steps=steps,
+        sentence=_gained(gain),
+    )
+
+
+def training_windows(plane: Tensor) -> list[Tensor]:
+    """Parts of the plane that are learned from: all of it, or windows spread over it.
+
+    Parameters
+    ----------
+    plane : Tensor, shape (C, Y, X)
+    """
+    height, width = plane.shape[-2:]
+    if height * width <= WHOLE_PX**2:
+        return [plane]
+    side_y, side_x = min(WINDOW_PX, height), min(WINDOW_PX, width)
+    rows = max(1, min(round((WINDOWS * height / width) ** 0.5), height // side_y))
+    columns = max(1, min(WINDOWS // rows, width // side_x))
+    return [
+        plane[:, y : y + side_y, x : x + side_x]
+        for y in _starts(height, side_y, rows)
+        for x in _starts(width, side_x, columns)
+    ]
+
+
+def pair_spec(
+    config: Config, factors: Pair, noise: NoiseModel, level: float
+) -> PairSpec:
+    """How pairs are made for one gradual factor, at a noise level (sigma)."""
+    whole = _ratio(config)
+    learned = factors if whole == (1, 1) else (float(whole[0]), float(whole[1]))
+    kernel = for_factors(config.kernel, config.factors, learned)
+    return PairSpec(
+        factors=learned,
+        ratio=whole,
+        kernel=kernel,
+        noise=noise,
+        alpha=ALPHA if level >= RECORRUPT_FROM else 0.0,
+        crop_px=config.crop_px,
+        transforms=symmetries(learned, sampled_kernel(kernel)),
+    )
+
+
+def gradual_factors(config: Config) -> list[Pair]:
+    """Factors on the way to the final one, that included."""
+    final = config.factors
+    count = config.gradual
+    if count == 1:
+        return [final]
+    if count == 6:
+        y, x = final
+        half_y, half_x = (1 + y) / 2, (1 + x) / 2
+        listed = [(1, half_x), (half_y, 1), (half_y, half_x)]
+        listed += [(half_y, x), (y, half_x), (y, x)]
+    else:
+        listed = [
+            (final[0] ** (n / count), final[1] ** (n / count))
+            for n in range(1, count + 1)
+        ]
+        listed[-1] = final
+    kept: list[Pair] = []
+    for pair in listed:
+        if pair != (1, 1) and pair not in kept:
+            kept.append((float(pair[0]), float(pair[1])))
+    return kept
+
+
+def applications(config: Config, factors: Pair) -> int:
+    """How often the network must be applied to reach or pass the factors."""
+    ratio = _ratio(config)
+    count = 1
+    while ratio != (1, 1) and any(
+        r**count < f - 1e-9 for r, f in zip(ratio, factors, strict=True)
+    ):
+        count += 1
+    return count
+
+
+def noise_level(plane: Tensor, noise: NoiseModel) -> float:
+    """Standard deviation of the noise at the plane's mean signal."""
+    return noise.sigma(min(1.0, max(0.0, float(plane.mean()))))
+
+
+def fade(level: float) -> float:
+    """Strength of back-projection, which would copy noise into the result."""
+    low, high = FADE
+    return min(1.0, max(0.0, (high - level) / (high - low)))
+
+
+def bicubic(plane: Tensor, factors: Pair) -> Tensor:
+    """Plain bicubic enlargement; (C, Y, X) -> (C, Y', X')."""
+    return resize(plane, factors)
+
+
+def _ratio(config: Config) -> tuple[int, int]:
+    if config.network == "paper":
+        return (1, 1)
+    y, x = (2 if f > 1 else 1 for f in config.factors)
+    return y, x
+
+
+def _learn(
+    windows: list[Tensor],
+    spec: PairSpec,
+    config: Config,
+    network: nn.Module | None,
+    precision: str,
+    seed: int,
+) -> Steps[tuple[nn.Module, int]]:
+    """Train a network, or go on with the one of the factor before."""
+    channels = windows[0].shape[0]
+    if config.network == "ridge":
+        yield Progress(stage="fit", step=0, total=1)
+        generator = torch.Generator().manual_seed(seed)
+        pairs, held_out = build_pairs(windows, spec, generator)
+        return fit_ridge(pairs, held_out, generator), 1
+    if network is None:
+        network = (
+            PaperNetwork(channels, width=config.width)
+            if config.network == "paper"
+            else ResidualNetwork(channels, spec.ratio, width=config.width)
+        ).to(windows[0].device)
+    trainer = Trainer(network, windows, spec, config, precision=precision, seed=seed)
+    steps = yield from train(trainer)
+    return network, steps
+
+
+def _enlarge(
+    network: nn.Module,
+    plane: Tensor,
+    config: Config,
+    factors: Pair,
+    level: float,
+    tile_px: int,
+    precision: str,
+) -> Steps[Tensor]:
+    """Predict, with half the tile after every failure for want of memory."""
+    kernel = for_factors(config.kernel, config.factors, factors)
+    strength = fade(level)
+    spec = PredictSpec(
+        factors=factors,
+        applications=applications(config, factors),
+        kernel=kernel,
+        transforms=(
+            symmetries(factors, sampled_kernel(kernel)) if config.ensemble else (0,)
+        ),
+        back_projection=config.back_projection if strength > 0 else 0,
+        strength=strength,
+        tile_px=tile_px,
+        precision=precision,
+    )
+    while True:
+        try:
+            return (yield from predict(network, plane, spec))
+        except (MemoryError, RuntimeError) as error:
+            if not _out_of_memory(error):
+                raise
+            if spec.tile_px // 2 < SMALLEST_TILE_PX:
+                raise ComputeError(
+                    f"Memory ran out even with tiles of {spec.tile_px} pixels; close "
+                    "other programs or use device='cpu'."
+                ) from error
+        spec = replace(spec, tile_px=spec.tile_px // 2)
+        yield Progress(
+            stage="predict",
+            step=0,
+            total=1,
+            message=f"Memory ran out; going on with tiles of {spec.tile_px} pixels.",
+        )
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    text = str(error).lower()
+    return isinstance(error, MemoryError) or "memory" in text
+
+
+def _plain(
+    plane: Tensor,
+    config: Config,
+    returned: str,
+    sentence: str,
+    gain: Gain | None = None,
+    steps: int = 0,
+) -> PlaneResult:
+    if returned == "constant":
+        size = [
+            output_size(n, f)
+            for n, f in zip(plane.shape[1:], config.factors, strict=True)
+        ]
+        image = plane[:, :1, :1].expand(-1, *size)
+    else:
+        image = bicubic(plane, config.factors)
+    return PlaneResult(
+        image=image.cpu(), returned=returned, gain=gain, steps=steps, sentence=sentence
+    )
+
+
+def _same_mean(image: Tensor, plane: Tensor) -> Tensor:
+    """Keep the mean of every channel: the result is never brighter than the input."""
+    wanted = plane.mean(dim=(-2, -1), keepdim=True).cpu()
+    return image + (wanted - image.mean(dim=(-2, -1), keepdim=True))
+
+
+def _starts(size: int, side: int, count: int) -> list[int]:
+    if count == 1:
+        return [(size - side) // 2]
+    return [round(i * (size - side) / (count - 1)) for i in range(count)]
+
+
+def _gained(gain: Gain) -> str:
+    return (
+        f"Gained {gain.decibel:.2f} +- {gain.error_decibel:.2f} dB over bicubic on "
+        "regions held out from training."
+    )
+
+
+def _nothing_gained(gain: Gain) -> str:
+    return (
+        f"Nothing to gain here ({gain.decibel:+.2f} +- {gain.error_decibel:.2f} dB on "
+        "regions held out from training); bicubic was returned."
+    )

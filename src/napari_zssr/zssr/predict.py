@@ -1,0 +1,254 @@
+"""Applying a network: tiles, geometric self-ensemble, back-projection."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+
+import torch
+from torch import Tensor, nn
+
+from napari_zssr.config import KernelSpec
+from napari_zssr.imaging.degrade import degradation
+from napari_zssr.imaging.dihedral import SWAP, inverse, transform
+from napari_zssr.imaging.resample import output_size, resize
+from napari_zssr.progress import Progress, Steps
+
+Pair = tuple[float, float]
+
+BACK_PROJECTION_REACH = 32
+LARGEST_QUANTUM = 128
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PredictSpec:
+    """How a network is applied.
+
+    Attributes
+    ----------
+    factors : tuple of float
+        Enlargement along (Y, X).
+    applications : int
+        How often the network is applied before resampling to the factors.
+    kernel : KernelSpec
+        Blur for these factors, used by back-projection.
+    transforms : tuple of int
+        Flips and rotations of the ensemble; (0,) for none.
+    back_projection : int
+        Iterations.
+    strength : float
+        Share of each correction, 0..1; below 1 for noisy images.
+    tile_px : int
+        Side of a tile in input pixels.
+    precision : {"float32", "bfloat16"}
+    """
+
+    factors: Pair
+    applications: int = 1
+    kernel: KernelSpec
+    transforms: tuple[int, ...] = (0,)
+    back_projection: int = 0
+    strength: float = 1.0
+    tile_px: int = 512
+    precision: str = "float32"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tile:
+    """A tile of the input plane, with and without its halo: (start, stop) per axis."""
+
+    inner: tuple[tuple[int, int], tuple[int, int]]
+    outer: tuple[tuple[int, int], tuple[int, int]]
+
+
+def predict(network: nn.Module, plane: Tensor, spec: PredictSpec) -> Steps[Tensor]:
+    """Enlarge a plane tile by tile.
+
+    Parameters
+    ----------
+    network : Module
+        Trained; on the device of the plane.
+    plane : Tensor, shape (C, Y, X)
+        Normalised input.
+    spec : PredictSpec
+
+    Returns
+    -------
+    Tensor, shape (C, ceil(f Y), ceil(f X)), on the CPU
+    """
+    size = (plane.shape[1], plane.shape[2])
+    out = torch.empty(
+        plane.shape[0],
+        output_size(size[0], spec.factors[0]),
+        output_size(size[1], spec.factors[1]),
+    )
+    tiles = list(make_tiles(size, halo(network, spec), spec))
+    total = len(tiles) * len(spec.transforms)
+    done = 0
+    for tile in tiles:
+        (y0, y1), (x0, x1) = tile.outer
+        crop = plane[:, y0:y1, x0:x1]
+        versions = []
+        for number in spec.transforms:
+            versions.append(_enlarged(network, crop, number, spec))
+            done += 1
+            yield Progress(stage="predict", step=done, total=total)
+        _paste(out, _merged(versions, crop, spec), tile, spec.factors)
+    return out
+
+
+def halo(network: nn.Module, spec: PredictSpec) -> int:
+    """Input pixels around a tile that change the tile by more than 1e-4."""
+    reach = int(network.halo)  # type: ignore[arg-type]
+    if network.ratio == (1, 1):
+        reach = int(reach / min(spec.factors)) + 3
+    else:
+        # Each application sees pixels half as large as the one before.
+        reach = sum(reach / 2**n for n in range(spec.applications)).__ceil__() + 3
+    return reach + (BACK_PROJECTION_REACH if spec.back_projection else 0)
+
+
+def make_tiles(
+    size: tuple[int, int], halo_px: int, spec: PredictSpec
+) -> Iterator[Tile]:
+    """Cut a plane (Y, X) into tiles whose corners fall on whole output pixels."""
+    axes = [
+        _spans(n, spec.tile_px, halo_px, quantum(f))
+        for n, f in zip(size, spec.factors, strict=True)
+    ]
+    for inner_y, outer_y in axes[0]:
+        for inner_x, outer_x in axes[1]:
+            yield Tile(inner=(inner_y, inner_x), outer=(outer_y, outer_x))
+
+
+def quantum(factor: float) -> int | None:
+    """Smallest number of input pixels that is a whole number of output pixels."""
+    fraction = Fraction(factor).limit_denominator(LARGEST_QUANTUM)
+    if abs(float(fraction) - factor) > 1e-9:
+        return None
+    return fraction.denominator
+
+
+def back_project(
+    enlarged: Tensor,
+    plane: Tensor,
+    factors: Pair,
+    kernel: KernelSpec,
+    iterations: int,
+    strength: float = 1.0,
+) -> Tensor:
+    """Make the degraded result agree with the input (Irani, Peleg, 1991).
+
+    Parameters
+    ----------
+    enlarged : Tensor, shape (C, Y', X')
+    plane : Tensor, shape (C, Y, X)
+    factors : tuple of float
+    kernel : KernelSpec
+    iterations : int
+    strength : float
+        Share of the correction that is added.
+
+    Returns
+    -------
+    Tensor, shape (C, Y', X')
+        The up-operator is bicubic, for which the iteration contracts.
+    """
+    fine = (enlarged.shape[-2], enlarged.shape[-1])
+    operator = degradation(kernel, factors, fine, (plane.shape[-2], plane.shape[-1]))
+    for _ in range(iterations):
+        residual = plane - operator.degrade(enlarged)
+        enlarged = enlarged + strength * resize(residual, factors, fine)
+    return enlarged
+
+
+@torch.no_grad()
+def _enlarged(
+    network: nn.Module, crop: Tensor, number: int, spec: PredictSpec
+) -> Tensor:
+    """One version of the ensemble, back-projected and turned back."""
+    turned = transform(crop, number).contiguous()
+    factors = spec.factors[::-1] if number & SWAP else spec.factors
+    target = _target_size(turned, factors)
+    made = _applied(network, turned, factors, target, spec)
+    back = inverse(made, number)
+    return _projected(back, crop, spec)
+
+
+def _applied(
+    network: nn.Module,
+    plane: Tensor,
+    factors: Pair,
+    target: tuple[int, int],
+    spec: PredictSpec,
+) -> Tensor:
+    ratio: tuple[int, int] = network.ratio  # type: ignore[assignment]
+    bfloat16 = spec.precision == "bfloat16"
+    if ratio == (1, 1):
+        plane = resize(plane, factors, target)
+    reached = [1.0, 1.0]
+    for _ in range(spec.applications):
+        with torch.autocast(plane.device.type, torch.bfloat16, enabled=bfloat16):
+            plane = network(plane[None])[0].float()
+        reached = [a * r for a, r in zip(reached, ratio, strict=True)]
+    if ratio == (1, 1) or tuple(reached) == factors:
+        return plane
+    rest = (factors[0] / reached[0], factors[1] / reached[1])
+    return resize(plane, rest, target)
+
+
+@torch.no_grad()
+def _merged(versions: list[Tensor], crop: Tensor, spec: PredictSpec) -> Tensor:
+    if len(versions) == 1:
+        return versions[0]
+    ordered = torch.stack(versions).sort(dim=0).values
+    middle = len(versions) // 2
+    # torch.median takes the lower of the two middle values: every result darker.
+    median = ordered[middle - 1 : middle + 1].mean(dim=0)
+    if len(versions) % 2:
+        median = ordered[middle]
+    return _projected(median, crop, spec)
+
+
+def _projected(enlarged: Tensor, crop: Tensor, spec: PredictSpec) -> Tensor:
+    return back_project(
+        enlarged, crop, spec.factors, spec.kernel, spec.back_projection, spec.strength
+    )
+
+
+def _target_size(plane: Tensor, factors: Pair) -> tuple[int, int]:
+    return (
+        output_size(plane.shape[-2], factors[0]),
+        output_size(plane.shape[-1], factors[1]),
+    )
+
+
+def _spans(
+    size: int, tile_px: int, halo_px: int, step: int | None
+) -> list[tuple[tuple[int, int], tuple[int, int]]]:
+    """Inner and outer (start, stop) along one axis."""
+    if step is None or size <= tile_px:
+        return [((0, size), (0, size))]
+    side = max(step, tile_px // step * step)
+    margin = -(-halo_px // step) * step
+    spans = []
+    for start in range(0, size, side):
+        stop = min(start + side, size)
+        spans.append(
+            ((start, stop), (max(0, start - margin), min(size, stop + margin)))
+        )
+    return spans
+
+
+def _paste(out: Tensor, made: Tensor, tile: Tile, factors: Pair) -> None:
+    places = []
+    for axis in (0, 1):
+        factor = factors[axis]
+        (start, stop), (outer, _) = tile.inner[axis], tile.outer[axis]
+        first = round(start * factor) if start else 0
+        last = output_size(stop, factor)
+        shift = round(outer * factor) if outer else 0
+        places.append((first, last, shift))
+    (y0, y1, dy), (x0, x1, dx) = places
+    out[:, y0:y1, x0:x1] = made[:, y0 - dy : y1 - dy, x0 - dx : x1 - dx].cpu()

@@ -1,0 +1,270 @@
+"""Training on the image's own pairs, as steps."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from napari_zssr.config import Config
+from napari_zssr.progress import Progress, Steps
+from napari_zssr.zssr.network import enlarge
+from napari_zssr.zssr.optimize import (
+    ADAM_RATE,
+    PAPER_RATE,
+    Average,
+    OneCycle,
+    Optimizer,
+    PaperPolicy,
+)
+from napari_zssr.zssr.pairs import (
+    HeldOut,
+    PairSpec,
+    build_pairs,
+    draw_crops,
+    gather_crops,
+)
+
+REPORT_EVERY = 20
+REFRESH_EVERY = 25
+CHECK_EVERY = 50
+PATIENCE = 4
+BETTER = 0.998
+EARLIEST_STOP = 0.4
+PAPER_ERROR_EVERY = 50
+PAPER_REVIEW_EVERY = 60
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gain:
+    """What held-out regions say about the network against bicubic.
+
+    Attributes
+    ----------
+    decibel, error_decibel : float
+        Gain in PSNR, and its standard error over the regions.
+    significant : bool
+        Whether the gain exceeds twice its spread.
+    """
+
+    decibel: float
+    error_decibel: float
+    significant: bool
+
+
+class Trainer:
+    """One network on its way through the steps.
+
+    Parameters
+    ----------
+    network : Module
+        Trained in place.
+    windows : sequence of Tensor, shape (C, Y, X)
+        Normalised parts of the image.
+    spec : PairSpec
+    config : Config
+    precision : {"float32", "bfloat16"}
+    seed : int
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        windows: Sequence[Tensor],
+        spec: PairSpec,
+        config: Config,
+        *,
+        precision: str,
+        seed: int,
+    ) -> None:
+        self.network = network
+        self.windows = windows
+        self.spec = spec
+        self.config = config
+        self.bfloat16 = precision == "bfloat16"
+        self.generator = torch.Generator().manual_seed(seed)
+        self.pairs, self.held_out = build_pairs(windows, spec, self.generator)
+        paper = config.network == "paper"
+        self.optimizer = Optimizer(
+            network, muon=not paper, adam_rate=PAPER_RATE if paper else ADAM_RATE
+        )
+        self.average = Average(network)
+        self.squared = spec.alpha > 0
+
+    def step(self, crops: Tensor, share: float) -> Tensor:
+        """One update; returns the loss, still on the device."""
+        sons, fathers, weights = gather_crops(self.pairs, crops)
+        with torch.autocast(sons.device.type, torch.bfloat16, enabled=self.bfloat16):
+            made = self.network(sons)
+        difference = (made.float() - fathers) * weights
+        loss = (difference**2 if self.squared else difference.abs()).mean()
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step(share)
+        done: Tensor = loss.detach()
+        return done
+
+    def refresh(self) -> None:
+        """Draw new noise for the pairs; the held-out regions keep theirs."""
+        self.pairs, _ = build_pairs(self.windows, self.spec, self.generator)
+
+    def draw(self, steps: int) -> Tensor:
+        """Crops of the next steps, (steps, batch, 4)."""
+        count = steps * self.config.batch
+        crops = draw_crops(self.pairs, count, self.spec.transforms, self.generator)
+        return crops.reshape(steps, self.config.batch, -1)
+
+    def held_out_error(self) -> float:
+        """Squared error of the averaged network on the held-out regions."""
+        self.average.swap(self.network)
+        made, _ = held_out_errors(self.network, self.held_out)
+        self.average.swap(self.network)
+        return float(made.sum())
+
+
+def train(trainer: Trainer) -> Steps[int]:
+    """Train by the policy that the settings ask for.
+
+    Parameters
+    ----------
+    trainer : Trainer
+        Its network ends up with the trained weights.
+
+    Returns
+    -------
+    int
+        Steps done.
+    """
+    if trainer.config.network == "paper":
+        return (yield from _train_paper(trainer))
+    return (yield from _train_one_cycle(trainer))
+
+
+def _train_one_cycle(trainer: Trainer) -> Steps[int]:
+    """One cycle, averaging, and a stop on the held-out regions."""
+    cycle = OneCycle(trainer.config.steps)
+    noisy = not trainer.spec.noise.is_clean
+    best, stale = float("inf"), 0
+    step = 0
+    while step < cycle.total:
+        if noisy and step > 0:
+            trainer.refresh()
+        crops = trainer.draw(min(REFRESH_EVERY, cycle.total - step))
+        for batch in crops:
+            loss = trainer.step(batch, cycle.share(step))
+            trainer.average.update(trainer.network)
+            step += 1
+            if step % REPORT_EVERY == 0 or step == cycle.total:
+                yield Progress(
+                    stage="train", step=step, total=cycle.total, loss=float(loss)
+                )
+        if step % CHECK_EVERY == 0 and step >= EARLIEST_STOP * cycle.total:
+            error = trainer.held_out_error()
+            stale = 0 if error < BETTER * best else stale + 1
+            best = min(best, error)
+            if stale >= PATIENCE:
+                cycle.finish_by(step, step + max(20, step // 5))
+    trainer.average.swap(trainer.network)
+    return step
+
+
+def _train_paper(trainer: Trainer) -> Steps[int]:
+    """Adam, and the rate lowered when the reconstruction error stalls."""
+    policy = PaperPolicy()
+    total = trainer.config.steps
+    noisy = not trainer.spec.noise.is_clean
+    step = 0
+    while step < total:
+        if noisy and step > 0:
+            trainer.refresh()
+        for batch in trainer.draw(min(REFRESH_EVERY, total - step)):
+            loss = trainer.step(batch, policy.share())
+            step += 1
+            if step % PAPER_ERROR_EVERY == 0:
+                policy.add_error(_reconstruction_error(trainer))
+            if step % PAPER_REVIEW_EVERY == 0 and policy.review():
+                total = step
+            if step % REPORT_EVERY == 0 or step == total:
+                yield Progress(stage="train", step=step, total=total, loss=float(loss))
+            if step >= total:
+                break
+    return step
+
+
+@torch.no_grad()
+def _reconstruction_error(trainer: Trainer) -> float:
+    """Squared error on the first, largest father."""
+    father_at, width, son_at, height_son, width_son, _ = trainer.pairs.layout[
+        0
+    ].tolist()
+    r_y, _ = trainer.pairs.ratio
+    pixels = slice(son_at, son_at + height_son * width_son)
+    son = trainer.pairs.sons[:, pixels].reshape(1, -1, height_son, width_son)
+    height = height_son * r_y
+    father = trainer.pairs.fathers[:-1, father_at : father_at + height * width]
+    with torch.autocast(son.device.type, torch.bfloat16, enabled=trainer.bfloat16):
+        made = trainer.network(son)
+    return float((made.float() - father.reshape(made.shape)).square().mean())
+
+
+@torch.no_grad()
+def held_out_errors(network: nn.Module, held_out: HeldOut) -> tuple[Tensor, Tensor]:
+    """Mean squared error of the network and of bicubic per region, (regions,)."""
+    ratio: tuple[int, int] = network.ratio  # type: ignore[assignment]
+    weight = held_out.weight
+    count = weight.sum(dim=(1, 2, 3)) * held_out.fathers.shape[1]
+    errors = [
+        ((made - held_out.fathers) ** 2 * weight).sum(dim=(1, 2, 3)) / count
+        for made in (network(held_out.sons), enlarge(held_out.sons, ratio))
+    ]
+    return errors[0].cpu(), errors[1].cpu()
+
+
+def held_out_gain(
+    network: nn.Module, windows: Sequence[Tensor], spec: PairSpec, seed: int
+) -> Gain:
+    """Gain over bicubic on regions whose fathers were never trained on.
+
+    Parameters
+    ----------
+    network : Module
+        Trained.
+    windows : sequence of Tensor, shape (C, Y, X)
+    spec : PairSpec
+        As in training: sons as noisy as the image, targets recorrupted independently.
+    seed : int
+        Of the noise, drawn afresh.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    draws = 1 if spec.noise.is_clean else 4
+    learned, bicubic = [], []
+    only_image = (1.0,)
+    for _ in range(draws):
+        _, held_out = build_pairs(windows, spec, generator, sizes=only_image)
+        made, plain = held_out_errors(network, held_out)
+        learned.append(made.double())
+        bicubic.append(plain.double())
+    return gain_from_errors(
+        torch.stack(learned).mean(dim=0), torch.stack(bicubic).mean(dim=0)
+    )
+
+
+def gain_from_errors(learned: Tensor, bicubic: Tensor) -> Gain:
+    """Gain and its spread from squared errors per region, shapes (regions,)."""
+    regions = len(learned)
+    better = bicubic - learned
+    mean = float(better.mean())
+    spread = float(better.std(unbiased=True)) / regions**0.5 if regions > 1 else 0.0
+    new, old = float(learned.mean()), float(bicubic.mean())
+    if old <= 0:
+        return Gain(decibel=0.0, error_decibel=0.0, significant=False)
+    decibel = 10 * math.log10(old / max(new, 1e-12 * old))
+    per_unit = 10 / (2.302585 * max(new, 1e-12 * old))
+    return Gain(
+        decibel=decibel,
+        error_decibel=min(per_unit * spread, 99.0),
+        significant=mean > 2 * spread and mean > 0,
+    )
