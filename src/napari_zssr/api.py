@@ -102,7 +102,7 @@ def _as_stack(image: Image, axes: str | None, spacing: GivenSpacing) -> ImageSta
         )
         return replace(
             relabelled,
-            channels=image.channels,
+            channels=image.channels if "C" in relabelled.axes else (),
             name=image.name,
             source=image.source,
             checksum=image.checksum,

@@ -137,6 +137,8 @@ class Config:
         Pairs a step, and side of the LR sons in pixels.
     width : int
         Channels of the network's hidden layers.
+    networks : int
+        Networks trained from different seeds, whose results are averaged.
     kernel : KernelSpec
         Blur between father and son.
     noise : "auto", "off" or float
@@ -165,10 +167,11 @@ class Config:
     factor: float | tuple[float, float] = (2.0, 2.0)
     preset: str = "balanced"
     network: Network = "residual"
-    steps: int = 1000
-    batch: int = 6
+    steps: int = 500
+    batch: int = 4
     crop_px: int = 32
-    width: int = 64
+    width: int = 48
+    networks: int = 2
     kernel: KernelSpec = field(default_factory=KernelSpec)
     noise: Literal["auto", "off"] | float = "auto"
     gradual: int = 1
@@ -231,6 +234,7 @@ _LOWEST = {
     "batch": 1,
     "crop_px": 8,
     "width": 4,
+    "networks": 1,
     "gradual": 1,
     "back_projection": 0,
     "seed": 0,
@@ -384,10 +388,17 @@ def _nearest(name: Any, known: Any) -> str:
     return f" (did you mean {close[0]!r}?)" if close else ""
 
 
-INSTANT = Config(preset="instant", network="ridge", steps=1)
-FAST = Config(preset="fast", steps=500, batch=4)
+INSTANT = Config(preset="instant", network="ridge", steps=1, networks=1)
+FAST = Config(preset="fast", steps=400, width=32, networks=1)
 BALANCED = Config()
 PAPER = Config(
-    preset="paper", network="paper", steps=3000, batch=1, crop_px=128, gradual=6
+    preset="paper",
+    network="paper",
+    steps=3000,
+    batch=1,
+    crop_px=128,
+    width=64,
+    networks=1,
+    gradual=6,
 )
 PRESETS = {c.preset: c for c in (INSTANT, FAST, BALANCED, PAPER)}

@@ -35,10 +35,16 @@ class IntensityMap:
     def restore(self, values: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
         """Inverse of `normalise`; rounded and clipped to the range of `dtype` only."""
         exact = values.astype(np.float64) * self.scale + self.offset
-        if dtype.kind in "iu":
-            limits = np.iinfo(dtype)
-            exact = np.clip(np.round(exact), limits.min, limits.max)
-        return exact.astype(dtype)
+        if dtype.kind not in "iu":
+            return exact.astype(dtype)
+        limits = np.iinfo(dtype)
+        top = float(limits.max)
+        # The largest 64-bit integers are no float64 numbers; the next one overflows.
+        exact_top = top if int(top) == limits.max else float(np.nextafter(top, 0))
+        rounded = np.round(exact)
+        whole = rounded.clip(float(limits.min), exact_top).astype(dtype)
+        whole[rounded >= top] = limits.max
+        return whole
 
 
 def intensity_map(values: NDArray[Any]) -> IntensityMap:

@@ -63,7 +63,7 @@ def load_kernel(path: str | Path) -> Array:
         raise InputError(f"Kernel file {str(path)!r} does not exist.")
     try:
         array = _read_array(path)
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, KeyError, NotImplementedError) as error:
         raise InputError(
             f"Kernel file {str(path)!r} cannot be read ({error}); give a 2-D array as "
             ".npy without pickle, .tif or .mat."
@@ -87,7 +87,12 @@ def for_factors(spec: KernelSpec, factors: Pair, wanted: Pair) -> KernelSpec:
         return _stretched_gaussian(spec, ratio)
     array = sampled_kernel(spec)
     assert array is not None
-    resized = imresize(np.pad(array, 2), ratio)
+    for axis in (0, 1):
+        if ratio[axis] == 0:
+            array = array.sum(axis=axis, keepdims=True)
+    along = tuple(r if r > 0 else 1.0 for r in ratio)
+    padding = [(2, 2) if r > 0 else (0, 0) for r in ratio]
+    resized = imresize(np.pad(array, padding), (along[0], along[1]))
     return KernelSpec(kind="array", array=resized / resized.sum())
 
 
@@ -149,7 +154,7 @@ def _gaussian(spec: KernelSpec, phase: Pair) -> Array:
     x = np.arange(-radius[1], radius[1] + 1)[None, :] - phase[1]
     inverse = np.linalg.inv(spread)
     square = inverse[0, 0] * y * y + 2 * inverse[0, 1] * y * x + inverse[1, 1] * x * x
-    values: Array = np.exp(-square / 2)
+    values: Array = np.exp((square.min() - square) / 2)
     values /= values.sum()
     return values
 
@@ -186,31 +191,35 @@ def _recentred(array: Array, phase: Pair) -> Array:
     return odd
 
 
-def _read_array(path: Path) -> Array:
+def _read_array(path: Path) -> NDArray[Any]:
     suffix = path.suffix.lower()
     if suffix == ".npy":
-        return np.asarray(np.load(path, allow_pickle=False), dtype=np.float64)
+        return np.asarray(np.load(path, allow_pickle=False))
     if suffix in (".tif", ".tiff"):
         import tifffile
 
-        return np.asarray(tifffile.imread(path), dtype=np.float64)
+        return np.asarray(tifffile.imread(path))
     if suffix == ".mat":
         return _read_mat(path)
     raise ValueError("not a .npy, .tif or .mat file")
 
 
-def _read_mat(path: Path) -> Array:
+def _read_mat(path: Path) -> NDArray[Any]:
     from scipy.io import loadmat
+    from scipy.io.matlab import MatReadError
 
-    content: dict[str, Any] = loadmat(str(path))
+    try:
+        content: dict[str, Any] = loadmat(str(path))
+    except MatReadError as error:
+        raise ValueError(str(error)) from error
     arrays = [
         value
         for name, value in content.items()
         if not name.startswith("__")
         and isinstance(value, np.ndarray)
-        and value.dtype.kind in "fiu"
+        and value.dtype.kind in "fiuc"
         and np.squeeze(value).ndim == 2
     ]
     if len(arrays) != 1:
         raise ValueError(f"{len(arrays)} two-dimensional arrays found, one is needed")
-    return np.asarray(arrays[0], dtype=np.float64)
+    return np.asarray(arrays[0])

@@ -89,7 +89,8 @@ class NoiseModel:
         """Add Gaussian noise with `share` of this model's variance."""
         if share <= 0:
             return image
-        return image + share**0.5 * self.draw(image, generator)
+        noisy: Tensor = image + share**0.5 * self.draw(image, generator)
+        return noisy
 
     def _unit(self, image: Tensor, generator: torch.Generator) -> Tensor:
         """Gaussian noise of variance 1 with this model's spatial correlation."""

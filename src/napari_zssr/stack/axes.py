@@ -5,13 +5,13 @@ The records and the labelling of bare arrays are offered here too.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_zssr.imaging.resample import output_size
 from napari_zssr.stack.labels import (
     LETTERS,
     Spacing,
@@ -118,7 +118,9 @@ def output_shape(
         Enlargement along (Y, X).
     """
     by_axis = _factor_per_axis(axes, factors)
-    return tuple(math.ceil(f * n - 1e-9) for n, f in zip(shape, by_axis, strict=True))
+    return tuple(
+        n if f == 1 else output_size(n, f) for n, f in zip(shape, by_axis, strict=True)
+    )
 
 
 def output_spacing(

@@ -136,7 +136,7 @@ def weights(config: Config) -> float:
     if config.network == "ridge":
         return 121.0 * 4
     layers = 6 if config.network == "paper" else 2 * BLOCKS
-    return 9.0 * config.width**2 * layers
+    return 9.0 * config.width**2 * layers * config.networks
 
 
 def _plane_bytes(coarse: int, fine: int, samples: int) -> int:

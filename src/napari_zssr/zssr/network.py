@@ -7,6 +7,7 @@ knows its ``halo``: how many input pixels around a tile change the tile.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
@@ -91,6 +92,22 @@ class PaperNetwork(nn.Module):
             features = torch.relu_(layer(features))
         out: Tensor = plane + self.layers[-1](features)
         return out
+
+
+class MeanNetwork(nn.Module):
+    """Mean of networks that were trained from different seeds."""
+
+    def __init__(self, networks: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.networks = nn.ModuleList(networks)
+        self.ratio: Ratio = networks[0].ratio  # type: ignore[assignment]
+        self.halo: int = networks[0].halo  # type: ignore[assignment]
+
+    def forward(self, plane: Tensor) -> Tensor:
+        """(B, C, Y, X) -> (B, C, Y r_y, X r_x)."""
+        made = [network(plane) for network in self.networks]
+        total: Tensor = torch.stack(made).mean(dim=0)
+        return total
 
 
 def enlarge(plane: Tensor, ratio: Ratio) -> Tensor:

@@ -7,6 +7,7 @@ gather, without a loop over crops or pixels.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -22,11 +23,45 @@ from napari_zssr.imaging.resample import output_size, resize, resize_operator
 
 Size = tuple[int, int]
 Pair = tuple[float, float]
+Region = tuple[float, float, float, float]
 
-FATHER_SIZES = tuple(np.round(np.linspace(1.0, 0.5, 14), 4).tolist())
-HELD_OUT_REGIONS = 8
-HELD_OUT_SIDE = 0.09
+HELD_OUT_REGIONS = 25
+HELD_OUT_SIDE = 0.052
 HELD_OUT_MAX_PX = 32
+HELD_OUT_SHARE = 0.08
+
+
+@dataclass(frozen=True, slots=True)
+class Warp:
+    """How a father is made from the image.
+
+    Attributes
+    ----------
+    size_y, size_x : float
+        Size relative to the image.
+    angle_deg : float
+        Rotation before shrinking.
+    """
+
+    size_y: float
+    size_x: float
+    angle_deg: float = 0.0
+
+    @property
+    def is_identity(self) -> bool:
+        """Whether the father is the image itself."""
+        return (self.size_y, self.size_x, self.angle_deg) == (1.0, 1.0, 0.0)
+
+
+IDENTITY = Warp(1.0, 1.0)
+_SIZES = np.round(np.linspace(1.0, 0.5, 14), 4).tolist()
+_STRETCHED = ((1.0, 0.75), (0.9, 0.65), (0.8, 0.6), (0.7, 0.5))
+SHRUNK = tuple(Warp(s, s) for s in _SIZES)
+STRETCHED = tuple(w for a, b in _STRETCHED for w in (Warp(a, b), Warp(b, a)))
+TURNED = tuple(Warp(s, s, a) for s, a in ((0.8, 22.5), (0.75, 45.0), (0.7, 67.5)))
+WARPS = SHRUNK + STRETCHED + TURNED
+# Shrinking averages noise away: under noise only large fathers resemble the image.
+NOISY_WARPS = tuple(Warp(s, s) for s in np.linspace(1.0, 0.75, 6).tolist())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,8 +85,8 @@ class PairSpec:
         Side of the crops, in network input pixels.
     transforms : tuple of int
         Allowed flips and rotations.
-    sizes : tuple of float
-        Sizes of the fathers relative to the image.
+    warps : tuple of Warp
+        The fathers.
     """
 
     factors: Pair
@@ -61,7 +96,7 @@ class PairSpec:
     alpha: float = 0.0
     crop_px: int = 32
     transforms: tuple[int, ...] = tuple(range(8))
-    sizes: tuple[float, ...] = FATHER_SIZES
+    warps: tuple[Warp, ...] = WARPS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -113,7 +148,7 @@ def build_pairs(
     spec: PairSpec,
     generator: torch.Generator,
     *,
-    sizes: Sequence[float] | None = None,
+    warps: Sequence[Warp] | None = None,
 ) -> tuple[PairSet, HeldOut]:
     """Make fathers and sons from parts of an image.
 
@@ -124,8 +159,8 @@ def build_pairs(
     spec : PairSpec
     generator : torch.Generator
         CPU generator of the noise.
-    sizes : sequence of float, optional
-        Sizes of the fathers, instead of those of `spec`.
+    warps : sequence of Warp, optional
+        Fathers instead of those of `spec`.
     """
     crop = crop_size(windows, spec)
     fathers, sons, rows, weights = [], [], [], []
@@ -133,14 +168,15 @@ def build_pairs(
     held_out: list[tuple[Tensor, Tensor, Tensor]] = []
     for window in windows:
         noisy, target = recorrupt(window, spec.noise, spec.alpha, generator)
-        regions = _regions(window, len(windows))
-        for size in sizes or spec.sizes:
-            made = _father_and_son(noisy, target, size, spec, generator)
+        regions = _regions(window, len(windows), spec.ratio)
+        for warp in warps or spec.warps:
+            made = _father_and_son(noisy, target, warp, spec, generator)
             if made is None or not fits(made[1], crop):
                 continue
             father, son = made
-            mask = _training_mask(father, regions)
-            if size == 1.0:
+            size = (father.shape[1], father.shape[2])
+            mask = _mask(window, regions, warp, size, spec.ratio)
+            if warp.is_identity:
                 held_out += _held_out_crops(father, son, regions, spec.ratio)
             fathers.append(torch.cat([father, mask]).flatten(1))
             sons.append(son.flatten(1))
@@ -243,21 +279,21 @@ def _crop_index(
 def _father_and_son(
     noisy: Tensor,
     target: Tensor,
-    size: float,
+    warp: Warp,
     spec: PairSpec,
     generator: torch.Generator,
 ) -> tuple[Tensor, Tensor] | None:
     """One father and its network input, or None where the son would be too small."""
-    extent = _father_extent(noisy, size, spec)
+    extent = _father_extent(noisy, warp, spec)
     if extent is None:
         return None
     factors = spec.factors
-    noisy_father = _shrink(noisy, size, extent)
-    father = noisy_father if target is noisy else _shrink(target, size, extent)
+    noisy_father = _warped(noisy, warp, extent)
+    father = noisy_father if target is noisy else _warped(target, warp, extent)
     operator = degradation(spec.kernel, factors, extent)
     son = operator.degrade(noisy_father)
     if not spec.noise.is_clean:
-        gain = _chain_gain(size, operator.noise_gain(), noisy.shape[-1])
+        gain = _chain_gain(warp, operator.noise_gain(), noisy.shape[-1])
         missing = max(0.0, 1 - (1 + spec.alpha**2) * gain)
         son = spec.noise.add(son, missing, generator)
     if spec.ratio == (1, 1):
@@ -265,11 +301,12 @@ def _father_and_son(
     return father, son
 
 
-def _father_extent(window: Tensor, size: float, spec: PairSpec) -> Size | None:
+def _father_extent(window: Tensor, warp: Warp, spec: PairSpec) -> Size | None:
     """Father's size (Y, X), cut to a multiple of the ratio."""
+    shares = (warp.size_y, warp.size_x)
     extent = [
-        output_size(n, size) // r * r
-        for n, r in zip(window.shape[-2:], spec.ratio, strict=True)
+        output_size(n, share) // r * r
+        for n, share, r in zip(window.shape[-2:], shares, spec.ratio, strict=True)
     ]
     sons = [output_size(n, 1 / f) for n, f in zip(extent, spec.factors, strict=True)]
     if min(sons) < 4:
@@ -277,24 +314,74 @@ def _father_extent(window: Tensor, size: float, spec: PairSpec) -> Size | None:
     return extent[0], extent[1]
 
 
-def _shrink(image: Tensor, size: float, extent: Size) -> Tensor:
-    if size == 1.0:
+def _warped(image: Tensor, warp: Warp, extent: Size) -> Tensor:
+    if warp.is_identity:
         return image[:, : extent[0], : extent[1]]
-    return resize(image, (size, size), extent)
+    turned = _turned(image, warp.angle_deg) if warp.angle_deg else image
+    return resize(turned, (warp.size_y, warp.size_x), extent)
 
 
-def _chain_gain(size: float, degradation_gain: float, pixels: int) -> float:
+def _turned(image: Tensor, angle_deg: float) -> Tensor:
+    """Rotated about the middle by bicubic interpolation; mirrored beyond the border."""
+    angle = math.radians(angle_deg)
+    height, width = image.shape[-2:]
+    aspect = height / width
+    matrix = [
+        [math.cos(angle), math.sin(angle) * aspect, 0.0],
+        [-math.sin(angle) / aspect, math.cos(angle), 0.0],
+    ]
+    # MPS has no bicubic grid_sample.
+    source = image.cpu() if image.device.type == "mps" else image
+    theta = torch.tensor([matrix], dtype=image.dtype, device=source.device)
+    grid = torch.nn.functional.affine_grid(
+        theta, [1, 1, height, width], align_corners=False
+    )
+    turned: Tensor = torch.nn.functional.grid_sample(
+        source[None],
+        grid,
+        mode="bicubic",
+        padding_mode="reflection",
+        align_corners=False,
+    )[0]
+    return turned.to(image.device)
+
+
+def _mask(
+    window: Tensor,
+    regions: list[Region],
+    warp: Warp,
+    extent: Size,
+    ratio: tuple[int, int],
+) -> Tensor:
+    """1 where the father may be learned from: outside the held-out regions."""
+    mask = torch.ones_like(window[:1])
+    size = (
+        window.shape[1] // ratio[0] * ratio[0],
+        window.shape[2] // ratio[1] * ratio[1],
+    )
+    for region in regions:
+        y0, x0, y1, x1 = _box(region, size, ratio)
+        mask[:, y0:y1, x0:x1] = 0
+    if warp.is_identity:
+        return mask[:, : extent[0], : extent[1]]
+    return (_warped(mask, warp, extent) > 0.99).to(mask.dtype)
+
+
+def _chain_gain(warp: Warp, degradation_gain: float, pixels: int) -> float:
     """Variance left of the image's noise after shrinking and degrading."""
-    if size == 1.0:
+    if warp.is_identity:
         return degradation_gain
-    matrix = resize_operator(pixels, size).matrix
+    matrix = resize_operator(pixels, warp.size_x).matrix
     row = matrix[[matrix.shape[0] // 2]].toarray()[0]
     return degradation_gain * float(row @ row) ** 2
 
 
-def _regions(window: Tensor, windows: int) -> list[tuple[float, float, float, float]]:
+def _regions(window: Tensor, windows: int, ratio: tuple[int, int]) -> list[Region]:
     """Held-out regions (top, left, bottom, right) as fractions of the window."""
     wanted = max(1, HELD_OUT_REGIONS // windows)
+    smallest = 4 * ratio[0] * ratio[1]
+    room = int(HELD_OUT_SHARE * window.shape[-2] * window.shape[-1] / smallest)
+    wanted = min(wanted, max(4, room))
     columns = max(1, round(wanted**0.5))
     rows = max(1, wanted // columns)
     side = [min(HELD_OUT_SIDE, HELD_OUT_MAX_PX / n) for n in window.shape[-2:]]
@@ -310,7 +397,7 @@ def _regions(window: Tensor, windows: int) -> list[tuple[float, float, float, fl
 
 
 def _box(
-    region: tuple[float, float, float, float], size: Size, ratio: tuple[int, int]
+    region: Region, size: Size, ratio: tuple[int, int]
 ) -> tuple[int, int, int, int]:
     """Region in pixels of a father, on whole network input pixels."""
     top, left, bottom, right = region
@@ -321,20 +408,10 @@ def _box(
     return y0, x0, min(y1, size[0]), min(x1, size[1])
 
 
-def _training_mask(
-    father: Tensor, regions: list[tuple[float, float, float, float]]
-) -> Tensor:
-    mask = torch.ones_like(father[:1])
-    for region in regions:
-        y0, x0, y1, x1 = _box(region, (father.shape[1], father.shape[2]), (1, 1))
-        mask[:, y0:y1, x0:x1] = 0
-    return mask
-
-
 def _held_out_crops(
     father: Tensor,
     son: Tensor,
-    regions: list[tuple[float, float, float, float]],
+    regions: list[Region],
     ratio: tuple[int, int],
 ) -> list[tuple[Tensor, Tensor, Tensor]]:
     """Son, father and weight around each held-out region, all of one size."""

@@ -14,8 +14,13 @@ from napari_zssr.imaging.kernel import for_factors, sampled_kernel
 from napari_zssr.imaging.noise import CLEAN, NoiseModel
 from napari_zssr.imaging.resample import output_size, resize
 from napari_zssr.progress import Progress, Steps
-from napari_zssr.zssr.network import PaperNetwork, ResidualNetwork
-from napari_zssr.zssr.pairs import PairSpec, build_pairs
+from napari_zssr.zssr.network import MeanNetwork, PaperNetwork, ResidualNetwork
+from napari_zssr.zssr.pairs import (
+    NOISY_WARPS,
+    WARPS,
+    PairSpec,
+    build_pairs,
+)
 from napari_zssr.zssr.predict import PredictSpec, predict
 from napari_zssr.zssr.ridge import fit_ridge
 from napari_zssr.zssr.train import Gain, Trainer, held_out_gain, train
@@ -102,7 +107,6 @@ def super_resolve_plane(
             f"to learn from (under {SMALLEST_PX}); bicubic was returned."
         )
         return _plain(plane, config, "bicubic", sentence)
-    torch.manual_seed(seed)
     level = noise_level(plane, noise)
     network: nn.Module | None = None
     windows = [*training_windows(plane)]
@@ -172,6 +176,7 @@ def pair_spec(
         alpha=ALPHA if level >= RECORRUPT_FROM else 0.0,
         crop_px=config.crop_px,
         transforms=symmetries(learned, sampled_kernel(kernel)),
+        warps=WARPS if level < RECORRUPT_FROM else NOISY_WARPS,
     )
 
 
@@ -248,15 +253,43 @@ def _learn(
         generator = torch.Generator().manual_seed(seed)
         pairs, held_out = build_pairs(windows, spec, generator)
         return fit_ridge(pairs, held_out, generator), 1
-    if network is None:
-        network = (
-            PaperNetwork(channels, width=config.width)
-            if config.network == "paper"
-            else ResidualNetwork(channels, spec.ratio, width=config.width)
-        ).to(windows[0].device)
-    trainer = Trainer(network, windows, spec, config, precision=precision, seed=seed)
-    steps = yield from train(trainer)
-    return network, steps
+    started = _started(network, config, channels, spec, seed)
+    steps = 0
+    for number, member in enumerate(started):
+        trainer = Trainer(
+            member.to(windows[0].device),
+            windows,
+            spec,
+            config,
+            precision=precision,
+            seed=seed + number,
+        )
+        steps += yield from train(trainer)
+    return (started[0] if len(started) == 1 else MeanNetwork(started)), steps
+
+
+def _started(
+    network: nn.Module | None,
+    config: Config,
+    channels: int,
+    spec: PairSpec,
+    seed: int,
+) -> list[nn.Module]:
+    """Networks to train: fresh ones, or those of the factor before."""
+    if isinstance(network, MeanNetwork):
+        return list(network.networks)
+    if network is not None:
+        return [network]
+    fresh: list[nn.Module] = []
+    for number in range(config.networks):
+        # torch initialises from its global generator, which is the caller's.
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed + number)
+            if config.network == "paper":
+                fresh.append(PaperNetwork(channels, width=config.width))
+            else:
+                fresh.append(ResidualNetwork(channels, spec.ratio, width=config.width))
+    return fresh
 
 
 def _enlarge(

@@ -79,8 +79,8 @@ def _normal_equations(
     share = min(1.0, MAX_SAMPLES / pixels)
     for row in pairs.layout.tolist():
         for x, y in _samples(pairs, row, share, generator):
-            gram += (x.T @ x).double().cpu()
-            cross += (x.T @ y).double().cpu()
+            gram += (x.T @ x).cpu().double()
+            cross += (x.T @ y).cpu().double()
     return gram, cross
 
 

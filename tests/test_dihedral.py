@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from napari_zssr.config import KernelSpec
+from napari_zssr.imaging.degrade import degrade_array
+from napari_zssr.imaging.dihedral import (
+    ALL,
+    inverse,
+    symmetries,
+    transform,
+    transform_array,
+)
+from napari_zssr.imaging.kernel import sampled_kernel
+
+
+@pytest.mark.parametrize("number", ALL)
+@pytest.mark.parametrize("shape", [(4, 4), (3, 5), (2, 3, 5, 6)])
+def test_inverse_undoes(number: int, shape: tuple[int, ...]) -> None:
+    image = torch.rand(shape)
+    torch.testing.assert_close(inverse(transform(image, number), number), image)
+
+
+@pytest.mark.parametrize("number", ALL)
+def test_arrays_and_tensors_agree(number: int) -> None:
+    image = np.random.default_rng(0).random((3, 5))
+    made = transform(torch.from_numpy(image), number).numpy()
+    np.testing.assert_array_equal(transform_array(image, number), made)
+
+
+def test_all_eight_differ() -> None:
+    image = torch.arange(9.0).reshape(3, 3)
+    assert len({tuple(transform(image, n).flatten().tolist()) for n in ALL}) == 8
+
+
+def test_unequal_factors_leave_four() -> None:
+    assert len(symmetries((2.0, 2.0), None)) == 8
+    assert len(symmetries((1.0, 2.0), None)) == 4
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [("gaussian:1.2", 8), ("gaussian:1.5,0.8", 4), ("gaussian:1.5,0.8,30", 2)],
+)
+def test_symmetries_of_kernels(text: str, count: int) -> None:
+    assert len(symmetries((2.0, 2.0), sampled_kernel(KernelSpec.parse(text)))) == count
+
+
+def test_lopsided_kernel_leaves_the_identity() -> None:
+    kernel = np.zeros((5, 5))
+    kernel[2] = [1, 0, 0, 2, 0]
+    kernel[0, 2], kernel[3, 2] = 2, 1
+    assert symmetries((2.0, 2.0), kernel) == (0,)
+
+
+@pytest.mark.parametrize("text", ["bicubic", "gaussian:1.2", "gaussian:1.5,0.8,45"])
+def test_symmetries_commute_with_the_degradation(text: str) -> None:
+    spec = KernelSpec.parse(text)
+    image = np.random.default_rng(1).random((24, 24))
+    son = degrade_array(image, spec, (2.0, 2.0))
+    for number in symmetries((2.0, 2.0), sampled_kernel(spec)):
+        moved = degrade_array(transform_array(image, number), spec, (2.0, 2.0))
+        np.testing.assert_allclose(moved, transform_array(son, number), atol=2e-5)

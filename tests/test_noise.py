@@ -1,0 +1,170 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from scipy import ndimage
+
+from napari_zssr.imaging.noise import CLEAN, NoiseModel, estimate_noise, recorrupt
+
+SIDE = 192
+
+
+def smooth_signal(seed: int = 0) -> np.ndarray:
+    """Broad hills between 0.1 and 0.9."""
+    rough = np.random.default_rng(seed).normal(size=(SIDE, SIDE))
+    hills = ndimage.gaussian_filter(rough, 24, mode="wrap")
+    hills -= hills.min()
+    return 0.1 + 0.8 * hills / hills.max()
+
+
+def noisy(signal: np.ndarray, gain: float, offset: float, seed: int = 1) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    shot = gain * rng.poisson(signal / gain) if gain > 0 else signal
+    return shot + offset**0.5 * rng.normal(size=signal.shape)
+
+
+def texture(kind: str) -> np.ndarray:
+    y, x = np.mgrid[:SIDE, :SIDE].astype(float)
+    if kind == "edges":
+        fine = np.mgrid[: 4 * SIDE, : 4 * SIDE] / 4
+        stripes = (np.hypot(fine[0] - 90, fine[1] - 60) % 23 < 9) * 0.7 + 0.1
+        return ndimage.gaussian_filter(stripes, 4)[::4, ::4]
+    if kind == "waves":
+        return 0.5 + 0.2 * np.sin(x * x / 300 + y / 7) + 0.2 * np.cos(y * x / 500)
+    rough = np.random.default_rng(2).normal(size=(SIDE, SIDE))
+    grain = ndimage.gaussian_filter(rough, 1.5)
+    return 0.5 + 0.15 * grain / grain.std()
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize(
+    ("gain", "offset"), [(0, 4e-4), (0, 2.5e-3), (2e-3, 0), (5e-3, 1e-4), (1e-3, 1e-3)]
+)
+def test_estimate_is_within_a_fifth(gain: float, offset: float, seed: int) -> None:
+    found = estimate_noise(noisy(smooth_signal(seed), gain, offset, seed))
+    for signal in (0.3, 0.5, 0.7):
+        true = (gain * signal + offset) ** 0.5
+        assert found.sigma(signal) == pytest.approx(true, rel=0.2)
+
+
+def test_estimate_follows_the_unit() -> None:
+    image = noisy(smooth_signal(), 2e-3, 1e-4)
+    plain = estimate_noise(image)
+    scaled = estimate_noise(1000 * image)
+    assert scaled.sigma(500) == pytest.approx(1000 * plain.sigma(0.5), rel=1e-6)
+
+
+def test_shot_noise_is_told_from_read_noise() -> None:
+    shot = estimate_noise(noisy(smooth_signal(), 5e-3, 0))
+    read = estimate_noise(noisy(smooth_signal(), 0, 2.5e-3))
+    assert shot.sigma(0.8) > 1.5 * shot.sigma(0.2)
+    assert read.sigma(0.8) < 1.2 * read.sigma(0.2)
+
+
+@pytest.mark.parametrize("kind", ["edges", "waves", "grain"])
+def test_clean_texture_is_not_taken_for_noise(kind: str) -> None:
+    assert estimate_noise(texture(kind)).sigma(0.5) < 0.004
+
+
+@pytest.mark.parametrize("image", [np.zeros((64, 64)), smooth_signal()])
+def test_nothing_is_found_where_nothing_is(image: np.ndarray) -> None:
+    assert estimate_noise(image).sigma(0.5) < 1e-4
+
+
+@pytest.mark.parametrize("shape", [(16, 16), (8, 200), (31, 64), (40, 33)])
+def test_small_planes_do_not_fail(shape: tuple[int, int]) -> None:
+    image = np.random.default_rng(0).random(shape)
+    assert np.isfinite(estimate_noise(image).sigma(0.5))
+
+
+def test_correlated_noise_is_recognised() -> None:
+    rough = np.random.default_rng(3).normal(size=(SIDE, SIDE))
+    blurred = ndimage.gaussian_filter(rough, 0.6)
+    blurred *= 0.05 / blurred.std()
+    found = estimate_noise(smooth_signal() + blurred)
+    assert found.bands[0] > 1.2 > 0.8 > found.bands[-1]
+    assert found.sigma(0.5) == pytest.approx(0.05, rel=0.3)
+
+
+def test_white_noise_is_white() -> None:
+    found = estimate_noise(noisy(smooth_signal(), 0, 2.5e-3))
+    assert found.bands == pytest.approx((1, 1, 1, 1), abs=0.15)
+
+
+def test_drawn_noise_has_the_bands_it_was_asked_for() -> None:
+    generator = torch.Generator().manual_seed(0)
+    model = NoiseModel(offset=0.0025, bands=(1.6, 1.3, 1.0, 0.7))
+    drawn = model.draw(torch.zeros(4, SIDE, SIDE), generator).numpy()
+    assert drawn.std() == pytest.approx(0.05, rel=0.05)
+    neighbours = np.corrcoef(drawn[..., 1:].ravel(), drawn[..., :-1].ravel())[0, 1]
+    assert neighbours > 0.1
+
+
+def test_model_follows_the_intensity_map() -> None:
+    model = NoiseModel(gain=3.0, offset=50.0)
+    mapped = model.mapped(scale=200.0, offset=10.0)
+    for signal in (20.0, 110.0, 210.0):
+        inside = (signal - 10) / 200
+        assert mapped.sigma(inside) == pytest.approx(model.sigma(signal) / 200)
+
+
+def test_variance_is_never_negative() -> None:
+    model = NoiseModel(gain=1.0, offset=-0.2)
+    assert model.sigma(0.1) == 0
+    assert float(model.variance(torch.tensor([-1.0, 0.1])).max()) == 0
+
+
+@pytest.mark.parametrize("gain", [0.0, 0.004])
+def test_drawn_noise_has_the_variance_of_the_model(gain: float) -> None:
+    generator = torch.Generator().manual_seed(0)
+    model = NoiseModel(gain=gain, offset=0.001)
+    for level in (0.2, 0.8):
+        drawn = model.draw(torch.full((1, 128, 128), level), generator)
+        assert float(drawn.std()) == pytest.approx(model.sigma(level), rel=0.05)
+
+
+def test_share_of_the_noise_is_added() -> None:
+    generator = torch.Generator().manual_seed(0)
+    image = torch.full((1, 128, 128), 0.5)
+    model = NoiseModel(offset=0.01)
+    assert model.add(image, 0.0, generator) is image
+    made = model.add(image, 0.25, generator)
+    assert float(made.var()) == pytest.approx(0.0025, rel=0.1)
+    assert float(made.mean()) == pytest.approx(0.5, abs=0.003)
+
+
+@pytest.mark.parametrize("alpha", [0.5, 0.7, 1.0])
+def test_recorrupted_images_are_independent(alpha: float) -> None:
+    sigma = 0.05
+    generator = torch.Generator().manual_seed(4)
+    shape = (1, 256, 256)
+    signal = torch.full(shape, 0.5)
+    image = signal + sigma * torch.randn(shape, generator=generator)
+    model = NoiseModel(offset=sigma**2)
+    first, second = recorrupt(image, model, alpha, generator)
+    one, two = (first - signal).flatten(), (second - signal).flatten()
+    assert abs(float(torch.corrcoef(torch.stack([one, two]))[0, 1])) < 0.02
+    assert float(one.var()) == pytest.approx(sigma**2 * (1 + alpha**2), rel=0.05)
+    assert float(two.var()) == pytest.approx(sigma**2 * (1 + alpha**-2), rel=0.05)
+    assert abs(float(one.mean())) < 5e-4 * 2
+    assert abs(float(two.mean())) < 5e-4 * 2
+
+
+def test_nothing_is_recorrupted_without_noise_or_strength() -> None:
+    image = torch.rand(1, 8, 8)
+    generator = torch.Generator()
+    for model, alpha in ((CLEAN, 0.7), (NoiseModel(offset=0.1), 0.0)):
+        first, second = recorrupt(image, model, alpha, generator)
+        assert first is image
+        assert second is image
+
+
+def test_same_generator_same_noise() -> None:
+    image = torch.full((2, 16, 16), 0.5)
+    model = NoiseModel(gain=0.01)
+    made = [
+        model.draw(image, torch.Generator().manual_seed(seed)) for seed in (5, 5, 6)
+    ]
+    assert torch.equal(made[0], made[1])
+    assert not torch.equal(made[0], made[2])

@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+
+from napari_zssr.config import BALANCED, FAST, INSTANT, PAPER, change
+from napari_zssr.errors import ComputeError
+from napari_zssr.stack.plan import Plan, resolve
+
+SHAPE = (3, 5, 100, 201)
+
+
+def plan(config: Any = BALANCED, shape: Any = SHAPE, **options: Any) -> Plan:
+    axes = options.pop("axes", "CZYX")
+    return resolve(config, shape, np.dtype("uint16"), axes, **options)
+
+
+def test_output_is_foretold() -> None:
+    made = plan(change(BALANCED, factor=(1.5, 2)))
+    assert made.output_shape == (3, 5, 150, 402)
+    assert made.output_axes == "CZYX"
+    assert made.output_dtype == "uint16"
+    assert made.planes == 15
+    assert made.output_bytes == 3 * 5 * 150 * 402 * 2
+
+
+def test_colours_are_one_plane() -> None:
+    made = plan(shape=(100, 201, 3), axes="YXS")
+    assert made.planes == 1
+    assert made.output_shape == (200, 402, 3)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "fast", "found"),
+    [
+        ("auto", True, "bfloat16"),
+        ("auto", False, "float32"),
+        ("float32", True, "float32"),
+        ("bfloat16", False, "bfloat16"),
+    ],
+)
+def test_precision(wanted: str, fast: bool, found: str) -> None:
+    assert plan(change(BALANCED, precision=wanted), bfloat16=fast).precision == found
+
+
+def test_tile_shrinks_with_the_memory() -> None:
+    tiles = [
+        plan(shape=(2000, 2000), axes="YX", free_bytes=free).tile_px
+        for free in (10**12, 2 * 10**9, 10**9, 7 * 10**8)
+    ]
+    assert tiles == sorted(tiles, reverse=True)
+    assert tiles[0] > tiles[-1] >= 16
+
+
+def test_tile_that_was_asked_for_is_kept() -> None:
+    assert plan(change(BALANCED, tile_px=96), free_bytes=10**9).tile_px == 96
+
+
+def test_memory_covers_input_and_output() -> None:
+    small = plan(shape=(100, 100), axes="YX")
+    large = plan(shape=(4000, 4000), axes="YX")
+    both = 4000 * 4000 * 2 * 5
+    assert large.memory_bytes - small.memory_bytes > both
+    assert large.memory_bytes > large.output_bytes + 4000 * 4000 * 2
+
+
+def test_too_large_for_the_memory_is_told() -> None:
+    with pytest.raises(ComputeError, match=r"GB of memory, 1\.0 GB are free") as caught:
+        plan(shape=(20000, 20000), axes="YX", free_bytes=10**9)
+    assert "\n" not in str(caught.value)
+
+
+def test_time_grows_with_the_work() -> None:
+    one = plan(shape=(100, 100), axes="YX").seconds
+    assert one > 0
+    assert plan(shape=(4, 100, 100), axes="ZYX").seconds == pytest.approx(4 * one)
+    assert plan(shape=(900, 900), axes="YX").seconds > one
+    assert plan(FAST, shape=(100, 100), axes="YX").seconds < one
+    assert plan(INSTANT, shape=(100, 100), axes="YX").seconds < one
+    assert plan(PAPER, shape=(100, 100), axes="YX").seconds > one
+    assert plan(shape=(100, 100), axes="YX", device="cuda").seconds < one
+    assert plan(shape=(100, 100), axes="YX", cores=8).seconds < one
+
+
+def test_plan_is_frozen() -> None:
+    made = plan()
+    with pytest.raises(AttributeError):
+        made.planes = 3  # type: ignore[misc]
+    assert made == plan()
+
+
+@pytest.mark.parametrize("factor", [1.5, 4 / 3, 1.33333334, 1.1, 2.0000001, 2.7182818])
+@pytest.mark.parametrize("size", [16, 30, 33, 90])
+def test_foretold_size_is_that_of_the_engine(factor: float, size: int) -> None:
+    from napari_zssr.imaging.resample import output_size
+
+    made = plan(change(BALANCED, factor=factor), shape=(size, size), axes="YX")
+    assert made.output_shape == (output_size(size, factor),) * 2
+
+
+def test_planning_needs_no_torch() -> None:
+    code = (
+        "import sys, napari_zssr.stack.plan; "
+        "sys.exit(any(m in sys.modules for m in ('torch', 'napari', 'dask')))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
