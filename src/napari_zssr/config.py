@@ -137,6 +137,8 @@ class Config:
         Pairs a step, and side of the LR sons in pixels.
     width : int
         Channels of the network's hidden layers.
+    blocks : int
+        Residual blocks of the coarse-grid network.
     networks : int
         Networks trained from different seeds, whose results are averaged.
     kernel : KernelSpec
@@ -168,10 +170,11 @@ class Config:
     preset: str = "balanced"
     network: Network = "residual"
     steps: int = 500
-    batch: int = 4
+    batch: int = 6
     crop_px: int = 32
     width: int = 48
-    networks: int = 2
+    blocks: int = 5
+    networks: int = 1
     kernel: KernelSpec = field(default_factory=KernelSpec)
     noise: Literal["auto", "off"] | float = "auto"
     gradual: int = 1
@@ -234,6 +237,7 @@ _LOWEST = {
     "batch": 1,
     "crop_px": 8,
     "width": 4,
+    "blocks": 1,
     "networks": 1,
     "gradual": 1,
     "back_projection": 0,
@@ -388,8 +392,8 @@ def _nearest(name: Any, known: Any) -> str:
     return f" (did you mean {close[0]!r}?)" if close else ""
 
 
-INSTANT = Config(preset="instant", network="ridge", steps=1, networks=1)
-FAST = Config(preset="fast", steps=400, width=32, networks=1)
+INSTANT = Config(preset="instant", network="ridge", steps=1)
+FAST = Config(preset="fast", steps=400, batch=4, width=32, blocks=3)
 BALANCED = Config()
 PAPER = Config(
     preset="paper",
@@ -398,7 +402,6 @@ PAPER = Config(
     batch=1,
     crop_px=128,
     width=64,
-    networks=1,
     gradual=6,
 )
 PRESETS = {c.preset: c for c in (INSTANT, FAST, BALANCED, PAPER)}

@@ -15,7 +15,6 @@ from napari_zssr.stack.axes import output_shape, planes
 
 LARGEST_TILE_PX = 512
 SMALLEST_TILE_PX = 64
-BLOCKS = 3
 # Fraction of the free memory that a run may plan with.
 SHARE_OF_FREE = 0.6
 # Sustained multiply-adds a second, by device; rough, for the time that is foretold.
@@ -135,7 +134,7 @@ def weights(config: Config) -> float:
     """Multiply-adds for one pixel on the grid that the network works on."""
     if config.network == "ridge":
         return 121.0 * 4
-    layers = 6 if config.network == "paper" else 2 * BLOCKS
+    layers = 6 if config.network == "paper" else 2 * config.blocks
     return 9.0 * config.width**2 * layers * config.networks
 
 

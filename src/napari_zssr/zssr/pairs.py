@@ -61,7 +61,10 @@ STRETCHED = tuple(w for a, b in _STRETCHED for w in (Warp(a, b), Warp(b, a)))
 TURNED = tuple(Warp(s, s, a) for s, a in ((0.8, 22.5), (0.75, 45.0), (0.7, 67.5)))
 WARPS = SHRUNK + STRETCHED + TURNED
 # Shrinking averages noise away: under noise only large fathers resemble the image.
-NOISY_WARPS = tuple(Warp(s, s) for s in np.linspace(1.0, 0.75, 6).tolist())
+NOISY_WARPS = (
+    *(Warp(s, s) for s in np.linspace(1.0, 0.75, 6).tolist()),
+    *TURNED[:2],
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -37,6 +37,8 @@ SMALLEST_TILE_PX = 64
 RECORRUPT_FROM = 0.004
 ALPHA = 0.7
 FADE = (0.003, 0.010)
+NARROWEST = 16
+DEEP_BLOCKS = 5
 SEED_STEP = 7919
 
 
@@ -108,6 +110,7 @@ def super_resolve_plane(
         )
         return _plain(plane, config, "bicubic", sentence)
     level = noise_level(plane, noise)
+    config = for_noise(config, level)
     network: nn.Module | None = None
     windows = [*training_windows(plane)]
     steps = 0
@@ -220,6 +223,21 @@ def noise_level(plane: Tensor, noise: NoiseModel) -> float:
     return noise.sigma(min(1.0, max(0.0, float(plane.mean()))))
 
 
+def for_noise(config: Config, level: float) -> Config:
+    """Settings for a noisy plane: a narrower, deeper network and half the steps.
+
+    What a wide network learns late in training on a noisy plane is the noise.
+    """
+    if level < RECORRUPT_FROM or config.network != "residual":
+        return config
+    return replace(
+        config,
+        width=max(NARROWEST, config.width // 2),
+        blocks=max(DEEP_BLOCKS, config.blocks),
+        steps=max(1, config.steps // 2),
+    )
+
+
 def fade(level: float) -> float:
     """Strength of back-projection, which would copy noise into the result."""
     low, high = FADE
@@ -288,8 +306,14 @@ def _started(
             if config.network == "paper":
                 fresh.append(PaperNetwork(channels, width=config.width))
             else:
-                fresh.append(ResidualNetwork(channels, spec.ratio, width=config.width))
+                fresh.append(_residual(channels, spec, config))
     return fresh
+
+
+def _residual(channels: int, spec: PairSpec, config: Config) -> ResidualNetwork:
+    return ResidualNetwork(
+        channels, spec.ratio, width=config.width, blocks=config.blocks
+    )
 
 
 def _enlarge(
