@@ -8,8 +8,8 @@ from napari_zssr.config import KernelSpec
 from napari_zssr.imaging.degrade import degradation
 from napari_zssr.imaging.dihedral import ALL, SWAP, transform
 from napari_zssr.imaging.noise import NoiseModel
+from napari_zssr.zssr.held_out import HeldOut
 from napari_zssr.zssr.pairs import (
-    HeldOut,
     PairSet,
     PairSpec,
     build_pairs,

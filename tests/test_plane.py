@@ -15,13 +15,8 @@ from napari_zssr.imaging.noise import CLEAN, NoiseModel
 from napari_zssr.imaging.resample import output_size, resize
 from napari_zssr.progress import Progress, drain
 from napari_zssr.zssr import network as networks
-from napari_zssr.zssr.plane import (
-    PlaneResult,
-    bicubic,
-    gradual_factors,
-    super_resolve_plane,
-    training_windows,
-)
+from napari_zssr.zssr.plane import PlaneResult, bicubic, super_resolve_plane
+from napari_zssr.zssr.policy import gradual_factors, training_windows
 
 TINY: dict[str, Any] = {
     "width": 8,

@@ -6,8 +6,9 @@ from torch import Tensor
 from torch.nn.functional import conv2d
 
 from napari_zssr.config import KernelSpec
+from napari_zssr.zssr.held_out import HeldOut
 from napari_zssr.zssr.network import Ratio, enlarge, shuffle
-from napari_zssr.zssr.pairs import HeldOut, PairSet, PairSpec, build_pairs
+from napari_zssr.zssr.pairs import PairSet, PairSpec, build_pairs
 from napari_zssr.zssr.ridge import RidgeFilter, fit_ridge
 
 SIDE = 40

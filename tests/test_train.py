@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from napari_zssr.config import FAST, PAPER, Config, KernelSpec, change
 from napari_zssr.imaging.noise import CLEAN, NoiseModel
 from napari_zssr.progress import Progress, drain
+from napari_zssr.zssr.gain import gain_from_errors, held_out_gain
 from napari_zssr.zssr.network import PaperNetwork, ResidualNetwork
 from napari_zssr.zssr.pairs import PairSpec
-from napari_zssr.zssr.train import Trainer, gain_from_errors, held_out_gain, train
+from napari_zssr.zssr.train import Trainer, train
 
 
 def picture(side: int = 48) -> Tensor:

@@ -74,6 +74,13 @@ def load_kernel(path: str | Path) -> Array:
     return spec.array
 
 
+def pinned(spec: KernelSpec) -> KernelSpec:
+    """A kernel from a file becomes the array in it, so that a recipe holds it whole."""
+    if spec.kind != "file":
+        return spec
+    return KernelSpec(kind="array", array=load_kernel(spec.path))
+
+
 def for_factors(spec: KernelSpec, factors: Pair, wanted: Pair) -> KernelSpec:
     """The same optics' kernel for another enlargement.
 

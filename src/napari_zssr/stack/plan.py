@@ -18,7 +18,8 @@ SMALLEST_TILE_PX = 64
 # Fraction of the free memory that a run may plan with.
 SHARE_OF_FREE = 0.6
 # Sustained multiply-adds a second, by device; rough, for the time that is foretold.
-SPEED = {"cpu": 20e9, "mps": 400e9, "cuda": 4e12}
+SPEED = {"cpu": 11e9, "mps": 400e9, "cuda": 4e12}
+BFLOAT16_SPEED_UP = 3.0
 TRAINING_COST = 3.0
 # Libraries and their workspace, before the first pixel.
 GROUND_BYTES = 500_000_000
@@ -126,7 +127,9 @@ def resolve(
         device=device,
         memory_bytes=memory,
         output_bytes=output_bytes,
-        seconds=len(listed) * _plane_seconds(config, coarse, fine, device, cores),
+        seconds=len(listed)
+        * _plane_seconds(config, coarse, fine, device, cores)
+        / (BFLOAT16_SPEED_UP if precision == "bfloat16" else 1.0),
     )
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from napari_zssr.config import Config
 from napari_zssr.errors import ComputeError, ZSSRError
 from napari_zssr.imaging.intensity import IntensityMap, check_finite, intensity_map
-from napari_zssr.imaging.kernel import check_fits
+from napari_zssr.imaging.kernel import check_fits, pinned
 from napari_zssr.imaging.noise import CLEAN, NoiseModel, estimate_noise
 from napari_zssr.progress import PlaneDone, Progress, Steps
 from napari_zssr.stack.axes import (
@@ -148,6 +148,7 @@ def upscale_steps(stack: ImageStack, config: Config) -> Steps[Upscaled]:
     """
     started = time.monotonic()
     stack = replace(stack, data=check_pixels(stack.data))
+    config = replace(config, kernel=pinned(config.kernel))
     plan = make_plan(stack, config)
     fine = tuple(plan.output_shape[plan.output_axes.index(a)] for a in "YX")
     check_fits(config.kernel, (fine[0], fine[1]))

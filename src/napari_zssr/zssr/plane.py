@@ -14,31 +14,25 @@ from napari_zssr.imaging.kernel import for_factors, sampled_kernel
 from napari_zssr.imaging.noise import CLEAN, NoiseModel
 from napari_zssr.imaging.resample import output_size, resize
 from napari_zssr.progress import Progress, Steps
+from napari_zssr.zssr.gain import Gain, held_out_gain
 from napari_zssr.zssr.network import MeanNetwork, PaperNetwork, ResidualNetwork
-from napari_zssr.zssr.pairs import (
-    NOISY_WARPS,
-    WARPS,
-    PairSpec,
-    build_pairs,
+from napari_zssr.zssr.pairs import PairSpec, build_pairs
+from napari_zssr.zssr.policy import (
+    applications,
+    fade,
+    for_noise,
+    gradual_factors,
+    noise_level,
+    pair_spec,
+    training_windows,
 )
 from napari_zssr.zssr.predict import PredictSpec, predict
 from napari_zssr.zssr.ridge import fit_ridge
-from napari_zssr.zssr.train import Gain, Trainer, held_out_gain, train
-
-Pair = tuple[float, float]
+from napari_zssr.zssr.train import Trainer, train
+from napari_zssr.zssr.warps import Pair
 
 SMALLEST_PX = 16
-WHOLE_PX = 1024
-WINDOW_PX = 512
-WINDOWS = 16
 SMALLEST_TILE_PX = 64
-# Noise (fraction of the range) from which pairs are recorrupted, and over which
-# back-projection fades out.
-RECORRUPT_FROM = 0.004
-ALPHA = 0.7
-FADE = (0.003, 0.010)
-NARROWEST = 16
-DEEP_BLOCKS = 5
 SEED_STEP = 7919
 
 
@@ -144,116 +138,9 @@ def super_resolve_plane(
     )
 
 
-def training_windows(plane: Tensor) -> list[Tensor]:
-    """Parts of the plane that are learned from: all of it, or windows spread over it.
-
-    Parameters
-    ----------
-    plane : Tensor, shape (C, Y, X)
-    """
-    height, width = plane.shape[-2:]
-    if height * width <= WHOLE_PX**2:
-        return [plane]
-    side_y, side_x = min(WINDOW_PX, height), min(WINDOW_PX, width)
-    rows = max(1, min(round((WINDOWS * height / width) ** 0.5), height // side_y))
-    columns = max(1, min(WINDOWS // rows, width // side_x))
-    return [
-        plane[:, y : y + side_y, x : x + side_x]
-        for y in _starts(height, side_y, rows)
-        for x in _starts(width, side_x, columns)
-    ]
-
-
-def pair_spec(
-    config: Config, factors: Pair, noise: NoiseModel, level: float
-) -> PairSpec:
-    """How pairs are made for one gradual factor, at a noise level (sigma)."""
-    whole = _ratio(config)
-    learned = factors if whole == (1, 1) else (float(whole[0]), float(whole[1]))
-    kernel = for_factors(config.kernel, config.factors, learned)
-    return PairSpec(
-        factors=learned,
-        ratio=whole,
-        kernel=kernel,
-        noise=noise,
-        alpha=ALPHA if level >= RECORRUPT_FROM else 0.0,
-        crop_px=config.crop_px,
-        transforms=symmetries(learned, sampled_kernel(kernel)),
-        warps=WARPS if level < RECORRUPT_FROM else NOISY_WARPS,
-    )
-
-
-def gradual_factors(config: Config) -> list[Pair]:
-    """Factors on the way to the final one, that included."""
-    final = config.factors
-    count = config.gradual
-    if count == 1:
-        return [final]
-    if count == 6:
-        y, x = final
-        half_y, half_x = (1 + y) / 2, (1 + x) / 2
-        listed = [(1, half_x), (half_y, 1), (half_y, half_x)]
-        listed += [(half_y, x), (y, half_x), (y, x)]
-    else:
-        listed = [
-            (final[0] ** (n / count), final[1] ** (n / count))
-            for n in range(1, count + 1)
-        ]
-        listed[-1] = final
-    kept: list[Pair] = []
-    for pair in listed:
-        if pair != (1, 1) and pair not in kept:
-            kept.append((float(pair[0]), float(pair[1])))
-    return kept
-
-
-def applications(config: Config, factors: Pair) -> int:
-    """How often the network must be applied to reach or pass the factors."""
-    ratio = _ratio(config)
-    count = 1
-    while ratio != (1, 1) and any(
-        r**count < f - 1e-9 for r, f in zip(ratio, factors, strict=True)
-    ):
-        count += 1
-    return count
-
-
-def noise_level(plane: Tensor, noise: NoiseModel) -> float:
-    """Standard deviation of the noise at the plane's mean signal."""
-    return noise.sigma(min(1.0, max(0.0, float(plane.mean()))))
-
-
-def for_noise(config: Config, level: float) -> Config:
-    """Settings for a noisy plane: a narrower, deeper network and half the steps.
-
-    What a wide network learns late in training on a noisy plane is the noise.
-    """
-    if level < RECORRUPT_FROM or config.network != "residual":
-        return config
-    return replace(
-        config,
-        width=max(NARROWEST, config.width // 2),
-        blocks=max(DEEP_BLOCKS, config.blocks),
-        steps=max(1, config.steps // 2),
-    )
-
-
-def fade(level: float) -> float:
-    """Strength of back-projection, which would copy noise into the result."""
-    low, high = FADE
-    return min(1.0, max(0.0, (high - level) / (high - low)))
-
-
 def bicubic(plane: Tensor, factors: Pair) -> Tensor:
     """Plain bicubic enlargement; (C, Y, X) -> (C, Y', X')."""
     return resize(plane, factors)
-
-
-def _ratio(config: Config) -> tuple[int, int]:
-    if config.network == "paper":
-        return (1, 1)
-    y, x = (2 if f > 1 else 1 for f in config.factors)
-    return y, x
 
 
 def _learn(
@@ -390,12 +277,6 @@ def _same_mean(image: Tensor, plane: Tensor) -> Tensor:
     """Keep the mean of every channel: the result is never brighter than the input."""
     wanted = plane.mean(dim=(-2, -1), keepdim=True).cpu()
     return image + (wanted - image.mean(dim=(-2, -1), keepdim=True))
-
-
-def _starts(size: int, side: int, count: int) -> list[int]:
-    if count == 1:
-        return [(size - side) // 2]
-    return [round(i * (size - side) / (count - 1)) for i in range(count)]
 
 
 def _gained(gain: Gain) -> str:

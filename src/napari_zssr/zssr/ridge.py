@@ -9,8 +9,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from napari_zssr.zssr.held_out import HeldOut
 from napari_zssr.zssr.network import Ratio, enlarge, shuffle
-from napari_zssr.zssr.pairs import HeldOut, PairSet
+from napari_zssr.zssr.pairs import PairSet
 
 SIDE = 11
 MAX_SAMPLES = 400_000

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from napari_zssr.config import Config
 from napari_zssr.progress import Progress, Steps
-from napari_zssr.zssr.network import enlarge
+from napari_zssr.zssr.gain import held_out_errors
 from napari_zssr.zssr.optimize import (
     ADAM_RATE,
     PAPER_RATE,
@@ -21,8 +19,6 @@ from napari_zssr.zssr.optimize import (
     PaperPolicy,
 )
 from napari_zssr.zssr.pairs import (
-    IDENTITY,
-    HeldOut,
     PairSpec,
     build_pairs,
     draw_crops,
@@ -37,24 +33,6 @@ BETTER = 0.998
 EARLIEST_STOP = 0.4
 PAPER_ERROR_EVERY = 50
 PAPER_REVIEW_EVERY = 60
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Gain:
-    """What held-out regions say about the network against bicubic.
-
-    Attributes
-    ----------
-    decibel, error_decibel : float
-        Gain in PSNR, and its standard error over the regions.
-    significant : bool
-        Whether the gain exceeds twice its spread, in squared error or relative to
-        each region's own error (a few strong edges must not drown all others).
-    """
-
-    decibel: float
-    error_decibel: float
-    significant: bool
 
 
 class Trainer:
@@ -210,70 +188,3 @@ def _reconstruction_error(trainer: Trainer) -> float:
     with torch.autocast(son.device.type, torch.bfloat16, enabled=trainer.bfloat16):
         made = trainer.network(son)
     return float((made.float() - father.reshape(made.shape)).square().mean())
-
-
-@torch.no_grad()
-def held_out_errors(network: nn.Module, held_out: HeldOut) -> tuple[Tensor, Tensor]:
-    """Mean squared error of the network and of bicubic per region, (regions,)."""
-    ratio: tuple[int, int] = network.ratio  # type: ignore[assignment]
-    weight = held_out.weight
-    count = weight.sum(dim=(1, 2, 3)) * held_out.fathers.shape[1]
-    errors = [
-        ((made - held_out.fathers) ** 2 * weight).sum(dim=(1, 2, 3)) / count
-        for made in (network(held_out.sons), enlarge(held_out.sons, ratio))
-    ]
-    return errors[0].cpu(), errors[1].cpu()
-
-
-def held_out_gain(
-    network: nn.Module, windows: Sequence[Tensor], spec: PairSpec, seed: int
-) -> Gain:
-    """Gain over bicubic on regions whose fathers were never trained on.
-
-    Parameters
-    ----------
-    network : Module
-        Trained.
-    windows : sequence of Tensor, shape (C, Y, X)
-    spec : PairSpec
-        As in training: sons as noisy as the image, targets recorrupted independently.
-    seed : int
-        Of the noise, drawn afresh.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    draws = 1 if spec.noise.is_clean else 4
-    learned, bicubic = [], []
-    for _ in range(draws):
-        _, held_out = build_pairs(windows, spec, generator, warps=(IDENTITY,))
-        made, plain = held_out_errors(network, held_out)
-        learned.append(made.double())
-        bicubic.append(plain.double())
-    return gain_from_errors(
-        torch.stack(learned).mean(dim=0), torch.stack(bicubic).mean(dim=0)
-    )
-
-
-def gain_from_errors(learned: Tensor, bicubic: Tensor) -> Gain:
-    """Gain and its spread from squared errors per region, shapes (regions,)."""
-    regions = len(learned)
-    better = bicubic - learned
-    mean = float(better.mean())
-    spread = float(better.std(unbiased=True)) / regions**0.5 if regions > 1 else 0.0
-    new, old = float(learned.mean()), float(bicubic.mean())
-    if old <= 0:
-        return Gain(decibel=0.0, error_decibel=0.0, significant=False)
-    decibel = 10 * math.log10(old / max(new, 1e-12 * old))
-    per_unit = 10 / (2.302585 * max(new, 1e-12 * old))
-    return Gain(
-        decibel=decibel,
-        error_decibel=min(per_unit * spread, 99.0),
-        significant=mean > 0 and (mean > 2 * spread or _relative(bicubic, learned) > 2),
-    )
-
-
-def _relative(bicubic: Tensor, learned: Tensor) -> float:
-    """Mean relative improvement over the regions, in units of its spread."""
-    share = (bicubic - learned) / (bicubic + learned).clamp_min(1e-30)
-    spread: float = float(share.std(unbiased=True)) / math.sqrt(len(share))
-    mean = float(share.mean())
-    return mean / max(spread, 1e-12)

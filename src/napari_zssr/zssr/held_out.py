@@ -1,0 +1,137 @@
+"""Regions whose fathers no training step sees."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from napari_zssr.zssr.warps import Size, Warp, warped
+
+Region = tuple[float, float, float, float]
+
+HELD_OUT_REGIONS = 25
+HELD_OUT_SIDE = 0.052
+HELD_OUT_MAX_PX = 32
+HELD_OUT_SHARE = 0.08
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class HeldOut:
+    """Regions whose fathers no training step sees.
+
+    Attributes
+    ----------
+    sons : Tensor, shape (regions, C, y, x)
+        Network inputs with their surroundings, as noisy as the image.
+    fathers : Tensor, shape (regions, C, Y, X)
+        Targets.
+    weight : Tensor, shape (regions, 1, Y, X)
+        1 inside the held-out region.
+    """
+
+    sons: Tensor
+    fathers: Tensor
+    weight: Tensor
+
+
+def held_out_regions(
+    window: Tensor, windows: int, ratio: tuple[int, int]
+) -> list[Region]:
+    """Held-out regions (top, left, bottom, right) as fractions of the window."""
+    wanted = max(1, HELD_OUT_REGIONS // windows)
+    smallest = 4 * ratio[0] * ratio[1]
+    room = int(HELD_OUT_SHARE * window.shape[-2] * window.shape[-1] / smallest)
+    wanted = min(wanted, max(4, room))
+    columns = max(1, round(wanted**0.5))
+    rows = max(1, wanted // columns)
+    side = [min(HELD_OUT_SIDE, HELD_OUT_MAX_PX / n) for n in window.shape[-2:]]
+    places = [
+        ((r + 0.3 + 0.4 * ((r + c) % 2)) / rows, (c + 0.35 + 0.3 * (r % 2)) / columns)
+        for r in range(rows)
+        for c in range(columns)
+    ]
+    return [
+        (y - side[0] / 2, x - side[1] / 2, y + side[0] / 2, x + side[1] / 2)
+        for y, x in places
+    ]
+
+
+def training_mask(
+    window: Tensor,
+    regions: list[Region],
+    warp: Warp,
+    extent: Size,
+    ratio: tuple[int, int],
+) -> Tensor:
+    """1 where the father may be learned from: outside the held-out regions."""
+    mask = torch.ones_like(window[:1])
+    size = (
+        window.shape[1] // ratio[0] * ratio[0],
+        window.shape[2] // ratio[1] * ratio[1],
+    )
+    for region in regions:
+        y0, x0, y1, x1 = _box(region, size, ratio)
+        mask[:, y0:y1, x0:x1] = 0
+    if warp.is_identity:
+        return mask[:, : extent[0], : extent[1]]
+    return (warped(mask, warp, extent) > 0.99).to(mask.dtype)
+
+
+def held_out_crops(
+    father: Tensor,
+    son: Tensor,
+    regions: list[Region],
+    ratio: tuple[int, int],
+) -> list[tuple[Tensor, Tensor, Tensor]]:
+    """Son, father and weight around each held-out region, all of one size."""
+    reach = 12
+    size = (father.shape[1], father.shape[2])
+    crops = []
+    sides = [
+        min(son.shape[1 + a], int(HELD_OUT_SIDE * son.shape[1 + a]) + 2 * reach)
+        for a in (0, 1)
+    ]
+    sides = [min(side, HELD_OUT_MAX_PX // 2 + 2 * reach) for side in sides]
+    for region in regions:
+        y0, x0, y1, x1 = _box(region, size, ratio)
+        top = _start((y0 + y1) // (2 * ratio[0]), sides[0], son.shape[1])
+        left = _start((x0 + x1) // (2 * ratio[1]), sides[1], son.shape[2])
+        weight = torch.zeros_like(father[:1])
+        weight[:, y0:y1, x0:x1] = 1
+        rows = slice(top * ratio[0], (top + sides[0]) * ratio[0])
+        columns = slice(left * ratio[1], (left + sides[1]) * ratio[1])
+        crops.append(
+            (
+                son[:, top : top + sides[0], left : left + sides[1]],
+                father[:, rows, columns],
+                weight[:, rows, columns],
+            )
+        )
+    return crops
+
+
+def stacked(crops: list[tuple[Tensor, Tensor, Tensor]]) -> HeldOut:
+    """Batch of the crops of one size."""
+    height = min(son.shape[1] for son, _, _ in crops)
+    width = min(son.shape[2] for son, _, _ in crops)
+    alike = [c for c in crops if c[0].shape[1:] == (height, width)]
+    sons, fathers, weights = (torch.stack(part) for part in zip(*alike, strict=True))
+    return HeldOut(sons=sons, fathers=fathers, weight=weights)
+
+
+def _box(
+    region: Region, size: Size, ratio: tuple[int, int]
+) -> tuple[int, int, int, int]:
+    """Region in pixels of a father, on whole network input pixels."""
+    top, left, bottom, right = region
+    r_y, r_x = ratio
+    y0, x0 = int(top * size[0]) // r_y * r_y, int(left * size[1]) // r_x * r_x
+    y1 = max(y0 + 2 * r_y, int(bottom * size[0]) // r_y * r_y)
+    x1 = max(x0 + 2 * r_x, int(right * size[1]) // r_x * r_x)
+    return y0, x0, min(y1, size[0]), min(x1, size[1])
+
+
+def _start(middle: int, side: int, size: int) -> int:
+    return max(0, min(middle - side // 2, size - side))

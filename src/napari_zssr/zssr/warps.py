@@ -1,0 +1,108 @@
+"""How fathers are made from the image: sizes, stretches, rotations."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from napari_zssr.imaging.resample import output_size, resize, resize_operator
+
+Size = tuple[int, int]
+Pair = tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Warp:
+    """How a father is made from the image.
+
+    Attributes
+    ----------
+    size_y, size_x : float
+        Size relative to the image.
+    angle_deg : float
+        Rotation before shrinking.
+    """
+
+    size_y: float
+    size_x: float
+    angle_deg: float = 0.0
+
+    @property
+    def is_identity(self) -> bool:
+        """Whether the father is the image itself."""
+        return (self.size_y, self.size_x, self.angle_deg) == (1.0, 1.0, 0.0)
+
+
+IDENTITY = Warp(1.0, 1.0)
+_SIZES = np.round(np.linspace(1.0, 0.5, 14), 4).tolist()
+_STRETCHED = ((1.0, 0.75), (0.9, 0.65), (0.8, 0.6), (0.7, 0.5))
+SHRUNK = tuple(Warp(s, s) for s in _SIZES)
+STRETCHED = tuple(w for a, b in _STRETCHED for w in (Warp(a, b), Warp(b, a)))
+TURNED = tuple(Warp(s, s, a) for s, a in ((0.8, 22.5), (0.75, 45.0), (0.7, 67.5)))
+WARPS = SHRUNK + STRETCHED + TURNED
+# Shrinking averages noise away: under noise only large fathers resemble the image.
+NOISY_WARPS = (
+    *(Warp(s, s) for s in np.linspace(1.0, 0.75, 6).tolist()),
+    *TURNED[:2],
+)
+
+
+def warped_extent(
+    window: Tensor, warp: Warp, factors: Pair, ratio: tuple[int, int]
+) -> Size | None:
+    """Father's size (Y, X), cut to a multiple of the ratio; None for tiny sons."""
+    shares = (warp.size_y, warp.size_x)
+    extent = [
+        output_size(n, share) // r * r
+        for n, share, r in zip(window.shape[-2:], shares, ratio, strict=True)
+    ]
+    sons = [output_size(n, 1 / f) for n, f in zip(extent, factors, strict=True)]
+    if min(sons) < 4:
+        return None
+    return extent[0], extent[1]
+
+
+def warped(image: Tensor, warp: Warp, extent: Size) -> Tensor:
+    """Father of a size (Y, X) from the image; (C, Y, X) -> (C, Y', X')."""
+    if warp.is_identity:
+        return image[:, : extent[0], : extent[1]]
+    turned = _turned(image, warp.angle_deg) if warp.angle_deg else image
+    return resize(turned, (warp.size_y, warp.size_x), extent)
+
+
+def _turned(image: Tensor, angle_deg: float) -> Tensor:
+    """Rotated about the middle by bicubic interpolation; mirrored beyond the border."""
+    angle = math.radians(angle_deg)
+    height, width = image.shape[-2:]
+    aspect = height / width
+    matrix = [
+        [math.cos(angle), math.sin(angle) * aspect, 0.0],
+        [-math.sin(angle) / aspect, math.cos(angle), 0.0],
+    ]
+    # MPS has no bicubic grid_sample.
+    source = image.cpu() if image.device.type == "mps" else image
+    theta = torch.tensor([matrix], dtype=image.dtype, device=source.device)
+    grid = torch.nn.functional.affine_grid(
+        theta, [1, 1, height, width], align_corners=False
+    )
+    turned: Tensor = torch.nn.functional.grid_sample(
+        source[None],
+        grid,
+        mode="bicubic",
+        padding_mode="reflection",
+        align_corners=False,
+    )[0]
+    return turned.to(image.device)
+
+
+def chain_gain(warp: Warp, degradation_gain: float, pixels: int) -> float:
+    """Variance left of the image's noise after shrinking and degrading."""
+    if warp.is_identity:
+        return degradation_gain
+    matrix = resize_operator(pixels, warp.size_x).matrix
+    row = matrix[[matrix.shape[0] // 2]].toarray()[0]
+    return degradation_gain * float(row @ row) ** 2
