@@ -169,12 +169,12 @@ class Config:
     factor: float | tuple[float, float] = (2.0, 2.0)
     preset: str = "balanced"
     network: Network = "residual"
-    steps: int = 500
-    batch: int = 6
+    steps: int = 400
+    batch: int = 4
     crop_px: int = 32
-    width: int = 48
-    blocks: int = 5
-    networks: int = 1
+    width: int = 32
+    blocks: int = 3
+    networks: int = 3
     kernel: KernelSpec = field(default_factory=KernelSpec)
     noise: Literal["auto", "off"] | float = "auto"
     gradual: int = 1
@@ -392,8 +392,8 @@ def _nearest(name: Any, known: Any) -> str:
     return f" (did you mean {close[0]!r}?)" if close else ""
 
 
-INSTANT = Config(preset="instant", network="ridge", steps=1)
-FAST = Config(preset="fast", steps=400, batch=4, width=32, blocks=3)
+INSTANT = Config(preset="instant", network="ridge", steps=1, networks=1)
+FAST = Config(preset="fast", networks=1)
 BALANCED = Config()
 PAPER = Config(
     preset="paper",
@@ -402,6 +402,7 @@ PAPER = Config(
     batch=1,
     crop_px=128,
     width=64,
+    networks=1,
     gradual=6,
 )
 PRESETS = {c.preset: c for c in (INSTANT, FAST, BALANCED, PAPER)}
