@@ -37,13 +37,12 @@ class HeldOut:
 
 
 def held_out_regions(
-    window: Tensor, windows: int, ratio: tuple[int, int]
+    window: Tensor, wanted: int, ratio: tuple[int, int]
 ) -> list[Region]:
     """Held-out regions (top, left, bottom, right) as fractions of the window."""
-    wanted = max(1, HELD_OUT_REGIONS // windows)
     smallest = 4 * ratio[0] * ratio[1]
     room = int(HELD_OUT_SHARE * window.shape[-2] * window.shape[-1] / smallest)
-    wanted = min(wanted, max(4, room))
+    wanted = min(wanted, max(min(4, wanted), room))
     columns = max(1, round(wanted**0.5))
     rows = max(1, wanted // columns)
     side = [min(HELD_OUT_SIDE, HELD_OUT_MAX_PX / n) for n in window.shape[-2:]]

@@ -19,6 +19,7 @@ from napari_zssr.imaging.dihedral import SWAP
 from napari_zssr.imaging.noise import CLEAN, NoiseModel, recorrupt
 from napari_zssr.imaging.resample import output_size, resize
 from napari_zssr.zssr.held_out import (
+    HELD_OUT_REGIONS,
     HeldOut,
     held_out_crops,
     held_out_regions,
@@ -59,6 +60,8 @@ class PairSpec:
         Allowed flips and rotations.
     warps : tuple of Warp
         The fathers.
+    held_out : int
+        Regions held out in each window; the same for training and judging.
     """
 
     factors: Pair
@@ -69,6 +72,7 @@ class PairSpec:
     crop_px: int = 32
     transforms: tuple[int, ...] = tuple(range(8))
     warps: tuple[Warp, ...] = WARPS
+    held_out: int = HELD_OUT_REGIONS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -121,7 +125,7 @@ def build_pairs(
     held_out: list[tuple[Tensor, Tensor, Tensor]] = []
     for window in windows:
         noisy, target = recorrupt(window, spec.noise, spec.alpha, generator)
-        regions = held_out_regions(window, len(windows), spec.ratio)
+        regions = held_out_regions(window, spec.held_out, spec.ratio)
         for warp in warps or spec.warps:
             made = _father_and_son(noisy, target, warp, spec, generator)
             if made is None or not fits(made[1], crop):

@@ -106,12 +106,12 @@ def super_resolve_plane(
     level = noise_level(plane, noise)
     config = for_noise(config, level)
     network: nn.Module | None = None
-    windows = [*training_windows(plane)]
+    original = training_windows(plane)
+    windows = [*original]
     steps = 0
-    learned = plane
-    spec = pair_spec(config, config.factors, noise, level)
+    spec = pair_spec(config, config.factors, noise, level, len(original))
     for number, factors in enumerate(gradual_factors(config)):
-        spec = pair_spec(config, factors, noise, level)
+        spec = pair_spec(config, factors, noise, level, len(original))
         network, done = yield from _learn(
             windows, spec, config, network, precision, seed + SEED_STEP * number
         )
@@ -121,9 +121,9 @@ def super_resolve_plane(
         learned = yield from _enlarge(
             network, plane, config, factors, level, tile_px, precision
         )
-        windows.append(learned.to(plane.device))
+        windows += training_windows(learned.to(plane.device), factors)
     assert network is not None
-    gain = held_out_gain(network, windows[:1], spec, seed + 1)
+    gain = held_out_gain(network, original, spec, seed + 1)
     if not gain.significant and not config.always:
         return _plain(plane, config, "bicubic", _nothing_gained(gain), gain, steps)
     image = yield from _enlarge(

@@ -10,6 +10,7 @@ from napari_zssr.config import Config
 from napari_zssr.imaging.dihedral import symmetries
 from napari_zssr.imaging.kernel import for_factors, sampled_kernel
 from napari_zssr.imaging.noise import NoiseModel
+from napari_zssr.zssr.held_out import HELD_OUT_REGIONS
 from napari_zssr.zssr.pairs import PairSpec
 from napari_zssr.zssr.warps import NOISY_WARPS, WARPS, Pair
 
@@ -25,30 +26,50 @@ NARROWEST = 16
 DEEP_BLOCKS = 5
 
 
-def training_windows(plane: Tensor) -> list[Tensor]:
+def training_windows(plane: Tensor, factors: Pair = (1.0, 1.0)) -> list[Tensor]:
     """Parts of the plane that are learned from: all of it, or windows spread over it.
 
     Parameters
     ----------
     plane : Tensor, shape (C, Y, X)
+    factors : tuple of float
+        Enlargement of `plane` over the plane that was given; an enlarged plane is cut
+        in the same places, so that the same regions stay held out.
     """
-    height, width = plane.shape[-2:]
+    height, width = (
+        round(n / f) for n, f in zip(plane.shape[-2:], factors, strict=True)
+    )
     if height * width <= WHOLE_PX**2:
         return [plane]
     side_y, side_x = min(WINDOW_PX, height), min(WINDOW_PX, width)
     rows = max(1, min(round((WINDOWS * height / width) ** 0.5), height // side_y))
     columns = max(1, min(WINDOWS // rows, width // side_x))
     return [
-        plane[:, y : y + side_y, x : x + side_x]
+        plane[:, _span(y, side_y, factors[0]), _span(x, side_x, factors[1])]
         for y in _starts(height, side_y, rows)
         for x in _starts(width, side_x, columns)
     ]
 
 
+def _span(start: int, side: int, factor: float) -> slice:
+    return slice(round(start * factor), round((start + side) * factor))
+
+
 def pair_spec(
-    config: Config, factors: Pair, noise: NoiseModel, level: float
+    config: Config, factors: Pair, noise: NoiseModel, level: float, windows: int = 1
 ) -> PairSpec:
-    """How pairs are made for one gradual factor, at a noise level (sigma)."""
+    """How pairs are made for one gradual factor.
+
+    Parameters
+    ----------
+    config : Config
+    factors : tuple of float
+    noise : NoiseModel
+    level : float
+        Standard deviation of the noise at the plane's mean signal.
+    windows : int
+        Parts of the plane that are learned from; they share the held-out regions.
+    """
     whole = _ratio(config)
     learned = factors if whole == (1, 1) else (float(whole[0]), float(whole[1]))
     kernel = for_factors(config.kernel, config.factors, learned)
@@ -60,6 +81,7 @@ def pair_spec(
         alpha=ALPHA if level >= RECORRUPT_FROM else 0.0,
         crop_px=config.crop_px,
         transforms=symmetries(learned, sampled_kernel(kernel)),
+        held_out=max(1, HELD_OUT_REGIONS // windows),
         warps=WARPS if level < RECORRUPT_FROM else NOISY_WARPS,
     )
 
