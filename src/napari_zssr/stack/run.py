@@ -351,8 +351,9 @@ def _sentence(reports: tuple[PlaneReport, ...]) -> str:
         return f"Nothing to gain in any of {len(reports)} planes; bicubic was returned."
     gains = sorted(r.gain_db for r in learned if r.gain_db is not None)
     middle = f", {gains[len(gains) // 2]:.2f} dB in the median" if gains else ""
+    others = len(reports) - len(learned)
+    rest = f"; {others} came back as bicubic or constant" if others else ""
     return (
         f"{len(learned)} of {len(reports)} planes gained over bicubic{middle} on "
-        "regions held out from training; the others were returned as bicubic or "
-        "constant."
+        f"regions held out from training{rest}."
     )
