@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +13,10 @@ from torch import Tensor, nn
 from napari_zssr.zssr.held_out import HeldOut
 from napari_zssr.zssr.network import enlarge
 from napari_zssr.zssr.pairs import PairSpec, build_pairs
+from napari_zssr.zssr.predict import back_project
 from napari_zssr.zssr.warps import IDENTITY
+
+Finish = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +38,13 @@ class Gain:
 
 
 def held_out_gain(
-    network: nn.Module, windows: Sequence[Tensor], spec: PairSpec, seed: int
+    network: nn.Module,
+    windows: Sequence[Tensor],
+    spec: PairSpec,
+    seed: int,
+    *,
+    iterations: int = 0,
+    strength: float = 1.0,
 ) -> Gain:
     """Gain over bicubic on regions whose fathers were never trained on.
 
@@ -47,13 +57,21 @@ def held_out_gain(
         As in training: sons as noisy as the image, targets recorrupted independently.
     seed : int
         Of the noise, drawn afresh.
+    iterations, strength : int, float
+        Back-projection of the network's result, as it will be applied.
     """
     generator = torch.Generator().manual_seed(seed)
     draws = 1 if spec.noise.is_clean else 4
     learned, bicubic = [], []
+    finish: Finish | None = None
+    # A network on the fine grid is given the enlarged son, not the son itself.
+    if iterations and spec.ratio != (1, 1):
+        finish = partial(
+            _projected, spec=spec, iterations=iterations, strength=strength
+        )
     for _ in range(draws):
         _, held_out = build_pairs(windows, spec, generator, warps=(IDENTITY,))
-        made, plain = held_out_errors(network, held_out)
+        made, plain = held_out_errors(network, held_out, finish)
         learned.append(made.double())
         bicubic.append(plain.double())
     return gain_from_errors(
@@ -80,16 +98,27 @@ def gain_from_errors(learned: Tensor, bicubic: Tensor) -> Gain:
 
 
 @torch.no_grad()
-def held_out_errors(network: nn.Module, held_out: HeldOut) -> tuple[Tensor, Tensor]:
+def held_out_errors(
+    network: nn.Module, held_out: HeldOut, finish: Finish | None = None
+) -> tuple[Tensor, Tensor]:
     """Mean squared error of the network and of bicubic per region, (regions,)."""
     ratio: tuple[int, int] = network.ratio  # type: ignore[assignment]
     weight = held_out.weight
     count = weight.sum(dim=(1, 2, 3)) * held_out.fathers.shape[1]
+    learned = network(held_out.sons)
+    if finish is not None:
+        learned = finish(learned, held_out.sons)
     errors = [
         ((made - held_out.fathers) ** 2 * weight).sum(dim=(1, 2, 3)) / count
-        for made in (network(held_out.sons), enlarge(held_out.sons, ratio))
+        for made in (learned, enlarge(held_out.sons, ratio))
     ]
     return errors[0].cpu(), errors[1].cpu()
+
+
+def _projected(
+    made: Tensor, sons: Tensor, *, spec: PairSpec, iterations: int, strength: float
+) -> Tensor:
+    return back_project(made, sons, spec.factors, spec.kernel, iterations, strength)
 
 
 def _relative(bicubic: Tensor, learned: Tensor) -> float:

@@ -123,7 +123,15 @@ def super_resolve_plane(
         )
         windows += training_windows(learned.to(plane.device), factors)
     assert network is not None
-    gain = held_out_gain(network, original, spec, seed + 1)
+    strength = fade(level)
+    gain = held_out_gain(
+        network,
+        original,
+        spec,
+        seed + 1,
+        iterations=config.back_projection if strength > 0 else 0,
+        strength=strength,
+    )
     if not gain.significant and not config.always:
         return _plain(plane, config, "bicubic", _nothing_gained(gain), gain, steps)
     image = yield from _enlarge(
