@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from napari_zssr.config import FAST, INSTANT, PAPER, Config, change
 from napari_zssr.errors import ComputeError
+from napari_zssr.imaging.degrade import degradation
 from napari_zssr.imaging.noise import CLEAN, NoiseModel
 from napari_zssr.imaging.resample import output_size, resize
 from napari_zssr.progress import Progress, drain
@@ -323,3 +324,27 @@ def test_clean_is_the_default_noise() -> None:
     torch.testing.assert_close(
         solve(stripes(), config).image, solve(stripes(), config, noise=CLEAN).image
     )
+
+
+@pytest.mark.parametrize(
+    ("kernel", "filtered"), [("bicubic", False), ("gaussian:1.5", True)]
+)
+def test_a_known_blur_puts_the_network_on_the_ridge_filter(
+    kernel: str, filtered: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bases: list[nn.Module | None] = []
+    start = networks.ResidualNetwork.__init__
+
+    def init(self: Any, *args: Any, base: nn.Module | None = None, **rest: Any) -> None:
+        bases.append(base)
+        start(self, *args, base=base, **rest)
+
+    monkeypatch.setattr(networks.ResidualNetwork, "__init__", init)
+    father = torch.zeros(1, 192, 192)
+    for place in torch.rand(150, 5, generator=torch.Generator().manual_seed(0)):
+        top, left, height, width = (place[:4] * torch.tensor([180, 180, 60, 60])).int()
+        father[:, top : top + height + 4, left : left + width + 4] = place[4]
+    config = change(QUICK, kernel=kernel, steps=2)
+    spec = degradation(config.kernel, (2.0, 2.0), (192, 192))
+    drain(super_resolve_plane(spec.degrade(father), config))
+    assert [base is not None for base in bases] == [filtered]

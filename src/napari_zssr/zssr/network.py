@@ -32,14 +32,25 @@ class ResidualNetwork(nn.Module):
         Enlargement along Y and X.
     width, blocks : int
         Channels and residual blocks of the body.
+    base : Module, optional
+        Fitted filter of the same ratio that replaces the bicubic enlargement.
     """
 
     def __init__(
-        self, channels: int, ratio: Ratio, *, width: int = 64, blocks: int = 3
+        self,
+        channels: int,
+        ratio: Ratio,
+        *,
+        width: int = 64,
+        blocks: int = 3,
+        base: nn.Module | None = None,
     ) -> None:
         super().__init__()
         self.ratio = ratio
+        self.base = base
         self.halo = 2 + 2 * blocks
+        if base is not None:
+            self.halo = max(self.halo, int(base.halo))  # type: ignore[arg-type]
         self.head = nn.Conv2d(channels, width, 3, padding=1)
         self.body = nn.ModuleList([_Block(width, blocks) for _ in range(blocks)])
         self.tail = nn.Conv2d(width, channels * ratio[0] * ratio[1], 3, padding=1)
@@ -52,7 +63,11 @@ class ResidualNetwork(nn.Module):
         features = self.head(plane)
         for block in self.body:
             features = block(features)
-        return enlarge(plane, self.ratio) + shuffle(self.tail(features), self.ratio)
+        detail = shuffle(self.tail(features), self.ratio)
+        if self.base is None:
+            return enlarge(plane, self.ratio) + detail
+        plain: Tensor = self.base(plane)
+        return plain + detail
 
 
 class _Block(nn.Module):

@@ -166,7 +166,8 @@ def _learn(
         generator = torch.Generator().manual_seed(seed)
         pairs, held_out = build_pairs(windows, spec, generator)
         return fit_ridge(pairs, held_out, generator), 1
-    started = _started(network, config, channels, spec, seed)
+    base = None if network is not None else _base(windows, spec, config, seed)
+    started = _started(network, config, channels, spec, seed, base)
     steps = 0
     for number, member in enumerate(started):
         trainer = Trainer(
@@ -187,6 +188,7 @@ def _started(
     channels: int,
     spec: PairSpec,
     seed: int,
+    base: nn.Module | None = None,
 ) -> list[nn.Module]:
     """Networks to train: fresh ones, or those of the factor before."""
     if isinstance(network, MeanNetwork):
@@ -201,13 +203,30 @@ def _started(
             if config.network == "paper":
                 fresh.append(PaperNetwork(channels, width=config.width))
             else:
-                fresh.append(_residual(channels, spec, config))
+                fresh.append(_residual(channels, spec, config, base))
     return fresh
 
 
-def _residual(channels: int, spec: PairSpec, config: Config) -> ResidualNetwork:
+def _base(
+    windows: list[Tensor], spec: PairSpec, config: Config, seed: int
+) -> nn.Module | None:
+    """The ridge filter, where a blur is known and held-out regions gain from it.
+
+    For the bicubic kernel the network alone goes further than on top of the filter.
+    """
+    if config.network != "residual" or spec.kernel.kind == "bicubic":
+        return None
+    pairs, held_out = build_pairs(windows, spec, torch.Generator().manual_seed(seed))
+    ridge = fit_ridge(pairs, held_out, torch.Generator().manual_seed(seed))
+    gain = held_out_gain(ridge, windows, spec, seed)
+    return ridge if gain.significant else None
+
+
+def _residual(
+    channels: int, spec: PairSpec, config: Config, base: nn.Module | None
+) -> ResidualNetwork:
     return ResidualNetwork(
-        channels, spec.ratio, width=config.width, blocks=config.blocks
+        channels, spec.ratio, width=config.width, blocks=config.blocks, base=base
     )
 
 

@@ -32,6 +32,11 @@ class RidgeFilter(nn.Module):
 
     def forward(self, plane: Tensor) -> Tensor:
         """(B, C, Y, X) -> (B, C, Y r_y, X r_x)."""
+        # bfloat16 would leave the image 8 bits.
+        with torch.autocast(plane.device.type, enabled=False):
+            return self._filtered(plane)
+
+    def _filtered(self, plane: Tensor) -> Tensor:
         batch, channels, height, width = plane.shape
         single = plane.reshape(batch * channels, 1, height, width)
         padded = nn.functional.pad(single, (self.halo,) * 4, mode="replicate")
