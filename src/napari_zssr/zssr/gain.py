@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -15,8 +14,6 @@ from napari_zssr.zssr.network import enlarge
 from napari_zssr.zssr.pairs import PairSpec, build_pairs
 from napari_zssr.zssr.predict import back_project
 from napari_zssr.zssr.warps import IDENTITY
-
-Finish = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +34,7 @@ class Gain:
     significant: bool
 
 
+@torch.no_grad()
 def held_out_gain(
     network: nn.Module,
     windows: Sequence[Tensor],
@@ -62,18 +60,18 @@ def held_out_gain(
     """
     generator = torch.Generator().manual_seed(seed)
     draws = 1 if spec.noise.is_clean else 4
+    if spec.ratio == (1, 1):
+        # A network on the fine grid is given the enlarged son, not the son itself.
+        iterations = 0
     learned, bicubic = [], []
-    finish: Finish | None = None
-    # A network on the fine grid is given the enlarged son, not the son itself.
-    if iterations and spec.ratio != (1, 1):
-        finish = partial(
-            _projected, spec=spec, iterations=iterations, strength=strength
-        )
     for _ in range(draws):
         _, held_out = build_pairs(windows, spec, generator, warps=(IDENTITY,))
-        made, plain = held_out_errors(network, held_out, finish)
-        learned.append(made.double())
-        bicubic.append(plain.double())
+        sons = held_out.sons
+        made = back_project(
+            network(sons), sons, spec.factors, spec.kernel, iterations, strength
+        )
+        learned.append(region_errors(made, held_out).double())
+        bicubic.append(region_errors(enlarge(sons, spec.ratio), held_out).double())
     return gain_from_errors(
         torch.stack(learned).mean(dim=0), torch.stack(bicubic).mean(dim=0)
     )
@@ -97,28 +95,19 @@ def gain_from_errors(learned: Tensor, bicubic: Tensor) -> Gain:
     )
 
 
-@torch.no_grad()
-def held_out_errors(
-    network: nn.Module, held_out: HeldOut, finish: Finish | None = None
-) -> tuple[Tensor, Tensor]:
-    """Mean squared error of the network and of bicubic per region, (regions,)."""
-    ratio: tuple[int, int] = network.ratio  # type: ignore[assignment]
+def region_errors(made: Tensor, held_out: HeldOut) -> Tensor:
+    """Mean squared error in each held-out region, shape (regions,), on the CPU.
+
+    Parameters
+    ----------
+    made : Tensor, shape (regions, C, Y, X)
+        What stands for the fathers.
+    held_out : HeldOut
+    """
     weight = held_out.weight
-    count = weight.sum(dim=(1, 2, 3)) * held_out.fathers.shape[1]
-    learned = network(held_out.sons)
-    if finish is not None:
-        learned = finish(learned, held_out.sons)
-    errors = [
-        ((made - held_out.fathers) ** 2 * weight).sum(dim=(1, 2, 3)) / count
-        for made in (learned, enlarge(held_out.sons, ratio))
-    ]
-    return errors[0].cpu(), errors[1].cpu()
-
-
-def _projected(
-    made: Tensor, sons: Tensor, *, spec: PairSpec, iterations: int, strength: float
-) -> Tensor:
-    return back_project(made, sons, spec.factors, spec.kernel, iterations, strength)
+    count = weight.sum(dim=(1, 2, 3)) * made.shape[1]
+    error = ((made - held_out.fathers) ** 2 * weight).sum(dim=(1, 2, 3)) / count
+    return error.cpu()
 
 
 def _relative(bicubic: Tensor, learned: Tensor) -> float:

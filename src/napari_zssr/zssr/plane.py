@@ -19,7 +19,7 @@ from napari_zssr.zssr.network import MeanNetwork, PaperNetwork, ResidualNetwork
 from napari_zssr.zssr.pairs import PairSpec, build_pairs
 from napari_zssr.zssr.policy import (
     applications,
-    fade,
+    back_projection,
     for_noise,
     gradual_factors,
     noise_level,
@@ -27,7 +27,7 @@ from napari_zssr.zssr.policy import (
     training_windows,
 )
 from napari_zssr.zssr.predict import PredictSpec, predict
-from napari_zssr.zssr.ridge import fit_ridge
+from napari_zssr.zssr.ridge import RidgeFilter, fit_ridge
 from napari_zssr.zssr.train import Trainer, train
 from napari_zssr.zssr.warps import Pair
 
@@ -104,39 +104,19 @@ def super_resolve_plane(
         )
         return _plain(plane, config, "bicubic", sentence)
     level = noise_level(plane, noise)
-    config = for_noise(config, level)
-    network: nn.Module | None = None
-    original = training_windows(plane)
-    windows = [*original]
-    steps = 0
-    spec = pair_spec(config, config.factors, noise, level, len(original))
-    for number, factors in enumerate(gradual_factors(config)):
-        spec = pair_spec(config, factors, noise, level, len(original))
-        network, done = yield from _learn(
-            windows, spec, config, network, precision, seed + SEED_STEP * number
-        )
-        steps += done
-        if factors == config.factors:
-            break
-        learned = yield from _enlarge(
-            network, plane, config, factors, level, tile_px, precision
-        )
-        windows += training_windows(learned.to(plane.device), factors)
-    assert network is not None
-    strength = fade(level)
-    gain = held_out_gain(
-        network,
-        original,
-        spec,
-        seed + 1,
-        iterations=config.back_projection if strength > 0 else 0,
-        strength=strength,
+    job = _Job(
+        plane=plane,
+        config=for_noise(config, level),
+        noise=noise,
+        level=level,
+        tile_px=tile_px,
+        precision=precision,
+        seed=seed,
     )
+    network, gain, steps = yield from _learn(job)
     if not gain.significant and not config.always:
         return _plain(plane, config, "bicubic", _nothing_gained(gain), gain, steps)
-    image = yield from _enlarge(
-        network, plane, config, config.factors, level, tile_px, precision
-    )
+    image = yield from _enlarge(network, job, config.factors)
     return PlaneResult(
         image=_same_mean(image, plane),
         returned="learned",
@@ -151,97 +131,120 @@ def bicubic(plane: Tensor, factors: Pair) -> Tensor:
     return resize(plane, factors)
 
 
-def _learn(
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Job:
+    """One plane and all that is decided for it."""
+
+    plane: Tensor
+    config: Config
+    noise: NoiseModel
+    level: float
+    tile_px: int
+    precision: str
+    seed: int
+
+
+def _learn(job: _Job) -> Steps[tuple[nn.Module, Gain, int]]:
+    """Train through the gradual factors; network, held-out gain, steps done."""
+    original = training_windows(job.plane)
+    windows = [*original]
+    members: list[nn.Module] = []
+    total = 0
+    for number, factors in enumerate(gradual_factors(job.config)):
+        spec = pair_spec(job.config, factors, job.noise, job.level, len(original))
+        seed = job.seed + SEED_STEP * number
+        members, steps = yield from _train_members(job, windows, spec, members, seed)
+        network = members[0] if len(members) == 1 else MeanNetwork(members)
+        total += steps
+        if factors != job.config.factors:
+            learned = yield from _enlarge(network, job, factors)
+            windows += training_windows(learned.to(job.plane.device), factors)
+    iterations, strength = back_projection(job.config, job.level)
+    gain = held_out_gain(
+        network,
+        original,
+        spec,
+        job.seed + 1,
+        iterations=iterations,
+        strength=strength,
+    )
+    return network, gain, total
+
+
+def _train_members(
+    job: _Job,
     windows: list[Tensor],
     spec: PairSpec,
-    config: Config,
-    network: nn.Module | None,
-    precision: str,
+    members: list[nn.Module],
     seed: int,
-) -> Steps[tuple[nn.Module, int]]:
-    """Train a network, or go on with the one of the factor before."""
-    channels = windows[0].shape[0]
-    if config.network == "ridge":
+) -> Steps[tuple[list[nn.Module], int]]:
+    """Train networks, fresh ones or those of the factor before."""
+    if job.config.network == "ridge":
         yield Progress(stage="fit", step=0, total=1)
-        generator = torch.Generator().manual_seed(seed)
-        pairs, held_out = build_pairs(windows, spec, generator)
-        return fit_ridge(pairs, held_out, generator), 1
-    base = None if network is not None else _base(windows, spec, config, seed)
-    started = _started(network, config, channels, spec, seed, base)
+        return [_fitted(windows, spec, seed)], 1
+    members = members or _fresh(job, windows, spec, seed)
     steps = 0
-    for number, member in enumerate(started):
+    for number, member in enumerate(members):
         trainer = Trainer(
-            member.to(windows[0].device),
+            member,
             windows,
             spec,
-            config,
-            precision=precision,
+            job.config,
+            precision=job.precision,
             seed=seed + number,
         )
         steps += yield from train(trainer)
-    return (started[0] if len(started) == 1 else MeanNetwork(started)), steps
+    return members, steps
 
 
-def _started(
-    network: nn.Module | None,
-    config: Config,
-    channels: int,
-    spec: PairSpec,
-    seed: int,
-    base: nn.Module | None = None,
+def _fresh(
+    job: _Job, windows: list[Tensor], spec: PairSpec, seed: int
 ) -> list[nn.Module]:
-    """Networks to train: fresh ones, or those of the factor before."""
-    if isinstance(network, MeanNetwork):
-        return list(network.networks)
-    if network is not None:
-        return [network]
+    """Untrained networks on the device, each from its own seed."""
+    config, channels = job.config, job.plane.shape[0]
+    base = _base(windows, spec, seed) if config.network == "residual" else None
     fresh: list[nn.Module] = []
     for number in range(config.networks):
         # torch initialises from its global generator, which is the caller's.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed + number)
-            if config.network == "paper":
-                fresh.append(PaperNetwork(channels, width=config.width))
-            else:
-                fresh.append(_residual(channels, spec, config, base))
+            member: nn.Module = (
+                PaperNetwork(channels, width=config.width)
+                if config.network == "paper"
+                else ResidualNetwork(
+                    channels,
+                    spec.ratio,
+                    width=config.width,
+                    blocks=config.blocks,
+                    base=base,
+                )
+            )
+        fresh.append(member.to(job.plane.device))
     return fresh
 
 
-def _base(
-    windows: list[Tensor], spec: PairSpec, config: Config, seed: int
-) -> nn.Module | None:
+def _base(windows: list[Tensor], spec: PairSpec, seed: int) -> RidgeFilter | None:
     """The ridge filter, where a blur is known and held-out regions gain from it.
 
     For the bicubic kernel the network alone goes further than on top of the filter.
     """
-    if config.network != "residual" or spec.kernel.kind == "bicubic":
+    if spec.kernel.kind == "bicubic":
         return None
-    pairs, held_out = build_pairs(windows, spec, torch.Generator().manual_seed(seed))
-    ridge = fit_ridge(pairs, held_out, torch.Generator().manual_seed(seed))
-    gain = held_out_gain(ridge, windows, spec, seed)
-    return ridge if gain.significant else None
+    ridge = _fitted(windows, spec, seed)
+    return ridge if held_out_gain(ridge, windows, spec, seed).significant else None
 
 
-def _residual(
-    channels: int, spec: PairSpec, config: Config, base: nn.Module | None
-) -> ResidualNetwork:
-    return ResidualNetwork(
-        channels, spec.ratio, width=config.width, blocks=config.blocks, base=base
-    )
+def _fitted(windows: list[Tensor], spec: PairSpec, seed: int) -> RidgeFilter:
+    generator = torch.Generator().manual_seed(seed)
+    pairs, held_out = build_pairs(windows, spec, generator)
+    return fit_ridge(pairs, held_out, generator)
 
 
-def _enlarge(
-    network: nn.Module,
-    plane: Tensor,
-    config: Config,
-    factors: Pair,
-    level: float,
-    tile_px: int,
-    precision: str,
-) -> Steps[Tensor]:
+def _enlarge(network: nn.Module, job: _Job, factors: Pair) -> Steps[Tensor]:
     """Predict, with half the tile after every failure for want of memory."""
+    config = job.config
     kernel = for_factors(config.kernel, config.factors, factors)
-    strength = fade(level)
+    iterations, strength = back_projection(config, job.level)
     spec = PredictSpec(
         factors=factors,
         applications=applications(config, factors),
@@ -249,14 +252,14 @@ def _enlarge(
         transforms=(
             symmetries(factors, sampled_kernel(kernel)) if config.ensemble else (0,)
         ),
-        back_projection=config.back_projection if strength > 0 else 0,
+        back_projection=iterations,
         strength=strength,
-        tile_px=tile_px,
-        precision=precision,
+        tile_px=job.tile_px,
+        precision=job.precision,
     )
     while True:
         try:
-            return (yield from predict(network, plane, spec))
+            return (yield from predict(network, job.plane, spec))
         except (MemoryError, RuntimeError) as error:
             if not _out_of_memory(error):
                 raise

@@ -141,10 +141,18 @@ def for_noise(config: Config, level: float) -> Config:
     )
 
 
-def fade(level: float) -> float:
-    """Strength of back-projection, which would copy noise into the result."""
+def back_projection(config: Config, level: float) -> tuple[int, float]:
+    """Iterations and strength, which fades since it would copy noise into the result.
+
+    Parameters
+    ----------
+    config : Config
+    level : float
+        Standard deviation of the noise at the plane's mean signal.
+    """
     low, high = FADE
-    return min(1.0, max(0.0, (high - level) / (high - low)))
+    strength = min(1.0, max(0.0, (high - level) / (high - low)))
+    return (config.back_projection if strength > 0 else 0), strength
 
 
 def _ratio(config: Config) -> tuple[int, int]:

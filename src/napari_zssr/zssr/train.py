@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from napari_zssr.config import Config
 from napari_zssr.progress import Progress, Steps
-from napari_zssr.zssr.gain import held_out_errors
+from napari_zssr.zssr.gain import region_errors
 from napari_zssr.zssr.optimize import (
     ADAM_RATE,
     PAPER_RATE,
@@ -100,9 +100,10 @@ class Trainer:
     def held_out_error(self) -> float:
         """Squared error of the averaged network on the held-out regions."""
         self.average.swap(self.network)
-        made, _ = held_out_errors(self.network, self.held_out)
+        with torch.no_grad():
+            error = region_errors(self.network(self.held_out.sons), self.held_out)
         self.average.swap(self.network)
-        return float(made.sum())
+        return float(error.sum())
 
 
 def train(trainer: Trainer) -> Steps[int]:
