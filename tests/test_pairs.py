@@ -16,6 +16,7 @@ from napari_zssr.zssr.pairs import (
     crop_size,
     draw_crops,
     gather_crops,
+    whole_pair,
 )
 
 BICUBIC = KernelSpec()
@@ -36,16 +37,6 @@ def made_pairs(image: Tensor, spec: PairSpec) -> tuple[PairSet, HeldOut]:
     return build_pairs([image], spec, generator())
 
 
-def whole(pairs: PairSet, number: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Son, father and weight of one pair, uncut."""
-    father_at, width, son_at, son_height, son_width, _ = pairs.layout[number].tolist()
-    height = son_height * pairs.ratio[0]
-    son = pairs.sons[:, son_at : son_at + son_height * son_width]
-    father = pairs.fathers[:, father_at : father_at + height * width]
-    father = father.reshape(-1, height, width)
-    return son.reshape(-1, son_height, son_width), father[:-1], father[-1:]
-
-
 SPECS = {
     "x2": PairSpec(factors=(2.0, 2.0), ratio=(2, 2), kernel=BICUBIC, crop_px=10),
     "1x2": PairSpec(
@@ -63,7 +54,7 @@ def test_largest_son_is_the_degraded_image(name: str) -> None:
     spec = SPECS[name]
     image = unique_image()
     pairs, _ = made_pairs(image, spec)
-    son, father, _ = whole(pairs, 0)
+    son, father, _ = whole_pair(pairs, 0)
     torch.testing.assert_close(father, image)
     wanted = degradation(spec.kernel, spec.factors, (48, 56)).degrade(image)
     if spec.ratio != (1, 1):
@@ -85,7 +76,7 @@ def test_gathering_is_slicing_and_transforming(name: str, number: int) -> None:
     r_y, r_x = pairs.ratio
     for n, (pair, y, x, drawn) in enumerate(crops[:, :4].tolist()):
         assert drawn == number
-        son, father, weight = whole(pairs, pair)
+        son, father, weight = whole_pair(pairs, pair)
         fine = (
             slice(y * r_y, (y + height) * r_y),
             slice(x * r_x, (x + width) * r_x),
@@ -198,7 +189,7 @@ def test_sons_are_as_noisy_as_the_image(alpha: float) -> None:
     )
     pairs, _ = build_pairs([image], spec, generator(7))
     for number in range(min(6, len(pairs.layout))):
-        son, _, _ = whole(pairs, number)
+        son, _, _ = whole_pair(pairs, number)
         assert float(son.std()) == pytest.approx(sigma, rel=0.15)
 
 

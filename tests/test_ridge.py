@@ -39,7 +39,7 @@ def known_pairs(ratio: Ratio, filters: Tensor) -> tuple[PairSet, HeldOut]:
     pairs = PairSet(
         fathers=torch.cat([father, weight]).flatten(1),
         sons=son.flatten(1),
-        layout=torch.tensor([[0, father.shape[2], 0, SIDE, SIDE, 0]]),
+        layout=torch.tensor([[0, father.shape[2], 0, SIDE, SIDE]]),
         weights=torch.tensor([float(SIDE * SIDE)]),
         ratio=ratio,
         crop=(16, 16),

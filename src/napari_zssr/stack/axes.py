@@ -118,9 +118,7 @@ def output_shape(
         Enlargement along (Y, X).
     """
     by_axis = _factor_per_axis(axes, factors)
-    return tuple(
-        n if f == 1 else output_size(n, f) for n, f in zip(shape, by_axis, strict=True)
-    )
+    return tuple(output_size(n, f) for n, f in zip(shape, by_axis, strict=True))
 
 
 def output_spacing(

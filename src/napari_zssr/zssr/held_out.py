@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from napari_zssr.zssr.warps import Size, Warp, warped
+from napari_zssr.zssr.warps import IDENTITY, Size, Warp, warped, warped_extent
 
 Region = tuple[float, float, float, float]
 
@@ -58,24 +58,16 @@ def held_out_regions(
 
 
 def training_mask(
-    window: Tensor,
-    regions: list[Region],
-    warp: Warp,
-    extent: Size,
-    ratio: tuple[int, int],
+    window: Tensor, regions: list[Region], warp: Warp, ratio: tuple[int, int]
 ) -> Tensor:
     """1 where the father may be learned from: outside the held-out regions."""
     mask = torch.ones_like(window[:1])
-    size = (
-        window.shape[1] // ratio[0] * ratio[0],
-        window.shape[2] // ratio[1] * ratio[1],
-    )
+    size = warped_extent(window, IDENTITY, ratio)
     for region in regions:
         y0, x0, y1, x1 = _box(region, size, ratio)
         mask[:, y0:y1, x0:x1] = 0
-    if warp.is_identity:
-        return mask[:, : extent[0], : extent[1]]
-    return (warped(mask, warp, extent) > 0.99).to(mask.dtype)
+    made = warped(mask, warp, warped_extent(window, warp, ratio))
+    return (made > 0.99).to(mask.dtype)
 
 
 def held_out_crops(

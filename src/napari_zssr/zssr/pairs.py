@@ -36,6 +36,8 @@ from napari_zssr.zssr.warps import (
     warped_extent,
 )
 
+SMALLEST_SON_PX = 4
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PairSpec:
@@ -85,9 +87,8 @@ class PairSet:
         HR fathers; the last channel is 1 where the loss counts.
     sons : Tensor, shape (C, pixels)
         Network inputs, noise included.
-    layout : Tensor, shape (pairs, 6), int64
-        Father offset and width, son offset, height and width, for each pair; last
-        column unused.
+    layout : Tensor, shape (pairs, 5), int64
+        Father offset and width, son offset, height and width, for each pair.
     weights : Tensor, shape (pairs,)
         Sampling probability.
     """
@@ -131,14 +132,13 @@ def build_pairs(
             if made is None or not fits(made[1], crop):
                 continue
             father, son = made
-            size = (father.shape[1], father.shape[2])
-            mask = training_mask(window, regions, warp, size, spec.ratio)
+            mask = training_mask(window, regions, warp, spec.ratio)
             if warp.is_identity:
                 held_out += held_out_crops(father, son, regions, spec.ratio)
             fathers.append(torch.cat([father, mask]).flatten(1))
             sons.append(son.flatten(1))
             rows.append(
-                [father_at, father.shape[2], son_at, son.shape[1], son.shape[2], 0]
+                [father_at, father.shape[2], son_at, son.shape[1], son.shape[2]]
             )
             weights.append(float(son.shape[1] * son.shape[2]))
             father_at += father.shape[1] * father.shape[2]
@@ -168,10 +168,20 @@ def crop_size(windows: Sequence[Tensor], spec: PairSpec) -> Size:
     return sides[0], sides[1]
 
 
+def whole_pair(pairs: PairSet, number: int) -> tuple[Tensor, Tensor, Tensor]:
+    """One pair uncut: son (C, y, x), father (C, Y, X), weight (1, Y, X)."""
+    father_at, width, son_at, *small = pairs.layout[number].tolist()
+    height = small[0] * pairs.ratio[0]
+    son = pairs.sons[:, son_at : son_at + small[0] * small[1]]
+    father = pairs.fathers[:, father_at : father_at + height * width]
+    father = father.reshape(-1, height, width)
+    return son.reshape(-1, *small), father[:-1], father[-1:]
+
+
 def draw_crops(
     pairs: PairSet, count: int, transforms: Sequence[int], generator: torch.Generator
 ) -> Tensor:
-    """Random crops: table (count, 5) of pair, y, x, transform, unused; int64, CPU."""
+    """Random crops: table (count, 4) of pair, y, x and transform; int64, CPU."""
     which = torch.multinomial(
         pairs.weights, count, replacement=True, generator=generator
     )
@@ -241,10 +251,11 @@ def _father_and_son(
     generator: torch.Generator,
 ) -> tuple[Tensor, Tensor] | None:
     """One father and its network input, or None where the son would be too small."""
-    extent = warped_extent(noisy, warp, spec.factors, spec.ratio)
-    if extent is None:
-        return None
+    extent = warped_extent(noisy, warp, spec.ratio)
     factors = spec.factors
+    sons = [output_size(n, 1 / f) for n, f in zip(extent, factors, strict=True)]
+    if min(sons) < SMALLEST_SON_PX:
+        return None
     noisy_father = warped(noisy, warp, extent)
     father = noisy_father if target is noisy else warped(target, warp, extent)
     operator = degradation(spec.kernel, factors, extent)

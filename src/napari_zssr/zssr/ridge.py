@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from napari_zssr.zssr.held_out import HeldOut
 from napari_zssr.zssr.network import Ratio, enlarge, shuffle
-from napari_zssr.zssr.pairs import PairSet
+from napari_zssr.zssr.pairs import PairSet, whole_pair
 
 SIDE = 11
 MAX_SAMPLES = 400_000
@@ -83,26 +83,25 @@ def _normal_equations(
     cross = torch.zeros(features, r_y * r_x, dtype=torch.float64)
     pixels = int(pairs.weights.sum()) * pairs.sons.shape[0]
     share = min(1.0, MAX_SAMPLES / pixels)
-    for row in pairs.layout.tolist():
-        for x, y in _samples(pairs, row, share, generator):
+    for number in range(len(pairs.layout)):
+        for x, y in _samples(pairs, number, share, generator):
             gram += (x.T @ x).cpu().double()
             cross += (x.T @ y).cpu().double()
     return gram, cross
 
 
 def _samples(
-    pairs: PairSet, row: list[int], share: float, generator: torch.Generator
+    pairs: PairSet, number: int, share: float, generator: torch.Generator
 ) -> list[tuple[Tensor, Tensor]]:
     """Chunks of centred patches (n, 120) and targets (n, r*r) of one pair."""
-    father_at, _, son_at, height, width, _ = row
     r_y, r_x = pairs.ratio
-    son = pairs.sons[:, son_at : son_at + height * width].reshape(-1, 1, height, width)
-    fine = slice(father_at, father_at + height * r_y * width * r_x)
-    father = pairs.fathers[:, fine].reshape(-1, 1, height * r_y, width * r_x)
-    target = father[:-1] - enlarge(son, pairs.ratio)
-    count = father[:-1].shape[0] * height * width
+    # One image for each channel, since all share the filter.
+    son, father, weight = (p[:, None] for p in whole_pair(pairs, number))
+    height, width = son.shape[-2:]
+    target = father - enlarge(son, pairs.ratio)
+    count = len(son) * height * width
     chosen = torch.randperm(count, generator=generator)[: max(1, int(share * count))]
-    whole = _unshuffled(father[-1:], pairs.ratio).amin(dim=1).expand(len(son), -1, -1)
+    whole = _unshuffled(weight, pairs.ratio).amin(dim=1).expand(len(son), -1, -1)
     counted = whole.reshape(-1).cpu()[chosen] > 0
     chosen = chosen[counted].to(son.device)
     patches = nn.functional.pad(son, (SIDE // 2,) * 4, mode="replicate")

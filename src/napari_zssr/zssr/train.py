@@ -23,6 +23,7 @@ from napari_zssr.zssr.pairs import (
     build_pairs,
     draw_crops,
     gather_crops,
+    whole_pair,
 )
 
 REPORT_EVERY = 20
@@ -178,14 +179,7 @@ def _train_paper(trainer: Trainer) -> Steps[int]:
 @torch.no_grad()
 def _reconstruction_error(trainer: Trainer) -> float:
     """Squared error on the first, largest father."""
-    father_at, width, son_at, height_son, width_son, _ = trainer.pairs.layout[
-        0
-    ].tolist()
-    r_y, _ = trainer.pairs.ratio
-    pixels = slice(son_at, son_at + height_son * width_son)
-    son = trainer.pairs.sons[:, pixels].reshape(1, -1, height_son, width_son)
-    height = height_son * r_y
-    father = trainer.pairs.fathers[:-1, father_at : father_at + height * width]
+    son, father, _ = whole_pair(trainer.pairs, 0)
     with torch.autocast(son.device.type, torch.bfloat16, enabled=trainer.bfloat16):
-        made = trainer.network(son)
-    return float((made.float() - father.reshape(made.shape)).square().mean())
+        made = trainer.network(son[None])[0]
+    return float((made.float() - father).square().mean())

@@ -51,19 +51,15 @@ NOISY_WARPS = (
 )
 
 
-def warped_extent(
-    window: Tensor, warp: Warp, factors: Pair, ratio: tuple[int, int]
-) -> Size | None:
-    """Father's size (Y, X), cut to a multiple of the ratio; None for tiny sons."""
-    shares = (warp.size_y, warp.size_x)
-    extent = [
+def warped_extent(window: Tensor, warp: Warp, ratio: tuple[int, int]) -> Size:
+    """Father's size (Y, X), cut to a multiple of the ratio."""
+    y, x = (
         output_size(n, share) // r * r
-        for n, share, r in zip(window.shape[-2:], shares, ratio, strict=True)
-    ]
-    sons = [output_size(n, 1 / f) for n, f in zip(extent, factors, strict=True)]
-    if min(sons) < 4:
-        return None
-    return extent[0], extent[1]
+        for n, share, r in zip(
+            window.shape[-2:], (warp.size_y, warp.size_x), ratio, strict=True
+        )
+    )
+    return y, x
 
 
 def warped(image: Tensor, warp: Warp, extent: Size) -> Tensor:
