@@ -282,6 +282,30 @@ def test_events_tell_planes() -> None:
     assert set(numbers) == {0, 1, 2}
 
 
+def test_a_given_array_fills_plane_by_plane() -> None:
+    stack = labelled(np.stack([rings()] * 2).astype(np.float32), axes="ZYX")
+    out = np.zeros((2, 64, 72), np.float32)
+    filled: list[list[bool]] = []
+
+    def look(event: Any) -> None:
+        if isinstance(event, PlaneDone):
+            filled.append([bool(plane.any()) for plane in out])
+
+    made = drain(upscale_steps(stack, RIDGE, out=out), look)
+    assert made.image is out
+    assert filled == [[True, False], [True, True]]
+    np.testing.assert_array_equal(out, drain(upscale_steps(stack, RIDGE)).image)
+
+
+@pytest.mark.parametrize(
+    "out", [np.zeros((64, 71), np.float32), np.zeros((64, 72), np.float64)]
+)
+def test_an_array_that_does_not_fit_is_refused(out: NDArray[Any]) -> None:
+    stack = labelled(rings().astype(np.float32), axes="YX")
+    with pytest.raises(InputError, match="array for the result"):
+        drain(upscale_steps(stack, RIDGE, out=out))
+
+
 def test_modes_are_untouched_at_every_yield() -> None:
     stack = labelled(np.stack([rings()] * 2), axes="ZYX")
     for _ in upscale_steps(stack, change(QUICK, precision="bfloat16")):

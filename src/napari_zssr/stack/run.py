@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_zssr.config import Config
-from napari_zssr.errors import ComputeError, ZSSRError
+from napari_zssr.errors import ComputeError, InputError, ZSSRError
 from napari_zssr.imaging.intensity import IntensityMap, check_finite, intensity_map
 from napari_zssr.imaging.kernel import check_fits, pinned
 from napari_zssr.imaging.noise import CLEAN, NoiseModel, estimate_noise
@@ -127,13 +127,18 @@ class Upscaled:
         )
 
 
-def upscale_steps(stack: ImageStack, config: Config) -> Steps[Upscaled]:
+def upscale_steps(
+    stack: ImageStack, config: Config, *, out: NDArray[Any] | None = None
+) -> Steps[Upscaled]:
     """Enlarge every plane of an image, each learned on itself.
 
     Parameters
     ----------
     stack : ImageStack
     config : Config
+    out : ndarray, optional
+        Array for the result, which can be looked at while it is filled: what
+        `PlaneDone` names is there.
 
     Returns
     -------
@@ -142,7 +147,7 @@ def upscale_steps(stack: ImageStack, config: Config) -> Steps[Upscaled]:
     Raises
     ------
     InputError
-        The image or a setting cannot be used.
+        The image, a setting or `out` cannot be used.
     ComputeError
         The computation failed.
     """
@@ -153,9 +158,9 @@ def upscale_steps(stack: ImageStack, config: Config) -> Steps[Upscaled]:
     fine = tuple(plan.output_shape[plan.output_axes.index(a)] for a in "YX")
     check_fits(config.kernel, (fine[0], fine[1]))
     listed = planes(stack.axes, stack.data.shape)
+    out = _output(plan, out)
     data = check_finite(stack.data, config.nonfinite, "The image")
     maps = intensity_maps(data, stack.axes, listed)
-    out = np.empty(plan.output_shape, dtype=stack.data.dtype)
     reports = []
     for place in listed:
         work = _Work(
@@ -179,6 +184,18 @@ def upscale_steps(stack: ImageStack, config: Config) -> Steps[Upscaled]:
         config=config,
         report=_report(stack, config, plan, tuple(reports), time.monotonic() - started),
     )
+
+
+def _output(plan: Plan, out: NDArray[Any] | None) -> NDArray[Any]:
+    """Array for the result: the one that was given, or a new one."""
+    if out is None:
+        return np.empty(plan.output_shape, dtype=plan.output_dtype)
+    if out.shape != plan.output_shape or out.dtype != np.dtype(plan.output_dtype):
+        raise InputError(
+            f"The array for the result has shape {out.shape} and type {out.dtype}; "
+            f"give {plan.output_shape} and {plan.output_dtype}."
+        )
+    return out
 
 
 def make_plan(stack: ImageStack, config: Config) -> Plan:
