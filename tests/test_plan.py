@@ -84,6 +84,7 @@ def test_time_grows_with_the_work() -> None:
     assert plan(PAPER, shape=(100, 100), axes="YX").seconds > one
     assert plan(shape=(100, 100), axes="YX", device="cuda").seconds < one
     assert plan(shape=(100, 100), axes="YX", cores=8).seconds < one
+    assert plan(shape=(100, 100), axes="YX", bfloat16=True).seconds < one
 
 
 def test_plan_is_frozen() -> None:
