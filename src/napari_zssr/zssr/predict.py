@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -16,6 +17,8 @@ from napari_zssr.imaging.resample import output_size, resize
 from napari_zssr.progress import Progress, Steps
 
 Pair = tuple[float, float]
+# Part of a plane (Y, X), in whole pixels of the input.
+Window = tuple[slice, slice]
 
 BACK_PROJECTION_REACH = 32
 LARGEST_QUANTUM = 128
@@ -62,7 +65,12 @@ class Tile:
     outer: tuple[tuple[int, int], tuple[int, int]]
 
 
-def predict(network: nn.Module, plane: Tensor, spec: PredictSpec) -> Steps[Tensor]:
+def predict(
+    network: nn.Module,
+    plane: Tensor,
+    spec: PredictSpec,
+    window: Window | None = None,
+) -> Steps[Tensor]:
     """Enlarge a plane tile by tile.
 
     Parameters
@@ -72,11 +80,19 @@ def predict(network: nn.Module, plane: Tensor, spec: PredictSpec) -> Steps[Tenso
     plane : Tensor, shape (C, Y, X)
         Normalised input.
     spec : PredictSpec
+    window : tuple of slice, optional
+        Part of the plane that is wanted; only it and its surroundings are enlarged.
 
     Returns
     -------
     Tensor, shape (C, ceil(f Y), ceil(f X)), on the CPU
+        With a window, what `output_window` cuts out of that.
     """
+    if window is not None:
+        rows, columns = _around(window, plane, halo(network, spec), spec)
+        made = yield from predict(network, plane[:, rows, columns], spec)
+        inside = _moved(window, (rows.start, columns.start))
+        return windowed(made, spec.factors, inside)
     size = (plane.shape[1], plane.shape[2])
     out = torch.empty(
         plane.shape[0],
@@ -128,6 +144,24 @@ def quantum(factor: float) -> int | None:
     if abs(float(fraction) - factor) > 1e-9:
         return None
     return fraction.denominator
+
+
+def output_window(window: Window, factors: Pair) -> Window:
+    """The enlarged pixels that stand for a window of the input."""
+    rows, columns = (
+        # Halves go up, so that moving by whole output pixels changes nothing.
+        slice(math.floor(part.start * f + 0.5), output_size(part.stop, f))
+        for part, f in zip(window, factors, strict=True)
+    )
+    return rows, columns
+
+
+def windowed(enlarged: Tensor, factors: Pair, window: Window | None) -> Tensor:
+    """Cut the window out of an enlarged plane; all of it without a window."""
+    if window is None:
+        return enlarged
+    rows, columns = output_window(window, factors)
+    return enlarged[..., rows, columns]
 
 
 def back_project(
@@ -239,6 +273,27 @@ def _spans(
             ((start, stop), (max(0, start - margin), min(size, stop + margin)))
         )
     return spans
+
+
+def _around(window: Window, plane: Tensor, halo_px: int, spec: PredictSpec) -> Window:
+    """The window with its halo, begun on a whole output pixel."""
+    spans = []
+    for part, size, factor in zip(window, plane.shape[-2:], spec.factors, strict=True):
+        step = quantum(factor)
+        if step is None:
+            spans.append(slice(0, size))
+            continue
+        start = max(0, part.start - halo_px) // step * step
+        spans.append(slice(start, min(size, part.stop + halo_px)))
+    return spans[0], spans[1]
+
+
+def _moved(window: Window, origin: tuple[int, int]) -> Window:
+    rows, columns = (
+        slice(part.start - first, part.stop - first)
+        for part, first in zip(window, origin, strict=True)
+    )
+    return rows, columns
 
 
 def _paste(out: Tensor, made: Tensor, tile: Tile, factors: Pair) -> None:
