@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from napari.layers import Image
 
 __all__ = [
+    "ATTRIBUTION",
     "KEY",
     "WHOLE",
     "Selection",
@@ -50,8 +51,9 @@ __all__ = [
     "result_kwargs",
 ]
 
-# Name of the recipe in a layer's metadata.
+# Names in a layer's metadata: of the recipe, and of whom an image comes from.
 KEY = "napari_zssr"
+ATTRIBUTION = "attribution"
 
 _NAMES = {"time": "T", "frame": "T", "frames": "T", "depth": "Z", "slice": "Z"}
 _NAMES |= {"ch": "C", "channel": "C", "channels": "C", "row": "Y", "column": "X"}
@@ -226,7 +228,7 @@ def result_kwargs(
         "affine": np.array(layer.affine.affine_matrix),
         "units": layer.units,
         "axis_labels": layer.axis_labels,
-        "metadata": {KEY: dict(recipe)},
+        "metadata": _credited(layer) | {KEY: dict(recipe)},
     }
 
 
@@ -234,6 +236,11 @@ def match_contrast_range(layer: Image, result: Image) -> None:
     """Let the contrast sliders of a result reach as far as those of its layer."""
     if not layer.rgb:
         result.contrast_limits_range = layer.contrast_limits_range
+
+
+def _credited(layer: Image) -> dict[str, Any]:
+    """What the metadata say of whom the image comes from."""
+    return {k: v for k, v in layer.metadata.items() if k == ATTRIBUTION}
 
 
 def _checksum(pixels: NDArray[Any]) -> str:
