@@ -15,12 +15,12 @@ from napari_zssr.zssr.pairs import PairSpec, build_pairs
 from napari_zssr.zssr.predict import PredictSpec, Window, predict
 from napari_zssr.zssr.ridge import fit_ridge
 from napari_zssr.zssr.train import Trainer, train
-from napari_zssr.zssr.warps import IDENTITY
 
 EVERY_S = 1.0
 # A look may take this share of the time since the last one.
 SHARE = 0.2
 FIRST_SAMPLES = 100_000
+FIRST_FATHERS_PX = 4_000_000
 
 
 def first_look(
@@ -33,11 +33,12 @@ def first_look(
 ) -> Snapshot:
     """Window enlarged by a closed-form filter, which takes a fraction of a second.
 
-    The filter is fitted to the image at its own size alone, and to fewer pixels than
-    that of a run.
+    The filter is fitted to fewer fathers and pixels than that of a run: of a large
+    plane to the image at its own size alone.
     """
     generator = torch.Generator().manual_seed(seed)
-    quick = replace(pairs, warps=(IDENTITY,))
+    fathers = FIRST_FATHERS_PX // sum(w[0].numel() for w in windows)
+    quick = replace(pairs, warps=pairs.warps[: max(1, fathers)])
     made, held_out = build_pairs(windows, quick, generator)
     filters = fit_ridge(made, held_out, generator, samples=FIRST_SAMPLES)
     return _look(filters, plane, spec, window, 0)
