@@ -23,11 +23,20 @@ def pytest_collection_modifyitems(
     config: pytest.Config, items: list[pytest.Item]
 ) -> None:
     slow_too = config.getoption("--slow")
+    display = _has_display()
     for item in items:
+        if "qapp" in getattr(item, "fixturenames", ()) and not display:
+            # Qt would end the whole process.
+            item.add_marker(pytest.mark.skip(reason="no display: use xvfb-run -a"))
         if item.get_closest_marker("slow") and not slow_too:
             item.add_marker(pytest.mark.skip(reason="slow: run with --slow"))
         if item.get_closest_marker("gpu") and not _has_accelerator():
             item.add_marker(pytest.mark.skip(reason="no accelerator here"))
+
+
+def _has_display() -> bool:
+    names = ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM")
+    return not sys.platform.startswith("linux") or any(map(os.environ.get, names))
 
 
 def _has_accelerator() -> bool:
