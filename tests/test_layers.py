@@ -27,6 +27,7 @@ from napari_zssr.plugin._layers import (
     in_rectangle,
     layer_axes,
     layer_stack,
+    lazy_stack,
     match_contrast_range,
     result_kwargs,
 )
@@ -291,8 +292,38 @@ def test_lazy_layers_load_only_the_part() -> None:
     stack = layer_stack(layer, "ZYX", Selection(ranges={"Z": (7, 9)}))
     assert sorted(loaded) == [7, 8]
     assert stack.data[:, 0, 0].tolist() == [7, 8]
+    lazy = lazy_stack(layer, "ZYX", Selection(ranges={"Z": (9, 12)}))
+    assert lazy.data.shape == (3, 16, 16)
     assert describe_axes(layer, "ZYX").startswith("Z 50 x Y 16")
     assert sorted(loaded) == [7, 8]
+
+
+class OnDisk:
+    """Stands for zarr, tensorstore and the like, and notes what is loaded."""
+
+    def __init__(self, data: NDArray[Any]) -> None:
+        self._data = data
+        self.shape, self.dtype, self.ndim = data.shape, data.dtype, data.ndim
+        self.loaded = 0
+
+    def __getitem__(self, index: Any) -> NDArray[Any]:
+        part = self._data[index]
+        self.loaded += part.size
+        return part
+
+
+def test_layers_on_disk_load_only_the_part() -> None:
+    planes = np.arange(50, dtype=np.uint16)[:, None, None]
+    data = OnDisk(np.broadcast_to(planes, (50, 16, 16)))
+    layer = Image(data, contrast_limits=(0, 50))
+    data.loaded = 0
+    lazy = lazy_stack(layer, "ZYX")
+    assert data.loaded == 0
+    assert np.asarray(lazy.data[7]).max() == 7
+    assert data.loaded == 16 * 16
+    part = layer_stack(layer, "ZYX", Selection(ranges={"Z": (7, 9)}))
+    assert part.data[:, 0, 0].tolist() == [7, 8]
+    assert data.loaded == 3 * 16 * 16
 
 
 def test_multiscale_layers_give_their_finest_level() -> None:

@@ -24,6 +24,7 @@ from napari_zssr.plugin._selection import (
 from napari_zssr.stack.axes import (
     LETTERS,
     ImageStack,
+    check_pixels,
     guess_axes,
     labelled,
     parse_axes,
@@ -46,6 +47,7 @@ __all__ = [
     "layer_axes",
     "layer_spacing",
     "layer_stack",
+    "lazy_stack",
     "level0",
     "match_contrast_range",
     "result_kwargs",
@@ -133,16 +135,15 @@ def describe_axes(layer: Image, axes: str) -> str:
     return ", ".join([" x ".join(sizes), *(told or ["no pixel size"])])
 
 
-def layer_stack(
+def lazy_stack(
     layer: Image, axes: str | None = None, selection: Selection = WHOLE
 ) -> ImageStack:
-    """Load a part of a layer as an image with named axes.
+    """Part of a layer as an image with named axes, its pixels not loaded.
 
     Parameters
     ----------
     layer : Image
-        Its pixels may be lazy or multiscale: of the finest level only the selection
-        is loaded.
+        The finest level is taken of a multiscale layer.
     axes : str, optional
         One letter for each axis of the pixels; as `layer_axes` finds them otherwise.
     selection : Selection
@@ -151,28 +152,36 @@ def layer_stack(
     Returns
     -------
     ImageStack
-        Named like the layer; the checksum is that of the pixels loaded.
+        Named like the layer. Its `data` are a view or a dask array.
 
     Raises
     ------
     InputError
-        Axes, selection or pixels cannot be used.
+        Axes, selection or the type of the pixels cannot be used.
     """
     data = level0(layer)
     found, guessed = layer_axes(layer) if axes is None else (axes, False)
     letters = parse_axes(found, data.ndim)
-    part = np.asarray(data[selection.slices(letters, data.shape)])
+    part = _unloaded(data)[selection.slices(letters, data.shape)]
     spacing, units = layer_spacing(layer, letters)
     stack = labelled(
-        part,
+        np.broadcast_to(np.zeros((), part.dtype), part.shape),
         axes=letters,
         spacing=spacing,
         units=units,
         name=layer.name,
         source=layer.source.path or "",
-        checksum=_checksum(part),
     )
-    return replace(stack, guessed=guessed)
+    return replace(stack, data=part, guessed=guessed)
+
+
+def layer_stack(
+    layer: Image, axes: str | None = None, selection: Selection = WHOLE
+) -> ImageStack:
+    """`lazy_stack` with the pixels of the selection loaded, and their checksum."""
+    stack = lazy_stack(layer, axes, selection)
+    data = check_pixels(np.asarray(stack.data))
+    return replace(stack, data=data, checksum=_checksum(data))
 
 
 def result_kwargs(
@@ -236,6 +245,15 @@ def match_contrast_range(layer: Image, result: Image) -> None:
     """Let the contrast sliders of a result reach as far as those of its layer."""
     if not layer.rgb:
         result.contrast_limits_range = layer.contrast_limits_range
+
+
+def _unloaded(data: Any) -> Any:
+    """Pixels whose slices are not loaded before they are asked for."""
+    if isinstance(data, np.ndarray) or hasattr(data, "dask"):
+        return data
+    from dask.array import from_array
+
+    return from_array(data)  # type: ignore[no-untyped-call]
 
 
 def _credited(layer: Image) -> dict[str, Any]:
