@@ -16,7 +16,7 @@ from napari_zssr.imaging.resample import output_size, resize
 from napari_zssr.progress import Progress, Snapshot, Steps
 from napari_zssr.zssr.gain import Gain, held_out_gain
 from napari_zssr.zssr.look import first_look, watched
-from napari_zssr.zssr.network import MeanNetwork, PaperNetwork, ResidualNetwork
+from napari_zssr.zssr.network import MeanNetwork, untrained
 from napari_zssr.zssr.pairs import PairSpec, build_pairs
 from napari_zssr.zssr.policy import (
     applications,
@@ -235,24 +235,10 @@ def _fresh(
     """Untrained networks on the device, each from its own seed."""
     config, channels = job.config, job.plane.shape[0]
     base = _base(windows, spec, seed) if config.network == "residual" else None
-    fresh: list[nn.Module] = []
-    for number in range(config.networks):
-        # torch initialises from its global generator, which is the caller's.
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed + number)
-            member: nn.Module = (
-                PaperNetwork(channels, width=config.width)
-                if config.network == "paper"
-                else ResidualNetwork(
-                    channels,
-                    spec.ratio,
-                    width=config.width,
-                    blocks=config.blocks,
-                    base=base,
-                )
-            )
-        fresh.append(member.to(job.plane.device))
-    return fresh
+    return [
+        untrained(config, channels, spec.ratio, base, seed + n).to(job.plane.device)
+        for n in range(config.networks)
+    ]
 
 
 def _base(windows: list[Tensor], spec: PairSpec, seed: int) -> RidgeFilter | None:
