@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from napari_zssr.config import FAST, INSTANT, Config, change
 from napari_zssr.errors import InputError
+from napari_zssr.imaging.resample import imresize
 from napari_zssr.progress import Progress, Snapshot, drain
 from napari_zssr.stack.axes import labelled, planes
-from napari_zssr.stack.preview import PreviewResult, preview_steps
+from napari_zssr.stack.preview import PreviewResult, bicubic_window, preview_steps
 from napari_zssr.stack.run import upscale_steps
 from napari_zssr.zssr import look
 
@@ -221,3 +222,24 @@ def test_closing_at_any_event_leaks_nothing(
 
     for taken in range(sum(1 for _ in modes_untouched(start()[0])) + 1):
         closes_cleanly(start, taken)
+
+
+@pytest.mark.parametrize("factor", [2, 1.5, (1, 3)], ids=str)
+@pytest.mark.parametrize("axes", ["YX", "YXS"])
+def test_bicubic_beside_it_shows_the_same_window(factor: Any, axes: str) -> None:
+    data = rings() if axes == "YX" else np.stack([rings(seed=n) for n in range(3)], -1)
+    config = change(RIDGE, factor=factor)
+    window = (slice(0, 21), slice(23, 44))
+    plain = bicubic_window(
+        labelled(data, axes=axes),
+        config,
+        place=planes(axes, data.shape)[0],
+        window=window,
+    )
+    made = preview(data, config, axes, window=window)
+    planar = data if axes == "YX" else data.transpose(2, 0, 1)
+    whole = imresize(planar, config.factors)[..., *made.window]
+    wanted = whole if axes == "YX" else whole.transpose(1, 2, 0)
+    assert plain.dtype == data.dtype
+    assert plain.shape == made.image.shape
+    assert np.abs(plain - wanted.clip(0)).max() <= 0.5 + 1e-6

@@ -14,13 +14,13 @@ from napari_zssr.config import Config
 from napari_zssr.errors import ComputeError, ZSSRError
 from napari_zssr.imaging.intensity import IntensityMap, intensity_map
 from napari_zssr.imaging.noise import CLEAN, NoiseModel, estimate_noise
+from napari_zssr.imaging.resample import Window
 from napari_zssr.progress import Event, Snapshot, Steps, changed
 from napari_zssr.stack.axes import PlaneIndex, plane_axes, to_cyx
 from napari_zssr.stack.plan import Plan
 
 if TYPE_CHECKING:
     from napari_zssr.zssr.plane import PlaneResult
-    from napari_zssr.zssr.predict import Window
 
 SAMPLED_PLANES = 8
 SAMPLED_PIXELS = 1_000_000

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from numpy.typing import NDArray
 
@@ -12,6 +12,7 @@ from napari_zssr.config import Config
 from napari_zssr.errors import InputError
 from napari_zssr.imaging.intensity import IntensityMap, check_finite
 from napari_zssr.imaging.kernel import check_fits, pinned
+from napari_zssr.imaging.resample import Window, imresize, moved, output_window
 from napari_zssr.progress import Event, Progress, Snapshot, Steps, changed
 from napari_zssr.stack.axes import (
     ImageStack,
@@ -30,8 +31,7 @@ from napari_zssr.stack.one_plane import (
 )
 from napari_zssr.stack.run import make_plan
 
-if TYPE_CHECKING:
-    from napari_zssr.zssr.predict import Window
+BICUBIC_REACH_PX = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -82,8 +82,6 @@ def preview_steps(
     ComputeError
         The computation failed.
     """
-    from napari_zssr.zssr.predict import output_window
-
     yield Progress(stage="read", step=0, total=1)
     config = replace(config, kernel=pinned(config.kernel))
     axes = plane_axes(stack.axes)
@@ -107,6 +105,35 @@ def preview_steps(
         window=output_window(work.window, config.factors),
         report=report,
     )
+
+
+def bicubic_window(
+    stack: ImageStack, config: Config, *, place: PlaneIndex, window: Window
+) -> NDArray[Any]:
+    """The window plainly enlarged, to compare with what `preview_steps` gives.
+
+    Parameters
+    ----------
+    stack, config, place, window
+        As for `preview_steps`.
+
+    Returns
+    -------
+    ndarray
+        Of the same shape and dtype as the pictures of the preview.
+    """
+    from napari_zssr.zssr.predict import around
+
+    axes = plane_axes(stack.axes)
+    plane = _Checked(stack.data, config.nonfinite)[place.index]
+    window = _inside(window, plane, axes)
+    pixels = to_cyx(plane, axes)
+    size = (pixels.shape[1], pixels.shape[2])
+    rows, columns = around(window, size, BICUBIC_REACH_PX, config.factors)
+    made = imresize(pixels[:, rows, columns], config.factors)
+    inside = output_window(moved(window, (-rows.start, -columns.start)), config.factors)
+    exact = IntensityMap(offset=0.0, scale=1.0)
+    return from_cyx(exact.restore(made[:, *inside], plane.dtype), axes)
 
 
 class _Checked:

@@ -9,10 +9,11 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
+from napari_zssr.imaging.resample import Window
 from napari_zssr.progress import Progress, Snapshot, Steps, drain
 from napari_zssr.zssr.network import MeanNetwork
 from napari_zssr.zssr.pairs import PairSpec, build_pairs
-from napari_zssr.zssr.predict import PredictSpec, Window, predict
+from napari_zssr.zssr.predict import PredictSpec, predict
 from napari_zssr.zssr.ridge import fit_ridge
 from napari_zssr.zssr.train import Trainer, train
 

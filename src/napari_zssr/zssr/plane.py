@@ -12,7 +12,7 @@ from napari_zssr.errors import ComputeError
 from napari_zssr.imaging.dihedral import symmetries
 from napari_zssr.imaging.kernel import for_factors, sampled_kernel
 from napari_zssr.imaging.noise import CLEAN, NoiseModel
-from napari_zssr.imaging.resample import output_size, resize
+from napari_zssr.imaging.resample import Window, output_size, resize
 from napari_zssr.progress import Progress, Snapshot, Steps
 from napari_zssr.zssr.gain import Gain, held_out_gain
 from napari_zssr.zssr.look import first_look, watched
@@ -27,7 +27,7 @@ from napari_zssr.zssr.policy import (
     pair_spec,
     training_windows,
 )
-from napari_zssr.zssr.predict import PredictSpec, Window, predict, windowed
+from napari_zssr.zssr.predict import PredictSpec, predict, windowed
 from napari_zssr.zssr.ridge import RidgeFilter, fit_ridge
 from napari_zssr.zssr.train import Trainer, train
 from napari_zssr.zssr.warps import Pair

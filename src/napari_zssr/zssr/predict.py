@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -13,12 +12,16 @@ from torch import Tensor, nn
 from napari_zssr.config import KernelSpec
 from napari_zssr.imaging.degrade import degradation
 from napari_zssr.imaging.dihedral import SWAP, inverse, transform
-from napari_zssr.imaging.resample import output_size, resize
+from napari_zssr.imaging.resample import (
+    Window,
+    moved,
+    output_size,
+    output_window,
+    resize,
+)
 from napari_zssr.progress import Progress, Steps
 
 Pair = tuple[float, float]
-# Part of a plane (Y, X), in whole pixels of the input.
-Window = tuple[slice, slice]
 
 BACK_PROJECTION_REACH = 32
 LARGEST_QUANTUM = 128
@@ -89,9 +92,10 @@ def predict(
         With a window, what `output_window` cuts out of that.
     """
     if window is not None:
-        rows, columns = _around(window, plane, halo(network, spec), spec)
+        size = (plane.shape[1], plane.shape[2])
+        rows, columns = around(window, size, halo(network, spec), spec.factors)
         made = yield from predict(network, plane[:, rows, columns], spec)
-        inside = _moved(window, (rows.start, columns.start))
+        inside = moved(window, (-rows.start, -columns.start))
         return windowed(made, spec.factors, inside)
     size = (plane.shape[1], plane.shape[2])
     out = torch.empty(
@@ -146,14 +150,19 @@ def quantum(factor: float) -> int | None:
     return fraction.denominator
 
 
-def output_window(window: Window, factors: Pair) -> Window:
-    """The enlarged pixels that stand for a window of the input."""
-    rows, columns = (
-        # Halves go up, so that moving by whole output pixels changes nothing.
-        slice(math.floor(part.start * f + 0.5), output_size(part.stop, f))
-        for part, f in zip(window, factors, strict=True)
-    )
-    return rows, columns
+def around(
+    window: Window, size: tuple[int, int], halo_px: int, factors: Pair
+) -> Window:
+    """The window with a halo, within the plane and begun on a whole output pixel."""
+    spans = []
+    for part, pixels, factor in zip(window, size, factors, strict=True):
+        step = quantum(factor)
+        if step is None:
+            spans.append(slice(0, pixels))
+            continue
+        start = max(0, part.start - halo_px) // step * step
+        spans.append(slice(start, min(pixels, part.stop + halo_px)))
+    return spans[0], spans[1]
 
 
 def windowed(enlarged: Tensor, factors: Pair, window: Window | None) -> Tensor:
@@ -273,27 +282,6 @@ def _spans(
             ((start, stop), (max(0, start - margin), min(size, stop + margin)))
         )
     return spans
-
-
-def _around(window: Window, plane: Tensor, halo_px: int, spec: PredictSpec) -> Window:
-    """The window with its halo, begun on a whole output pixel."""
-    spans = []
-    for part, size, factor in zip(window, plane.shape[-2:], spec.factors, strict=True):
-        step = quantum(factor)
-        if step is None:
-            spans.append(slice(0, size))
-            continue
-        start = max(0, part.start - halo_px) // step * step
-        spans.append(slice(start, min(size, part.stop + halo_px)))
-    return spans[0], spans[1]
-
-
-def _moved(window: Window, origin: tuple[int, int]) -> Window:
-    rows, columns = (
-        slice(part.start - first, part.stop - first)
-        for part, first in zip(window, origin, strict=True)
-    )
-    return rows, columns
 
 
 def _paste(out: Tensor, made: Tensor, tile: Tile, factors: Pair) -> None:
