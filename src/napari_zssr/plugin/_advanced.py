@@ -13,25 +13,19 @@ from napari_zssr.errors import InputError
 from napari_zssr.plugin._rows import Column, Row
 
 AS_PRESET = "as the preset"
-NUMBERS: dict[str, tuple[str, int, int, str]] = {
+NUMBERS: dict[str, tuple[str, str]] = {
     "steps": (
         "Training steps",
-        1,
-        100_000,
         "How long each network trains at most. More steps take longer; training "
         "stops by itself when it no longer helps.",
     ),
     "gradual": (
         "Gradual factors",
-        1,
-        12,
         "Number of enlargements on the way to the factor. More of them can help with "
         "large factors and take longer.",
     ),
     "back_projection": (
         "Back-projection",
-        0,
-        100,
         "Rounds that make the result, when shrunk again, agree with your image. 0 for "
         "none. It fades out by itself on noisy images.",
     ),
@@ -57,9 +51,9 @@ class AdvancedFields(Column):
             A field cannot be understood.
         """
         found: dict[str, Any] = {
-            name: self.fields[name].value
-            for name, (_, low, _, _) in NUMBERS.items()
-            if self.fields[name].value >= low
+            name: _number(label, self.fields[name].value)
+            for name, (label, _) in NUMBERS.items()
+            if self.fields[name].value.strip()
         }
         found["seed"] = self.fields["seed"].value
         found["kernel"] = self._chosen_kernel()
@@ -71,18 +65,15 @@ class AdvancedFields(Column):
 
     def lean_on(self, preset: Config) -> None:
         """Say what the preset would take."""
-        for name, (_, low, _, _) in NUMBERS.items():
-            text = f"{AS_PRESET} ({getattr(preset, name)})"
-            self.fields[name].native.setSpecialValueText(text)
-            assert self.fields[name].min == low - 1
+        for name in NUMBERS:
+            text = f"{AS_PRESET}: {getattr(preset, name)}"
+            self.fields[name].native.setPlaceholderText(text)
 
     def show_config(self, config: Config, preset: Config) -> None:
         """Set the fields to settings; what equals the preset is left to it."""
-        for name, (_, low, _, _) in NUMBERS.items():
-            value = getattr(config, name)
-            self.fields[name].value = (
-                low - 1 if value == getattr(preset, name) else value
-            )
+        for name in NUMBERS:
+            value, usual = getattr(config, name), getattr(preset, name)
+            self.fields[name].value = "" if value == usual else str(value)
         same = config.ensemble == preset.ensemble
         self.fields["ensemble"].value = None if same else config.ensemble
         for name in ("seed", "always", "nonfinite", "precision"):
@@ -209,9 +200,9 @@ def _numbers() -> list[Row]:
     return [
         Row(
             label,
-            SpinBox(name=name, value=low - 1, min=low - 1, max=high, tooltip=tip),
+            LineEdit(name=name, tooltip=f"{tip} Empty: as the preset."),
         )
-        for name, (label, low, high, tip) in NUMBERS.items()
+        for name, (label, tip) in NUMBERS.items()
     ]
 
 
@@ -272,3 +263,13 @@ def _switches() -> list[Row]:
             ),
         ),
     ]
+
+
+def _number(label: str, text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise InputError(
+            f"{label}: {text!r} is no whole number; leave it empty to take the "
+            "preset's."
+        ) from None

@@ -10,6 +10,10 @@ if TYPE_CHECKING:
     from napari_zssr.stack.run import Report
 
 CLEAN = 0.0005
+WAYS_OUT = {
+    "by --fill-nonfinite or nonfinite='fill'": "(Advanced, Missing pixels: fill)",
+    "use device='cpu'": "compute on cpu (Advanced)",
+}
 
 
 def after(name: str, report: Report) -> str:
@@ -26,6 +30,13 @@ def stopped(name: str, finished: int, planes: int) -> str:
         return f"{name}: stopped; nothing was finished."
     verb = "is" if finished == 1 else "are"
     return f"{name}: stopped; {finished} of {planes} slices {verb} finished."
+
+
+def in_the_form(sentence: str) -> str:
+    """Sentence of the engine, whose way out is a field of the form here."""
+    for told, field in WAYS_OUT.items():
+        sentence = sentence.replace(told, field)
+    return sentence
 
 
 def _noise(report: Report) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import traceback
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from threading import Event as Flag
 from typing import Any
+from weakref import WeakSet
 
 from napari.qt.threading import create_worker
 
@@ -15,6 +17,7 @@ from napari_zssr.errors import ComputeError, InputError, ZSSRError
 from napari_zssr.progress import Event, Steps
 
 LOG = logging.getLogger(__name__)
+LONGEST_STEP_MS = 60_000
 
 
 class Run:
@@ -64,6 +67,7 @@ class Run:
             raise RuntimeError("A computation is running; cancel it first.")
         task = _Task(make_steps, on_event, on_result, on_error, on_finished)
         self._task = task
+        _LIVE.add(task)
         worker = create_worker(_guarded, task, _ignore_errors=True)
         worker.yielded.connect(task.tell)
         worker.returned.connect(task.settle)
@@ -130,6 +134,22 @@ class _Task:
     def forget(self) -> None:
         """Call nobody back."""
         self.on_event = self.on_result = self.on_error = self.on_finished = None
+
+
+_LIVE: WeakSet[_Task] = WeakSet()
+
+
+@atexit.register
+def _end_threads() -> None:
+    """Let threads end before Python takes away what they work with."""
+    from qtpy.QtCore import QThreadPool
+
+    live = [task for task in _LIVE if task.steps is not None]
+    for task in live:
+        task.stop.set()
+    pool = QThreadPool.globalInstance()
+    if live and pool is not None:
+        pool.waitForDone(LONGEST_STEP_MS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
