@@ -154,14 +154,11 @@ class CostCard:
     def _take_machine(self, machine: Machine) -> None:
         self._machine = machine
         self._seen = time.monotonic()
-        if machine.advice is not None:
-            self._advice.value = _advice_html(machine)
-        self._advice.visible = machine.advice is not None
+        self._advice.value = _advice_html(machine)
 
     def _miss_machine(self, error: ZSSRError) -> None:
         self._seen = time.monotonic()
         self._advice.value = html.escape(str(error))
-        self._advice.visible = True
 
     def _show(self) -> None:
         """Say what is known by now."""
@@ -219,7 +216,8 @@ def _red(text: str, label: Label) -> str:
 
 
 def _advice_html(machine: Machine) -> str:
-    assert machine.advice is not None
+    if machine.advice is None:
+        return ""
     commands = "<br>".join(
         f"<code>{html.escape(line)}</code>" for line in machine.advice.commands
     )
