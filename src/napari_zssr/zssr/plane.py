@@ -16,6 +16,7 @@ from napari_zssr.imaging.resample import output_size, resize
 from napari_zssr.progress import Progress, Steps
 from napari_zssr.zssr.gain import Gain, held_out_gain
 from napari_zssr.zssr.network import MeanNetwork, PaperNetwork, ResidualNetwork
+from napari_zssr.zssr.nonlocal_means import NonLocalMeans
 from napari_zssr.zssr.pairs import PairSpec, build_pairs
 from napari_zssr.zssr.policy import (
     applications,
@@ -203,6 +204,7 @@ def _fresh(
     """Untrained networks on the device, each from its own seed."""
     config, channels = job.config, job.plane.shape[0]
     base = _base(windows, spec, seed) if config.network == "residual" else None
+    guide = NonLocalMeans(job.noise) if spec.alpha > 0 else None
     fresh: list[nn.Module] = []
     for number in range(config.networks):
         # torch initialises from its global generator, which is the caller's.
@@ -217,6 +219,7 @@ def _fresh(
                     width=config.width,
                     blocks=config.blocks,
                     base=base,
+                    guide=guide,
                 )
             )
         fresh.append(member.to(job.plane.device))

@@ -10,7 +10,6 @@ from napari_zssr.config import Config
 from napari_zssr.imaging.dihedral import symmetries
 from napari_zssr.imaging.kernel import for_factors, sampled_kernel
 from napari_zssr.imaging.noise import NoiseModel
-from napari_zssr.zssr.held_out import HELD_OUT_REGIONS
 from napari_zssr.zssr.pairs import PairSpec
 from napari_zssr.zssr.warps import NOISY_WARPS, WARPS, Pair
 
@@ -22,6 +21,9 @@ WINDOWS = 16
 RECORRUPT_FROM = 0.004
 ALPHA = 0.7
 FADE = (0.003, 0.010)
+# Held-out regions and the share of the plane that they cover. A filter of few weights
+# does not miss a fifth of the plane, and many regions make its gain more certain.
+HELD_OUT = {"ridge": (100, 0.2), "trained": (49, 0.07)}
 NARROWEST = 16
 DEEP_BLOCKS = 5
 
@@ -73,6 +75,7 @@ def pair_spec(
     whole = _ratio(config)
     learned = factors if whole == (1, 1) else (float(whole[0]), float(whole[1]))
     kernel = for_factors(config.kernel, config.factors, learned)
+    regions, share = HELD_OUT["ridge" if config.network == "ridge" else "trained"]
     return PairSpec(
         factors=learned,
         ratio=whole,
@@ -81,7 +84,8 @@ def pair_spec(
         alpha=ALPHA if level >= RECORRUPT_FROM else 0.0,
         crop_px=config.crop_px,
         transforms=symmetries(learned, sampled_kernel(kernel)),
-        held_out=max(1, HELD_OUT_REGIONS // windows),
+        held_out=max(1, regions // windows),
+        held_out_share=share,
         warps=WARPS if level < RECORRUPT_FROM else NOISY_WARPS,
     )
 
