@@ -11,8 +11,11 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
-# Debian packages that the tests need beside Python's own (Qt's libraries, Xvfb).
-SYSTEM_PACKAGES :=
+# Debian packages that the tests need beside Python's own: Xvfb, and what the wheels of
+# PyQt6 expect of the system.
+SYSTEM_PACKAGES := xvfb xauth libegl1 libgl1 libdbus-1-3 libfontconfig1 libglib2.0-0 \
+  libxkbcommon-x11-0 libxcb-cursor0 libxcb-icccm4 libxcb-image0 libxcb-keysyms1 \
+  libxcb-randr0 libxcb-render-util0 libxcb-shape0
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_ROOT_USER_ACTION := ignore
@@ -65,9 +68,12 @@ python:
 
 system:
 	@missing=
-	if command -v dpkg >/dev/null; then
+	if command -v dpkg-query >/dev/null; then
+	  # Newer releases have renamed some; the new ones provide the old name.
+	  there=$$(dpkg-query -W -f='$${db:Status-Status} $${Package} $${Provides}\n' \
+	    | sed -n 's/^installed//p' | tr ' ,' '\n\n')
 	  for package in $(SYSTEM_PACKAGES); do
-	    dpkg -s "$$package" >/dev/null 2>&1 || missing="$$missing $$package"
+	    grep -qxF "$$package" <<<"$$there" || missing="$$missing $$package"
 	  done
 	fi
 	if [ -n "$$missing" ]; then $(call install,$$missing); fi

@@ -1,5 +1,13 @@
 from __future__ import annotations
 
+import gc
+import os
+import subprocess
+import sys
+import weakref
+from collections.abc import Callable, Generator, Iterable, Iterator
+from typing import Any
+
 import pytest
 from hypothesis import settings
 
@@ -16,14 +24,83 @@ def pytest_collection_modifyitems(
     config: pytest.Config, items: list[pytest.Item]
 ) -> None:
     slow_too = config.getoption("--slow")
+    display = _has_display()
     for item in items:
+        if "qapp" in getattr(item, "fixturenames", ()) and not display:
+            # Qt would end the whole process.
+            item.add_marker(pytest.mark.skip(reason="no display: use xvfb-run -a"))
         if item.get_closest_marker("slow") and not slow_too:
             item.add_marker(pytest.mark.skip(reason="slow: run with --slow"))
         if item.get_closest_marker("gpu") and not _has_accelerator():
             item.add_marker(pytest.mark.skip(reason="no accelerator here"))
 
 
+def _has_display() -> bool:
+    names = ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM")
+    return not sys.platform.startswith("linux") or any(map(os.environ.get, names))
+
+
 def _has_accelerator() -> bool:
     import torch
 
     return torch.cuda.is_available() or torch.backends.mps.is_available()
+
+
+Started = tuple[Generator[Any, None, Any], list[weakref.ref[Any]]]
+
+
+@pytest.fixture
+def closes_cleanly() -> Callable[[Callable[[], Started], int], None]:
+    """Check that a run, closed after so many events, keeps nothing alive.
+
+    What starts the run returns its generator and weak references to what must die;
+    the list may grow while it runs.
+    """
+
+    def check(start: Callable[[], Started], taken: int) -> None:
+        steps, watched = start()
+        for _ in range(taken):
+            next(steps)
+        steps.close()
+        del steps
+        # Slow, so only where a cycle may hold something.
+        if any(reference() is not None for reference in watched):
+            gc.collect()
+        assert all(reference() is None for reference in watched)
+
+    return check
+
+
+@pytest.fixture
+def modes_untouched() -> Callable[[Iterable[Any]], Iterator[Any]]:
+    """Pass a run's events on; at each of them torch's modes must be the usual ones."""
+    import torch
+
+    def usual() -> bool:
+        changed = torch.is_inference_mode_enabled() or torch.is_autocast_enabled("cpu")
+        return torch.is_grad_enabled() and not changed
+
+    def watch(steps: Iterable[Any]) -> Iterator[Any]:
+        for event in steps:
+            assert usual()
+            yield event
+        assert usual()
+
+    return watch
+
+
+@pytest.fixture
+def loaded_by() -> Callable[[str], set[str]]:
+    """Names of all modules that a fresh Python has loaded after running some code."""
+
+    def run(code: str) -> set[str]:
+        done = subprocess.run(
+            [sys.executable, "-c", f"{code}\nimport sys; print(*sys.modules)"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return set(done.stdout.splitlines()[-1].split())
+
+    return run

@@ -9,7 +9,6 @@ import pytest
 import tifffile
 from numpy.typing import NDArray
 
-import napari_zssr
 from napari_zssr import InputError, upscale, upscale_steps
 from napari_zssr.config import INSTANT, change
 from napari_zssr.progress import drain
@@ -132,9 +131,3 @@ def test_broken_files_are_told(tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
         upscale(path, RIDGE)
     assert "\n" not in str(caught.value)
-
-
-def test_public_names_are_all_there() -> None:
-    assert set(napari_zssr.__all__) <= set(dir(napari_zssr))
-    for name in napari_zssr.__all__:
-        assert getattr(napari_zssr, name) is not None

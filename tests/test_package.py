@@ -5,36 +5,24 @@ import subprocess
 import sys
 from importlib import import_module, resources
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import napari_zssr
 
 ROOT = Path(__file__).parent.parent
-HEAVY = (
+HEAVY = {
     "dask", "magicgui", "napari", "numpy", "qtpy", "scipy", "superqt", "torch", "typer",
-)  # fmt: skip
+}  # fmt: skip
 
 
-def run(*command: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [str(part) for part in command],
-        capture_output=True, text=True, check=False, cwd=ROOT,
-    )  # fmt: skip
+def test_importing_the_package_loads_nothing_heavy(loaded_by: Any) -> None:
+    assert not loaded_by("import napari_zssr") & HEAVY
 
 
-def test_importing_the_package_loads_nothing_heavy() -> None:
-    code = f"import sys, napari_zssr; print(*({set(HEAVY)!r} & set(sys.modules)))"
-    done = run(sys.executable, "-c", code)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == []
-
-
-def test_settings_load_no_torch() -> None:
-    code = (
-        "import sys, napari_zssr; napari_zssr.BALANCED; print('torch' in sys.modules)"
-    )
-    assert run(sys.executable, "-c", code).stdout.strip() == "False"
+def test_settings_load_no_torch(loaded_by: Any) -> None:
+    assert "torch" not in loaded_by("import napari_zssr; napari_zssr.BALANCED")
 
 
 @pytest.mark.parametrize("name", napari_zssr.__all__)
@@ -75,5 +63,7 @@ def test_import_contracts_hold() -> None:
     linter = shutil.which("lint-imports", path=Path(sys.executable).parent)
     if linter is None:
         pytest.skip("import-linter is not installed")
-    done = run(linter, "--no-cache")
+    done = subprocess.run(
+        [linter, "--no-cache"], capture_output=True, text=True, check=False, cwd=ROOT
+    )
     assert done.returncode == 0, done.stdout + done.stderr

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import gc
 import json
 import weakref
 from typing import Any
@@ -282,29 +281,47 @@ def test_events_tell_planes() -> None:
     assert set(numbers) == {0, 1, 2}
 
 
-def test_modes_are_untouched_at_every_yield() -> None:
+def test_a_given_array_fills_plane_by_plane() -> None:
+    stack = labelled(np.stack([rings()] * 2).astype(np.float32), axes="ZYX")
+    out = np.zeros((2, 64, 72), np.float32)
+    filled: list[list[bool]] = []
+
+    def look(event: Any) -> None:
+        if isinstance(event, PlaneDone):
+            filled.append([bool(plane.any()) for plane in out])
+
+    made = drain(upscale_steps(stack, RIDGE, out=out), look)
+    assert made.image is out
+    assert filled == [[True, False], [True, True]]
+    np.testing.assert_array_equal(out, drain(upscale_steps(stack, RIDGE)).image)
+
+
+@pytest.mark.parametrize(
+    "out", [np.zeros((64, 71), np.float32), np.zeros((64, 72), np.float64)]
+)
+def test_an_array_that_does_not_fit_is_refused(out: NDArray[Any]) -> None:
+    stack = labelled(rings().astype(np.float32), axes="YX")
+    with pytest.raises(InputError, match="array for the result"):
+        drain(upscale_steps(stack, RIDGE, out=out))
+
+
+def test_modes_are_untouched_at_every_yield(modes_untouched: Any) -> None:
     stack = labelled(np.stack([rings()] * 2), axes="ZYX")
-    for _ in upscale_steps(stack, change(QUICK, precision="bfloat16")):
-        assert torch.is_grad_enabled()
-        assert not torch.is_inference_mode_enabled()
-        assert not torch.is_autocast_enabled("cpu")
+    steps = upscale_steps(stack, change(QUICK, precision="bfloat16"))
+    assert len(list(modes_untouched(steps))) >= 2
 
 
-def test_closing_at_any_yield_frees_the_image() -> None:
+def test_closing_at_any_yield_frees_the_image(closes_cleanly: Any) -> None:
     config = change(QUICK, steps=2)
     data = np.stack([rings(20, 20)] * 2)
     count = sum(1 for _ in upscale_steps(labelled(data, axes="ZYX"), config))
-    for taken in range(count + 1):
+
+    def start() -> Any:
         stack = labelled(data.copy(), axes="ZYX")
-        watched = weakref.ref(stack.data)
-        steps = upscale_steps(stack, config)
-        for _ in range(taken):
-            next(steps)
-        steps.close()
-        del stack, steps
-        if watched() is not None:
-            gc.collect()
-        assert watched() is None
+        return upscale_steps(stack, config), [weakref.ref(stack.data)]
+
+    for taken in range(count + 1):
+        closes_cleanly(start, taken)
 
 
 def test_the_input_is_left_alone() -> None:

@@ -3,27 +3,34 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import hashlib
 import json
-import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_zssr.checks import (
+    check_device,
+    check_known,
+    check_one_of,
+    check_switch,
+    checked_factor,
+    checked_kernel,
+    checked_noise,
+    checked_sigmas,
+    checked_whole,
+    nearest,
+)
 from napari_zssr.errors import InputError
 
 Network = Literal["ridge", "residual", "paper"]
 KernelKind = Literal["bicubic", "gaussian", "array", "file"]
 Precision = Literal["auto", "float32", "bfloat16"]
 NonFinite = Literal["refuse", "fill"]
-
-MAX_FACTOR = 16.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -52,11 +59,11 @@ class KernelSpec:
     path: str = ""
 
     def __post_init__(self) -> None:
-        _one_of("kernel", self.kind, KernelKind)
+        check_one_of("kernel", self.kind, KernelKind)
         if self.kind == "gaussian":
-            object.__setattr__(self, "sigma_px", _checked_sigmas(self.sigma_px))
+            object.__setattr__(self, "sigma_px", checked_sigmas(self.sigma_px))
         if self.kind == "array":
-            object.__setattr__(self, "array", _checked_kernel(self.array))
+            object.__setattr__(self, "array", checked_kernel(self.array))
         if self.kind == "file" and not self.path:
             raise InputError("Kernel 'file' needs a path; none was given.")
 
@@ -97,7 +104,7 @@ class KernelSpec:
     def from_dict(cls, content: Mapping[str, Any]) -> KernelSpec:
         """Inverse of `to_dict`."""
         values = dict(content)
-        _refuse_unknown(values, cls)
+        check_known(values, cls)
         if "sigma_px" in values:
             values["sigma_px"] = tuple(values["sigma_px"])
         if values.get("array") is not None:
@@ -188,19 +195,19 @@ class Config:
     nonfinite: NonFinite = "refuse"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "factor", _checked_factor(self.factor))
+        object.__setattr__(self, "factor", checked_factor(self.factor))
         object.__setattr__(self, "kernel", KernelSpec.parse(self.kernel))
-        object.__setattr__(self, "noise", _checked_noise(self.noise))
-        _one_of("network", self.network, Network)
-        _one_of("precision", self.precision, Precision)
-        _one_of("nonfinite", self.nonfinite, NonFinite)
-        _check_device(self.device)
-        _check_switch("ensemble", self.ensemble)
-        _check_switch("always", self.always)
+        object.__setattr__(self, "noise", checked_noise(self.noise))
+        check_one_of("network", self.network, Network)
+        check_one_of("precision", self.precision, Precision)
+        check_one_of("nonfinite", self.nonfinite, NonFinite)
+        check_device(self.device)
+        check_switch("ensemble", self.ensemble)
+        check_switch("always", self.always)
         for name, low in _LOWEST.items():
             value = getattr(self, name)
             if name != "tile_px" or value is not None:
-                object.__setattr__(self, name, _whole(name, value, low))
+                object.__setattr__(self, name, checked_whole(name, value, low))
 
     @property
     def factors(self) -> tuple[float, float]:
@@ -219,7 +226,7 @@ class Config:
     def from_dict(cls, content: Mapping[str, Any]) -> Config:
         """Settings from `to_dict`'s form; unknown keys are refused."""
         values = dict(content)
-        _refuse_unknown(values, cls)
+        check_known(values, cls)
         if isinstance(values.get("factor"), list):
             values["factor"] = tuple(values["factor"])
         if isinstance(values.get("kernel"), Mapping):
@@ -248,7 +255,7 @@ _LOWEST = {
 
 def change(config: Config, **changes: Any) -> Config:
     """Copy of the settings with some of them changed; unknown names are refused."""
-    _refuse_unknown(changes, Config)
+    check_known(changes, Config)
     return dataclasses.replace(config, **changes)
 
 
@@ -256,7 +263,7 @@ def preset(name: str) -> Config:
     """Preset of that name."""
     if name not in PRESETS:
         raise InputError(
-            f"Preset {name!r} is not known{_nearest(name, PRESETS)}; "
+            f"Preset {name!r} is not known{nearest(name, PRESETS)}; "
             f"choose one of {', '.join(PRESETS)}."
         )
     return PRESETS[name]
@@ -275,121 +282,6 @@ def _parse_gaussian(text: str) -> KernelSpec:
     sigma_y, sigma_x = numbers[0], numbers[min(1, len(numbers) - 1)]
     angle = numbers[2] if len(numbers) == 3 else 0.0
     return KernelSpec(kind="gaussian", sigma_px=(sigma_y, sigma_x), angle_deg=angle)
-
-
-def _checked_sigmas(sigma_px: Any) -> tuple[float, float]:
-    pair = _pair(sigma_px)
-    if pair is None or not all(math.isfinite(s) and 0 < s <= 100 for s in pair):
-        raise InputError(
-            f"The Gaussian kernel's sigma is {sigma_px!r}; give fine pixels above 0 "
-            "and at most 100."
-        )
-    return pair
-
-
-def _checked_kernel(array: NDArray[Any] | None) -> NDArray[np.float64]:
-    if array is None or np.ndim(array) != 2 or 0 in np.shape(array):
-        found = "none" if array is None else f"shape {np.shape(array)}"
-        raise InputError(f"A kernel has shape (Y, X); found {found}.")
-    if np.asarray(array).dtype.kind not in "biuf":
-        raise InputError(
-            f"The kernel's weights are {np.asarray(array).dtype}; give real numbers."
-        )
-    values: NDArray[np.float64] = np.array(array, dtype=np.float64)
-    if not np.isfinite(values).all():
-        raise InputError("The kernel holds NaN or Inf; give finite weights.")
-    if values.sum() <= 0:
-        raise InputError(
-            f"The kernel's weights sum to {values.sum():.3g}; a blur needs a positive "
-            "sum."
-        )
-    values.flags.writeable = False
-    return values
-
-
-def _checked_factor(factor: Any) -> tuple[float, float]:
-    pair = _pair(factor)
-    if pair is None:
-        raise InputError(
-            f"Factor {factor!r} is not understood; give one number or (Y, X)."
-        )
-    inside = all(math.isfinite(f) and 1 <= f <= MAX_FACTOR for f in pair)
-    if not inside or pair == (1, 1):
-        raise InputError(
-            f"Factor {factor!r} cannot be used; give numbers from 1 to "
-            f"{MAX_FACTOR:.0f}, at least one of them above 1."
-        )
-    return pair
-
-
-def _pair(value: Any) -> tuple[float, float] | None:
-    """(Y, X) from one number or two; None when it is neither."""
-    try:
-        pair = np.broadcast_to(np.asarray(value, dtype=np.float64), (2,))
-    except (TypeError, ValueError):
-        return None
-    return float(pair[0]), float(pair[1])
-
-
-def _checked_noise(noise: Any) -> Literal["auto", "off"] | float:
-    if isinstance(noise, str) and noise in ("auto", "off"):
-        return noise  # type: ignore[return-value]
-    try:
-        sigma = math.nan if isinstance(noise, bool) else float(noise)
-    except (TypeError, ValueError):
-        sigma = math.nan
-    if not 0 <= sigma <= 1:
-        raise InputError(
-            f"Noise {noise!r} cannot be used; give 'auto', 'off' or a standard "
-            "deviation from 0 to 1 of the image's range."
-        )
-    return sigma
-
-
-def _check_device(device: Any) -> None:
-    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", str(device)):
-        raise InputError(
-            f"Device {device!r} is not known; give auto, cpu, cuda, cuda:N or mps."
-        )
-
-
-def _one_of(name: str, value: str, kinds: Any) -> None:
-    allowed = get_args(kinds)
-    if value not in allowed:
-        raise InputError(
-            f"{name} is {value!r}{_nearest(value, allowed)}; choose one of "
-            f"{', '.join(allowed)}."
-        )
-
-
-def _whole(name: str, value: Any, low: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int | np.integer):
-        number = low - 1
-    else:
-        number = int(value)
-    if number < low:
-        raise InputError(f"{name} is {value!r}; give a whole number from {low} up.")
-    return number
-
-
-def _check_switch(name: str, value: Any) -> None:
-    if not isinstance(value, bool):
-        raise InputError(f"{name} is {value!r}; give True or False.")
-
-
-def _refuse_unknown(values: Mapping[str, Any], kind: type) -> None:
-    known = [f.name for f in dataclasses.fields(kind)]
-    for name in values:
-        if name not in known:
-            raise InputError(
-                f"Setting {name!r} is not known{_nearest(name, known)}; "
-                f"the settings are {', '.join(known)}."
-            )
-
-
-def _nearest(name: Any, known: Any) -> str:
-    close = difflib.get_close_matches(str(name), list(known), n=1)
-    return f" (did you mean {close[0]!r}?)" if close else ""
 
 
 INSTANT = Config(preset="instant", network="ridge", steps=1, networks=1)

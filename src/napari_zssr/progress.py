@@ -46,7 +46,16 @@ class Progress:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Snapshot:
-    """A preview of the plane that is being worked on, shape (C, Y, X)."""
+    """A preview of the plane that is being worked on.
+
+    Attributes
+    ----------
+    image : ndarray
+        Shape (C, Y, X) within the engine; axes and dtype of a plane of the image when
+        it leaves it.
+    step : int
+        Training steps done.
+    """
 
     image: NDArray[Any]
     step: int
@@ -71,6 +80,26 @@ class PlaneDone:
 
 Event = Progress | Snapshot | PlaneDone
 Steps = Generator[Event, None, T]
+
+
+def changed(steps: Steps[T], change: Callable[[Event], Event]) -> Steps[T]:
+    """Steps whose events are changed on their way.
+
+    Parameters
+    ----------
+    steps : Steps
+        Closed whatever happens.
+    change : callable
+        From an event to the one that is passed on.
+    """
+    try:
+        while True:
+            yield change(next(steps))
+    except StopIteration as stop:
+        result: T = stop.value
+        return result
+    finally:
+        steps.close()
 
 
 def drain(steps: Steps[T], on_event: Callable[[Event], object] | None = None) -> T:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import typer
 
 from napari_zssr.progress import PlaneDone, Progress, drain
+from napari_zssr.stack.recipe import plain
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -106,19 +106,6 @@ def echo_json(content: Any) -> None:
 def to_json(content: Any) -> str:
     """JSON text, readable everywhere; NaN and Inf become null."""
     return json.dumps(plain(content), indent=2, allow_nan=False)
-
-
-def plain(value: Any) -> Any:
-    """Copy of what JSON can hold; NaN and Inf become None, unknown kinds text."""
-    if isinstance(value, dict):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    if hasattr(value, "tolist"):
-        return plain(value.tolist())
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value if isinstance(value, str | int | float | None) else str(value)
 
 
 def note(sentence: str) -> None:

@@ -47,32 +47,24 @@ def examination() -> dict[str, Any]:
         reason = " ".join(str(error).split())[:200]
         content["problem"] = f"torch cannot be imported ({reason}); install it again."
         return content
-    return content | _devices(torch.__version__, torch.version.cuda)
+    return content | _machine(torch.version.cuda)
 
 
-def _devices(torch_version: str, torch_cuda: str | None) -> dict[str, Any]:
-    from napari_zssr.zssr import device, nvidia
+def _machine(torch_cuda: str | None) -> dict[str, Any]:
+    from napari_zssr.zssr.machine import look_at_machine
 
-    seen = [device.examine(name) for name in device.available_devices()]
-    gpus = nvidia.nvidia_gpus()
-    usable = any(d.device.startswith("cuda") and not d.failure for d in seen)
-    found = nvidia.advice(
-        gpus=gpus,
-        driver=nvidia.driver_cuda(),
-        torch_version=torch_version,
-        torch_cuda=torch_cuda,
-        usable=usable,
-    )
+    machine = look_at_machine()
+    found = machine.advice
     return {
         "torch_cuda": torch_cuda,
-        "devices": [dataclasses.asdict(d) for d in seen],
-        "gpus": [gpu.name for gpu in gpus],
+        "devices": [dataclasses.asdict(d) for d in machine.devices],
+        "gpus": [gpu.name for gpu in machine.gpus],
         "advice": None if found is None else dataclasses.asdict(found),
-        "problem": found.sentence if found is not None else _failures(seen),
+        "problem": found.sentence if found is not None else _failures(machine.devices),
     }
 
 
-def _failures(seen: list[DeviceReport]) -> str:
+def _failures(seen: tuple[DeviceReport, ...]) -> str:
     return " ".join(f"{d.device} fails: {d.failure}" for d in seen if d.failure)
 
 

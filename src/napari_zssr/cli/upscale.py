@@ -103,7 +103,8 @@ def upscale_to(
     overwrite: bool = False,
     quiet: bool = False,
 ) -> Upscaled:
-    """Enlarge an image behind a progress bar and write it with its provenance."""
+    """Enlarge an image behind a progress bar and write it with its recipe."""
+    from napari_zssr.stack.recipe import recipe
     from napari_zssr.stack.run import upscale_steps
     from napari_zssr.stack.store import write
 
@@ -112,24 +113,9 @@ def upscale_to(
         target,
         result.as_stack(),
         overwrite=overwrite,
-        provenance=provenance(stack, result),
+        provenance=recipe(stack, result),
     )
     return result
-
-
-def provenance(stack: ImageStack, result: Upscaled) -> dict[str, Any]:
-    """What is needed to compute a result again."""
-    content: dict[str, Any] = {
-        "program": "napari-zssr",
-        "config": result.config.to_dict(),
-        "input": {
-            "axes": stack.axes,
-            "spacing": stack.spacing,
-            "units": stack.units,
-        },
-        "report": result.report.to_dict(),
-    }
-    return {key: console.plain(value) for key, value in content.items()}
 
 
 def _check_target(image: Path, target: Path, overwrite: bool) -> None:

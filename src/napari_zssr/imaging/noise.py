@@ -81,9 +81,10 @@ class NoiseModel:
         The generalised transform of Starck, Murtagh and Bijaoui (1995), section 1.
         """
         if self.gain < SMALLEST_GAIN:
-            return image / max(self.offset, 1e-12) ** 0.5
+            even: Tensor = image / math.sqrt(max(self.offset, 1e-12))
+            return even
         variance = self.gain * image + self.offset + 0.375 * self.gain**2
-        even: Tensor = 2 / self.gain * variance.clamp_min(0.0).sqrt()
+        even = 2 / self.gain * variance.clamp_min(0.0).sqrt()
         return even
 
     def mapped(self, scale: float, offset: float) -> NoiseModel:

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 BLOCK = 128
 
+# Part of a plane (Y, X), in whole pixels.
+Window = tuple[slice, slice]
+
 
 class AxisOperator:
     """Linear map along one axis.
@@ -102,6 +105,25 @@ def cubic(x: NDArray[np.floating]) -> NDArray[np.floating]:
 def output_size(size: int, factor: float) -> int:
     """Pixels after enlarging by `factor`: ceil(factor * size), safe from rounding."""
     return max(1, math.ceil(factor * size - 1e-6))
+
+
+def output_window(window: Window, factors: tuple[float, float]) -> Window:
+    """The enlarged pixels (Y, X) that stand for a window of the input."""
+    rows, columns = (
+        # Halves go up, so that moving by whole output pixels changes nothing.
+        slice(math.floor(part.start * f + 0.5), output_size(part.stop, f))
+        for part, f in zip(window, factors, strict=True)
+    )
+    return rows, columns
+
+
+def moved(window: Window, offset: tuple[int, int]) -> Window:
+    """The window, shifted by whole pixels (Y, X)."""
+    rows, columns = (
+        slice(part.start + by, part.stop + by)
+        for part, by in zip(window, offset, strict=True)
+    )
+    return rows, columns
 
 
 @lru_cache(maxsize=256)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -97,39 +97,27 @@ def resolve(
         The image and its result alone are more than the free memory.
     """
     out_shape = output_shape(shape, axes, config.factors)
-    listed = planes(axes, shape)
     kind = np.dtype(dtype)
+    plane = _Plane.of(shape, out_shape, axes)
     output_bytes = math.prod(out_shape) * kind.itemsize
-    held = math.prod(shape) * kind.itemsize + output_bytes
-    samples = shape[axes.index("S")] if "S" in axes else 1
-    coarse = shape[axes.index("Y")] * shape[axes.index("X")]
-    fine = out_shape[axes.index("Y")] * out_shape[axes.index("X")]
-    working = held + _plane_bytes(coarse, fine, samples)
-    tile_px = config.tile_px or LARGEST_TILE_PX
-    if free_bytes is not None and config.tile_px is None:
-        tile_px = _fitting_tile(config, samples, working, free_bytes)
-    memory = GROUND_BYTES + working + _tile_bytes(config, tile_px, coarse, samples)
-    if free_bytes is not None and device == "cpu" and working > free_bytes:
-        raise ComputeError(
-            f"The image and its result need {working / 1e9:.1f} GB of memory, "
-            f"{free_bytes / 1e9:.1f} GB are free; enlarge fewer planes at a time or "
-            "a part of the plane."
-        )
-    wanted = config.precision
-    precision = wanted if wanted != "auto" else "bfloat16" if bfloat16 else "float32"
+    held_bytes = math.prod(shape) * kind.itemsize + output_bytes
+    working = held_bytes + _plane_bytes(plane)
+    if device == "cpu":
+        _refuse_too_large(working, free_bytes)
+    tile_px = config.tile_px or _fitting_tile(config, plane, working, free_bytes)
+    precision = _chosen_precision(config, bfloat16)
+    count = len(planes(axes, shape))
     return Plan(
         output_shape=out_shape,
         output_axes=axes,
         output_dtype=kind.name,
-        planes=len(listed),
+        planes=count,
         tile_px=tile_px,
         precision=precision,
         device=device,
-        memory_bytes=memory,
+        memory_bytes=GROUND_BYTES + working + _tile_bytes(config, tile_px, plane),
         output_bytes=output_bytes,
-        seconds=len(listed)
-        * _plane_seconds(config, coarse, fine, device, cores)
-        / (BFLOAT16_SPEED_UP if precision == "bfloat16" else 1.0),
+        seconds=count * _plane_seconds(config, plane, _speed(device, cores, precision)),
     )
 
 
@@ -141,15 +129,45 @@ def weights(config: Config) -> float:
     return 9.0 * config.width**2 * layers * config.networks
 
 
-def _plane_bytes(coarse: int, fine: int, samples: int) -> int:
+@dataclass(frozen=True, slots=True)
+class _Plane:
+    """One plane in pixels: as it is, enlarged, and its samples."""
+
+    coarse: int
+    fine: int
+    samples: int
+
+    @classmethod
+    def of(cls, shape: Sequence[int], out_shape: Sequence[int], axes: str) -> _Plane:
+        y, x = axes.index("Y"), axes.index("X")
+        samples = shape[axes.index("S")] if "S" in axes else 1
+        return cls(shape[y] * shape[x], out_shape[y] * out_shape[x], samples)
+
+
+def _chosen_precision(config: Config, bfloat16: bool) -> str:
+    if config.precision != "auto":
+        return config.precision
+    return "bfloat16" if bfloat16 else "float32"
+
+
+def _refuse_too_large(working: int, free_bytes: int | None) -> None:
+    if free_bytes is not None and working > free_bytes:
+        raise ComputeError(
+            f"The image and its result need {working / 1e9:.1f} GB of memory, "
+            f"{free_bytes / 1e9:.1f} GB are free; enlarge fewer planes at a time or "
+            "a part of the plane."
+        )
+
+
+def _plane_bytes(plane: _Plane) -> int:
     """Float copies of a plane: normalised, pairs (up to four planes), enlarged."""
-    pairs = 24 * min(coarse, 16 * 512**2)
-    return samples * (8 * coarse + pairs + 3 * 4 * fine)
+    pairs = 24 * min(plane.coarse, 16 * 512**2)
+    return plane.samples * (8 * plane.coarse + pairs + 3 * 4 * plane.fine)
 
 
-def _tile_bytes(config: Config, tile_px: int, coarse: int, samples: int) -> int:
+def _tile_bytes(config: Config, tile_px: int, plane: _Plane) -> int:
     """Activations and versions of one tile with its halo."""
-    side = min(tile_px + 100, math.isqrt(coarse) + 1)
+    side = min(tile_px + 100, math.isqrt(plane.coarse) + 1)
     pixels = side * side
     y, x = config.factors
     grid = pixels * y * x
@@ -157,29 +175,39 @@ def _tile_bytes(config: Config, tile_px: int, coarse: int, samples: int) -> int:
     active = grid if config.network == "paper" else pixels * 4 ** (passes - 1)
     width = config.width if config.network != "ridge" else 8
     versions = 10 if config.ensemble else 3
-    return int(4 * (3 * width * active + versions * samples * grid))
+    return int(4 * (3 * width * active + versions * plane.samples * grid))
 
 
-def _fitting_tile(config: Config, samples: int, working: int, free_bytes: int) -> int:
+def _fitting_tile(
+    config: Config, plane: _Plane, working: int, free_bytes: int | None
+) -> int:
     """Largest tile whose activations fit beside everything else."""
-    room = SHARE_OF_FREE * free_bytes - working
     tile = LARGEST_TILE_PX
-    while tile > SMALLEST_TILE_PX and _tile_bytes(config, tile, 2**40, samples) > room:
+    if free_bytes is None:
+        return tile
+    room = SHARE_OF_FREE * free_bytes - working
+    # A tile counts in full, even where the plane is smaller.
+    endless = replace(plane, coarse=2**40)
+    while tile > SMALLEST_TILE_PX and _tile_bytes(config, tile, endless) > room:
         tile //= 2
     return tile
 
 
-def _plane_seconds(
-    config: Config, coarse: int, fine: int, device: str, cores: int | None
-) -> float:
-    """Expected seconds for one plane: training, prediction, back-projection."""
+def _speed(device: str, cores: int | None, precision: str) -> float:
+    """Multiply-adds a second that the device sustains."""
     speed = SPEED.get(device.split(":")[0], SPEED["cpu"])
     if device == "cpu":
         speed *= max(1, min(cores or 1, 16))
+    return speed * (BFLOAT16_SPEED_UP if precision == "bfloat16" else 1.0)
+
+
+def _plane_seconds(config: Config, plane: _Plane, speed: float) -> float:
+    """Expected seconds for one plane: training, prediction, back-projection."""
     per_pixel = weights(config)
     trained = config.steps * config.batch * config.crop_px**2 * config.gradual
     training = 0.0 if config.network == "ridge" else TRAINING_COST * trained * per_pixel
     passes = 8 if config.ensemble else 1
-    grid = fine if config.network == "paper" else max(coarse, fine / 4)
-    projected = 60.0 * fine * config.back_projection
+    paper = config.network == "paper"
+    grid = plane.fine if paper else max(plane.coarse, plane.fine / 4)
+    projected = 60.0 * plane.fine * config.back_projection
     return (training + passes * (grid * per_pixel * config.gradual + projected)) / speed

@@ -49,7 +49,8 @@ class ImageStack:
     name, source : str
         Stem of the file and its path, or empty.
     checksum : str
-        First 16 hexadecimal digits of the SHA-256 of the file, or empty.
+        First 16 hexadecimal digits of the SHA-256 of the file, of the pixels where
+        there is no file, or empty.
     """
 
     data: NDArray[Any]

@@ -6,17 +6,17 @@ import dataclasses
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_zssr.config import Config
-from napari_zssr.errors import ComputeError, ZSSRError
-from napari_zssr.imaging.intensity import IntensityMap, check_finite, intensity_map
+from napari_zssr.errors import InputError
+from napari_zssr.imaging.intensity import check_finite
 from napari_zssr.imaging.kernel import check_fits, pinned
-from napari_zssr.imaging.noise import CLEAN, NoiseModel, estimate_noise
-from napari_zssr.progress import PlaneDone, Progress, Steps
+from napari_zssr.progress import Event, PlaneDone, Progress, Steps, changed
 from napari_zssr.stack.axes import (
     Channel,
     ImageStack,
@@ -29,43 +29,13 @@ from napari_zssr.stack.axes import (
     planes,
     to_cyx,
 )
+from napari_zssr.stack.one_plane import (
+    PlaneReport,
+    PlaneWork,
+    intensity_maps,
+    plane_steps,
+)
 from napari_zssr.stack.plan import Plan, resolve
-
-if TYPE_CHECKING:
-    from napari_zssr.zssr.plane import PlaneResult
-
-SAMPLED_PLANES = 8
-SAMPLED_PIXELS = 1_000_000
-PLANE_SEED = 1_000_003
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlaneReport:
-    """What happened to one plane.
-
-    Attributes
-    ----------
-    plane : int
-        Number of the plane.
-    seconds : float
-    noise : float
-        Standard deviation at mid signal, fraction of the range.
-    gain_db, gain_error_db : float or None
-        Held-out gain over bicubic and its standard error.
-    returned : {"learned", "bicubic", "constant"}
-    steps : int
-        Training steps done.
-    sentence : str
-    """
-
-    plane: int
-    seconds: float
-    noise: float
-    gain_db: float | None
-    gain_error_db: float | None
-    returned: str
-    steps: int
-    sentence: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,13 +97,18 @@ class Upscaled:
         )
 
 
-def upscale_steps(stack: ImageStack, config: Config) -> Steps[Upscaled]:
+def upscale_steps(
+    stack: ImageStack, config: Config, *, out: NDArray[Any] | None = None
+) -> Steps[Upscaled]:
     """Enlarge every plane of an image, each learned on itself.
 
     Parameters
     ----------
     stack : ImageStack
     config : Config
+    out : ndarray, optional
+        Array for the result, which can be looked at while it is filled: what
+        `PlaneDone` names is there.
 
     Returns
     -------
@@ -142,7 +117,7 @@ def upscale_steps(stack: ImageStack, config: Config) -> Steps[Upscaled]:
     Raises
     ------
     InputError
-        The image or a setting cannot be used.
+        The image, a setting or `out` cannot be used.
     ComputeError
         The computation failed.
     """
@@ -153,19 +128,18 @@ def upscale_steps(stack: ImageStack, config: Config) -> Steps[Upscaled]:
     fine = tuple(plan.output_shape[plan.output_axes.index(a)] for a in "YX")
     check_fits(config.kernel, (fine[0], fine[1]))
     listed = planes(stack.axes, stack.data.shape)
+    out = _output(plan, out)
     data = check_finite(stack.data, config.nonfinite, "The image")
     maps = intensity_maps(data, stack.axes, listed)
-    out = np.empty(plan.output_shape, dtype=stack.data.dtype)
     reports = []
     for place in listed:
-        work = _Work(
+        work = PlaneWork(
             pixels=to_cyx(data[place.index], plane_axes(stack.axes)),
             mapping=maps[place.channel],
             place=place,
         )
-        pixels, report = yield from _numbered(
-            _plane_steps(work, config, plan), place, len(listed)
-        )
+        numbered = partial(_numbered, place=place, count=len(listed))
+        pixels, report = yield from changed(plane_steps(work, config, plan), numbered)
         out[place.index] = from_cyx(pixels, plane_axes(stack.axes))
         reports.append(report)
         yield PlaneDone(plane=place.number, planes=len(listed), index=place.index)
@@ -179,6 +153,18 @@ def upscale_steps(stack: ImageStack, config: Config) -> Steps[Upscaled]:
         config=config,
         report=_report(stack, config, plan, tuple(reports), time.monotonic() - started),
     )
+
+
+def _output(plan: Plan, out: NDArray[Any] | None) -> NDArray[Any]:
+    """Array for the result: the one that was given, or a new one."""
+    if out is None:
+        return np.empty(plan.output_shape, dtype=plan.output_dtype)
+    if out.shape != plan.output_shape or out.dtype != np.dtype(plan.output_dtype):
+        raise InputError(
+            f"The array for the result has shape {out.shape} and type {out.dtype}; "
+            f"give {plan.output_shape} and {plan.output_dtype}."
+        )
+    return out
 
 
 def make_plan(stack: ImageStack, config: Config) -> Plan:
@@ -200,117 +186,11 @@ def make_plan(stack: ImageStack, config: Config) -> Plan:
     )
 
 
-def intensity_maps(
-    data: NDArray[Any], axes: str, listed: tuple[PlaneIndex, ...]
-) -> dict[int, IntensityMap]:
-    """One map per channel, from planes spread evenly over the stack."""
-    by_channel: dict[int, list[PlaneIndex]] = {}
-    for place in listed:
-        by_channel.setdefault(place.channel, []).append(place)
-    maps = {}
-    for channel, places in by_channel.items():
-        step = max(1, -(-len(places) // SAMPLED_PLANES))
-        chosen = places[step // 2 :: step]
-        room = max(1, SAMPLED_PIXELS // len(chosen))
-        samples = [
-            _thinned(_colours(to_cyx(data[p.index], plane_axes(axes))), room)
-            for p in chosen
-        ]
-        maps[channel] = intensity_map(np.concatenate(samples))
-    return maps
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Work:
-    pixels: NDArray[Any]
-    mapping: IntensityMap
-    place: PlaneIndex
-
-
-def _plane_steps(
-    work: _Work, config: Config, plan: Plan
-) -> Steps[tuple[NDArray[Any], PlaneReport]]:
-    """One plane, from its own dtype and back to it."""
-    import torch
-
-    from napari_zssr.zssr.plane import bicubic, super_resolve_plane
-
-    started = time.monotonic()
-    normal = work.mapping.normalise(work.pixels)
-    colours = _colours(normal)
-    noise = plane_noise(colours, config)
-    try:
-        tensor = torch.from_numpy(colours).to(plan.device)
-        result: PlaneResult = yield from super_resolve_plane(
-            tensor,
-            config,
-            noise=noise,
-            tile_px=plan.tile_px,
-            precision=plan.precision,
-            seed=config.seed * PLANE_SEED + work.place.number,
-        )
-        image = result.image
-        if len(colours) < len(normal):
-            alpha = torch.from_numpy(np.ascontiguousarray(normal[len(colours) :]))
-            image = torch.cat([image, bicubic(alpha, config.factors)])
-    except (RuntimeError, MemoryError) as error:
-        if isinstance(error, ZSSRError):
-            raise
-        raise ComputeError(
-            f"Plane {work.place.number} failed on {plan.device}: "
-            f"{str(error).splitlines()[0] if str(error) else 'memory ran out'}."
-        ) from error
-    pixels = work.mapping.restore(image.numpy(), work.pixels.dtype)
-    gain = result.gain
-    report = PlaneReport(
-        plane=work.place.number,
-        seconds=time.monotonic() - started,
-        noise=noise.sigma(),
-        gain_db=None if gain is None else gain.decibel,
-        gain_error_db=None if gain is None else gain.error_decibel,
-        returned=result.returned,
-        steps=result.steps,
-        sentence=result.sentence,
-    )
-    return pixels, report
-
-
-def plane_noise(colours: NDArray[Any], config: Config) -> NoiseModel:
-    """Noise model of a normalised plane (C, Y, X): as asked for, or estimated."""
-    if config.noise == "off":
-        return CLEAN
-    if config.noise != "auto":
-        return NoiseModel(offset=float(config.noise) ** 2)
-    models = sorted((estimate_noise(c) for c in colours), key=NoiseModel.sigma)
-    return models[len(models) // 2]
-
-
-def _numbered(
-    steps: Steps[tuple[NDArray[Any], PlaneReport]], place: PlaneIndex, count: int
-) -> Steps[tuple[NDArray[Any], PlaneReport]]:
-    """Write the plane's number into the events that pass through."""
-    try:
-        while True:
-            event = next(steps)
-            if isinstance(event, Progress):
-                event = replace(event, plane=place.number, planes=count)
-            yield event
-    except StopIteration as stop:
-        result: tuple[NDArray[Any], PlaneReport] = stop.value
-        return result
-    finally:
-        steps.close()
-
-
-def _colours(plane: NDArray[Any]) -> NDArray[Any]:
-    """Samples of a plane (C, Y, X) without alpha."""
-    return plane[:-1] if len(plane) in (2, 4) else plane
-
-
-def _thinned(values: NDArray[Any], room: int) -> NDArray[Any]:
-    step = max(1, int(np.ceil((values[0].size / room) ** 0.5)))
-    flat: NDArray[Any] = values[:, ::step, ::step].ravel()
-    return flat
+def _numbered(event: Event, place: PlaneIndex, count: int) -> Event:
+    """Write the plane's number into an event."""
+    if isinstance(event, Progress):
+        return replace(event, plane=place.number, planes=count)
+    return event
 
 
 def _report(

@@ -13,6 +13,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from napari_zssr.config import Config
 from napari_zssr.imaging.resample import resize
 
 Ratio = tuple[int, int]
@@ -133,6 +134,43 @@ class MeanNetwork(nn.Module):
         made = [network(plane) for network in self.networks]
         total: Tensor = torch.stack(made).mean(dim=0)
         return total
+
+
+def untrained(
+    config: Config,
+    channels: int,
+    ratio: Ratio,
+    *,
+    seed: int,
+    base: nn.Module | None = None,
+    guide: nn.Module | None = None,
+) -> nn.Module:
+    """The network that the settings ask for, before training, on the CPU.
+
+    Parameters
+    ----------
+    config : Config
+    channels : int
+        Channels of the image.
+    ratio : tuple of int
+        Enlargement along Y and X; the paper's network has (1, 1).
+    seed : int
+    base, guide : Module, optional
+        Fitted filter, and smoother, that the residual network stands on.
+    """
+    # torch initialises from its global generator, which is the caller's.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        if config.network == "paper":
+            return PaperNetwork(channels, width=config.width)
+        return ResidualNetwork(
+            channels,
+            ratio,
+            width=config.width,
+            blocks=config.blocks,
+            base=base,
+            guide=guide,
+        )
 
 
 def enlarge(plane: Tensor, ratio: Ratio) -> Tensor:

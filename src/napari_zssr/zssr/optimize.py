@@ -188,6 +188,12 @@ class Average:
             value.lerp_(parameter, weight)
 
     @torch.no_grad()
+    def copy_to(self, network: nn.Module) -> None:
+        """Give a network of the same kind the averaged parameters."""
+        for value, parameter in zip(self._values, network.parameters(), strict=True):
+            parameter.copy_(value)
+
+    @torch.no_grad()
     def swap(self, network: nn.Module) -> None:
         """Exchange the network's parameters with the averaged ones."""
         for value, parameter in zip(self._values, network.parameters(), strict=True):

@@ -12,10 +12,11 @@ from napari_zssr.errors import ComputeError
 from napari_zssr.imaging.dihedral import symmetries
 from napari_zssr.imaging.kernel import for_factors, sampled_kernel
 from napari_zssr.imaging.noise import CLEAN, NoiseModel
-from napari_zssr.imaging.resample import output_size, resize
-from napari_zssr.progress import Progress, Steps
+from napari_zssr.imaging.resample import Window, output_size, resize
+from napari_zssr.progress import Progress, Snapshot, Steps
 from napari_zssr.zssr.gain import Gain, held_out_gain
-from napari_zssr.zssr.network import MeanNetwork, PaperNetwork, ResidualNetwork
+from napari_zssr.zssr.look import first_look, watched
+from napari_zssr.zssr.network import MeanNetwork, untrained
 from napari_zssr.zssr.nonlocal_means import NonLocalMeans
 from napari_zssr.zssr.pairs import PairSpec, build_pairs
 from napari_zssr.zssr.policy import (
@@ -27,7 +28,7 @@ from napari_zssr.zssr.policy import (
     pair_spec,
     training_windows,
 )
-from napari_zssr.zssr.predict import PredictSpec, predict
+from napari_zssr.zssr.predict import PredictSpec, predict, windowed
 from napari_zssr.zssr.ridge import RidgeFilter, fit_ridge
 from napari_zssr.zssr.train import Trainer, train
 from napari_zssr.zssr.warps import Pair
@@ -70,6 +71,7 @@ def super_resolve_plane(
     tile_px: int = 512,
     precision: str = "float32",
     seed: int = 0,
+    window: Window | None = None,
 ) -> Steps[PlaneResult]:
     """Train on one plane and enlarge it.
 
@@ -86,6 +88,10 @@ def super_resolve_plane(
     precision : {"float32", "bfloat16"}
     seed : int
         Seed of the plane.
+    window : tuple of slice, optional
+        Part of the plane (Y, X) that is wanted. It is shown in normalised intensities
+        at once and about once a second of training (`Snapshot`), and its mean is not
+        matched to that of the input.
 
     Returns
     -------
@@ -97,13 +103,14 @@ def super_resolve_plane(
         Out of memory even with the smallest tile.
     """
     if float(plane.amax() - plane.amin()) <= 0:
-        return _plain(plane, config, "constant", "The plane is constant and stays so.")
+        sentence = "The plane is constant and stays so."
+        return _plain(plane, config, "constant", sentence, window=window)
     if min(plane.shape[-2:]) < SMALLEST_PX:
         sentence = (
             f"The plane of {plane.shape[-2]} x {plane.shape[-1]} pixels is too small "
             f"to learn from (under {SMALLEST_PX}); bicubic was returned."
         )
-        return _plain(plane, config, "bicubic", sentence)
+        return _plain(plane, config, "bicubic", sentence, window=window)
     level = noise_level(plane, noise)
     job = _Job(
         plane=plane,
@@ -113,13 +120,15 @@ def super_resolve_plane(
         tile_px=tile_px,
         precision=precision,
         seed=seed,
+        window=window,
     )
     network, gain, steps = yield from _learn(job)
     if not gain.significant and not config.always:
-        return _plain(plane, config, "bicubic", _nothing_gained(gain), gain, steps)
-    image = yield from _enlarge(network, job, config.factors)
+        told = _nothing_gained(gain)
+        return _plain(plane, config, "bicubic", told, gain, steps, window)
+    image = yield from _enlarge(network, job, config.factors, window)
     return PlaneResult(
-        image=_same_mean(image, plane),
+        image=_same_mean(image, plane) if window is None else image,
         returned="learned",
         gain=gain,
         steps=steps,
@@ -127,9 +136,12 @@ def super_resolve_plane(
     )
 
 
-def bicubic(plane: Tensor, factors: Pair) -> Tensor:
-    """Plain bicubic enlargement; (C, Y, X) -> (C, Y', X')."""
-    return resize(plane, factors)
+def bicubic(plane: Tensor, factors: Pair, window: Window | None = None) -> Tensor:
+    """Plain bicubic enlargement, of a window alone where one is given.
+
+    (C, Y, X) -> (C, Y', X').
+    """
+    return windowed(resize(plane, factors), factors, window)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -143,11 +155,14 @@ class _Job:
     tile_px: int
     precision: str
     seed: int
+    window: Window | None = None
 
 
 def _learn(job: _Job) -> Steps[tuple[nn.Module, Gain, int]]:
     """Train through the gradual factors; network, held-out gain, steps done."""
     original = training_windows(job.plane)
+    if job.window is not None:
+        yield _first_look(job, original, job.window)
     windows = [*original]
     members: list[nn.Module] = []
     total = 0
@@ -172,6 +187,15 @@ def _learn(job: _Job) -> Steps[tuple[nn.Module, Gain, int]]:
     return network, gain, total
 
 
+def _first_look(job: _Job, windows: list[Tensor], window: Window) -> Snapshot:
+    """What a closed-form filter makes of the window."""
+    config = replace(job.config, network="ridge", gradual=1)
+    factors = config.factors
+    pairs = pair_spec(config, factors, job.noise, job.level, len(windows))
+    spec = _predict_spec(replace(job, config=config), factors)
+    return first_look(job.plane, windows, pairs, spec, window, job.seed)
+
+
 def _train_members(
     job: _Job,
     windows: list[Tensor],
@@ -194,8 +218,16 @@ def _train_members(
             precision=job.precision,
             seed=seed + number,
         )
-        steps += yield from train(trainer)
+        steps += yield from _trained(trainer, members[:number], job)
     return members, steps
+
+
+def _trained(trainer: Trainer, ready: list[nn.Module], job: _Job) -> Steps[int]:
+    """Train one network, looking at the window meanwhile where there is one."""
+    if job.window is None:
+        return (yield from train(trainer))
+    spec = _predict_spec(job, job.config.factors)
+    return (yield from watched(trainer, ready, job.plane, spec, job.window))
 
 
 def _fresh(
@@ -205,25 +237,11 @@ def _fresh(
     config, channels = job.config, job.plane.shape[0]
     base = _base(windows, spec, seed) if config.network == "residual" else None
     guide = NonLocalMeans(job.noise) if spec.alpha > 0 else None
-    fresh: list[nn.Module] = []
-    for number in range(config.networks):
-        # torch initialises from its global generator, which is the caller's.
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed + number)
-            member: nn.Module = (
-                PaperNetwork(channels, width=config.width)
-                if config.network == "paper"
-                else ResidualNetwork(
-                    channels,
-                    spec.ratio,
-                    width=config.width,
-                    blocks=config.blocks,
-                    base=base,
-                    guide=guide,
-                )
-            )
-        fresh.append(member.to(job.plane.device))
-    return fresh
+    made = [
+        untrained(config, channels, spec.ratio, seed=seed + n, base=base, guide=guide)
+        for n in range(config.networks)
+    ]
+    return [network.to(job.plane.device) for network in made]
 
 
 def _base(windows: list[Tensor], spec: PairSpec, seed: int) -> RidgeFilter | None:
@@ -243,26 +261,14 @@ def _fitted(windows: list[Tensor], spec: PairSpec, seed: int) -> RidgeFilter:
     return fit_ridge(pairs, held_out, generator)
 
 
-def _enlarge(network: nn.Module, job: _Job, factors: Pair) -> Steps[Tensor]:
+def _enlarge(
+    network: nn.Module, job: _Job, factors: Pair, window: Window | None = None
+) -> Steps[Tensor]:
     """Predict, with half the tile after every failure for want of memory."""
-    config = job.config
-    kernel = for_factors(config.kernel, config.factors, factors)
-    iterations, strength = back_projection(config, job.level)
-    spec = PredictSpec(
-        factors=factors,
-        applications=applications(config, factors),
-        kernel=kernel,
-        transforms=(
-            symmetries(factors, sampled_kernel(kernel)) if config.ensemble else (0,)
-        ),
-        back_projection=iterations,
-        strength=strength,
-        tile_px=job.tile_px,
-        precision=job.precision,
-    )
+    spec = _predict_spec(job, factors)
     while True:
         try:
-            return (yield from predict(network, job.plane, spec))
+            return (yield from predict(network, job.plane, spec, window))
         except (MemoryError, RuntimeError) as error:
             if not _out_of_memory(error):
                 raise
@@ -280,6 +286,25 @@ def _enlarge(network: nn.Module, job: _Job, factors: Pair) -> Steps[Tensor]:
         )
 
 
+def _predict_spec(job: _Job, factors: Pair) -> PredictSpec:
+    """How a network is applied to the plane for one gradual factor."""
+    config = job.config
+    kernel = for_factors(config.kernel, config.factors, factors)
+    iterations, strength = back_projection(config, job.level)
+    return PredictSpec(
+        factors=factors,
+        applications=applications(config, factors),
+        kernel=kernel,
+        transforms=(
+            symmetries(factors, sampled_kernel(kernel)) if config.ensemble else (0,)
+        ),
+        back_projection=iterations,
+        strength=strength,
+        tile_px=job.tile_px,
+        precision=job.precision,
+    )
+
+
 def _out_of_memory(error: BaseException) -> bool:
     text = str(error).lower()
     return isinstance(error, MemoryError) or "memory" in text
@@ -292,15 +317,17 @@ def _plain(
     sentence: str,
     gain: Gain | None = None,
     steps: int = 0,
+    window: Window | None = None,
 ) -> PlaneResult:
     if returned == "constant":
         size = [
             output_size(n, f)
             for n, f in zip(plane.shape[1:], config.factors, strict=True)
         ]
-        image = plane[:, :1, :1].expand(-1, *size)
+        whole = plane[:, :1, :1].expand(-1, *size)
+        image = windowed(whole, config.factors, window)
     else:
-        image = bicubic(plane, config.factors)
+        image = bicubic(plane, config.factors, window)
     return PlaneResult(
         image=image.cpu(), returned=returned, gain=gain, steps=steps, sentence=sentence
     )

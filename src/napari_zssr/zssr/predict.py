@@ -12,7 +12,13 @@ from torch import Tensor, nn
 from napari_zssr.config import KernelSpec
 from napari_zssr.imaging.degrade import degradation
 from napari_zssr.imaging.dihedral import SWAP, inverse, transform
-from napari_zssr.imaging.resample import output_size, resize
+from napari_zssr.imaging.resample import (
+    Window,
+    moved,
+    output_size,
+    output_window,
+    resize,
+)
 from napari_zssr.progress import Progress, Steps
 
 Pair = tuple[float, float]
@@ -62,7 +68,12 @@ class Tile:
     outer: tuple[tuple[int, int], tuple[int, int]]
 
 
-def predict(network: nn.Module, plane: Tensor, spec: PredictSpec) -> Steps[Tensor]:
+def predict(
+    network: nn.Module,
+    plane: Tensor,
+    spec: PredictSpec,
+    window: Window | None = None,
+) -> Steps[Tensor]:
     """Enlarge a plane tile by tile.
 
     Parameters
@@ -72,11 +83,20 @@ def predict(network: nn.Module, plane: Tensor, spec: PredictSpec) -> Steps[Tenso
     plane : Tensor, shape (C, Y, X)
         Normalised input.
     spec : PredictSpec
+    window : tuple of slice, optional
+        Part of the plane that is wanted; only it and its surroundings are enlarged.
 
     Returns
     -------
     Tensor, shape (C, ceil(f Y), ceil(f X)), on the CPU
+        With a window, what `output_window` cuts out of that.
     """
+    if window is not None:
+        size = (plane.shape[1], plane.shape[2])
+        rows, columns = around(window, size, halo(network, spec), spec.factors)
+        made = yield from predict(network, plane[:, rows, columns], spec)
+        inside = moved(window, (-rows.start, -columns.start))
+        return windowed(made, spec.factors, inside)
     size = (plane.shape[1], plane.shape[2])
     out = torch.empty(
         plane.shape[0],
@@ -128,6 +148,29 @@ def quantum(factor: float) -> int | None:
     if abs(float(fraction) - factor) > 1e-9:
         return None
     return fraction.denominator
+
+
+def around(
+    window: Window, size: tuple[int, int], halo_px: int, factors: Pair
+) -> Window:
+    """The window with a halo, within the plane and begun on a whole output pixel."""
+    spans = []
+    for part, pixels, factor in zip(window, size, factors, strict=True):
+        step = quantum(factor)
+        if step is None:
+            spans.append(slice(0, pixels))
+            continue
+        start = max(0, part.start - halo_px) // step * step
+        spans.append(slice(start, min(pixels, part.stop + halo_px)))
+    return spans[0], spans[1]
+
+
+def windowed(enlarged: Tensor, factors: Pair, window: Window | None) -> Tensor:
+    """Cut the window out of an enlarged plane; all of it without a window."""
+    if window is None:
+        return enlarged
+    rows, columns = output_window(window, factors)
+    return enlarged[..., rows, columns]
 
 
 def back_project(

@@ -48,7 +48,11 @@ class RidgeFilter(nn.Module):
 
 @torch.no_grad()
 def fit_ridge(
-    pairs: PairSet, held_out: HeldOut, generator: torch.Generator
+    pairs: PairSet,
+    held_out: HeldOut,
+    generator: torch.Generator,
+    *,
+    samples: int = MAX_SAMPLES,
 ) -> RidgeFilter:
     """Fit the filter on pairs; the held-out regions choose the regularisation.
 
@@ -58,8 +62,10 @@ def fit_ridge(
     held_out : HeldOut
     generator : torch.Generator
         CPU generator that picks pixels where there are more than enough.
+    samples : int
+        Pixels at most.
     """
-    gram, cross = _normal_equations(pairs, generator)
+    gram, cross = _normal_equations(pairs, generator, samples)
     best: tuple[float, Tensor] | None = None
     network = RidgeFilter(pairs.ratio).to(pairs.sons.device)
     for strength in STRENGTHS:
@@ -74,7 +80,7 @@ def fit_ridge(
 
 
 def _normal_equations(
-    pairs: PairSet, generator: torch.Generator
+    pairs: PairSet, generator: torch.Generator, samples: int
 ) -> tuple[Tensor, Tensor]:
     """Gram matrix (120, 120) and cross terms (120, r*r), float64 on the CPU."""
     r_y, r_x = pairs.ratio
@@ -82,7 +88,7 @@ def _normal_equations(
     gram = torch.zeros(features, features, dtype=torch.float64)
     cross = torch.zeros(features, r_y * r_x, dtype=torch.float64)
     pixels = int(pairs.weights.sum()) * pairs.sons.shape[0]
-    share = min(1.0, MAX_SAMPLES / pixels)
+    share = min(1.0, samples / pixels)
     for number in range(len(pairs.layout)):
         for x, y in _samples(pairs, number, share, generator):
             gram += (x.T @ x).cpu().double()

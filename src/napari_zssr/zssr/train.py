@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 
 import torch
@@ -105,6 +106,13 @@ class Trainer:
             error = region_errors(self.network(self.held_out.sons), self.held_out)
         self.average.swap(self.network)
         return float(error.sum())
+
+    def as_returned(self) -> nn.Module:
+        """Copy of the network as training would return it now."""
+        twin = copy.deepcopy(self.network)
+        if self.config.network != "paper":
+            self.average.copy_to(twin)
+        return twin
 
 
 def train(trainer: Trainer) -> Steps[int]:

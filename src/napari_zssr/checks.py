@@ -1,0 +1,146 @@
+"""Refuses settings that cannot be used, in one sentence. No torch in here.
+
+What `checked_...` returns is the value in its plain form; `check_...` only refuses.
+All raise `InputError`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_zssr.errors import InputError
+
+MAX_FACTOR = 16.0
+
+
+def checked_factor(factor: Any) -> tuple[float, float]:
+    """Enlargement along (Y, X), each from 1 to 16, at least one above 1."""
+    pair = _pair(factor)
+    if pair is None:
+        raise InputError(
+            f"Factor {factor!r} is not understood; give one number or (Y, X)."
+        )
+    inside = all(math.isfinite(f) and 1 <= f <= MAX_FACTOR for f in pair)
+    if not inside or pair == (1, 1):
+        raise InputError(
+            f"Factor {factor!r} cannot be used; give numbers from 1 to "
+            f"{MAX_FACTOR:.0f}, at least one of them above 1."
+        )
+    return pair
+
+
+def checked_sigmas(sigma_px: Any) -> tuple[float, float]:
+    """Standard deviations along two axes, fine pixels, above 0 and at most 100."""
+    pair = _pair(sigma_px)
+    if pair is None or not all(math.isfinite(s) and 0 < s <= 100 for s in pair):
+        raise InputError(
+            f"The Gaussian kernel's sigma is {sigma_px!r}; give fine pixels above 0 "
+            "and at most 100."
+        )
+    return pair
+
+
+def checked_kernel(array: NDArray[Any] | None) -> NDArray[np.float64]:
+    """Weights of shape (Y, X), finite, with a positive sum; a read-only copy."""
+    if array is None or np.ndim(array) != 2 or 0 in np.shape(array):
+        found = "none" if array is None else f"shape {np.shape(array)}"
+        raise InputError(f"A kernel has shape (Y, X); found {found}.")
+    if np.asarray(array).dtype.kind not in "biuf":
+        raise InputError(
+            f"The kernel's weights are {np.asarray(array).dtype}; give real numbers."
+        )
+    values: NDArray[np.float64] = np.array(array, dtype=np.float64)
+    if not np.isfinite(values).all():
+        raise InputError("The kernel holds NaN or Inf; give finite weights.")
+    if values.sum() <= 0:
+        raise InputError(
+            f"The kernel's weights sum to {values.sum():.3g}; a blur needs a positive "
+            "sum."
+        )
+    values.flags.writeable = False
+    return values
+
+
+def checked_noise(noise: Any) -> Literal["auto", "off"] | float:
+    """``auto``, ``off`` or a standard deviation, 0 to 1 of the image's range."""
+    if isinstance(noise, str) and noise in ("auto", "off"):
+        return noise  # type: ignore[return-value]
+    try:
+        sigma = math.nan if isinstance(noise, bool) else float(noise)
+    except (TypeError, ValueError):
+        sigma = math.nan
+    if not 0 <= sigma <= 1:
+        raise InputError(
+            f"Noise {noise!r} cannot be used; give 'auto', 'off' or a standard "
+            "deviation from 0 to 1 of the image's range."
+        )
+    return sigma
+
+
+def checked_whole(name: str, value: Any, low: int) -> int:
+    """Whole number from `low` up; neither 2.0 nor True is one."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        number = low - 1
+    else:
+        number = int(value)
+    if number < low:
+        raise InputError(f"{name} is {value!r}; give a whole number from {low} up.")
+    return number
+
+
+def check_one_of(name: str, value: str, kinds: Any) -> None:
+    """Refuse what is not one of a Literal's words."""
+    allowed = get_args(kinds)
+    if value not in allowed:
+        raise InputError(
+            f"{name} is {value!r}{nearest(value, allowed)}; choose one of "
+            f"{', '.join(allowed)}."
+        )
+
+
+def check_switch(name: str, value: Any) -> None:
+    """Refuse what is neither True nor False."""
+    if not isinstance(value, bool):
+        raise InputError(f"{name} is {value!r}; give True or False.")
+
+
+def check_device(device: Any) -> None:
+    """Refuse what names no device; whether it is there is asked later."""
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", str(device)):
+        raise InputError(
+            f"Device {device!r} is not known; give auto, cpu, cuda, cuda:N or mps."
+        )
+
+
+def check_known(values: Mapping[str, Any], kind: type) -> None:
+    """Refuse names that are no fields of the dataclass `kind`."""
+    known = [f.name for f in dataclasses.fields(kind)]
+    for name in values:
+        if name not in known:
+            raise InputError(
+                f"Setting {name!r} is not known{nearest(name, known)}; "
+                f"the settings are {', '.join(known)}."
+            )
+
+
+def nearest(name: Any, known: Iterable[str]) -> str:
+    """Remark on the known name that was probably meant; empty where none is near."""
+    close = difflib.get_close_matches(str(name), list(known), n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def _pair(value: Any) -> tuple[float, float] | None:
+    """(Y, X) from one number or two; None when it is neither."""
+    try:
+        pair = np.broadcast_to(np.asarray(value, dtype=np.float64), (2,))
+    except (TypeError, ValueError):
+        return None
+    return float(pair[0]), float(pair[1])

@@ -1,0 +1,36 @@
+"""What the form asks for, without Qt."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from napari_zssr.config import Config
+
+if TYPE_CHECKING:
+    from napari.layers import Image
+
+    from napari_zssr.plugin._layers import Selection
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Request:
+    """One layer, the part of it that is to be enlarged, and how.
+
+    Attributes
+    ----------
+    layer : Image
+    axes : str
+        Letters of the layer's axes, guessed or corrected by the user.
+    selection : Selection
+        The part of the layer that is to be enlarged.
+    config : Config
+    step : tuple of int
+        Position of the viewer's sliders, one for each of the viewer's axes.
+    """
+
+    layer: Image
+    axes: str
+    selection: Selection
+    config: Config
+    step: tuple[int, ...]

@@ -1,0 +1,217 @@
+"""One plane of a stack: from its own dtype to normalised intensities and back."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_zssr.config import Config
+from napari_zssr.errors import ComputeError, ZSSRError
+from napari_zssr.imaging.intensity import IntensityMap, intensity_map
+from napari_zssr.imaging.noise import CLEAN, NoiseModel, estimate_noise
+from napari_zssr.imaging.resample import Window
+from napari_zssr.progress import Event, Snapshot, Steps, changed
+from napari_zssr.stack.axes import PlaneIndex, plane_axes, to_cyx
+from napari_zssr.stack.plan import Plan
+
+if TYPE_CHECKING:
+    from napari_zssr.zssr.plane import PlaneResult
+
+SAMPLED_PLANES = 8
+SAMPLED_PIXELS = 1_000_000
+PLANE_SEED = 1_000_003
+
+
+class Planes(Protocol):
+    """What gives pixels for the index of a plane: an array, or what reads one."""
+
+    def __getitem__(self, index: tuple[int | slice, ...], /) -> NDArray[Any]: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlaneReport:
+    """What happened to one plane.
+
+    Attributes
+    ----------
+    plane : int
+        Number of the plane.
+    seconds : float
+    noise : float
+        Standard deviation at mid signal, fraction of the range.
+    gain_db, gain_error_db : float or None
+        Held-out gain over bicubic and its standard error.
+    returned : {"learned", "bicubic", "constant"}
+    steps : int
+        Training steps done.
+    sentence : str
+    """
+
+    plane: int
+    seconds: float
+    noise: float
+    gain_db: float | None
+    gain_error_db: float | None
+    returned: str
+    steps: int
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class PlaneWork:
+    """One plane that is to be enlarged.
+
+    Attributes
+    ----------
+    pixels : ndarray, shape (C, Y, X)
+        In the dtype of the image.
+    mapping : IntensityMap
+        Of the plane's channel.
+    place : PlaneIndex
+    window : tuple of slice, optional
+        Part of the plane (Y, X) that is wanted, and shown while learning goes on.
+    """
+
+    pixels: NDArray[Any]
+    mapping: IntensityMap
+    place: PlaneIndex
+    window: Window | None = None
+
+
+def plane_steps(
+    work: PlaneWork, config: Config, plan: Plan
+) -> Steps[tuple[NDArray[Any], PlaneReport]]:
+    """Enlarge one plane.
+
+    Returns
+    -------
+    ndarray, shape (C, Y', X')
+        In the dtype of the image; of the window only, where there is one.
+    PlaneReport
+
+    Raises
+    ------
+    ComputeError
+        The computation failed.
+    """
+    import torch
+
+    from napari_zssr.zssr.plane import super_resolve_plane
+
+    started = time.monotonic()
+    normal = work.mapping.normalise(work.pixels)
+    colours = _colours(normal)
+    noise = plane_noise(colours, config)
+    try:
+        alpha = _enlarged_alpha(normal[len(colours) :], config, work.window)
+        result: PlaneResult = yield from changed(
+            super_resolve_plane(
+                torch.from_numpy(colours).to(plan.device),
+                config,
+                noise=noise,
+                tile_px=plan.tile_px,
+                precision=plan.precision,
+                seed=config.seed * PLANE_SEED + work.place.number,
+                window=work.window,
+            ),
+            partial(_restored, work=work, alpha=alpha),
+        )
+        pixels = _pixels(result.image.numpy(), work, alpha)
+    except (RuntimeError, MemoryError) as error:
+        if isinstance(error, ZSSRError):
+            raise
+        raise ComputeError(
+            f"Plane {work.place.number} failed on {plan.device}: "
+            f"{str(error).splitlines()[0] if str(error) else 'memory ran out'}."
+        ) from error
+    return pixels, _report(result, work, noise, time.monotonic() - started)
+
+
+def _enlarged_alpha(
+    alpha: NDArray[Any], config: Config, window: Window | None
+) -> NDArray[Any]:
+    """Transparency, plainly enlarged; (0 or 1, Y, X) -> (0 or 1, Y', X')."""
+    import torch
+
+    from napari_zssr.zssr.plane import bicubic
+
+    if len(alpha) == 0:
+        return alpha
+    tensor = torch.from_numpy(np.ascontiguousarray(alpha))
+    made: NDArray[Any] = bicubic(tensor, config.factors, window).numpy()
+    return made
+
+
+def _restored(event: Event, work: PlaneWork, alpha: NDArray[Any]) -> Event:
+    """Turn an event's picture into the image's dtype."""
+    if isinstance(event, Snapshot):
+        return replace(event, image=_pixels(event.image, work, alpha))
+    return event
+
+
+def _pixels(image: NDArray[Any], work: PlaneWork, alpha: NDArray[Any]) -> NDArray[Any]:
+    """Normalised colours (C, Y, X) with their alpha, in the image's dtype."""
+    whole = np.concatenate([image, alpha]) if len(alpha) else image
+    return work.mapping.restore(whole, work.pixels.dtype)
+
+
+def _report(
+    result: PlaneResult, work: PlaneWork, noise: NoiseModel, seconds: float
+) -> PlaneReport:
+    gain = result.gain
+    return PlaneReport(
+        plane=work.place.number,
+        seconds=seconds,
+        noise=noise.sigma(),
+        gain_db=None if gain is None else gain.decibel,
+        gain_error_db=None if gain is None else gain.error_decibel,
+        returned=result.returned,
+        steps=result.steps,
+        sentence=result.sentence,
+    )
+
+
+def intensity_maps(
+    data: Planes, axes: str, listed: tuple[PlaneIndex, ...]
+) -> dict[int, IntensityMap]:
+    """One map per channel, from planes spread evenly over the stack."""
+    by_channel: dict[int, list[PlaneIndex]] = {}
+    for place in listed:
+        by_channel.setdefault(place.channel, []).append(place)
+    maps = {}
+    for channel, places in by_channel.items():
+        step = max(1, -(-len(places) // SAMPLED_PLANES))
+        chosen = places[step // 2 :: step]
+        room = max(1, SAMPLED_PIXELS // len(chosen))
+        samples = [
+            _thinned(_colours(to_cyx(data[p.index], plane_axes(axes))), room)
+            for p in chosen
+        ]
+        maps[channel] = intensity_map(np.concatenate(samples))
+    return maps
+
+
+def plane_noise(colours: NDArray[Any], config: Config) -> NoiseModel:
+    """Noise model of a normalised plane (C, Y, X): as asked for, or estimated."""
+    if config.noise == "off":
+        return CLEAN
+    if config.noise != "auto":
+        return NoiseModel(offset=float(config.noise) ** 2)
+    models = sorted((estimate_noise(c) for c in colours), key=NoiseModel.sigma)
+    return models[len(models) // 2]
+
+
+def _colours(plane: NDArray[Any]) -> NDArray[Any]:
+    """Samples of a plane (C, Y, X) without alpha."""
+    return plane[:-1] if len(plane) in (2, 4) else plane
+
+
+def _thinned(values: NDArray[Any], room: int) -> NDArray[Any]:
+    step = max(1, int(np.ceil((values[0].size / room) ** 0.5)))
+    flat: NDArray[Any] = values[:, ::step, ::step].ravel()
+    return flat

@@ -1,0 +1,181 @@
+"""A window of one plane, seen while the plane is learned."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+from numpy.typing import NDArray
+
+from napari_zssr.config import Config
+from napari_zssr.errors import InputError
+from napari_zssr.imaging.intensity import IntensityMap, check_finite
+from napari_zssr.imaging.kernel import check_fits, pinned
+from napari_zssr.imaging.resample import Window, imresize, moved, output_window
+from napari_zssr.progress import Event, Progress, Snapshot, Steps, changed
+from napari_zssr.stack.axes import (
+    ImageStack,
+    PlaneIndex,
+    check_pixels,
+    from_cyx,
+    plane_axes,
+    planes,
+    to_cyx,
+)
+from napari_zssr.stack.one_plane import (
+    PlaneReport,
+    PlaneWork,
+    intensity_maps,
+    plane_steps,
+)
+from napari_zssr.stack.run import make_plan
+
+BICUBIC_REACH_PX = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class PreviewResult:
+    """A finished preview.
+
+    Attributes
+    ----------
+    image : ndarray
+        The enlarged window, axes and dtype those of a plane of the image.
+    window : tuple of slice
+        Which pixels (Y, X) of the enlarged plane these are.
+    report : PlaneReport
+    """
+
+    image: NDArray[Any]
+    window: Window
+    report: PlaneReport
+
+
+def preview_steps(
+    stack: ImageStack, config: Config, *, place: PlaneIndex, window: Window
+) -> Steps[PreviewResult]:
+    """Learn on one plane as a run would, and enlarge a window of it.
+
+    Parameters
+    ----------
+    stack : ImageStack
+        All that would be enlarged. Its data may be lazy (dask, zarr): only this plane
+        and the few that the intensities are taken from are read.
+    config : Config
+    place : PlaneIndex
+        The plane, one of `planes`.
+    window : tuple of slice
+        Part of the plane (Y, X) in input pixels.
+
+    Returns
+    -------
+    PreviewResult
+        Equal to the window of a run to 0.001 of the intensity range. Before it comes
+        a `Snapshot` of the window at once, made by a closed-form filter, and one about
+        once a second of training; their images are like that of the result.
+
+    Raises
+    ------
+    InputError
+        The image, a setting or the window cannot be used.
+    ComputeError
+        The computation failed.
+    """
+    yield Progress(stage="read", step=0, total=1)
+    config = replace(config, kernel=pinned(config.kernel))
+    axes = plane_axes(stack.axes)
+    data = _Checked(stack.data, config.nonfinite)
+    plane = data[place.index]
+    plan = make_plan(replace(stack, data=plane, axes=axes), config)
+    height, width = (plan.output_shape[axes.index(a)] for a in "YX")
+    check_fits(config.kernel, (height, width))
+    work = PlaneWork(
+        pixels=to_cyx(plane, axes),
+        mapping=_intensity_map(data, stack, place),
+        place=place,
+        window=_inside(window, plane, axes),
+    )
+    made, report = yield from changed(
+        plane_steps(work, config, plan), partial(_ordered, axes=axes)
+    )
+    assert work.window is not None
+    return PreviewResult(
+        image=from_cyx(made, axes),
+        window=output_window(work.window, config.factors),
+        report=report,
+    )
+
+
+def bicubic_window(
+    stack: ImageStack, config: Config, *, place: PlaneIndex, window: Window
+) -> NDArray[Any]:
+    """The window plainly enlarged, to compare with what `preview_steps` gives.
+
+    Parameters
+    ----------
+    stack, config, place, window
+        As for `preview_steps`.
+
+    Returns
+    -------
+    ndarray
+        Of the same shape and dtype as the pictures of the preview.
+    """
+    from napari_zssr.zssr.predict import around
+
+    axes = plane_axes(stack.axes)
+    plane = _Checked(stack.data, config.nonfinite)[place.index]
+    window = _inside(window, plane, axes)
+    pixels = to_cyx(plane, axes)
+    size = (pixels.shape[1], pixels.shape[2])
+    rows, columns = around(window, size, BICUBIC_REACH_PX, config.factors)
+    made = imresize(pixels[:, rows, columns], config.factors)
+    inside = output_window(moved(window, (-rows.start, -columns.start)), config.factors)
+    exact = IntensityMap(offset=0.0, scale=1.0)
+    return from_cyx(exact.restore(made[:, *inside], plane.dtype), axes)
+
+
+class _Checked:
+    """Planes of an image that may be lazy, checked when they are read."""
+
+    def __init__(self, data: Any, nonfinite: str) -> None:
+        if nonfinite == "fill":
+            # With the mean of the whole image, as in a run.
+            data = check_finite(check_pixels(data), nonfinite, "The image")
+        self.data = data
+        self.nonfinite = nonfinite
+
+    def __getitem__(self, index: tuple[int | slice, ...]) -> NDArray[Any]:
+        plane = check_pixels(self.data[index])
+        return check_finite(plane, self.nonfinite, "A plane of the image")
+
+
+def _intensity_map(
+    data: _Checked, stack: ImageStack, place: PlaneIndex
+) -> IntensityMap:
+    """The map of the plane's channel, from the planes that a run looks at."""
+    listed = planes(stack.axes, stack.data.shape)
+    alike = tuple(p for p in listed if p.channel == place.channel)
+    return intensity_maps(data, stack.axes, alike)[place.channel]
+
+
+def _inside(window: Window, plane: NDArray[Any], axes: str) -> Window:
+    """The window with its ends inside the plane."""
+    rows, columns = (
+        slice(*part.indices(plane.shape[axes.index(letter)])[:2])
+        for part, letter in zip(window, "YX", strict=True)
+    )
+    if rows.start >= rows.stop or columns.start >= columns.stop:
+        raise InputError(
+            f"The preview's window {window} holds no pixel of the plane; move it onto "
+            "the image."
+        )
+    return rows, columns
+
+
+def _ordered(event: Event, axes: str) -> Event:
+    """Put an event's picture in the order of the plane's axes."""
+    if isinstance(event, Snapshot):
+        return replace(event, image=from_cyx(event.image, axes))
+    return event
