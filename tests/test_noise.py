@@ -168,3 +168,11 @@ def test_same_generator_same_noise() -> None:
     ]
     assert torch.equal(made[0], made[1])
     assert not torch.equal(made[0], made[2])
+
+
+@pytest.mark.parametrize("size", [(64, 64), (61, 7), (9, 200)])
+def test_correlated_noise_is_as_strong_at_the_border(size: tuple[int, int]) -> None:
+    model = NoiseModel(offset=1.0, bands=(1.6, 1.2, 0.7, 0.4))
+    drawn = model.draw(torch.zeros(400, *size), torch.Generator().manual_seed(0))
+    assert float(drawn[:, 0].var()) == pytest.approx(1.0, rel=0.1)
+    assert float(drawn.var()) == pytest.approx(1.0, rel=0.05)
