@@ -175,7 +175,7 @@ def _learn(job: _Job) -> Steps[tuple[nn.Module, Gain, int]]:
         if factors != job.config.factors:
             learned = yield from _enlarge(network, job, factors)
             windows += training_windows(learned.to(job.plane.device), factors)
-    iterations, strength = back_projection(job.config, job.level)
+    iterations, strength = back_projection(job.config, job.level, job.config.factors)
     gain = held_out_gain(
         network,
         original,
@@ -290,7 +290,7 @@ def _predict_spec(job: _Job, factors: Pair) -> PredictSpec:
     """How a network is applied to the plane for one gradual factor."""
     config = job.config
     kernel = for_factors(config.kernel, config.factors, factors)
-    iterations, strength = back_projection(config, job.level)
+    iterations, strength = back_projection(config, job.level, factors)
     return PredictSpec(
         factors=factors,
         applications=applications(config, factors),

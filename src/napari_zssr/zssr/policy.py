@@ -11,6 +11,7 @@ from napari_zssr.imaging.dihedral import symmetries
 from napari_zssr.imaging.kernel import for_factors, sampled_kernel
 from napari_zssr.imaging.noise import NoiseModel
 from napari_zssr.zssr.pairs import PairSpec
+from napari_zssr.zssr.predict import residual_growth
 from napari_zssr.zssr.warps import NOISY_WARPS, WARPS, Pair
 
 WHOLE_PX = 1024
@@ -145,7 +146,7 @@ def for_noise(config: Config, level: float) -> Config:
     )
 
 
-def back_projection(config: Config, level: float) -> tuple[int, float]:
+def back_projection(config: Config, level: float, factors: Pair) -> tuple[int, float]:
     """Iterations and strength, which fades since it would copy noise into the result.
 
     Parameters
@@ -153,10 +154,21 @@ def back_projection(config: Config, level: float) -> tuple[int, float]:
     config : Config
     level : float
         Standard deviation of the noise at the plane's mean signal.
+    factors : tuple of float
+        Enlargement so far.
+
+    Returns
+    -------
+    tuple of (int, float)
+        No iterations for a kernel with which they would lead away from the image.
     """
     low, high = FADE
     strength = min(1.0, max(0.0, (high - level) / (high - low)))
-    return (config.back_projection if strength > 0 else 0), strength
+    kernel = for_factors(config.kernel, config.factors, factors)
+    if strength <= 0 or config.back_projection == 0:
+        return 0, strength
+    grows = kernel.kind != "bicubic" and residual_growth(kernel, factors) > 1
+    return (0 if grows else config.back_projection), strength
 
 
 def _ratio(config: Config) -> tuple[int, int]:

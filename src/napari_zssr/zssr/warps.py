@@ -53,7 +53,11 @@ _STRETCHED = ((1.0, 0.75), (0.9, 0.65), (0.8, 0.6), (0.7, 0.5))
 SHRUNK = tuple(Warp(s, s) for s in _SIZES)
 STRETCHED = tuple(w for a, b in _STRETCHED for w in (Warp(a, b), Warp(b, a)))
 TURNED = tuple(Warp(s, s, a) for s, a in ((0.8, 22.5), (0.75, 45.0), (0.7, 67.5)))
-SHIFTED = tuple(Warp(1.0, 1.0, 0.0, y, x) for y, x in ((0, 1), (1, 0), (1, 1)))
+# Skipping a pixel makes other sons of the same father: all four at its full size.
+SHIFTED = (
+    *(Warp(1.0, 1.0, skip_y=y, skip_x=x) for y, x in ((0, 1), (1, 0), (1, 1))),
+    *(Warp(s, s, skip_y=1, skip_x=1) for s in _SIZES[1:7]),
+)
 WARPS = SHRUNK + SHIFTED + STRETCHED + TURNED
 # Shrinking averages noise away: under noise only large fathers resemble the image.
 NOISY_WARPS = (
