@@ -217,8 +217,8 @@ def residual_growth(kernel: KernelSpec, factors: Pair) -> float:
     every step then pushes further away. Found by power iteration.
     """
     size = (GROWTH_SIDE_PX, GROWTH_SIDE_PX)
-    fine = tuple(output_size(n, f) for n, f in zip(size, factors, strict=True))
-    operator = degradation(kernel, factors, (fine[0], fine[1]), size)
+    fine = (output_size(size[0], factors[0]), output_size(size[1], factors[1]))
+    operator = degradation(kernel, factors, fine, size)
     generator = torch.Generator().manual_seed(0)
     residual = torch.randn(1, *size, generator=generator, dtype=torch.float64)
     growth = 0.0

@@ -63,6 +63,7 @@ WARPS = SHRUNK + SHIFTED + STRETCHED + TURNED
 NOISY_WARPS = (
     *(Warp(s, s) for s in np.linspace(1.0, 0.75, 6).tolist()),
     *TURNED[:2],
+    *SHIFTED[:3],
 )
 
 
