@@ -21,7 +21,7 @@ EVERY_S = 1.0
 # A look may take this share of the time since the last one.
 SHARE = 0.2
 FIRST_SAMPLES = 100_000
-FIRST_FATHERS_PX = 4_000_000
+FIRST_FATHERS_PX = 2_000_000
 
 
 def first_look(
@@ -35,12 +35,14 @@ def first_look(
     """Window enlarged by a closed-form filter, which takes a fraction of a second.
 
     The filter is fitted to fewer fathers and pixels than that of a run: of a large
-    plane to the image at its own size alone.
+    plane to some windows at their own size alone.
     """
     generator = torch.Generator().manual_seed(seed)
-    fathers = FIRST_FATHERS_PX // sum(w[0].numel() for w in windows)
-    quick = replace(pairs, warps=pairs.warps[: max(1, fathers)])
-    made, held_out = build_pairs(windows, quick, generator)
+    pixels = sum(w[0].numel() for w in windows)
+    fathers = max(1, FIRST_FATHERS_PX // pixels)
+    some = windows[:: max(1, pixels // FIRST_FATHERS_PX)]
+    quick = replace(pairs, warps=pairs.warps[:fathers])
+    made, held_out = build_pairs(some, quick, generator)
     filters = fit_ridge(made, held_out, generator, samples=FIRST_SAMPLES)
     return _look(filters, plane, spec, window, 0)
 

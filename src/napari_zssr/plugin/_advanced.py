@@ -1,0 +1,275 @@
+"""Settings that a preset decides unless they are set here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from magicgui.widgets import ComboBox, FileEdit, LineEdit, SpinBox
+
+from napari_zssr.config import Config, KernelSpec
+from napari_zssr.errors import InputError
+from napari_zssr.plugin._rows import Column, Row
+
+AS_PRESET = "as the preset"
+NUMBERS: dict[str, tuple[str, str]] = {
+    "steps": (
+        "Training steps",
+        "How long each network trains at most. More steps take longer; training "
+        "stops by itself when it no longer helps.",
+    ),
+    "gradual": (
+        "Gradual factors",
+        "Number of enlargements on the way to the factor. More of them can help with "
+        "large factors and take longer.",
+    ),
+    "back_projection": (
+        "Back-projection",
+        "Rounds that make the result, when shrunk again, agree with your image. 0 for "
+        "none. It fades out by itself on noisy images.",
+    ),
+}
+
+
+class AdvancedFields(Column):
+    """Kernel, noise and the rest; a field left alone is decided by the preset."""
+
+    def __init__(self) -> None:
+        self._kernel: KernelSpec | None = None
+        super().__init__([*_blur(self._kernels), *_noise(), *_numbers(), *_switches()])
+        self.fields["kernel"].changed.connect(self._show_what_counts)
+        self.fields["noise"].changed.connect(self._show_what_counts)
+        self._show_what_counts()
+
+    def changes(self) -> dict[str, Any]:
+        """Settings that were set here, by their names in `Config`.
+
+        Raises
+        ------
+        InputError
+            A field cannot be understood.
+        """
+        found: dict[str, Any] = {
+            name: _number(label, self.fields[name].value)
+            for name, (label, _) in NUMBERS.items()
+            if self.fields[name].value.strip()
+        }
+        found["seed"] = self.fields["seed"].value
+        found["kernel"] = self._chosen_kernel()
+        found["noise"] = self._chosen_noise()
+        for name in ("ensemble", "device", "precision", "always", "nonfinite"):
+            if self.fields[name].value is not None:
+                found[name] = self.fields[name].value
+        return found
+
+    def lean_on(self, preset: Config) -> None:
+        """Say what the preset would take."""
+        for name in NUMBERS:
+            text = f"{AS_PRESET}: {getattr(preset, name)}"
+            self.fields[name].native.setPlaceholderText(text)
+
+    def show_config(self, config: Config, preset: Config) -> None:
+        """Set the fields to settings; what equals the preset is left to it."""
+        for name in NUMBERS:
+            value, usual = getattr(config, name), getattr(preset, name)
+            self.fields[name].value = "" if value == usual else str(value)
+        same = config.ensemble == preset.ensemble
+        self.fields["ensemble"].value = None if same else config.ensemble
+        for name in ("seed", "always", "nonfinite", "precision"):
+            self.fields[name].value = getattr(config, name)
+        if config.device in self.fields["device"].choices:
+            self.fields["device"].value = config.device
+        self._show_kernel(config.kernel)
+        given = not isinstance(config.noise, str)
+        self.fields["noise"].value = "given" if given else config.noise
+        if given:
+            self.fields["noise_sigma"].value = f"{config.noise:g}"
+
+    def offer_devices(self, devices: tuple[str, ...]) -> None:
+        """Offer only the devices that are there."""
+        self.fields["device"].choices = ("auto", *devices)
+
+    def _chosen_kernel(self) -> KernelSpec:
+        kind = self.fields["kernel"].value
+        if kind == "gaussian":
+            return KernelSpec.parse(f"gaussian:{self['sigma'].value}")
+        if kind == "file":
+            path = Path(self.fields["kernel_file"].value)
+            if not path.is_file():
+                raise InputError("Choose the file that holds the blur, or bicubic.")
+            return KernelSpec.parse(str(path))
+        if kind == "kept" and self._kernel is not None:
+            return self._kernel
+        return KernelSpec()
+
+    def _chosen_noise(self) -> str | float:
+        kind: str = self.fields["noise"].value
+        if kind != "given":
+            return kind
+        try:
+            return float(self.fields["noise_sigma"].value)
+        except ValueError:
+            raise InputError(
+                f"Noise {self['noise_sigma'].value!r} is not a number; give its "
+                "standard deviation as a fraction of the range, for example 0.02."
+            ) from None
+
+    def _show_kernel(self, kernel: KernelSpec) -> None:
+        self._kernel = kernel if kernel.array is not None else None
+        self.fields["kernel"].reset_choices()
+        if kernel.kind == "gaussian":
+            y, x = kernel.sigma_px
+            self.fields["sigma"].value = f"{y:g},{x:g},{kernel.angle_deg:g}"
+        if kernel.kind == "file":
+            self.fields["kernel_file"].value = kernel.path
+        self.fields["kernel"].value = "kept" if kernel.kind == "array" else kernel.kind
+
+    def _kernels(self, _widget: Any = None) -> list[tuple[str, str]]:
+        kinds = [
+            ("bicubic", "bicubic"),
+            ("Gaussian", "gaussian"),
+            ("from a file", "file"),
+        ]
+        if self._kernel is not None:
+            kinds.append(("as in the layer's recipe", "kept"))
+        return kinds
+
+    def _show_what_counts(self) -> None:
+        self.rows["sigma"].visible = self.fields["kernel"].value == "gaussian"
+        self.rows["kernel_file"].visible = self.fields["kernel"].value == "file"
+        self.rows["noise_sigma"].visible = self.fields["noise"].value == "given"
+
+
+def _blur(choices: Callable[..., Any]) -> list[Row]:
+    return [
+        Row(
+            "Blur",
+            ComboBox(
+                name="kernel",
+                choices=choices,
+                tooltip="How the microscope blurs a fine image into the one you have. "
+                "Bicubic is the usual assumption; if you know the blur, say so.",
+            ),
+        ),
+        Row(
+            "Blur width",
+            LineEdit(
+                name="sigma",
+                value="1.0",
+                tooltip="Standard deviation of the Gaussian in pixels of the enlarged "
+                "image: one number, or Y,X, or Y,X,angle in degrees.",
+            ),
+        ),
+        Row(
+            "Blur file",
+            FileEdit(
+                name="kernel_file",
+                filter="*.npy *.tif *.tiff *.mat",
+                tooltip="A .npy, .tif or .mat file with the blur, sampled in pixels of "
+                "the enlarged image.",
+            ),
+        ),
+    ]
+
+
+def _noise() -> list[Row]:
+    return [
+        Row(
+            "Noise",
+            ComboBox(
+                name="noise",
+                choices=[("estimated", "auto"), ("ignored", "off"), ("given", "given")],
+                tooltip="Noise is estimated from the image, so that it is not "
+                "sharpened with the structures. Ignore it only where there is none.",
+            ),
+        ),
+        Row(
+            "Noise level",
+            LineEdit(
+                name="noise_sigma",
+                value="0.02",
+                tooltip="Standard deviation of the noise as a fraction of the image's "
+                "range, from 0 to 1.",
+            ),
+        ),
+    ]
+
+
+def _numbers() -> list[Row]:
+    return [
+        Row(
+            label,
+            LineEdit(name=name, tooltip=f"{tip} Empty: as the preset."),
+        )
+        for name, (label, tip) in NUMBERS.items()
+    ]
+
+
+def _switches() -> list[Row]:
+    return [
+        Row(
+            "Flips and turns",
+            ComboBox(
+                name="ensemble",
+                choices=[(AS_PRESET, None), ("on", True), ("off", False)],
+                tooltip="Enlarges flipped and rotated copies and takes their median: "
+                "steadier, and up to eight times slower.",
+            ),
+        ),
+        Row(
+            "Seed",
+            SpinBox(
+                name="seed",
+                min=0,
+                max=2**31 - 1,
+                tooltip="The same seed gives the same pixels; another one shows how "
+                "much the result depends on chance.",
+            ),
+        ),
+        Row(
+            "Computes on",
+            ComboBox(
+                name="device",
+                choices=["auto", "cpu", "cuda", "mps"],
+                tooltip="Where to compute: auto takes a graphics card if there is one.",
+            ),
+        ),
+        Row(
+            "Precision",
+            ComboBox(
+                name="precision",
+                choices=["auto", "float32", "bfloat16"],
+                tooltip="bfloat16 is faster on recent hardware; float32 is the most "
+                "exact.",
+            ),
+        ),
+        Row(
+            "Missing pixels",
+            ComboBox(
+                name="nonfinite",
+                choices=[("refuse", "refuse"), ("fill", "fill")],
+                tooltip="What to do with NaN and infinite pixels: refuse the image, or "
+                "fill them from their neighbours.",
+            ),
+        ),
+        Row(
+            "Without gain",
+            ComboBox(
+                name="always",
+                choices=[("return bicubic", False), ("return the learned", True)],
+                tooltip="What you get where learning gained nothing over bicubic on "
+                "regions held out from training.",
+            ),
+        ),
+    ]
+
+
+def _number(label: str, text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise InputError(
+            f"{label}: {text!r} is no whole number; leave it empty to take the "
+            "preset's."
+        ) from None

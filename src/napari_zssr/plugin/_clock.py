@@ -1,0 +1,94 @@
+"""How far a run is and how long it will still take, from its events."""
+
+from __future__ import annotations
+
+from napari_zssr.config import Config
+from napari_zssr.progress import Progress
+
+# Forward and backward against forward alone.
+TRAINING_COST = 3.0
+EARLIEST_S = 3.0
+STAGES = {
+    "read": "reading the layer",
+    "fit": "fitting",
+    "train": "training",
+    "predict": "enlarging",
+}
+
+
+class Clock:
+    """Share of a run that is done.
+
+    Parameters
+    ----------
+    config : Config
+    pixels : int
+        Pixels of one plane.
+    """
+
+    def __init__(self, config: Config, pixels: int) -> None:
+        trained = config.steps * config.batch * config.crop_px**2 * TRAINING_COST
+        versions = 8 if config.ensemble else 1
+        ridge = config.network == "ridge"
+        networks = config.networks
+        self._weights = {
+            "fit": float(pixels),
+            "train": 0.0 if ridge else trained,
+            "predict": float(versions * pixels * networks),
+        }
+        self._passes = {
+            "fit": 1 if ridge else 0,
+            "train": config.gradual * networks,
+            "predict": config.gradual,
+        }
+        self._done = dict.fromkeys(self._weights, 0)
+        self._last: tuple[int, str, int] = (0, "", 0)
+        self.share = 0.0
+
+    def tell(self, event: Progress) -> float:
+        """Take in an event; returns the share of the run that is done, 0..1."""
+        plane, stage, step = self._last
+        if event.plane != plane:
+            self._done = dict.fromkeys(self._weights, 0)
+        elif stage in self._done and (event.stage != stage or event.step < step):
+            self._done[stage] += 1
+        self._last = (event.plane, event.stage, event.step)
+        within = self._within_plane(event)
+        # It never goes back: training may end early, and planes differ.
+        self.share = max(self.share, (event.plane + within) / max(1, event.planes))
+        return self.share
+
+    def _within_plane(self, event: Progress) -> float:
+        whole = sum(w * self._passes[s] for s, w in self._weights.items())
+        done = sum(
+            w * min(self._done[s], self._passes[s]) for s, w in self._weights.items()
+        )
+        running = self._weights.get(event.stage, 0.0)
+        done += running * event.step / max(1, event.total)
+        return min(1.0, done / whole) if whole else 0.0
+
+
+def seconds_left(share: float, elapsed: float) -> float | None:
+    """Time that is left, None where it is too early to tell."""
+    if share < 0.02 or elapsed < EARLIEST_S:
+        return None
+    return elapsed * (1 - share) / share
+
+
+def in_words(seconds: float) -> str:
+    """Duration in words: ``12 s``, ``3 min``, ``2.5 h``."""
+    if seconds < 100:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    if seconds < 6000:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"
+
+
+def status(event: Progress, left: float | None) -> str:
+    """Where a run stands, in one line."""
+    stage = STAGES.get(event.stage, event.stage)
+    where = f"Slice {event.plane + 1} of {event.planes}: " if event.planes > 1 else ""
+    line = f"{where}{stage}" if where else stage.capitalize()
+    if event.total > 1:
+        line += f", {100 * event.step // event.total} %"
+    return line if left is None else f"{line}; about {in_words(left)} left"

@@ -1,0 +1,204 @@
+"""What a run will cost, in words. Without Qt and without torch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from napari_zssr.config import Config
+from napari_zssr.errors import ComputeError, InputError
+from napari_zssr.plugin._clock import in_words
+from napari_zssr.stack.plan import GROUND_BYTES, Plan, resolve
+from napari_zssr.zssr.device import DeviceReport
+from napari_zssr.zssr.machine import Machine
+from napari_zssr.zssr.nvidia import Advice
+from napari_zssr.zssr.rates import Rates, expected_seconds
+
+SAMPLES = {1: "grey", 2: "grey with alpha", 3: "RGB", 4: "RGBA"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """What is to be enlarged, and how.
+
+    Attributes
+    ----------
+    config : Config
+    shape : tuple of int
+        Size of the part that is enlarged, along each axis.
+    dtype : dtype
+    axes : str
+    """
+
+    config: Config
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    axes: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """What the cost card says.
+
+    Attributes
+    ----------
+    rows : tuple of (str, str)
+        What it is and how much of it.
+    problem : str
+        Why it cannot run, and the way out; or empty.
+    """
+
+    rows: tuple[tuple[str, str], ...] = ()
+    problem: str = ""
+
+
+def estimate(
+    wish: Wish, machine: Machine | None, rates: Rates | str | None
+) -> Estimate:
+    """Say what a run will cost.
+
+    Parameters
+    ----------
+    wish : Wish
+    machine : Machine, optional
+        None while it is still looked at: only the result is described then.
+    rates : Rates or str, optional
+        Measured for this wish; a text says why they are not known, None that they are
+        being measured.
+    """
+    result = ("Result", result_words(planned(wish)))
+    if machine is None:
+        return Estimate(rows=(result, ("Device", "looking at it")))
+    try:
+        device = machine.chosen(wish.config.device)
+        if device.failure:
+            return Estimate(rows=(result,), problem=_failing(device))
+        plan = planned(wish, device, machine)
+    except (InputError, ComputeError) as error:
+        return Estimate(rows=(result,), problem=str(error))
+    return Estimate(
+        rows=(
+            result,
+            ("Memory", memory_words(plan, machine)),
+            ("Time", time_words(wish, plan, rates)),
+            ("Device", device_words(device)),
+        ),
+        problem=too_large(wish, plan, machine),
+    )
+
+
+def planned(
+    wish: Wish, device: DeviceReport | None = None, machine: Machine | None = None
+) -> Plan:
+    """Plan for a wish; without a device one that looks at no memory.
+
+    Raises
+    ------
+    ComputeError
+        The image and its result alone are more than the free memory.
+    """
+    if device is None or machine is None:
+        return resolve(wish.config, wish.shape, wish.dtype, wish.axes)
+    return resolve(
+        wish.config,
+        wish.shape,
+        wish.dtype,
+        wish.axes,
+        device=device.device,
+        free_bytes=device.free_bytes,
+        cores=machine.cores,
+        bfloat16=device.bfloat16,
+    )
+
+
+def result_words(plan: Plan) -> str:
+    """Shape, type and size: ``Z 40 x Y 1024 x X 1024, uint16, 84 MB``."""
+    sizes = sizes_words(plan.output_axes, plan.output_shape)
+    return f"{sizes}, {plan.output_dtype}, {in_bytes(plan.output_bytes)}"
+
+
+def sizes_words(axes: str, shape: Sequence[int]) -> str:
+    """Sizes by their axes: ``C 2 x Y 512 x X 512 x RGB``."""
+    return " x ".join(
+        SAMPLES.get(size, f"S {size}") if letter == "S" else f"{letter} {size}"
+        for letter, size in zip(axes, shape, strict=True)
+    )
+
+
+def memory_words(plan: Plan, machine: Machine) -> str:
+    """What is needed in main memory beside what is free."""
+    free = machine.free_bytes
+    told = "" if free is None else f", {in_bytes(free)} free"
+    return f"about {in_bytes(plan.memory_bytes)} needed{told}"
+
+
+def time_words(wish: Wish, plan: Plan, rates: Rates | str | None) -> str:
+    """Expected time, and how it is known."""
+    if isinstance(rates, Rates):
+        seconds = expected_seconds(wish.config, wish.shape, wish.axes, rates)
+        return f"about {in_words(seconds)}, measured on this device"
+    known = "being measured" if rates is None else f"not measured: {rates}"
+    return f"perhaps {in_words(plan.seconds)} ({known})"
+
+
+def device_words(device: DeviceReport) -> str:
+    """Name of a device and its free memory."""
+    name = f"{device.device}: {device.description}"
+    if device.device == "cpu" or device.free_bytes is None:
+        return name
+    return f"{name}, {in_bytes(device.free_bytes)} free"
+
+
+def too_large(wish: Wish, plan: Plan, machine: Machine) -> str:
+    """Why it will not fit into main memory and what to do, or an empty text."""
+    free, needed = machine.free_bytes, plan.memory_bytes
+    if plan.device != "cpu":
+        # The rest is needed on the device, where tiles shrink until they fit.
+        given = math.prod(wish.shape) * wish.dtype.itemsize
+        needed = GROUND_BYTES + given + plan.output_bytes
+    if free is None or needed <= free:
+        return ""
+    fewer = "the current slice, " if plan.planes > 1 else ""
+    return (
+        f"This will not fit: about {in_bytes(needed)} of memory are needed and "
+        f"{in_bytes(free)} are free. Choose {fewer}a part of the plane or a smaller "
+        "factor, or close other programs."
+    )
+
+
+def advice_words(advice: Advice) -> str:
+    """What keeps torch from the GPU; the commands stand apart."""
+    if not advice.commands:
+        return advice.sentence
+    return (
+        f"{advice.sentence.removesuffix('.')}, in a terminal, and start napari again. "
+        "Until then runs go to the processor, many times slower."
+    )
+
+
+def calibration_key(wish: Wish, plan: Plan) -> tuple[Any, ...]:
+    """What decides how fast things go; the same key, the same rates."""
+    samples = wish.shape[wish.axes.index("S")] if "S" in wish.axes else 1
+    # A number of steps, or of factors on the way, changes nothing in each of them.
+    alike = replace(wish.config, steps=1, gradual=1, seed=0, noise="off", always=False)
+    return (alike, plan.device, plan.precision, samples)
+
+
+def in_bytes(count: float) -> str:
+    """Bytes in words: ``1.2 GB``."""
+    for unit in ("B", "kB", "MB"):
+        if count < 999.5:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} GB"
+
+
+def _failing(device: DeviceReport) -> str:
+    return (
+        f"Device {device.device} ({device.description}) fails: {device.failure}. "
+        "Choose cpu under Advanced, or let `napari-zssr doctor` say how to mend it."
+    )

@@ -1,0 +1,255 @@
+"""The fields of the form that say how much, what part and how."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from magicgui.widgets import (
+    CheckBox,
+    ComboBox,
+    FloatSpinBox,
+    PushButton,
+)
+from napari.layers import Image, Shapes
+
+from napari_zssr.checks import MAX_FACTOR
+from napari_zssr.config import PRESETS, Config, change
+from napari_zssr.errors import InputError
+from napari_zssr.plugin._advanced import AdvancedFields
+from napari_zssr.plugin._image import ImageFields, layers_of
+from napari_zssr.plugin._layers import (
+    Selection,
+    current_slice,
+    current_view,
+    in_rectangle,
+    level0,
+)
+from napari_zssr.plugin._rows import Column, Row, words
+from napari_zssr.plugin._scene import is_preview
+
+if TYPE_CHECKING:
+    from napari.viewer import Viewer
+
+WHOLE, VIEW, ALL, CURRENT, KEPT = "whole", "view", "all", "current", "kept"
+LIKE = "as for that layer"
+Choices = Callable[..., Any]
+CLOSED, OPEN = "\u25b8 Advanced", "\u25be Advanced"
+PRESET_WORDS = {
+    "instant": "A linear filter fitted to the image: seconds, a first look.",
+    "fast": "One small network: for long stacks.",
+    "balanced": "Three networks, averaged: for the image that matters.",
+    "paper": "The network of the 2018 paper: for comparison, slow.",
+}
+
+
+class WhatFields(Column):
+    """How much larger, and which part of the layer."""
+
+    def __init__(self, viewer: Viewer, image: ImageFields) -> None:
+        self._viewer = viewer
+        self._image = image
+        self._kept: Mapping[str, tuple[int, int]] = {}
+        parts = _part_rows(self._slices, self._areas, self._channels)
+        super().__init__([*_factor_rows(), *parts])
+        self.fields["linked"].changed.connect(self._link)
+        self._link()
+        self.refresh()
+
+    @property
+    def factors(self) -> tuple[float, float]:
+        """Enlargement along (Y, X)."""
+        y = self.fields["factor_y"].value
+        return y, y if self.fields["linked"].value else self.fields["factor_x"].value
+
+    def selection(self, layer: Image, axes: str) -> Selection:
+        """Part of a layer that is asked for.
+
+        Raises
+        ------
+        InputError
+            There is nothing in it.
+        """
+        ranges: dict[str, tuple[int, int]] = {}
+        here, area = self.fields["slices"].value, self.fields["area"].value
+        if here == CURRENT:
+            ranges |= _only(self._here(layer, axes).ranges, "TZ")
+        elif here == KEPT:
+            ranges |= _only(self._kept, "TZ")
+        if area == VIEW:
+            ranges |= _only(current_view(layer, axes, self._viewer).ranges, "YX")
+        elif area == KEPT:
+            ranges |= _only(self._kept, "YX")
+        elif area in layers_of(self._viewer):
+            ranges |= _only(in_rectangle(layer, axes, area).ranges, "YX")
+        channel = self.fields["channel"].value
+        if channel is not None and "C" in axes:
+            if channel >= level0(layer).shape[axes.index("C")]:
+                raise InputError(f"Layer {layer.name!r} has no channel {channel}.")
+            ranges["C"] = (channel, channel + 1)
+        return Selection(ranges=ranges)
+
+    def refresh(self, *_: Any) -> None:
+        """Follow the layer and the layer list."""
+        self.fields["slices"].reset_choices()
+        self.fields["area"].reset_choices()
+        self.fields["channel"].reset_choices()
+        axes = self._axes()
+        self.rows["slices"].visible = bool(set("TZ") & set(axes))
+        self.rows["channel"].visible = len(self.fields["channel"].choices) > 1
+
+    def show_factors(self, factors: tuple[float, float]) -> None:
+        """Set the fields to factors along (Y, X)."""
+        self.fields["linked"].value = factors[0] == factors[1]
+        self.fields["factor_y"].value, self.fields["factor_x"].value = factors
+
+    def show_ranges(self, ranges: Mapping[str, tuple[int, int]]) -> None:
+        """Set the fields to a part of a layer, as a recipe names it."""
+        self._kept = ranges
+        self.refresh()
+        self.fields["slices"].value = KEPT if set("TZ") & set(ranges) else ALL
+        self.fields["area"].value = KEPT if set("YX") & set(ranges) else WHOLE
+        first, _ = ranges.get("C", (None, None))
+        self.fields["channel"].value = first
+
+    def _link(self, *_: Any) -> None:
+        linked = self.fields["linked"].value
+        self.rows["factor_x"].visible = not linked
+        self.rows["factor_y"].title.setText("Factor" if linked else "Factor Y")
+        if not linked:
+            self.fields["factor_x"].value = self.fields["factor_y"].value
+
+    def _here(self, layer: Image, axes: str) -> Selection:
+        units = self._viewer.layers.extent.units
+        return current_slice(layer, axes, self._viewer.dims.point, units)
+
+    def _axes(self) -> str:
+        layer = self._image.layer
+        try:
+            return "" if layer is None else self._image.axes(layer)
+        except InputError:
+            return ""
+
+    def _areas(self, _widget: Any = None) -> list[tuple[str, Any]]:
+        shapes = [
+            layer
+            for layer in layers_of(self._viewer)
+            if isinstance(layer, Shapes) and not is_preview(layer)
+        ]
+        drawn = [(f"rectangle in {shape.name}", shape) for shape in shapes]
+        kept = [(LIKE, KEPT)] if set("YX") & set(self._kept) else []
+        return [("whole plane", WHOLE), ("what the viewer shows", VIEW), *kept, *drawn]
+
+    def _slices(self, _widget: Any = None) -> list[tuple[str, str]]:
+        kept = [(LIKE, KEPT)] if set("TZ") & set(self._kept) else []
+        return [("all", ALL), ("the current one", CURRENT), *kept]
+
+    def _channels(self, _widget: Any = None) -> list[tuple[str, int | None]]:
+        layer, axes = self._image.layer, self._axes()
+        if layer is None or "C" not in axes:
+            return [("all", None)]
+        count = level0(layer).shape[axes.index("C")]
+        return [("all", None), *((f"only {n}", n) for n in range(count))]
+
+
+class HowFields(Column):
+    """Preset, and what deviates from it."""
+
+    def __init__(self) -> None:
+        self.advanced = AdvancedFields()
+        self._base = PRESETS["balanced"]
+        self._words = words()
+        self._open = False
+        self._toggle = PushButton(
+            text=CLOSED,
+            tooltip="Blur, noise, training, device: what the preset decides unless "
+            "you know better.",
+        )
+        self._toggle.native.setStyleSheet("text-align: left; padding-left: 4px;")
+        super().__init__([_preset_row(), self._words, self._toggle, self.advanced])
+        self.preset = self.fields["preset"]
+        self.preset.changed.connect(self._take_preset)
+        self._toggle.changed.connect(lambda: self.unfold(not self._open))
+        self._take_preset(self.preset.value)
+
+    def config(self, factors: tuple[float, float]) -> Config:
+        """Settings that the form shows.
+
+        Raises
+        ------
+        InputError
+            A field cannot be used.
+        """
+        return change(self._base, factor=factors, **self.advanced.changes())
+
+    def show_config(self, config: Config) -> None:
+        """Set the fields to settings, those that have no field included."""
+        self.preset.value = config.preset if config.preset in PRESETS else "balanced"
+        preset = self._base
+        shown = ("steps", "gradual", "back_projection", "ensemble")
+        self._base = change(config, **{name: getattr(preset, name) for name in shown})
+        self.advanced.show_config(config, preset)
+
+    def unfold(self, open_: bool) -> None:
+        """Show or hide the advanced fields."""
+        self._open = self.advanced.visible = open_
+        self._toggle.text = OPEN if open_ else CLOSED
+
+    def _take_preset(self, name: str) -> None:
+        self._base = PRESETS[name]
+        self._words.value = PRESET_WORDS[name]
+        self.advanced.lean_on(self._base)
+
+
+def _factor_rows() -> list[Row]:
+    tip = (
+        "How many times more pixels along this axis, fractions too. More pixels are "
+        "not more resolution: 2 is usual, much more shows little more."
+    )
+    y, x = (
+        FloatSpinBox(name=name, value=2, min=1, max=MAX_FACTOR, step=0.5, tooltip=tip)
+        for name in ("factor_y", "factor_x")
+    )
+    linked = CheckBox(
+        name="linked",
+        value=True,
+        text="The same for Y and X",
+        tooltip="Untick to enlarge Y and X differently, for pixels that are not "
+        "square.",
+    )
+    return [Row("Factor", y), Row("Factor X", x), Row("", linked)]
+
+
+def _part_rows(slices: Choices, areas: Choices, channels: Choices) -> list[Row]:
+    some = ComboBox(
+        name="slices",
+        choices=slices,
+        tooltip="The whole stack, or only the slice (time point, depth) that the "
+        "sliders show now.",
+    )
+    area = ComboBox(
+        name="area",
+        choices=areas,
+        tooltip="The whole plane, the part that the viewer shows now, or a rectangle "
+        "that you drew in a Shapes layer.",
+    )
+    channel = ComboBox(
+        name="channel",
+        choices=channels,
+        tooltip="All channels, each learned on its own, or one of them.",
+    )
+    return [Row("Slices", some), Row("Area", area), Row("Channels", channel)]
+
+
+def _preset_row() -> Row:
+    tip = "\n".join(f"{name}: {text}" for name, text in PRESET_WORDS.items())
+    return Row(
+        "Preset",
+        ComboBox(name="preset", choices=list(PRESETS), value="balanced", tooltip=tip),
+    )
+
+
+def _only(
+    ranges: Mapping[str, tuple[int, int]], letters: str
+) -> dict[str, tuple[int, int]]:
+    return {k: v for k, v in ranges.items() if k in letters}

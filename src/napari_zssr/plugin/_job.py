@@ -1,0 +1,140 @@
+"""One enlargement: what is done in the worker, and the layer that grows meanwhile."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from napari.layers import Image
+from numpy.typing import NDArray
+
+from napari_zssr.plugin._layers import (
+    KEY,
+    layer_stack,
+    match_contrast_range,
+    result_kwargs,
+)
+from napari_zssr.progress import PlaneDone, Progress, Steps
+from napari_zssr.stack.axes import output_shape
+from napari_zssr.stack.recipe import recipe, unfinished_recipe
+
+if TYPE_CHECKING:
+    from napari.viewer import Viewer
+
+    from napari_zssr.plugin._request import Request
+    from napari_zssr.stack.run import Upscaled
+
+REFRESH_S = 0.3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Enlarged:
+    """A result and the recipe that makes it again."""
+
+    result: Upscaled
+    recipe: dict[str, Any]
+
+
+class Job:
+    """One request on its way: its pixels so far and how its layer will lie.
+
+    The layer's place and looks are taken when the job is made, so that nothing that
+    happens to the layer during the run matters.
+    """
+
+    def __init__(self, request: Request) -> None:
+        self.request = request
+        self.out: NDArray[Any] | None = None
+        self.recipe: dict[str, Any] = {}
+        self.started = time.monotonic()
+        self.name = request.layer.name
+        self.kwargs = result_kwargs(
+            request.layer,
+            request.axes,
+            request.selection,
+            request.config.factors,
+            {},
+        )
+
+    def steps(self) -> Steps[Enlarged]:
+        """Everything that is done in the worker."""
+        from napari_zssr.stack.run import upscale_steps
+
+        request = self.request
+        yield Progress(stage="read", step=0, total=1)
+        stack = layer_stack(request.layer, request.axes, request.selection)
+        ranges = request.selection.ranges
+        self.recipe = unfinished_recipe(stack, request.config, selection=ranges)
+        shape = output_shape(stack.data.shape, stack.axes, request.config.factors)
+        # Zeros are not written until a slice is: a large result costs nothing yet.
+        self.out = np.zeros(shape, stack.data.dtype.newbyteorder("="))
+        result = yield from upscale_steps(stack, request.config, out=self.out)
+        return Enlarged(result=result, recipe=recipe(stack, result, selection=ranges))
+
+
+class GrowingLayer:
+    """The result layer, which is there from the first finished slice on."""
+
+    def __init__(self, viewer: Viewer, job: Job) -> None:
+        self._viewer = viewer
+        self._job = job
+        self._shown = 0.0
+        self.layer: Image | None = None
+        self.finished = 0
+        self.planes = 1
+
+    def show(self, event: PlaneDone) -> None:
+        """Show the slices that are there, not more often than can be seen."""
+        self.finished, self.planes = event.plane + 1, event.planes
+        if self.layer is None:
+            self._add()
+        elif time.monotonic() - self._shown > REFRESH_S:
+            self._refresh()
+
+    def complete(self, made: Enlarged) -> None:
+        """Show the whole result with its recipe, also when it was taken away."""
+        if self.layer is None or self.layer not in self._viewer.layers:
+            self._add()
+        assert self.layer is not None
+        self.layer.metadata[KEY] = made.recipe
+        self._refresh()
+
+    def keep_finished(self) -> None:
+        """Cut off what was not reached."""
+        layer, out = self.layer, self._job.out
+        if layer is None or out is None or layer not in self._viewer.layers:
+            return
+        told = {"finished": self.finished, "planes": self.planes}
+        layer.metadata[KEY] = self._job.recipe | told
+        layer.data = _reached(out, self._job.request.axes, self.finished)
+
+    def discard(self) -> None:
+        """Take the layer away again."""
+        if self.layer is not None and self.layer in self._viewer.layers:
+            self._viewer.layers.remove(self.layer)
+        self.layer = None
+
+    def _add(self) -> None:
+        assert self._job.out is not None
+        self.layer = Image(self._job.out, **self._job.kwargs)
+        self._viewer.add_layer(self.layer)
+        match_contrast_range(self._job.request.layer, self.layer)
+        self._shown = time.monotonic()
+
+    def _refresh(self) -> None:
+        if self.layer is not None:
+            self.layer.refresh()
+        self._shown = time.monotonic()
+
+
+def _reached(out: NDArray[Any], axes: str, finished: int) -> NDArray[Any]:
+    """Part of the result along its first stacked axis that holds finished slices."""
+    stacked = [i for i, letter in enumerate(axes) if letter not in "YXS"]
+    outer = next((i for i in stacked if out.shape[i] > 1), None)
+    if outer is None:
+        return out
+    inner = int(np.prod([out.shape[i] for i in stacked if i > outer]))
+    kept = -(-finished // inner)
+    return out[(slice(None),) * outer + (slice(kept),)]

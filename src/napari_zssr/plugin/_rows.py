@@ -1,0 +1,128 @@
+"""Rows of the form: a label and its field, made for a narrow column."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from magicgui.widgets import ComboBox, Container, Label, Widget
+from qtpy.QtCore import QSize, Qt
+from qtpy.QtGui import QPalette
+from qtpy.QtWidgets import QComboBox, QFrame, QLabel, QScrollArea, QSizePolicy
+
+RED = {"dark": "#ff8a80", "light": "#b3261e"}
+# The longest label of the form, which decides where its fields begin.
+LONGEST_LABEL = "Back-projection"
+# Of the whole form, in letters m.
+USUAL_WIDTH = 24
+
+
+class Row(Container[Any]):
+    """A label on the left and a field on the right of it.
+
+    Parameters
+    ----------
+    label : str
+        Empty where the field has its own text.
+    field : Widget
+    """
+
+    def __init__(self, label: str, field: Widget) -> None:
+        self.title = _Title(label)
+        self.title.setToolTip(field.tooltip)
+        self.field: Any = field
+        if isinstance(field, ComboBox):
+            _narrow(field)
+        super().__init__(widgets=[field], layout="horizontal", labels=False)
+        tighten(self)
+        if label:
+            self.native.layout().insertWidget(0, self.title)
+        self.native.layout().setStretch(1, 1)
+
+
+class _Title(QLabel):
+    """Label as wide as the longest of the form, in whatever font it is shown."""
+
+    def minimumSizeHint(self) -> QSize:
+        size = super().minimumSizeHint()
+        width = self.fontMetrics().horizontalAdvance(LONGEST_LABEL + "m")
+        return QSize(max(width, size.width()), size.height())
+
+    def sizeHint(self) -> QSize:
+        return self.minimumSizeHint()
+
+
+class Scrolled(QScrollArea):
+    """A column that scrolls up and down, never sideways.
+
+    magicgui's own scrollable container is taken apart by napari's dock.
+    """
+
+    def __init__(self, column: Column) -> None:
+        super().__init__()
+        column.native.layout().addStretch(1)
+        column.margins = (0, 0, 4, 0)
+        self.setWidgetResizable(True)
+        self.setFrameShape(QFrame.Shape.NoFrame)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.setWidget(column.native)
+
+    def minimumSizeHint(self) -> QSize:
+        """As wide as what it holds needs."""
+        bar = self.verticalScrollBar()
+        held = self.widget()
+        assert bar is not None
+        assert held is not None
+        width = held.minimumSizeHint().width() + bar.sizeHint().width()
+        return QSize(width, super().minimumSizeHint().height())
+
+    def sizeHint(self) -> QSize:
+        """Wide enough to read the texts without many breaks."""
+        least = self.minimumSizeHint().width()
+        usual = self.fontMetrics().horizontalAdvance("m" * USUAL_WIDTH)
+        return QSize(max(least, usual), super().sizeHint().height())
+
+
+class Column(Container[Any]):
+    """Rows and other widgets below one another; fields by the names of the rows."""
+
+    def __init__(self, widgets: Sequence[Widget]) -> None:
+        self.rows = {w.field.name: w for w in widgets if isinstance(w, Row)}
+        self.fields: dict[str, Any] = {name: r.field for name, r in self.rows.items()}
+        super().__init__(widgets=widgets, labels=False)
+        tighten(self)
+
+
+def heading(text: str) -> Label:
+    """Heading of a section."""
+    return Label(value=f"<b>{text}</b>")
+
+
+def words(text: str = "") -> Label:
+    """Label that wraps its text instead of widening the column."""
+    label = Label(value=text)
+    label.native.setWordWrap(True)
+    policy = label.native.sizePolicy()
+    policy.setHorizontalPolicy(QSizePolicy.Policy.Ignored)
+    label.native.setSizePolicy(policy)
+    return label
+
+
+def red(text: str, label: Label) -> str:
+    """Rich text in a red that can be read in the theme of a label."""
+    back = label.native.palette().color(QPalette.ColorRole.Window)
+    colour = RED["dark" if back.lightness() < 128 else "light"]
+    return f"<b style='color: {colour}'>{text}</b>"
+
+
+def tighten(container: Container[Any]) -> None:
+    """No margins, little space: the column is narrow and the form is long."""
+    container.margins = (0, 0, 0, 0)
+    container.native.layout().setSpacing(4)
+
+
+def _narrow(box: ComboBox) -> None:
+    """Let a choice be narrower than the longest name in it."""
+    policy = QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
+    box.native.setSizeAdjustPolicy(policy)
+    box.native.setMinimumContentsLength(6)

@@ -1,0 +1,47 @@
+"""What happened in a run, in words."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from napari_zssr.plugin._clock import in_words
+
+if TYPE_CHECKING:
+    from napari_zssr.stack.run import Report
+
+CLEAN = 0.0005
+WAYS_OUT = {
+    "by --fill-nonfinite or nonfinite='fill'": "(Advanced, Missing pixels: fill)",
+    "use device='cpu'": "compute on cpu (Advanced)",
+}
+
+
+def after(name: str, report: Report) -> str:
+    """Time, noise and honest gain of a finished run, in two sentences."""
+    return (
+        f"{name}: {report.sentence} {_noise(report)}; it took "
+        f"{in_words(report.seconds)} on {report.device}."
+    )
+
+
+def stopped(name: str, finished: int, planes: int) -> str:
+    """What is left of a run that was cancelled."""
+    if finished == 0:
+        return f"{name}: stopped; nothing was finished."
+    verb = "is" if finished == 1 else "are"
+    return f"{name}: stopped; {finished} of {planes} slices {verb} finished."
+
+
+def in_the_form(sentence: str) -> str:
+    """Sentence of the engine, whose way out is a field of the form here."""
+    for told, field in WAYS_OUT.items():
+        sentence = sentence.replace(told, field)
+    return sentence
+
+
+def _noise(report: Report) -> str:
+    levels = sorted(plane.noise for plane in report.planes)
+    level = levels[len(levels) // 2]
+    if level < CLEAN:
+        return "No noise was found"
+    return f"Noise of {100 * level:.1f} % of the range was found"

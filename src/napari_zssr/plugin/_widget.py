@@ -1,0 +1,260 @@
+"""The dock widget: a form, a run, and what came of it."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from magicgui.widgets import Container
+from napari.utils.notifications import show_error, show_info
+from qtpy.QtCore import QEvent, QObject, QTimer
+from qtpy.QtWidgets import QApplication
+
+from napari_zssr.errors import InputError, ZSSRError
+from napari_zssr.plugin._clock import Clock, seconds_left, status
+from napari_zssr.plugin._controls import AfterFields, RunFields
+from napari_zssr.plugin._copy import as_command, as_python
+from napari_zssr.plugin._cost import CostCard
+from napari_zssr.plugin._form import Form
+from napari_zssr.plugin._job import Enlarged, GrowingLayer, Job
+from napari_zssr.plugin._layers import level0
+from napari_zssr.plugin._preview import PreviewPanel
+from napari_zssr.plugin._request import Request
+from napari_zssr.plugin._rows import Column, Scrolled, heading
+from napari_zssr.plugin._summary import after, in_the_form, stopped
+from napari_zssr.plugin._worker import Run
+from napari_zssr.progress import Event, PlaneDone, Progress
+
+if TYPE_CHECKING:
+    from napari.viewer import Viewer
+
+UPDATE_MS = 150
+
+
+class SuperResolutionWidget(Container[Any]):
+    """Zero-shot super-resolution of a layer.
+
+    Parameters
+    ----------
+    napari_viewer : Viewer
+    """
+
+    def __init__(self, napari_viewer: Viewer) -> None:
+        self._viewer = napari_viewer
+        self._run = Run()
+        self._waiting: deque[Request] = deque()
+        self._job: Job | None = None
+        self._growing: GrowingLayer | None = None
+        self._failed = False
+        self._clock: Clock | None = None
+        self._request: Request | None = None
+        self.form = Form(napari_viewer)
+        self.preview = PreviewPanel(napari_viewer, lambda: self._request)
+        self.cost = CostCard()
+        self.after = AfterFields()
+        self.controls = RunFields()
+        super().__init__(widgets=[self.controls], labels=False)
+        self._inner = Column([self.form, *self._sections()])
+        self.native.layout().insertWidget(0, Scrolled(self._inner), 1)
+        self._later = QTimer(self.native)
+        self._later.setSingleShot(True)
+        self._later.setInterval(UPDATE_MS)
+        self._later.timeout.connect(self.refresh)
+        self._listen()
+        self.refresh()
+
+    def start(self) -> None:
+        """Run what the form asks for."""
+        try:
+            requests = self.form.requests()
+        except InputError as error:
+            self.controls.say_why(str(error))
+        else:
+            self._start(requests)
+
+    def cancel(self) -> None:
+        """Stop after the step that is being done."""
+        self._waiting.clear()
+        self._run.cancel()
+        self.controls.stopping()
+
+    def run_like(self) -> None:
+        """Set the form as it was for the result that is selected in the layer list."""
+        try:
+            self.form.show_recipe()
+        except InputError as error:
+            show_info(str(error))
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Look at the form again: whether it can run, and if not, why."""
+        try:
+            self._request = self.form.requests()[0]
+        except InputError as error:
+            self._request = None
+            self.controls.say_why(str(error))
+        else:
+            self.controls.say_why("")
+        self.cost.update(self._request)
+        self.preview.update(None if self._run.running else self._request)
+        self.after.python.enabled = self.after.command.enabled = bool(self._request)
+        self.after.again.enabled = self.form.has_recipe()
+        self._gate()
+
+    def _gate(self, *_: Any) -> None:
+        """Let Run be pressed only where it can run."""
+        able = self._request is not None and not self.cost.problem
+        self.controls.run.enabled = able and not self._run.running
+
+    def _start(self, requests: list[Request]) -> None:
+        if self._run.running:
+            return
+        self.preview.stop()
+        self.cost.pause(True)
+        self.controls.clear()
+        self._waiting.extend(requests)
+        self._next()
+
+    def _next(self) -> None:
+        request = self._waiting.popleft()
+        self._failed = False
+        self._job = Job(request)
+        self._growing = GrowingLayer(self._viewer, self._job)
+        shape = level0(request.layer).shape
+        pixels = shape[request.axes.index("Y")] * shape[request.axes.index("X")]
+        self._clock = Clock(request.config, pixels)
+        self.controls.running(self._job.name)
+        self._run.start(
+            self._job.steps,
+            on_event=self._tell,
+            on_result=self._complete,
+            on_error=self._fail,
+            on_finished=self._end,
+        )
+
+    def _tell(self, event: Event) -> None:
+        assert self._job is not None
+        assert self._growing is not None
+        assert self._clock is not None
+        if isinstance(event, PlaneDone):
+            self._growing.show(event)
+            self.controls.loss.clear()
+        elif isinstance(event, Progress):
+            share = self._clock.tell(event)
+            left = seconds_left(share, time.monotonic() - self._job.started)
+            self.controls.progress(share, event.message or status(event, left))
+            if event.loss is not None:
+                self.controls.loss.add(event.step, event.loss)
+
+    def _complete(self, made: Enlarged) -> None:
+        assert self._job is not None
+        assert self._growing is not None
+        self._growing.complete(made)
+        self.controls.add_line(after(self._job.name, made.result.report))
+        self._job = None
+
+    def _fail(self, error: ZSSRError) -> None:
+        assert self._job is not None
+        text = in_the_form(str(error))
+        self.controls.add_line(f"{self._job.name}: {text}", problem=True)
+        show_error(text)
+        self._failed = True
+
+    def _end(self) -> None:
+        """Called last, whatever happened; what is not complete yet was stopped."""
+        if self._job is not None and self._growing is not None:
+            self._leave(self._job, self._growing)
+        else:
+            self._growing = None
+        self._job = None
+        if self._waiting:
+            self._next()
+            return
+        self.controls.idle()
+        self.cost.pause(False)
+        self.refresh()
+
+    def _leave(self, job: Job, growing: GrowingLayer) -> None:
+        """Keep what is finished, and ask whether it is wanted."""
+        growing.keep_finished()
+        if growing.finished or not self._failed:
+            self.controls.add_line(stopped(job.name, growing.finished, growing.planes))
+        self.controls.question.visible = growing.layer is not None
+
+    def _discard(self) -> None:
+        if self._growing is not None:
+            self._growing.discard()
+        self._answered()
+
+    def _answered(self) -> None:
+        self._growing = None
+        self.controls.question.visible = False
+
+    def _copy(self, make: Callable[[Request], str]) -> None:
+        if self._request is None:
+            return
+        try:
+            text = make(self._request)
+        except InputError as error:
+            show_info(str(error))
+            return
+        clipboard = QApplication.clipboard()
+        assert clipboard is not None
+        clipboard.setText(text)
+        show_info("Copied to the clipboard.")
+
+    def _sections(self) -> list[Any]:
+        return [
+            heading("Preview"),
+            self.preview.view,
+            heading("Cost"),
+            self.cost.view,
+            heading("Again"),
+            self.after,
+        ]
+
+    def _listen(self) -> None:
+        """Follow form and viewer, and let go of them when the widget goes."""
+        self.controls.run.changed.connect(self.start)
+        self.controls.cancel.changed.connect(self.cancel)
+        self.controls.question.keep.changed.connect(self._answered)
+        self.controls.question.discard.changed.connect(self._discard)
+        self.after.python.changed.connect(lambda: self._copy(as_python))
+        self.after.command.changed.connect(lambda: self._copy(as_command))
+        self.after.again.changed.connect(self.run_like)
+        self.preview.accepted.connect(lambda request: self._start([request]))
+        self.cost.changed.connect(self._gate)
+        self.form.changed.connect(self._soon)
+        self.form.layers_changed.connect(self._soon)
+        self._viewer.dims.events.point.connect(self._soon)
+        self._viewer.scene.camera.events.connect(self._soon)
+        self.native.destroyed.connect(self._run.close)
+        self._leaving = _Leaving(self.native, self._go)
+
+    def _soon(self, *_: Any) -> None:
+        self._later.start()
+
+    def _go(self) -> None:
+        """The widget was taken out of the window: stop, keep what is finished."""
+        self._waiting.clear()
+        self._run.cancel()
+        self.preview.stop()
+        self.cost.pause(True)
+
+
+class _Leaving(QObject):
+    """Tells when a widget is taken out of the window."""
+
+    def __init__(self, widget: Any, on_leaving: Callable[[], object]) -> None:
+        super().__init__(widget)
+        self._on_leaving = on_leaving
+        widget.installEventFilter(self)
+
+    def eventFilter(self, watched: Any, event: Any) -> bool:
+        """Look at an event and let it pass."""
+        left = event.type() == QEvent.Type.ParentChange and watched.parent() is None
+        if left:
+            self._on_leaving()
+        return False

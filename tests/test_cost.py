@@ -1,0 +1,166 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from napari_zssr.config import BALANCED, FAST, change
+from napari_zssr.plugin._estimate import (
+    Estimate,
+    Wish,
+    advice_words,
+    calibration_key,
+    estimate,
+    in_bytes,
+    planned,
+)
+from napari_zssr.zssr.device import DeviceReport
+from napari_zssr.zssr.machine import Machine
+from napari_zssr.zssr.nvidia import NvidiaGpu, advice
+from napari_zssr.zssr.rates import Rates
+
+CPU = DeviceReport(
+    device="cpu", description="8 cores, AVX2", free_bytes=8 * 10**9, bfloat16=False
+)
+GPU = DeviceReport(
+    device="cuda:0", description="RTX (24 GiB)", free_bytes=20 * 10**9, bfloat16=True
+)
+LAPTOP = Machine(devices=(CPU,), cores=8)
+WORKSTATION = Machine(devices=(GPU, CPU), cores=8)
+RATES = Rates(step_s=0.05, pairs_s=2e-6, version_s=5e-6)
+
+
+def wish(shape: tuple[int, ...] = (40, 512, 500), axes: str = "ZYX", **g: Any) -> Wish:
+    return Wish(
+        config=change(BALANCED, **g), shape=shape, dtype=np.dtype("uint16"), axes=axes
+    )
+
+
+def rows(found: Estimate) -> dict[str, str]:
+    return dict(found.rows)
+
+
+def test_before_the_machine_is_known_the_result_is() -> None:
+    found = estimate(wish(), None, None)
+    assert rows(found)["Result"] == "Z 40 x Y 1024 x X 1000, uint16, 81.9 MB"
+    assert found.problem == ""
+
+
+def test_a_laptop_is_told_what_it_takes() -> None:
+    found = rows(estimate(wish(), LAPTOP, RATES))
+    assert found["Memory"].endswith("needed, 8 GB free")
+    assert found["Time"].startswith("about ")
+    assert found["Time"].endswith("measured on this device")
+    assert found["Device"] == "cpu: 8 cores, AVX2"
+
+
+def test_a_gpu_is_preferred_and_its_memory_told() -> None:
+    found = rows(estimate(wish(), WORKSTATION, RATES))
+    assert found["Device"] == "cuda:0: RTX (24 GiB), 20 GB free"
+
+
+def test_a_device_can_be_chosen() -> None:
+    found = estimate(wish(device="cpu"), WORKSTATION, None)
+    assert rows(found)["Device"].startswith("cpu")
+    assert "cuda:0" in rows(estimate(wish(device="cuda"), WORKSTATION, None))["Device"]
+
+
+@pytest.mark.parametrize(
+    ("rates", "told"),
+    [(None, "being measured"), ("memory ran out", "not measured: memory ran out")],
+)
+def test_without_rates_the_time_is_a_guess(rates: Any, told: str) -> None:
+    found = rows(estimate(wish(), LAPTOP, rates))
+    assert found["Time"].startswith("perhaps ")
+    assert told in found["Time"]
+
+
+def test_what_will_not_fit_is_told_with_a_way_out() -> None:
+    # Fits by itself, but not with the libraries and a tile.
+    small = Machine(devices=(replace(CPU, free_bytes=200 * 10**6),), cores=8)
+    found = estimate(wish(), small, RATES)
+    assert found.problem.startswith("This will not fit: about ")
+    assert "200 MB are free" in found.problem
+    assert "the current slice" in found.problem
+
+
+def test_what_is_far_too_large_is_told_too() -> None:
+    small = Machine(devices=(replace(CPU, free_bytes=10**6),), cores=8)
+    assert "MB" in estimate(wish(), small, None).problem or "GB" in (
+        estimate(wish(), small, None).problem
+    )
+
+
+def test_one_plane_is_not_sent_to_the_current_slice() -> None:
+    small = Machine(devices=(replace(CPU, free_bytes=200 * 10**6),), cores=8)
+    found = estimate(wish((1024, 1024), "YX"), small, RATES)
+    assert "part of the plane" in found.problem
+    assert "current slice" not in found.problem
+
+
+def test_a_gpu_does_not_help_a_result_larger_than_main_memory() -> None:
+    full = Machine(devices=(GPU, replace(CPU, free_bytes=10**8)), cores=8)
+    assert "will not fit" in estimate(wish(), full, RATES).problem
+    assert estimate(wish(), WORKSTATION, RATES).problem == ""
+
+
+def test_a_missing_or_failing_device_is_told() -> None:
+    assert "torch sees cpu" in estimate(wish(device="mps"), LAPTOP, None).problem
+    broken = Machine(devices=(replace(GPU, failure="no kernel image"), CPU), cores=8)
+    assert "no kernel image" in estimate(wish(), broken, None).problem
+
+
+def test_colours_are_named() -> None:
+    found = estimate(wish((64, 64, 3), "YXS"), LAPTOP, None)
+    assert rows(found)["Result"].startswith("Y 128 x X 128 x RGB, uint16")
+
+
+def test_what_does_not_change_the_rates_shares_them() -> None:
+    def key(**changes: Any) -> tuple[Any, ...]:
+        asked = wish(**changes)
+        return calibration_key(asked, planned(asked, CPU, LAPTOP))
+
+    assert key() == key(steps=7) == key(seed=3) == key(noise="off")
+    assert key() != key(width=8)
+    assert key() != key(factor=3)
+
+
+@pytest.mark.parametrize(
+    ("count", "told"),
+    [(1, "1 B"), (999_600, "1 MB"), (1.234e9, "1.23 GB"), (5e13, "5e+04 GB")],
+)
+def test_bytes_in_words(count: float, told: str) -> None:
+    assert in_bytes(count) == told
+
+
+def test_a_cpu_build_beside_a_gpu_is_told_with_the_command() -> None:
+    found = advice(
+        gpus=(NvidiaGpu(name="RTX", capability=(8, 9)),),
+        driver=(12, 6),
+        torch_version="2.13.0+cpu",
+        torch_cuda=None,
+        usable=False,
+    )
+    assert found is not None
+    text = advice_words(found)
+    assert "CPU build beside the GPU RTX" in text
+    assert "start napari again" in text
+
+
+def test_estimates_need_neither_torch_nor_qt(
+    loaded_by: Callable[[str], set[str]],
+) -> None:
+    loaded = loaded_by("import napari_zssr.plugin._estimate")
+    assert not loaded & {"torch", "qtpy", "napari", "magicgui"}
+
+
+def test_presets_differ_in_time() -> None:
+    slow, fast = (
+        estimate(Wish(config=c, shape=(64, 64), dtype=np.dtype("u1"), axes="YX"),
+                 LAPTOP, RATES)
+        for c in (BALANCED, FAST)
+    )  # fmt: skip
+    assert rows(slow)["Time"] != rows(fast)["Time"]

@@ -1,0 +1,172 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("napari")
+
+from napari.layers import Image
+
+from napari_zssr.config import BALANCED, change
+from napari_zssr.errors import ComputeError
+from napari_zssr.plugin import _cost
+from napari_zssr.plugin._cost import CostCard
+from napari_zssr.plugin._layers import WHOLE
+from napari_zssr.plugin._request import Request
+from napari_zssr.zssr import calibrate
+from napari_zssr.zssr.device import DeviceReport
+from napari_zssr.zssr.machine import Machine
+from napari_zssr.zssr.nvidia import Advice
+from napari_zssr.zssr.rates import Rates
+
+CPU = DeviceReport(
+    device="cpu", description="8 cores, AVX2", free_bytes=8 * 10**9, bfloat16=False
+)
+ADVICE = Advice(sentence="torch is a CPU build.", commands=("pip install <torch>",))
+RATES = Rates(step_s=0.05, pairs_s=2e-6, version_s=5e-6)
+
+
+class Bench:
+    """A machine that is not there, and how often it was measured."""
+
+    def __init__(self) -> None:
+        self.machine = Machine(devices=(CPU,), cores=8)
+        self.looks = 0
+        self.measured: list[Any] = []
+        self.error: Exception | None = None
+
+    def look(self) -> Machine:
+        self.looks += 1
+        return self.machine
+
+    def calibrate(self, config: Any, **_: Any) -> Iterator[Any]:
+        self.measured.append(config)
+        yield from ()
+        if self.error is not None:
+            raise self.error
+        return RATES
+
+
+@pytest.fixture
+def bench(monkeypatch: pytest.MonkeyPatch) -> Bench:
+    made = Bench()
+    monkeypatch.setattr(_cost, "look_at_machine", made.look)
+    monkeypatch.setattr(_cost, "SETTLED_MS", 1)
+    monkeypatch.setattr(calibrate, "calibrate_steps", made.calibrate)
+    return made
+
+
+@pytest.fixture
+def card(bench: Bench, qtbot: Any) -> Iterator[CostCard]:
+    made = CostCard()
+    qtbot.addWidget(made.view.native)
+    yield made
+    made.close()
+    qtbot.waitUntil(lambda: not made._run.running)
+
+
+def request(**changes: Any) -> Request:
+    layer = Image(np.zeros((4, 64, 60), np.uint16))
+    return Request(
+        layer=layer,
+        axes="ZYX",
+        selection=WHOLE,
+        config=change(BALANCED, **changes),
+        step=(0, 0, 0),
+    )
+
+
+def settle(card: CostCard, qtbot: Any) -> None:
+    qtbot.waitUntil(lambda: not card._later.isActive() and not card._run.running)
+
+
+def test_the_result_is_told_at_once_and_the_rest_when_known(
+    card: CostCard, qtbot: Any
+) -> None:
+    card.update(request())
+    assert "Z 4 x Y 128 x X 120, uint16" in card._table.value
+    assert "measured on" not in card._table.value
+    qtbot.waitUntil(lambda: "measured on this device" in card._table.value)
+    assert "8 cores" in card._table.value
+    assert card.problem == ""
+
+
+def test_what_was_measured_is_not_measured_again(
+    card: CostCard, bench: Bench, qtbot: Any
+) -> None:
+    for changes in ({}, {"steps": 50}, {"seed": 4}):
+        card.update(request(**changes))
+        qtbot.waitUntil(lambda: "measured on" in card._table.value)
+        settle(card, qtbot)
+    assert (bench.looks, len(bench.measured)) == (1, 1)
+    card.update(request(width=16))
+    qtbot.waitUntil(lambda: len(bench.measured) == 2)
+
+
+def test_nothing_is_measured_beside_a_run(
+    card: CostCard, bench: Bench, qtbot: Any
+) -> None:
+    card.pause(True)
+    card.update(request())
+    settle(card, qtbot)
+    assert bench.looks == 0
+    card.pause(False)
+    qtbot.waitUntil(lambda: "measured on" in card._table.value)
+
+
+def test_what_will_not_fit_is_red(card: CostCard, bench: Bench, qtbot: Any) -> None:
+    told: list[str] = []
+    card.changed.connect(told.append)
+    small = replace(CPU, free_bytes=10**8)
+    bench.machine = Machine(devices=(small,), cores=8)
+    card.update(request())
+    qtbot.waitUntil(lambda: bool(card.problem))
+    assert "will not fit" in card.problem
+    assert "color:" in card._problem.value
+    card.update(None)
+    assert card.problem == ""
+    assert [bool(text) for text in told] == [True, False]
+
+
+def test_a_torch_that_misses_the_gpu_is_told_with_the_command(
+    card: CostCard, bench: Bench, qtbot: Any
+) -> None:
+    bench.machine = replace(bench.machine, advice=ADVICE)
+    card.update(request())
+    qtbot.waitUntil(lambda: bool(card._advice.value))
+    assert "pip install &lt;torch&gt;" in card._advice.value
+
+
+def test_a_failed_measurement_is_told_and_not_repeated(
+    card: CostCard, bench: Bench, qtbot: Any
+) -> None:
+    bench.error = ComputeError("No memory left.")
+    card.update(request())
+    qtbot.waitUntil(lambda: "No memory left" in card._table.value)
+    card.update(request())
+    settle(card, qtbot)
+    assert len(bench.measured) == 1
+
+
+def test_a_machine_that_cannot_be_looked_at_is_told(
+    card: CostCard, bench: Bench, qtbot: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken() -> Machine:
+        bench.looks += 1
+        raise ComputeError("torch cannot be imported.")
+
+    monkeypatch.setattr(_cost, "look_at_machine", broken)
+    card.update(request())
+    qtbot.waitUntil(lambda: "cannot be imported" in card._advice.value)
+    settle(card, qtbot)
+    assert bench.looks == 1
+
+
+def test_nothing_is_said_without_a_request(card: CostCard) -> None:
+    card.update(None)
+    assert card._table.value == ""
+    card.close()

@@ -1,0 +1,307 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("napari")
+
+from napari.layers import Image, Shapes
+
+from napari_zssr.config import INSTANT, change
+from napari_zssr.plugin import _preview
+from napari_zssr.plugin._layers import Selection
+from napari_zssr.plugin._preview import PreviewPanel
+from napari_zssr.plugin._request import Request
+from napari_zssr.plugin._scene import PREVIEW, is_preview
+from napari_zssr.plugin._target import SIDE_PX, centred, cut, target
+from napari_zssr.progress import drain
+from napari_zssr.stack.axes import labelled
+from napari_zssr.stack.run import upscale_steps
+
+QUICK = change(INSTANT, noise="off", always=True, device="cpu", precision="float32")
+
+
+def blobs(*shape: int) -> np.ndarray:
+    y, x = np.mgrid[: shape[-2], : shape[-1]]
+    wave = np.sin(y / 3.1) * np.cos(x / 2.7 + y / 40) + np.sin(np.hypot(y, x) / 2)
+    stack = np.empty(shape, np.uint16)
+    stack[...] = 2000 + 800 * wave
+    return stack
+
+
+def asked(layer: Image, axes: str = "ZYX", **given: Any) -> Request:
+    ranges = given.pop("ranges", {})
+    return Request(
+        layer=layer,
+        axes=axes,
+        selection=Selection(ranges=ranges),
+        config=change(QUICK, **given),
+        step=(0,) * layer.ndim,
+    )
+
+
+# ---- where the window lies, without a viewer
+
+
+@pytest.mark.parametrize(
+    ("around", "limits", "wanted"),
+    [
+        ((0, 1000), (0, 1000), (436, 564)),
+        ((-40, 20), (0, 1000), (0, 128)),
+        ((980, 1000), (0, 1000), (872, 1000)),
+        ((0, 50), (0, 50), (0, 50)),
+        ((0, 1000), (600, 700), (600, 700)),
+    ],
+)
+def test_windows_stay_inside(around: Any, limits: Any, wanted: Any) -> None:
+    assert centred(around, SIDE_PX, *limits) == wanted
+
+
+def test_a_target_names_plane_and_window() -> None:
+    layer = Image(blobs(4, 300, 310))
+    here = {"Z": (2, 3), "Y": (0, 300), "X": (100, 200)}
+    found = target(asked(layer), here)
+    assert found.place.number == 2
+    assert found.box == {"Z": (2, 3), "Y": (86, 214), "X": (86, 214)}
+    assert found.window == (slice(86, 214), slice(86, 214))
+
+
+def test_a_target_keeps_to_what_is_asked_for() -> None:
+    layer = Image(blobs(4, 300, 310))
+    request = asked(layer, ranges={"Z": (1, 3), "Y": (50, 100), "X": (200, 310)})
+    found = target(request, {"Z": (0, 1), "Y": (0, 300), "X": (0, 310)})
+    assert found.place.number == 0
+    assert found.box == {"Z": (1, 2), "Y": (50, 100), "X": (200, 310)}
+    assert found.window == (slice(0, 50), slice(0, 110))
+
+
+def test_a_picture_of_fractional_factor_begins_on_a_fine_pixel() -> None:
+    layer = Image(blobs(200, 200))
+    found = target(asked(layer, "YX", factor=1.5), {"Y": (3, 132), "X": (0, 128)})
+    start = found.shown.ranges["Y"][0]
+    assert start * 1.5 == pytest.approx(round(start * 1.5))
+    assert abs(start - found.box["Y"][0]) <= 0.5
+
+
+@pytest.mark.parametrize(("share", "plain"), [(0.0, 0), (0.5, 4), (1.0, 8)])
+def test_before_and_after_share_the_width(share: float, plain: int) -> None:
+    before, after = np.zeros((6, 8), int), np.full((6, 8), 5)
+    mixed = cut(before, after, share, 1, 9)
+    assert (mixed[:, :plain] == 0).all()
+    lined = 0 < plain < 8
+    assert (mixed[:, plain + lined :] == 5).all()
+    assert not lined or (mixed[:, plain] == 9).all()
+    assert (after == 5).all()
+
+
+# ---- in a viewer
+
+
+@dataclass
+class Desk:
+    viewer: Any
+    qtbot: Any
+    layer: Image
+    panel: PreviewPanel
+    request: list[Request | None] = field(default_factory=list)
+
+    def until(self, check: Callable[[], object]) -> None:
+        self.qtbot.waitUntil(lambda: bool(check()), timeout=20000)
+
+    def quiet(self) -> None:
+        runs = [self.panel._run, *self.panel._dying]
+        self.until(lambda: not any(run.running for run in runs))
+
+    def pictures(self) -> list[Image]:
+        return [x for x in self.viewer.layers if isinstance(x, Image) and is_preview(x)]
+
+    def windows(self) -> list[Shapes]:
+        return [x for x in self.viewer.layers if isinstance(x, Shapes)]
+
+    def finished(self) -> bool:
+        return "ained" in self.panel._words.value
+
+
+@pytest.fixture
+def desk(
+    make_napari_viewer: Any, qtbot: Any, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Desk]:
+    monkeypatch.setattr(_preview, "SETTLED_S", 0.05)
+    viewer = make_napari_viewer()
+    layer = viewer.add_image(blobs(3, 150, 140), scale=(2, 0.5, 0.5))
+    made = Desk(viewer, qtbot, layer, None, [asked(layer)])  # type: ignore[arg-type]
+    made.panel = PreviewPanel(viewer, lambda: made.request[-1])
+    qtbot.addWidget(made.panel.view.native)
+    yield made
+    made.panel.close()
+    made.quiet()
+
+
+def test_a_preview_shows_what_a_run_gives(desk: Desk) -> None:
+    desk.panel.start()
+    assert desk.panel.active
+    desk.until(desk.finished)
+    desk.panel.share.value = 0
+    (picture,) = desk.pictures()
+    config = desk.request[-1].config  # type: ignore[union-attr]
+    whole = drain(upscale_steps(labelled(desk.layer.data, axes="ZYX"), config)).image
+    z = desk.viewer.dims.current_step[0]
+    found = desk.panel._target
+    assert found is not None
+    rows, columns = (slice(2 * w.start, 2 * w.stop) for w in found.window)
+    shown = picture.data[0].astype(float)
+    assert np.abs(shown - whole[z, rows, columns]).max() <= 2
+    # Aligned to the layer: the first fine pixel is a quarter pixel off the coarse one.
+    corner = picture.data_to_world((0, 0, 0))
+    wanted = desk.layer.data_to_world(
+        (z, found.window[0].start - 0.25, found.window[1].start - 0.25)
+    )
+    np.testing.assert_allclose(corner, wanted, atol=1e-9)
+
+
+def test_before_and_after_can_be_slid(desk: Desk) -> None:
+    desk.panel.start()
+    desk.until(desk.finished)
+    (picture,) = desk.pictures()
+    desk.panel.share.value = 0
+    after = picture.data.copy()
+    desk.panel.share.value = 1
+    before = picture.data.copy()
+    desk.panel.share.value = 0.5
+    half = before.shape[-1] // 2
+    np.testing.assert_array_equal(picture.data[..., :half], before[..., :half])
+    np.testing.assert_array_equal(picture.data[..., half + 1 :], after[..., half + 1 :])
+    assert (before != after).any()
+
+
+def test_it_follows_the_slice(desk: Desk) -> None:
+    desk.panel.start()
+    desk.until(desk.pictures)
+    (first,) = desk.pictures()
+    desk.viewer.dims.set_current_step(0, 0)
+    desk.panel.update(desk.request[-1])
+    desk.until(lambda: desk.pictures() and desk.pictures()[0] is not first)
+    (second,) = desk.pictures()
+    assert second.translate[0] == 0
+    assert len(desk.windows()) == 1
+
+
+def test_it_follows_the_window(desk: Desk) -> None:
+    desk.panel.start()
+    desk.until(desk.pictures)
+    old = desk.panel._target
+    (window,) = desk.windows()
+    window.data = [window.data[0] + [0, -50]]
+    desk.until(lambda: desk.panel._target is not old)
+    assert desk.panel._target is not None
+    assert desk.panel._target.box["X"] == (0, 128)
+    # The window is laid back where the picture is.
+    assert window.data[0][:, 1].min() == pytest.approx(-0.25)
+
+
+def test_the_same_again_is_not_computed_again(desk: Desk) -> None:
+    desk.panel.start()
+    found = desk.panel._target
+    for _ in range(3):
+        desk.panel.update(desk.request[-1])
+    assert desk.panel._target is found
+    assert desk.panel._dying == [] or not any(r.running for r in desk.panel._dying)
+
+
+def test_it_follows_the_settings(desk: Desk) -> None:
+    desk.panel.start()
+    desk.until(desk.pictures)
+    desk.request.append(asked(desk.layer, factor=3))
+    desk.panel.update(desk.request[-1])
+    desk.until(lambda: desk.pictures()[0].data.shape[-1] == 3 * 128)
+
+
+def test_closing_takes_the_layers_away(desk: Desk) -> None:
+    desk.viewer.layers.selection = {desk.layer}
+    desk.panel.start()
+    desk.until(desk.pictures)
+    assert set(desk.viewer.layers.selection) == {desk.layer}
+    desk.panel.button.changed.emit(True)
+    assert not desk.panel.active
+    assert desk.pictures() == []
+    assert [w.visible for w in desk.windows()] == [False]
+    assert set(desk.viewer.layers.selection) == {desk.layer}
+    desk.panel.start()
+    assert [w.visible for w in desk.windows()] == [True]
+
+
+def test_accept_hands_on_the_request(desk: Desk) -> None:
+    taken: list[Request] = []
+    desk.panel.accepted.connect(taken.append)
+    desk.panel.start()
+    desk.panel.accept.changed.emit(True)
+    assert taken == [desk.request[0]]
+    assert not desk.panel.active
+
+
+@pytest.mark.parametrize("which", ["source", "picture"])
+def test_a_layer_that_is_deleted_ends_the_preview(desk: Desk, which: str) -> None:
+    desk.panel.start()
+    desk.until(desk.pictures)
+    layer = desk.layer if which == "source" else desk.pictures()[0]
+    desk.viewer.layers.remove(layer)
+    assert not desk.panel.active
+    assert desk.pictures() == []
+
+
+def test_an_error_is_told(desk: Desk) -> None:
+    data = desk.layer.data.astype(np.float32)
+    data[:, 3, 3] = np.nan
+    layer = desk.viewer.add_image(data)
+    desk.request.append(asked(layer))
+    desk.panel.start()
+    desk.until(lambda: "NaN" in desk.panel._words.value)
+
+
+def test_what_is_not_in_view_is_told(desk: Desk) -> None:
+    desk.viewer.scene.camera.center = (0, 5000, 5000)
+    desk.panel.start()
+    assert "outside of the view" in desk.panel._words.value
+    assert not desk.panel.active
+
+
+def test_without_a_request_nothing_begins(desk: Desk) -> None:
+    desk.request.append(None)
+    desk.panel.update(None)
+    assert not desk.panel.button.enabled
+    desk.panel.start()
+    assert not desk.panel.active
+
+
+def test_while_the_form_cannot_run_the_picture_stays(desk: Desk) -> None:
+    desk.panel.start()
+    desk.until(desk.pictures)
+    desk.panel.update(None)
+    desk.quiet()
+    assert len(desk.pictures()) == 1
+    assert not desk.panel.accept.enabled
+
+
+def test_closed_at_once_it_leaves_nothing(desk: Desk) -> None:
+    for _ in range(3):
+        desk.panel.start()
+        desk.panel.stop()
+    desk.quiet()
+    assert desk.pictures() == []
+    assert len(desk.windows()) == 1
+    assert desk.windows()[0].metadata == {PREVIEW: True}
+
+
+def test_colours_are_previewed(desk: Desk) -> None:
+    data = np.stack([blobs(140, 150) // 20] * 3, axis=-1).astype(np.uint8)
+    layer = desk.viewer.add_image(data, rgb=True)
+    desk.request.append(asked(layer, "YXS"))
+    desk.panel.start()
+    desk.until(desk.finished)
+    (picture,) = desk.pictures()
+    assert picture.rgb
+    assert picture.data.shape == (256, 256, 3)
