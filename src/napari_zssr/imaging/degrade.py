@@ -17,6 +17,7 @@ from napari_zssr.config import KernelSpec
 from napari_zssr.imaging.kernel import Array, Pair, sampled_kernel
 from napari_zssr.imaging.resample import (
     AxisOperator,
+    AxisOperators,
     _mirror,
     apply_axes,
     output_size,
@@ -39,7 +40,7 @@ class Degradation:
         Maps along Y and X; the degradation is the sum over the terms.
     """
 
-    def __init__(self, terms: tuple[tuple[AxisOperator, AxisOperator], ...]) -> None:
+    def __init__(self, terms: tuple[AxisOperators, ...]) -> None:
         self.terms = terms
 
     def degrade(self, hr_father: Tensor) -> Tensor:
@@ -52,9 +53,18 @@ class Degradation:
         parts = [apply_axes(lr_son, y.adjoint, x.adjoint) for y, x in self.terms]
         return parts[0] if len(parts) == 1 else sum(parts[1:], parts[0])
 
-    def noise_gain(self) -> float:
-        """Variance of white noise after A, as a fraction of that before."""
+    def noise_gain(self, before: AxisOperators | None = None) -> float:
+        """Variance of white noise after A, as a fraction of that at the start.
+
+        Parameters
+        ----------
+        before : tuple of (AxisOperator, AxisOperator), optional
+            Maps along Y and X that come before A.
+        """
         rows = [(_middle_row(y), _middle_row(x)) for y, x in self.terms]
+        if before is not None:
+            first_y, first_x = (operator.matrix for operator in before)
+            rows = [(y @ first_y, x @ first_x) for y, x in rows]
         return float(sum((y1 @ y2) * (x1 @ x2) for y1, x1 in rows for y2, x2 in rows))
 
 
@@ -119,7 +129,7 @@ def _phase(factor: float) -> float:
 
 def _separable_terms(
     kernel: Array, phase: Pair, factors: Pair, size: Size, son_size: Size
-) -> tuple[tuple[AxisOperator, AxisOperator], ...]:
+) -> tuple[AxisOperators, ...]:
     left, values, right = np.linalg.svd(kernel)
     rank = max(1, int((values > 1e-7 * values[0]).sum()))
     sample = [

@@ -35,6 +35,8 @@ PURE_ENOUGH = (1.15, 1.5, 1.3)
 STEEPEST = (2.2, 3.2)
 MAX_BLOCKS = 40_000
 FLAT = 1.25
+# Below it (in normalised intensities) shot noise is left out: rounding would win.
+SMALLEST_GAIN = 1e-6
 WHITE = (1.0, 1.0, 1.0, 1.0)
 _ORDER = np.add.outer(np.arange(BLOCK), np.arange(BLOCK))
 BANDS = ((2, 4), (5, 7), (8, 10), (11, 14))
@@ -72,6 +74,18 @@ class NoiseModel:
     def variance(self, signal: Tensor) -> Tensor:
         """Variance for every pixel of a tensor of signals, same shape."""
         return (self.gain * signal + self.offset).clamp_min(0.0)
+
+    def stabilised(self, image: Tensor) -> Tensor:
+        """Image in units in which its noise has variance 1 (Anscombe's transform).
+
+        The generalised transform of Starck, Murtagh and Bijaoui (1995), section 1.
+        """
+        if self.gain < SMALLEST_GAIN:
+            even: Tensor = image / math.sqrt(max(self.offset, 1e-12))
+            return even
+        variance = self.gain * image + self.offset + 0.375 * self.gain**2
+        even = 2 / self.gain * variance.clamp_min(0.0).sqrt()
+        return even
 
     def mapped(self, scale: float, offset: float) -> NoiseModel:
         """Model of the noise after intensities y = (x - offset) / scale."""

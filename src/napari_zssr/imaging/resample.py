@@ -62,6 +62,9 @@ class AxisOperator:
         return self._blocks[key]
 
 
+AxisOperators = tuple[AxisOperator, AxisOperator]
+
+
 def apply_axes(image: Tensor, along_y: AxisOperator, along_x: AxisOperator) -> Tensor:
     """Apply one linear map along Y and one along X.
 

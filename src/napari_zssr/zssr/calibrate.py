@@ -75,7 +75,7 @@ def _time_steps(
     known_blur = config.network == "residual" and spec.kernel.kind != "bicubic"
     base = RidgeFilter(spec.ratio) if known_blur else None
     networks = [
-        untrained(config, len(plane), spec.ratio, base, seed).to(plane.device)
+        untrained(config, len(plane), spec.ratio, seed=seed, base=base).to(plane.device)
         for seed in range(config.networks)
     ]
     trainer = Trainer(networks[0], [plane], spec, config, precision=precision, seed=0)

@@ -11,10 +11,8 @@ from napari_zssr.zssr.warps import IDENTITY, Size, Warp, warped, warped_extent
 
 Region = tuple[float, float, float, float]
 
-HELD_OUT_REGIONS = 25
-HELD_OUT_SIDE = 0.052
 HELD_OUT_MAX_PX = 32
-HELD_OUT_SHARE = 0.08
+SURROUND_PX = 12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -37,15 +35,27 @@ class HeldOut:
 
 
 def held_out_regions(
-    window: Tensor, wanted: int, ratio: tuple[int, int]
+    window: Tensor, wanted: int, share: float, ratio: tuple[int, int]
 ) -> list[Region]:
-    """Held-out regions (top, left, bottom, right) as fractions of the window."""
+    """Held-out regions (top, left, bottom, right) as fractions of the window.
+
+    Parameters
+    ----------
+    window : Tensor, shape (C, Y, X)
+    wanted : int
+        Number of regions; fewer where they would be tiny.
+    share : float
+        Fraction of the window that they cover.
+    ratio : tuple of int
+        Enlargement of the network.
+    """
     smallest = 4 * ratio[0] * ratio[1]
-    room = int(HELD_OUT_SHARE * window.shape[-2] * window.shape[-1] / smallest)
+    room = int(share * window.shape[-2] * window.shape[-1] / smallest)
     wanted = min(wanted, max(min(4, wanted), room))
     columns = max(1, round(wanted**0.5))
     rows = max(1, wanted // columns)
-    side = [min(HELD_OUT_SIDE, HELD_OUT_MAX_PX / n) for n in window.shape[-2:]]
+    wished = (share / (rows * columns)) ** 0.5
+    side = [min(wished, HELD_OUT_MAX_PX / n) for n in window.shape[-2:]]
     places = [
         ((r + 0.3 + 0.4 * ((r + c) % 2)) / rows, (c + 0.35 + 0.3 * (r % 2)) / columns)
         for r in range(rows)
@@ -77,14 +87,13 @@ def held_out_crops(
     ratio: tuple[int, int],
 ) -> list[tuple[Tensor, Tensor, Tensor]]:
     """Son, father and weight around each held-out region, all of one size."""
-    reach = 12
     size = (father.shape[1], father.shape[2])
     crops = []
+    top, left, bottom, right = regions[0]
     sides = [
-        min(son.shape[1 + a], int(HELD_OUT_SIDE * son.shape[1 + a]) + 2 * reach)
-        for a in (0, 1)
+        min(n, int(extent * n) + 2 * SURROUND_PX)
+        for n, extent in zip(son.shape[1:], (bottom - top, right - left), strict=True)
     ]
-    sides = [min(side, HELD_OUT_MAX_PX // 2 + 2 * reach) for side in sides]
     for region in regions:
         y0, x0, y1, x1 = _box(region, size, ratio)
         top = _start((y0 + y1) // (2 * ratio[0]), sides[0], son.shape[1])

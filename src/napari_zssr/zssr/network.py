@@ -35,6 +35,9 @@ class ResidualNetwork(nn.Module):
         Channels and residual blocks of the body.
     base : Module, optional
         Fitted filter of the same ratio that replaces the bicubic enlargement.
+    guide : Module, optional
+        Smoother of the plane: the network sees its result beside the plane, and
+        without a base it is what is enlarged.
     """
 
     def __init__(
@@ -45,14 +48,19 @@ class ResidualNetwork(nn.Module):
         width: int = 64,
         blocks: int = 3,
         base: nn.Module | None = None,
+        guide: nn.Module | None = None,
     ) -> None:
         super().__init__()
         self.ratio = ratio
         self.base = base
+        self.guide = guide
         self.halo = 2 + 2 * blocks
         if base is not None:
             self.halo = max(self.halo, int(base.halo))  # type: ignore[arg-type]
-        self.head = nn.Conv2d(channels, width, 3, padding=1)
+        if guide is not None:
+            self.halo += int(guide.halo)  # type: ignore[arg-type]
+        seen = channels if guide is None else 2 * channels
+        self.head = nn.Conv2d(seen, width, 3, padding=1)
         self.body = nn.ModuleList([_Block(width, blocks) for _ in range(blocks)])
         self.tail = nn.Conv2d(width, channels * ratio[0] * ratio[1], 3, padding=1)
         with torch.no_grad():
@@ -61,12 +69,14 @@ class ResidualNetwork(nn.Module):
 
     def forward(self, plane: Tensor) -> Tensor:
         """(B, C, Y, X) -> (B, C, Y r_y, X r_x)."""
-        features = self.head(plane)
+        smooth: Tensor = plane if self.guide is None else self.guide(plane)
+        seen = plane if self.guide is None else torch.cat([plane, smooth], dim=1)
+        features = self.head(seen)
         for block in self.body:
             features = block(features)
         detail = shuffle(self.tail(features), self.ratio)
         if self.base is None:
-            return enlarge(plane, self.ratio) + detail
+            return enlarge(smooth, self.ratio) + detail
         plain: Tensor = self.base(plane)
         return plain + detail
 
@@ -127,7 +137,13 @@ class MeanNetwork(nn.Module):
 
 
 def untrained(
-    config: Config, channels: int, ratio: Ratio, base: nn.Module | None, seed: int
+    config: Config,
+    channels: int,
+    ratio: Ratio,
+    *,
+    seed: int,
+    base: nn.Module | None = None,
+    guide: nn.Module | None = None,
 ) -> nn.Module:
     """The network that the settings ask for, before training, on the CPU.
 
@@ -138,9 +154,9 @@ def untrained(
         Channels of the image.
     ratio : tuple of int
         Enlargement along Y and X; the paper's network has (1, 1).
-    base : Module, optional
-        Fitted filter that the residual network stands on.
     seed : int
+    base, guide : Module, optional
+        Fitted filter, and smoother, that the residual network stands on.
     """
     # torch initialises from its global generator, which is the caller's.
     with torch.random.fork_rng(devices=[]):
@@ -148,7 +164,12 @@ def untrained(
         if config.network == "paper":
             return PaperNetwork(channels, width=config.width)
         return ResidualNetwork(
-            channels, ratio, width=config.width, blocks=config.blocks, base=base
+            channels,
+            ratio,
+            width=config.width,
+            blocks=config.blocks,
+            base=base,
+            guide=guide,
         )
 
 

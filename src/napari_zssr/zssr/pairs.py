@@ -19,7 +19,6 @@ from napari_zssr.imaging.dihedral import SWAP
 from napari_zssr.imaging.noise import CLEAN, NoiseModel, recorrupt
 from napari_zssr.imaging.resample import output_size, resize
 from napari_zssr.zssr.held_out import (
-    HELD_OUT_REGIONS,
     HeldOut,
     held_out_crops,
     held_out_regions,
@@ -31,7 +30,7 @@ from napari_zssr.zssr.warps import (
     Pair,
     Size,
     Warp,
-    chain_gain,
+    shrinking,
     warped,
     warped_extent,
 )
@@ -64,6 +63,8 @@ class PairSpec:
         The fathers.
     held_out : int
         Regions held out in each window; the same for training and judging.
+    held_out_share : float
+        Fraction of a window that they cover.
     """
 
     factors: Pair
@@ -74,7 +75,8 @@ class PairSpec:
     crop_px: int = 32
     transforms: tuple[int, ...] = tuple(range(8))
     warps: tuple[Warp, ...] = WARPS
-    held_out: int = HELD_OUT_REGIONS
+    held_out: int = 49
+    held_out_share: float = 0.07
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -126,7 +128,9 @@ def build_pairs(
     held_out: list[tuple[Tensor, Tensor, Tensor]] = []
     for window in windows:
         noisy, target = recorrupt(window, spec.noise, spec.alpha, generator)
-        regions = held_out_regions(window, spec.held_out, spec.ratio)
+        regions = held_out_regions(
+            window, spec.held_out, spec.held_out_share, spec.ratio
+        )
         for warp in warps or spec.warps:
             made = _father_and_son(noisy, target, warp, spec, generator)
             if made is None or not fits(made[1], crop):
@@ -261,7 +265,7 @@ def _father_and_son(
     operator = degradation(spec.kernel, factors, extent)
     son = operator.degrade(noisy_father)
     if not spec.noise.is_clean:
-        gain = chain_gain(warp, operator.noise_gain(), noisy.shape[-1])
+        gain = operator.noise_gain(shrinking(noisy, warp, extent))
         missing = max(0.0, 1 - (1 + spec.alpha**2) * gain)
         son = spec.noise.add(son, missing, generator)
     if spec.ratio == (1, 1):

@@ -17,6 +17,7 @@ from napari_zssr.progress import Progress, Snapshot, Steps
 from napari_zssr.zssr.gain import Gain, held_out_gain
 from napari_zssr.zssr.look import first_look, watched
 from napari_zssr.zssr.network import MeanNetwork, untrained
+from napari_zssr.zssr.nonlocal_means import NonLocalMeans
 from napari_zssr.zssr.pairs import PairSpec, build_pairs
 from napari_zssr.zssr.policy import (
     applications,
@@ -174,7 +175,7 @@ def _learn(job: _Job) -> Steps[tuple[nn.Module, Gain, int]]:
         if factors != job.config.factors:
             learned = yield from _enlarge(network, job, factors)
             windows += training_windows(learned.to(job.plane.device), factors)
-    iterations, strength = back_projection(job.config, job.level)
+    iterations, strength = back_projection(job.config, job.level, job.config.factors)
     gain = held_out_gain(
         network,
         original,
@@ -235,10 +236,12 @@ def _fresh(
     """Untrained networks on the device, each from its own seed."""
     config, channels = job.config, job.plane.shape[0]
     base = _base(windows, spec, seed) if config.network == "residual" else None
-    return [
-        untrained(config, channels, spec.ratio, base, seed + n).to(job.plane.device)
+    guide = NonLocalMeans(job.noise) if spec.alpha > 0 else None
+    made = [
+        untrained(config, channels, spec.ratio, seed=seed + n, base=base, guide=guide)
         for n in range(config.networks)
     ]
+    return [network.to(job.plane.device) for network in made]
 
 
 def _base(windows: list[Tensor], spec: PairSpec, seed: int) -> RidgeFilter | None:
@@ -287,7 +290,7 @@ def _predict_spec(job: _Job, factors: Pair) -> PredictSpec:
     """How a network is applied to the plane for one gradual factor."""
     config = job.config
     kernel = for_factors(config.kernel, config.factors, factors)
-    iterations, strength = back_projection(config, job.level)
+    iterations, strength = back_projection(config, job.level, factors)
     return PredictSpec(
         factors=factors,
         applications=applications(config, factors),

@@ -10,8 +10,8 @@ from napari_zssr.config import Config
 from napari_zssr.imaging.dihedral import symmetries
 from napari_zssr.imaging.kernel import for_factors, sampled_kernel
 from napari_zssr.imaging.noise import NoiseModel
-from napari_zssr.zssr.held_out import HELD_OUT_REGIONS
 from napari_zssr.zssr.pairs import PairSpec
+from napari_zssr.zssr.predict import residual_growth
 from napari_zssr.zssr.warps import NOISY_WARPS, WARPS, Pair
 
 WHOLE_PX = 1024
@@ -22,6 +22,9 @@ WINDOWS = 16
 RECORRUPT_FROM = 0.004
 ALPHA = 0.7
 FADE = (0.003, 0.010)
+# Held-out regions and the share of the plane that they cover. A filter of few weights
+# does not miss a fifth of the plane, and many regions make its gain more certain.
+HELD_OUT = {"ridge": (100, 0.2), "trained": (49, 0.07)}
 NARROWEST = 16
 DEEP_BLOCKS = 5
 
@@ -73,6 +76,7 @@ def pair_spec(
     whole = _ratio(config)
     learned = factors if whole == (1, 1) else (float(whole[0]), float(whole[1]))
     kernel = for_factors(config.kernel, config.factors, learned)
+    regions, share = HELD_OUT["ridge" if config.network == "ridge" else "trained"]
     return PairSpec(
         factors=learned,
         ratio=whole,
@@ -81,7 +85,8 @@ def pair_spec(
         alpha=ALPHA if level >= RECORRUPT_FROM else 0.0,
         crop_px=config.crop_px,
         transforms=symmetries(learned, sampled_kernel(kernel)),
-        held_out=max(1, HELD_OUT_REGIONS // windows),
+        held_out=max(1, regions // windows),
+        held_out_share=share,
         warps=WARPS if level < RECORRUPT_FROM else NOISY_WARPS,
     )
 
@@ -141,7 +146,7 @@ def for_noise(config: Config, level: float) -> Config:
     )
 
 
-def back_projection(config: Config, level: float) -> tuple[int, float]:
+def back_projection(config: Config, level: float, factors: Pair) -> tuple[int, float]:
     """Iterations and strength, which fades since it would copy noise into the result.
 
     Parameters
@@ -149,10 +154,21 @@ def back_projection(config: Config, level: float) -> tuple[int, float]:
     config : Config
     level : float
         Standard deviation of the noise at the plane's mean signal.
+    factors : tuple of float
+        Enlargement so far.
+
+    Returns
+    -------
+    tuple of (int, float)
+        No iterations for a kernel with which they would lead away from the image.
     """
     low, high = FADE
     strength = min(1.0, max(0.0, (high - level) / (high - low)))
-    return (config.back_projection if strength > 0 else 0), strength
+    kernel = for_factors(config.kernel, config.factors, factors)
+    if strength <= 0 or config.back_projection == 0:
+        return 0, strength
+    grows = kernel.kind != "bicubic" and residual_growth(kernel, factors) > 1
+    return (0 if grows else config.back_projection), strength
 
 
 def _ratio(config: Config) -> tuple[int, int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +26,8 @@ Pair = tuple[float, float]
 
 BACK_PROJECTION_REACH = 32
 LARGEST_QUANTUM = 128
+GROWTH_SIDE_PX = 48
+GROWTH_ROUNDS = 40
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,6 +207,26 @@ def back_project(
         residual = plane - operator.degrade(enlarged)
         enlarged = enlarged + strength * resize(residual, factors, fine)
     return enlarged
+
+
+@lru_cache(maxsize=64)
+def residual_growth(kernel: KernelSpec, factors: Pair) -> float:
+    """Factor by which one back-projection changes the worst residual; over 1 it grows.
+
+    Thin kernels sampled on few pixels can turn the sign of some frequencies, which
+    every step then pushes further away. Found by power iteration.
+    """
+    size = (GROWTH_SIDE_PX, GROWTH_SIDE_PX)
+    fine = (output_size(size[0], factors[0]), output_size(size[1], factors[1]))
+    operator = degradation(kernel, factors, fine, size)
+    generator = torch.Generator().manual_seed(0)
+    residual = torch.randn(1, *size, generator=generator, dtype=torch.float64)
+    growth = 0.0
+    for _ in range(GROWTH_ROUNDS):
+        residual = residual / residual.norm()
+        residual = residual - operator.degrade(resize(residual, factors, fine))
+        growth = float(residual.norm())
+    return growth
 
 
 @torch.no_grad()

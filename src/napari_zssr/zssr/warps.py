@@ -9,7 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from napari_zssr.imaging.resample import output_size, resize, resize_operator
+from napari_zssr.imaging.resample import (
+    AxisOperators,
+    output_size,
+    resize,
+    resize_operator,
+)
 
 Size = tuple[int, int]
 Pair = tuple[float, float]
@@ -25,16 +30,21 @@ class Warp:
         Size relative to the image.
     angle_deg : float
         Rotation before shrinking.
+    skip_y, skip_x : int
+        Pixels left out at the top and left before all else, so that sons fall on
+        other pixels.
     """
 
     size_y: float
     size_x: float
     angle_deg: float = 0.0
+    skip_y: int = 0
+    skip_x: int = 0
 
     @property
     def is_identity(self) -> bool:
         """Whether the father is the image itself."""
-        return (self.size_y, self.size_x, self.angle_deg) == (1.0, 1.0, 0.0)
+        return self == IDENTITY
 
 
 IDENTITY = Warp(1.0, 1.0)
@@ -43,11 +53,17 @@ _STRETCHED = ((1.0, 0.75), (0.9, 0.65), (0.8, 0.6), (0.7, 0.5))
 SHRUNK = tuple(Warp(s, s) for s in _SIZES)
 STRETCHED = tuple(w for a, b in _STRETCHED for w in (Warp(a, b), Warp(b, a)))
 TURNED = tuple(Warp(s, s, a) for s, a in ((0.8, 22.5), (0.75, 45.0), (0.7, 67.5)))
-WARPS = SHRUNK + STRETCHED + TURNED
+# Skipping a pixel makes other sons of the same father: all four at its full size.
+SHIFTED = (
+    *(Warp(1.0, 1.0, skip_y=y, skip_x=x) for y, x in ((0, 1), (1, 0), (1, 1))),
+    *(Warp(s, s, skip_y=1, skip_x=1) for s in _SIZES[1:7]),
+)
+WARPS = SHRUNK + SHIFTED + STRETCHED + TURNED
 # Shrinking averages noise away: under noise only large fathers resemble the image.
 NOISY_WARPS = (
     *(Warp(s, s) for s in np.linspace(1.0, 0.75, 6).tolist()),
     *TURNED[:2],
+    *SHIFTED[:3],
 )
 
 
@@ -56,7 +72,10 @@ def warped_extent(window: Tensor, warp: Warp, ratio: tuple[int, int]) -> Size:
     y, x = (
         output_size(n, share) // r * r
         for n, share, r in zip(
-            window.shape[-2:], (warp.size_y, warp.size_x), ratio, strict=True
+            _skipped(window, warp).shape[-2:],
+            (warp.size_y, warp.size_x),
+            ratio,
+            strict=True,
         )
     )
     return y, x
@@ -64,10 +83,15 @@ def warped_extent(window: Tensor, warp: Warp, ratio: tuple[int, int]) -> Size:
 
 def warped(image: Tensor, warp: Warp, extent: Size) -> Tensor:
     """Father of a size (Y, X) from the image; (C, Y, X) -> (C, Y', X')."""
-    if warp.is_identity:
+    image = _skipped(image, warp)
+    if (warp.size_y, warp.size_x, warp.angle_deg) == (1.0, 1.0, 0.0):
         return image[:, : extent[0], : extent[1]]
     turned = _turned(image, warp.angle_deg) if warp.angle_deg else image
     return resize(turned, (warp.size_y, warp.size_x), extent)
+
+
+def _skipped(image: Tensor, warp: Warp) -> Tensor:
+    return image[:, warp.skip_y :, warp.skip_x :]
 
 
 def _turned(image: Tensor, angle_deg: float) -> Tensor:
@@ -95,10 +119,10 @@ def _turned(image: Tensor, angle_deg: float) -> Tensor:
     return turned.to(image.device)
 
 
-def chain_gain(warp: Warp, degradation_gain: float, pixels: int) -> float:
-    """Variance left of the image's noise after shrinking and degrading."""
-    if warp.is_identity:
-        return degradation_gain
-    matrix = resize_operator(pixels, warp.size_x).matrix
-    row = matrix[[matrix.shape[0] // 2]].toarray()[0]
-    return degradation_gain * float(row @ row) ** 2
+def shrinking(image: Tensor, warp: Warp, extent: Size) -> AxisOperators:
+    """Maps along Y and X by which a father is shrunk."""
+    height, width = _skipped(image, warp).shape[-2:]
+    return (
+        resize_operator(height, warp.size_y, extent[0]),
+        resize_operator(width, warp.size_x, extent[1]),
+    )
