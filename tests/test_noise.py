@@ -176,3 +176,46 @@ def test_correlated_noise_is_as_strong_at_the_border(size: tuple[int, int]) -> N
     drawn = model.draw(torch.zeros(400, *size), torch.Generator().manual_seed(0))
     assert float(drawn[:, 0].var()) == pytest.approx(1.0, rel=0.1)
     assert float(drawn.var()) == pytest.approx(1.0, rel=0.05)
+
+
+STABLE = {
+    "shot": NoiseModel(gain=0.01),
+    "read": NoiseModel(offset=0.0025),
+    "both": NoiseModel(gain=4e-3, offset=6e-4),
+    "offset": NoiseModel(gain=0.01, offset=-1e-3),
+}
+
+
+@pytest.mark.parametrize("level", [0.15, 0.4, 0.9])
+@pytest.mark.parametrize("name", STABLE)
+def test_stabilised_noise_has_variance_one(name: str, level: float) -> None:
+    model = STABLE[name]
+    generator = torch.Generator().manual_seed(0)
+    image = torch.full((200, 200), level, dtype=torch.float64)
+    # A negative offset of the variance is light that no photon brought.
+    ground = max(0.0, -model.offset / model.gain) if model.gain > 0 else 0.0
+    if model.gain > 0:
+        counts = torch.poisson((image - ground) / model.gain, generator=generator)
+        image = ground + model.gain * counts
+    drawn = torch.randn(image.shape, generator=generator, dtype=torch.float64)
+    image = image + max(0.0, model.offset) ** 0.5 * drawn
+    assert float(model.stabilised(image).var()) == pytest.approx(1.0, abs=0.06)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [*STABLE.values(), NoiseModel(gain=0.1, offset=-0.05), NoiseModel(offset=-0.01)],
+)
+def test_stabilised_images_are_finite_and_keep_their_order(model: NoiseModel) -> None:
+    levels = torch.linspace(-0.5, 1.5, 201)
+    steps = model.stabilised(levels).diff()
+    assert torch.isfinite(steps).all()
+    assert (steps >= 0).all()
+    assert (steps[100:] > 0).all()
+
+
+def test_stabilised_without_shot_noise_is_the_image_in_sigmas() -> None:
+    image = torch.tensor([-0.2, 0.0, 0.3])
+    for gain in (0.0, 1e-9):
+        made = NoiseModel(gain=gain, offset=0.01).stabilised(image)
+        torch.testing.assert_close(made, image / 0.1)

@@ -15,8 +15,13 @@ from napari_zssr.imaging.noise import CLEAN, NoiseModel
 from napari_zssr.imaging.resample import output_size, resize
 from napari_zssr.progress import Progress, drain
 from napari_zssr.zssr import network as networks
+from napari_zssr.zssr.nonlocal_means import NonLocalMeans
 from napari_zssr.zssr.plane import PlaneResult, bicubic, super_resolve_plane
-from napari_zssr.zssr.policy import gradual_factors, training_windows
+from napari_zssr.zssr.policy import (
+    RECORRUPT_FROM,
+    gradual_factors,
+    training_windows,
+)
 
 TINY: dict[str, Any] = {
     "width": 8,
@@ -91,25 +96,26 @@ def test_smallest_planes_are_learned_on(config: Config, shape: tuple[int, int]) 
     assert result.image.shape == (1, 2 * shape[0], 2 * shape[1])
 
 
-def grain() -> Tensor:
-    """White noise: nothing can be learned from it."""
-    return torch.rand(1, 40, 40, generator=torch.Generator().manual_seed(3))
+def hills() -> Tensor:
+    """So smooth that bicubic is right already."""
+    y, x = torch.arange(40.0)[:, None], torch.arange(40.0)[None, :]
+    return (0.5 + 0.2 * torch.sin(y / 9) + 0.2 * torch.cos(x / 8))[None]
 
 
 def test_without_gain_bicubic_is_returned() -> None:
     config = change(QUICK, steps=1)
-    result = solve(grain(), config)
+    result = solve(hills(), config)
     assert result.returned == "bicubic"
     assert "bicubic was returned" in result.sentence
     assert result.gain is not None
     assert not result.gain.significant
-    torch.testing.assert_close(result.image, bicubic(grain(), (2.0, 2.0)))
+    torch.testing.assert_close(result.image, bicubic(hills(), (2.0, 2.0)))
 
 
 def test_always_returns_what_was_learned() -> None:
-    result = solve(grain(), change(QUICK, steps=1, always=True))
+    result = solve(hills(), change(QUICK, steps=1, always=True))
     assert result.returned == "learned"
-    assert not torch.equal(result.image, bicubic(grain(), (2.0, 2.0)))
+    assert not torch.equal(result.image, bicubic(hills(), (2.0, 2.0)))
 
 
 @pytest.mark.parametrize("config", [QUICK, RIDGE], ids=lambda c: c.preset)
@@ -336,3 +342,27 @@ def test_a_known_blur_puts_the_network_on_the_ridge_filter(
     spec = degradation(config.kernel, (2.0, 2.0), (192, 192))
     drain(super_resolve_plane(spec.degrade(father), config))
     assert [base is not None for base in bases] == [filtered]
+
+
+@pytest.mark.parametrize(
+    ("level", "seen"), [(0.0, False), (0.9, False), (1.1, True), (5.0, True)]
+)
+def test_only_noisy_planes_are_learned_on_beside_their_smooth_selves(
+    level: float, seen: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    guides: list[nn.Module | None] = []
+    start = networks.ResidualNetwork.__init__
+
+    def init(self: Any, *args: Any, guide: nn.Module | None = None, **r: Any) -> None:
+        guides.append(guide)
+        start(self, *args, guide=guide, **r)
+
+    monkeypatch.setattr(networks.ResidualNetwork, "__init__", init)
+    noise = NoiseModel(offset=(level * RECORRUPT_FROM) ** 2)
+    config = change(QUICK, steps=2, networks=2, always=True)
+    result = solve(stripes(32, 32), config, noise=noise)
+    assert torch.isfinite(result.image).all()
+    assert len(guides) == 2
+    for guide in guides:
+        assert isinstance(guide, NonLocalMeans) == seen
+        assert guide is None or guide.noise == noise

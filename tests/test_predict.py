@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from napari_zssr.benchmark.photographs import random_gaussian
 from napari_zssr.config import KernelSpec
 from napari_zssr.imaging.degrade import degradation
 from napari_zssr.imaging.dihedral import ALL
@@ -24,6 +25,7 @@ from napari_zssr.zssr.predict import (
     make_tiles,
     predict,
     quantum,
+    residual_growth,
 )
 from napari_zssr.zssr.ridge import RidgeFilter
 
@@ -152,6 +154,45 @@ def test_residual_of_back_projection_never_grows(
     for before, after in itertools.pairwise(residuals):
         assert after <= before * (1 + 1e-9)
     assert residuals[-1] < 0.7 * residuals[0]
+
+
+ORDINARY = [
+    "bicubic",
+    "gaussian:0.5",
+    "gaussian:1.2",
+    "gaussian:2.2",
+    "gaussian:1.5,1,30",
+]
+
+
+@pytest.mark.parametrize("factors", [(2.0, 2.0), (3.0, 3.0), (1.5, 1.5), (1.0, 2.0)])
+@pytest.mark.parametrize("kernel", ORDINARY)
+def test_residuals_shrink_with_ordinary_kernels(
+    kernel: str, factors: tuple[float, float]
+) -> None:
+    assert 0.1 < residual_growth(KernelSpec.parse(kernel), factors) < 1
+
+
+def thin_kernel() -> KernelSpec:
+    """The first random Gaussian that is too thin and slanted for its pixels."""
+    draw = np.random.default_rng(0)
+    drawn = (KernelSpec.parse(random_gaussian(draw, 2)) for _ in range(30))
+    return next(kernel for kernel in drawn if residual_growth(kernel, (2.0, 2.0)) > 1)
+
+
+@pytest.mark.parametrize("kernel", [BICUBIC, GAUSSIAN, thin_kernel()])
+def test_residuals_change_as_foretold(kernel: KernelSpec) -> None:
+    """After many iterations the worst part is all that is left."""
+    factors = (2.0, 2.0)
+    plane = noise(1, 40, 40).double()
+    operator = degradation(kernel, factors, (80, 80), (40, 40))
+    norms = []
+    for iterations in (0, 40, 41):
+        made = back_project(resize(plane, factors), plane, factors, kernel, iterations)
+        norms.append(float((plane - operator.degrade(made)).norm()))
+    growth = residual_growth(kernel, factors)
+    assert norms[2] / norms[1] == pytest.approx(growth, rel=0.02)
+    assert (norms[1] > norms[0]) == (growth > 1)
 
 
 def test_no_strength_no_correction() -> None:

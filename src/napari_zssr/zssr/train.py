@@ -26,6 +26,7 @@ from napari_zssr.zssr.pairs import (
     gather_crops,
     whole_pair,
 )
+from napari_zssr.zssr.warps import IDENTITY, random_warps
 
 REPORT_EVERY = 20
 REFRESH_EVERY = 25
@@ -35,6 +36,8 @@ BETTER = 0.998
 EARLIEST_STOP = 0.4
 PAPER_ERROR_EVERY = 50
 PAPER_REVIEW_EVERY = 60
+# Random fathers between two refreshes, beside the image itself.
+RANDOM_FATHERS = 12
 
 
 class Trainer:
@@ -90,8 +93,18 @@ class Trainer:
         return done
 
     def refresh(self) -> None:
-        """Draw new noise for the pairs; the held-out regions keep theirs."""
-        self.pairs, _ = build_pairs(self.windows, self.spec, self.generator)
+        """Draw new noise and, for the paper's preset, new fathers.
+
+        The held-out regions keep their noise.
+        """
+        warps = self.spec.warps
+        if self.config.network == "paper":
+            smallest = min(warp.size_y for warp in warps)
+            drawn = random_warps(RANDOM_FATHERS, smallest, self.generator)
+            warps = (IDENTITY, *drawn)
+        self.pairs, _ = build_pairs(
+            self.windows, self.spec, self.generator, warps=warps
+        )
 
     def draw(self, steps: int) -> Tensor:
         """Crops of the next steps, (steps, batch, 4)."""
@@ -165,11 +178,9 @@ def _train_paper(trainer: Trainer) -> Steps[int]:
     """Adam, and the rate lowered when the reconstruction error stalls."""
     policy = PaperPolicy()
     total = trainer.config.steps
-    noisy = not trainer.spec.noise.is_clean
     step = 0
     while step < total:
-        if noisy and step > 0:
-            trainer.refresh()
+        trainer.refresh()
         for batch in trainer.draw(min(REFRESH_EVERY, total - step)):
             loss = trainer.step(batch, policy.share())
             step += 1

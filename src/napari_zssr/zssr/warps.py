@@ -30,6 +30,8 @@ class Warp:
         Size relative to the image.
     angle_deg : float
         Rotation before shrinking.
+    shear : float
+        Shift along X for each pixel along Y, before shrinking.
     skip_y, skip_x : int
         Pixels left out at the top and left before all else, so that sons fall on
         other pixels.
@@ -38,6 +40,7 @@ class Warp:
     size_y: float
     size_x: float
     angle_deg: float = 0.0
+    shear: float = 0.0
     skip_y: int = 0
     skip_x: int = 0
 
@@ -45,6 +48,11 @@ class Warp:
     def is_identity(self) -> bool:
         """Whether the father is the image itself."""
         return self == IDENTITY
+
+    @property
+    def is_affine(self) -> bool:
+        """Whether the image is rotated or sheared."""
+        return (self.angle_deg, self.shear) != (0.0, 0.0)
 
 
 IDENTITY = Warp(1.0, 1.0)
@@ -65,6 +73,33 @@ NOISY_WARPS = (
     *TURNED[:2],
     *SHIFTED[:3],
 )
+# Scatter of the random fathers of the paper's preset.
+STRETCH_SIGMA = 0.25
+SHEAR_SIGMA = 0.1
+
+
+def random_warps(
+    count: int, smallest: float, generator: torch.Generator
+) -> tuple[Warp, ...]:
+    """Random affine fathers (Shocher et al., CVPR 2018, section 3.1).
+
+    Parameters
+    ----------
+    count : int
+    smallest : float
+        Sizes lie between this and 1.
+    generator : torch.Generator
+        CPU generator.
+    """
+    even = torch.rand(count, 2, generator=generator).tolist()
+    normal = torch.randn(count, 2, generator=generator).tolist()
+    made = []
+    for (size, angle), (stretch, shear) in zip(even, normal, strict=True):
+        whole = smallest + (1 - smallest) * size
+        ratio = math.exp(STRETCH_SIGMA * stretch)
+        y, x = (min(1.0, max(smallest, whole * r)) for r in (ratio, 1 / ratio))
+        made.append(Warp(y, x, 90 * angle - 45, SHEAR_SIGMA * shear))
+    return tuple(made)
 
 
 def warped_extent(window: Tensor, warp: Warp, ratio: tuple[int, int]) -> Size:
@@ -84,9 +119,9 @@ def warped_extent(window: Tensor, warp: Warp, ratio: tuple[int, int]) -> Size:
 def warped(image: Tensor, warp: Warp, extent: Size) -> Tensor:
     """Father of a size (Y, X) from the image; (C, Y, X) -> (C, Y', X')."""
     image = _skipped(image, warp)
-    if (warp.size_y, warp.size_x, warp.angle_deg) == (1.0, 1.0, 0.0):
-        return image[:, : extent[0], : extent[1]]
-    turned = _turned(image, warp.angle_deg) if warp.angle_deg else image
+    turned = _turned(image, warp) if warp.is_affine else image
+    if (warp.size_y, warp.size_x) == (1.0, 1.0):
+        return turned[:, : extent[0], : extent[1]]
     return resize(turned, (warp.size_y, warp.size_x), extent)
 
 
@@ -94,14 +129,16 @@ def _skipped(image: Tensor, warp: Warp) -> Tensor:
     return image[:, warp.skip_y :, warp.skip_x :]
 
 
-def _turned(image: Tensor, angle_deg: float) -> Tensor:
-    """Rotated about the middle by bicubic interpolation; mirrored beyond the border."""
-    angle = math.radians(angle_deg)
+def _turned(image: Tensor, warp: Warp) -> Tensor:
+    """Rotated and sheared about the middle, bicubic; mirrored beyond the border."""
+    angle = math.radians(warp.angle_deg)
     height, width = image.shape[-2:]
     aspect = height / width
+    shear = warp.shear * aspect
+    across, down = math.cos(angle), math.sin(angle)
     matrix = [
-        [math.cos(angle), math.sin(angle) * aspect, 0.0],
-        [-math.sin(angle) / aspect, math.cos(angle), 0.0],
+        [across, across * shear + down * aspect, 0.0],
+        [-down / aspect, across - down * shear / aspect, 0.0],
     ]
     # MPS has no bicubic grid_sample.
     source = image.cpu() if image.device.type == "mps" else image

@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+
+from napari_zssr.zssr.held_out import (
+    HELD_OUT_MAX_PX,
+    Region,
+    held_out_regions,
+    training_mask,
+)
+from napari_zssr.zssr.warps import IDENTITY
+
+SHAPES = [(64, 64), (96, 120), (128, 96), (100, 300), (200, 200)]
+WISHES = [(49, 0.07), (100, 0.2), (6, 0.1)]
+RATIOS = [(1, 1), (2, 2), (1, 2)]
+
+
+def hidden_px(
+    shape: tuple[int, int], regions: list[Region], ratio: tuple[int, int]
+) -> int:
+    mask = training_mask(torch.zeros(1, *shape), regions, IDENTITY, ratio)
+    assert set(mask.unique().tolist()) <= {0.0, 1.0}
+    return int((mask == 0).sum())
+
+
+@pytest.mark.parametrize("ratio", RATIOS)
+@pytest.mark.parametrize(("wanted", "share"), WISHES)
+@pytest.mark.parametrize("shape", SHAPES[1:])
+def test_regions_cover_their_share(
+    shape: tuple[int, int], wanted: int, share: float, ratio: tuple[int, int]
+) -> None:
+    regions = held_out_regions(torch.zeros(1, *shape), wanted, share, ratio)
+    largest = len(regions) * HELD_OUT_MAX_PX**2
+    covered = min(share * shape[0] * shape[1], largest)
+    assert hidden_px(shape, regions, ratio) == pytest.approx(covered, rel=0.25)
+
+
+@pytest.mark.parametrize("ratio", RATIOS)
+@pytest.mark.parametrize(("wanted", "share"), WISHES)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_regions_lie_inside_and_apart(
+    shape: tuple[int, int], wanted: int, share: float, ratio: tuple[int, int]
+) -> None:
+    regions = held_out_regions(torch.zeros(1, *shape), wanted, share, ratio)
+    assert 4 <= len(regions) <= wanted
+    for top, left, bottom, right in regions:
+        assert 0 <= top < bottom <= 1
+        assert 0 <= left < right <= 1
+    for one, two in itertools.combinations(regions, 2):
+        above = one[2] <= two[0] or two[2] <= one[0]
+        assert above or one[3] <= two[1] or two[3] <= one[1]
+    alone = sum(hidden_px(shape, [region], ratio) for region in regions)
+    assert alone == hidden_px(shape, regions, ratio)
+
+
+def test_as_many_regions_as_wanted_where_there_is_room() -> None:
+    window = torch.zeros(1, 256, 256)
+    for wanted in (1, 4, 49, 100):
+        assert len(held_out_regions(window, wanted, 0.1, (2, 2))) == wanted
+
+
+def test_small_windows_have_fewer_regions() -> None:
+    """Each is to hold four network input pixels and more."""
+    counts = [
+        len(held_out_regions(torch.zeros(1, side, side), 100, 0.2, (2, 2)))
+        for side in (24, 48, 96)
+    ]
+    assert counts == sorted(counts)
+    assert 4 <= counts[0] < counts[1] < counts[2] == 100
+
+
+def test_regions_are_never_large() -> None:
+    """Many small ones tell more than few large ones."""
+    regions = held_out_regions(torch.zeros(1, 600, 900), 4, 0.5, (2, 2))
+    for top, left, bottom, right in regions:
+        assert (bottom - top) * 600 == pytest.approx(HELD_OUT_MAX_PX)
+        assert (right - left) * 900 == pytest.approx(HELD_OUT_MAX_PX)
