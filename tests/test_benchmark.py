@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from PIL import Image
 from napari_zssr.benchmark import (
     SETS,
     Table,
+    choices,
     cost,
     job,
     memory_child,
@@ -193,6 +195,101 @@ def test_noisy_captures_and_their_subsets(data: Path, seen: list[Config]) -> Non
     assert rest.column("image") == ("WideField_B_1", "mean")
     with pytest.raises(InputError, match="Subset"):
         run_benchmark(data, set_name="fmd", subset="best")
+
+
+@pytest.fixture
+def pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of tiny pictures, taken for scikit-image's."""
+    grey = promises.texture(96) / 1100 * 255
+    for name in choices.PICTURES:
+        rgb = np.stack([grey, grey[::-1], grey.T], axis=-1)
+        _save(tmp_path / f"{name}.png", rgb.astype(np.uint8))
+    places = dict.fromkeys(choices.PICTURES, (3, 8))
+    monkeypatch.setattr(choices, "PICTURES", places)
+    monkeypatch.setattr(choices, "_picture_folder", lambda: tmp_path)
+    return tmp_path
+
+
+def test_choices_measure_a_preset_and_its_variants(
+    data: Path, seen: list[Config], pictures: Path, tmp_path: Path
+) -> None:
+    found = run_benchmark(
+        data, set_name="choices", limit=1, config=change(FAST, steps=8), output=tmp_path
+    )
+    labels, shipped = found.column("variant"), found.rows[0]
+    assert labels[0] == "as shipped"
+    assert None not in shipped
+    assert "one network" not in labels
+    changes = dict(zip(labels, found.column("change"), strict=True))
+    assert changes["half the steps"] == "steps 4"
+    assert changes["no ensemble"] == "ensemble False"
+    deeper = found.rows[labels.index("deeper")]
+    assert deeper[2:4] == shipped[2:4]
+    assert deeper[5:] == (None,) * 5
+    ignored = found.rows[labels.index("noise ignored")]
+    assert ignored[2:5] == (None,) * 3
+    assert [config.noise for config in seen[:4]] == ["off", "off", "auto", "auto"]
+    assert [config.noise for config in seen[-4:]] == [0.004, 0.004, "off", "off"]
+    assert (tmp_path / "choices_x2_fast_noise-auto.csv").is_file()
+
+
+def test_variants_change_something() -> None:
+    for base, absent in ((FAST, "one network"), (INSTANT, "half the steps")):
+        listed = choices.variants(base)
+        assert listed[0].changes == {}
+        assert absent not in [variant.label for variant in listed]
+        assert all(change(base, **v.changes) != base for v in listed[1:])
+
+
+@pytest.mark.parametrize("factor", [2, 3])
+def test_pictures_that_choose(pictures: Path, factor: int) -> None:
+    cases = choices.pictures(factor, limit=2)
+    assert [case.group for case in cases] == ["halved", "full size"] * 2
+    for case in cases:
+        son = np.array(case.son.shape)
+        assert tuple(son * (factor, factor, 1)) == case.truth.shape
+        assert case.son.dtype == np.uint8
+    whole = job.load(pictures / "astronaut.png")
+    rows, columns, _ = cases[1].truth.shape
+    assert (cases[1].truth == whole[3 : 3 + rows, 8 : 8 + columns]).all()
+
+
+def test_few_photons_are_few() -> None:
+    truth = np.full((128, 128), 200, np.uint8)
+    draw = np.random.default_rng(0)
+    son = choices.few_photons(truth, 2, draw).astype(float)
+    assert son.shape == (64, 64)
+    # The dtype's top cuts some of the photons off.
+    assert son.mean() == pytest.approx(200, rel=0.03)
+    dim = choices.few_photons(truth // 4, 2, draw).astype(float)
+    assert dim.std() / 50 == pytest.approx(np.hypot(30**-0.5, 0.01), rel=0.05)
+    assert not choices.few_photons(np.zeros((8, 8), np.uint8), 2, draw).any()
+
+
+def test_pictures_of_scikit_image_or_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with monkeypatch.context() as without:
+        without.setitem(sys.modules, "skimage", None)
+        with pytest.raises(InputError, match="pip install"):
+            choices.pictures(2)
+    pytest.importorskip("skimage")
+    sizes = [case.truth.shape[:2] for case in choices.pictures(2)]
+    assert sizes[1::2] == [(256, 256)] * 4
+    assert sizes[::2] == [(256, 256), (200, 256), (250, 256), (150, 226)]
+    with pytest.raises(InputError, match=r"No \*\.png"):
+        run_benchmark(tmp_path, set_name="choices")
+
+
+def test_choices_with_the_engine_itself(data: Path, pictures: Path) -> None:
+    asked = change(FAST, steps=2, width=8, batch=2, ensemble=False)
+    cases = choices.pictures(2, 1)[:1] + choices.captures(data, 2, 1)[:1]
+    told = choices.Job(data=data, set_name="choices", config=asked)
+    both = {"pictures": cases[:1], "captures": cases[1:]}
+    label, _, psnr, full, *rest = choices._row(told, choices.Variant("one"), both)
+    assert (label, full) == ("one", None)
+    assert psnr > 10
+    assert all(np.isfinite(rest[place]) for place in (0, 1, 2, 5))
 
 
 def test_invariants_of_bicubic_are_kept(data: Path, seen: list[Config]) -> None:
