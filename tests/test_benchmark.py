@@ -225,9 +225,10 @@ def test_choices_measure_a_preset_and_its_variants(
     assert changes["no ensemble"] == "ensemble False"
     deeper = found.rows[labels.index("deeper")]
     assert deeper[2:4] == shipped[2:4]
-    assert deeper[5:] == (None,) * 5
+    assert deeper[4] == 0
+    assert deeper[6:] == (None,) * 6
     ignored = found.rows[labels.index("noise ignored")]
-    assert ignored[2:5] == (None,) * 3
+    assert ignored[2:6] == (None,) * 4
     assert [config.noise for config in seen[:4]] == ["off", "off", "auto", "auto"]
     assert [config.noise for config in seen[-4:]] == [0.004, 0.004, "off", "off"]
     assert (tmp_path / "choices_x2_fast_noise-auto.csv").is_file()
@@ -289,7 +290,7 @@ def test_choices_with_the_engine_itself(data: Path, pictures: Path) -> None:
     label, _, psnr, full, *rest = choices._row(told, choices.Variant("one"), both)
     assert (label, full) == ("one", None)
     assert psnr > 10
-    assert all(np.isfinite(rest[place]) for place in (0, 1, 2, 5))
+    assert all(np.isfinite(rest[place]) for place in (1, 2, 3, 6, 7))
 
 
 def test_invariants_of_bicubic_are_kept(data: Path, seen: list[Config]) -> None:

@@ -138,7 +138,7 @@ def enlarge(
 
 
 def bicubic(image: NDArray[Any], factors: tuple[float, float]) -> NDArray[Any]:
-    """Bicubic enlargement of (Y, X) or (Y, X, S), in the dtype of the image."""
+    """(Y, X) or (Y, X, S) enlarged or, antialiased, reduced, in its own dtype."""
     planes = np.moveaxis(image, -1, 0) if image.ndim == 3 else image
     large = imresize(planes, factors)
     return as_dtype(

@@ -86,12 +86,11 @@ def noisy_captures(job: Job) -> Table:
         raise InputError(
             f"Subset {job.subset!r} is not known; choose one of {', '.join(SUBSETS)}."
         )
-    files = _captures(job.data / "microscopy" / "pairs" / "fmd", job.subset)
-    cases = [_decimated(path, factor) for path in files[: job.limit]]
-    sigma = best_fixed_blur(cases, factor)
+    cases = decimated_captures(job.data, job.subset, factor, job.limit)
+    pairs = {name: (coarse, truth) for name, coarse, truth in cases}
+    sigma = best_fixed_blur(list(pairs.values()), factor)
     rows = [
-        _capture_row(job, path.stem, coarse, truth, sigma)
-        for path, (coarse, truth) in zip(job.each(files), cases, strict=True)
+        _capture_row(job, name, *pairs[name], sigma) for name in job.each(list(pairs))
     ]
     columns = (
         "image",
@@ -112,6 +111,31 @@ def noisy_captures(job: Job) -> Table:
         notes=_capture_notes(),
         plotted=("bicubic", columns[3], "PSNR"),
     )
+
+
+def decimated_captures(
+    data: Path, subset: str, factor: int, limit: int | None = None
+) -> list[tuple[str, NDArray[np.uint8], NDArray[np.uint8]]]:
+    """FMD's noisy captures on the coarse grid, and the means of 50 on the fine one.
+
+    Parameters
+    ----------
+    data : Path
+        Folder of the images.
+    subset : str
+        One of `SUBSETS`.
+    factor : int
+        Decimation, antialiased bicubic, rounded to the dtype.
+    limit : int, optional
+        Only the first captures.
+
+    Returns
+    -------
+    list of (name, coarse, truth)
+        Planes (Y, X) and (factor * Y, factor * X).
+    """
+    files = _captures(data / "microscopy" / "pairs" / "fmd", subset)
+    return [(path.stem, *_decimated(path, factor)) for path in files[:limit]]
 
 
 def best_fixed_blur(

@@ -16,6 +16,7 @@ SETS = (
     "gaussian",
     "caco",
     "fmd",
+    "choices",
     "speed",
     "memory",
     "invariants",
