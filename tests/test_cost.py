@@ -68,14 +68,11 @@ def test_a_device_can_be_chosen() -> None:
     assert "cuda:0" in rows(estimate(wish(device="cuda"), WORKSTATION, None))["Device"]
 
 
-@pytest.mark.parametrize(
-    ("rates", "told"),
-    [(None, "being measured"), ("memory ran out", "not measured: memory ran out")],
-)
-def test_without_rates_the_time_is_a_guess(rates: Any, told: str) -> None:
-    found = rows(estimate(wish(), LAPTOP, rates))
-    assert found["Time"].startswith("perhaps ")
-    assert told in found["Time"]
+def test_without_rates_the_time_is_a_guess_at_best() -> None:
+    assert "being measured" in rows(estimate(wish(), LAPTOP, None))["Time"]
+    failed = rows(estimate(wish(), LAPTOP, "memory ran out"))["Time"]
+    assert failed.startswith("perhaps ")
+    assert failed.endswith("(not measured: memory ran out)")
 
 
 def test_what_will_not_fit_is_told_with_a_way_out() -> None:

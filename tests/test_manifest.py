@@ -36,6 +36,7 @@ def test_every_contribution_has_its_command() -> None:
     parts = [
         points.widgets or (),
         points.sample_data or (),
+        points.readers or (),
         points.writers or (),
         menus,
     ]

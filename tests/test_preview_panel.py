@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ pytest.importorskip("napari")
 from napari.layers import Image, Shapes
 
 from napari_zssr.config import INSTANT, change
-from napari_zssr.plugin import _preview
+from napari_zssr.plugin import _previewed
 from napari_zssr.plugin._layers import Selection
 from napari_zssr.plugin._preview import PreviewPanel
 from napari_zssr.plugin._request import Request
@@ -98,6 +99,24 @@ def test_before_and_after_share_the_width(share: float, plain: int) -> None:
     assert (after == 5).all()
 
 
+def test_the_first_look_leaves_other_threads_their_cores() -> None:
+    import torch
+
+    usual = torch.get_num_threads()
+    layer = Image(blobs(60, 60))
+    steps = _previewed.previewed(
+        target(asked(layer, "YX"), {"Y": (0, 60), "X": (0, 60)})
+    )
+    next(steps)
+    seen: list[int] = []
+    later = Thread(target=lambda: seen.append(torch.get_num_threads()))
+    later.start()
+    later.join()
+    alone = torch.get_num_threads()
+    steps.close()
+    assert (alone, seen, torch.get_num_threads()) == (1, [usual], usual)
+
+
 # ---- in a viewer
 
 
@@ -110,7 +129,7 @@ class Desk:
     request: list[Request | None] = field(default_factory=list)
 
     def until(self, check: Callable[[], object]) -> None:
-        self.qtbot.waitUntil(lambda: bool(check()), timeout=20000)
+        self.qtbot.waitUntil(lambda: bool(check()), timeout=60000)
 
     def quiet(self) -> None:
         runs = [self.panel._run, *self.panel._dying]
@@ -130,7 +149,12 @@ class Desk:
 def desk(
     make_napari_viewer: Any, qtbot: Any, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Desk]:
-    monkeypatch.setattr(_preview, "SETTLED_S", 0.05)
+    import torch
+
+    monkeypatch.setattr(_previewed, "SETTLED_S", 0.05)
+    usual = torch.get_num_threads()
+    # Two threads on busy cores wait for one another.
+    torch.set_num_threads(1)
     viewer = make_napari_viewer()
     layer = viewer.add_image(blobs(3, 150, 140), scale=(2, 0.5, 0.5))
     made = Desk(viewer, qtbot, layer, None, [asked(layer)])  # type: ignore[arg-type]
@@ -139,6 +163,7 @@ def desk(
     yield made
     made.panel.close()
     made.quiet()
+    torch.set_num_threads(usual)
 
 
 def test_a_preview_shows_what_a_run_gives(desk: Desk) -> None:

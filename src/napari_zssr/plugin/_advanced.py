@@ -93,7 +93,7 @@ class AdvancedFields(Column):
     def _chosen_kernel(self) -> KernelSpec:
         kind = self.fields["kernel"].value
         if kind == "gaussian":
-            return KernelSpec.parse(f"gaussian:{self['sigma'].value}")
+            return KernelSpec.parse(f"gaussian:{self.fields['sigma'].value}")
         if kind == "file":
             path = Path(self.fields["kernel_file"].value)
             if not path.is_file():
@@ -111,7 +111,7 @@ class AdvancedFields(Column):
             return float(self.fields["noise_sigma"].value)
         except ValueError:
             raise InputError(
-                f"Noise {self['noise_sigma'].value!r} is not a number; give its "
+                f"Noise {self.fields['noise_sigma'].value!r} is not a number; give its "
                 "standard deviation as a fraction of the range, for example 0.02."
             ) from None
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from psygnal import Signal
 from qtpy.QtCore import Qt, QTimer
-from qtpy.QtGui import QPalette
 
 from napari_zssr.errors import ComputeError, InputError, ZSSRError
 from napari_zssr.plugin._estimate import (
@@ -21,7 +20,7 @@ from napari_zssr.plugin._estimate import (
     planned,
 )
 from napari_zssr.plugin._layers import lazy_stack
-from napari_zssr.plugin._rows import Column, words
+from napari_zssr.plugin._rows import Column, red, words
 from napari_zssr.plugin._worker import Run
 from napari_zssr.progress import Progress, Steps
 from napari_zssr.zssr.machine import Machine, look_at_machine
@@ -36,7 +35,6 @@ if TYPE_CHECKING:
 SETTLED_MS = 600
 # Free memory that was seen so long ago is looked at again.
 STALE_S = 20.0
-RED = {"dark": "#ff8a80", "light": "#b3261e"}
 
 
 class CostCard:
@@ -171,7 +169,8 @@ class CostCard:
                 rates = self._rates.get(key)
             found = estimate(self._wish, self._machine, rates)
         _say(self._table, _table_html(found.rows))
-        _say(self._problem, _red(found.problem, self._problem))
+        problem = html.escape(found.problem)
+        _say(self._problem, red(problem, self._problem) if problem else "")
         if found.problem != self.problem:
             self.problem = found.problem
             self.changed.emit(found.problem)
@@ -203,16 +202,7 @@ def _table_html(rows: tuple[tuple[str, str], ...]) -> str:
         f"<td>{html.escape(text)}</td></tr>"
         for name, text in rows
     )
-    return f"<table>{''.join(lines)}</table>" if rows else ""
-
-
-def _red(text: str, label: Label) -> str:
-    """Text in a red that can be read in the label's theme."""
-    if not text:
-        return ""
-    back = label.native.palette().color(QPalette.ColorRole.Window)
-    colour = RED["dark" if back.lightness() < 128 else "light"]
-    return f"<b style='color: {colour}'>{html.escape(text)}</b>"
+    return f"<table cellspacing='0'>{''.join(lines)}</table>" if rows else ""
 
 
 def _advice_html(machine: Machine) -> str:

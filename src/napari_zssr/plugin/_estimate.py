@@ -141,8 +141,9 @@ def time_words(wish: Wish, plan: Plan, rates: Rates | str | None) -> str:
     if isinstance(rates, Rates):
         seconds = expected_seconds(wish.config, wish.shape, wish.axes, rates)
         return f"about {in_words(seconds)}, measured on this device"
-    known = "being measured" if rates is None else f"not measured: {rates}"
-    return f"perhaps {in_words(plan.seconds)} ({known})"
+    if rates is None:
+        return "being measured on this device"
+    return f"perhaps {in_words(plan.seconds)} (not measured: {rates})"
 
 
 def device_words(device: DeviceReport) -> str:

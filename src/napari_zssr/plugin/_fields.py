@@ -25,7 +25,7 @@ from napari_zssr.plugin._layers import (
     in_rectangle,
     level0,
 )
-from napari_zssr.plugin._rows import Column, Row, words
+from napari_zssr.plugin._rows import Column, Row, refill, words
 from napari_zssr.plugin._scene import is_preview
 
 if TYPE_CHECKING:
@@ -91,9 +91,8 @@ class WhatFields(Column):
 
     def refresh(self, *_: Any) -> None:
         """Follow the layer and the layer list."""
-        self.fields["slices"].reset_choices()
-        self.fields["area"].reset_choices()
-        self.fields["channel"].reset_choices()
+        for name in ("slices", "area", "channel"):
+            refill(self.fields[name])
         axes = self._axes()
         self.rows["slices"].visible = bool(set("TZ") & set(axes))
         self.rows["channel"].visible = len(self.fields["channel"].choices) > 1

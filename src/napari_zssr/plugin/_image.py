@@ -12,7 +12,7 @@ from psygnal import Signal
 
 from napari_zssr.errors import InputError
 from napari_zssr.plugin._layers import describe_axes, layer_axes, level0
-from napari_zssr.plugin._rows import Column, Row, words
+from napari_zssr.plugin._rows import Column, Row, refill, words
 from napari_zssr.plugin._scene import is_preview
 from napari_zssr.stack.axes import parse_axes
 
@@ -67,7 +67,7 @@ class ImageFields(Column):
 
     def refresh(self, *_: Any) -> None:
         """Follow the layer list."""
-        self.fields["layer"].reset_choices()
+        refill(self.fields["layer"])
         count = len(self._selected())
         self.fields["in_turn"].text = f"All {count} selected layers"
         self.rows["in_turn"].visible = count > 1

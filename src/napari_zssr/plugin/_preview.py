@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import time
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -16,11 +15,12 @@ from qtpy.QtCore import QTimer
 from napari_zssr.errors import InputError, ZSSRError
 from napari_zssr.plugin._clock import status
 from napari_zssr.plugin._layers import current_slice, current_view
+from napari_zssr.plugin._previewed import BEFORE, SETTLE, previewed
 from napari_zssr.plugin._rows import Column, Row, tighten, words
 from napari_zssr.plugin._scene import Scene
 from napari_zssr.plugin._target import Target, target
 from napari_zssr.plugin._worker import Run
-from napari_zssr.progress import Event, Progress, Snapshot, Steps
+from napari_zssr.progress import Event, Progress, Snapshot
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
@@ -30,15 +30,9 @@ if TYPE_CHECKING:
 
 # The window is left alone for so long before it is computed anew.
 MOVED_MS = 250
-# The first look stands for so long before training begins: who scrolls through slices
-# has gone on by then, and nothing is under way that takes long to stop.
-SETTLED_S = 0.7
-NAP_S = 0.02
 # Previews that have been told to stop but are still in their last step.
 MOST_DYING = 1
 RETRY_MS = 100
-# Step of the picture that nothing was learned for.
-BEFORE = -1
 FIRST_LOOK = "A first look, by a linear filter. "
 OPEN, CLOSE = "Preview", "Close preview"
 
@@ -194,7 +188,7 @@ class PreviewPanel:
             self._retry.start()
             return
         self._run.start(
-            partial(_settled, partial(_steps, self._target)),
+            partial(previewed, self._target),
             on_event=self._tell,
             on_result=self._complete,
             on_error=self._fail,
@@ -238,7 +232,7 @@ class PreviewPanel:
     def _tell(self, event: Event) -> None:
         if isinstance(event, Snapshot):
             self._take(event)
-        elif isinstance(event, Progress) and event.stage != "settle":
+        elif isinstance(event, Progress) and event.stage != SETTLE:
             self._say(self._shown + status(event, None))
 
     def _take(self, snapshot: Snapshot) -> None:
@@ -269,47 +263,3 @@ class PreviewPanel:
     def _show_state(self) -> None:
         self.button.text = CLOSE if self.active else OPEN
         self.accept.visible = self._slider.visible = self.active
-
-
-def _steps(found: Target) -> Steps[PreviewResult]:
-    """Everything that is done in the worker."""
-    from napari_zssr.stack.preview import bicubic_window, preview_steps
-
-    stack, config = found.stack, found.request.config
-    yield Progress(stage="read", step=0, total=1)
-    plain = bicubic_window(stack, config, place=found.place, window=found.window)
-    yield Snapshot(image=plain, step=BEFORE)
-    return (
-        yield from preview_steps(stack, config, place=found.place, window=found.window)
-    )
-
-
-def _settled(make_steps: Callable[[], Steps[PreviewResult]]) -> Steps[PreviewResult]:
-    """Pause after the first look, ready to be stopped."""
-    import torch
-
-    steps = make_steps()
-    usual = torch.get_num_threads()
-    # It is made of many small computations: a thread that waits for a core which the
-    # window needs would slow all of them down, tenfold in the worst case.
-    torch.set_num_threads(1)
-    try:
-        while True:
-            event = next(steps)
-            yield event
-            if isinstance(event, Snapshot) and event.step == 0:
-                torch.set_num_threads(usual)
-                yield from _pause()
-    except StopIteration as stop:
-        result: PreviewResult = stop.value
-        return result
-    finally:
-        torch.set_num_threads(usual)
-        steps.close()
-
-
-def _pause() -> Steps[None]:
-    settled = time.monotonic() + SETTLED_S
-    while time.monotonic() < settled:
-        time.sleep(NAP_S)
-        yield Progress(stage="settle", step=0, total=1)

@@ -108,6 +108,19 @@ def words(text: str = "") -> Label:
     return label
 
 
+def refill(box: ComboBox) -> None:
+    """Ask for the choices again and keep the one that is chosen, if it is there.
+
+    magicgui leaves what it knows where it was and adds new names at the end.
+    """
+    chosen = box.value
+    with box.changed.blocked():
+        box.native.clear()
+        box.reset_choices()
+        if chosen in box.choices:
+            box.value = chosen
+
+
 def red(text: str, label: Label) -> str:
     """Rich text in a red that can be read in the theme of a label."""
     back = label.native.palette().color(QPalette.ColorRole.Window)

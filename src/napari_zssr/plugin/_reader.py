@@ -1,0 +1,162 @@
+"""Opening images with their pixel sizes, units, axes and channels."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Sequence
+from itertools import cycle, islice
+from pathlib import Path
+from typing import Any
+
+from napari_zssr.stack.records import ImageStack
+
+LayerData = tuple[Any, dict[str, Any], str]
+Reader = Callable[[Any], list[LayerData]]
+
+_ENDINGS = {".tif", ".tiff"}
+_STARTS = {b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"}
+_ZARR = ("zarr.json", ".zattrs", ".zarray", ".zgroup")
+_SECONDS = {"us": 1e-6, "ms": 1e-3, "min": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def read_image(path: str | Path | Sequence[str | Path]) -> Reader | None:
+    """Find the reader of a TIFF or of an OME-Zarr image.
+
+    Parameters
+    ----------
+    path : str or Path
+        A file, the folder of a Zarr image, or the ``zarr.json`` or ``.zattrs`` in it.
+        A list of several, to be stacked, is not read here.
+
+    Returns
+    -------
+    callable or None
+        Reads the pixels, whole, and gives one layer for each channel; it raises
+        InputError for a damaged file. None for what is no such image, and for masks
+        and complex numbers, which can be looked at but not enlarged.
+    """
+    listed = [path] if isinstance(path, str | Path) else list(path)
+    source = _image(Path(listed[0])) if len(listed) == 1 else None
+    if source is None:
+        return None
+
+    def layers(_: Any) -> list[LayerData]:
+        from napari_zssr.files import read
+
+        return _layers(read(source))
+
+    return layers
+
+
+def _image(path: Path) -> Path | None:
+    """The file or Zarr folder to read, after a look at its first bytes only."""
+    folder = path.parent if path.name in _ZARR else path
+    if folder.is_dir():
+        return folder if any((folder / mark).is_file() for mark in _ZARR) else None
+    fits = path.suffix.lower() in _ENDINGS and path.is_file()
+    return path if fits and _holds_numbers(path) else None
+
+
+def _holds_numbers(path: Path) -> bool:
+    """Whether a file is a TIFF, neither of a mask nor of complex numbers."""
+    import tifffile
+
+    try:
+        with path.open("rb") as file:
+            if file.read(4) not in _STARTS:
+                return False
+        with tifffile.TiffFile(path) as tiff:
+            dtype = tiff.pages.first.dtype
+    except (OSError, ValueError, LookupError, struct.error):
+        return True  # Damaged: the reader says how, and what helps.
+    return dtype is None or dtype.kind in "iuf"
+
+
+def _layers(stack: ImageStack) -> list[LayerData]:
+    """One layer for each channel, each a view of the pixels that were read."""
+    if stack.guessed:
+        # Without labels a guess stays one, also in the form.
+        place = _place(stack, stack.axes) | {"name": stack.name}
+        del place["axis_labels"]
+        return [(stack.data, place, "image")]
+    many = "C" in stack.axes
+    axes = "".join(letter for letter in stack.axes if letter not in "CYXS") + "YX"
+    axes += "S" if "S" in stack.axes else ""
+    order = [stack.axes.index(letter) for letter in ("C" if many else "") + axes]
+    data = stack.data.transpose(order)
+    images = list(data) if many else [data]
+    place = _place(stack, axes)
+    return [
+        (image, place | looks, "image")
+        for image, looks in zip(images, _looks(stack, len(images)), strict=True)
+    ]
+
+
+def _place(stack: ImageStack, axes: str) -> dict[str, Any]:
+    """Scale, units and labels; napari knows no size of an axis by 1 and pixel."""
+    letters = axes.replace("S", "")
+    known = dict(
+        zip(stack.axes, zip(stack.spacing, stack.units, strict=True), strict=True)
+    )
+    told = [_in_seconds(*known[a]) if a == "T" else known[a] for a in letters]
+    return {
+        "scale": [size or 1 for size, _ in told],
+        "units": [unit or "pixel" for _, unit in told],
+        "axis_labels": list(letters.lower()),
+        "rgb": "S" in axes,
+    }
+
+
+def _in_seconds(
+    step: float | None, unit: str | None
+) -> tuple[float | None, str | None]:
+    """Time between two frames, in seconds where its unit is known."""
+    if step is None or unit not in _SECONDS:
+        return step, unit
+    return step * _SECONDS[unit], "s"
+
+
+def _looks(stack: ImageStack, count: int) -> list[dict[str, Any]]:
+    """Name, colour and blending of each layer."""
+    named = [{"name": name} for name in _names(stack, count)]
+    if "S" in stack.axes:
+        return named
+    maps = _colormaps(stack, count)
+    coloured = count > 1 or maps != ["gray"]
+    blending = {"blending": "additive"} if coloured else {}
+    return [
+        name | {"colormap": colormap} | blending
+        for name, colormap in zip(named, maps, strict=True)
+    ]
+
+
+def _names(stack: ImageStack, count: int) -> list[str]:
+    """Name of the file, and of the channel where there are several."""
+    if count == 1:
+        return [stack.name]
+    told = [channel.name for channel in stack.channels] or [""] * count
+    names = [name or f"channel {number}" for number, name in enumerate(told, 1)]
+    # Our own files hold the names of layers, which start so already.
+    return [
+        name if name.startswith(stack.name) else f"{stack.name} {name}"
+        for name in names
+    ]
+
+
+def _colormaps(stack: ImageStack, count: int) -> list[str]:
+    """The file's colours; napari's usual ones where it has none but grey."""
+    from napari.utils.colormaps.colormap_utils import CMYBGR, MAGENTA_GREEN
+
+    told = [_hex(channel.color) for channel in stack.channels]
+    if any(told):
+        return [color or "gray" for color in told]
+    usual = {1: ["gray"], 2: MAGENTA_GREEN}.get(count, CMYBGR)
+    return list(islice(cycle(usual), count))
+
+
+def _hex(color: int | None) -> str:
+    """An OME colour as #rrggbb; empty for greys, which many programs always write."""
+    if color is None:
+        return ""
+    packed = color.to_bytes(4, "big", signed=True)[:3]
+    return f"#{packed.hex()}" if len(set(packed)) > 1 else ""

@@ -1,0 +1,259 @@
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+import zarr
+
+pytest.importorskip("napari")
+
+import npe2
+from napari.components import ViewerModel
+from napari.errors import MultipleReaderError
+from napari.layers import Image
+
+from napari_zssr.errors import InputError
+from napari_zssr.files import read
+from napari_zssr.plugin._layers import (
+    WHOLE,
+    layer_axes,
+    layer_spacing,
+    layer_stack,
+    result_kwargs,
+)
+from napari_zssr.plugin._reader import read_image
+from napari_zssr.plugin._writer import write_ome_tiff
+from napari_zssr.stack.axes import Channel, labelled
+from napari_zssr.stack.store import write
+
+UM = {"Z": 0.5, "Y": 0.13, "X": 0.12}
+GREEN, ORANGE, WHITE = (
+    int.from_bytes(bytes.fromhex(color), "big", signed=True)
+    for color in ("00ff00ff", "ff8000ff", "ffffffff")
+)
+
+
+def noise(*shape: int, dtype: str = "uint16") -> Any:
+    return np.random.default_rng(0).integers(0, 200, shape).astype(dtype)
+
+
+def opened(path: Path) -> list[Image]:
+    reader = read_image(str(path))
+    assert reader is not None
+    viewer = ViewerModel()
+    for data, attributes, kind in reader(str(path)):
+        assert kind == "image"
+        viewer.add_image(data, **attributes)
+    return list(viewer.layers)
+
+
+def three_channels(path: Path, *colors: int | None) -> Any:
+    names = ("DNA", "", "actin")
+    channels = [Channel(name=n, color=c) for n, c in zip(names, colors, strict=True)]
+    data = noise(4, 3, 9, 8)
+    write(path, labelled(data, axes="ZCYX", spacing=UM, channels=channels))
+    return data
+
+
+def test_channels_become_layers_with_sizes_names_and_colours(tmp_path: Path) -> None:
+    data = three_channels(tmp_path / "cell.ome.tif", GREEN, WHITE, ORANGE)
+    layers = opened(tmp_path / "cell.ome.tif")
+    names = [layer.name for layer in layers]
+    assert names == ["cell DNA", "cell channel 2", "cell actin"]
+    for channel, layer in enumerate(layers):
+        assert (layer.data == data[:, channel]).all()
+        assert layer_axes(layer) == ("ZYX", False)
+        assert layer_spacing(layer, "ZYX") == (UM, dict.fromkeys("ZYX", "um"))
+        assert tuple(layer.axis_labels) == ("z", "y", "x")
+        assert layer.blending == "additive"
+    assert [layer.colormap.name for layer in layers] == ["green", "gray", "#ff8000"]
+
+
+def test_pixels_are_read_once_and_shared(tmp_path: Path) -> None:
+    three_channels(tmp_path / "a.ome.tif", GREEN, None, None)
+    reader = read_image(tmp_path / "a.ome.tif")
+    assert reader is not None
+    bases = {id(data.base) for data, _, _ in reader("")}
+    assert len(bases) == 1
+
+
+@pytest.mark.parametrize("color", [None, WHITE])
+def test_channels_without_colours_get_the_usual_ones(
+    tmp_path: Path, color: int | None
+) -> None:
+    three_channels(tmp_path / "a.ome.tif", color, color, color)
+    maps = [layer.colormap.name for layer in opened(tmp_path / "a.ome.tif")]
+    assert maps == ["cyan", "magenta", "yellow"]
+
+
+def test_a_result_and_its_file_carry_what_was_read(tmp_path: Path) -> None:
+    three_channels(tmp_path / "cell.ome.tif", GREEN, None, ORANGE)
+    results = []
+    for layer in opened(tmp_path / "cell.ome.tif"):
+        axes, _ = layer_axes(layer)
+        finer = np.repeat(np.repeat(layer.data, 2, axis=-1), 2, axis=-2)
+        placed = result_kwargs(layer, axes, WHOLE, (2.0, 2.0), {"program": "test"})
+        results.append(Image(finer, **placed).as_layer_data_tuple())
+    write_ome_tiff(str(tmp_path / "cell x2.ome.tif"), results)
+    stack = read(tmp_path / "cell x2.ome.tif")
+    assert (stack.axes, stack.guessed) == ("ZCYX", False)
+    assert stack.spacing == pytest.approx((0.5, None, 0.065, 0.06))
+    assert stack.units == ("um", None, "um", "um")
+    names = ["cell DNA x2", "cell channel 2 x2", "cell actin x2"]
+    assert [channel.name for channel in stack.channels] == names
+    assert [channel.color for channel in stack.channels] == [GREEN, None, ORANGE]
+    write_ome_tiff(str(tmp_path / "cell.ome.tiff"), results)
+    again = opened(tmp_path / "cell.ome.tiff")
+    assert [layer.name for layer in again] == names
+
+
+def test_imagej_stack_in_time(tmp_path: Path) -> None:
+    data = noise(3, 4, 9, 8)
+    told = {"axes": "TZYX", "unit": "micron", "spacing": 0.5}
+    told |= {"finterval": 0.5, "tunit": "min"}
+    path = tmp_path / "movie.tif"
+    tifffile.imwrite(path, data, imagej=True, resolution=(4, 5), metadata=told)
+    (layer,) = opened(path)
+    assert layer.name == "movie"
+    assert layer.colormap.name == "gray"
+    assert layer_axes(layer) == ("TZYX", False)
+    spacing, units = layer_spacing(layer, "TZYX")
+    assert spacing == pytest.approx({"T": 30, "Z": 0.5, "Y": 0.2, "X": 0.25})
+    assert units == {"T": "s"} | dict.fromkeys("ZYX", "um")
+
+
+@pytest.mark.parametrize("planar", ["contig", "separate"])
+def test_rgb(tmp_path: Path, planar: str) -> None:
+    data = noise(9, 8, 3, dtype="uint8")
+    stored = data if planar == "contig" else data.transpose(2, 0, 1)
+    path = tmp_path / "stain.ome.tif"
+    told = {"PhysicalSizeX": 0.25, "PhysicalSizeY": 0.25}
+    tifffile.imwrite(
+        path, stored, photometric="rgb", planarconfig=planar, metadata=told
+    )
+    (layer,) = opened(path)
+    assert layer.rgb
+    assert (np.asarray(layer.data) == data).all()
+    assert layer_axes(layer) == ("YXS", False)
+    assert layer_spacing(layer, "YXS")[0] == {"Y": 0.25, "X": 0.25}
+
+
+@pytest.mark.parametrize("axes", ["YXC", "XYC"])
+def test_odd_orders_are_shown_the_right_way_round(tmp_path: Path, axes: str) -> None:
+    data = noise(9, 8, 2)
+    store = zarr.create_array(
+        tmp_path / "odd.zarr", data=data, dimension_names=list(axes.lower())
+    )
+    assert store.shape == data.shape
+    layers = opened(tmp_path / "odd.zarr")
+    upright = data if axes == "YXC" else data.transpose(1, 0, 2)
+    for channel, layer in enumerate(layers):
+        assert (layer.data == upright[..., channel]).all()
+        assert layer_axes(layer) == ("YX", False)
+    assert [layer.name for layer in layers] == ["odd channel 1", "odd channel 2"]
+
+
+def ome_zarr(path: Path, version: str = "0.5") -> Path:
+    group = zarr.open_group(path, mode="w", zarr_format=2 if version == "0.4" else 3)
+    group.create_array("0", data=noise(2, 9, 8))
+    axes = [{"name": "t", "type": "time", "unit": "millisecond"}]
+    axes += [{"name": a, "type": "space", "unit": "nanometer"} for a in "yx"]
+    scale = [{"type": "scale", "scale": [500, 130, 130]}]
+    level = {"path": "0", "coordinateTransformations": scale}
+    multiscales = [{"axes": axes, "datasets": [level]}]
+    told = {"version": version, "multiscales": multiscales}
+    group.attrs.update(told if version == "0.4" else {"ome": told})
+    return path
+
+
+@pytest.mark.parametrize("within", ["", "zarr.json"])
+def test_ome_zarr_by_its_folder_or_a_file_in_it(tmp_path: Path, within: str) -> None:
+    (layer,) = opened(ome_zarr(tmp_path / "worm.ome.zarr") / within)
+    assert layer.name == "worm"
+    assert layer_axes(layer) == ("TYX", False)
+    spacing, units = layer_spacing(layer, "TYX")
+    assert spacing == pytest.approx({"T": 0.5, "Y": 130, "X": 130})
+    assert units == {"T": "s", "Y": "nm", "X": "nm"}
+
+
+def test_a_guess_stays_a_guess(tmp_path: Path) -> None:
+    path = tmp_path / "plain.tif"
+    tifffile.imwrite(path, noise(5, 9, 8), photometric="minisblack", metadata=None)
+    (layer,) = opened(path)
+    assert layer.name == "plain"
+    assert layer_axes(layer) == ("ZYX", True)
+    assert layer_spacing(layer, "ZYX") == ({}, {})
+
+
+def test_what_is_left_to_other_readers(tmp_path: Path) -> None:
+    mask, waves = tmp_path / "mask.tif", tmp_path / "waves.tif"
+    tifffile.imwrite(mask, noise(9, 8) > 99)
+    tifffile.imwrite(waves, noise(9, 8).astype(np.complex64))
+    (tmp_path / "text.tif").write_text("no image")
+    (tmp_path / "empty.tif").touch()
+    (tmp_path / "text.png").write_text("another kind")
+    others = [mask, waves, tmp_path, *tmp_path.glob("[te]*.*"), tmp_path / "none.tif"]
+    assert [read_image(str(path)) for path in others] == [None] * 7
+    assert read_image([str(mask), str(waves)]) is None
+    assert read_image("https://example.org/a.ome.tif") is None
+
+
+@pytest.mark.parametrize("kept", [4, 8, 20, 700])
+def test_a_damaged_file_is_explained(tmp_path: Path, kept: int) -> None:
+    path = tmp_path / "cut.tif"
+    tifffile.imwrite(path, noise(40, 40))
+    path.write_bytes(path.read_bytes()[:kept])
+    reader = read_image(path)
+    assert reader is not None
+    with pytest.raises(InputError, match="damaged or incomplete"):
+        reader(path)
+
+
+MANIFESTS = {
+    "ours": npe2.PluginManifest.from_distribution("napari-zssr"),
+    "theirs": npe2.PluginManifest.from_file(
+        Path(str(files("napari_builtins"))) / "builtins.yaml"
+    ),
+}
+
+
+@pytest.fixture
+def viewer(npe2pm: Any, monkeypatch: pytest.MonkeyPatch) -> ViewerModel:
+    """A viewer that knows napari's reader and ours, and no remembered choice."""
+    from napari.components import viewer_model
+
+    monkeypatch.setattr(viewer_model, "get_preferred_reader", lambda path: None)
+    for manifest in MANIFESTS.values():
+        npe2pm.register(manifest)
+    return ViewerModel()
+
+
+@pytest.mark.parametrize("ending", [".ome.tif", ".OME.TIFF", ".tif", ".tiff"])
+def test_napari_asks_which_reader(
+    viewer: ViewerModel, tmp_path: Path, ending: str
+) -> None:
+    path = tmp_path / f"a{ending}"
+    tifffile.imwrite(path, noise(9, 8))
+    with pytest.raises(MultipleReaderError) as asked:
+        viewer.open(path, plugin=None)
+    assert set(asked.value.available_plugins) == {"napari", "napari-zssr"}
+    (layer,) = viewer.open(path, plugin="napari-zssr")
+    assert layer.source.reader_plugin == "napari-zssr"
+    assert layer_stack(layer).source == str(path)
+
+
+def test_folders_are_not_asked_about_and_zarr_opens_by_a_file(
+    viewer: ViewerModel, tmp_path: Path
+) -> None:
+    path = ome_zarr(tmp_path / "worm.ome.zarr")
+    (layer,) = viewer.open(path, plugin=None)
+    assert layer.source.reader_plugin == "napari"
+    older = ome_zarr(tmp_path / "older.ome.zarr", "0.4")
+    for file in (path / "zarr.json", older / ".zattrs"):
+        (layer,) = viewer.open(file, plugin=None)
+        assert layer.source.reader_plugin == "napari-zssr"
+        assert layer_axes(layer) == ("TYX", False)

@@ -1,0 +1,639 @@
+from __future__ import annotations
+
+import gc
+import time
+import weakref
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+from numpy.typing import NDArray
+
+pytest.importorskip("napari")
+
+from napari.layers import Image
+from napari.utils.notifications import notification_manager
+from qtpy.QtCore import QThreadPool, QTimer
+from qtpy.QtWidgets import QApplication
+
+from napari_zssr.config import FAST, INSTANT, Config, change
+from napari_zssr.errors import InputError
+from napari_zssr.plugin import _cost
+from napari_zssr.plugin._layers import KEY
+from napari_zssr.plugin._widget import SuperResolutionWidget
+from napari_zssr.progress import PlaneDone, Progress
+from napari_zssr.stack import run as engine
+
+RIDGE = change(INSTANT, noise="off", ensemble=False, always=True, device="cpu")
+QUICK = change(
+    FAST,
+    steps=20,
+    width=4,
+    blocks=1,
+    batch=1,
+    crop_px=8,
+    back_projection=0,
+    ensemble=False,
+    noise="off",
+    always=True,
+    device="cpu",
+)
+
+
+def rings(*shape: int, seed: int = 0) -> NDArray[np.uint16]:
+    y, x = np.mgrid[: shape[-2], : shape[-1]]
+    waves = np.sin(np.hypot(y - 9 - seed, x - 14) / 2)
+    return np.broadcast_to(1000 * (1.5 + waves), shape).astype(np.uint16)
+
+
+class Desk:
+    """A viewer with the widget docked in it."""
+
+    def __init__(self, viewer: Any, qtbot: Any, widget: SuperResolutionWidget) -> None:
+        self.viewer = viewer
+        self.qtbot = qtbot
+        self.widget = widget
+
+    def add(self, data: Any, name: str = "cells", **given: Any) -> Image:
+        layer: Image = self.viewer.add_image(data, name=name, **given)
+        return layer
+
+    def set(self, config: Config) -> None:
+        self.widget.form.how.show_config(config)
+        self.widget.form.what.show_factors(config.factors)
+        self.widget.refresh()
+
+    def run(self, config: Config = RIDGE) -> None:
+        self.set(config)
+        self.widget.start()
+        self.wait()
+
+    def wait(self) -> None:
+        self.qtbot.waitUntil(lambda: not self.widget._run.running, timeout=30_000)
+
+    @property
+    def names(self) -> list[str]:
+        return [layer.name for layer in self.viewer.layers]
+
+    @property
+    def said(self) -> str:
+        return str(self.widget.controls._after.value)
+
+    @property
+    def why(self) -> str:
+        return str(self.widget.controls._why.value)
+
+    def idle(self) -> bool:
+        controls = self.widget.controls
+        return bool(controls.run.enabled) and not controls.cancel.enabled
+
+
+@pytest.fixture
+def desk(make_napari_viewer: Any, qtbot: Any, monkeypatch: pytest.MonkeyPatch) -> Desk:
+    # The cost card's measurements have tests of their own.
+    monkeypatch.setattr(_cost, "SETTLED_MS", 3_600_000)
+    viewer = make_napari_viewer()
+    widget = SuperResolutionWidget(viewer)
+    viewer.window.add_dock_widget(widget, name="Zero-Shot Super-Resolution")
+    return Desk(viewer, qtbot, widget)
+
+
+# ---- opening
+
+
+def test_napari_opens_it_quickly_and_without_torch(
+    loaded_by: Callable[[str], set[str]],
+) -> None:
+    loaded = loaded_by(
+        "import napari\n"
+        "viewer = napari.Viewer(show=False)\n"
+        "import time; started = time.monotonic()\n"
+        "dock, widget = viewer.window.add_plugin_dock_widget('napari-zssr')\n"
+        "assert time.monotonic() - started < 20\n"
+        "assert widget.native.minimumSizeHint().width() <= 320\n"
+        "viewer.close()\n"
+    )
+    assert "napari_zssr.plugin._widget" in loaded
+    assert "torch" not in loaded
+
+
+def test_every_control_explains_itself(desk: Desk) -> None:
+    form, controls, after = desk.widget.form, desk.widget.controls, desk.widget.after
+    fields = [
+        *form.image.fields.values(),
+        *form.what.fields.values(),
+        *form.how.fields.values(),
+        *form.how.advanced.fields.values(),
+        *(controls.run, controls.cancel, after.python, after.command, after.again),
+    ]
+    assert all(len(field.tooltip) > 20 for field in fields)
+
+
+def test_it_is_narrow_even_with_large_letters(desk: Desk) -> None:
+    desk.add(rings(3, 32, 32), name="a very long name of a layer, longer than that")
+    font = desk.widget.native.font()
+    font.setPointSizeF(1.5 * font.pointSizeF())
+    desk.widget.native.setFont(font)
+    desk.widget.form.how.unfold(True)
+    desk.widget.refresh()
+    QApplication.processEvents()
+    assert desk.widget.native.minimumSizeHint().width() <= 320
+
+
+# ---- what cannot run cannot be pressed
+
+
+def test_without_an_image_a_line_says_why(desk: Desk) -> None:
+    assert not desk.widget.controls.run.enabled
+    assert "Open an image" in desk.why
+    desk.widget.start()
+    assert not desk.widget._run.running
+
+
+def test_wrong_settings_are_met_in_the_form(desk: Desk) -> None:
+    desk.add(rings(32, 32))
+    fields = desk.widget.form.how.advanced.fields
+    fields["noise"].value = "given"
+    for name, value, says in (
+        ("steps", "many", "no whole number"),
+        ("steps", "0", "whole number from 1"),
+        ("kernel", "file", "Choose the file"),
+        ("noise_sigma", "x", "not a number"),
+    ):
+        usual, fields[name].value = fields[name].value, value
+        desk.qtbot.waitUntil(lambda says=says: says in desk.why)
+        assert not desk.widget.controls.run.enabled
+        fields[name].value = usual
+    desk.qtbot.waitUntil(lambda: desk.widget.controls.run.enabled)
+
+
+def test_wrong_axes_are_met_in_the_form(desk: Desk) -> None:
+    desk.add(rings(3, 32, 32))
+    axes = desk.widget.form.image.fields["axes"]
+    axes.value = "QYX"
+    desk.widget.refresh()
+    assert "unknown letter" in desk.why
+    axes.value = "ZYX"
+    desk.widget.refresh()
+    assert desk.why == ""
+    assert "Z 3 x Y 32 x X 32" in desk.widget.form.image.understood.value
+    assert desk.widget.form.requests()[0].axes == "ZYX"
+
+
+def test_what_will_not_fit_cannot_be_pressed(desk: Desk) -> None:
+    desk.add(rings(32, 32))
+    desk.widget.refresh()
+    assert desk.widget.controls.run.enabled
+    desk.widget.cost.problem = "Too large."
+    desk.widget.cost.changed.emit("Too large.")
+    assert not desk.widget.controls.run.enabled
+
+
+# ---- the layers
+
+
+def test_the_choice_follows_the_layers(desk: Desk) -> None:
+    choice = desk.widget.form.image.fields["layer"]
+    first = desk.add(rings(32, 32), "one")
+    desk.add(rings(32, 32), "two")
+    desk.viewer.add_points(np.zeros((1, 2)))
+    assert [layer.name for layer in choice.choices] == ["one", "two"]
+    first.name = "renamed"
+    assert choice.native.itemText(0) == "renamed"
+    desk.viewer.layers.remove(first)
+    assert [layer.name for layer in choice.choices] == ["two"]
+
+
+def test_factors_are_linked_until_they_are_not(desk: Desk) -> None:
+    what = desk.widget.form.what
+    what.fields["factor_y"].value = 3
+    assert what.factors == (3, 3)
+    what.fields["linked"].value = False
+    what.fields["factor_x"].value = 1.5
+    assert what.factors == (3, 1.5)
+
+
+def test_parts_of_a_layer(desk: Desk) -> None:
+    desk.add(rings(4, 3, 32, 40), axis_labels=("z", "c", "y", "x"))
+    desk.viewer.dims.set_current_step(0, 2)
+    fields = desk.widget.form.what.fields
+
+    def ranges() -> Any:
+        return desk.widget.form.requests()[0].selection.ranges
+
+    assert ranges() == {}
+    fields["slices"].value = "current"
+    assert ranges() == {"Z": (2, 3)}
+    fields["channel"].value = 1
+    assert ranges() == {"Z": (2, 3), "C": (1, 2)}
+    corners = np.array([[3.0, 4], [3, 20], [10, 20], [10, 4]])
+    shapes = desk.viewer.add_shapes([corners], name="here")
+    fields["area"].value = shapes
+    assert ranges() == {"Z": (2, 3), "C": (1, 2), "Y": (3, 11), "X": (4, 21)}
+    desk.viewer.layers.remove(shapes)
+    assert set(ranges()) == {"Z", "C"}
+
+
+# ---- a run
+
+
+@pytest.mark.parametrize(
+    ("shape", "given"),
+    [
+        ((40, 44), {}),
+        ((3, 24, 32), {"axis_labels": ("z", "y", "x"), "scale": (2, 0.5, 0.4)}),
+        ((2, 3, 24, 32), {"axis_labels": ("t", "c", "y", "x")}),
+        ((24, 32, 3), {"rgb": True}),
+    ],
+    ids=["YX", "ZYX", "TCYX", "RGB"],
+)
+def test_a_run_adds_a_layer_in_the_right_place(
+    desk: Desk, shape: tuple[int, ...], given: dict[str, Any]
+) -> None:
+    rgb = given.get("rgb", False)
+    data = np.stack([rings(24, 32) // 8] * 3, -1).astype(np.uint8) if rgb else None
+    layer = desk.add(rings(*shape) if data is None else data, **given)
+    desk.run()
+    made = desk.viewer.layers["cells x2"]
+    wanted = list(shape)
+    for axis in (0, 1) if rgb else (-2, -1):
+        wanted[axis] *= 2
+    assert made.data.shape == tuple(wanted)
+    assert made.data.dtype == layer.data.dtype
+    half = np.where(np.arange(layer.ndim) >= layer.ndim - 2, 2, 1)
+    np.testing.assert_allclose(made.scale, layer.scale / half)
+    np.testing.assert_allclose(made.translate, layer.scale * (1 - half) / (2 * half))
+    assert made.axis_labels == layer.axis_labels
+    assert made.units == layer.units
+    assert made.rgb == layer.rgb
+    assert made.metadata[KEY]["config"]["preset"] == "instant"
+    assert "it took" in desk.said
+    assert desk.idle()
+
+
+def test_a_real_file_end_to_end(desk: Desk, tmp_path: Path) -> None:
+    """OME-TIFF of three channels, opened by napari, learned, with units."""
+    path = tmp_path / "three.ome.tif"
+    data = np.stack([rings(32, 32, seed=n) for n in range(3)])
+    about = {"axes": "CYX", "PhysicalSizeX": 0.2, "PhysicalSizeY": 0.2}
+    tifffile.imwrite(path, data, ome=True, metadata=about)
+    desk.viewer.open(path, plugin="napari")
+    (layer,) = desk.viewer.layers
+    layer.axis_labels, layer.scale = ("c", "y", "x"), (1, 0.2, 0.2)
+    layer.units = ("pixel", "um", "um")
+    desk.run(change(QUICK, steps=20))
+    made = desk.viewer.layers[-1]
+    assert made.data.shape == (3, 64, 64)
+    np.testing.assert_allclose(made.scale, (1, 0.1, 0.1))
+    assert [str(unit) for unit in made.units] == ["pixel", "micrometer", "micrometer"]
+    learned = made.metadata[KEY]["report"]["planes"]
+    assert [plane["returned"] for plane in learned] == ["learned"] * 3
+
+
+def test_slices_appear_while_others_are_computed(desk: Desk) -> None:
+    desk.add(rings(3, 24, 24), axis_labels=("z", "y", "x"))
+    desk.set(RIDGE)
+    seen: list[tuple[int, list[bool]]] = []
+    show = desk.widget._tell
+
+    def look(event: Any) -> None:
+        show(event)
+        if isinstance(event, PlaneDone):
+            made = desk.viewer.layers["cells x2"].data
+            seen.append((event.plane, [bool(plane.any()) for plane in made]))
+
+    desk.widget._tell = look  # type: ignore[method-assign]
+    desk.widget.start()
+    desk.wait()
+    assert [plane for plane, _ in seen] == [0, 1, 2]
+    assert all(there[plane] for plane, there in seen)
+
+
+def test_selected_layers_run_in_turn(desk: Desk) -> None:
+    layers = [desk.add(rings(24, 24, seed=n), f"c{n}") for n in range(3)]
+    desk.viewer.layers.selection = set(layers[:2])
+    desk.widget.form.image.fields["in_turn"].value = True
+    desk.run()
+    assert desk.names == ["c0", "c1", "c2", "c0 x2", "c1 x2"]
+    assert desk.said.count("it took") == 2
+
+
+def test_two_widgets_work_side_by_side(desk: Desk) -> None:
+    second = SuperResolutionWidget(desk.viewer)
+    desk.viewer.window.add_dock_widget(second, name="second")
+    desk.add(rings(24, 24))
+    desk.set(RIDGE)
+    second.form.how.show_config(change(RIDGE, factor=3))
+    second.form.what.show_factors((3, 3))
+    desk.widget.start()
+    second.start()
+    desk.wait()
+    desk.qtbot.waitUntil(lambda: not second._run.running, timeout=30_000)
+    assert sorted(desk.names) == ["cells", "cells x2", "cells x3"]
+
+
+def test_only_one_run_at_a_time(desk: Desk) -> None:
+    desk.add(rings(24, 24))
+    desk.set(RIDGE)
+    desk.widget.start()
+    desk.widget.start()
+    assert not desk.widget.controls.run.enabled
+    desk.wait()
+    assert desk.names == ["cells", "cells x2"]
+
+
+# ---- cancelling
+
+
+@pytest.fixture
+def networks(monkeypatch: pytest.MonkeyPatch) -> list[weakref.ref[Any]]:
+    """Weak references to all networks that are trained."""
+    from napari_zssr.zssr import train
+
+    found: list[weakref.ref[Any]] = []
+    original = train.Trainer.__init__
+
+    def init(self: Any, network: Any, *args: Any, **kwargs: Any) -> None:
+        found.append(weakref.ref(network))
+        original(self, network, *args, **kwargs)
+
+    monkeypatch.setattr(train.Trainer, "__init__", init)
+    return found
+
+
+@pytest.mark.parametrize("stage", ["read", "train", "predict", "write"])
+def test_cancel_at_each_stage(
+    desk: Desk, stage: str, networks: list[weakref.ref[Any]]
+) -> None:
+    desk.add(rings(4, 24, 24), axis_labels=("z", "y", "x"))
+    desk.set(QUICK)
+    show = desk.widget._tell
+
+    def look(event: Any) -> None:
+        show(event)
+        at = event.stage if isinstance(event, Progress) else "write"
+        if at == stage:
+            desk.widget.controls.cancel.native.click()
+            assert not desk.widget.controls.cancel.enabled
+            assert "Stopping" in desk.widget.controls._status.value
+
+    desk.widget._tell = look  # type: ignore[method-assign]
+    desk.widget.start()
+    desk.wait()
+    gc.collect()
+    assert all(network() is None for network in networks)
+    assert desk.idle()
+    assert "stopped" in desk.said
+    kept = desk.viewer.layers[1:]
+    assert len(kept) <= 1
+    if stage == "write":
+        assert kept
+    for layer in kept:
+        done = layer.metadata[KEY]["finished"]
+        assert layer.data.shape == (done, 48, 48)
+        assert layer.data.any(axis=(1, 2)).all()
+        assert "config" in layer.metadata[KEY]
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_finished_slices_are_kept_or_not_as_wished(desk: Desk, wanted: bool) -> None:
+    desk.add(rings(200, 24, 24), axis_labels=("z", "y", "x"))
+    desk.set(RIDGE)
+    desk.widget.start()
+    desk.qtbot.waitUntil(lambda: len(desk.viewer.layers) == 2, timeout=20_000)
+    desk.widget.cancel()
+    desk.wait()
+    question = desk.widget.controls.question
+    (question.keep if wanted else question.discard).native.click()
+    assert ("cells x2" in desk.names) == wanted
+    assert len(desk.viewer.layers[0].data) == 200
+
+
+def test_cancelling_drops_the_layers_that_wait(desk: Desk) -> None:
+    layers = [desk.add(rings(24, 24, seed=n), f"c{n}") for n in range(2)]
+    desk.viewer.layers.selection = set(layers)
+    desk.widget.form.image.fields["in_turn"].value = True
+    desk.set(QUICK)
+    desk.widget.start()
+    desk.widget.cancel()
+    desk.wait()
+    assert desk.names == ["c0", "c1"]
+    assert desk.idle()
+
+
+# ---- errors
+
+
+def test_errors_are_shown_and_the_widget_is_usable_again(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk.add(rings(24, 24))
+    for error, says in (
+        (RuntimeError("CUDA out of memory"), "Memory ran out"),
+        (InputError("The kernel is odd."), "The kernel is odd."),
+        (ZeroDivisionError("x"), "ZeroDivisionError"),
+    ):
+
+        def fail(*_: Any, error: Exception = error, **__: Any) -> Any:
+            yield Progress(stage="train", step=0, total=2)
+            raise error
+
+        with monkeypatch.context() as patch:
+            patch.setattr(engine, "upscale_steps", fail)
+            desk.run()
+        assert says in desk.said
+        assert says in notification_manager.records[-1].message
+        assert desk.names == ["cells"]
+        assert desk.idle()
+    desk.run()
+    assert desk.names == ["cells", "cells x2"]
+
+
+def test_missing_pixels_are_told_and_can_be_filled(desk: Desk) -> None:
+    data = rings(24, 24).astype(np.float32)
+    data[3, 4] = np.nan
+    desk.add(data, contrast_limits=(0, 3000))
+    desk.run()
+    assert "Missing pixels: fill" in desk.said
+    assert desk.names == ["cells"]
+    desk.run(change(RIDGE, nonfinite="fill"))
+    assert np.isfinite(desk.viewer.layers["cells x2"].data).all()
+
+
+# ---- what may happen meanwhile
+
+
+def start_slow(desk: Desk, planes: int = 3) -> Image:
+    layer = desk.add(rings(planes, 24, 24), axis_labels=("z", "y", "x"))
+    desk.set(QUICK)
+    desk.widget.start()
+    return layer
+
+
+def test_the_layer_may_go_meanwhile(desk: Desk) -> None:
+    layer = start_slow(desk)
+    desk.viewer.layers.remove(layer)
+    desk.wait()
+    assert desk.names == ["cells x2"]
+    assert desk.viewer.layers[0].data.any(axis=(1, 2)).all()
+
+
+def test_its_pixels_may_be_replaced_meanwhile(desk: Desk) -> None:
+    layer = start_slow(desk)
+    desk.qtbot.waitUntil(lambda: desk.widget._clock.share > 0, timeout=20_000)
+    layer.data = np.zeros((5, 10, 10), np.uint16)
+    layer.name = "other"
+    desk.wait()
+    assert desk.viewer.layers["cells x2"].data.shape == (3, 48, 48)
+
+
+def test_the_result_may_be_removed_meanwhile_without_loss(desk: Desk) -> None:
+    start_slow(desk)
+    desk.qtbot.waitUntil(lambda: "cells x2" in desk.names, timeout=20_000)
+    desk.viewer.layers.remove("cells x2")
+    desk.wait()
+    assert desk.viewer.layers["cells x2"].data.any(axis=(1, 2)).all()
+
+
+def test_the_theme_may_change_meanwhile(desk: Desk) -> None:
+    start_slow(desk)
+    desk.viewer.theme = "light"
+    QApplication.processEvents()
+    desk.viewer.theme = "dark"
+    desk.wait()
+    assert "cells x2" in desk.names
+
+
+def test_closing_the_dock_stops_the_run_and_keeps_what_is_finished(desk: Desk) -> None:
+    start_slow(desk, planes=100)
+    desk.qtbot.waitUntil(lambda: "cells x2" in desk.names, timeout=20_000)
+    desk.viewer.window.remove_dock_widget(desk.widget.native)
+    desk.wait()
+    kept = desk.viewer.layers["cells x2"]
+    assert 1 <= len(kept.data) < 100
+    assert kept.data.any(axis=(1, 2)).all()
+
+
+def test_closing_the_viewer_leaves_no_thread(desk: Desk) -> None:
+    start_slow(desk, planes=100)
+    desk.qtbot.waitUntil(lambda: desk.widget._clock.share > 0, timeout=20_000)
+    desk.viewer.close()
+    pool = QThreadPool.globalInstance()
+    assert pool is not None
+    assert pool.waitForDone(20_000)
+    desk.qtbot.wait(20)
+
+
+def test_the_window_stays_alive(desk: Desk, request: pytest.FixtureRequest) -> None:
+    """The longest gap of a timer of 5 ms is reported; only that it ran is asserted."""
+    desk.add(rings(4, 64, 64), axis_labels=("z", "y", "x"))
+    desk.set(change(QUICK, steps=60, width=16))
+    beats: list[float] = []
+    timer = QTimer()
+    timer.timeout.connect(lambda: beats.append(time.perf_counter()))
+    timer.start(5)
+    desk.widget.start()
+    desk.wait()
+    timer.stop()
+    longest = 1000 * max(np.diff(beats))
+    request.node.user_properties.append(("longest_gap_ms", longest))
+    assert len(beats) > 10
+
+
+# ---- again
+
+
+def test_run_again_like_a_layer(desk: Desk) -> None:
+    desk.add(rings(4, 24, 32), axis_labels=("z", "y", "x"))
+    config = change(QUICK, steps=20, factor=(2, 1.5), seed=7, kernel="gaussian:1.1")
+    desk.widget.form.what.fields["slices"].value = "current"
+    desk.viewer.dims.set_current_step(0, 3)
+    desk.run(config)
+    first = desk.viewer.layers["cells x2x1.5"]
+    desk.viewer.dims.set_current_step(0, 0)
+    desk.widget.form.what.fields["slices"].value = "all"
+    desk.set(RIDGE)
+    desk.viewer.layers.selection = {first}
+    desk.widget.run_like()
+    (request,) = desk.widget.form.requests()
+    assert request.config == config
+    assert request.layer.name == "cells"
+    assert dict(request.selection.ranges) == {"Z": (3, 4)}
+    desk.widget.start()
+    desk.wait()
+    again = desk.viewer.layers[-1]
+    np.testing.assert_array_equal(again.data, first.data)
+    np.testing.assert_allclose(again.translate, first.translate)
+
+
+def test_a_layer_without_recipe_offers_nothing(desk: Desk) -> None:
+    layer = desk.add(rings(24, 24))
+    desk.widget.refresh()
+    assert not desk.widget.after.again.enabled
+    layer.metadata[KEY] = {"config": {"steps": "x"}}
+    desk.widget.refresh()
+    desk.widget.run_like()
+    assert "not understood" in notification_manager.records[-1].message
+
+
+def copied() -> str:
+    clipboard = QApplication.clipboard()
+    assert clipboard is not None
+    return clipboard.text()
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        RIDGE,
+        change(RIDGE, factor=(1.5, 2), seed=3, kernel="gaussian:1,0.8,10"),
+        change(RIDGE, kernel=np.ones((3, 3)), nonfinite="fill"),
+    ],
+    ids=["plain", "gaussian", "array"],
+)
+def test_copied_python_makes_the_same_layer(desk: Desk, config: Config) -> None:
+    desk.add(
+        rings(3, 24, 32), axis_labels=("z", "y", "x"), scale=(2, 0.5, 0.4), rotate=20
+    )
+    desk.viewer.dims.set_current_step(0, 1)
+    desk.widget.form.what.fields["slices"].value = "current"
+    desk.run(config)
+    made = desk.viewer.layers[1]
+    desk.widget.form.image.fields["layer"].value = desk.viewer.layers[0]
+    desk.widget.refresh()
+    desk.widget.after.python.native.click()
+    exec(compile(copied(), "copied", "exec"), {"viewer": desk.viewer})
+    again = desk.viewer.layers[-1]
+    assert again is not made
+    np.testing.assert_array_equal(again.data, made.data)
+    point = (0, 5, 9)
+    np.testing.assert_allclose(again.data_to_world(point), made.data_to_world(point))
+
+
+def test_copied_command_makes_the_same_pixels(desk: Desk, tmp_path: Path) -> None:
+    import shlex
+
+    from napari_zssr.cli import main
+
+    path = tmp_path / "some cells.tif"
+    tifffile.imwrite(path, rings(24, 32))
+    desk.viewer.open(path, plugin="napari")
+    desk.run(change(RIDGE, factor=(1.5, 2), seed=3))
+    desk.widget.form.image.fields["layer"].value = desk.viewer.layers[0]
+    desk.widget.refresh()
+    desk.widget.after.command.native.click()
+    words = shlex.split(copied())
+    assert words[:3] == ["napari-zssr", "upscale", str(path)]
+    out = tmp_path / "out.tif"
+    assert main([*words[1:], "-o", str(out)]) == 0
+    np.testing.assert_array_equal(tifffile.imread(out), desk.viewer.layers[1].data)
+
+
+def test_there_is_no_command_for_a_layer_without_a_file(desk: Desk) -> None:
+    desk.add(rings(24, 24))
+    desk.widget.refresh()
+    desk.widget.after.command.native.click()
+    assert "not read from a file" in notification_manager.records[-1].message
