@@ -72,6 +72,13 @@ def test_small_windows_have_fewer_regions() -> None:
     assert 4 <= counts[0] < counts[1] < counts[2] == 100
 
 
+def test_the_smallest_windows_have_four_regions() -> None:
+    """Fewer would not tell how certain the gain is."""
+    window = torch.zeros(1, 16, 16)
+    assert len(held_out_regions(window, 49, 0.07, (2, 2))) == 4
+    assert len(held_out_regions(window, 1, 0.07, (2, 2))) == 1
+
+
 def test_regions_are_never_large() -> None:
     """Many small ones tell more than few large ones."""
     regions = held_out_regions(torch.zeros(1, 600, 900), 4, 0.5, (2, 2))

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from napari_zssr.config import KernelSpec
 from napari_zssr.imaging.degrade import degradation
-from napari_zssr.imaging.resample import resize
+from napari_zssr.imaging.resample import apply_axes, resize
 from napari_zssr.zssr.pairs import PairSpec, build_pairs, whole_pair
 from napari_zssr.zssr.warps import (
     IDENTITY,
@@ -52,6 +52,18 @@ def test_pixels_are_skipped_before_shrinking(size: tuple[float, float]) -> None:
     warp = Warp(*size, skip_y=1, skip_x=1)
     extent = warped_extent(image(), warp, (2, 2))
     wanted = resize(image()[:, 1:, 1:], size, extent)
+    torch.testing.assert_close(warped(image(), warp, extent), wanted)
+
+
+@pytest.mark.parametrize("skip", [(0, 0), (0, 1), (1, 1)])
+@pytest.mark.parametrize("size", [(0.8, 0.8), (0.9, 0.65)])
+def test_shrinking_is_what_is_done_to_the_rest(
+    size: tuple[float, float], skip: tuple[int, int]
+) -> None:
+    warp = Warp(*size, skip_y=skip[0], skip_x=skip[1])
+    extent = warped_extent(image(), warp, (2, 2))
+    rest = image()[:, skip[0] :, skip[1] :]
+    wanted = apply_axes(rest, *shrinking(image(), warp, extent))
     torch.testing.assert_close(warped(image(), warp, extent), wanted)
 
 
