@@ -107,8 +107,8 @@ def test_colours_and_alpha_keep_their_place(samples: int) -> None:
 def test_pictures_are_like_the_result() -> None:
     data = rings()
     made = pictures(data, QUICK)
-    # One at once, then one for the report that each of two networks gives.
-    assert len(made) == 4
+    # One at once, one after each step of two networks, and the result.
+    assert len(made) == 1 + 2 * QUICK.steps + 1
     assert {(p.shape, p.dtype) for p in made} == {((32, 40), data.dtype)}
 
 

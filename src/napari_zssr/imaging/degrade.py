@@ -61,11 +61,21 @@ class Degradation:
         before : tuple of (AxisOperator, AxisOperator), optional
             Maps along Y and X that come before A.
         """
-        rows = [(_middle_row(y), _middle_row(x)) for y, x in self.terms]
-        if before is not None:
-            first_y, first_x = (operator.matrix for operator in before)
-            rows = [(y @ first_y, x @ first_x) for y, x in rows]
-        return float(sum((y1 @ y2) * (x1 @ x2) for y1, x1 in rows for y2, x2 in rows))
+        first = (None, None) if before is None else before
+        maps = [
+            [
+                _chain(operator, start)
+                for operator, start in zip(term, first, strict=True)
+            ]
+            for term in self.terms
+        ]
+        return float(
+            sum(
+                _mean_product(y1, y2) * _mean_product(x1, x2)
+                for y1, x1 in maps
+                for y2, x2 in maps
+            )
+        )
 
 
 @lru_cache(maxsize=256)
@@ -155,7 +165,10 @@ def _blur_operator(weights: Array, size: int) -> AxisOperator:
     return AxisOperator(sparse.coo_array((values, (rows, columns)), shape=(size, size)))
 
 
-def _middle_row(operator: AxisOperator) -> Array:
-    middle = operator.matrix.shape[0] // 2
-    row: Array = operator.matrix[[middle]].toarray()[0]
-    return row
+def _chain(operator: AxisOperator, before: AxisOperator | None) -> Any:
+    return operator.matrix if before is None else operator.matrix @ before.matrix
+
+
+def _mean_product(one: Any, other: Any) -> float:
+    """Product of the rows of two maps, mean over the rows."""
+    return float(one.multiply(other).sum()) / int(one.shape[0])

@@ -10,6 +10,7 @@ TRAINING_COST = 3.0
 EARLIEST_S = 3.0
 STAGES = {
     "read": "reading the layer",
+    "pairs": "cutting examples from the image",
     "fit": "fitting",
     "train": "training",
     "predict": "enlarging",

@@ -52,8 +52,10 @@ def held_out_regions(
     smallest = 4 * ratio[0] * ratio[1]
     room = int(share * window.shape[-2] * window.shape[-1] / smallest)
     wanted = min(wanted, max(min(4, wanted), room))
-    columns = max(1, round(wanted**0.5))
-    rows = max(1, wanted // columns)
+    height, width = window.shape[-2:]
+    # Boxes are at least two network pixels wide; thin windows have room for few rows.
+    columns = max(1, min(round(wanted**0.5), width // (4 * ratio[1])))
+    rows = max(1, min(wanted // columns, height // (4 * ratio[0])))
     wished = (share / (rows * columns)) ** 0.5
     side = [min(wished, HELD_OUT_MAX_PX / n) for n in window.shape[-2:]]
     places = [
@@ -113,10 +115,9 @@ def held_out_crops(
 
 
 def stacked(crops: list[tuple[Tensor, Tensor, Tensor]]) -> HeldOut:
-    """Batch of the crops of one size."""
-    height = min(son.shape[1] for son, _, _ in crops)
-    width = min(son.shape[2] for son, _, _ in crops)
-    alike = [c for c in crops if c[0].shape[1:] == (height, width)]
+    """Batch of the crops that are as large as the first: of the image's own windows."""
+    size = crops[0][0].shape
+    alike = [c for c in crops if c[0].shape == size]
     sons, fathers, weights = (torch.stack(part) for part in zip(*alike, strict=True))
     return HeldOut(sons=sons, fathers=fathers, weight=weights)
 

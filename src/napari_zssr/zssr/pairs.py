@@ -18,6 +18,7 @@ from napari_zssr.imaging.degrade import degradation
 from napari_zssr.imaging.dihedral import SWAP
 from napari_zssr.imaging.noise import CLEAN, NoiseModel, recorrupt
 from napari_zssr.imaging.resample import output_size, resize
+from napari_zssr.progress import Progress, Steps, drain
 from napari_zssr.zssr.held_out import (
     HeldOut,
     held_out_crops,
@@ -110,6 +111,17 @@ def build_pairs(
     *,
     warps: Sequence[Warp] | None = None,
 ) -> tuple[PairSet, HeldOut]:
+    """`pair_steps` at one go."""
+    return drain(pair_steps(windows, spec, generator, warps=warps))
+
+
+def pair_steps(
+    windows: Sequence[Tensor],
+    spec: PairSpec,
+    generator: torch.Generator,
+    *,
+    warps: Sequence[Warp] | None = None,
+) -> Steps[tuple[PairSet, HeldOut]]:
     """Make fathers and sons from parts of an image.
 
     Parameters
@@ -121,41 +133,50 @@ def build_pairs(
         CPU generator of the noise.
     warps : sequence of Warp, optional
         Fathers instead of those of `spec`.
+
+    Returns
+    -------
+    tuple of (PairSet, HeldOut)
     """
     crop = crop_size(windows, spec)
-    fathers, sons, rows, weights = [], [], [], []
-    father_at = son_at = 0
+    made: list[_Pair] = []
     held_out: list[tuple[Tensor, Tensor, Tensor]] = []
-    for window in windows:
+    for number, window in enumerate(windows):
+        yield Progress(stage="pairs", step=number, total=len(windows))
         noisy, target = recorrupt(window, spec.noise, spec.alpha, generator)
         regions = held_out_regions(
             window, spec.held_out, spec.held_out_share, spec.ratio
         )
         for warp in warps or spec.warps:
-            made = _father_and_son(noisy, target, warp, spec, generator)
-            if made is None or not fits(made[1], crop):
+            pair = _father_and_son(noisy, target, warp, spec, generator)
+            if pair is None or not fits(pair[1], crop):
                 continue
-            father, son = made
-            mask = training_mask(window, regions, warp, spec.ratio)
+            made.append((*pair, training_mask(window, regions, warp, spec.ratio)))
             if warp.is_identity:
-                held_out += held_out_crops(father, son, regions, spec.ratio)
-            fathers.append(torch.cat([father, mask]).flatten(1))
-            sons.append(son.flatten(1))
-            rows.append(
-                [father_at, father.shape[2], son_at, son.shape[1], son.shape[2]]
-            )
-            weights.append(float(son.shape[1] * son.shape[2]))
-            father_at += father.shape[1] * father.shape[2]
-            son_at += son.shape[1] * son.shape[2]
-    pairs = PairSet(
+                held_out += held_out_crops(*pair, regions, spec.ratio)
+    return _packed(made, spec.ratio, crop), stacked(held_out)
+
+
+_Pair = tuple[Tensor, Tensor, Tensor]
+
+
+def _packed(made: list[_Pair], ratio: tuple[int, int], crop: Size) -> PairSet:
+    """Fathers, sons and masks of all sizes, end to end."""
+    rows = []
+    father_at = son_at = 0
+    for father, son, _ in made:
+        rows.append([father_at, father.shape[2], son_at, son.shape[1], son.shape[2]])
+        father_at += father.shape[1] * father.shape[2]
+        son_at += son.shape[1] * son.shape[2]
+    fathers = [torch.cat([father, mask]).flatten(1) for father, _, mask in made]
+    return PairSet(
         fathers=torch.cat(fathers, dim=1),
-        sons=torch.cat(sons, dim=1),
+        sons=torch.cat([son.flatten(1) for _, son, _ in made], dim=1),
         layout=torch.tensor(rows),
-        weights=torch.tensor(weights),
-        ratio=spec.ratio,
+        weights=torch.tensor([float(son[0].numel()) for _, son, _ in made]),
+        ratio=ratio,
         crop=crop,
     )
-    return pairs, stacked(held_out)
 
 
 def crop_size(windows: Sequence[Tensor], spec: PairSpec) -> Size:

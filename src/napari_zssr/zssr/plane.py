@@ -18,7 +18,7 @@ from napari_zssr.zssr.gain import Gain, held_out_gain
 from napari_zssr.zssr.look import first_look, watched
 from napari_zssr.zssr.network import MeanNetwork, untrained
 from napari_zssr.zssr.nonlocal_means import NonLocalMeans
-from napari_zssr.zssr.pairs import PairSpec, build_pairs
+from napari_zssr.zssr.pairs import PairSpec, build_pairs, pair_steps
 from napari_zssr.zssr.policy import (
     applications,
     back_projection,
@@ -209,7 +209,11 @@ def _train_members(
         return [_fitted(windows, spec, seed)], 1
     members = members or _fresh(job, windows, spec, seed)
     steps = 0
+    made = None
     for number, member in enumerate(members):
+        if made is None or not spec.noise.is_clean:
+            generator = torch.Generator().manual_seed(seed + number)
+            made = yield from pair_steps(windows, spec, generator)
         trainer = Trainer(
             member,
             windows,
@@ -217,6 +221,7 @@ def _train_members(
             job.config,
             precision=job.precision,
             seed=seed + number,
+            made=made,
         )
         steps += yield from _trained(trainer, members[:number], job)
     return members, steps

@@ -14,7 +14,7 @@ from napari_zssr.zssr.pairs import PairSpec
 from napari_zssr.zssr.predict import residual_growth
 from napari_zssr.zssr.warps import NOISY_WARPS, WARPS, Pair
 
-WHOLE_PX = 1024
+WHOLE_PX = 640
 WINDOW_PX = 512
 WINDOWS = 16
 # Noise (fraction of the range) from which pairs are recorrupted, and over which

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from napari_zssr.config import Config
 from napari_zssr.progress import Progress, Steps
 from napari_zssr.zssr.gain import region_errors
+from napari_zssr.zssr.held_out import HeldOut
 from napari_zssr.zssr.optimize import (
     ADAM_RATE,
     PAPER_RATE,
@@ -20,6 +21,7 @@ from napari_zssr.zssr.optimize import (
     PaperPolicy,
 )
 from napari_zssr.zssr.pairs import (
+    PairSet,
     PairSpec,
     build_pairs,
     draw_crops,
@@ -35,6 +37,7 @@ PATIENCE = 4
 BETTER = 0.998
 EARLIEST_STOP = 0.4
 PAPER_ERROR_EVERY = 50
+REFRESH_PX = 2 * 512**2
 PAPER_REVIEW_EVERY = 60
 # Random fathers between two refreshes, beside the image itself.
 RANDOM_FATHERS = 12
@@ -53,6 +56,8 @@ class Trainer:
     config : Config
     precision : {"float32", "bfloat16"}
     seed : int
+    made : tuple of (PairSet, HeldOut), optional
+        Pairs of these windows, made here unless given.
     """
 
     def __init__(
@@ -64,6 +69,7 @@ class Trainer:
         *,
         precision: str,
         seed: int,
+        made: tuple[PairSet, HeldOut] | None = None,
     ) -> None:
         self.network = network
         self.windows = windows
@@ -71,7 +77,7 @@ class Trainer:
         self.config = config
         self.bfloat16 = precision == "bfloat16"
         self.generator = torch.Generator().manual_seed(seed)
-        self.pairs, self.held_out = build_pairs(windows, spec, self.generator)
+        self.pairs, self.held_out = made or build_pairs(windows, spec, self.generator)
         paper = config.network == "paper"
         self.optimizer = Optimizer(
             network, muon=not paper, adam_rate=PAPER_RATE if paper else ADAM_RATE
@@ -95,16 +101,18 @@ class Trainer:
     def refresh(self) -> None:
         """Draw new noise and, for the paper's preset, new fathers.
 
-        The held-out regions keep their noise.
+        The held-out regions keep their noise. Of a large plane a few windows are
+        enough for the crops until the next time.
         """
         warps = self.spec.warps
         if self.config.network == "paper":
             smallest = min(warp.size_y for warp in warps)
             drawn = random_warps(RANDOM_FATHERS, smallest, self.generator)
             warps = (IDENTITY, *drawn)
-        self.pairs, _ = build_pairs(
-            self.windows, self.spec, self.generator, warps=warps
-        )
+        room = REFRESH_PX // max(w[0].numel() for w in self.windows)
+        order = torch.randperm(len(self.windows), generator=self.generator)
+        some = [self.windows[n] for n in order[: max(1, room)].tolist()]
+        self.pairs, _ = build_pairs(some, self.spec, self.generator, warps=warps)
 
     def draw(self, steps: int) -> Tensor:
         """Crops of the next steps, (steps, batch, 4)."""
@@ -160,10 +168,7 @@ def _train_one_cycle(trainer: Trainer) -> Steps[int]:
             loss = trainer.step(batch, cycle.share(step))
             trainer.average.update(trainer.network)
             step += 1
-            if step % REPORT_EVERY == 0 or step == cycle.total:
-                yield Progress(
-                    stage="train", step=step, total=cycle.total, loss=float(loss)
-                )
+            yield _progress(step, cycle.total, loss)
         if step % CHECK_EVERY == 0 and step >= EARLIEST_STOP * cycle.total:
             error = trainer.held_out_error()
             stale = 0 if error < BETTER * best else stale + 1
@@ -188,11 +193,18 @@ def _train_paper(trainer: Trainer) -> Steps[int]:
                 policy.add_error(_reconstruction_error(trainer))
             if step % PAPER_REVIEW_EVERY == 0 and policy.review():
                 total = step
-            if step % REPORT_EVERY == 0 or step == total:
-                yield Progress(stage="train", step=step, total=total, loss=float(loss))
+            yield _progress(step, total, loss)
             if step >= total:
                 break
     return step
+
+
+def _progress(step: int, total: int, loss: Tensor) -> Progress:
+    """An event for every step, so that any step can be the last; the loss seldom."""
+    # Reading the loss makes a GPU wait.
+    told = step % REPORT_EVERY == 0 or step == total
+    value = float(loss) if told else None
+    return Progress(stage="train", step=step, total=total, loss=value)
 
 
 @torch.no_grad()
