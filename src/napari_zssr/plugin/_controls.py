@@ -9,7 +9,7 @@ from magicgui.widgets import Container, ProgressBar, PushButton
 from napari_zssr.plugin._loss import LossCurve
 from napari_zssr.plugin._rows import Column, red, tighten, words
 
-RESOLUTION = 1000
+RESOLUTION = 100
 MOST_LINES = 4
 
 
