@@ -217,3 +217,29 @@ def test_cancelling_nothing_is_fine(heard: Heard) -> None:
     heard.run.cancel()
     heard.run.close()
     assert not heard.run.running
+
+
+def test_torch_is_loaded_in_the_worker(loaded_by: Callable[[str], set[str]]) -> None:
+    code = (
+        "from napari_zssr.plugin._torch import load_torch\n"
+        "load_torch(); load_torch()\n"
+        "import torch; assert torch.ones(2).sum() == 2"
+    )
+    assert "torch" in loaded_by(code)
+
+
+def test_a_missing_torch_is_left_for_the_computation_to_tell(
+    loaded_by: Callable[[str], set[str]],
+) -> None:
+    code = (
+        "import importlib.util, sys\n"
+        "find = importlib.util.find_spec\n"
+        "importlib.util.find_spec = lambda n: None if n == 'torch' else find(n)\n"
+        "class Hide:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'torch': raise ImportError('hidden')\n"
+        "sys.meta_path.insert(0, Hide())\n"
+        "from napari_zssr.plugin._torch import load_torch\n"
+        "load_torch()"
+    )
+    assert "torch" not in loaded_by(code)

@@ -162,7 +162,7 @@ def _blur(choices: Callable[..., Any]) -> list[Row]:
             ),
         ),
         Row(
-            "Blur file",
+            "",
             FileEdit(
                 name="kernel_file",
                 filter="*.npy *.tif *.tiff *.mat",

@@ -9,7 +9,7 @@ from magicgui.widgets import Container, ProgressBar, PushButton
 from napari_zssr.plugin._loss import LossCurve
 from napari_zssr.plugin._rows import Column, red, tighten, words
 
-RESOLUTION = 1000
+RESOLUTION = 100
 MOST_LINES = 4
 
 
@@ -42,8 +42,8 @@ class RunFields(Column):
                 _side_by_side(self.run, self.cancel),
                 self._bar,
                 self._status,
-                self.question,
                 self._after,
+                self.question,
             ]
         )
         self.native.layout().insertWidget(4, self.loss)
@@ -125,7 +125,7 @@ class AfterFields(Column):
             tooltip="Sets the form as it was for the result that is selected in the "
             "layer list.",
         )
-        super().__init__([_side_by_side(self.python, self.command), self.again])
+        super().__init__([self.again, self.python, self.command])
 
 
 def _side_by_side(left: PushButton, right: PushButton) -> Container[PushButton]:

@@ -91,24 +91,23 @@ class GrowingLayer:
         if self.layer is None:
             self._add()
         elif time.monotonic() - self._shown > REFRESH_S:
-            self._refresh()
+            self._show_finished()
 
     def complete(self, made: Enlarged) -> None:
         """Show the whole result with its recipe, also when it was taken away."""
         if self.layer is None or self.layer not in self._viewer.layers:
             self._add()
+        self._show_finished()
         assert self.layer is not None
         self.layer.metadata[KEY] = made.recipe
-        self._refresh()
 
     def keep_finished(self) -> None:
-        """Cut off what was not reached."""
-        layer, out = self.layer, self._job.out
-        if layer is None or out is None or layer not in self._viewer.layers:
+        """Leave what was reached, with a recipe that says so."""
+        if self.layer is None or self.layer not in self._viewer.layers:
             return
+        self._show_finished()
         told = {"finished": self.finished, "planes": self.planes}
-        layer.metadata[KEY] = self._job.recipe | told
-        layer.data = _reached(out, self._job.request.axes, self.finished)
+        self.layer.metadata[KEY] = self._job.recipe | told
 
     def discard(self) -> None:
         """Take the layer away again."""
@@ -117,16 +116,24 @@ class GrowingLayer:
         self.layer = None
 
     def _add(self) -> None:
-        assert self._job.out is not None
-        self.layer = Image(self._job.out, **self._job.kwargs)
+        self.layer = Image(self._finished(), **self._job.kwargs)
         self._viewer.add_layer(self.layer)
         match_contrast_range(self._job.request.layer, self.layer)
         self._shown = time.monotonic()
 
-    def _refresh(self) -> None:
-        if self.layer is not None:
+    def _show_finished(self) -> None:
+        """Let the layer reach as far as what is finished: the rest would be black."""
+        assert self.layer is not None
+        there = self._finished()
+        if there.shape != self.layer.data.shape:
+            self.layer.data = there
+        else:
             self.layer.refresh()
         self._shown = time.monotonic()
+
+    def _finished(self) -> NDArray[Any]:
+        assert self._job.out is not None
+        return _reached(self._job.out, self._job.request.axes, self.finished)
 
 
 def _reached(out: NDArray[Any], axes: str, finished: int) -> NDArray[Any]:

@@ -15,6 +15,8 @@ RED = {"dark": "#ff8a80", "light": "#b3261e"}
 LONGEST_LABEL = "Back-projection"
 # Of the whole form, in letters m.
 USUAL_WIDTH = 24
+# Of a choice, in letters.
+NARROWEST = 10
 
 
 class Row(Container[Any]):
@@ -44,9 +46,10 @@ class _Title(QLabel):
     """Label as wide as the longest of the form, in whatever font it is shown."""
 
     def minimumSizeHint(self) -> QSize:
-        size = super().minimumSizeHint()
-        width = self.fontMetrics().horizontalAdvance(LONGEST_LABEL + "m")
-        return QSize(max(width, size.width()), size.height())
+        size, metrics = super().minimumSizeHint(), self.fontMetrics()
+        missing = metrics.horizontalAdvance(LONGEST_LABEL)
+        missing -= metrics.horizontalAdvance(self.text())
+        return QSize(size.width() + max(0, missing), size.height())
 
     def sizeHint(self) -> QSize:
         return self.minimumSizeHint()
@@ -138,4 +141,5 @@ def _narrow(box: ComboBox) -> None:
     """Let a choice be narrower than the longest name in it."""
     policy = QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
     box.native.setSizeAdjustPolicy(policy)
-    box.native.setMinimumContentsLength(6)
+    box.native.setMinimumContentsLength(NARROWEST)
+    box.native.setMinimumWidth(NARROWEST * box.native.fontMetrics().averageCharWidth())

@@ -56,6 +56,7 @@ class SuperResolutionWidget(Container[Any]):
         self.after = AfterFields()
         self.controls = RunFields()
         super().__init__(widgets=[self.controls], labels=False)
+        self.margins = (4, 4, 4, 4)
         self._inner = Column([self.form, *self._sections()])
         self.native.layout().insertWidget(0, Scrolled(self._inner), 1)
         self._later = QTimer(self.native)

@@ -14,6 +14,7 @@ from weakref import WeakSet
 from napari.qt.threading import create_worker
 
 from napari_zssr.errors import ComputeError, InputError, ZSSRError
+from napari_zssr.plugin._torch import load_torch
 from napari_zssr.progress import Event, Steps
 
 LOG = logging.getLogger(__name__)
@@ -168,6 +169,7 @@ def _guarded(task: _Task) -> Generator[Event, None, _Outcome]:
     worker was deleted, and neither tells it nor that the worker has finished.
     """
     try:
+        load_torch()
         assert task.make_steps is not None
         task.steps = task.make_steps()
         while not task.stop.is_set():

@@ -1,0 +1,36 @@
+"""Loading torch without a pause of the window."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import importlib.util
+import os
+import sys
+from pathlib import Path
+
+
+def load_torch() -> None:
+    """Import torch in a worker thread; does nothing where it is loaded already.
+
+    Python holds its lock while it loads a library, half a second for torch's, and the
+    window stands still. A call through ctypes does not hold it, and what is loaded
+    once is there for the import.
+    """
+    if "torch" in sys.modules:
+        return
+    spec = importlib.util.find_spec("torch")
+    if spec is not None and spec.origin and sys.platform != "win32":
+        for library in (Path(spec.origin).parent / "lib").glob("libtorch_python.*"):
+            _open(library)
+    # The computation itself tells what is wrong with a torch that cannot be imported.
+    with contextlib.suppress(ImportError, OSError):
+        import torch  # noqa: F401 loaded here, used elsewhere
+
+
+def _open(library: Path) -> None:
+    """Load a library if that is possible."""
+    open_library = ctypes.CDLL(None).dlopen
+    open_library.argtypes = [ctypes.c_char_p, ctypes.c_int]
+    open_library.restype = ctypes.c_void_p
+    open_library(os.fsencode(library), os.RTLD_LAZY)
