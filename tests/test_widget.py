@@ -3,7 +3,7 @@ from __future__ import annotations
 import gc
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 pytest.importorskip("napari")
 
+from napari.components import ViewerModel
 from napari.layers import Image
 from napari.utils.notifications import notification_manager
 from qtpy.QtCore import QThreadPool, QTimer
@@ -92,9 +93,22 @@ class Desk:
 
 
 @pytest.fixture
-def desk(make_napari_viewer: Any, qtbot: Any, monkeypatch: pytest.MonkeyPatch) -> Desk:
-    # The cost card's measurements have tests of their own.
+def settled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No measurements of the cost card, which have tests of their own."""
     monkeypatch.setattr(_cost, "SETTLED_MS", 3_600_000)
+
+
+@pytest.fixture
+def desk(qtbot: Any, settled: None) -> Iterator[Desk]:
+    """The widget and a viewer without a window, which takes a second to open."""
+    widget = SuperResolutionWidget(ViewerModel())
+    yield Desk(widget._viewer, qtbot, widget)
+    widget.native.close()
+
+
+@pytest.fixture
+def window(make_napari_viewer: Any, qtbot: Any, settled: None) -> Desk:
+    """The widget docked in a real viewer."""
     viewer = make_napari_viewer()
     widget = SuperResolutionWidget(viewer)
     viewer.window.add_dock_widget(widget, name="Zero-Shot Super-Resolution")
@@ -132,20 +146,22 @@ def test_every_control_explains_itself(desk: Desk) -> None:
     assert all(len(field.tooltip) > 20 for field in fields)
 
 
-def test_it_is_narrow_even_with_large_letters(desk: Desk) -> None:
+def test_it_is_narrow_even_with_large_letters(window: Desk) -> None:
     from napari.settings import get_settings
 
-    desk.add(rings(3, 3, 32, 32), name="a very long name of a layer, longer than that")
+    window.add(
+        rings(3, 3, 32, 32), name="a very long name of a layer, longer than that"
+    )
     get_settings().appearance.font_size = round(
         1.5 * get_settings().appearance.font_size
     )
-    fields = desk.widget.form.how.advanced.fields
+    fields = window.widget.form.how.advanced.fields
     fields["noise"].value, fields["kernel"].value = "given", "file"
-    desk.widget.form.how.unfold(True)
-    desk.widget.refresh()
-    desk.viewer.window._qt_window.show()
+    window.widget.form.how.unfold(True)
+    window.widget.refresh()
+    window.viewer.window._qt_window.show()
     QApplication.processEvents()
-    assert desk.widget.native.minimumSizeHint().width() <= 320
+    assert window.widget.native.minimumSizeHint().width() <= 320
 
 
 # ---- what cannot run cannot be pressed
@@ -221,13 +237,13 @@ def test_factors_are_linked_until_they_are_not(desk: Desk) -> None:
     assert what.factors == (3, 1.5)
 
 
-def test_parts_of_a_layer(desk: Desk) -> None:
-    desk.add(rings(4, 3, 32, 40), axis_labels=("z", "c", "y", "x"))
-    desk.viewer.dims.set_current_step(0, 2)
-    fields = desk.widget.form.what.fields
+def test_parts_of_a_layer(window: Desk) -> None:
+    window.add(rings(4, 3, 32, 40), axis_labels=("z", "c", "y", "x"))
+    window.viewer.dims.set_current_step(0, 2)
+    fields = window.widget.form.what.fields
 
     def ranges() -> Any:
-        return desk.widget.form.requests()[0].selection.ranges
+        return window.widget.form.requests()[0].selection.ranges
 
     assert ranges() == {}
     fields["slices"].value = "current"
@@ -235,10 +251,10 @@ def test_parts_of_a_layer(desk: Desk) -> None:
     fields["channel"].value = 1
     assert ranges() == {"Z": (2, 3), "C": (1, 2)}
     corners = np.array([[3.0, 4], [3, 20], [10, 20], [10, 4]])
-    shapes = desk.viewer.add_shapes([corners], name="here")
+    shapes = window.viewer.add_shapes([corners], name="here")
     fields["area"].value = shapes
     assert ranges() == {"Z": (2, 3), "C": (1, 2), "Y": (3, 11), "X": (4, 21)}
-    desk.viewer.layers.remove(shapes)
+    window.viewer.layers.remove(shapes)
     assert set(ranges()) == {"Z", "C"}
 
 
@@ -279,18 +295,18 @@ def test_a_run_adds_a_layer_in_the_right_place(
     assert desk.idle()
 
 
-def test_a_real_file_end_to_end(desk: Desk, tmp_path: Path) -> None:
+def test_a_real_file_end_to_end(window: Desk, tmp_path: Path) -> None:
     """OME-TIFF of three channels, opened by napari, learned, with units."""
     path = tmp_path / "three.ome.tif"
     data = np.stack([rings(32, 32, seed=n) for n in range(3)])
     about = {"axes": "CYX", "PhysicalSizeX": 0.2, "PhysicalSizeY": 0.2}
     tifffile.imwrite(path, data, ome=True, metadata=about)
-    desk.viewer.open(path, plugin="napari")
-    (layer,) = desk.viewer.layers
+    window.viewer.open(path, plugin="napari")
+    (layer,) = window.viewer.layers
     layer.axis_labels, layer.scale = ("c", "y", "x"), (1, 0.2, 0.2)
     layer.units = ("pixel", "um", "um")
-    desk.run(change(QUICK, steps=20))
-    made = desk.viewer.layers[-1]
+    window.run(change(QUICK, steps=20))
+    made = window.viewer.layers[-1]
     assert made.data.shape == (3, 64, 64)
     np.testing.assert_allclose(made.scale, (1, 0.1, 0.1))
     assert [str(unit) for unit in made.units] == ["pixel", "micrometer", "micrometer"]
@@ -298,25 +314,25 @@ def test_a_real_file_end_to_end(desk: Desk, tmp_path: Path) -> None:
     assert [plane["returned"] for plane in learned] == ["learned"] * 3
 
 
-def test_slices_appear_while_others_are_computed(desk: Desk) -> None:
-    desk.add(rings(3, 24, 24), axis_labels=("z", "y", "x"))
-    desk.set(RIDGE)
+def test_slices_appear_while_others_are_computed(window: Desk) -> None:
+    window.add(rings(3, 24, 24), axis_labels=("z", "y", "x"))
+    window.set(RIDGE)
     seen: list[tuple[int, list[bool]]] = []
-    show = desk.widget._tell
+    show = window.widget._tell
 
     def look(event: Any) -> None:
         show(event)
         if isinstance(event, PlaneDone):
-            made = desk.viewer.layers["cells x2"].data
+            made = window.viewer.layers["cells x2"].data
             seen.append((event.plane, [bool(plane.any()) for plane in made]))
 
-    desk.widget._tell = look  # type: ignore[method-assign]
-    desk.widget.start()
-    desk.wait()
+    window.widget._tell = look  # type: ignore[method-assign]
+    window.widget.start()
+    window.wait()
     assert [plane for plane, _ in seen] == [0, 1, 2]
     # Never a slice that is still black.
     assert all(all(there) for _, there in seen)
-    assert desk.viewer.layers["cells x2"].data.shape == (3, 48, 48)
+    assert window.viewer.layers["cells x2"].data.shape == (3, 48, 48)
 
 
 def test_selected_layers_run_in_turn(desk: Desk) -> None:
@@ -328,18 +344,18 @@ def test_selected_layers_run_in_turn(desk: Desk) -> None:
     assert desk.said.count("it took") == 2
 
 
-def test_two_widgets_work_side_by_side(desk: Desk) -> None:
-    second = SuperResolutionWidget(desk.viewer)
-    desk.viewer.window.add_dock_widget(second, name="second")
-    desk.add(rings(24, 24))
-    desk.set(RIDGE)
+def test_two_widgets_work_side_by_side(window: Desk) -> None:
+    second = SuperResolutionWidget(window.viewer)
+    window.viewer.window.add_dock_widget(second, name="second")
+    window.add(rings(24, 24))
+    window.set(RIDGE)
     second.form.how.show_config(change(RIDGE, factor=3))
     second.form.what.show_factors((3, 3))
-    desk.widget.start()
+    window.widget.start()
     second.start()
-    desk.wait()
-    desk.qtbot.waitUntil(lambda: not second._run.running, timeout=30_000)
-    assert sorted(desk.names) == ["cells", "cells x2", "cells x3"]
+    window.wait()
+    window.qtbot.waitUntil(lambda: not second._run.running, timeout=30_000)
+    assert sorted(window.names) == ["cells", "cells x2", "cells x3"]
 
 
 def test_only_one_run_at_a_time(desk: Desk) -> None:
@@ -480,12 +496,12 @@ def start_slow(desk: Desk, planes: int = 3) -> Image:
     return layer
 
 
-def test_the_layer_may_go_meanwhile(desk: Desk) -> None:
-    layer = start_slow(desk)
-    desk.viewer.layers.remove(layer)
-    desk.wait()
-    assert desk.names == ["cells x2"]
-    assert desk.viewer.layers[0].data.any(axis=(1, 2)).all()
+def test_the_layer_may_go_meanwhile(window: Desk) -> None:
+    layer = start_slow(window)
+    window.viewer.layers.remove(layer)
+    window.wait()
+    assert window.names == ["cells x2"]
+    assert window.viewer.layers[0].data.any(axis=(1, 2)).all()
 
 
 def test_its_pixels_may_be_replaced_meanwhile(desk: Desk) -> None:
@@ -497,53 +513,55 @@ def test_its_pixels_may_be_replaced_meanwhile(desk: Desk) -> None:
     assert desk.viewer.layers["cells x2"].data.shape == (3, 48, 48)
 
 
-def test_the_result_may_be_removed_meanwhile_without_loss(desk: Desk) -> None:
-    start_slow(desk)
-    desk.qtbot.waitUntil(lambda: "cells x2" in desk.names, timeout=20_000)
-    desk.viewer.layers.remove("cells x2")
-    desk.wait()
-    assert desk.viewer.layers["cells x2"].data.any(axis=(1, 2)).all()
+def test_the_result_may_be_removed_meanwhile_without_loss(window: Desk) -> None:
+    start_slow(window)
+    window.qtbot.waitUntil(lambda: "cells x2" in window.names, timeout=20_000)
+    window.viewer.layers.remove("cells x2")
+    window.wait()
+    assert window.viewer.layers["cells x2"].data.any(axis=(1, 2)).all()
 
 
-def test_the_theme_may_change_meanwhile(desk: Desk) -> None:
-    start_slow(desk)
-    desk.viewer.theme = "light"
+def test_the_theme_may_change_meanwhile(window: Desk) -> None:
+    start_slow(window)
+    window.viewer.theme = "light"
     QApplication.processEvents()
-    desk.viewer.theme = "dark"
-    desk.wait()
-    assert "cells x2" in desk.names
+    window.viewer.theme = "dark"
+    window.wait()
+    assert "cells x2" in window.names
 
 
-def test_closing_the_dock_stops_the_run_and_keeps_what_is_finished(desk: Desk) -> None:
-    start_slow(desk, planes=100)
-    desk.qtbot.waitUntil(lambda: "cells x2" in desk.names, timeout=20_000)
-    desk.viewer.window.remove_dock_widget(desk.widget.native)
-    desk.wait()
-    kept = desk.viewer.layers["cells x2"]
+def test_closing_the_dock_stops_the_run_and_keeps_what_is_finished(
+    window: Desk,
+) -> None:
+    start_slow(window, planes=100)
+    window.qtbot.waitUntil(lambda: "cells x2" in window.names, timeout=20_000)
+    window.viewer.window.remove_dock_widget(window.widget.native)
+    window.wait()
+    kept = window.viewer.layers["cells x2"]
     assert 1 <= len(kept.data) < 100
     assert kept.data.any(axis=(1, 2)).all()
 
 
-def test_closing_the_viewer_leaves_no_thread(desk: Desk) -> None:
-    start_slow(desk, planes=100)
-    desk.qtbot.waitUntil(lambda: desk.widget._clock.share > 0, timeout=20_000)
-    desk.viewer.close()
+def test_closing_the_viewer_leaves_no_thread(window: Desk) -> None:
+    start_slow(window, planes=100)
+    window.qtbot.waitUntil(lambda: window.widget._clock.share > 0, timeout=20_000)
+    window.viewer.close()
     pool = QThreadPool.globalInstance()
     assert pool is not None
     assert pool.waitForDone(20_000)
-    desk.qtbot.wait(20)
+    window.qtbot.wait(20)
 
 
-def test_the_window_stays_alive(desk: Desk, request: pytest.FixtureRequest) -> None:
+def test_the_window_stays_alive(window: Desk, request: pytest.FixtureRequest) -> None:
     """The longest gap of a timer of 5 ms is reported; only that it ran is asserted."""
-    desk.add(rings(4, 64, 64), axis_labels=("z", "y", "x"))
-    desk.set(change(QUICK, steps=60, width=16))
+    window.add(rings(4, 64, 64), axis_labels=("z", "y", "x"))
+    window.set(change(QUICK, steps=60, width=16))
     beats: list[float] = []
     timer = QTimer()
     timer.timeout.connect(lambda: beats.append(time.perf_counter()))
     timer.start(5)
-    desk.widget.start()
-    desk.wait()
+    window.widget.start()
+    window.wait()
     timer.stop()
     longest = 1000 * max(np.diff(beats))
     request.node.user_properties.append(("longest_gap_ms", longest))
