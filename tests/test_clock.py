@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from napari_zssr.config import BALANCED, FAST, INSTANT, PAPER, Config, change
+from napari_zssr.plugin._clock import Clock, in_words, seconds_left, status
+from napari_zssr.plugin._summary import after, in_the_form, stopped
+from napari_zssr.progress import PlaneDone, Progress, drain
+from napari_zssr.stack.axes import labelled
+from napari_zssr.stack.run import upscale_steps
+
+SMALL: dict[str, Any] = {
+    "steps": 20,
+    "width": 4,
+    "blocks": 1,
+    "batch": 1,
+    "crop_px": 8,
+    "noise": "off",
+    "always": True,
+    "device": "cpu",
+}
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        change(INSTANT, noise="off", always=True, device="cpu"),
+        change(FAST, **SMALL),
+        change(BALANCED, **SMALL),
+        change(PAPER, **SMALL, gradual=2),
+    ],
+    ids=lambda config: config.preset,
+)
+def test_the_share_grows_to_the_whole(config: Config) -> None:
+    plane = np.random.default_rng(0).random((24, 24))
+    clock, shares, done = Clock(config, plane.size), [0.0], []
+
+    def look(event: Any) -> None:
+        if isinstance(event, Progress):
+            shares.append(clock.tell(event))
+        elif isinstance(event, PlaneDone):
+            done.append(shares[-1])
+
+    drain(upscale_steps(labelled(np.stack([plane] * 2), axes="ZYX"), config), look)
+    assert shares == sorted(shares)
+    np.testing.assert_allclose(done, (0.5, 1.0), atol=0.01)
+
+
+def test_time_left_is_told_when_it_is_known() -> None:
+    assert seconds_left(0.5, 1) is None
+    assert seconds_left(0.01, 100) is None
+    assert seconds_left(0.25, 10) == pytest.approx(30)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(0.04, "0.0 s"), (9, "9.0 s"), (75, "75 s"), (600, "10 min"), (9000, "2.5 h")],
+)
+def test_durations_in_words(seconds: float, words: str) -> None:
+    assert in_words(seconds) == words
+
+
+def test_where_a_run_stands() -> None:
+    train = Progress(stage="train", step=40, total=400, plane=2, planes=40)
+    assert status(train, 130) == "Slice 3 of 40: training, 10 %; about 2 min left"
+    assert status(Progress(stage="read", step=0, total=1), None) == "Reading the layer"
+
+
+def test_what_came_of_it() -> None:
+    config = change(INSTANT, noise="off", always=True, device="cpu")
+    plane = np.random.default_rng(0).random((24, 24))
+    report = drain(upscale_steps(labelled(plane, axes="YX"), config)).report
+    text = after("cells", report)
+    assert text.startswith("cells: ")
+    assert report.sentence in text
+    assert "No noise was found; it took " in text
+    assert text.endswith(" on cpu.")
+
+
+@pytest.mark.parametrize(
+    ("finished", "words"),
+    [
+        (0, "cells: stopped; nothing was finished."),
+        (1, "cells: stopped; 1 of 9 slices is finished."),
+        (3, "cells: stopped; 3 of 9 slices are finished."),
+    ],
+)
+def test_what_is_left(finished: int, words: str) -> None:
+    assert stopped("cells", finished, 9) == words
+
+
+def test_the_way_out_is_a_field_of_the_form() -> None:
+    from napari_zssr.errors import InputError
+
+    plane = np.full((24, 24), np.nan)
+    with pytest.raises(InputError) as caught:
+        drain(upscale_steps(labelled(plane, axes="YX"), INSTANT))
+    told = in_the_form(str(caught.value))
+    assert "Missing pixels: fill" in told
+    assert "--" not in told
