@@ -103,7 +103,8 @@ def desk(qtbot: Any, settled: None) -> Iterator[Desk]:
     """The widget and a viewer without a window, which takes a second to open."""
     widget = SuperResolutionWidget(ViewerModel())
     yield Desk(widget._viewer, qtbot, widget)
-    widget.native.close()
+    widget.native.deleteLater()
+    qtbot.wait(1)
 
 
 @pytest.fixture
@@ -256,6 +257,27 @@ def test_parts_of_a_layer(window: Desk) -> None:
     assert ranges() == {"Z": (2, 3), "C": (1, 2), "Y": (3, 11), "X": (4, 21)}
     window.viewer.layers.remove(shapes)
     assert set(ranges()) == {"Z", "C"}
+
+
+@pytest.mark.parametrize(
+    ("text", "scale", "says"),
+    [
+        ("0.13", (1, 0.13, 0.13), "0.13 x 0.13 um"),
+        ("0.5, 0.13, 0.12", (0.5, 0.13, 0.12), "0.5 x 0.13 x 0.12 um"),
+        ("0.5, 0.13", (1, 1, 1), "not understood"),
+        ("small", (1, 1, 1), "not understood"),
+        ("-1", (1, 1, 1), "above 0"),
+    ],
+)
+def test_a_missing_pixel_size_can_be_given(
+    desk: Desk, text: str, scale: tuple[float, ...], says: str
+) -> None:
+    layer = desk.add(rings(3, 24, 32), axis_labels=("z", "y", "x"))
+    field = desk.widget.form.image.fields["spacing"]
+    field.value = text
+    field.native.editingFinished.emit()
+    np.testing.assert_allclose(layer.scale, scale)
+    assert says in desk.widget.form.image.understood.value
 
 
 # ---- a run
@@ -540,6 +562,25 @@ def test_closing_the_dock_stops_the_run_and_keeps_what_is_finished(
     kept = window.viewer.layers["cells x2"]
     assert 1 <= len(kept.data) < 100
     assert kept.data.any(axis=(1, 2)).all()
+
+
+def test_a_closed_dock_is_deleted_in_the_main_thread(window: Desk) -> None:
+    """Not whenever Python collects garbage, in a worker thread perhaps."""
+    native = window.widget.native
+    window.viewer.window.remove_dock_widget(native)
+    window.qtbot.wait(20)
+    with pytest.raises(RuntimeError, match="deleted"):
+        native.parent()
+
+
+def test_the_widget_may_be_moved_to_another_dock(window: Desk) -> None:
+    window.viewer.window.remove_dock_widget(window.widget.native)
+    window.viewer.window.add_dock_widget(window.widget, name="again")
+    window.qtbot.wait(20)
+    window.add(rings(24, 24))
+    window.run()
+    assert window.names == ["cells", "cells x2"]
+    assert window.idle()
 
 
 def test_closing_the_viewer_leaves_no_thread(window: Desk) -> None:

@@ -11,9 +11,14 @@ from napari.layers import Image
 from psygnal import Signal
 
 from napari_zssr.errors import InputError
-from napari_zssr.plugin._layers import describe_axes, layer_axes, level0
+from napari_zssr.plugin._layers import (
+    describe_axes,
+    layer_axes,
+    level0,
+)
 from napari_zssr.plugin._rows import Column, Row, refill, words
 from napari_zssr.plugin._scene import is_preview
+from napari_zssr.plugin._spacing import has_spacing, set_spacing
 from napari_zssr.stack.axes import parse_axes
 
 if TYPE_CHECKING:
@@ -36,9 +41,12 @@ class ImageFields(Column):
         self._viewer = viewer
         self._corrected: WeakKeyDictionary[Image, str] = WeakKeyDictionary()
         self.understood = words()
-        super().__init__([*_image_rows(self._images), self.understood, _axes_row()])
+        super().__init__(
+            [*_image_rows(self._images), self.understood, _axes_row(), _spacing_row()]
+        )
         self.fields["layer"].changed.connect(self._show_layer)
         self.fields["axes"].changed.connect(self._correct)
+        self.fields["spacing"].native.editingFinished.connect(self._set_spacing)
         self.refresh()
 
     @property
@@ -86,7 +94,7 @@ class ImageFields(Column):
         layer = self.layer
         self.understood.visible = layer is not None
         if layer is None:
-            self.rows["axes"].visible = False
+            self.rows["axes"].visible = self.rows["spacing"].visible = False
             return
         guess, guessed = _guess(layer)
         with self.fields["axes"].changed.blocked():
@@ -102,11 +110,30 @@ class ImageFields(Column):
             self.layer_chosen.emit()
 
     def _describe(self, layer: Image) -> None:
+        known = True
         try:
-            text = describe_axes(layer, self.axes(layer))
+            axes = self.axes(layer)
+            text = describe_axes(layer, axes)
+            known = has_spacing(layer, axes)
         except InputError as error:
             text = str(error)
         self.understood.value = text
+        self.rows["spacing"].visible = not known
+
+    def _set_spacing(self) -> None:
+        """Write the pixel size to the layer."""
+        layer, text = self.layer, self.fields["spacing"].value
+        if layer is None or not text.strip():
+            return
+        try:
+            set_spacing(layer, self.axes(layer), text)
+        except InputError as error:
+            self.understood.value = str(error)
+            return
+        with self.fields["spacing"].changed.blocked():
+            self.fields["spacing"].value = ""
+        self._viewer.reset_view()
+        self._show_layer()
 
     def _images(self, _widget: Any = None) -> list[Image]:
         return [
@@ -147,6 +174,17 @@ def _axes_row() -> Row:
         "C channel, Z depth, Y and X. Correct them if the guess is wrong.",
     )
     return Row("Axes, guessed", axes)
+
+
+def _spacing_row() -> Row:
+    spacing = LineEdit(
+        name="spacing",
+        tooltip="In micrometres, since the layer does not tell: one number for Y and "
+        "X, or one for each of Z, Y and X. It is written to the layer, so that scale "
+        "bar and saved files are right.",
+    )
+    spacing.native.setPlaceholderText("unknown; in um")
+    return Row("Pixel size", spacing)
 
 
 def _guess(layer: Image) -> tuple[str, bool]:

@@ -47,7 +47,7 @@ class SuperResolutionWidget(Container[Any]):
         self._waiting: deque[Request] = deque()
         self._job: Job | None = None
         self._growing: GrowingLayer | None = None
-        self._failed = False
+        self._failed = self._left = False
         self._clock: Clock | None = None
         self._request: Request | None = None
         self.form = Form(napari_viewer)
@@ -173,6 +173,9 @@ class SuperResolutionWidget(Container[Any]):
         if self._waiting:
             self._next()
             return
+        if self._left and self.native.parent() is None:
+            self._delete()
+            return
         self.controls.idle()
         self.cost.pause(False)
         self.refresh()
@@ -239,10 +242,22 @@ class SuperResolutionWidget(Container[Any]):
 
     def _go(self) -> None:
         """The widget was taken out of the window: stop, keep what is finished."""
+        self._left = True
         self._waiting.clear()
         self._run.cancel()
         self.preview.stop()
-        self.cost.pause(True)
+        self.cost.close()
+        QTimer.singleShot(0, self._delete)
+
+    def _delete(self) -> None:
+        """Delete what is shown, unless it was put back or a run has yet to end.
+
+        Python would do so whenever it collects garbage, also in a worker thread, where
+        Qt crashes.
+        """
+        if self.native.parent() is None and not self._run.running:
+            self.preview.close()
+            self.native.deleteLater()
 
 
 class _Leaving(QObject):

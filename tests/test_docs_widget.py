@@ -1,0 +1,38 @@
+"""What the widget's page shows in Python runs as shown."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("napari")
+
+import napari
+
+PAGE = Path(__file__).parent.parent / "docs" / "widget.md"
+BLOCKS = re.findall(r"```python\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
+
+
+def test_the_page_runs(
+    make_napari_viewer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    viewer = make_napari_viewer()
+    monkeypatch.setattr(napari, "Viewer", lambda: viewer)
+    monkeypatch.setattr(napari, "run", lambda: None)
+    for block in BLOCKS:
+        exec(compile(block, str(PAGE), "exec"), {})
+    assert [layer.name for layer in viewer.layers] == ["mitotic plate"]
+    (widget,) = viewer.window.dock_widgets.values()
+    assert widget.form.requests()[0].axes == "ZYX"
+
+
+def test_the_page_names_every_field() -> None:
+    from napari_zssr.plugin._advanced import NUMBERS
+    from napari_zssr.plugin._fields import PRESET_WORDS
+
+    text = PAGE.read_text("utf-8")
+    named = [label for label, _ in NUMBERS.values()] + list(PRESET_WORDS)
+    assert all(name in text for name in named)
