@@ -62,6 +62,7 @@ class PreviewPanel:
         self._viewer = viewer
         self._get_request = get_request
         self._run = Run()
+        self._live = [self._run]
         self._dying: list[Run] = []
         self._target: Target | None = None
         self._plain: NDArray[Any] | None = None
@@ -78,7 +79,8 @@ class PreviewPanel:
         self._retry.setInterval(RETRY_MS)
         self._retry.timeout.connect(self._launch)
         viewer.layers.events.removed.connect(self._follow_layers)
-        self.view.native.destroyed.connect(lambda: self._run.close())
+        # Qt may tell after the panel itself has been emptied by the collector.
+        self.view.native.destroyed.connect(partial(_close, self._live))
         self._show_state()
 
     @property
@@ -200,6 +202,7 @@ class PreviewPanel:
         self._run.close()
         self._dying.append(self._run)
         self._run = Run()
+        self._live[:] = [self._run]
 
     def _follow(self, request: Request) -> None:
         layer, axes = request.layer, request.axes
@@ -263,3 +266,8 @@ class PreviewPanel:
     def _show_state(self) -> None:
         self.button.text = CLOSE if self.active else OPEN
         self.accept.visible = self._slider.visible = self.active
+
+
+def _close(runs: list[Run], *_: object) -> None:
+    for run in runs:
+        run.close()
