@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import gc
 import importlib.util
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 
@@ -24,7 +26,7 @@ def load_torch() -> None:
         for library in (Path(spec.origin).parent / "lib").glob("libtorch_python.*"):
             _open(library)
     # The computation itself tells what is wrong with a torch that cannot be imported.
-    with contextlib.suppress(ImportError, OSError):
+    with contextlib.suppress(ImportError, OSError), _no_collection():
         import torch  # noqa: F401 loaded here, used elsewhere
 
 
@@ -34,3 +36,15 @@ def _open(library: Path) -> None:
     open_library.argtypes = [ctypes.c_char_p, ctypes.c_int]
     open_library.restype = ctypes.c_void_p
     open_library(os.fsencode(library), os.RTLD_LAZY)
+
+
+@contextlib.contextmanager
+def _no_collection() -> Iterator[None]:
+    """An import makes no garbage, but so much else that all of it is searched."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
