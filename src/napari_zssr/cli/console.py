@@ -81,10 +81,9 @@ class ProgressView:
                 self._bar.remove_task(self._stage)
             self._stage = self._bar.add_task(event.stage, total=event.total, loss="")
             self._at = (event.stage, event.plane)
-        loss = "" if event.loss is None else f"loss {event.loss:.2g}"
-        self._bar.update(
-            self._stage, completed=event.step, total=event.total, loss=loss
-        )
+        self._bar.update(self._stage, completed=event.step, total=event.total)
+        if event.loss is not None:
+            self._bar.update(self._stage, loss=f"loss {event.loss:.2g}")
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:
