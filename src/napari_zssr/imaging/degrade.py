@@ -61,21 +61,7 @@ class Degradation:
         before : tuple of (AxisOperator, AxisOperator), optional
             Maps along Y and X that come before A.
         """
-        first = (None, None) if before is None else before
-        maps = [
-            [
-                _chain(operator, start)
-                for operator, start in zip(term, first, strict=True)
-            ]
-            for term in self.terms
-        ]
-        return float(
-            sum(
-                _mean_product(y1, y2) * _mean_product(x1, x2)
-                for y1, x1 in maps
-                for y2, x2 in maps
-            )
-        )
+        return _noise_gain(self.terms, before)
 
 
 @lru_cache(maxsize=256)
@@ -163,6 +149,25 @@ def _blur_operator(weights: Array, size: int) -> AxisOperator:
     values = np.tile(weights[::-1], size)
     columns = _mirror(index, size).ravel()
     return AxisOperator(sparse.coo_array((values, (rows, columns)), shape=(size, size)))
+
+
+# Asked for again with every redraw of the noise.
+@lru_cache(maxsize=256)
+def _noise_gain(
+    terms: tuple[AxisOperators, ...], before: AxisOperators | None
+) -> float:
+    first = (None, None) if before is None else before
+    maps = [
+        [_chain(operator, b) for operator, b in zip(term, first, strict=True)]
+        for term in terms
+    ]
+    return float(
+        sum(
+            _mean_product(y1, y2) * _mean_product(x1, x2)
+            for y1, x1 in maps
+            for y2, x2 in maps
+        )
+    )
 
 
 def _chain(operator: AxisOperator, before: AxisOperator | None) -> Any:
