@@ -18,7 +18,7 @@ from napari_zssr.zssr.gain import Gain, held_out_gain
 from napari_zssr.zssr.look import first_look, watched
 from napari_zssr.zssr.network import MeanNetwork, untrained
 from napari_zssr.zssr.nonlocal_means import NonLocalMeans
-from napari_zssr.zssr.pairs import PairSpec, build_pairs, pair_steps
+from napari_zssr.zssr.pairs import PairSpec, pair_steps
 from napari_zssr.zssr.policy import (
     applications,
     back_projection,
@@ -29,9 +29,9 @@ from napari_zssr.zssr.policy import (
     training_windows,
 )
 from napari_zssr.zssr.predict import PredictSpec, predict, windowed
-from napari_zssr.zssr.ridge import RidgeFilter, fit_ridge
+from napari_zssr.zssr.ridge import fit_ridge
 from napari_zssr.zssr.train import Trainer, train
-from napari_zssr.zssr.warps import Pair
+from napari_zssr.zssr.warps import IDENTITY, Pair
 
 SMALLEST_PX = 16
 SMALLEST_TILE_PX = 64
@@ -204,21 +204,28 @@ def _train_members(
     seed: int,
 ) -> Steps[tuple[list[nn.Module], int]]:
     """Train networks, fresh ones or those of the factor before."""
-    if job.config.network == "ridge":
+    config = job.config
+    # The paper's preset draws its own fathers as it goes.
+    warps = (IDENTITY,) if config.network == "paper" else None
+    generator = torch.Generator().manual_seed(seed)
+    made = yield from pair_steps(windows, spec, generator, warps=warps)
+    if config.network == "ridge":
         yield Progress(stage="fit", step=0, total=1)
-        return [_fitted(windows, spec, seed)], 1
-    members = members or _fresh(job, windows, spec, seed)
+        return [fit_ridge(*made, generator)], 1
+    if not members:
+        ridge = fit_ridge(*made, generator) if _known_blur(config, spec) else None
+        base = ridge if ridge and _gains(ridge, windows, spec, seed) else None
+        members = _fresh(job, spec, base, seed)
     steps = 0
-    made = None
     for number, member in enumerate(members):
-        if made is None or not spec.noise.is_clean:
+        if number and not spec.noise.is_clean:
             generator = torch.Generator().manual_seed(seed + number)
-            made = yield from pair_steps(windows, spec, generator)
+            made = yield from pair_steps(windows, spec, generator, warps=warps)
         trainer = Trainer(
             member,
             windows,
             spec,
-            job.config,
+            config,
             precision=job.precision,
             seed=seed + number,
             made=made,
@@ -236,34 +243,33 @@ def _trained(trainer: Trainer, ready: list[nn.Module], job: _Job) -> Steps[int]:
 
 
 def _fresh(
-    job: _Job, windows: list[Tensor], spec: PairSpec, seed: int
+    job: _Job, spec: PairSpec, base: nn.Module | None, seed: int
 ) -> list[nn.Module]:
     """Untrained networks on the device, each from its own seed."""
-    config, channels = job.config, job.plane.shape[0]
-    base = _base(windows, spec, seed) if config.network == "residual" else None
     guide = NonLocalMeans(job.noise) if spec.alpha > 0 else None
     made = [
-        untrained(config, channels, spec.ratio, seed=seed + n, base=base, guide=guide)
-        for n in range(config.networks)
+        untrained(
+            job.config,
+            job.plane.shape[0],
+            spec.ratio,
+            seed=seed + n,
+            base=base,
+            guide=guide,
+        )
+        for n in range(job.config.networks)
     ]
     return [network.to(job.plane.device) for network in made]
 
 
-def _base(windows: list[Tensor], spec: PairSpec, seed: int) -> RidgeFilter | None:
-    """The ridge filter, where a blur is known and held-out regions gain from it.
-
-    For the bicubic kernel the network alone goes further than on top of the filter.
-    """
-    if spec.kernel.kind == "bicubic":
-        return None
-    ridge = _fitted(windows, spec, seed)
-    return ridge if held_out_gain(ridge, windows, spec, seed).significant else None
+def _known_blur(config: Config, spec: PairSpec) -> bool:
+    """Whether a ridge filter may serve as base; for bicubic it holds networks back."""
+    return config.network == "residual" and spec.kernel.kind != "bicubic"
 
 
-def _fitted(windows: list[Tensor], spec: PairSpec, seed: int) -> RidgeFilter:
-    generator = torch.Generator().manual_seed(seed)
-    pairs, held_out = build_pairs(windows, spec, generator)
-    return fit_ridge(pairs, held_out, generator)
+def _gains(
+    network: nn.Module, windows: list[Tensor], spec: PairSpec, seed: int
+) -> bool:
+    return held_out_gain(network, windows, spec, seed).significant
 
 
 def _enlarge(
