@@ -155,3 +155,20 @@ def test_gain_that_may_be_chance_is_not_significant(
     assert not gain.significant
     assert math.isfinite(gain.decibel)
     assert math.isfinite(gain.error_decibel)
+
+
+def test_paper_watches_the_same_pair_all_the_way(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    watched = []
+
+    def error(_: Trainer, whole: tuple[Tensor, Tensor, Tensor]) -> float:
+        watched.append(whole[1])
+        return 1.0
+
+    monkeypatch.setattr("napari_zssr.zssr.train._reconstruction_error", error)
+    made = trainer("paper", steps=150)
+    made.windows = [picture() * 0.5, picture(), picture() * 0.7]
+    drain(train(made))
+    assert len(watched) == 3
+    assert all(torch.equal(father, picture()) for father in watched)

@@ -182,6 +182,8 @@ def _train_one_cycle(trainer: Trainer) -> Steps[int]:
 def _train_paper(trainer: Trainer) -> Steps[int]:
     """Adam, and the rate lowered when the reconstruction error stalls."""
     policy = PaperPolicy()
+    # Refreshed pairs have other fathers in another order.
+    whole = whole_pair(trainer.pairs, 0)
     total = trainer.config.steps
     step = 0
     while step < total:
@@ -190,7 +192,7 @@ def _train_paper(trainer: Trainer) -> Steps[int]:
             loss = trainer.step(batch, policy.share())
             step += 1
             if step % PAPER_ERROR_EVERY == 0:
-                policy.add_error(_reconstruction_error(trainer))
+                policy.add_error(_reconstruction_error(trainer, whole))
             if step % PAPER_REVIEW_EVERY == 0 and policy.review():
                 total = step
             yield _progress(step, total, loss)
@@ -208,9 +210,11 @@ def _progress(step: int, total: int, loss: Tensor) -> Progress:
 
 
 @torch.no_grad()
-def _reconstruction_error(trainer: Trainer) -> float:
-    """Squared error on the first, largest father."""
-    son, father, _ = whole_pair(trainer.pairs, 0)
+def _reconstruction_error(
+    trainer: Trainer, whole: tuple[Tensor, Tensor, Tensor]
+) -> float:
+    """Squared error on one whole pair, the same all the way."""
+    son, father, _ = whole
     with torch.autocast(son.device.type, torch.bfloat16, enabled=trainer.bfloat16):
         made = trainer.network(son[None])[0]
     return float((made.float() - father).square().mean())
