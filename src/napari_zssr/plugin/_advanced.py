@@ -86,10 +86,6 @@ class AdvancedFields(Column):
         if given:
             self.fields["noise_sigma"].value = f"{config.noise:g}"
 
-    def offer_devices(self, devices: tuple[str, ...]) -> None:
-        """Offer only the devices that are there."""
-        self.fields["device"].choices = ("auto", *devices)
-
     def _chosen_kernel(self) -> KernelSpec:
         kind = self.fields["kernel"].value
         if kind == "gaussian":

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import html
 
-from magicgui.widgets import Container, ProgressBar, PushButton
+from magicgui.widgets import ProgressBar, PushButton
 
 from napari_zssr.plugin._loss import LossCurve
-from napari_zssr.plugin._rows import Column, red, tighten, words
+from napari_zssr.plugin._rows import Column, red, say, side_by_side, words
 
 RESOLUTION = 100
 MOST_LINES = 4
@@ -39,7 +39,7 @@ class RunFields(Column):
         super().__init__(
             [
                 self._why,
-                _side_by_side(self.run, self.cancel),
+                side_by_side(self.run, self.cancel),
                 self._bar,
                 self._status,
                 self._after,
@@ -51,8 +51,7 @@ class RunFields(Column):
 
     def say_why(self, reason: str) -> None:
         """Why Run cannot be pressed, or nothing."""
-        self._why.value = html.escape(reason)
-        self._why.visible = bool(reason)
+        say(self._why, html.escape(reason))
 
     def running(self, name: str) -> None:
         """Show that a run is on."""
@@ -103,7 +102,7 @@ class Question(Column):
         self.discard = PushButton(
             text="Discard them", tooltip="Takes the layer of finished slices away."
         )
-        super().__init__([_side_by_side(self.keep, self.discard)])
+        super().__init__([side_by_side(self.keep, self.discard)])
         self.visible = False
 
 
@@ -126,9 +125,3 @@ class AfterFields(Column):
             "layer list.",
         )
         super().__init__([self.again, self.python, self.command])
-
-
-def _side_by_side(left: PushButton, right: PushButton) -> Container[PushButton]:
-    both = Container(widgets=[left, right], layout="horizontal", labels=False)
-    tighten(both)
-    return both

@@ -111,7 +111,7 @@ def _options(config: Config) -> list[str]:
     given.pop("factor")
     for name, text in given.items():
         option = "--" + name.replace("_", "-")
-        if name in (*AS_OPTION, "noise", "tile_px") or (
+        if name in AS_OPTION or (
             name == "kernel" and not text.startswith("KernelSpec")
         ):
             words += [option, text]

@@ -20,15 +20,13 @@ from napari_zssr.plugin._estimate import (
     planned,
 )
 from napari_zssr.plugin._layers import lazy_stack
-from napari_zssr.plugin._rows import Column, red, words
+from napari_zssr.plugin._rows import Column, red, say, words
 from napari_zssr.plugin._worker import Run
 from napari_zssr.progress import Progress, Steps
 from napari_zssr.zssr.machine import Machine, look_at_machine
 from napari_zssr.zssr.rates import Rates
 
 if TYPE_CHECKING:
-    from magicgui.widgets import Label
-
     from napari_zssr.plugin._request import Request
 
 # The form is left alone for so long before the device is put to work.
@@ -168,9 +166,9 @@ class CostCard:
                 key, _ = self._calibration(self._wish, self._machine)
                 rates = self._rates.get(key)
             found = estimate(self._wish, self._machine, rates)
-        _say(self._table, _table_html(found.rows))
+        say(self._table, _table_html(found.rows))
         problem = html.escape(found.problem)
-        _say(self._problem, red(problem, self._problem) if problem else "")
+        say(self._problem, red(problem, self._problem) if problem else "")
         if found.problem != self.problem:
             self.problem = found.problem
             self.changed.emit(found.problem)
@@ -189,11 +187,6 @@ def _wish(request: Request) -> Wish:
 def _looking() -> Steps[Machine]:
     yield Progress(stage="look", step=0, total=1)
     return look_at_machine()
-
-
-def _say(label: Label, text: str) -> None:
-    label.value = text
-    label.visible = bool(text)
 
 
 def _table_html(rows: tuple[tuple[str, str], ...]) -> str:

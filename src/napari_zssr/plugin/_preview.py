@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from magicgui.widgets import Container, FloatSlider, PushButton
+from magicgui.widgets import FloatSlider, PushButton
 from numpy.typing import NDArray
 from psygnal import Signal
 from qtpy.QtCore import QTimer
@@ -16,7 +16,7 @@ from napari_zssr.errors import InputError, ZSSRError
 from napari_zssr.plugin._clock import status
 from napari_zssr.plugin._layers import current_slice, current_view
 from napari_zssr.plugin._previewed import BEFORE, SETTLE, previewed
-from napari_zssr.plugin._rows import Column, Row, tighten, words
+from napari_zssr.plugin._rows import Column, Row, say, side_by_side, words
 from napari_zssr.plugin._scene import Scene
 from napari_zssr.plugin._target import Target, target
 from napari_zssr.plugin._worker import Run
@@ -146,13 +146,11 @@ class PreviewPanel:
             tooltip="Left of the line is plain bicubic enlargement, right of it what "
             "was learned.",
         )
-        buttons = Container(
-            widgets=[self.button, self.accept], layout="horizontal", labels=False
-        )
-        tighten(buttons)
         self._slider = Row("Before / after", self.share)
         self._words = words()
-        self.view = Column([buttons, self._slider, self._words])
+        self.view = Column(
+            [side_by_side(self.button, self.accept), self._slider, self._words]
+        )
         self.button.changed.connect(self._toggle)
         self.accept.changed.connect(self._accept)
         self.share.changed.connect(self._draw)
@@ -260,8 +258,7 @@ class PreviewPanel:
             self._scene.show(self._plain, self._made, self.share.value)
 
     def _say(self, text: str) -> None:
-        self._words.value = html.escape(text)
-        self._words.visible = bool(text)
+        say(self._words, html.escape(text))
 
     def _show_state(self) -> None:
         self.button.text = CLOSE if self.active else OPEN

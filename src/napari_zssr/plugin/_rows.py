@@ -96,6 +96,19 @@ class Column(Container[Any]):
         tighten(self)
 
 
+def side_by_side(*widgets: Widget) -> Container[Any]:
+    """Widgets in one row, without a label."""
+    row = Container(widgets=widgets, layout="horizontal", labels=False)
+    tighten(row)
+    return row
+
+
+def say(label: Label, rich_text: str) -> None:
+    """Show a text, or nothing at all where it is empty."""
+    label.value = rich_text
+    label.visible = bool(rich_text)
+
+
 def heading(text: str) -> Label:
     """Heading of a section."""
     return Label(value=f"<b>{text}</b>")
