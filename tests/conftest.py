@@ -119,15 +119,10 @@ def loaded_by() -> Callable[[str], set[str]]:
     return run
 
 
-@pytest.fixture
-def code_blocks() -> Callable[[str, str], list[str]]:
+def code_blocks(page: str, language: str) -> list[str]:
     """Code of one language on a page of the docs, block by block."""
-
-    def extract(page: str, language: str) -> list[str]:
-        text = (DOCS / page).read_text("utf-8")
-        return re.findall(rf"^```{language}\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
-
-    return extract
+    text = (DOCS / page).read_text("utf-8")
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
 
 
 class Desk:
