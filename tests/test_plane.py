@@ -4,11 +4,19 @@ import math
 import weakref
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from napari_zssr.config import FAST, INSTANT, PAPER, Config, change
+from napari_zssr.config import (
+    BALANCED,
+    FAST,
+    INSTANT,
+    PAPER,
+    Config,
+    change,
+)
 from napari_zssr.errors import ComputeError
 from napari_zssr.imaging.degrade import degradation
 from napari_zssr.imaging.noise import CLEAN, NoiseModel
@@ -192,9 +200,12 @@ def test_closing_at_any_yield_leaks_nothing(
 
 
 @pytest.mark.parametrize("gradual", [1, 2, 3, 6])
-@pytest.mark.parametrize("factor", [2, 3, 4, 1.5, (1, 2), (3, 1.5)])
-def test_gradual_factors_lead_to_the_factor(gradual: int, factor: Any) -> None:
-    config = change(PAPER, gradual=gradual, factor=factor)
+@pytest.mark.parametrize("factor", [2, 3, 4, 1.5, (1, 2), (3, 1.5), 16])
+@pytest.mark.parametrize("preset", [PAPER, BALANCED], ids=lambda c: str(c.preset))
+def test_gradual_factors_lead_to_the_factor(
+    preset: Config, gradual: int, factor: Any
+) -> None:
+    config = change(preset, gradual=gradual, factor=factor)
     listed = gradual_factors(config)
     assert listed[-1] == config.factors
     assert len(set(listed)) == len(listed)
@@ -202,6 +213,15 @@ def test_gradual_factors_lead_to_the_factor(gradual: int, factor: Any) -> None:
     assert areas == sorted(areas)
     for pair in listed:
         assert all(1 <= f <= top for f, top in zip(pair, config.factors, strict=True))
+    if preset is BALANCED:
+        assert len(listed) == config.stages
+
+
+def test_coarse_grid_networks_go_by_doublings() -> None:
+    config = change(BALANCED, gradual=2, factor=(3, 1.5))
+    wanted = [(2**0.5, 1.5**0.5), (2.0, 1.5), (3.0, 1.5)]
+    np.testing.assert_allclose(gradual_factors(config), wanted)
+    assert gradual_factors(change(config, gradual=1)) == [(3.0, 1.5)]
 
 
 @pytest.mark.parametrize("kernel", ["bicubic", "gaussian:1", "array"])

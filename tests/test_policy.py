@@ -7,13 +7,14 @@ import pytest
 import torch
 
 from napari_zssr.benchmark.photographs import random_gaussian
-from napari_zssr.config import FAST, INSTANT, KernelSpec, change
+from napari_zssr.config import BALANCED, FAST, INSTANT, KernelSpec, change
 from napari_zssr.imaging.noise import CLEAN, NoiseModel
 from napari_zssr.zssr import policy
 from napari_zssr.zssr.held_out import held_out_regions
 from napari_zssr.zssr.policy import (
     back_projection,
     for_noise,
+    learned_windows,
     pair_spec,
     training_windows,
 )
@@ -71,6 +72,26 @@ def test_noise_makes_the_network_narrow_and_deep() -> None:
         5,
         FAST.steps // 2,
     )
+
+
+def test_noise_makes_networks_of_factors() -> None:
+    config = change(BALANCED, gradual=3, networks=2)
+    assert for_noise(config, 0.0) is config
+    noisy = for_noise(config, 0.05)
+    assert (noisy.gradual, noisy.networks) == (1, 6)
+
+
+@pytest.mark.parametrize("factors", [(1.26, 1.26), (2.0, 2.0), (2.0, 1.0)])
+def test_enlarged_windows_are_not_more_to_learn_from(
+    factors: tuple[float, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(policy, "WHOLE_PX", 32)
+    monkeypatch.setattr(policy, "WINDOW_PX", 16)
+    given = training_windows(torch.zeros(1, 128, 128))
+    size = [round(128 * f) for f in factors]
+    made = learned_windows(torch.zeros(1, *size), factors)
+    pixels = [sum(w.numel() for w in windows) for windows in (given, made)]
+    assert 0 < pixels[1] <= 1.1 * pixels[0]
 
 
 def test_noisy_planes_are_recorrupted() -> None:

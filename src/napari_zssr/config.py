@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -154,7 +155,8 @@ class Config:
         Noise of the image: estimated, none, or its standard deviation as a fraction
         of the image's range.
     gradual : int
-        Number of factors on the way to the final one.
+        Number of factors on the way to the final one (of `network` "residual": to its
+        first doubling, from where every doubling is one).
     back_projection : int
         Iterations of back-projection.
     ensemble : bool
@@ -181,10 +183,10 @@ class Config:
     crop_px: int = 32
     width: int = 32
     blocks: int = 3
-    networks: int = 3
+    networks: int = 1
     kernel: KernelSpec = field(default_factory=KernelSpec)
     noise: Literal["auto", "off"] | float = "auto"
-    gradual: int = 1
+    gradual: int = 3
     back_projection: int = 10
     ensemble: bool = True
     always: bool = False
@@ -214,6 +216,13 @@ class Config:
         """Enlargement along (Y, X)."""
         assert isinstance(self.factor, tuple)
         return self.factor
+
+    @property
+    def stages(self) -> int:
+        """Factors that are trained for, the final one included."""
+        if self.network == "paper" or self.gradual == 1:
+            return self.gradual
+        return self.gradual + max(0, math.ceil(math.log2(max(self.factors)) - 1e-9) - 1)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain, JSON-serialisable form."""
@@ -284,8 +293,8 @@ def _parse_gaussian(text: str) -> KernelSpec:
     return KernelSpec(kind="gaussian", sigma_px=(sigma_y, sigma_x), angle_deg=angle)
 
 
-INSTANT = Config(preset="instant", network="ridge", steps=1, networks=1)
-FAST = Config(preset="fast", networks=1)
+INSTANT = Config(preset="instant", network="ridge", steps=1, gradual=1)
+FAST = Config(preset="fast", gradual=1)
 BALANCED = Config()
 PAPER = Config(
     preset="paper",
@@ -294,7 +303,6 @@ PAPER = Config(
     batch=1,
     crop_px=128,
     width=64,
-    networks=1,
     gradual=6,
 )
 PRESETS = {c.preset: c for c in (INSTANT, FAST, BALANCED, PAPER)}

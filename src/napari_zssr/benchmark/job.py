@@ -64,7 +64,7 @@ class Job:
     def title(self) -> str:
         """One line on set and settings."""
         c = self.config
-        network = f"{c.network}, {c.steps} steps, {c.gradual} factor(s)"
+        network = f"{c.network}, {c.steps} steps, {c.stages} factor(s)"
         return (
             f"{self.set_name} x{factor_text(self.factors)}, preset {c.preset} "
             f"({network}), noise {c.noise}, seed {c.seed}"

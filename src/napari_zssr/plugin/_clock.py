@@ -39,8 +39,8 @@ class Clock:
         }
         self._passes = {
             "fit": 1 if ridge else 0,
-            "train": config.gradual * networks,
-            "predict": config.gradual,
+            "train": config.stages * networks,
+            "predict": config.stages,
         }
         self._done = dict.fromkeys(self._weights, 0)
         self._last: tuple[int, str, int] = (0, "", 0)

@@ -204,10 +204,10 @@ def _speed(device: str, cores: int | None, precision: str) -> float:
 def _plane_seconds(config: Config, plane: _Plane, speed: float) -> float:
     """Expected seconds for one plane: training, prediction, back-projection."""
     per_pixel = weights(config)
-    trained = config.steps * config.batch * config.crop_px**2 * config.gradual
+    trained = config.steps * config.batch * config.crop_px**2 * config.stages
     training = 0.0 if config.network == "ridge" else TRAINING_COST * trained * per_pixel
     passes = 8 if config.ensemble else 1
     paper = config.network == "paper"
     grid = plane.fine if paper else max(plane.coarse, plane.fine / 4)
     projected = 60.0 * plane.fine * config.back_projection
-    return (training + passes * (grid * per_pixel * config.gradual + projected)) / speed
+    return (training + passes * (grid * per_pixel * config.stages + projected)) / speed

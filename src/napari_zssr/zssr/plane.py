@@ -24,6 +24,7 @@ from napari_zssr.zssr.policy import (
     back_projection,
     for_noise,
     gradual_factors,
+    learned_windows,
     noise_level,
     pair_spec,
     training_windows,
@@ -174,7 +175,9 @@ def _learn(job: _Job) -> Steps[tuple[nn.Module, Gain, int]]:
         total += steps
         if factors != job.config.factors:
             learned = yield from _enlarge(network, job, factors)
-            windows += training_windows(learned.to(job.plane.device), factors)
+            kept = windows if job.config.network == "paper" else original
+            further = learned_windows(learned.to(job.plane.device), factors)
+            windows = [*kept, *further]
     iterations, strength = back_projection(job.config, job.level, job.config.factors)
     gain = held_out_gain(
         network,

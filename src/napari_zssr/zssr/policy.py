@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 from torch import Tensor
@@ -54,6 +55,18 @@ def training_windows(plane: Tensor, factors: Pair = (1.0, 1.0)) -> list[Tensor]:
     ]
 
 
+def learned_windows(plane: Tensor, factors: Pair) -> list[Tensor]:
+    """Parts of an enlarged plane that are learned from, no more pixels than before.
+
+    Parameters
+    ----------
+    plane : Tensor, shape (C, Y', X')
+    factors : tuple of float
+        Enlargement of `plane` over the plane that was given.
+    """
+    return training_windows(plane, factors)[:: math.ceil(factors[0] * factors[1])]
+
+
 def _span(start: int, side: int, factor: float) -> slice:
     return slice(round(start * factor), round((start + side) * factor))
 
@@ -94,25 +107,42 @@ def pair_spec(
 def gradual_factors(config: Config) -> list[Pair]:
     """Factors on the way to the final one, that included."""
     final = config.factors
-    count = config.gradual
-    if count == 1:
-        return [final]
-    if count == 6:
-        y, x = final
-        half_y, half_x = (1 + y) / 2, (1 + x) / 2
-        listed = [(1, half_x), (half_y, 1), (half_y, half_x)]
-        listed += [(half_y, x), (y, half_x), (y, x)]
-    else:
-        listed = [
-            (final[0] ** (n / count), final[1] ** (n / count))
-            for n in range(1, count + 1)
-        ]
-        listed[-1] = final
+    if config.network == "paper":
+        return _paper_factors(final, config.gradual)
+    ratio = _ratio(config)
+    # Within the reach of one application in equal steps, then one by one.
+    first = _at_most((float(ratio[0]), float(ratio[1])), final)
+    listed = _equal_steps(first, config.gradual)
+    if config.gradual > 1:
+        for count in range(2, applications(config, final) + 1):
+            reached = (float(ratio[0] ** count), float(ratio[1] ** count))
+            listed.append(_at_most(reached, final))
+    listed[-1] = final
+    return listed
+
+
+def _paper_factors(final: Pair, count: int) -> list[Pair]:
+    """The six factors of the paper, or equal steps."""
+    if count != 6:
+        return _equal_steps(final, count)
+    y, x = final
+    half_y, half_x = (1 + y) / 2, (1 + x) / 2
+    listed = [(1.0, half_x), (half_y, 1.0), (half_y, half_x)]
+    listed += [(half_y, x), (y, half_x), (y, x)]
     kept: list[Pair] = []
     for pair in listed:
         if pair != (1, 1) and pair not in kept:
-            kept.append((float(pair[0]), float(pair[1])))
+            kept.append(pair)
     return kept
+
+
+def _equal_steps(final: Pair, count: int) -> list[Pair]:
+    shares = [n / count for n in range(1, count)]
+    return [(final[0] ** share, final[1] ** share) for share in shares] + [final]
+
+
+def _at_most(factors: Pair, final: Pair) -> Pair:
+    return min(factors[0], final[0]), min(factors[1], final[1])
 
 
 def applications(config: Config, factors: Pair) -> int:
@@ -134,7 +164,9 @@ def noise_level(plane: Tensor, noise: NoiseModel) -> float:
 def for_noise(config: Config, level: float) -> Config:
     """Settings for a noisy plane: a narrower, deeper network and half the steps.
 
-    What a wide network learns late in training on a noisy plane is the noise.
+    What a wide network learns late in training on a noisy plane is the noise. What it
+    has enlarged on the way teaches it that its own errors are real, so that networks
+    of other seeds take the place of further factors.
     """
     if level < RECORRUPT_FROM or config.network != "residual":
         return config
@@ -143,6 +175,8 @@ def for_noise(config: Config, level: float) -> Config:
         width=max(NARROWEST, config.width // 2),
         blocks=max(DEEP_BLOCKS, config.blocks),
         steps=max(1, config.steps // 2),
+        networks=config.networks * config.gradual,
+        gradual=1,
     )
 
 

@@ -62,7 +62,7 @@ def expected_seconds(
     training = steps * rates.step_s + times * learned * rates.pairs_s
     versions = 8 if config.ensemble else 1
     enlarging = versions * _with_halo(y) * _with_halo(x) * rates.version_s
-    return count * config.gradual * (training + enlarging)
+    return count * config.stages * (training + enlarging)
 
 
 def _with_halo(size: int) -> int:
