@@ -142,7 +142,7 @@ def for_noise(config: Config, level: float) -> Config:
         config,
         width=max(NARROWEST, config.width // 2),
         blocks=max(DEEP_BLOCKS, config.blocks),
-        steps=max(1, config.steps // 2),
+        steps=max(min(1, config.steps), config.steps // 2),
     )
 
 
