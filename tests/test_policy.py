@@ -73,6 +73,14 @@ def test_noise_makes_the_network_narrow_and_deep() -> None:
     )
 
 
+@pytest.mark.parametrize(("steps", "wanted"), [(0, 0), (1, 1), (3, 1)])
+def test_noise_asks_for_no_training_that_was_not_wanted(
+    steps: int, wanted: int
+) -> None:
+    config = change(FAST, start="n.safetensors", steps=steps)
+    assert for_noise(config, 0.05).steps == wanted
+
+
 def test_noisy_planes_are_recorrupted() -> None:
     noise = NoiseModel(offset=0.03**2)
     assert pair_spec(FAST, (2.0, 2.0), noise, 0.03).alpha > 0

@@ -64,8 +64,8 @@ def _check_fits(one: Checkpoint, config: Config, colours: int) -> None:
         )
     if one.samples != colours:
         raise InputError(
-            f"The saved networks were trained on {one.samples} colours, the image has "
-            f"{colours}; give networks of an image like this one."
+            f"The saved networks were trained on {_pixels(one.samples)}, the image has "
+            f"{_pixels(colours)}; give networks of an image like this one."
         )
     if not _same_factors(one, config):
         y, x = one.factors
@@ -74,6 +74,10 @@ def _check_fits(one: Checkpoint, config: Config, colours: int) -> None:
             f"not serve {config.factors[0]:g} x {config.factors[1]:g}; choose that "
             "factor, or other networks."
         )
+
+
+def _pixels(colours: int) -> str:
+    return "grey pixels" if colours == 1 else f"pixels of {colours} colours"
 
 
 def _same_factors(one: Checkpoint, config: Config) -> bool:
