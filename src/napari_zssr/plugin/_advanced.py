@@ -217,9 +217,9 @@ def _start() -> list[Row]:
             ComboBox(
                 name="start",
                 choices=[("this image only", "random"), ("saved networks", "file")],
-                tooltip="What the networks know before training. Networks that were "
-                "saved after a run on a sister image need fewer steps; with 0 training "
-                "steps they are used as they are.",
+                tooltip="What the networks know before training: nothing, or what was "
+                "saved after a run on a sister image. With 0 training steps saved "
+                "networks are used as they are.",
             ),
         ),
         Row(
