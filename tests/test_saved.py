@@ -527,6 +527,15 @@ def test_a_run_costs_what_the_saved_networks_do(two: Path, tmp_path: Path) -> No
     assert as_saved(wanted, (None, None)) is wanted
 
 
+def test_nothing_is_done_for_training_that_is_left_out(tmp_path: Path) -> None:
+    path = save_networks(run(rings(), SLOW), tmp_path / "n.safetensors")
+    seen: list[Any] = []
+    run(rings(), again(SLOW, path), on_event=seen.append)
+    told = [event.stage for event in seen if isinstance(event, Progress)]
+    # One version of one tile, at the final factor alone.
+    assert told == ["predict"]
+
+
 def test_looking_at_a_file_needs_no_torch(
     loaded_by: Callable[[str], set[str]], one: Path
 ) -> None:
