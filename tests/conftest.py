@@ -2,14 +2,27 @@ from __future__ import annotations
 
 import gc
 import os
+import re
 import subprocess
 import sys
 import weakref
 from collections.abc import Callable, Generator, Iterable, Iterator
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import settings
+
+from napari_zssr.config import INSTANT, Config, change
+
+if TYPE_CHECKING:
+    from napari.layers import Image
+
+    from napari_zssr.plugin._widget import SuperResolutionWidget
+
+DOCS = Path(__file__).parent.parent / "docs"
+# The quickest run of all.
+RIDGE = change(INSTANT, noise="off", ensemble=False, always=True, device="cpu")
 
 # Time never decides a test.
 settings.register_profile("project", deadline=None)
@@ -104,3 +117,83 @@ def loaded_by() -> Callable[[str], set[str]]:
         return set(done.stdout.splitlines()[-1].split())
 
     return run
+
+
+def code_blocks(page: str, language: str) -> list[str]:
+    """Code of one language on a page of the docs, block by block."""
+    text = (DOCS / page).read_text("utf-8")
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+
+
+class Desk:
+    """A viewer with the widget docked in it."""
+
+    def __init__(self, viewer: Any, qtbot: Any, widget: SuperResolutionWidget) -> None:
+        self.viewer = viewer
+        self.qtbot = qtbot
+        self.widget = widget
+
+    def add(self, data: Any, name: str = "cells", **given: Any) -> Image:
+        layer: Image = self.viewer.add_image(data, name=name, **given)
+        return layer
+
+    def set(self, config: Config) -> None:
+        self.widget.form.how.show_config(config)
+        self.widget.form.what.show_factors(config.factors)
+        self.widget.refresh()
+
+    def run(self, config: Config = RIDGE) -> None:
+        self.set(config)
+        self.widget.start()
+        self.wait()
+
+    def wait(self) -> None:
+        self.qtbot.waitUntil(lambda: not self.widget._run.running, timeout=30_000)
+
+    @property
+    def names(self) -> list[str]:
+        return [layer.name for layer in self.viewer.layers]
+
+    @property
+    def said(self) -> str:
+        return str(self.widget.controls._after.value)
+
+    @property
+    def why(self) -> str:
+        return str(self.widget.controls._why.value)
+
+    def idle(self) -> bool:
+        controls = self.widget.controls
+        return bool(controls.run.enabled) and not controls.cancel.enabled
+
+
+@pytest.fixture
+def settled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No measurements of the cost card, which have tests of their own."""
+    from napari_zssr.plugin import _cost
+
+    monkeypatch.setattr(_cost, "SETTLED_MS", 3_600_000)
+
+
+@pytest.fixture
+def desk(qtbot: Any, settled: None) -> Iterator[Desk]:
+    """The widget and a viewer without a window, which takes a second to open."""
+    from napari.components import ViewerModel
+
+    from napari_zssr.plugin._widget import SuperResolutionWidget
+
+    widget = SuperResolutionWidget(ViewerModel())
+    yield Desk(widget._viewer, qtbot, widget)
+    widget.native.deleteLater()
+    qtbot.wait(1)
+
+
+@pytest.fixture
+def window(make_napari_viewer: Any, qtbot: Any, settled: None) -> Desk:
+    """The widget docked in a real viewer."""
+    from napari_zssr.plugin._widget import SuperResolutionWidget
+
+    viewer = make_napari_viewer()
+    widget = SuperResolutionWidget(viewer)
+    viewer.window.add_dock_widget(widget, name="Zero-Shot Super-Resolution")
+    return Desk(viewer, qtbot, widget)

@@ -3,25 +3,25 @@ from __future__ import annotations
 import gc
 import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import tifffile
+from conftest import RIDGE, Desk
 from numpy.typing import NDArray
 
 pytest.importorskip("napari")
 
-from napari.components import ViewerModel
 from napari.layers import Image
 from napari.utils.notifications import notification_manager
 from qtpy.QtCore import QThreadPool, QTimer
 from qtpy.QtWidgets import QApplication, QFileDialog
 
 from napari_zssr import save_networks
-from napari_zssr.config import FAST, INSTANT, Config, change
+from napari_zssr.config import FAST, Config, change
 from napari_zssr.errors import InputError
 from napari_zssr.plugin import _cost, _networks
 from napari_zssr.plugin._layers import KEY
@@ -31,7 +31,6 @@ from napari_zssr.stack import run as engine
 from napari_zssr.stack.axes import labelled
 from napari_zssr.zssr.saved import load_networks
 
-RIDGE = change(INSTANT, noise="off", ensemble=False, always=True, device="cpu")
 QUICK = change(
     FAST,
     steps=20,
@@ -51,72 +50,6 @@ def rings(*shape: int, seed: int = 0) -> NDArray[np.uint16]:
     y, x = np.mgrid[: shape[-2], : shape[-1]]
     waves = np.sin(np.hypot(y - 9 - seed, x - 14) / 2)
     return np.broadcast_to(1000 * (1.5 + waves), shape).astype(np.uint16)
-
-
-class Desk:
-    """A viewer with the widget docked in it."""
-
-    def __init__(self, viewer: Any, qtbot: Any, widget: SuperResolutionWidget) -> None:
-        self.viewer = viewer
-        self.qtbot = qtbot
-        self.widget = widget
-
-    def add(self, data: Any, name: str = "cells", **given: Any) -> Image:
-        layer: Image = self.viewer.add_image(data, name=name, **given)
-        return layer
-
-    def set(self, config: Config) -> None:
-        self.widget.form.how.show_config(config)
-        self.widget.form.what.show_factors(config.factors)
-        self.widget.refresh()
-
-    def run(self, config: Config = RIDGE) -> None:
-        self.set(config)
-        self.widget.start()
-        self.wait()
-
-    def wait(self) -> None:
-        self.qtbot.waitUntil(lambda: not self.widget._run.running, timeout=30_000)
-
-    @property
-    def names(self) -> list[str]:
-        return [layer.name for layer in self.viewer.layers]
-
-    @property
-    def said(self) -> str:
-        return str(self.widget.controls._after.value)
-
-    @property
-    def why(self) -> str:
-        return str(self.widget.controls._why.value)
-
-    def idle(self) -> bool:
-        controls = self.widget.controls
-        return bool(controls.run.enabled) and not controls.cancel.enabled
-
-
-@pytest.fixture
-def settled(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No measurements of the cost card, which have tests of their own."""
-    monkeypatch.setattr(_cost, "SETTLED_MS", 3_600_000)
-
-
-@pytest.fixture
-def desk(qtbot: Any, settled: None) -> Iterator[Desk]:
-    """The widget and a viewer without a window, which takes a second to open."""
-    widget = SuperResolutionWidget(ViewerModel())
-    yield Desk(widget._viewer, qtbot, widget)
-    widget.native.deleteLater()
-    qtbot.wait(1)
-
-
-@pytest.fixture
-def window(make_napari_viewer: Any, qtbot: Any, settled: None) -> Desk:
-    """The widget docked in a real viewer."""
-    viewer = make_napari_viewer()
-    widget = SuperResolutionWidget(viewer)
-    viewer.window.add_dock_widget(widget, name="Zero-Shot Super-Resolution")
-    return Desk(viewer, qtbot, widget)
 
 
 # ---- opening

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from psygnal import Signal
-from qtpy.QtCore import Qt, QTimer
+from qtpy.QtCore import Qt
 
 from napari_zssr.errors import ComputeError, InputError, ZSSRError
 from napari_zssr.plugin._estimate import (
@@ -20,6 +20,7 @@ from napari_zssr.plugin._estimate import (
     planned,
 )
 from napari_zssr.plugin._layers import lazy_stack
+from napari_zssr.plugin._pause import after_pause
 from napari_zssr.plugin._rows import Column, red, say, words
 from napari_zssr.plugin._worker import Run
 from napari_zssr.progress import Progress, Steps
@@ -65,10 +66,7 @@ class CostCard:
         self._rates: dict[tuple[Any, ...], Rates | str] = {}
         self._run = Run()
         self._paused = False
-        self._later = QTimer(self.view.native)
-        self._later.setSingleShot(True)
-        self._later.setInterval(SETTLED_MS)
-        self._later.timeout.connect(self._work)
+        self._later = after_pause(self.view.native, SETTLED_MS, self._work)
         self.view.native.destroyed.connect(self._run.close)
         self._show()
 

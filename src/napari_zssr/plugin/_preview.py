@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 from magicgui.widgets import FloatSlider, PushButton
 from numpy.typing import NDArray
 from psygnal import Signal
-from qtpy.QtCore import QTimer
 
 from napari_zssr.errors import InputError, ZSSRError
 from napari_zssr.plugin._clock import status
 from napari_zssr.plugin._layers import current_slice, current_view
+from napari_zssr.plugin._pause import after_pause
 from napari_zssr.plugin._previewed import BEFORE, SETTLE, previewed
 from napari_zssr.plugin._rows import Column, Row, say, side_by_side, words
 from napari_zssr.plugin._scene import Scene
@@ -70,14 +70,8 @@ class PreviewPanel:
         self._shown = ""
         self._scene = Scene(viewer, on_moved=self._moved)
         self._fields()
-        self._later = QTimer(self.view.native)
-        self._later.setSingleShot(True)
-        self._later.setInterval(MOVED_MS)
-        self._later.timeout.connect(self._follow_window)
-        self._retry = QTimer(self.view.native)
-        self._retry.setSingleShot(True)
-        self._retry.setInterval(RETRY_MS)
-        self._retry.timeout.connect(self._launch)
+        self._later = after_pause(self.view.native, MOVED_MS, self._follow_window)
+        self._retry = after_pause(self.view.native, RETRY_MS, self._launch)
         viewer.layers.events.removed.connect(self._follow_layers)
         # Qt may tell after the panel itself has been emptied by the collector.
         self.view.native.destroyed.connect(partial(_close, self._live))

@@ -21,6 +21,7 @@ from napari_zssr.plugin._form import Form
 from napari_zssr.plugin._job import Enlarged, GrowingLayer, Job
 from napari_zssr.plugin._layers import level0
 from napari_zssr.plugin._networks import LastNetworks
+from napari_zssr.plugin._pause import after_pause
 from napari_zssr.plugin._preview import PreviewPanel
 from napari_zssr.plugin._request import Request
 from napari_zssr.plugin._rows import Column, Scrolled, heading
@@ -61,10 +62,7 @@ class SuperResolutionWidget(Container[Any]):
         self.margins = (4, 4, 4, 4)
         self._inner = Column([self.form, *self._sections()])
         self.native.layout().insertWidget(0, Scrolled(self._inner), 1)
-        self._later = QTimer(self.native)
-        self._later.setSingleShot(True)
-        self._later.setInterval(UPDATE_MS)
-        self._later.timeout.connect(self.refresh)
+        self._later = after_pause(self.native, UPDATE_MS, self.refresh)
         self._listen()
         self.refresh()
 

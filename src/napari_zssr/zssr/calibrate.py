@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from napari_zssr.config import Config
 from napari_zssr.imaging.noise import CLEAN
 from napari_zssr.progress import Progress, Steps, drain
+from napari_zssr.zssr.held_out import HeldOut
 from napari_zssr.zssr.network import MeanNetwork, untrained
-from napari_zssr.zssr.pairs import PairSpec, build_pairs
+from napari_zssr.zssr.pairs import PairSet, PairSpec, build_pairs
 from napari_zssr.zssr.policy import applications, pair_spec
 from napari_zssr.zssr.predict import PredictSpec, predict
 from napari_zssr.zssr.rates import Rates
@@ -47,29 +48,34 @@ def calibrate_steps(
     spec = pair_spec(config, config.factors, CLEAN, 0.0)
     yield _event(0)
     started = time.perf_counter()
-    build_pairs([plane], spec, torch.Generator().manual_seed(0))
+    generator = torch.Generator().manual_seed(0)
+    made = build_pairs([plane], spec, generator)
     _wait(plane)
     pairs_s = (time.perf_counter() - started) / LEARNED_SIDE_PX**2
     yield _event(1)
     if config.network == "ridge":
-        network, step_s = _time_fit(plane, spec)
+        network, step_s = _time_fit(made, generator)
     else:
-        network, step_s = yield from _time_steps(plane, spec, config, precision)
+        network, step_s = yield from _time_steps(plane, spec, config, precision, made)
     yield _event(2)
     version_s = _time_version(network, config, precision, device, channels)
     return Rates(step_s=step_s, pairs_s=pairs_s, version_s=version_s)
 
 
-def _time_fit(plane: Tensor, spec: PairSpec) -> tuple[nn.Module, float]:
-    generator = torch.Generator().manual_seed(0)
-    pairs, held_out = build_pairs([plane], spec, generator)
+def _time_fit(
+    made: tuple[PairSet, HeldOut], generator: torch.Generator
+) -> tuple[nn.Module, float]:
     started = time.perf_counter()
-    network: nn.Module = fit_ridge(pairs, held_out, generator)
+    network: nn.Module = fit_ridge(*made, generator)
     return network, time.perf_counter() - started
 
 
 def _time_steps(
-    plane: Tensor, spec: PairSpec, config: Config, precision: str
+    plane: Tensor,
+    spec: PairSpec,
+    config: Config,
+    precision: str,
+    made: tuple[PairSet, HeldOut],
 ) -> Steps[tuple[nn.Module, float]]:
     """Networks as many as in a run, and seconds of a step of one of them."""
     known_blur = config.network == "residual" and spec.kernel.kind != "bicubic"
@@ -78,7 +84,9 @@ def _time_steps(
         untrained(config, len(plane), spec.ratio, seed=seed, base=base).to(plane.device)
         for seed in range(config.networks)
     ]
-    trainer = Trainer(networks[0], [plane], spec, config, precision=precision, seed=0)
+    trainer = Trainer(
+        networks[0], [plane], spec, config, precision=precision, seed=0, made=made
+    )
     crops = trainer.draw(WARM_UP_STEPS + MOST_STEPS)
     for crop in crops[:WARM_UP_STEPS]:
         float(trainer.step(crop, 0.1))
