@@ -44,6 +44,13 @@ def test_more_work_takes_longer() -> None:
     assert expected(INSTANT) < expected() / 10
 
 
+def test_saved_networks_that_are_not_trained_take_no_training() -> None:
+    left = change(FAST, start="n.safetensors", steps=0, networks=3, ensemble=False)
+    # Pairs once, to judge, and one version.
+    parts = 64 * 64 * 2e-6 + 64 * 64 * 5e-6
+    assert expected(left) == pytest.approx(parts)
+
+
 def test_of_a_large_plane_only_windows_are_learned_from() -> None:
     plain = change(INSTANT, ensemble=False)
     small, large = expected(plain, (2048, 2048)), expected(plain, (4096, 4096))

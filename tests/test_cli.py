@@ -34,6 +34,15 @@ USAGE = [
     (["upscale", "a.tif", "--preset", "fats"], "did you mean 'fast'"),
     (["upscale", "a.tif", "--noise", "loud"], "Noise 'loud'"),
     (["upscale", "a.tif", "--steps", "0"], "steps is 0"),
+    (["upscale", "a.tif", "--start", "nets.pt"], ".safetensors"),
+    (["upscale", "a.tif", "-p", "instant", "--start", "n.safetensors"], "'instant'"),
+    (["upscale", "a.tif", "--save-networks", "n.pt"], "use .safetensors"),
+    (["upscale", "a.tif", "--save-networks", "there.safetensors"], "exists already"),
+    (["upscale", "a.tif", "--save-networks", "nowhere/n.safetensors"], "nowhere"),
+    (
+        ["upscale", "a.tif", "-p", "instant", "--save-networks", "n.safetensors"],
+        "trains no networks",
+    ),
     (["upscale", "a.tif", "--precision", "float16"], "float32"),
     (["upscale", "missing.tif"], "missing.tif"),
     (["upscale", "a.tif", "-o", "nowhere/b.tif"], "nowhere"),
@@ -55,6 +64,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     tifffile.imwrite("a.tif", image)
     tifffile.imwrite("stack.tif", np.stack([image] * 5), photometric="minisblack")
     Path("there.tif").write_bytes(b"precious")
+    Path("there.safetensors").write_bytes(b"precious")
     Path("text.tif").write_text("no image")
     return tmp_path
 
@@ -236,7 +246,7 @@ def test_every_option_reaches_the_settings(folder: Path, engine: Engine) -> None
     arguments = (
         "upscale a.tif -f 1,3 -p paper --kernel gaussian:1.2 --noise 0.05 --gradual 2 "
         "--back-projection 0 --no-ensemble --steps 9 --always --seed 3 --device cpu "
-        "--precision float32 --tile-px 64 --fill-nonfinite"
+        "--precision float32 --tile-px 64 --fill-nonfinite --start n.safetensors"
     )
     assert main(arguments.split()) == 0
     config = engine.config
@@ -248,6 +258,47 @@ def test_every_option_reaches_the_settings(folder: Path, engine: Engine) -> None
     assert (config.ensemble, config.always, config.steps) == (False, True, 9)
     assert (config.seed, config.device, config.tile_px) == (3, "cpu", 64)
     assert (config.precision, config.nonfinite) == ("float32", "fill")
+    assert config.start == "n.safetensors"
+
+
+PLAIN = ["--noise", "off", "--always", "--no-ensemble", "--device", "cpu"]
+PLAIN += ["--precision", "float32"]
+
+
+def test_networks_are_saved_and_used_again(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = ["upscale", "a.tif", "-p", "fast", "--steps", "2", *PLAIN]
+    saving = ["--save-networks", "n.safetensors", "-o", "one.tif"]
+    assert main([*first, *saving]) == 0
+    assert "n.safetensors: what was learned" in capsys.readouterr().out
+    second = ["upscale", "a.tif", "-p", "fast", "--steps", "0", *PLAIN, "--json"]
+    assert main([*second, "--start", "n.safetensors", "-o", "two.tif"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["planes"][0]["steps"] == 0
+    assert told["networks"] is None
+    assert "not trained further" in told["sentence"]
+    difference = tifffile.imread("one.tif").astype(int) - tifffile.imread("two.tif")
+    assert abs(difference).max() <= 1
+    assert main([*second, "--start", "gone.safetensors", "-o", "three.tif"]) == 2
+    assert "gone.safetensors does not exist" in capsys.readouterr().err
+    assert not Path("three.tif").exists()
+
+
+def test_networks_replace_others_only_when_told(folder: Path) -> None:
+    arguments = ["upscale", "a.tif", "-p", "fast", "--steps", "1", *PLAIN]
+    saving = ["--save-networks", "there.safetensors"]
+    assert main([*arguments, *saving]) == 2
+    assert main([*arguments, *saving, "--overwrite"]) == 0
+    assert Path("there.safetensors").stat().st_size > 1000
+
+
+def test_where_nothing_was_learned_no_networks_are_written(
+    folder: Path, engine: Engine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["upscale", "a.tif", "--save-networks", "n.safetensors"]) == 0
+    assert "n.safetensors: not written" in capsys.readouterr().out
+    assert not Path("n.safetensors").exists()
 
 
 @pytest.mark.parametrize(

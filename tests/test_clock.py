@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from napari_zssr.plugin._summary import after, in_the_form, stopped
 from napari_zssr.progress import PlaneDone, Progress, drain
 from napari_zssr.stack.axes import labelled
 from napari_zssr.stack.run import upscale_steps
+from napari_zssr.zssr.saved import as_saved, write_networks
 
 SMALL: dict[str, Any] = {
     "steps": 20,
@@ -46,6 +48,25 @@ def test_the_share_grows_to_the_whole(config: Config) -> None:
 
     drain(upscale_steps(labelled(np.stack([plane] * 2), axes="ZYX"), config), look)
     assert shares == sorted(shares)
+    np.testing.assert_allclose(done, (0.5, 1.0), atol=0.01)
+
+
+def test_the_share_grows_where_nothing_is_trained(tmp_path: Path) -> None:
+    plane = np.random.default_rng(0).random((24, 24))
+    config = change(PAPER, **SMALL, gradual=2)
+    stack = labelled(np.stack([plane] * 2), axes="ZYX")
+    learned = drain(upscale_steps(stack, change(config, steps=1))).networks
+    path = write_networks(tmp_path / "n.safetensors", learned)
+    config = change(config, start=str(path), steps=0)
+    clock, shares, done = Clock(as_saved(config, learned), plane.size), [0.0], []
+
+    def look(event: Any) -> None:
+        if isinstance(event, Progress):
+            shares.append(clock.tell(event))
+        elif isinstance(event, PlaneDone):
+            done.append(shares[-1])
+
+    drain(upscale_steps(stack, config), look)
     np.testing.assert_allclose(done, (0.5, 1.0), atol=0.01)
 
 

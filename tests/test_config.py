@@ -5,6 +5,7 @@ import json
 import math
 import pickle
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -55,7 +56,12 @@ BAD = [
     Bad({"noise": math.nan}, "from 0 to 1"),
     Bad({"noise": True}, "from 0 to 1"),
     Bad({"noise": np.array([0.1, 0.2])}, "from 0 to 1"),
-    Bad({"steps": 0}, "steps is 0"),
+    Bad({"steps": 0}, "start from a file of saved networks"),
+    Bad({"start": "nets.safetensors", "steps": -1}, "whole number from 0 up"),
+    Bad({"start": "randm"}, "did you mean 'random'?"),
+    Bad({"start": "nets.pt"}, ".safetensors"),
+    Bad({"start": None}, ".safetensors"),
+    Bad({"start": "nets.safetensors", "network": "ridge"}, "another preset"),
     Bad({"steps": 10.0}, "whole number from 1 up"),
     Bad({"steps": True}, "whole number from 1 up"),
     Bad({"gradual": 0}, "whole number from 1 up"),
@@ -176,6 +182,13 @@ def test_any_settings_survive_json(factor: Any, seed: int, noise: Any) -> None:
     assert Config.from_dict(json.loads(json.dumps(config.to_dict()))) == config
 
 
+def test_saved_networks_may_be_left_as_they_are() -> None:
+    config = Config(start=Path("in") / "nets.safetensors", steps=0)  # type: ignore[arg-type]
+    assert config.start_file == config.start == str(Path("in") / "nets.safetensors")
+    assert Config.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+    assert Config().start_file is None
+
+
 def test_numpy_numbers_become_plain_ones() -> None:
     config = Config(seed=np.int64(3), factor=np.float32(2), noise=np.float64(0.1))
     assert config == Config(seed=3, factor=2, noise=0.1)
@@ -220,7 +233,7 @@ def test_every_setting_changes_the_digest() -> None:
         "noise": "off",
         "gradual": 2, "back_projection": 0, "ensemble": False, "always": True,
         "seed": 7, "device": "cpu", "precision": "float32", "tile_px": 512,
-        "nonfinite": "fill",
+        "nonfinite": "fill", "start": "nets.safetensors",
     }  # fmt: skip
     assert set(others) == {f.name for f in dataclasses.fields(Config)}
     digests = {change(BALANCED, **{name: v}).digest() for name, v in others.items()}

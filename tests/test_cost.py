@@ -121,6 +121,7 @@ def test_what_does_not_change_the_rates_shares_them() -> None:
         return calibration_key(asked, planned(asked, CPU, LAPTOP))
 
     assert key() == key(steps=7) == key(seed=3) == key(noise="off")
+    assert key() == key(start="n.safetensors", steps=0)
     assert key() != key(width=8)
     assert key() != key(factor=3)
 

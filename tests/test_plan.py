@@ -80,6 +80,8 @@ def test_time_grows_with_the_work() -> None:
     assert plan(FAST, shape=(100, 100), axes="YX").seconds < one
     assert plan(INSTANT, shape=(100, 100), axes="YX").seconds < one
     assert plan(PAPER, shape=(100, 100), axes="YX").seconds > one
+    left = change(BALANCED, start="n.safetensors", steps=0)
+    assert 0 < plan(left, shape=(100, 100), axes="YX").seconds < one / 2
     assert plan(shape=(100, 100), axes="YX", device="cuda").seconds < one
     assert plan(shape=(100, 100), axes="YX", cores=8).seconds < one
     assert plan(shape=(100, 100), axes="YX", bfloat16=True).seconds < one

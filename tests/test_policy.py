@@ -94,6 +94,14 @@ def test_enlarged_windows_are_not_more_to_learn_from(
     assert 0 < pixels[1] <= 1.1 * pixels[0]
 
 
+@pytest.mark.parametrize(("steps", "wanted"), [(0, 0), (1, 1), (3, 1)])
+def test_noise_asks_for_no_training_that_was_not_wanted(
+    steps: int, wanted: int
+) -> None:
+    config = change(FAST, start="n.safetensors", steps=steps)
+    assert for_noise(config, 0.05).steps == wanted
+
+
 def test_noisy_planes_are_recorrupted() -> None:
     noise = NoiseModel(offset=0.03**2)
     assert pair_spec(FAST, (2.0, 2.0), noise, 0.03).alpha > 0

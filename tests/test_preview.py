@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from napari_zssr.stack.axes import labelled, planes
 from napari_zssr.stack.preview import PreviewResult, bicubic_window, preview_steps
 from napari_zssr.stack.run import upscale_steps
 from napari_zssr.zssr import look
+from napari_zssr.zssr.saved import write_networks
 
 PLAIN: dict[str, Any] = {
     "noise": "off",
@@ -79,6 +81,25 @@ def test_equals_the_window_of_a_run(
     assert made.image.dtype == data.dtype
     assert made.image.shape == wanted.shape
     assert np.abs(made.image - wanted).max() <= 1e-3 * np.ptp(data)
+
+
+@pytest.mark.parametrize("steps", [0, 3])
+def test_equals_a_run_that_starts_from_saved_networks(
+    steps: int, tmp_path: Path
+) -> None:
+    """Of two channels, of which the second is looked at."""
+    data = np.stack([rings(seed=n) for n in (0, 6)])
+    stack = labelled(data, axes="CYX")
+    learned = drain(upscale_steps(stack, change(QUICK, steps=60))).networks
+    path = write_networks(tmp_path / "n.safetensors", learned)
+    config = change(QUICK, start=str(path), steps=steps, networks=1)
+    whole = drain(upscale_steps(stack, config)).image
+    made = preview(data, config, "CYX", 1)
+    assert made.report.steps == 2 * steps
+    wanted = whole[1][made.window].astype(float)
+    assert np.abs(made.image - wanted).max() <= 1e-3 * np.ptp(data)
+    fresh = preview(data, change(QUICK, steps=3), "CYX", 1).image
+    assert np.abs(fresh - wanted).max() > 1e-2 * np.ptp(data)
 
 
 @pytest.mark.parametrize("axes", ["ZCYX", "CYXZ"])

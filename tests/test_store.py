@@ -3,12 +3,14 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
 import tifffile
 
+from napari_zssr import writing
 from napari_zssr.errors import ComputeError, InputError
 from napari_zssr.files import read
 from napari_zssr.stack import store
@@ -177,12 +179,15 @@ def test_unwritable_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         (PermissionError(13, "Permission denied"), InputError),
     ],
 )
-@pytest.mark.parametrize("step", ["_flush", "_write_tiff"])
+@pytest.mark.parametrize(
+    ("home", "step"), [(writing, "_flush"), (store, "_write_tiff")]
+)
 def test_nothing_is_left_behind(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     error: BaseException,
     seen: type[BaseException],
+    home: ModuleType,
     step: str,
 ) -> None:
     path = tmp_path / "a.ome.tif"
@@ -192,7 +197,7 @@ def test_nothing_is_left_behind(
         draft.write_text("half")
         raise error
 
-    monkeypatch.setattr(store, step, fail)
+    monkeypatch.setattr(home, step, fail)
     with pytest.raises(seen):
         write(path, stack_of("YX"), overwrite=True)
     assert path.read_text() == "precious"

@@ -18,14 +18,18 @@ pytest.importorskip("napari")
 from napari.layers import Image
 from napari.utils.notifications import notification_manager
 from qtpy.QtCore import QThreadPool, QTimer
-from qtpy.QtWidgets import QApplication
+from qtpy.QtWidgets import QApplication, QFileDialog
 
+from napari_zssr import save_networks
 from napari_zssr.config import FAST, Config, change
 from napari_zssr.errors import InputError
+from napari_zssr.plugin import _cost, _networks
 from napari_zssr.plugin._layers import KEY
 from napari_zssr.plugin._widget import SuperResolutionWidget
-from napari_zssr.progress import PlaneDone, Progress
+from napari_zssr.progress import PlaneDone, Progress, drain
 from napari_zssr.stack import run as engine
+from napari_zssr.stack.axes import labelled
+from napari_zssr.zssr.saved import load_networks
 
 QUICK = change(
     FAST,
@@ -75,6 +79,7 @@ def test_every_control_explains_itself(desk: Desk) -> None:
         *form.how.fields.values(),
         *form.how.advanced.fields.values(),
         *(controls.run, controls.cancel, after.python, after.command, after.again),
+        after.networks,
     ]
     assert all(len(field.tooltip) > 20 for field in fields)
 
@@ -90,6 +95,7 @@ def test_it_is_narrow_even_with_large_letters(window: Desk) -> None:
     )
     fields = window.widget.form.how.advanced.fields
     fields["noise"].value, fields["kernel"].value = "given", "file"
+    fields["start"].value = "file"
     window.widget.form.how.unfold(True)
     window.widget.refresh()
     window.viewer.window._qt_window.show()
@@ -115,6 +121,7 @@ def test_wrong_settings_are_met_in_the_form(desk: Desk) -> None:
         ("steps", "many", "no whole number"),
         ("steps", "0", "whole number from 1"),
         ("kernel", "file", "Choose the file"),
+        ("start", "file", "Choose the file of saved networks"),
         ("noise_sigma", "x", "not a number"),
     ):
         usual, fields[name].value = fields[name].value, value
@@ -635,3 +642,169 @@ def test_there_is_no_command_for_a_layer_without_a_file(desk: Desk) -> None:
     desk.widget.refresh()
     desk.widget.after.command.native.click()
     assert "not read from a file" in notification_manager.records[-1].message
+
+
+# ---- networks that are used again
+
+
+def save_to(path: Path | None, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Press the button and name a file, or none, in the dialog."""
+    chosen = None if path is None else str(path)
+    monkeypatch.setattr(_networks, "ask_path", lambda *_: chosen)
+    desk.widget.after.networks.native.click()
+
+
+def test_networks_of_a_run_are_saved_and_used_again(
+    window: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    window.add(rings(2, 24, 32), axis_labels=("c", "y", "x"))
+    button, fields = window.widget.after.networks, window.widget.form.how.advanced
+    assert not button.enabled
+    window.run(RIDGE)
+    assert not button.enabled
+    window.widget.form.image.fields["layer"].value = window.viewer.layers["cells"]
+    window.run(QUICK)
+    first = window.viewer.layers[-1]
+    assert button.enabled
+    save_to(None, window, monkeypatch)
+    assert list(tmp_path.iterdir()) == []
+    path = tmp_path / "cells.safetensors"
+    save_to(path, window, monkeypatch)
+    assert str(path) in notification_manager.records[-1].message
+    assert len(load_networks(path)) == 2
+
+    window.widget.form.image.fields["layer"].value = window.viewer.layers["cells"]
+    assert not fields.rows["start_file"].visible
+    window.widget.form.how.unfold(True)
+    window.viewer.window._qt_window.show()
+    fields.fields["start"].value = "file"
+    fields.fields["start_file"].value = path
+    fields.fields["steps"].value = "0"
+    assert fields.rows["start_file"].visible
+    window.widget.refresh()
+    assert window.why == ""
+    window.widget.start()
+    window.wait()
+    second = window.viewer.layers[-1]
+    assert second.metadata[KEY]["config"]["start"] == str(path)
+    assert "not trained further" in window.said
+    assert abs(second.data.astype(int) - first.data).max() <= 1
+
+
+@pytest.fixture
+def nets(tmp_path: Path) -> Path:
+    """Networks of a grey image."""
+    stack = labelled(rings(24, 32), axes="YX")
+    result = drain(engine.upscale_steps(stack, QUICK))
+    return save_networks(result, tmp_path / "nets.safetensors")
+
+
+def test_saved_networks_are_met_in_the_form(desk: Desk, nets: Path) -> None:
+    desk.add(rings(24, 32))
+    left = change(QUICK, start=str(nets), steps=0)
+    desk.set(left)
+    assert desk.widget.form.requests()[0].config == left
+    assert desk.why == ""
+    for settings, says in (
+        (change(left, factor=(1, 2)), "trained for the factor 2 x 2"),
+        (change(left, network="paper", preset="paper"), "the preset that they were"),
+    ):
+        desk.set(settings)
+        assert says in desk.why
+        assert not desk.widget.controls.run.enabled
+    desk.set(left)
+    desk.widget.form.how.preset.value = "instant"
+    desk.widget.refresh()
+    assert "fitted anew to every image" in desk.why
+    desk.set(left)
+    nets.write_bytes(nets.read_bytes()[:-9])
+    desk.widget.refresh()
+    assert "is damaged" in desk.why
+    nets.unlink()
+    desk.widget.refresh()
+    assert "nets.safetensors is not there" in desk.why
+    assert not desk.widget.controls.run.enabled
+    desk.widget.start()
+    assert not desk.widget._run.running
+
+
+def test_the_cost_is_that_of_the_saved_networks(desk: Desk, nets: Path) -> None:
+    desk.add(rings(24, 32))
+    desk.set(change(QUICK, start=str(nets), steps=0, gradual=3, width=64, networks=3))
+    (request,) = desk.widget.form.requests()
+    asked = _cost._wish(request).config
+    assert (asked.width, asked.networks, asked.gradual, asked.steps) == (4, 1, 1, 0)
+    assert request.config.width == 64
+
+
+def test_run_again_restores_the_start_even_when_it_is_gone(
+    desk: Desk, nets: Path
+) -> None:
+    desk.add(rings(24, 32))
+    config = change(QUICK, start=str(nets), steps=0)
+    desk.run(config)
+    made = desk.viewer.layers["cells x2"]
+    desk.set(RIDGE)
+    desk.viewer.layers.selection = {made}
+    desk.widget.run_like()
+    assert desk.widget.form.requests()[0].config == config
+    nets.unlink()
+    desk.set(RIDGE)
+    desk.widget.run_like()
+    assert "nets.safetensors is not there" in desk.why
+    desk.widget.form.how.advanced.fields["start"].value = "random"
+    desk.widget.form.how.advanced.fields["steps"].value = "20"
+    desk.widget.refresh()
+    assert desk.why == ""
+
+
+def test_copies_carry_the_start(desk: Desk, nets: Path, tmp_path: Path) -> None:
+    path = tmp_path / "cells.tif"
+    tifffile.imwrite(path, rings(24, 32))
+    desk.viewer.open(path, plugin="napari")
+    desk.set(change(FAST, start=str(nets), steps=0, always=True))
+    desk.widget.after.python.native.click()
+    assert f"start={str(nets)!r}, steps=0" in copied()
+    desk.widget.after.command.native.click()
+    assert f"--start {nets} --steps 0" in copied()
+
+
+def test_the_networks_are_let_go_of_with_the_next_result(
+    desk: Desk, networks: list[weakref.ref[Any]]
+) -> None:
+    desk.add(rings(24, 24))
+    desk.run(QUICK)
+    gc.collect()
+    assert networks
+    assert all(network() is None for network in networks)
+    assert desk.widget.after.networks.enabled
+    desk.widget.form.image.fields["layer"].value = desk.viewer.layers["cells"]
+    desk.run(RIDGE)
+    assert not desk.widget.after.networks.enabled
+
+
+def test_what_cannot_be_saved_is_told(
+    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk.add(rings(24, 24))
+    desk.run(QUICK)
+    save_to(tmp_path / "gone" / "nets.safetensors", desk, monkeypatch)
+    assert "does not exist" in notification_manager.records[-1].message
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_dialog_proposes_a_name_and_takes_no(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Any] = []
+
+    def refuse(dialog: QFileDialog) -> int:
+        seen.append((dialog.selectedFiles(), dialog.defaultSuffix()))
+        return 0
+
+    monkeypatch.setattr(QFileDialog, "exec", refuse)
+    found = _networks.ask_path(desk.widget.native, Path("cells.safetensors"))
+    assert found is None
+    (((name,), suffix),) = seen
+    assert Path(name).name == "cells.safetensors"
+    assert suffix == "safetensors"

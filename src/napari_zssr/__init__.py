@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from napari_zssr.api import upscale, upscale_steps
+    from napari_zssr.api import save_networks, upscale, upscale_steps
     from napari_zssr.config import (
         BALANCED,
         FAST,
@@ -45,13 +45,14 @@ __all__ = [
     "__version__",
     "drain",
     "read",
+    "save_networks",
     "upscale",
     "upscale_steps",
     "write",
 ]
 
 _HOMES = {
-    "api": ("upscale", "upscale_steps"),
+    "api": ("save_networks", "upscale", "upscale_steps"),
     "config": ("BALANCED", "FAST", "INSTANT", "PAPER", "Config", "KernelSpec"),
     "errors": ("Cancelled", "ComputeError", "InputError", "ZSSRError"),
     "files": ("read",),

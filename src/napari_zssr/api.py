@@ -16,6 +16,7 @@ from napari_zssr.progress import Steps, drain
 from napari_zssr.stack.axes import ImageStack, labelled
 from napari_zssr.stack.run import Upscaled
 from napari_zssr.stack.run import upscale_steps as stack_steps
+from napari_zssr.zssr.saved import write_networks
 
 Image = NDArray[Any] | str | PathLike[str] | ImageStack
 GivenSpacing = float | Sequence[float | None] | Mapping[str, float] | None
@@ -84,6 +85,35 @@ def upscale_steps(
     chosen = preset(config) if isinstance(config, str) else config
     chosen = change(chosen, **changes) if changes else chosen
     return stack_steps(_as_stack(image_or_path, axes, spacing), chosen)
+
+
+def save_networks(
+    result: Upscaled, path: str | PathLike[str], *, overwrite: bool = False
+) -> Path:
+    """Save what was learned, to start from it on a sister image.
+
+    Parameters
+    ----------
+    result : Upscaled
+        What `upscale_steps` returns.
+    path : str or path
+        File ending in ``.safetensors``, for the setting `start`.
+    overwrite : bool
+        Replace a file that is there.
+
+    Returns
+    -------
+    Path
+        The file.
+
+    Raises
+    ------
+    InputError
+        There are no networks, or the name or folder does not allow it.
+    ComputeError
+        The disk is full or fails.
+    """
+    return write_networks(Path(path), result.networks, overwrite=overwrite)
 
 
 def _as_stack(image: Image, axes: str | None, spacing: GivenSpacing) -> ImageStack:

@@ -11,6 +11,7 @@ import difflib
 import math
 import re
 from collections.abc import Iterable, Mapping
+from pathlib import PurePath
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -19,6 +20,9 @@ from numpy.typing import NDArray
 from napari_zssr.errors import InputError
 
 MAX_FACTOR = 16.0
+# Where weights start from; anything else names a file of saved networks.
+STARTS = ("random",)
+NETWORKS_SUFFIX = ".safetensors"
 
 
 def checked_factor(factor: Any) -> tuple[float, float]:
@@ -94,6 +98,33 @@ def checked_whole(name: str, value: Any, low: int) -> int:
     if number < low:
         raise InputError(f"{name} is {value!r}; give a whole number from {low} up.")
     return number
+
+
+def checked_start(start: Any) -> str:
+    """One of `STARTS`, or the name of a file, which need not be there."""
+    text = str(start) if isinstance(start, PurePath) else start
+    if isinstance(text, str) and (
+        text in STARTS or PurePath(text).suffix.lower() == NETWORKS_SUFFIX
+    ):
+        return text
+    raise InputError(
+        f"start is {start!r}{nearest(start, STARTS)}; give {', '.join(STARTS)} or the "
+        f"{NETWORKS_SUFFIX} file of saved networks."
+    )
+
+
+def check_start_fits(start: str, network: str, steps: Any) -> None:
+    """Refuse a start without use, and training that is left out without a start."""
+    if start not in STARTS and network == "ridge":
+        raise InputError(
+            f"start is {start!r}, but the closed-form filter of 'instant' is fitted "
+            "anew to every image; choose another preset, or start from 'random'."
+        )
+    if start in STARTS and steps == 0:
+        raise InputError(
+            f"steps is {steps!r}, but nothing has been learned yet; give a whole "
+            "number from 1 up, or start from a file of saved networks."
+        )
 
 
 def check_one_of(name: str, value: str, kinds: Any) -> None:

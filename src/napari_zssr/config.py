@@ -15,14 +15,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_zssr.checks import (
+    STARTS,
     check_device,
     check_known,
     check_one_of,
+    check_start_fits,
     check_switch,
     checked_factor,
     checked_kernel,
     checked_noise,
     checked_sigmas,
+    checked_start,
     checked_whole,
     nearest,
 )
@@ -139,8 +142,12 @@ class Config:
         Name of the preset that these settings come from.
     network : {"ridge", "residual", "paper"}
         Closed-form filter, coarse-grid residual network, or the network of the paper.
+    start : str
+        Weights that training starts from: ``random``, or a ``.safetensors`` file of
+        saved networks. Their architecture and number then come from the file.
     steps : int
-        Training steps at most, for each gradual factor.
+        Training steps at most, for each gradual factor; 0 applies saved networks as
+        they are.
     batch, crop_px : int
         Pairs a step, and side of the LR sons in pixels.
     width : int
@@ -178,6 +185,7 @@ class Config:
     factor: float | tuple[float, float] = (2.0, 2.0)
     preset: str = "balanced"
     network: Network = "residual"
+    start: str = "random"
     steps: int = 400
     batch: int = 4
     crop_px: int = 32
@@ -200,13 +208,16 @@ class Config:
         object.__setattr__(self, "factor", checked_factor(self.factor))
         object.__setattr__(self, "kernel", KernelSpec.parse(self.kernel))
         object.__setattr__(self, "noise", checked_noise(self.noise))
+        object.__setattr__(self, "start", checked_start(self.start))
         check_one_of("network", self.network, Network)
         check_one_of("precision", self.precision, Precision)
         check_one_of("nonfinite", self.nonfinite, NonFinite)
         check_device(self.device)
         check_switch("ensemble", self.ensemble)
         check_switch("always", self.always)
-        for name, low in _LOWEST.items():
+        check_start_fits(self.start, self.network, self.steps)
+        lowest = _LOWEST if self.start_file is None else _LOWEST | {"steps": 0}
+        for name, low in lowest.items():
             value = getattr(self, name)
             if name != "tile_px" or value is not None:
                 object.__setattr__(self, name, checked_whole(name, value, low))
@@ -223,6 +234,11 @@ class Config:
         if self.network == "paper" or self.gradual == 1:
             return self.gradual
         return self.gradual + max(0, math.ceil(math.log2(max(self.factors)) - 1e-9) - 1)
+
+    @property
+    def start_file(self) -> str | None:
+        """File of the networks that training starts from, where there is one."""
+        return None if self.start in STARTS else self.start
 
     def to_dict(self) -> dict[str, Any]:
         """Plain, JSON-serialisable form."""

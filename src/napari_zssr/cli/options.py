@@ -31,7 +31,7 @@ Output = Annotated[
     ),
 ]
 Overwrite = Annotated[
-    bool, _option("--overwrite", panel=OUTPUT, help="Replace an existing output.")
+    bool, _option("--overwrite", panel=OUTPUT, help="Replace existing outputs.")
 ]
 Json = Annotated[
     bool, _option("--json", panel=OUTPUT, help="Print one JSON object, no progress.")
@@ -94,7 +94,30 @@ Ensemble = Annotated[
 ]
 TrainingSteps = Annotated[
     int | None,
-    _option("--steps", panel=ENGINE, metavar="N", help="Training steps at most."),
+    _option(
+        "--steps",
+        panel=ENGINE,
+        metavar="N",
+        help="Training steps at most; 0 applies the networks of --start as they are.",
+    ),
+]
+Start = Annotated[
+    str | None,
+    _option(
+        "--start",
+        panel=ENGINE,
+        metavar="FILE",
+        help="Networks of --save-networks that training starts from. Default: random.",
+    ),
+]
+SaveNetworks = Annotated[
+    Path | None,
+    _option(
+        "--save-networks",
+        panel=OUTPUT,
+        metavar="FILE",
+        help="Save what was learned as .safetensors, for --start on a sister image.",
+    ),
 ]
 Always = Annotated[
     bool,

@@ -28,6 +28,7 @@ def upscale(
     gradual: options.Gradual = None,
     back_projection: options.BackProjection = None,
     ensemble: options.Ensemble = None,
+    start: options.Start = None,
     steps: options.TrainingSteps = None,
     always: options.Always = False,
     seed: options.Seed = None,
@@ -37,6 +38,7 @@ def upscale(
     axes: options.Axes = None,
     spacing: options.Spacing = None,
     fill_nonfinite: options.FillNonfinite = False,
+    save_networks: options.SaveNetworks = None,
     overwrite: options.Overwrite = False,
     json: options.Json = False,
 ) -> None:
@@ -49,6 +51,7 @@ def upscale(
         gradual=gradual,
         back_projection=back_projection,
         ensemble=ensemble,
+        start=start,
         steps=steps,
         always=always or None,
         seed=seed,
@@ -59,14 +62,19 @@ def upscale(
     )
     target = output or default_output(image, config)
     _check_target(image, target, overwrite)
+    if save_networks is not None:
+        _check_networks(save_networks, config, overwrite)
     stack = read_image(image, axes=axes, spacing=spacing, quiet=json)
     _check_fit(target, stack)
     result = upscale_to(stack, config, target, overwrite=overwrite, quiet=json)
+    networks = _save(result, save_networks, overwrite)
     if json:
-        console.echo_json(_as_json(stack, result, target))
+        console.echo_json(_as_json(stack, result, target) | {"networks": networks})
     else:
         typer.echo(f"{target}: {console.describe(result.as_stack())}")
         typer.echo(result.report.sentence)
+        if save_networks is not None:
+            typer.echo(f"{save_networks}: {_of_networks(networks)}")
 
 
 def default_output(image: Path, config: Config) -> Path:
@@ -134,6 +142,32 @@ def _check_fit(target: Path, stack: ImageStack) -> None:
     from napari_zssr.stack.store import check_output
 
     check_output(target, overwrite=True, stack=stack)
+
+
+def _check_networks(path: Path, config: Config, overwrite: bool) -> None:
+    """Refuse before the run a file of networks that could not be written after it."""
+    from napari_zssr.zssr.saved import check_networks_file
+
+    if config.network == "ridge":
+        raise InputError(
+            f"The preset {config.preset!r} trains no networks that could be saved; "
+            "choose another one."
+        )
+    check_networks_file(path, overwrite)
+
+
+def _save(result: Upscaled, path: Path | None, overwrite: bool) -> str | None:
+    """Name of the file of networks; None where none is wanted or nothing learned."""
+    from napari_zssr.zssr.saved import write_networks
+
+    if path is None or not result.networks:
+        return None
+    write_networks(path, result.networks, overwrite=overwrite)
+    return str(path)
+
+
+def _of_networks(path: str | None) -> str:
+    return "not written, nothing was learned" if path is None else "what was learned"
 
 
 def _as_json(stack: ImageStack, result: Upscaled, target: Path) -> dict[str, Any]:

@@ -37,9 +37,10 @@ class AdvancedFields(Column):
 
     def __init__(self) -> None:
         self._kernel: KernelSpec | None = None
-        super().__init__([*_blur(self._kernels), *_noise(), *_numbers(), *_switches()])
-        self.fields["kernel"].changed.connect(self._show_what_counts)
-        self.fields["noise"].changed.connect(self._show_what_counts)
+        image = [*_blur(self._kernels), *_noise()]
+        super().__init__([*image, *_start(), *_numbers(), *_switches()])
+        for name in ("kernel", "noise", "start"):
+            self.fields[name].changed.connect(self._show_what_counts)
         self._show_what_counts()
 
     def changes(self) -> dict[str, Any]:
@@ -58,6 +59,7 @@ class AdvancedFields(Column):
         found["seed"] = self.fields["seed"].value
         found["kernel"] = self._chosen_kernel()
         found["noise"] = self._chosen_noise()
+        found["start"] = self._chosen_start()
         for name in ("ensemble", "device", "precision", "always", "nonfinite"):
             if self.fields[name].value is not None:
                 found[name] = self.fields[name].value
@@ -81,6 +83,10 @@ class AdvancedFields(Column):
         if config.device in self.fields["device"].choices:
             self.fields["device"].value = config.device
         self._show_kernel(config.kernel)
+        saved = config.start_file
+        self.fields["start"].value = config.start if saved is None else "file"
+        if saved is not None:
+            self.fields["start_file"].value = saved
         given = not isinstance(config.noise, str)
         self.fields["noise"].value = "given" if given else config.noise
         if given:
@@ -111,6 +117,17 @@ class AdvancedFields(Column):
                 "standard deviation as a fraction of the range, for example 0.02."
             ) from None
 
+    def _chosen_start(self) -> str:
+        if self.fields["start"].value != "file":
+            return str(self.fields["start"].value)
+        path = Path(self.fields["start_file"].value)
+        if not path.is_file():
+            raise InputError(
+                f"Choose the file of saved networks ({path.name or 'none'} is not "
+                "there), or start from this image only."
+            )
+        return str(path)
+
     def _show_kernel(self, kernel: KernelSpec) -> None:
         self._kernel = kernel if kernel.array is not None else None
         self.fields["kernel"].reset_choices()
@@ -135,6 +152,7 @@ class AdvancedFields(Column):
         self.rows["sigma"].visible = self.fields["kernel"].value == "gaussian"
         self.rows["kernel_file"].visible = self.fields["kernel"].value == "file"
         self.rows["noise_sigma"].visible = self.fields["noise"].value == "given"
+        self.rows["start_file"].visible = self.fields["start"].value == "file"
 
 
 def _blur(choices: Callable[..., Any]) -> list[Row]:
@@ -187,6 +205,30 @@ def _noise() -> list[Row]:
                 value="0.02",
                 tooltip="Standard deviation of the noise as a fraction of the image's "
                 "range, from 0 to 1.",
+            ),
+        ),
+    ]
+
+
+def _start() -> list[Row]:
+    return [
+        Row(
+            "Start from",
+            ComboBox(
+                name="start",
+                choices=[("this image only", "random"), ("saved networks", "file")],
+                tooltip="What the networks know before training: nothing, or what was "
+                "saved after a run on a sister image. With 0 training steps saved "
+                "networks are used as they are.",
+            ),
+        ),
+        Row(
+            "",
+            FileEdit(
+                name="start_file",
+                filter="*.safetensors",
+                tooltip="A .safetensors file that 'Save networks' has written, of an "
+                "image with as many channels or with one.",
             ),
         ),
     ]

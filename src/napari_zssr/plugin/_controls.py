@@ -107,7 +107,7 @@ class Question(Column):
 
 
 class AfterFields(Column):
-    """What can be done with the settings."""
+    """What can be done with the settings and with what was learned."""
 
     def __init__(self) -> None:
         self.python = PushButton(
@@ -124,4 +124,10 @@ class AfterFields(Column):
             tooltip="Sets the form as it was for the result that is selected in the "
             "layer list.",
         )
-        super().__init__([self.again, self.python, self.command])
+        self.networks = PushButton(
+            text="Save networks...",
+            tooltip="Saves the networks of the run that finished last, so that a "
+            "sister image can start from them (Advanced, Start from).",
+            enabled=False,
+        )
+        super().__init__([self.again, self.python, self.command, self.networks])

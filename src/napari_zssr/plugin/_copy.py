@@ -14,7 +14,7 @@ from napari_zssr.plugin._layers import layer_axes, level0, result_kwargs
 from napari_zssr.plugin._request import Request
 
 PLACE = ("scale", "translate", "rotate", "shear", "affine")
-AS_OPTION: tuple[str, ...] = ("gradual", "back_projection", "steps", "seed")
+AS_OPTION: tuple[str, ...] = ("gradual", "back_projection", "start", "steps", "seed")
 AS_OPTION += ("device", "precision", "noise", "tile_px")
 
 

@@ -175,7 +175,7 @@ class CostCard:
 def _wish(request: Request) -> Wish:
     stack = lazy_stack(request.layer, request.axes, request.selection)
     return Wish(
-        config=request.config,
+        config=request.as_done,
         shape=tuple(stack.data.shape),
         dtype=stack.data.dtype,
         axes=stack.axes,

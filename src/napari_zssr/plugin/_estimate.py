@@ -185,7 +185,8 @@ def calibration_key(wish: Wish, plan: Plan) -> tuple[Any, ...]:
     """What decides how fast things go; the same key, the same rates."""
     samples = wish.shape[wish.axes.index("S")] if "S" in wish.axes else 1
     # A number of steps, or of factors on the way, changes nothing in each of them.
-    alike = replace(wish.config, steps=1, gradual=1, seed=0, noise="off", always=False)
+    alike = replace(wish.config, start="random", steps=1, gradual=1)
+    alike = replace(alike, seed=0, noise="off", always=False)
     return (alike, plan.device, plan.precision, samples)
 
 

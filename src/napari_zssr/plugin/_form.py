@@ -14,6 +14,8 @@ from napari_zssr.plugin._image import ImageFields
 from napari_zssr.plugin._layers import KEY, level0
 from napari_zssr.plugin._request import Request
 from napari_zssr.plugin._rows import Column, heading
+from napari_zssr.stack.start import starting_networks
+from napari_zssr.zssr.saved import as_saved
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
@@ -69,7 +71,8 @@ class Form(Column):
         for layer in layers:
             axes = self.image.axes(layer)
             selection = self.what.selection(layer, axes)
-            selection.slices(axes, level0(layer).shape)
+            shape = selection.shape(axes, level0(layer).shape)
+            starts = starting_networks(config, axes, shape)
             made.append(
                 Request(
                     layer=layer,
@@ -77,6 +80,7 @@ class Form(Column):
                     selection=selection,
                     config=config,
                     step=tuple(self._viewer.dims.current_step),
+                    started=as_saved(config, starts),
                 )
             )
         return made

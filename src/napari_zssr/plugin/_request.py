@@ -27,6 +27,9 @@ class Request:
     config : Config
     step : tuple of int
         Position of the viewer's sliders, one for each of the viewer's axes.
+    started : Config, optional
+        The settings with the size and number of the saved networks that they start
+        from; a run costs what these do.
     """
 
     layer: Image
@@ -34,3 +37,9 @@ class Request:
     selection: Selection
     config: Config
     step: tuple[int, ...]
+    started: Config | None = None
+
+    @property
+    def as_done(self) -> Config:
+        """Settings that the cost and the course of a run follow from."""
+        return self.started or self.config

@@ -46,6 +46,10 @@ class Selection:
             for letter, size in zip(axes, shape, strict=True)
         )
 
+    def shape(self, axes: str, shape: Sequence[int]) -> tuple[int, ...]:
+        """Size of the part along each axis; raises as `slices` does."""
+        return tuple(part.stop - part.start for part in self.slices(axes, shape))
+
     def starts(self, axes: str) -> tuple[int, ...]:
         """First pixel along each axis."""
         return tuple(self.ranges.get(letter, (0, 0))[0] for letter in axes)

@@ -20,6 +20,7 @@ from napari_zssr.plugin._cost import CostCard
 from napari_zssr.plugin._form import Form
 from napari_zssr.plugin._job import Enlarged, GrowingLayer, Job
 from napari_zssr.plugin._layers import level0
+from napari_zssr.plugin._networks import LastNetworks
 from napari_zssr.plugin._pause import after_pause
 from napari_zssr.plugin._preview import PreviewPanel
 from napari_zssr.plugin._request import Request
@@ -51,6 +52,7 @@ class SuperResolutionWidget(Container[Any]):
         self._failed = self._left = False
         self._clock: Clock | None = None
         self._request: Request | None = None
+        self.networks = LastNetworks()
         self.form = Form(napari_viewer)
         self.preview = PreviewPanel(napari_viewer, lambda: self._request)
         self.cost = CostCard()
@@ -100,6 +102,7 @@ class SuperResolutionWidget(Container[Any]):
         self.preview.update(None if self._run.running else self._request)
         self.after.python.enabled = self.after.command.enabled = bool(self._request)
         self.after.again.enabled = self.form.has_recipe()
+        self.after.networks.enabled = bool(self.networks)
         self._gate()
 
     def _gate(self, *_: Any) -> None:
@@ -123,7 +126,7 @@ class SuperResolutionWidget(Container[Any]):
         self._growing = GrowingLayer(self._viewer, self._job)
         shape = level0(request.layer).shape
         pixels = shape[request.axes.index("Y")] * shape[request.axes.index("X")]
-        self._clock = Clock(request.config, pixels)
+        self._clock = Clock(request.as_done, pixels)
         self.controls.running(self._job.name)
         self._run.start(
             self._job.steps,
@@ -151,6 +154,7 @@ class SuperResolutionWidget(Container[Any]):
         assert self._job is not None
         assert self._growing is not None
         self._growing.complete(made)
+        self.networks.keep(self._job, made.result)
         self.controls.add_line(after(self._job.name, made.result.report))
         self._job = None
 
@@ -207,6 +211,15 @@ class SuperResolutionWidget(Container[Any]):
         clipboard.setText(text)
         show_info("Copied to the clipboard.")
 
+    def _save_networks(self) -> None:
+        try:
+            path = self.networks.ask_and_save(self.native)
+        except ZSSRError as error:
+            show_error(str(error))
+            return
+        if path is not None:
+            show_info(f"Saved the networks to {path}.")
+
     def _sections(self) -> list[Any]:
         return [
             heading("Preview"),
@@ -226,6 +239,7 @@ class SuperResolutionWidget(Container[Any]):
         self.after.python.changed.connect(lambda: self._copy(as_python))
         self.after.command.changed.connect(lambda: self._copy(as_command))
         self.after.again.changed.connect(self.run_like)
+        self.after.networks.changed.connect(self._save_networks)
         self.preview.accepted.connect(lambda request: self._start([request]))
         self.cost.changed.connect(self._gate)
         self.form.changed.connect(self._soon)

@@ -18,6 +18,8 @@ from napari_zssr.imaging.resample import Window
 from napari_zssr.progress import Event, Snapshot, Steps, changed
 from napari_zssr.stack.axes import PlaneIndex, plane_axes, to_cyx
 from napari_zssr.stack.plan import Plan
+from napari_zssr.stack.start import colour_count
+from napari_zssr.zssr.saved import Checkpoint, as_saved
 
 if TYPE_CHECKING:
     from napari_zssr.zssr.plane import PlaneResult
@@ -75,24 +77,37 @@ class PlaneWork:
     place : PlaneIndex
     window : tuple of slice, optional
         Part of the plane (Y, X) that is wanted, and shown while learning goes on.
+    start : Checkpoint, optional
+        Networks of the plane's channel that training starts from.
     """
 
     pixels: NDArray[Any]
     mapping: IntensityMap
     place: PlaneIndex
     window: Window | None = None
+    start: Checkpoint | None = None
 
 
-def plane_steps(
-    work: PlaneWork, config: Config, plan: Plan
-) -> Steps[tuple[NDArray[Any], PlaneReport]]:
-    """Enlarge one plane.
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class PlaneMade:
+    """One enlarged plane.
 
-    Returns
-    -------
-    ndarray, shape (C, Y', X')
+    Attributes
+    ----------
+    pixels : ndarray, shape (C, Y', X')
         In the dtype of the image; of the window only, where there is one.
-    PlaneReport
+    report : PlaneReport
+    networks : Checkpoint or None
+        Those that made it, where networks did.
+    """
+
+    pixels: NDArray[Any]
+    report: PlaneReport
+    networks: Checkpoint | None
+
+
+def plane_steps(work: PlaneWork, config: Config, plan: Plan) -> Steps[PlaneMade]:
+    """Enlarge one plane.
 
     Raises
     ------
@@ -104,6 +119,7 @@ def plane_steps(
     from napari_zssr.zssr.plane import super_resolve_plane
 
     started = time.monotonic()
+    config = as_saved(config, (work.start,))
     normal = work.mapping.normalise(work.pixels)
     colours = _colours(normal)
     noise = plane_noise(colours, config)
@@ -118,6 +134,7 @@ def plane_steps(
                 precision=plan.precision,
                 seed=config.seed * PLANE_SEED + work.place.number,
                 window=work.window,
+                start=work.start,
             ),
             partial(_restored, work=work, alpha=alpha),
         )
@@ -129,7 +146,11 @@ def plane_steps(
             f"Plane {work.place.number} failed on {plan.device}: "
             f"{str(error).splitlines()[0] if str(error) else 'memory ran out'}."
         ) from error
-    return pixels, _report(result, work, noise, time.monotonic() - started)
+    return PlaneMade(
+        pixels=pixels,
+        report=_report(result, work, noise, time.monotonic() - started),
+        networks=result.networks,
+    )
 
 
 def _enlarged_alpha(
@@ -208,7 +229,7 @@ def plane_noise(colours: NDArray[Any], config: Config) -> NoiseModel:
 
 def _colours(plane: NDArray[Any]) -> NDArray[Any]:
     """Samples of a plane (C, Y, X) without alpha."""
-    return plane[:-1] if len(plane) in (2, 4) else plane
+    return plane[: colour_count(len(plane))]
 
 
 def _thinned(values: NDArray[Any], room: int) -> NDArray[Any]:

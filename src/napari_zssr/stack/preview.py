@@ -30,6 +30,8 @@ from napari_zssr.stack.one_plane import (
     plane_steps,
 )
 from napari_zssr.stack.run import make_plan
+from napari_zssr.stack.start import starting_networks
+from napari_zssr.zssr.saved import as_saved
 
 BICUBIC_REACH_PX = 4
 
@@ -87,7 +89,9 @@ def preview_steps(
     axes = plane_axes(stack.axes)
     data = _Checked(stack.data, config.nonfinite)
     plane = data[place.index]
-    plan = make_plan(replace(stack, data=plane, axes=axes), config)
+    starts = starting_networks(config, stack.axes, stack.data.shape)
+    wanted = as_saved(config, starts)
+    plan = make_plan(replace(stack, data=plane, axes=axes), wanted)
     height, width = (plan.output_shape[axes.index(a)] for a in "YX")
     check_fits(config.kernel, (height, width))
     work = PlaneWork(
@@ -95,15 +99,16 @@ def preview_steps(
         mapping=_intensity_map(data, stack, place),
         place=place,
         window=_inside(window, plane, axes),
+        start=starts[place.channel],
     )
-    made, report = yield from changed(
+    made = yield from changed(
         plane_steps(work, config, plan), partial(_ordered, axes=axes)
     )
     assert work.window is not None
     return PreviewResult(
-        image=from_cyx(made, axes),
+        image=from_cyx(made.pixels, axes),
         window=output_window(work.window, config.factors),
-        report=report,
+        report=made.report,
     )
 
 

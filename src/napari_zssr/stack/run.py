@@ -30,12 +30,15 @@ from napari_zssr.stack.axes import (
     to_cyx,
 )
 from napari_zssr.stack.one_plane import (
+    PlaneMade,
     PlaneReport,
     PlaneWork,
     intensity_maps,
     plane_steps,
 )
 from napari_zssr.stack.plan import Plan, resolve
+from napari_zssr.stack.start import starting_networks
+from napari_zssr.zssr.saved import Checkpoint, as_saved, checksum
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +54,7 @@ class Report:
     input_name: str
     input_checksum: str
     sentence: str
+    start_checksum: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain, JSON-serialisable form."""
@@ -74,6 +78,9 @@ class Upscaled:
     channels : tuple of Channel
     config : Config
     report : Report
+    networks : tuple of (Checkpoint or None)
+        For each channel those of one plane, as plain data on the CPU: of the planes
+        that networks enlarged, the one nearest to the middle. Empty where none did.
     """
 
     image: NDArray[Any]
@@ -84,6 +91,7 @@ class Upscaled:
     channels: tuple[Channel, ...]
     config: Config
     report: Report
+    networks: tuple[Checkpoint | None, ...] = ()
 
     def as_stack(self) -> ImageStack:
         """The result as an image that can be written."""
@@ -124,24 +132,28 @@ def upscale_steps(
     started = time.monotonic()
     stack = replace(stack, data=check_pixels(stack.data))
     config = replace(config, kernel=pinned(config.kernel))
-    plan = make_plan(stack, config)
+    starts = starting_networks(config, stack.axes, stack.data.shape)
+    start_checksum = checksum(config.start_file) if config.start_file else ""
+    plan = make_plan(stack, as_saved(config, starts))
     fine = tuple(plan.output_shape[plan.output_axes.index(a)] for a in "YX")
     check_fits(config.kernel, (fine[0], fine[1]))
     listed = planes(stack.axes, stack.data.shape)
     out = _output(plan, out)
     data = check_finite(stack.data, config.nonfinite, "The image")
     maps = intensity_maps(data, stack.axes, listed)
-    reports = []
+    reports, kept = [], _MiddleNetworks(listed)
     for place in listed:
         work = PlaneWork(
             pixels=to_cyx(data[place.index], plane_axes(stack.axes)),
             mapping=maps[place.channel],
             place=place,
+            start=starts[place.channel],
         )
         numbered = partial(_numbered, place=place, count=len(listed))
-        pixels, report = yield from changed(plane_steps(work, config, plan), numbered)
-        out[place.index] = from_cyx(pixels, plane_axes(stack.axes))
-        reports.append(report)
+        made = yield from changed(plane_steps(work, config, plan), numbered)
+        out[place.index] = from_cyx(made.pixels, plane_axes(stack.axes))
+        reports.append(made.report)
+        kept.see(place, made)
         yield PlaneDone(plane=place.number, planes=len(listed), index=place.index)
     return Upscaled(
         image=out,
@@ -151,8 +163,41 @@ def upscale_steps(
         origin=output_origin(stack.spacing, stack.axes, config.factors),
         channels=stack.channels,
         config=config,
-        report=_report(stack, config, plan, tuple(reports), time.monotonic() - started),
+        report=_report(
+            stack,
+            config,
+            plan,
+            tuple(reports),
+            seconds=time.monotonic() - started,
+            start_checksum=start_checksum,
+        ),
+        networks=kept.networks(),
     )
+
+
+class _MiddleNetworks:
+    """For each channel the networks of the plane that is nearest to its middle."""
+
+    def __init__(self, listed: tuple[PlaneIndex, ...]) -> None:
+        self._planes: dict[int, list[int]] = {}
+        for place in listed:
+            self._planes.setdefault(place.channel, []).append(place.number)
+        self._found: dict[int, tuple[int, Checkpoint]] = {}
+
+    def see(self, place: PlaneIndex, made: PlaneMade) -> None:
+        """Keep the networks of a plane if none is nearer to the middle."""
+        alike = self._planes[place.channel]
+        away = abs(alike.index(place.number) - len(alike) // 2)
+        best = self._found.get(place.channel)
+        if made.networks is not None and (best is None or away < best[0]):
+            self._found[place.channel] = (away, made.networks)
+
+    def networks(self) -> tuple[Checkpoint | None, ...]:
+        """One entry for each channel, or none at all."""
+        if not self._found:
+            return ()
+        found = (self._found.get(channel) for channel in sorted(self._planes))
+        return tuple(None if one is None else one[1] for one in found)
 
 
 def _output(plan: Plan, out: NDArray[Any] | None) -> NDArray[Any]:
@@ -198,7 +243,9 @@ def _report(
     config: Config,
     plan: Plan,
     reports: tuple[PlaneReport, ...],
+    *,
     seconds: float,
+    start_checksum: str,
 ) -> Report:
     return Report(
         planes=reports,
@@ -209,7 +256,8 @@ def _report(
         versions=dict(_versions()),
         input_name=stack.name,
         input_checksum=stack.checksum,
-        sentence=_sentence(reports),
+        sentence=_sentence(reports, config),
+        start_checksum=start_checksum,
     )
 
 
@@ -223,7 +271,7 @@ def _versions() -> Iterator[tuple[str, str]]:
             yield name, "unknown"
 
 
-def _sentence(reports: tuple[PlaneReport, ...]) -> str:
+def _sentence(reports: tuple[PlaneReport, ...], config: Config) -> str:
     if len(reports) == 1:
         return reports[0].sentence
     learned = [r for r in reports if r.returned == "learned"]
@@ -233,7 +281,12 @@ def _sentence(reports: tuple[PlaneReport, ...]) -> str:
     middle = f", {gains[len(gains) // 2]:.2f} dB in the median" if gains else ""
     others = len(reports) - len(learned)
     rest = f"; {others} came back as bicubic or constant" if others else ""
+    how = "regions held out from training"
+    if config.steps == 0:
+        how = "some of their regions, by saved networks that were not trained further"
+    elif config.start_file is not None:
+        how += ", which began from saved networks"
     return (
         f"{len(learned)} of {len(reports)} planes gained over bicubic{middle} on "
-        f"regions held out from training{rest}."
+        f"{how}{rest}."
     )

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import secrets
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -14,8 +12,9 @@ from xml.etree import ElementTree
 import numpy as np
 import tifffile
 
-from napari_zssr.errors import ComputeError, InputError
+from napari_zssr.errors import InputError
 from napari_zssr.stack.axes import Channel, ImageStack
+from napari_zssr.writing import check_place, written_whole
 
 NAMESPACE = "napari-zssr"
 BIGTIFF_BYTES = int(3.9e9)
@@ -69,25 +68,11 @@ def write(
     target = Path(path).expanduser().resolve()
     ordered = in_file_order(stack)
     record = None if provenance is None else json.dumps(dict(provenance))
-    draft = target.with_name(f".{secrets.token_hex(4)}.{target.name}")
-    try:
+    with written_whole(target) as draft:
         if target.suffix.lower() in _TIFF:
             _write_tiff(draft, ordered, record)
         else:
             _write_png(draft, ordered, record)
-        _flush(draft)
-        os.replace(draft, target)
-    except PermissionError as error:
-        raise InputError(
-            f"{target} cannot be written ({error.strerror}); close it elsewhere or "
-            "choose another folder."
-        ) from error
-    except (OSError, ValueError) as error:
-        raise ComputeError(
-            f"{target} could not be written ({error}); nothing was left behind."
-        ) from error
-    finally:
-        draft.unlink(missing_ok=True)
     return target
 
 
@@ -112,26 +97,9 @@ def check_output(
         Unknown ending, existing file, missing folder, no permission, or pixels that
         the format cannot hold.
     """
-    target = Path(path).expanduser()
-    suffix = target.suffix.lower()
-    if suffix not in {*_TIFF, ".png"}:
-        raise InputError(
-            f"{target.name} ends in {suffix or 'nothing'!r}, which cannot be written; "
-            "use .ome.tif or .png."
-        )
-    if target.is_dir():
-        raise InputError(f"{target} is a folder; give the name of a file.")
-    if target.exists() and not overwrite:
-        raise InputError(
-            f"{target} exists already; choose another name or allow overwriting."
-        )
-    folder = target.resolve().parent
-    if not folder.is_dir():
-        raise InputError(f"The folder {folder} does not exist; create it first.")
-    if not os.access(folder, os.W_OK):
-        raise InputError(f"The folder {folder} is not writable; choose another one.")
+    check_place(path, overwrite, {*_TIFF, ".png"}, ".ome.tif or .png")
     if stack is not None:
-        _check_fits(stack, suffix)
+        _check_fits(stack, Path(path).suffix.lower())
 
 
 def in_file_order(stack: ImageStack) -> ImageStack:
@@ -294,9 +262,3 @@ def _write_png(path: Path, stack: ImageStack, record: str | None) -> None:
     Image.fromarray(np.ascontiguousarray(stack.data[keep])).save(
         path, format="PNG", pnginfo=notes
     )
-
-
-def _flush(path: Path) -> None:
-    """Have the bytes on the disk before the name appears."""
-    with path.open("r+b") as file:
-        os.fsync(file.fileno())

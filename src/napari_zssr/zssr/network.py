@@ -106,6 +106,7 @@ class PaperNetwork(nn.Module):
         super().__init__()
         self.ratio: Ratio = (1, 1)
         self.halo = layers
+        self.width = width
         sizes = [channels, *[width] * (layers - 1), channels]
         self.layers = nn.ModuleList(
             nn.Conv2d(a, b, 3, padding=1, bias=False) for a, b in pairwise(sizes)

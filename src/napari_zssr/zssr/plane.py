@@ -30,7 +30,9 @@ from napari_zssr.zssr.policy import (
     training_windows,
 )
 from napari_zssr.zssr.predict import PredictSpec, predict, windowed
+from napari_zssr.zssr.restore import checkpoint_of, restored
 from napari_zssr.zssr.ridge import fit_ridge
+from napari_zssr.zssr.saved import Checkpoint
 from napari_zssr.zssr.train import Trainer, train
 from napari_zssr.zssr.warps import IDENTITY, Pair
 
@@ -55,6 +57,8 @@ class PlaneResult:
         Training steps done.
     sentence : str
         What happened, for the user.
+    networks : Checkpoint or None
+        Those that made the image, where networks did.
     """
 
     image: Tensor
@@ -62,6 +66,7 @@ class PlaneResult:
     gain: Gain | None
     steps: int
     sentence: str
+    networks: Checkpoint | None = None
 
 
 def super_resolve_plane(
@@ -73,6 +78,7 @@ def super_resolve_plane(
     precision: str = "float32",
     seed: int = 0,
     window: Window | None = None,
+    start: Checkpoint | None = None,
 ) -> Steps[PlaneResult]:
     """Train on one plane and enlarge it.
 
@@ -93,6 +99,9 @@ def super_resolve_plane(
         Part of the plane (Y, X) that is wanted. It is shown in normalised intensities
         at once and about once a second of training (`Snapshot`), and its mean is not
         matched to that of the input.
+    start : Checkpoint, optional
+        Networks that training starts from, or that are applied as they are where the
+        settings ask for no steps.
 
     Returns
     -------
@@ -100,6 +109,8 @@ def super_resolve_plane(
 
     Raises
     ------
+    InputError
+        The networks to start from are damaged.
     ComputeError
         Out of memory even with the smallest tile.
     """
@@ -112,6 +123,9 @@ def super_resolve_plane(
             f"to learn from (under {SMALLEST_PX}); bicubic was returned."
         )
         return _plain(plane, config, "bicubic", sentence, window=window)
+    if start is None and config.steps == 0:
+        sentence = "No networks were saved for this channel; bicubic was returned."
+        return _plain(plane, config, "bicubic", sentence, window=window)
     level = noise_level(plane, noise)
     job = _Job(
         plane=plane,
@@ -122,18 +136,20 @@ def super_resolve_plane(
         precision=precision,
         seed=seed,
         window=window,
+        start=start,
     )
-    network, gain, steps = yield from _learn(job)
+    members, gain, steps = yield from _learn(job)
     if not gain.significant and not config.always:
-        told = _nothing_gained(gain)
+        told = _nothing_gained(gain, job)
         return _plain(plane, config, "bicubic", told, gain, steps, window)
-    image = yield from _enlarge(network, job, config.factors, window)
+    image = yield from _enlarge(_mean(members), job, config.factors, window)
     return PlaneResult(
         image=_same_mean(image, plane) if window is None else image,
         returned="learned",
         gain=gain,
         steps=steps,
-        sentence=_gained(gain),
+        sentence=_gained(gain, job),
+        networks=checkpoint_of(members, job.config, len(plane)),
     )
 
 
@@ -157,10 +173,11 @@ class _Job:
     precision: str
     seed: int
     window: Window | None = None
+    start: Checkpoint | None = None
 
 
-def _learn(job: _Job) -> Steps[tuple[nn.Module, Gain, int]]:
-    """Train through the gradual factors; network, held-out gain, steps done."""
+def _learn(job: _Job) -> Steps[tuple[list[nn.Module], Gain, int]]:
+    """Train through the gradual factors; networks, held-out gain, steps done."""
     original = training_windows(job.plane)
     if job.window is not None:
         yield _first_look(job, original, job.window)
@@ -171,28 +188,27 @@ def _learn(job: _Job) -> Steps[tuple[nn.Module, Gain, int]]:
         spec = pair_spec(job.config, factors, job.noise, job.level, len(original))
         seed = job.seed + SEED_STEP * number
         members, steps = yield from _train_members(job, windows, spec, members, seed)
-        network = members[0] if len(members) == 1 else MeanNetwork(members)
         total += steps
         if factors != job.config.factors:
-            learned = yield from _enlarge(network, job, factors)
+            learned = yield from _enlarge(_mean(members), job, factors)
             kept = windows if job.config.network == "paper" else original
             further = learned_windows(learned.to(job.plane.device), factors)
             windows = [*kept, *further]
     iterations, strength = back_projection(job.config, job.level, job.config.factors)
     gain = held_out_gain(
-        network,
+        _mean(members),
         original,
         spec,
         job.seed + 1,
         iterations=iterations,
         strength=strength,
     )
-    return network, gain, total
+    return members, gain, total
 
 
 def _first_look(job: _Job, windows: list[Tensor], window: Window) -> Snapshot:
     """What a closed-form filter makes of the window."""
-    config = replace(job.config, network="ridge", gradual=1)
+    config = replace(job.config, network="ridge", gradual=1, start="random", steps=1)
     factors = config.factors
     pairs = pair_spec(config, factors, job.noise, job.level, len(windows))
     spec = _predict_spec(replace(job, config=config), factors)
@@ -206,8 +222,12 @@ def _train_members(
     members: list[nn.Module],
     seed: int,
 ) -> Steps[tuple[list[nn.Module], int]]:
-    """Train networks, fresh ones or those of the factor before."""
+    """Train networks: fresh ones, saved ones or those of the factor before."""
     config = job.config
+    if not members and job.start is not None:
+        members = [n.to(job.plane.device) for n in restored(job.start, job.noise)]
+    if config.steps == 0:
+        return members, 0
     # The paper's preset draws its own fathers as it goes.
     warps = (IDENTITY,) if config.network == "paper" else None
     generator = torch.Generator().manual_seed(seed)
@@ -262,6 +282,10 @@ def _fresh(
         for n in range(job.config.networks)
     ]
     return [network.to(job.plane.device) for network in made]
+
+
+def _mean(members: list[nn.Module]) -> nn.Module:
+    return members[0] if len(members) == 1 else MeanNetwork(members)
 
 
 def _known_blur(config: Config, spec: PairSpec) -> bool:
@@ -353,15 +377,24 @@ def _same_mean(image: Tensor, plane: Tensor) -> Tensor:
     return image + (wanted - image.mean(dim=(-2, -1), keepdim=True))
 
 
-def _gained(gain: Gain) -> str:
-    return (
-        f"Gained {gain.decibel:.2f} +- {gain.error_decibel:.2f} dB over bicubic on "
-        "regions held out from training."
-    )
+def _gained(gain: Gain, job: _Job) -> str:
+    found = f"{gain.decibel:.2f} +- {gain.error_decibel:.2f} dB over bicubic"
+    if job.config.steps == 0:
+        return (
+            f"The saved networks, not trained further, gained {found} on regions of "
+            "this image."
+        )
+    began = "" if job.start is None else ", which began from saved networks"
+    return f"Gained {found} on regions held out from training{began}."
 
 
-def _nothing_gained(gain: Gain) -> str:
+def _nothing_gained(gain: Gain, job: _Job) -> str:
+    found = f"{gain.decibel:+.2f} +- {gain.error_decibel:.2f} dB on regions"
+    if job.config.steps == 0:
+        return (
+            f"The saved networks, not trained further, gained nothing here ({found} of "
+            "this image); bicubic was returned."
+        )
     return (
-        f"Nothing to gain here ({gain.decibel:+.2f} +- {gain.error_decibel:.2f} dB on "
-        "regions held out from training); bicubic was returned."
+        f"Nothing to gain here ({found} held out from training); bicubic was returned."
     )

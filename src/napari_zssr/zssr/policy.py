@@ -174,7 +174,7 @@ def for_noise(config: Config, level: float) -> Config:
         config,
         width=max(NARROWEST, config.width // 2),
         blocks=max(DEEP_BLOCKS, config.blocks),
-        steps=max(1, config.steps // 2),
+        steps=max(min(1, config.steps), config.steps // 2),
         networks=config.networks * config.gradual,
         gradual=1,
     )

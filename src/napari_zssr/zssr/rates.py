@@ -57,8 +57,9 @@ def expected_seconds(
     learned = min(y * x, LEARNED_PX)
     ridge = config.network == "ridge"
     steps = 1 if ridge else config.networks * config.steps
-    # Pairs are made for every network, and once more to judge.
-    times = 1 + (1 if ridge else config.networks)
+    # Pairs are made for every network that is trained, and once more to judge.
+    trained = config.networks if config.steps else 0
+    times = 1 + (1 if ridge else trained)
     training = steps * rates.step_s + times * learned * rates.pairs_s
     versions = 8 if config.ensemble else 1
     enlarging = versions * _with_halo(y) * _with_halo(x) * rates.version_s
