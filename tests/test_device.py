@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -125,3 +127,32 @@ def test_memory_of_a_container(tmp_path: Path) -> None:
     assert device._container_bytes(tmp_path) == 500
     (tmp_path / "memory.max").write_text("max\n")
     assert device._container_bytes(tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [
+        ({}, device.SPIN_COUNT),
+        ({"GOMP_SPINCOUNT": "5"}, "5"),
+        ({"OMP_WAIT_POLICY": "active"}, None),
+    ],
+)
+def test_threads_wait_idly_unless_the_user_says_how(
+    given: dict[str, str], wanted: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delitem(sys.modules, "torch", raising=False)
+    device.share_cores()
+    assert os.environ.get("GOMP_SPINCOUNT") == wanted
+
+
+def test_nothing_is_changed_once_torch_is_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
+    monkeypatch.setitem(sys.modules, "torch", object())
+    device.share_cores()
+    assert "GOMP_SPINCOUNT" not in os.environ

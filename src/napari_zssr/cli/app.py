@@ -11,6 +11,7 @@ from napari_zssr.cli.demo import demo
 from napari_zssr.cli.doctor import doctor
 from napari_zssr.cli.info import info
 from napari_zssr.cli.upscale import upscale
+from napari_zssr.zssr.device import share_cores
 
 HELP = """Enlarge a microscope image by a network trained on that image alone.
 
@@ -56,6 +57,7 @@ def _root(
         typer.Option("--debug", help="Show the full traceback of a failure."),
     ] = False,
 ) -> None:
+    share_cores()
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
         raise typer.Exit(2)

@@ -11,6 +11,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from napari_zssr.zssr.device import share_cores
+
 
 def load_torch() -> None:
     """Import torch in a worker thread; does nothing where it is loaded already.
@@ -21,6 +23,7 @@ def load_torch() -> None:
     """
     if "torch" in sys.modules:
         return
+    share_cores()
     spec = importlib.util.find_spec("torch")
     if spec is not None and spec.origin and sys.platform != "win32":
         for library in (Path(spec.origin).parent / "lib").glob("libtorch_python.*"):

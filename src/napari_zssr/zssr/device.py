@@ -36,6 +36,23 @@ class DeviceReport:
     failure: str = ""
 
 
+# As long as this costs nothing on two idle cores, and no longer.
+SPIN_COUNT = "10000"
+
+
+def share_cores() -> None:
+    """Keep threads of torch from waiting busily; for programs that load torch.
+
+    OpenMP's threads spin for milliseconds while they wait for each other. Where
+    something else computes too (a window being drawn, a second run), the one they
+    wait for does not get its core, and every step takes many times as long. Does
+    nothing where torch is loaded already or the environment says how to wait.
+    """
+    chosen = {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & os.environ.keys()
+    if "torch" not in sys.modules and not chosen:
+        os.environ["GOMP_SPINCOUNT"] = SPIN_COUNT
+
+
 def resolve_device(name: str = "auto") -> str:
     """Turn a wish into a device that is there.
 
