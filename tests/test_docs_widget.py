@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +10,9 @@ import pytest
 pytest.importorskip("napari")
 
 import napari
+from conftest import code_blocks
 
 PAGE = Path(__file__).parent.parent / "docs" / "widget.md"
-BLOCKS = re.findall(r"```python\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
 
 
 def test_the_page_runs(
@@ -22,8 +21,8 @@ def test_the_page_runs(
     viewer = make_napari_viewer()
     monkeypatch.setattr(napari, "Viewer", lambda: viewer)
     monkeypatch.setattr(napari, "run", lambda: None)
-    for block in BLOCKS:
-        exec(compile(block, str(PAGE), "exec"), {})
+    for block in code_blocks("widget.md", "python"):
+        exec(compile(block, "widget.md", "exec"), {})
     assert [layer.name for layer in viewer.layers] == ["mitotic plate"]
     (widget,) = viewer.window.dock_widgets.values()
     assert widget.form.requests()[0].axes == "ZYX"

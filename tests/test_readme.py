@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
+from conftest import code_blocks
 
-README = Path(__file__).parent.parent / "README.md"
-BLOCKS = re.findall(r"```python\n(.*?)```", README.read_text("utf-8"), re.DOTALL)
+BLOCKS = code_blocks("../README.md", "python")
 
 
 def test_there_is_something_to_run() -> None:
@@ -17,6 +16,6 @@ def test_there_is_something_to_run() -> None:
 
 @pytest.mark.parametrize("block", BLOCKS)
 def test_the_readme_runs(block: str, capsys: pytest.CaptureFixture[str]) -> None:
-    exec(compile(block, str(README), "exec"), {})
+    exec(compile(block, "README.md", "exec"), {})
     promised = re.findall(r"print\(.*\)  # (.*)", block)
     assert capsys.readouterr().out.splitlines() == promised
