@@ -396,6 +396,19 @@ def test_finished_slices_are_kept_or_not_as_wished(desk: Desk, wanted: bool) -> 
     assert len(desk.viewer.layers[0].data) == 200
 
 
+def test_slices_that_stayed_black_are_told(desk: Desk) -> None:
+    desk.add(rings(3, 100, 24, 24), axis_labels=("t", "z", "y", "x"))
+    desk.set(RIDGE)
+    desk.widget.start()
+    desk.qtbot.waitUntil(lambda: len(desk.viewer.layers) == 2, timeout=20_000)
+    desk.widget.cancel()
+    desk.wait()
+    made = desk.viewer.layers[1]
+    black = int((~made.data.any(axis=(2, 3))).sum())
+    assert black == made.data[..., 0, 0].size - made.metadata[KEY]["finished"] > 0
+    assert f"the last {black} in the layer stayed black." in desk.said
+
+
 def test_cancelling_drops_the_layers_that_wait(desk: Desk) -> None:
     layers = [desk.add(rings(24, 24, seed=n), f"c{n}") for n in range(2)]
     desk.viewer.layers.selection = set(layers)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -108,6 +109,15 @@ class GrowingLayer:
         self._show_finished()
         told = {"finished": self.finished, "planes": self.planes}
         self.layer.metadata[KEY] = self._job.recipe | told
+
+    @property
+    def black(self) -> int:
+        """Slices that the layer holds although they are not finished."""
+        if self.layer is None:
+            return 0
+        sizes = zip(self._job.request.axes, self._finished().shape, strict=True)
+        there: int = math.prod(n for a, n in sizes if a not in "YXS")
+        return there - self.finished
 
     def discard(self) -> None:
         """Take the layer away again."""

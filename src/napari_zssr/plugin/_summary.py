@@ -24,12 +24,15 @@ def after(name: str, report: Report) -> str:
     )
 
 
-def stopped(name: str, finished: int, planes: int) -> str:
-    """What is left of a run that was cancelled."""
+def stopped(name: str, finished: int, planes: int, black: int = 0) -> str:
+    """What is left of a run that was cancelled, and how much of it is black."""
     if finished == 0:
         return f"{name}: stopped; nothing was finished."
     verb = "is" if finished == 1 else "are"
-    return f"{name}: stopped; {finished} of {planes} slices {verb} finished."
+    told = f"{name}: stopped; {finished} of {planes} slices {verb} finished"
+    return (
+        f"{told}, the last {black} in the layer stayed black." if black else told + "."
+    )
 
 
 def in_the_form(sentence: str) -> str:

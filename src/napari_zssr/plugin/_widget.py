@@ -186,7 +186,8 @@ class SuperResolutionWidget(Container[Any]):
         """Keep what is finished, and ask whether it is wanted."""
         growing.keep_finished()
         if growing.finished or not self._failed:
-            self.controls.add_line(stopped(job.name, growing.finished, growing.planes))
+            left = stopped(job.name, growing.finished, growing.planes, growing.black)
+            self.controls.add_line(left)
         self.controls.question.visible = growing.layer is not None
 
     def _discard(self) -> None:
