@@ -409,6 +409,21 @@ def test_slices_that_stayed_black_are_told(desk: Desk) -> None:
     assert f"the last {black} in the layer stayed black." in desk.said
 
 
+def test_a_layer_that_is_taken_away_in_a_run_is_freed(desk: Desk) -> None:
+    seen = weakref.ref(desk.add(rings(24, 24), "other"))
+    desk.add(rings(200, 24, 24), axis_labels=("z", "y", "x"))
+    desk.widget.form.image.fields["layer"].value = desk.viewer.layers[1]
+    desk.set(RIDGE)
+    desk.widget.start()
+    assert gc.get_freeze_count() > 0
+    desk.viewer.layers.remove("other")
+    assert gc.get_freeze_count() == 0
+    desk.qtbot.waitUntil(lambda: bool(gc.collect()) and seen() is None)
+    desk.widget.cancel()
+    desk.wait()
+    assert gc.get_freeze_count() == 0
+
+
 def test_cancelling_drops_the_layers_that_wait(desk: Desk) -> None:
     layers = [desk.add(rings(24, 24, seed=n), f"c{n}") for n in range(2)]
     desk.viewer.layers.selection = set(layers)

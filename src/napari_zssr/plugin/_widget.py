@@ -18,6 +18,7 @@ from napari_zssr.plugin._controls import AfterFields, RunFields
 from napari_zssr.plugin._copy import as_command, as_python
 from napari_zssr.plugin._cost import CostCard
 from napari_zssr.plugin._form import Form
+from napari_zssr.plugin._garbage import ShortSearches
 from napari_zssr.plugin._job import Enlarged, GrowingLayer, Job
 from napari_zssr.plugin._layers import level0
 from napari_zssr.plugin._networks import LastNetworks
@@ -46,6 +47,7 @@ class SuperResolutionWidget(Container[Any]):
     def __init__(self, napari_viewer: Viewer) -> None:
         self._viewer = napari_viewer
         self._run = Run()
+        self._searches = ShortSearches()
         self._waiting: deque[Request] = deque()
         self._job: Job | None = None
         self._growing: GrowingLayer | None = None
@@ -116,6 +118,7 @@ class SuperResolutionWidget(Container[Any]):
         self.preview.stop()
         self.cost.pause(True)
         self.controls.clear()
+        self._searches.begin()
         self._waiting.extend(requests)
         self._next()
 
@@ -175,6 +178,7 @@ class SuperResolutionWidget(Container[Any]):
         if self._waiting:
             self._next()
             return
+        self._searches.end()
         if self._left and self.native.parent() is None:
             self._delete()
             return
@@ -247,7 +251,9 @@ class SuperResolutionWidget(Container[Any]):
         self.form.layers_changed.connect(self._soon)
         self._viewer.dims.events.point.connect(self._soon)
         self._viewer.scene.camera.events.connect(self._soon)
+        self._viewer.layers.events.removed.connect(self._searches.let_go)
         self.native.destroyed.connect(self._run.close)
+        self.native.destroyed.connect(self._searches.end)
         self._leaving = _Leaving(self.native, self._go)
 
     def _soon(self, *_: Any) -> None:
