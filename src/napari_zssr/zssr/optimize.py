@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-MUON_RATE = 1e-2
+MUON_RATE = 6e-3
 ADAM_RATE = 2e-3
 PAPER_RATE = 1e-3
 PAPER_LOWEST = 9e-6
