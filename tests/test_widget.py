@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 pytest.importorskip("napari")
 
+from napari.components import ViewerModel
 from napari.layers import Image
 from napari.utils.notifications import notification_manager
 from qtpy.QtCore import QThreadPool, QTimer
@@ -404,9 +405,12 @@ def test_slices_that_stayed_black_are_told(desk: Desk) -> None:
     desk.widget.cancel()
     desk.wait()
     made = desk.viewer.layers[1]
+    told = made.data[..., 0, 0].size - made.metadata[KEY]["finished"]
     black = int((~made.data.any(axis=(2, 3))).sum())
-    assert black == made.data[..., 0, 0].size - made.metadata[KEY]["finished"] > 0
-    assert f"the last {black} in the layer stayed black." in desk.said
+    # One more may have been written while the run was told to stop.
+    assert told - 1 <= black <= told
+    assert black > 0
+    assert f"the last {told} in the layer stayed black." in desk.said
 
 
 def test_a_layer_that_is_taken_away_in_a_run_is_freed(desk: Desk) -> None:
@@ -422,6 +426,27 @@ def test_a_layer_that_is_taken_away_in_a_run_is_freed(desk: Desk) -> None:
     desk.widget.cancel()
     desk.wait()
     assert gc.get_freeze_count() == 0
+
+
+@pytest.mark.parametrize("blending", ["additive", "translucent"])
+def test_what_would_add_up_with_its_result_is_hidden(desk: Desk, blending: str) -> None:
+    layer = desk.add(rings(24, 24), blending=blending)
+    desk.run(RIDGE)
+    adds_up = blending == "additive"
+    assert layer.visible != adds_up
+    assert desk.viewer.layers[1].visible
+    assert ("The original is hidden" in desk.said) == adds_up
+
+
+def test_the_form_begins_with_the_selected_layer(qtbot: Any, settled: None) -> None:
+    viewer = ViewerModel()
+    for name in "abc":
+        viewer.add_image(rings(24, 24), name=name)
+    viewer.layers.selection.active = viewer.layers["b"]
+    widget = SuperResolutionWidget(viewer)
+    assert widget.form.requests()[0].layer is viewer.layers["b"]
+    widget.native.deleteLater()
+    qtbot.wait(1)
 
 
 def test_cancelling_drops_the_layers_that_wait(desk: Desk) -> None:

@@ -43,7 +43,8 @@ def check_place(
         raise InputError(f"{target} is a folder; give the name of a file.")
     if target.exists() and not overwrite:
         raise InputError(
-            f"{target} exists already; choose another name or allow overwriting."
+            f"{target} exists already; choose another name, or allow it to "
+            "be replaced (--overwrite, overwrite=True)."
         )
     folder = target.resolve().parent
     if not folder.is_dir():

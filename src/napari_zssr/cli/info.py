@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -92,19 +91,9 @@ def _noise(plane: Any, letters: str) -> float | None:
 
 
 def _plan(stack: ImageStack, config: Config) -> Plan:
-    from napari_zssr.stack.plan import resolve
-    from napari_zssr.zssr.device import free_bytes, resolve_device
+    from napari_zssr.stack.run import make_plan
 
-    device = resolve_device(config.device)
-    return resolve(
-        config,
-        stack.data.shape,
-        stack.data.dtype,
-        stack.axes,
-        device=device,
-        free_bytes=free_bytes(device),
-        cores=os.cpu_count(),
-    )
+    return make_plan(stack, config)
 
 
 def _lines(stack: ImageStack, content: dict[str, Any]) -> list[tuple[str, str]]:

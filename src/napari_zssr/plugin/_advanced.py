@@ -21,8 +21,8 @@ NUMBERS: dict[str, tuple[str, str]] = {
     ),
     "gradual": (
         "Gradual factors",
-        "Number of enlargements on the way to the factor. More of them can help with "
-        "large factors and take longer.",
+        "Number of enlargements on the way to the factor. More of them can help and "
+        "take longer. On a noisy image as many networks are averaged instead.",
     ),
     "back_projection": (
         "Back-projection",

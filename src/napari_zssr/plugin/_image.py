@@ -48,6 +48,7 @@ class ImageFields(Column):
         self.fields["axes"].changed.connect(self._correct)
         self.fields["spacing"].native.editingFinished.connect(self._set_spacing)
         self.refresh()
+        self._start_from(viewer.layers.selection.active)
 
     @property
     def layer(self) -> Image | None:
@@ -89,6 +90,12 @@ class ImageFields(Column):
                 if axes is not None and axes != self.axes(layer):
                     self._corrected[layer] = axes
                 self._show_layer()
+
+    def _start_from(self, active: Layer | None) -> None:
+        """Choose the layer that the user has clicked on, where it is an image."""
+        active = getattr(active, "__wrapped__", active)
+        if active in self._images():
+            self.fields["layer"].value = active
 
     def _show_layer(self, *_: Any) -> None:
         layer = self.layer

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from napari_zssr.stack.run import Upscaled
 
 REFRESH_S = 0.3
+# What lies below shows through: an image and its result would be twice as bright.
+ADDING = ("additive", "minimum", "multiplicative")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -85,6 +87,7 @@ class GrowingLayer:
         self.layer: Image | None = None
         self.finished = 0
         self.planes = 1
+        self.hides = False
 
     def show(self, event: PlaneDone) -> None:
         """Show the slices that are there, not more often than can be seen."""
@@ -95,12 +98,19 @@ class GrowingLayer:
             self._show_finished()
 
     def complete(self, made: Enlarged) -> None:
-        """Show the whole result with its recipe, also when it was taken away."""
+        """Show the whole result with its recipe, also when it was taken away.
+
+        What was enlarged is hidden where both would add up.
+        """
         if self.layer is None or self.layer not in self._viewer.layers:
             self._add()
         self._show_finished()
         assert self.layer is not None
         self.layer.metadata[KEY] = made.recipe
+        source = self._job.request.layer
+        self.hides = self.layer.blending in ADDING and source.visible
+        if self.hides:
+            source.visible = False
 
     def keep_finished(self) -> None:
         """Leave what was reached, with a recipe that says so."""

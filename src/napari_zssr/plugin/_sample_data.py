@@ -21,6 +21,8 @@ _BEI_LIU = (
     "(c) 2019 Bei Liu, https://github.com/drbeiliu/DeepLearning, MIT licence; "
     "Jin et al., Nature Communications 11, 1934 (2020)"
 )
+# Nothing in the stack is brighter; by itself napari would show the whole of 8 bits.
+MITOSIS_LIMITS = (0, 120)
 _COLOURS = {"DNA": "bop blue", "microtubules": "bop orange", "actin": "green"}
 
 
@@ -44,7 +46,8 @@ def cells() -> list[LayerData]:
 def mitosis() -> list[LayerData]:
     """Chromosomes of a dividing cell, a z-stack."""
     show_info(f"Image from {_NEUBIAS}")
-    return [_layer(_bundled("mitosis"), "mitotic plate", _NEUBIAS)]
+    stack = _bundled("mitosis")
+    return [_layer(stack, "mitotic plate", _NEUBIAS, contrast_limits=MITOSIS_LIMITS)]
 
 
 def microtubules() -> list[LayerData]:

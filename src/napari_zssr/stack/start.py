@@ -44,7 +44,7 @@ def starting_networks(
     if len(found) not in (1, channels):
         raise InputError(
             f"The file of networks holds those of {len(found)} channels, the image has "
-            f"{channels}; give a file of {channels} or of one."
+            f"{channels}; give networks of {_one_or(channels)}."
         )
     return found if len(found) == channels else found * channels
 
@@ -74,6 +74,10 @@ def _check_fits(one: Checkpoint, config: Config, colours: int) -> None:
             f"not serve {config.factors[0]:g} x {config.factors[1]:g}; choose that "
             "factor, or other networks."
         )
+
+
+def _one_or(channels: int) -> str:
+    return "one channel" if channels == 1 else f"{channels} channels or of one"
 
 
 def _pixels(colours: int) -> str:

@@ -27,6 +27,7 @@ from napari_zssr.zssr.policy import (
     learned_windows,
     noise_level,
     pair_spec,
+    recorrupted,
     training_windows,
 )
 from napari_zssr.zssr.predict import PredictSpec, predict, windowed
@@ -385,7 +386,10 @@ def _gained(gain: Gain, job: _Job) -> str:
             "this image."
         )
     began = "" if job.start is None else ", which began from saved networks"
-    return f"Gained {found} on regions held out from training{began}."
+    told = f"Gained {found} on regions held out from training{began}."
+    if recorrupted(job.level):
+        told += " Noise was smoothed away, and faint texture may have gone with it."
+    return told
 
 
 def _nothing_gained(gain: Gain, job: _Job) -> str:

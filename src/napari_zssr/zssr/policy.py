@@ -95,12 +95,12 @@ def pair_spec(
         ratio=whole,
         kernel=kernel,
         noise=noise,
-        alpha=ALPHA if level >= RECORRUPT_FROM else 0.0,
+        alpha=ALPHA if recorrupted(level) else 0.0,
         crop_px=config.crop_px,
         transforms=symmetries(learned, sampled_kernel(kernel)),
         held_out=max(1, regions // windows),
         held_out_share=share,
-        warps=WARPS if level < RECORRUPT_FROM else NOISY_WARPS,
+        warps=NOISY_WARPS if recorrupted(level) else WARPS,
     )
 
 
@@ -161,6 +161,17 @@ def noise_level(plane: Tensor, noise: NoiseModel) -> float:
     return noise.sigma(min(1.0, max(0.0, float(plane.mean()))))
 
 
+def recorrupted(level: float) -> bool:
+    """Whether a plane is noisy enough that training must not learn its noise.
+
+    Parameters
+    ----------
+    level : float
+        Standard deviation of the noise at the plane's mean signal.
+    """
+    return level >= RECORRUPT_FROM
+
+
 def for_noise(config: Config, level: float) -> Config:
     """Settings for a noisy plane: a narrower, deeper network and half the steps.
 
@@ -168,7 +179,7 @@ def for_noise(config: Config, level: float) -> Config:
     has enlarged on the way teaches it that its own errors are real, so that networks
     of other seeds take the place of further factors.
     """
-    if level < RECORRUPT_FROM or config.network != "residual":
+    if not recorrupted(level) or config.network != "residual":
         return config
     return replace(
         config,
