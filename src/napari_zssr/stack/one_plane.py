@@ -52,6 +52,8 @@ class PlaneReport:
     steps : int
         Training steps done.
     sentence : str
+    smoothed : bool
+        Whether noise was smoothed away.
     """
 
     plane: int
@@ -62,6 +64,7 @@ class PlaneReport:
     returned: str
     steps: int
     sentence: str
+    smoothed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -194,6 +197,7 @@ def _report(
         returned=result.returned,
         steps=result.steps,
         sentence=result.sentence,
+        smoothed=result.smoothed,
     )
 
 

@@ -288,5 +288,13 @@ def _sentence(reports: tuple[PlaneReport, ...], config: Config) -> str:
         how += ", which began from saved networks"
     return (
         f"{len(learned)} of {len(reports)} planes gained over bicubic{middle} on "
-        f"{how}{rest}."
+        f"{how}{rest}.{_smoothed(learned)}"
     )
+
+
+def _smoothed(learned: list[PlaneReport]) -> str:
+    count = sum(report.smoothed for report in learned)
+    if count == 0:
+        return ""
+    where = "" if count == len(learned) else f" in {count} of them"
+    return f" Noise was smoothed away{where}, and faint texture may have gone with it."

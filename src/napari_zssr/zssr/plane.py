@@ -40,6 +40,7 @@ from napari_zssr.zssr.warps import IDENTITY, Pair
 SMALLEST_PX = 16
 SMALLEST_TILE_PX = 64
 SEED_STEP = 7919
+SMOOTHED = "Noise was smoothed away, and faint texture may have gone with it."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -58,6 +59,8 @@ class PlaneResult:
         Training steps done.
     sentence : str
         What happened, for the user.
+    smoothed : bool
+        Whether noise was smoothed away.
     networks : Checkpoint or None
         Those that made the image, where networks did.
     """
@@ -67,6 +70,7 @@ class PlaneResult:
     gain: Gain | None
     steps: int
     sentence: str
+    smoothed: bool = False
     networks: Checkpoint | None = None
 
 
@@ -150,6 +154,7 @@ def super_resolve_plane(
         gain=gain,
         steps=steps,
         sentence=_gained(gain, job),
+        smoothed=recorrupted(job.level),
         networks=checkpoint_of(members, job.config, len(plane)),
     )
 
@@ -387,9 +392,7 @@ def _gained(gain: Gain, job: _Job) -> str:
         )
     began = "" if job.start is None else ", which began from saved networks"
     told = f"Gained {found} on regions held out from training{began}."
-    if recorrupted(job.level):
-        told += " Noise was smoothed away, and faint texture may have gone with it."
-    return told
+    return f"{told} {SMOOTHED}" if recorrupted(job.level) else told
 
 
 def _nothing_gained(gain: Gain, job: _Job) -> str:
