@@ -49,7 +49,6 @@ def shoot(theme: str) -> None:
     wait(seconds=1)
     picture("empty")
     viewer.open_sample("napari-zssr", "mitosis")
-    viewer.layers[0].contrast_limits = (0, 120)
     widget.form.how.preset.value = "fast"
     wait(seconds=8)
     widget.preview.start()
