@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -147,12 +148,20 @@ def load_networks(path: str | Path) -> Loaded:
     if not source.is_file():
         raise InputError(f"The file of networks {source} does not exist; {WAY_OUT}.")
     try:
-        content = source.read_bytes()
+        state = source.stat()
+        return _loaded(source, (state.st_ino, state.st_mtime_ns, state.st_size))
     except OSError as error:
         raise InputError(
             f"The file of networks {source} cannot be read ({error.strerror}); "
             f"{WAY_OUT}."
         ) from error
+
+
+# The form asks with every change of itself or of the view.
+@lru_cache(maxsize=1)
+def _loaded(source: Path, _state: tuple[int, int, int]) -> Loaded:
+    """Networks of a file in the state that it has now."""
+    content = source.read_bytes()
     about = _about(content, source)
     try:
         return _unpacked(content, about)
