@@ -15,19 +15,11 @@ import napari
 import numpy as np
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QApplication
+from screenshots import wait
 
-PATIENCE_S = 300.0
 CALIBRATED_S = 8.0
 BEAT_MS = 5
 SIDE_PX = 2048
-
-
-def wait(until: Callable[[], bool], seconds: float = PATIENCE_S) -> None:
-    """Let Qt work until something has happened."""
-    end = time.perf_counter() + seconds
-    while time.perf_counter() < end and not until():
-        QApplication.processEvents()
-        time.sleep(0.001)
 
 
 class Heart:
@@ -62,14 +54,14 @@ def first_preview(viewer: Any, widget: Any) -> float:
     wait(lambda: any(layer.name.startswith("Preview of") for layer in viewer.layers))
     taken = time.perf_counter() - started
     widget.preview.button.native.click()
-    wait(lambda: False, 1.0)
+    wait(seconds=1.0)
     return taken
 
 
 def main() -> None:
     """Measure and print."""
     viewer = napari.Viewer(show_welcome_screen=False)
-    wait(lambda: False, 1.0)
+    wait(seconds=1.0)
     heart = Heart()
     rows: list[tuple[str, str]] = []
     started = time.perf_counter()
@@ -80,15 +72,15 @@ def main() -> None:
     rows.append(("opening the widget", f"{opened:.2f} s, torch {there}"))
     viewer.add_image(field(SIDE_PX), name="field")
     widget.form.how.preset.value = "fast"
-    wait(lambda: False, 0.3)
+    wait(seconds=0.3)
     rows.append(("first picture, cold", f"{first_preview(viewer, widget):.2f} s"))
-    wait(lambda: False, CALIBRATED_S)
+    wait(seconds=CALIBRATED_S)
     times = [first_preview(viewer, widget) for _ in range(5)]
     told = f"median {np.median(times):.2f} s, longest {max(times):.2f} s"
     rows.append(("first picture, torch warm, 5 times", told))
     viewer.layers.clear()
     viewer.open_sample("napari-zssr", "mitosis")
-    wait(lambda: False, 1.0)
+    wait(seconds=1.0)
 
     def run() -> None:
         widget.start()
@@ -99,7 +91,7 @@ def main() -> None:
 
     def add() -> None:
         viewer.add_image(field(526))
-        wait(lambda: False, 1.0)
+        wait(seconds=1.0)
 
     rows.append(("napari alone, adding a layer", f"{heart.beat(add):.0f} ms"))
     viewer.close()
