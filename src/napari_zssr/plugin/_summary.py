@@ -10,18 +10,20 @@ if TYPE_CHECKING:
     from napari_zssr.stack.run import Report
 
 CLEAN = 0.0005
+HIDDEN = "The original is hidden, since both would add up."
 WAYS_OUT = {
     "by --fill-nonfinite or nonfinite='fill'": "(Advanced, Missing pixels: fill)",
     "use device='cpu'": "compute on cpu (Advanced)",
 }
 
 
-def after(name: str, report: Report) -> str:
-    """Time, noise and honest gain of a finished run, in two sentences."""
-    return (
+def after(name: str, report: Report, *, hidden: bool = False) -> str:
+    """Time, noise and honest gain of a finished run; whether the original is hidden."""
+    told = (
         f"{name}: {report.sentence} {_noise(report)}; it took "
         f"{in_words(report.seconds)} on {report.device}."
     )
+    return f"{told} {HIDDEN}" if hidden else told
 
 
 def stopped(name: str, finished: int, planes: int, black: int = 0) -> str:
@@ -30,9 +32,8 @@ def stopped(name: str, finished: int, planes: int, black: int = 0) -> str:
         return f"{name}: stopped; nothing was finished."
     verb = "is" if finished == 1 else "are"
     told = f"{name}: stopped; {finished} of {planes} slices {verb} finished"
-    return (
-        f"{told}, the last {black} in the layer stayed black." if black else told + "."
-    )
+    unfinished = f", the last {black} in the layer stayed black" if black else ""
+    return f"{told}{unfinished}."
 
 
 def in_the_form(sentence: str) -> str:

@@ -158,9 +158,8 @@ class SuperResolutionWidget(Container[Any]):
         assert self._growing is not None
         self._growing.complete(made)
         self.networks.keep(self._job, made.result)
-        told = after(self._job.name, made.result.report)
-        hidden = " The original is hidden, since both would add up."
-        self.controls.add_line(told + hidden if self._growing.hides else told)
+        report, hidden = made.result.report, self._growing.hides
+        self.controls.add_line(after(self._job.name, report, hidden=hidden))
         self._job = None
 
     def _fail(self, error: ZSSRError) -> None:

@@ -196,9 +196,14 @@ def _report(
         gain_error_db=None if gain is None else gain.error_decibel,
         returned=result.returned,
         steps=result.steps,
-        sentence=result.sentence,
+        sentence=result.sentence + (smoothing() if result.smoothed else ""),
         smoothed=result.smoothed,
     )
+
+
+def smoothing(where: str = "") -> str:
+    """What is said, after other sentences, of planes whose noise was smoothed away."""
+    return f" Noise was smoothed away{where}, and faint texture may have gone with it."
 
 
 def intensity_maps(

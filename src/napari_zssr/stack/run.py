@@ -35,6 +35,7 @@ from napari_zssr.stack.one_plane import (
     PlaneWork,
     intensity_maps,
     plane_steps,
+    smoothing,
 )
 from napari_zssr.stack.plan import Plan, resolve
 from napari_zssr.stack.start import starting_networks
@@ -296,5 +297,4 @@ def _smoothed(learned: list[PlaneReport]) -> str:
     count = sum(report.smoothed for report in learned)
     if count == 0:
         return ""
-    where = "" if count == len(learned) else f" in {count} of them"
-    return f" Noise was smoothed away{where}, and faint texture may have gone with it."
+    return smoothing("" if count == len(learned) else f" in {count} of them")

@@ -40,7 +40,6 @@ from napari_zssr.zssr.warps import IDENTITY, Pair
 SMALLEST_PX = 16
 SMALLEST_TILE_PX = 64
 SEED_STEP = 7919
-SMOOTHED = "Noise was smoothed away, and faint texture may have gone with it."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -391,8 +390,7 @@ def _gained(gain: Gain, job: _Job) -> str:
             "this image."
         )
     began = "" if job.start is None else ", which began from saved networks"
-    told = f"Gained {found} on regions held out from training{began}."
-    return f"{told} {SMOOTHED}" if recorrupted(job.level) else told
+    return f"Gained {found} on regions held out from training{began}."
 
 
 def _nothing_gained(gain: Gain, job: _Job) -> str:
