@@ -26,6 +26,7 @@ from napari_zssr.config import FAST, Config, change
 from napari_zssr.errors import InputError
 from napari_zssr.plugin import _cost, _networks
 from napari_zssr.plugin._layers import KEY
+from napari_zssr.plugin._rows import Column, words
 from napari_zssr.plugin._widget import SuperResolutionWidget
 from napari_zssr.progress import PlaneDone, Progress, drain
 from napari_zssr.stack import run as engine
@@ -426,6 +427,21 @@ def test_a_layer_that_is_taken_away_in_a_run_is_freed(desk: Desk) -> None:
     desk.widget.cancel()
     desk.wait()
     assert gc.get_freeze_count() == 0
+
+
+def test_a_long_sentence_is_seen_whole(qtbot: Any) -> None:
+    label = words()
+    column = Column([label, words("below")])
+    qtbot.addWidget(column.native)
+    column.native.resize(200, 60)
+    column.show()
+    label.value = "It was said in many words. " * 20
+    native = label.native
+
+    def whole() -> bool:
+        return bool(native.height() >= native.heightForWidth(native.width()) > 100)
+
+    qtbot.waitUntil(whole, timeout=5_000)
 
 
 @pytest.mark.parametrize("blending", ["additive", "translucent"])

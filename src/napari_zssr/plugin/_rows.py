@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from magicgui.widgets import ComboBox, Container, Label, Widget
-from qtpy.QtCore import QSize, Qt
+from qtpy.QtCore import QEvent, QObject, QSize, Qt
 from qtpy.QtGui import QPalette
 from qtpy.QtWidgets import QComboBox, QFrame, QLabel, QScrollArea, QSizePolicy
 
@@ -121,7 +121,21 @@ def words(text: str = "") -> Label:
     policy = label.native.sizePolicy()
     policy.setHorizontalPolicy(QSizePolicy.Policy.Ignored)
     label.native.setSizePolicy(policy)
+    label.native.installEventFilter(_Fitting(label.native))
     return label
+
+
+class _Fitting(QObject):
+    """Makes a label as tall as its text needs at its width, which no layout does."""
+
+    def eventFilter(self, watched: Any, event: Any) -> bool:
+        """Look at an event and let it pass."""
+        # A new text is painted before the label has another size.
+        if event.type() in (QEvent.Type.Resize, QEvent.Type.Paint):
+            needed = max(0, watched.heightForWidth(watched.width()))
+            if needed != watched.minimumHeight():
+                watched.setMinimumHeight(needed)
+        return False
 
 
 def refill(box: ComboBox) -> None:
