@@ -8,19 +8,16 @@ import torch
 from torch import Tensor, nn
 
 from napari_zssr.config import Config
-from napari_zssr.errors import ComputeError
-from napari_zssr.imaging.dihedral import symmetries
-from napari_zssr.imaging.kernel import for_factors, sampled_kernel
 from napari_zssr.imaging.noise import CLEAN, NoiseModel
 from napari_zssr.imaging.resample import Window, output_size, resize
 from napari_zssr.progress import Progress, Snapshot, Steps
+from napari_zssr.zssr.enlarge import enlarged, predict_spec
 from napari_zssr.zssr.gain import Gain, held_out_gain
 from napari_zssr.zssr.look import first_look, watched
 from napari_zssr.zssr.network import MeanNetwork, untrained
 from napari_zssr.zssr.nonlocal_means import NonLocalMeans
 from napari_zssr.zssr.pairs import PairSpec, pair_steps
 from napari_zssr.zssr.policy import (
-    applications,
     back_projection,
     for_noise,
     gradual_factors,
@@ -30,15 +27,21 @@ from napari_zssr.zssr.policy import (
     recorrupted,
     training_windows,
 )
-from napari_zssr.zssr.predict import PredictSpec, predict, windowed
+from napari_zssr.zssr.predict import PredictSpec, windowed
 from napari_zssr.zssr.restore import checkpoint_of, restored
 from napari_zssr.zssr.ridge import fit_ridge
 from napari_zssr.zssr.saved import Checkpoint
+from napari_zssr.zssr.sentences import (
+    CONSTANT,
+    NOT_SAVED,
+    gained,
+    nothing_gained,
+    too_small,
+)
 from napari_zssr.zssr.train import Trainer, train
 from napari_zssr.zssr.warps import IDENTITY, Pair
 
 SMALLEST_PX = 16
-SMALLEST_TILE_PX = 64
 SEED_STEP = 7919
 
 
@@ -119,17 +122,12 @@ def super_resolve_plane(
         Out of memory even with the smallest tile.
     """
     if float(plane.amax() - plane.amin()) <= 0:
-        sentence = "The plane is constant and stays so."
-        return _plain(plane, config, "constant", sentence, window=window)
+        return _plain(plane, config, "constant", CONSTANT, window=window)
     if min(plane.shape[-2:]) < SMALLEST_PX:
-        sentence = (
-            f"The plane of {plane.shape[-2]} x {plane.shape[-1]} pixels is too small "
-            f"to learn from (under {SMALLEST_PX}); bicubic was returned."
-        )
-        return _plain(plane, config, "bicubic", sentence, window=window)
+        told = too_small(plane.shape[-2], plane.shape[-1], SMALLEST_PX)
+        return _plain(plane, config, "bicubic", told, window=window)
     if start is None and config.steps == 0:
-        sentence = "No networks were saved for this channel; bicubic was returned."
-        return _plain(plane, config, "bicubic", sentence, window=window)
+        return _plain(plane, config, "bicubic", NOT_SAVED, window=window)
     level = noise_level(plane, noise)
     job = _Job(
         plane=plane,
@@ -144,15 +142,16 @@ def super_resolve_plane(
     )
     members, gain, steps = yield from _learn(job)
     if not gain.significant and not config.always:
-        told = _nothing_gained(gain, job)
+        told = nothing_gained(gain, trained=config.steps > 0)
         return _plain(plane, config, "bicubic", told, gain, steps, window)
-    image = yield from _enlarge(_mean(members), job, config.factors, window)
+    spec = _predict_spec(job, config.factors)
+    image = yield from enlarged(_mean(members), plane, spec, window)
     return PlaneResult(
         image=_same_mean(image, plane) if window is None else image,
         returned="learned",
         gain=gain,
         steps=steps,
-        sentence=_gained(gain, job),
+        sentence=gained(gain, trained=config.steps > 0, saved=start is not None),
         smoothed=recorrupted(job.level),
         networks=checkpoint_of(members, job.config, len(plane)),
     )
@@ -195,7 +194,8 @@ def _learn(job: _Job) -> Steps[tuple[list[nn.Module], Gain, int]]:
         members, steps = yield from _train_members(job, windows, spec, members, seed)
         total += steps
         if factors != job.config.factors:
-            learned = yield from _enlarge(_mean(members), job, factors)
+            applied = _predict_spec(job, factors)
+            learned = yield from enlarged(_mean(members), job.plane, applied)
             kept = windows if job.config.network == "paper" else original
             further = learned_windows(learned.to(job.plane.device), factors)
             windows = [*kept, *further]
@@ -209,6 +209,16 @@ def _learn(job: _Job) -> Steps[tuple[list[nn.Module], Gain, int]]:
         strength=strength,
     )
     return members, gain, total
+
+
+def _predict_spec(job: _Job, factors: Pair) -> PredictSpec:
+    return predict_spec(
+        job.config,
+        factors,
+        level=job.level,
+        tile_px=job.tile_px,
+        precision=job.precision,
+    )
 
 
 def _first_look(job: _Job, windows: list[Tensor], window: Window) -> Snapshot:
@@ -304,55 +314,6 @@ def _gains(
     return held_out_gain(network, windows, spec, seed).significant
 
 
-def _enlarge(
-    network: nn.Module, job: _Job, factors: Pair, window: Window | None = None
-) -> Steps[Tensor]:
-    """Predict, with half the tile after every failure for want of memory."""
-    spec = _predict_spec(job, factors)
-    while True:
-        try:
-            return (yield from predict(network, job.plane, spec, window))
-        except (MemoryError, RuntimeError) as error:
-            if not _out_of_memory(error):
-                raise
-            if spec.tile_px // 2 < SMALLEST_TILE_PX:
-                raise ComputeError(
-                    f"Memory ran out even with tiles of {spec.tile_px} pixels; close "
-                    "other programs or use device='cpu'."
-                ) from error
-        spec = replace(spec, tile_px=spec.tile_px // 2)
-        yield Progress(
-            stage="predict",
-            step=0,
-            total=1,
-            message=f"Memory ran out; going on with tiles of {spec.tile_px} pixels.",
-        )
-
-
-def _predict_spec(job: _Job, factors: Pair) -> PredictSpec:
-    """How a network is applied to the plane for one gradual factor."""
-    config = job.config
-    kernel = for_factors(config.kernel, config.factors, factors)
-    iterations, strength = back_projection(config, job.level, factors)
-    return PredictSpec(
-        factors=factors,
-        applications=applications(config, factors),
-        kernel=kernel,
-        transforms=(
-            symmetries(factors, sampled_kernel(kernel)) if config.ensemble else (0,)
-        ),
-        back_projection=iterations,
-        strength=strength,
-        tile_px=job.tile_px,
-        precision=job.precision,
-    )
-
-
-def _out_of_memory(error: BaseException) -> bool:
-    text = str(error).lower()
-    return isinstance(error, MemoryError) or "memory" in text
-
-
 def _plain(
     plane: Tensor,
     config: Config,
@@ -380,26 +341,3 @@ def _same_mean(image: Tensor, plane: Tensor) -> Tensor:
     """Keep the mean of every channel: the result is never brighter than the input."""
     wanted = plane.mean(dim=(-2, -1), keepdim=True).cpu()
     return image + (wanted - image.mean(dim=(-2, -1), keepdim=True))
-
-
-def _gained(gain: Gain, job: _Job) -> str:
-    found = f"{gain.decibel:.2f} +- {gain.error_decibel:.2f} dB over bicubic"
-    if job.config.steps == 0:
-        return (
-            f"The saved networks, not trained further, gained {found} on regions of "
-            "this image."
-        )
-    began = "" if job.start is None else ", which began from saved networks"
-    return f"Gained {found} on regions held out from training{began}."
-
-
-def _nothing_gained(gain: Gain, job: _Job) -> str:
-    found = f"{gain.decibel:+.2f} +- {gain.error_decibel:.2f} dB on regions"
-    if job.config.steps == 0:
-        return (
-            f"The saved networks, not trained further, gained nothing here ({found} of "
-            "this image); bicubic was returned."
-        )
-    return (
-        f"Nothing to gain here ({found} held out from training); bicubic was returned."
-    )
