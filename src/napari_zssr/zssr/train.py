@@ -56,6 +56,8 @@ class Trainer:
     config : Config
     precision : {"float32", "bfloat16"}
     seed : int
+    rate : float
+        Share of the usual learning rates.
     made : tuple of (PairSet, HeldOut), optional
         Pairs of these windows, made here unless given.
     """
@@ -69,12 +71,14 @@ class Trainer:
         *,
         precision: str,
         seed: int,
+        rate: float = 1.0,
         made: tuple[PairSet, HeldOut] | None = None,
     ) -> None:
         self.network = network
         self.windows = windows
         self.spec = spec
         self.config = config
+        self.rate = rate
         self.bfloat16 = precision == "bfloat16"
         self.generator = torch.Generator().manual_seed(seed)
         self.pairs, self.held_out = made or build_pairs(windows, spec, self.generator)
@@ -94,7 +98,7 @@ class Trainer:
         loss = (difference**2 if self.squared else difference.abs()).mean()
         self.optimizer.zero_grad()
         loss.backward()
-        self.optimizer.step(share)
+        self.optimizer.step(self.rate * share)
         done: Tensor = loss.detach()
         return done
 

@@ -1,0 +1,229 @@
+"""Learning on windows of one plane or of several: factor by factor, then judged."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from napari_zssr.config import Config
+from napari_zssr.imaging.noise import NoiseModel
+from napari_zssr.progress import Progress, Steps
+from napari_zssr.zssr.enlarge import enlarged, predict_spec
+from napari_zssr.zssr.gain import Gain, held_out_gain
+from napari_zssr.zssr.network import MeanNetwork, untrained
+from napari_zssr.zssr.nonlocal_means import NonLocalMeans
+from napari_zssr.zssr.pairs import PairSpec, pair_steps
+from napari_zssr.zssr.policy import (
+    WHOLE_PX,
+    back_projection,
+    gradual_factors,
+    learned_windows,
+    pair_spec,
+)
+from napari_zssr.zssr.predict import PredictSpec
+from napari_zssr.zssr.restore import restored
+from napari_zssr.zssr.ridge import fit_ridge
+from napari_zssr.zssr.saved import Checkpoint
+from napari_zssr.zssr.train import Trainer, train
+from napari_zssr.zssr.warps import IDENTITY, Pair
+
+SEED_STEP = 7919
+
+Train = Callable[[Trainer, Sequence[nn.Module]], Steps[int]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Lesson:
+    """What is learned from, and all that is decided for it.
+
+    Attributes
+    ----------
+    windows : tuple of Tensor, shape (C, Y, X)
+        Normalised parts of planes, on the device that computes.
+    sources : tuple of Tensor, shape (C, Y, X)
+        What is enlarged on the way to the final factor: the plane, or the windows.
+    parts : int
+        Windows that a plane of that size has; they share its held-out regions.
+    config : Config
+        As `policy.for_noise` gives it.
+    noise : NoiseModel
+    level : float
+        Standard deviation of the noise at the mean signal.
+    tile_px : int
+    precision : {"float32", "bfloat16"}
+    seed : int
+    start : Checkpoint, optional
+        Networks that training starts from.
+    trains : bool
+        False applies those as they are.
+    rate : float
+        Share of the usual learning rates.
+    """
+
+    windows: tuple[Tensor, ...]
+    sources: tuple[Tensor, ...]
+    parts: int
+    config: Config
+    noise: NoiseModel
+    level: float
+    tile_px: int
+    precision: str
+    seed: int
+    start: Checkpoint | None = None
+    trains: bool = True
+    rate: float = 1.0
+
+    def pairs(self, factors: Pair) -> PairSpec:
+        """How pairs are made for one gradual factor."""
+        return pair_spec(self.config, factors, self.noise, self.level, self.parts)
+
+    def applied(self, factors: Pair) -> PredictSpec:
+        """How a network is applied for one gradual factor."""
+        return predict_spec(
+            self.config,
+            factors,
+            level=self.level,
+            tile_px=self.tile_px,
+            precision=self.precision,
+        )
+
+
+def learn(lesson: Lesson, trained: Train | None = None) -> Steps[tuple[nn.Module, int]]:
+    """Train through the gradual factors.
+
+    Parameters
+    ----------
+    lesson : Lesson
+    trained : callable, optional
+        Stands for `train`; it is given the networks that are ready, too.
+
+    Returns
+    -------
+    tuple of (Module, int)
+        One network, or the mean of several (`members`); steps done.
+    """
+    windows = lesson.windows
+    networks: list[nn.Module] = []
+    total = 0
+    for number, factors in enumerate(gradual_factors(lesson.config)):
+        seed = lesson.seed + SEED_STEP * number
+        networks, steps = yield from _train_members(
+            lesson, windows, lesson.pairs(factors), networks, seed, trained
+        )
+        total += steps
+        if factors != lesson.config.factors:
+            further = yield from _further(lesson, _mean(networks), factors)
+            kept = windows if lesson.config.network == "paper" else lesson.windows
+            windows = (*kept, *further)
+    return _mean(networks), total
+
+
+def members(network: nn.Module) -> list[nn.Module]:
+    """The networks whose mean one is, or that one."""
+    return list(network.networks) if isinstance(network, MeanNetwork) else [network]
+
+
+def judge(network: nn.Module, lesson: Lesson) -> Gain:
+    """Gain over bicubic on regions that no training has seen."""
+    config = lesson.config
+    iterations, strength = back_projection(config, lesson.level, config.factors)
+    return held_out_gain(
+        network,
+        lesson.windows,
+        lesson.pairs(config.factors),
+        lesson.seed + 1,
+        iterations=iterations,
+        strength=strength,
+    )
+
+
+def _further(lesson: Lesson, network: nn.Module, factors: Pair) -> Steps[list[Tensor]]:
+    """Enlarged sources to learn from too; of many, no more pixels than before."""
+    sources = lesson.sources
+    if len(sources) > 1 and sum(s[0].numel() for s in sources) > WHOLE_PX**2:
+        sources = sources[:: math.ceil(factors[0] * factors[1])]
+    found = []
+    for source in sources:
+        made = yield from enlarged(network, source, lesson.applied(factors))
+        found += learned_windows(made.to(source.device), factors)
+    return found
+
+
+def _train_members(
+    lesson: Lesson,
+    windows: Sequence[Tensor],
+    spec: PairSpec,
+    networks: list[nn.Module],
+    seed: int,
+    trained: Train | None,
+) -> Steps[tuple[list[nn.Module], int]]:
+    """Train networks: fresh ones, saved ones or those of the factor before."""
+    config = lesson.config
+    if not networks and lesson.start is not None:
+        found = restored(lesson.start, lesson.noise)
+        networks = [network.to(windows[0].device) for network in found]
+    if not lesson.trains:
+        return networks, 0
+    # The paper's preset draws its own fathers as it goes.
+    warps = (IDENTITY,) if config.network == "paper" else None
+    generator = torch.Generator().manual_seed(seed)
+    made = yield from pair_steps(windows, spec, generator, warps=warps)
+    if config.network == "ridge":
+        yield Progress(stage="fit", step=0, total=1)
+        return [fit_ridge(*made, generator)], 1
+    if not networks:
+        ridge = fit_ridge(*made, generator) if _known_blur(config, spec) else None
+        base = ridge if ridge and _gains(ridge, windows, spec, seed) else None
+        networks = _fresh(lesson, spec, base, seed)
+    steps = 0
+    for number, network in enumerate(networks):
+        if number and not spec.noise.is_clean:
+            generator = torch.Generator().manual_seed(seed + number)
+            made = yield from pair_steps(windows, spec, generator, warps=warps)
+        trainer = Trainer(
+            network,
+            windows,
+            spec,
+            config,
+            precision=lesson.precision,
+            seed=seed + number,
+            rate=lesson.rate,
+            made=made,
+        )
+        ready = networks[:number]
+        steps += yield from trained(trainer, ready) if trained else train(trainer)
+    return networks, steps
+
+
+def _fresh(
+    lesson: Lesson, spec: PairSpec, base: nn.Module | None, seed: int
+) -> list[nn.Module]:
+    """Untrained networks on the device, each from its own seed."""
+    guide = NonLocalMeans(lesson.noise) if spec.alpha > 0 else None
+    plane = lesson.windows[0]
+    made = [
+        untrained(
+            lesson.config, len(plane), spec.ratio, seed=seed + n, base=base, guide=guide
+        )
+        for n in range(lesson.config.networks)
+    ]
+    return [network.to(plane.device) for network in made]
+
+
+def _mean(networks: list[nn.Module]) -> nn.Module:
+    return networks[0] if len(networks) == 1 else MeanNetwork(networks)
+
+
+def _known_blur(config: Config, spec: PairSpec) -> bool:
+    """Whether a ridge filter may serve as base; for bicubic it holds networks back."""
+    return config.network == "residual" and spec.kernel.kind != "bicubic"
+
+
+def _gains(
+    network: nn.Module, windows: Sequence[Tensor], spec: PairSpec, seed: int
+) -> bool:
+    return held_out_gain(network, windows, spec, seed).significant
