@@ -234,6 +234,7 @@ def test_every_setting_changes_the_digest() -> None:
         "gradual": 2, "back_projection": 0, "ensemble": False, "always": True,
         "seed": 7, "device": "cpu", "precision": "float32", "tile_px": 512,
         "nonfinite": "fill", "start": "nets.safetensors",
+        "strategy": "shared", "tuned_steps": 7,
     }  # fmt: skip
     assert set(others) == {f.name for f in dataclasses.fields(Config)}
     digests = {change(BALANCED, **{name: v}).digest() for name, v in others.items()}

@@ -35,6 +35,7 @@ Network = Literal["ridge", "residual", "paper"]
 KernelKind = Literal["bicubic", "gaussian", "array", "file"]
 Precision = Literal["auto", "float32", "bfloat16"]
 NonFinite = Literal["refuse", "fill"]
+Strategy = Literal["independent", "shared", "tuned"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -156,6 +157,12 @@ class Config:
         Residual blocks of the coarse-grid network.
     networks : int
         Networks trained from different seeds, whose results are averaged.
+    strategy : {"independent", "shared", "tuned"}
+        What is learned where a channel has several planes: networks for each plane;
+        networks once, from planes spread over the stack; or those, trained further
+        on each plane.
+    tuned_steps : int
+        Training steps on each plane with strategy "tuned"; 0 is like "shared".
     kernel : KernelSpec
         Blur between father and son.
     noise : "auto", "off" or float
@@ -192,6 +199,8 @@ class Config:
     width: int = 32
     blocks: int = 3
     networks: int = 1
+    strategy: Strategy = "tuned"
+    tuned_steps: int = 40
     kernel: KernelSpec = field(default_factory=KernelSpec)
     noise: Literal["auto", "off"] | float = "auto"
     gradual: int = 3
@@ -210,6 +219,7 @@ class Config:
         object.__setattr__(self, "noise", checked_noise(self.noise))
         object.__setattr__(self, "start", checked_start(self.start))
         check_one_of("network", self.network, Network)
+        check_one_of("strategy", self.strategy, Strategy)
         check_one_of("precision", self.precision, Precision)
         check_one_of("nonfinite", self.nonfinite, NonFinite)
         check_device(self.device)
@@ -234,6 +244,15 @@ class Config:
         if self.network == "paper" or self.gradual == 1:
             return self.gradual
         return self.gradual + max(0, math.ceil(math.log2(max(self.factors)) - 1e-9) - 1)
+
+    def strategy_for(self, planes: int) -> Strategy:
+        """Strategy for a channel of so many planes.
+
+        A single plane, the closed-form filter, and saved networks that are applied as
+        they are leave nothing to learn for several.
+        """
+        nothing = planes < 2 or self.network == "ridge" or self.steps == 0
+        return "independent" if nothing else self.strategy
 
     @property
     def start_file(self) -> str | None:
@@ -271,6 +290,7 @@ _LOWEST = {
     "width": 4,
     "blocks": 1,
     "networks": 1,
+    "tuned_steps": 0,
     "gradual": 1,
     "back_projection": 0,
     "seed": 0,
@@ -319,6 +339,7 @@ PAPER = Config(
     batch=1,
     crop_px=128,
     width=64,
+    strategy="independent",
     gradual=6,
 )
 PRESETS = {c.preset: c for c in (INSTANT, FAST, BALANCED, PAPER)}

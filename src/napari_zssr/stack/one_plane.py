@@ -15,6 +15,7 @@ from napari_zssr.errors import ComputeError, ZSSRError
 from napari_zssr.imaging.intensity import IntensityMap, intensity_map
 from napari_zssr.imaging.noise import CLEAN, NoiseModel, estimate_noise
 from napari_zssr.imaging.resample import Window
+from napari_zssr.imaging.signal import shows_signal
 from napari_zssr.progress import Event, Snapshot, Steps, changed
 from napari_zssr.stack.axes import PlaneIndex, plane_axes, to_cyx
 from napari_zssr.stack.plan import Plan
@@ -54,6 +55,8 @@ class PlaneReport:
     sentence : str
     smoothed : bool
         Whether noise was smoothed away.
+    shared : int
+        Planes that shared networks were learned from; 0 for a plane on its own.
     """
 
     plane: int
@@ -65,6 +68,7 @@ class PlaneReport:
     steps: int
     sentence: str
     smoothed: bool = False
+    shared: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -82,6 +86,8 @@ class PlaneWork:
         Part of the plane (Y, X) that is wanted, and shown while learning goes on.
     start : Checkpoint, optional
         Networks of the plane's channel that training starts from.
+    shared : Checkpoint, optional
+        Networks that the planes of the channel have in common (`shared_steps`).
     """
 
     pixels: NDArray[Any]
@@ -89,6 +95,7 @@ class PlaneWork:
     place: PlaneIndex
     window: Window | None = None
     start: Checkpoint | None = None
+    shared: Checkpoint | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -117,30 +124,17 @@ def plane_steps(work: PlaneWork, config: Config, plan: Plan) -> Steps[PlaneMade]
     ComputeError
         The computation failed.
     """
-    import torch
-
-    from napari_zssr.zssr.plane import super_resolve_plane
-
     started = time.monotonic()
-    config = as_saved(config, (work.start,))
+    config = as_saved(config, (work.shared or work.start,))
     normal = work.mapping.normalise(work.pixels)
-    colours = _colours(normal)
-    noise = plane_noise(colours, config)
+    colours = colours_of(normal)
     try:
         alpha = _enlarged_alpha(normal[len(colours) :], config, work.window)
-        result: PlaneResult = yield from changed(
-            super_resolve_plane(
-                torch.from_numpy(colours).to(plan.device),
-                config,
-                noise=noise,
-                tile_px=plan.tile_px,
-                precision=plan.precision,
-                seed=config.seed * PLANE_SEED + work.place.number,
-                window=work.window,
-                start=work.start,
-            ),
-            partial(_restored, work=work, alpha=alpha),
-        )
+        if shows_signal(colours):
+            noise = _noise(colours, work, config)
+            result = yield from _learned(colours, noise, alpha, work, config, plan)
+        else:
+            noise, result = CLEAN, _without_signal(colours, work, config)
         pixels = _pixels(result.image.numpy(), work, alpha)
     except (RuntimeError, MemoryError) as error:
         if isinstance(error, ZSSRError):
@@ -154,6 +148,96 @@ def plane_steps(work: PlaneWork, config: Config, plan: Plan) -> Steps[PlaneMade]
         report=_report(result, work, noise, time.monotonic() - started),
         networks=result.networks,
     )
+
+
+def first_look(work: PlaneWork, config: Config, plan: Plan) -> Snapshot | None:
+    """What a closed-form filter makes of the window, before anything is learned.
+
+    Parameters
+    ----------
+    work : PlaneWork
+        With a window.
+    config : Config
+    plan : Plan
+
+    Returns
+    -------
+    Snapshot or None
+        In the dtype of the image; None where nothing would be learned.
+    """
+    import torch
+
+    from napari_zssr.zssr.plane import look_at
+
+    assert work.window is not None
+    normal = work.mapping.normalise(work.pixels)
+    colours = colours_of(normal)
+    if not shows_signal(colours):
+        return None
+    seen = look_at(
+        torch.from_numpy(colours).to(plan.device),
+        config,
+        noise=plane_noise(colours, config),
+        tile_px=plan.tile_px,
+        precision=plan.precision,
+        seed=_seed(config, work),
+        window=work.window,
+    )
+    if seen is None:
+        return None
+    alpha = _enlarged_alpha(normal[len(colours) :], config, work.window)
+    return replace(seen, image=_pixels(seen.image, work, alpha))
+
+
+def _learned(
+    colours: NDArray[Any],
+    noise: NoiseModel,
+    alpha: NDArray[Any],
+    work: PlaneWork,
+    config: Config,
+    plan: Plan,
+) -> Steps[PlaneResult]:
+    """Enlarge the colours of a plane that shows something."""
+    import torch
+
+    from napari_zssr.zssr.plane import super_resolve_plane
+
+    steps = super_resolve_plane(
+        torch.from_numpy(colours).to(plan.device),
+        config,
+        noise=noise,
+        tile_px=plan.tile_px,
+        precision=plan.precision,
+        seed=_seed(config, work),
+        window=work.window,
+        start=work.start,
+        shared=work.shared,
+    )
+    return (yield from changed(steps, partial(_restored, work=work, alpha=alpha)))
+
+
+def _without_signal(
+    colours: NDArray[Any], work: PlaneWork, config: Config
+) -> PlaneResult:
+    """A plane that shows nothing, as bicubic."""
+    import torch
+
+    from napari_zssr.zssr.plane import without_signal
+
+    return without_signal(torch.from_numpy(colours), config, work.window)
+
+
+def _seed(config: Config, work: PlaneWork) -> int:
+    return config.seed * PLANE_SEED + work.place.number
+
+
+def _noise(colours: NDArray[Any], work: PlaneWork, config: Config) -> NoiseModel:
+    """Noise of a plane: that of its own networks, or of the shared ones."""
+    if work.shared is None:
+        return plane_noise(colours, config)
+    from napari_zssr.zssr.shared import noise_of
+
+    return noise_of(work.shared)
 
 
 def _enlarged_alpha(
@@ -198,6 +282,7 @@ def _report(
         steps=result.steps,
         sentence=result.sentence + (smoothing() if result.smoothed else ""),
         smoothed=result.smoothed,
+        shared=work.shared.planes if work.shared else 0,
     )
 
 
@@ -219,7 +304,7 @@ def intensity_maps(
         chosen = places[step // 2 :: step]
         room = max(1, SAMPLED_PIXELS // len(chosen))
         samples = [
-            _thinned(_colours(to_cyx(data[p.index], plane_axes(axes))), room)
+            _thinned(colours_of(to_cyx(data[p.index], plane_axes(axes))), room)
             for p in chosen
         ]
         maps[channel] = intensity_map(np.concatenate(samples))
@@ -236,7 +321,7 @@ def plane_noise(colours: NDArray[Any], config: Config) -> NoiseModel:
     return models[len(models) // 2]
 
 
-def _colours(plane: NDArray[Any]) -> NDArray[Any]:
+def colours_of(plane: NDArray[Any]) -> NDArray[Any]:
     """Samples of a plane (C, Y, X) without alpha."""
     return plane[: colour_count(len(plane))]
 

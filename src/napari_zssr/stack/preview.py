@@ -26,11 +26,14 @@ from napari_zssr.stack.axes import (
 from napari_zssr.stack.one_plane import (
     PlaneReport,
     PlaneWork,
+    first_look,
     intensity_maps,
     plane_steps,
 )
 from napari_zssr.stack.run import make_plan
+from napari_zssr.stack.shared import remembered_steps
 from napari_zssr.stack.start import starting_networks
+from napari_zssr.stack.strategy import sharing_channels
 from napari_zssr.zssr.saved import as_saved
 
 BICUBIC_REACH_PX = 4
@@ -101,9 +104,18 @@ def preview_steps(
         window=_inside(window, plane, axes),
         start=starts[place.channel],
     )
-    made = yield from changed(
-        plane_steps(work, config, plan), partial(_ordered, axes=axes)
-    )
+    ordered = partial(_ordered, axes=axes)
+    listed = planes(stack.axes, stack.data.shape)
+    if place.channel in sharing_channels(config, listed):
+        seen = first_look(work, config, plan)
+        if seen is not None:
+            yield ordered(seen)
+            checked: Any = data
+            shared = yield from remembered_steps(
+                replace(stack, data=checked), config, plan, work
+            )
+            work = replace(work, shared=shared)
+    made = yield from changed(plane_steps(work, config, plan), ordered)
     assert work.window is not None
     return PreviewResult(
         image=from_cyx(made.pixels, axes),
@@ -145,6 +157,9 @@ class _Checked:
     """Planes of an image that may be lazy, checked when they are read."""
 
     def __init__(self, data: Any, nonfinite: str) -> None:
+        self.shape = data.shape
+        self.dtype = data.dtype
+        self.ndim = data.ndim
         if nonfinite == "fill":
             # With the mean of the whole image, as in a run.
             data = check_finite(check_pixels(data), nonfinite, "The image")

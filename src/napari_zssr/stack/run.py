@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -38,7 +38,9 @@ from napari_zssr.stack.one_plane import (
     smoothing,
 )
 from napari_zssr.stack.plan import Plan, resolve
+from napari_zssr.stack.shared import shared_steps
 from napari_zssr.stack.start import starting_networks
+from napari_zssr.stack.strategy import sharing_channels
 from napari_zssr.zssr.saved import Checkpoint, as_saved, checksum
 
 
@@ -80,8 +82,9 @@ class Upscaled:
     config : Config
     report : Report
     networks : tuple of (Checkpoint or None)
-        For each channel those of one plane, as plain data on the CPU: of the planes
-        that networks enlarged, the one nearest to the middle. Empty where none did.
+        For each channel, as plain data on the CPU, those that its planes share, or
+        those of one plane: of the planes that networks enlarged, the one nearest to
+        the middle. Empty where none did.
     """
 
     image: NDArray[Any]
@@ -109,7 +112,7 @@ class Upscaled:
 def upscale_steps(
     stack: ImageStack, config: Config, *, out: NDArray[Any] | None = None
 ) -> Steps[Upscaled]:
-    """Enlarge every plane of an image, each learned on itself.
+    """Enlarge every plane of an image, by the strategy that the settings ask for.
 
     Parameters
     ----------
@@ -142,13 +145,19 @@ def upscale_steps(
     out = _output(plan, out)
     data = check_finite(stack.data, config.nonfinite, "The image")
     maps = intensity_maps(data, stack.axes, listed)
-    reports, kept = [], _MiddleNetworks(listed)
+    shared = {}
+    for channel in sharing_channels(config, listed):
+        shared[channel] = yield from shared_steps(
+            replace(stack, data=data), config, plan, maps, channel, starts[channel]
+        )
+    reports, kept = [], _MiddleNetworks(listed, shared)
     for place in listed:
         work = PlaneWork(
             pixels=to_cyx(data[place.index], plane_axes(stack.axes)),
             mapping=maps[place.channel],
             place=place,
             start=starts[place.channel],
+            shared=shared.get(place.channel),
         )
         numbered = partial(_numbered, place=place, count=len(listed))
         made = yield from changed(plane_steps(work, config, plan), numbered)
@@ -177,9 +186,14 @@ def upscale_steps(
 
 
 class _MiddleNetworks:
-    """For each channel the networks of the plane that is nearest to its middle."""
+    """For each channel those shared, or of the plane that is nearest to its middle."""
 
-    def __init__(self, listed: tuple[PlaneIndex, ...]) -> None:
+    def __init__(
+        self,
+        listed: tuple[PlaneIndex, ...],
+        shared: Mapping[int, Checkpoint | None],
+    ) -> None:
+        self._shared = shared
         self._planes: dict[int, list[int]] = {}
         for place in listed:
             self._planes.setdefault(place.channel, []).append(place.number)
@@ -191,7 +205,8 @@ class _MiddleNetworks:
         away = abs(alike.index(place.number) - len(alike) // 2)
         best = self._found.get(place.channel)
         if made.networks is not None and (best is None or away < best[0]):
-            self._found[place.channel] = (away, made.networks)
+            networks = self._shared.get(place.channel) or made.networks
+            self._found[place.channel] = (away, networks)
 
     def networks(self) -> tuple[Checkpoint | None, ...]:
         """One entry for each channel, or none at all."""
@@ -285,12 +300,22 @@ def _sentence(reports: tuple[PlaneReport, ...], config: Config) -> str:
     how = "regions held out from training"
     if config.steps == 0:
         how = "some of their regions, by saved networks that were not trained further"
-    elif config.start_file is not None:
-        how += ", which began from saved networks"
+    else:
+        how += _shared(reports, config)
+        how += ", which began from saved networks" if config.start_file else ""
     return (
         f"{len(learned)} of {len(reports)} planes gained over bicubic{middle} on "
         f"{how}{rest}.{_smoothed(learned)}"
     )
+
+
+def _shared(reports: tuple[PlaneReport, ...], config: Config) -> str:
+    """How training was spread over the planes, where they have shared it."""
+    counts = {report.shared for report in reports if report.shared}
+    if not counts:
+        return ""
+    then = ", then on each" if config.strategy == "tuned" and config.tuned_steps else ""
+    return f" on {max(counts)} planes of each channel{then}"
 
 
 def _smoothed(learned: list[PlaneReport]) -> str:

@@ -70,9 +70,9 @@ class Lesson:
     config: Config
     noise: NoiseModel
     level: float
-    tile_px: int
-    precision: str
-    seed: int
+    tile_px: int = 512
+    precision: str = "float32"
+    seed: int = 0
     start: Checkpoint | None = None
     trains: bool = True
     rate: float = 1.0

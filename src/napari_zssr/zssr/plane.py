@@ -16,6 +16,7 @@ from napari_zssr.zssr.gain import Gain
 from napari_zssr.zssr.learn import Lesson, Train, judge, learn, members
 from napari_zssr.zssr.look import first_look, watched
 from napari_zssr.zssr.policy import (
+    TUNED_RATE,
     for_noise,
     noise_level,
     recorrupted,
@@ -27,6 +28,8 @@ from napari_zssr.zssr.saved import Checkpoint
 from napari_zssr.zssr.sentences import (
     CONSTANT,
     NOT_SAVED,
+    WITHOUT_SIGNAL,
+    Origin,
     gained,
     nothing_gained,
     too_small,
@@ -78,6 +81,7 @@ def super_resolve_plane(
     seed: int = 0,
     window: Window | None = None,
     start: Checkpoint | None = None,
+    shared: Checkpoint | None = None,
 ) -> Steps[PlaneResult]:
     """Train on one plane and enlarge it.
 
@@ -101,6 +105,10 @@ def super_resolve_plane(
     start : Checkpoint, optional
         Networks that training starts from, or that are applied as they are where the
         settings ask for no steps.
+    shared : Checkpoint, optional
+        Networks that were learned from planes of the stack, this one or others like
+        it. By the strategy they are applied as they are, or trained for some more
+        steps; `noise` should be theirs. The window is not looked at before.
 
     Returns
     -------
@@ -113,36 +121,23 @@ def super_resolve_plane(
     ComputeError
         Out of memory even with the smallest tile.
     """
-    if float(plane.amax() - plane.amin()) <= 0:
-        return _plain(plane, config, "constant", CONSTANT, window=window)
-    if min(plane.shape[-2:]) < SMALLEST_PX:
-        told = too_small(plane.shape[-2], plane.shape[-1], SMALLEST_PX)
-        return _plain(plane, config, "bicubic", told, window=window)
-    if start is None and config.steps == 0:
+    if (plain := _nothing_to_learn(plane)) is not None:
+        return _plain(plane, config, *plain, window=window)
+    if start is None and shared is None and config.steps == 0:
         return _plain(plane, config, "bicubic", NOT_SAVED, window=window)
-    windows = tuple(training_windows(plane))
-    level = noise_level(plane, noise)
-    lesson = Lesson(
-        windows=windows,
-        sources=(plane,),
-        parts=len(windows),
-        config=for_noise(config, level),
-        noise=noise,
-        level=level,
-        tile_px=tile_px,
-        precision=precision,
-        seed=seed,
-        start=start,
-        trains=config.steps > 0,
+    lesson = _lesson(plane, config, noise, start, shared)
+    lesson = replace(lesson, tile_px=tile_px, precision=precision, seed=seed)
+    origin = Origin(
+        saved=start is not None,
+        shared=shared.planes if shared else 0,
+        trained=lesson.trains,
     )
-    if window is None:
-        network, steps = yield from learn(lesson)
-    else:
+    if window is not None and shared is None:
         yield _first_look(plane, lesson, window)
-        network, steps = yield from learn(lesson, _watching(plane, lesson, window))
+    network, steps = yield from learn(lesson, _watching(plane, lesson, window))
     gain = judge(network, lesson)
     if not gain.significant and not config.always:
-        told = nothing_gained(gain, trained=config.steps > 0)
+        told = nothing_gained(gain, origin)
         return _plain(plane, config, "bicubic", told, gain, steps, window)
     spec = lesson.applied(config.factors)
     image = yield from enlarged(network, plane, spec, window)
@@ -151,10 +146,48 @@ def super_resolve_plane(
         returned="learned",
         gain=gain,
         steps=steps,
-        sentence=gained(gain, trained=config.steps > 0, saved=start is not None),
-        smoothed=recorrupted(level),
+        sentence=gained(gain, origin),
+        smoothed=recorrupted(lesson.level),
         networks=checkpoint_of(members(network), lesson.config, len(plane)),
     )
+
+
+def without_signal(
+    plane: Tensor, config: Config, window: Window | None = None
+) -> PlaneResult:
+    """A plane that shows nothing but noise, plainly enlarged."""
+    if (plain := _nothing_to_learn(plane)) is not None:
+        return _plain(plane, config, *plain, window=window)
+    return _plain(plane, config, "bicubic", WITHOUT_SIGNAL, window=window)
+
+
+def look_at(
+    plane: Tensor,
+    config: Config,
+    *,
+    noise: NoiseModel = CLEAN,
+    tile_px: int = 512,
+    precision: str = "float32",
+    seed: int = 0,
+    window: Window,
+) -> Snapshot | None:
+    """What `super_resolve_plane` shows at once of a window.
+
+    Parameters
+    ----------
+    plane, config, noise, tile_px, precision, seed, window
+        As there.
+
+    Returns
+    -------
+    Snapshot or None
+        None where nothing would be learned.
+    """
+    if _nothing_to_learn(plane) is not None:
+        return None
+    lesson = _lesson(plane, config, noise, None, None)
+    lesson = replace(lesson, tile_px=tile_px, precision=precision, seed=seed)
+    return _first_look(plane, lesson, window)
 
 
 def bicubic(plane: Tensor, factors: Pair, window: Window | None = None) -> Tensor:
@@ -163,6 +196,44 @@ def bicubic(plane: Tensor, factors: Pair, window: Window | None = None) -> Tenso
     (C, Y, X) -> (C, Y', X').
     """
     return windowed(resize(plane, factors), factors, window)
+
+
+def _nothing_to_learn(plane: Tensor) -> tuple[str, str] | None:
+    """What a plane comes back as without a look at it, and what is said of it."""
+    if float(plane.amax() - plane.amin()) <= 0:
+        return "constant", CONSTANT
+    if min(plane.shape[-2:]) < SMALLEST_PX:
+        return "bicubic", too_small(plane.shape[-2], plane.shape[-1], SMALLEST_PX)
+    return None
+
+
+def _lesson(
+    plane: Tensor,
+    config: Config,
+    noise: NoiseModel,
+    start: Checkpoint | None,
+    shared: Checkpoint | None,
+) -> Lesson:
+    """What is learned on a plane, whether or not several have shared the most."""
+    level = noise_level(plane, noise)
+    windows = tuple(training_windows(plane))
+    trains = config.steps > 0
+    config = for_noise(config, level)
+    if shared is not None:
+        steps = config.tuned_steps if config.strategy == "tuned" else 0
+        trains = steps > 0
+        config = replace(config, steps=max(1, steps), gradual=1)
+    return Lesson(
+        windows=windows,
+        sources=(plane,),
+        parts=len(windows),
+        config=config,
+        noise=noise,
+        level=level,
+        start=shared or start,
+        trains=trains,
+        rate=1.0 if shared is None else TUNED_RATE,
+    )
 
 
 def _first_look(plane: Tensor, lesson: Lesson, window: Window) -> Snapshot:
@@ -179,8 +250,10 @@ def _first_look(plane: Tensor, lesson: Lesson, window: Window) -> Snapshot:
     )
 
 
-def _watching(plane: Tensor, lesson: Lesson, window: Window) -> Train:
-    """Training with looks at the window."""
+def _watching(plane: Tensor, lesson: Lesson, window: Window | None) -> Train | None:
+    """Training with looks at the window, where there is one."""
+    if window is None:
+        return None
 
     def train(trainer: Trainer, ready: Sequence[nn.Module]) -> Steps[int]:
         spec = lesson.applied(lesson.config.factors)

@@ -27,6 +27,8 @@ FADE = (0.003, 0.010)
 # does not miss a fifth of the plane, and many regions make its gain more certain.
 HELD_OUT = {"ridge": (100, 0.2), "trained": (49, 0.07)}
 NARROWEST = 16
+# Share of the usual learning rates with which shared networks are tuned to a plane.
+TUNED_RATE = 0.1
 DEEP_BLOCKS = 5
 
 

@@ -23,7 +23,8 @@ Weights = Mapping[str, NDArray[np.float32]]
 # Key of the file's metadata, and what stands under it.
 KEY = "napari-zssr"
 FORMAT = "networks"
-VERSION = 1
+# 1 knew nothing of planes that share networks.
+VERSION = 2
 WAY_OUT = "give another file, or start from the image alone"
 
 
@@ -49,6 +50,10 @@ class Checkpoint:
         Blur that they were trained for, as `KernelSpec.to_dict` gives it.
     weights : tuple of dict
         For each network its float32 arrays by their names.
+    planes : int
+        Planes that they were learned from.
+    noise : dict or None
+        Noise of those planes where they are several, as `NoiseModel` has it.
     """
 
     network: str
@@ -61,6 +66,8 @@ class Checkpoint:
     guide: bool
     kernel: Mapping[str, Any]
     weights: tuple[Weights, ...]
+    planes: int = 1
+    noise: Mapping[str, Any] | None = None
 
 
 Checkpoints = Sequence[Checkpoint | None]

@@ -2,13 +2,49 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from napari_zssr.zssr.gain import Gain
 
 CONSTANT = "The plane is constant and stays so."
+WITHOUT_SIGNAL = (
+    "The plane shows nothing but noise; bicubic was returned, nothing was trained."
+)
 NOT_SAVED = "No networks were saved for this channel; bicubic was returned."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """Where the networks of a plane come from.
+
+    Attributes
+    ----------
+    saved : bool
+        Whether they began as saved ones.
+    shared : int
+        Planes of the stack that they were learned from; 0 with networks of its own.
+    trained : bool
+        Whether they were trained on the plane itself.
+    """
+
+    saved: bool = False
+    shared: int = 0
+    trained: bool = True
+
+    @property
+    def applied(self) -> bool:
+        """Whether saved networks were used as they are."""
+        return not (self.shared or self.trained)
+
+    @property
+    def on(self) -> str:
+        """What training was done on, where it was not the plane alone."""
+        if not self.shared:
+            return ""
+        then = ", then on this one" if self.trained else ""
+        return f" on {self.shared} planes of the stack{then}"
 
 
 def too_small(height: int, width: int, smallest: int) -> str:
@@ -19,26 +55,27 @@ def too_small(height: int, width: int, smallest: int) -> str:
     )
 
 
-def gained(gain: Gain, *, trained: bool, saved: bool) -> str:
+def gained(gain: Gain, origin: Origin) -> str:
     """Of a plane that came out better than bicubic, or was asked for anyway."""
     found = f"{gain.decibel:.2f} +- {gain.error_decibel:.2f} dB over bicubic"
-    if not trained:
+    if origin.applied:
         return (
             f"The saved networks, not trained further, gained {found} on regions of "
             "this image."
         )
-    began = ", which began from saved networks" if saved else ""
-    return f"Gained {found} on regions held out from training{began}."
+    began = ", which began from saved networks" if origin.saved else ""
+    return f"Gained {found} on regions held out from training{origin.on}{began}."
 
 
-def nothing_gained(gain: Gain, *, trained: bool) -> str:
+def nothing_gained(gain: Gain, origin: Origin) -> str:
     """Of a plane that came back as bicubic."""
     found = f"{gain.decibel:+.2f} +- {gain.error_decibel:.2f} dB on regions"
-    if not trained:
+    if origin.applied:
         return (
             f"The saved networks, not trained further, gained nothing here ({found} of "
             "this image); bicubic was returned."
         )
     return (
-        f"Nothing to gain here ({found} held out from training); bicubic was returned."
+        f"Nothing to gain here ({found} held out from training{origin.on}); bicubic "
+        "was returned."
     )

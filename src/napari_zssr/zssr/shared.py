@@ -1,0 +1,128 @@
+"""Networks learned once for many planes, from windows of a few of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from napari_zssr.config import Config
+from napari_zssr.imaging.noise import NoiseModel
+from napari_zssr.progress import Steps
+from napari_zssr.zssr.learn import Lesson, learn, members
+from napari_zssr.zssr.plane import SMALLEST_PX
+from napari_zssr.zssr.policy import WINDOWS, for_noise, noise_level, training_windows
+from napari_zssr.zssr.restore import checkpoint_of
+from napari_zssr.zssr.saved import Checkpoint
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Sample:
+    """What is kept of a plane to learn from.
+
+    Attributes
+    ----------
+    windows : tuple of Tensor, shape (C, Y, X)
+        Parts of the plane, copied out of it. The whole plane has the same ones, so
+        that no training sees the regions that are held out there.
+    parts : int
+        How many the whole plane has.
+    noise : NoiseModel
+    """
+
+    windows: tuple[Tensor, ...]
+    parts: int
+    noise: NoiseModel
+
+
+def sample_of(
+    plane: NDArray[np.float32], noise: NoiseModel, planes: int
+) -> Sample | None:
+    """Windows of a plane, fewer the more planes there are.
+
+    Parameters
+    ----------
+    plane : ndarray, shape (C, Y, X)
+        Normalised intensities.
+    noise : NoiseModel
+        Of this plane.
+    planes : int
+        Planes that are learned from.
+
+    Returns
+    -------
+    Sample or None
+        None for a plane that is constant or too small to learn from.
+    """
+    if min(plane.shape[1:]) < SMALLEST_PX or np.ptp(plane) <= 0:
+        return None
+    windows = training_windows(torch.from_numpy(plane))
+    wanted = min(len(windows), max(1, WINDOWS // planes))
+    places = [(2 * n + 1) * len(windows) // (2 * wanted) for n in range(wanted)]
+    return Sample(
+        windows=tuple(windows[n].clone() for n in places),
+        parts=len(windows),
+        noise=noise,
+    )
+
+
+def learn_shared(
+    samples: Sequence[Sample],
+    config: Config,
+    *,
+    device: str = "cpu",
+    tile_px: int = 512,
+    precision: str = "float32",
+    seed: int = 0,
+    start: Checkpoint | None = None,
+) -> Steps[Checkpoint | None]:
+    """Train on several planes.
+
+    Parameters
+    ----------
+    samples : sequence of Sample
+        At least one.
+    config : Config
+    device : str
+    tile_px : int
+        Side of a tile where windows are enlarged on the way.
+    precision : {"float32", "bfloat16"}
+    seed : int
+    start : Checkpoint, optional
+        Networks that training starts from.
+
+    Returns
+    -------
+    Checkpoint or None
+        None where the settings' network is none that can be kept. It tells of how
+        many planes it has learned, and of their noise: the median of their models.
+    """
+    windows = tuple(w.to(device) for sample in samples for w in sample.windows)
+    models = sorted((sample.noise for sample in samples), key=NoiseModel.sigma)
+    noise = models[len(models) // 2]
+    level = sum(noise_level(window, noise) for window in windows) / len(windows)
+    lesson = Lesson(
+        windows=windows,
+        sources=windows,
+        parts=samples[0].parts,
+        config=for_noise(config, level),
+        noise=noise,
+        level=level,
+        tile_px=tile_px,
+        precision=precision,
+        seed=seed,
+        start=start,
+    )
+    network, _ = yield from learn(lesson)
+    found = checkpoint_of(members(network), lesson.config, len(windows[0]))
+    return found and replace(found, planes=len(samples), noise=asdict(noise))
+
+
+def noise_of(shared: Checkpoint) -> NoiseModel:
+    """Noise of the planes that networks were learned from."""
+    told = dict(shared.noise or {})
+    return NoiseModel(**told | {"bands": tuple(told.get("bands", NoiseModel().bands))})
