@@ -8,7 +8,6 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from napari_zssr.config import BALANCED, Config, change, preset
@@ -137,4 +136,4 @@ def _as_stack(image: Image, axes: str | None, spacing: GivenSpacing) -> ImageSta
             source=image.source,
             checksum=image.checksum,
         )
-    return labelled(np.asarray(image), axes=axes, spacing=spacing)
+    return labelled(image, axes=axes, spacing=spacing)

@@ -75,16 +75,18 @@ def draw(stack: ImageStack, result: Upscaled) -> Any:
     result : Upscaled
     """
     from napari_zssr.imaging.resample import imresize
+    from napari_zssr.stack.source import loaded
 
     factors = result.config.factors
-    bicubic = imresize(stack.data, factors, result.image.shape[-2:])
-    field = picture.busiest(stack.data, FIELD_PX)
+    data = loaded(stack.data)
+    bicubic = imresize(data, factors, result.image.shape[-2:])
+    field = picture.busiest(data, FIELD_PX)
     fine = picture.enlarged(field, factors)
     rows = [
         picture.Row(
             label=name,
             panels=(
-                stack.data[(number, *field)],
+                data[(number, *field)],
                 bicubic[(number, *fine)],
                 result.image[(number, *fine)],
             ),

@@ -6,12 +6,12 @@ PNG, JPEG and BMP; vendor formats through bioio where it is installed.
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import replace
 from pathlib import Path
 
 from napari_zssr.errors import InputError
 from napari_zssr.files.found import Found
+from napari_zssr.files.identity import checksum
 from napari_zssr.stack.axes import (
     ImageStack,
     Spacing,
@@ -30,9 +30,13 @@ _VENDOR = {".czi", ".nd2", ".lif", ".lof", ".oir", ".oib", ".vsi", ".dv", ".sldy
 
 
 def read(
-    path: str | Path, *, axes: str | None = None, spacing: Spacing | None = None
+    path: str | Path,
+    *,
+    axes: str | None = None,
+    spacing: Spacing | None = None,
+    lazy: bool = False,
 ) -> ImageStack:
-    """Read an image whole, with axes, spacing and channels.
+    """Read an image with axes, spacing and channels.
 
     Parameters
     ----------
@@ -43,6 +47,9 @@ def read(
     spacing : mapping, sequence or float, optional
         Pixel size in micrometres (T: seconds) by letter, one for each axis, or one
         number for Y and X; overrides what the file says.
+    lazy : bool
+        Leave the pixels of TIFF and Zarr in the file: they are read when `data` is
+        indexed, and what is damaged is told then. Other kinds are read whole.
 
     Returns
     -------
@@ -57,12 +64,12 @@ def read(
     """
     source = Path(path).expanduser()
     kind = _kind(source)
-    stack = _overridden(_find(source, kind), axes, spacing)
+    stack = _overridden(_find(source, kind, lazy), axes, spacing)
     return replace(
         stack,
         name=_stem(source),
         source=str(source),
-        checksum=_checksum(source),
+        checksum=checksum(source),
     )
 
 
@@ -101,16 +108,16 @@ def _folder_kind(path: Path) -> str:
     )
 
 
-def _find(path: Path, kind: str) -> Found:
+def _find(path: Path, kind: str, lazy: bool) -> Found:
     """Read by the reader of that kind, imported only now."""
     if kind == "tiff":
         from napari_zssr.files.tiff import read_tiff
 
-        return read_tiff(path)
+        return read_tiff(path, lazy=lazy)
     if kind == "zarr":
         from napari_zssr.files.omezarr import read_zarr
 
-        return read_zarr(path)
+        return read_zarr(path, lazy=lazy)
     if kind == "picture":
         from napari_zssr.files.pictures import read_picture
 
@@ -148,18 +155,3 @@ def _stem(path: Path) -> str:
         if name.lower().endswith(ending):
             return name[: -len(ending)]
     return Path(name).stem
-
-
-def _checksum(path: Path) -> str:
-    """SHA-256 of the file, of a Zarr folder's metadata; 16 hexadecimal digits."""
-    digest = hashlib.sha256()
-    files = [path]
-    if path.is_dir():
-        marks = ("zarr.json", ".zattrs", ".zgroup", ".zarray")
-        places = (path, path / "0")
-        files = [p / m for p in places for m in marks if (p / m).is_file()]
-    for file in files:
-        with file.open("rb") as stream:
-            while chunk := stream.read(1 << 20):
-                digest.update(chunk)
-    return digest.hexdigest()[:16]

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
-
-from numpy.typing import NDArray
 
 from napari_zssr.stack.axes import Channel
+from napari_zssr.stack.source import Pixels
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -16,8 +14,8 @@ class Found:
 
     Attributes
     ----------
-    data : ndarray
-        Pixels.
+    data : ndarray or Pixels
+        In memory, or read when indexed.
     axes : str
         Letters that the file states, also unknown ones; empty when it states none.
     spacing, units : dict
@@ -26,7 +24,7 @@ class Found:
         One for each index of C, or empty.
     """
 
-    data: NDArray[Any]
+    data: Pixels
     axes: str = ""
     spacing: dict[str, float] = field(default_factory=dict)
     units: dict[str, str | None] = field(default_factory=dict)

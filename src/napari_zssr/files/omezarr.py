@@ -3,41 +3,123 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import zarr
+from numpy.typing import DTypeLike, NDArray
 from zarr.errors import BaseZarrError
 
 from napari_zssr.errors import InputError
 from napari_zssr.files.found import Found
 from napari_zssr.stack.axes import LETTERS, Channel, short_unit
+from napari_zssr.stack.source import native
 
 _BROKEN = (OSError, ValueError, RuntimeError, LookupError, TypeError, BaseZarrError)
 
 _NAMES = {letter.lower(): letter for letter in LETTERS} | {"time": "T", "channel": "C"}
 
 
-def read_zarr(path: Path) -> Found:
+class ZarrPixels:
+    """Pixels of a Zarr array, opened at the first use; a pickle holds its place.
+
+    Parameters
+    ----------
+    path : Path
+        Folder of the image.
+    inside : str
+        Path of the array in it; empty where the folder is the array.
+    """
+
+    def __init__(self, path: Path, inside: str = "") -> None:
+        self.path = path
+        self.inside = inside
+        self._found: zarr.Array[Any] | None = None
+
+    def __reduce__(self) -> tuple[type[ZarrPixels], tuple[Path, str]]:
+        return ZarrPixels, (self.path, self.inside)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Size along each axis."""
+        return self._array().shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the pixels, in the byte order of this machine."""
+        return np.dtype(self._array().dtype).newbyteorder("=")
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return len(self.shape)
+
+    def __getitem__(self, index: Any) -> NDArray[Any]:
+        """Pixels for one whole number or slice an axis.
+
+        Raises
+        ------
+        InputError
+            A chunk cannot be decoded.
+        """
+        array = self._array()
+        with _refused(self.path):
+            return native(array[index])
+
+    def __array__(
+        self, dtype: DTypeLike | None = None, copy: bool | None = None
+    ) -> NDArray[Any]:
+        return self[...].astype(dtype or self.dtype, copy=False)
+
+    def _array(self) -> zarr.Array[Any]:
+        if self._found is None:
+            with _refused(self.path):
+                found: Any = zarr.open(str(self.path), mode="r")
+                if self.inside:
+                    found = found[self.inside]
+                if not isinstance(found, zarr.Array):
+                    raise TypeError(f"{self.inside or 'the folder'} is no array")
+                self._found = found
+        return self._found
+
+
+def read_zarr(path: Path, *, lazy: bool = False) -> Found:
     """Read a Zarr array, or level 0 of an OME-Zarr image.
+
+    Parameters
+    ----------
+    path : Path
+    lazy : bool
+        Leave the pixels where they are.
 
     Raises
     ------
     InputError
         No image in it, or it cannot be decoded.
     """
-    try:
+    with _refused(path):
         node = zarr.open(str(path), mode="r")
         if isinstance(node, zarr.Array):
             names = getattr(node.metadata, "dimension_names", None) or ()
-            return Found(data=np.asarray(node[...]), axes=_letters(names))
-        attributes = dict(node.attrs)
-        told = attributes.get("ome", attributes)
-        if not isinstance(told, Mapping) or not told.get("multiscales"):
-            raise InputError(_no_image(path, node))
-        return _level_0(node, told)
+            found = Found(data=ZarrPixels(path), axes=_letters(names))
+        else:
+            attributes = dict(node.attrs)
+            told = attributes.get("ome", attributes)
+            if not isinstance(told, Mapping) or not told.get("multiscales"):
+                raise InputError(_no_image(path, node))
+            found = _level_0(path, told)
+        return found if lazy else replace(found, data=found.data[...])
+
+
+@contextmanager
+def _refused(path: Path) -> Iterator[None]:
+    """Turn what goes wrong into one sentence."""
+    try:
+        yield
     except InputError:
         raise
     except _BROKEN as error:
@@ -47,13 +129,10 @@ def read_zarr(path: Path) -> Found:
         ) from error
 
 
-def _level_0(node: zarr.Group, told: Mapping[str, Any]) -> Found:
+def _level_0(path: Path, told: Mapping[str, Any]) -> Found:
     multiscale = told["multiscales"][0]
     dataset = multiscale["datasets"][0]
-    array = node[dataset["path"]]
-    if not isinstance(array, zarr.Array):
-        raise TypeError(f"level {dataset['path']} is no array")
-    data = np.asarray(array[...])
+    data = ZarrPixels(path, dataset["path"])
     axes = multiscale.get("axes") or ["t", "c", "z", "y", "x"][-data.ndim :]
     listed = [{"name": a} if isinstance(a, str) else a for a in axes]
     letters = _letters([a["name"] for a in listed])

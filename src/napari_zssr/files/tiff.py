@@ -2,41 +2,28 @@
 
 from __future__ import annotations
 
-import logging
 import math
-import struct
-import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import tifffile
 
-from napari_zssr.errors import InputError
+from napari_zssr.files.damage import refused
 from napari_zssr.files.found import Found
 from napari_zssr.files.omexml import parse_pixels
+from napari_zssr.files.tiffpixels import TiffPixels, layout_of
 from napari_zssr.stack.axes import Channel, short_unit
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-_BROKEN = (
-    OSError,
-    ValueError,
-    RuntimeError,
-    LookupError,
-    TypeError,
-    AttributeError,
-    ArithmeticError,
-    struct.error,
-    zlib.error,
-    tifffile.TiffFileError,
-)
+from napari_zssr.stack.source import Pixels
 
 
-def read_tiff(path: Path) -> Found:
+def read_tiff(path: Path, *, lazy: bool = False) -> Found:
     """Read the largest series of a TIFF.
+
+    Parameters
+    ----------
+    path : Path
+    lazy : bool
+        Leave the pixels in the file where its pages can be read one by one.
 
     Raises
     ------
@@ -44,38 +31,32 @@ def read_tiff(path: Path) -> Found:
         The file is truncated, broken, or compressed in a way that needs another
         package.
     """
-    with _complaints() as complaints:
-        try:
-            with tifffile.TiffFile(path) as file:
-                series = _largest(file)
-                data = series.asarray()
-                found = _described(file, series, data)
-        except _BROKEN as error:
-            raise InputError(_reason(path, error)) from error
-    if complaints:
-        raise InputError(
-            f"{path.name} is damaged or incomplete ({complaints[0]}); copy or export "
-            "it again."
-        )
-    return found
+    with refused(path), tifffile.TiffFile(path) as file:
+        number = _largest(file)
+        series = file.series[number]
+        data: Pixels
+        if lazy and layout_of(file, number) is not None:
+            data = TiffPixels(path, number)
+        else:
+            data = series.asarray()
+        return _described(file, number, data)
 
 
-def _largest(file: tifffile.TiffFile) -> tifffile.TiffPageSeries:
+def _largest(file: tifffile.TiffFile) -> int:
     if not file.series:
         raise ValueError("no image in it")
-    return max(file.series, key=lambda s: math.prod(s.shape))
+    sizes = [math.prod(series.shape) for series in file.series]
+    return sizes.index(max(sizes))
 
 
-def _described(
-    file: tifffile.TiffFile, series: tifffile.TiffPageSeries, data: NDArray[Any]
-) -> Found:
+def _described(file: tifffile.TiffFile, number: int, data: Pixels) -> Found:
+    series = file.series[number]
     axes = "".join(series.axes).upper()
     if file.is_ome and file.ome_metadata and series.kind == "ome":
-        image = list(file.series).index(series)
-        spacing, units, channels = parse_pixels(file.ome_metadata, image)
+        spacing, units, channels = parse_pixels(file.ome_metadata, number)
     elif file.is_imagej:
         spacing, units = _imagej_spacing(file, axes)
-        channels = _imagej_channels(file.imagej_metadata or {}, axes, data.shape)
+        channels = _imagej_channels(file.imagej_metadata or {}, axes, series.shape)
     else:
         spacing, units, channels = {}, {}, ()
     return Found(data=data, axes=axes, spacing=spacing, units=units, channels=channels)
@@ -135,54 +116,3 @@ def _lut_color(table: Any) -> int | None:
         return None
     packed = bytes([*(int(v) for v in table[:, -1]), 255])
     return int.from_bytes(packed, "big", signed=True)
-
-
-@contextmanager
-def _complaints() -> Iterator[list[str]]:
-    """Collect what tifffile only logs: pages that are lost or cannot be read."""
-    found: list[str] = []
-
-    class Collect(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            text = record.getMessage()
-            if any(word in text.lower() for word in _SERIOUS):
-                found.append(_shortened(text.split("> ", 1)[-1].rstrip(".")))
-
-    log = logging.getLogger("tifffile")
-    handler, propagate = Collect(logging.WARNING), log.propagate
-    log.addHandler(handler)
-    log.propagate = False
-    try:
-        yield found
-    finally:
-        log.removeHandler(handler)
-        log.propagate = propagate
-
-
-_SERIOUS = (
-    "missing data",
-    "missing files",
-    "series failed to read",
-    "corrupted file",
-    "corrupted tag list",
-    "invalid page offset",
-    "invalid offset to",
-    "circular reference",
-)
-
-
-def _reason(path: Path, error: BaseException) -> str:
-    text = _shortened(str(error))
-    if "imagecodecs" in text:
-        return (
-            f"{path.name} is compressed in a way that needs the imagecodecs package; "
-            'run pip install "napari-zssr[formats]", or save it uncompressed.'
-        )
-    return (
-        f"{path.name} cannot be read as a TIFF, it is damaged or incomplete "
-        f"({text}); copy or export it again."
-    )
-
-
-def _shortened(text: str) -> str:
-    return " ".join(text.split())[:120]

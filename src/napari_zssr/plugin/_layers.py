@@ -31,6 +31,7 @@ from napari_zssr.stack.axes import (
     settle_axes,
     short_unit,
 )
+from napari_zssr.stack.source import native
 
 if TYPE_CHECKING:
     from napari.layers import Image
@@ -180,7 +181,7 @@ def layer_stack(
 ) -> ImageStack:
     """`lazy_stack` with the pixels of the selection loaded, and their checksum."""
     stack = lazy_stack(layer, axes, selection)
-    data = check_pixels(np.asarray(stack.data))
+    data = native(check_pixels(np.asarray(stack.data)))
     return replace(stack, data=data, checksum=_checksum(data))
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from napari_zssr.stack.records import ImageStack
+from napari_zssr.stack.source import loaded
 
 LayerData = tuple[Any, dict[str, Any], str]
 Reader = Callable[[Any], list[LayerData]]
@@ -83,7 +84,7 @@ def _layers(stack: ImageStack) -> list[LayerData]:
     axes = "".join(letter for letter in stack.axes if letter not in "CYXS") + "YX"
     axes += "S" if "S" in stack.axes else ""
     order = [stack.axes.index(letter) for letter in ("C" if many else "") + axes]
-    data = stack.data.transpose(order)
+    data = loaded(stack.data).transpose(order)
     images = list(data) if many else [data]
     place = _place(stack, axes)
     return [

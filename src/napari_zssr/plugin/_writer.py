@@ -13,6 +13,7 @@ from napari.layers import Image
 from napari_zssr.errors import InputError
 from napari_zssr.plugin._layers import KEY, layer_stack, level0
 from napari_zssr.stack.axes import Channel, ImageStack
+from napari_zssr.stack.source import loaded
 
 FullLayerData = tuple[Any, dict[str, Any], str]
 
@@ -62,7 +63,7 @@ def _as_channels(layers: Sequence[Image]) -> ImageStack:
     place = min(first.axes.index("Y"), first.axes.index("X"))
     return replace(
         first,
-        data=np.stack([stack.data for stack in stacks], axis=place),
+        data=np.stack([loaded(stack.data) for stack in stacks], axis=place),
         axes=f"{first.axes[:place]}C{first.axes[place:]}",
         spacing=(*first.spacing[:place], None, *first.spacing[place:]),
         units=(*first.units[:place], None, *first.units[place:]),

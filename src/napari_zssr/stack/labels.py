@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import DTypeLike
 
 from napari_zssr.errors import InputError
 from napari_zssr.stack.records import Channel, ImageStack
+from napari_zssr.stack.source import Pixels, is_lazy, native
 from napari_zssr.stack.units import short_unit
 
 LETTERS = "TCZYXS"
@@ -133,8 +134,8 @@ def labelled(
 
     Parameters
     ----------
-    data : array-like
-        Integer or floating-point pixels.
+    data : array-like or Pixels
+        Integer or floating-point pixels; lazy ones stay so.
     axes : str, optional
         One letter for each axis; guessed when missing.
     spacing : mapping, sequence or float, optional
@@ -204,16 +205,18 @@ def spacing_per_axis(axes: str, spacing: Spacing | None) -> tuple[float | None, 
     return tuple(_checked_size(letter, named.get(letter)) for letter in axes)
 
 
-def check_pixels(data: Any) -> NDArray[Any]:
+def check_pixels(data: Any) -> Pixels:
     """Array in native byte order, refused when it cannot hold an image.
+
+    What reads its pixels only when asked (zarr, dask, a lazy file) comes back as it is.
 
     Raises
     ------
     InputError
         Empty, boolean, complex or other pixels than numbers of 8 to 64 bits.
     """
-    array = np.asarray(data)
-    if array.size == 0:
+    array: Pixels = data if is_lazy(data) else np.asarray(data)
+    if 0 in array.shape:
         raise InputError(
             f"The image is empty (shape {array.shape}); give at least one pixel."
         )
@@ -231,7 +234,7 @@ def check_pixels(data: Any) -> NDArray[Any]:
             f"Pixels of type {array.dtype} cannot be used; give integers or floating "
             "point of at most 64 bits."
         )
-    return array.astype(array.dtype.newbyteorder("="), copy=False)
+    return native(array) if isinstance(array, np.ndarray) else array
 
 
 def _small_last(shape: Sequence[int], sizes: set[int]) -> bool:

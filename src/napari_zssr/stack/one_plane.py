@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ from napari_zssr.imaging.signal import shows_signal
 from napari_zssr.progress import Event, Snapshot, Steps, changed
 from napari_zssr.stack.axes import PlaneIndex, plane_axes, to_cyx
 from napari_zssr.stack.plan import Plan
+from napari_zssr.stack.source import Planes
 from napari_zssr.stack.start import colour_count
 from napari_zssr.zssr.saved import Checkpoint, as_saved
 
@@ -28,12 +29,6 @@ if TYPE_CHECKING:
 SAMPLED_PLANES = 8
 SAMPLED_PIXELS = 1_000_000
 PLANE_SEED = 1_000_003
-
-
-class Planes(Protocol):
-    """What gives pixels for the index of a plane: an array, or what reads one."""
-
-    def __getitem__(self, index: tuple[int | slice, ...], /) -> NDArray[Any]: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

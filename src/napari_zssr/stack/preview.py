@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from napari_zssr.config import Config
 from napari_zssr.errors import InputError
-from napari_zssr.imaging.intensity import IntensityMap, check_finite
+from napari_zssr.imaging.intensity import IntensityMap
 from napari_zssr.imaging.kernel import check_fits, pinned
 from napari_zssr.imaging.resample import Window, imresize, moved, output_window
 from napari_zssr.progress import Event, Progress, Snapshot, Steps, changed
@@ -32,6 +32,7 @@ from napari_zssr.stack.one_plane import (
 )
 from napari_zssr.stack.run import make_plan
 from napari_zssr.stack.shared import remembered_steps
+from napari_zssr.stack.source import CheckedPlanes
 from napari_zssr.stack.start import starting_networks
 from napari_zssr.stack.strategy import sharing_channels
 from napari_zssr.zssr.saved import as_saved
@@ -90,7 +91,7 @@ def preview_steps(
     yield Progress(stage="read", step=0, total=1)
     config = replace(config, kernel=pinned(config.kernel))
     axes = plane_axes(stack.axes)
-    data = _Checked(stack.data, config.nonfinite)
+    data = CheckedPlanes(check_pixels(stack.data), config.nonfinite)
     plane = data[place.index]
     starts = starting_networks(config, stack.axes, stack.data.shape)
     wanted = as_saved(config, starts)
@@ -110,9 +111,8 @@ def preview_steps(
         seen = first_look(work, config, plan)
         if seen is not None:
             yield ordered(seen)
-            checked: Any = data
             shared = yield from remembered_steps(
-                replace(stack, data=checked), config, plan, work
+                replace(stack, data=data), config, plan, work
             )
             work = replace(work, shared=shared)
     made = yield from changed(plane_steps(work, config, plan), ordered)
@@ -142,7 +142,8 @@ def bicubic_window(
     from napari_zssr.zssr.predict import around
 
     axes = plane_axes(stack.axes)
-    plane = _Checked(stack.data, config.nonfinite)[place.index]
+    data = CheckedPlanes(check_pixels(stack.data), config.nonfinite)
+    plane = data[place.index]
     window = _inside(window, plane, axes)
     pixels = to_cyx(plane, axes)
     size = (pixels.shape[1], pixels.shape[2])
@@ -153,26 +154,8 @@ def bicubic_window(
     return from_cyx(exact.restore(made[:, *inside], plane.dtype), axes)
 
 
-class _Checked:
-    """Planes of an image that may be lazy, checked when they are read."""
-
-    def __init__(self, data: Any, nonfinite: str) -> None:
-        self.shape = data.shape
-        self.dtype = data.dtype
-        self.ndim = data.ndim
-        if nonfinite == "fill":
-            # With the mean of the whole image, as in a run.
-            data = check_finite(check_pixels(data), nonfinite, "The image")
-        self.data = data
-        self.nonfinite = nonfinite
-
-    def __getitem__(self, index: tuple[int | slice, ...]) -> NDArray[Any]:
-        plane = check_pixels(self.data[index])
-        return check_finite(plane, self.nonfinite, "A plane of the image")
-
-
 def _intensity_map(
-    data: _Checked, stack: ImageStack, place: PlaneIndex
+    data: CheckedPlanes, stack: ImageStack, place: PlaneIndex
 ) -> IntensityMap:
     """The map of the plane's channel, from the planes that a run looks at."""
     listed = planes(stack.axes, stack.data.shape)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
-from numpy.typing import NDArray
+from napari_zssr.stack.source import Pixels
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,8 +33,8 @@ class ImageStack:
 
     Attributes
     ----------
-    data : ndarray
-        Pixels, one axis for each letter of `axes`.
+    data : ndarray or Pixels
+        Pixels, one axis for each letter of `axes`: in memory, or read when indexed.
     axes : str
         Letters of TCZYXS, each once, Y and X among them; S holds RGB(A) samples.
     spacing : tuple of (float or None)
@@ -49,11 +48,11 @@ class ImageStack:
     name, source : str
         Stem of the file and its path, or empty.
     checksum : str
-        First 16 hexadecimal digits of the SHA-256 of the file, of the pixels where
-        there is no file, or empty.
+        First 16 hexadecimal digits of a SHA-256: of the file (of parts of it, where it
+        is large), of the pixels where there is no file, or empty.
     """
 
-    data: NDArray[Any]
+    data: Pixels
     axes: str
     spacing: tuple[float | None, ...]
     units: tuple[str | None, ...]

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from napari_zssr.config import Config
 from napari_zssr.errors import InputError
-from napari_zssr.imaging.intensity import check_finite
 from napari_zssr.imaging.kernel import check_fits, pinned
 from napari_zssr.progress import Event, PlaneDone, Progress, Steps, changed
 from napari_zssr.stack.axes import (
@@ -39,6 +38,7 @@ from napari_zssr.stack.one_plane import (
 )
 from napari_zssr.stack.plan import Plan, resolve
 from napari_zssr.stack.shared import shared_steps
+from napari_zssr.stack.source import CheckedPlanes, is_lazy
 from napari_zssr.stack.start import starting_networks
 from napari_zssr.stack.strategy import sharing_channels
 from napari_zssr.zssr.saved import Checkpoint, as_saved, checksum
@@ -143,7 +143,9 @@ def upscale_steps(
     check_fits(config.kernel, (fine[0], fine[1]))
     listed = planes(stack.axes, stack.data.shape)
     out = _output(plan, out)
-    data = check_finite(stack.data, config.nonfinite, "The image")
+    data = CheckedPlanes(stack.data, config.nonfinite)
+    if not is_lazy(stack.data):
+        _check_all(data, listed)
     maps = intensity_maps(data, stack.axes, listed)
     shared = {}
     for channel in sharing_channels(config, listed):
@@ -214,6 +216,13 @@ class _MiddleNetworks:
             return ()
         found = (self._found.get(channel) for channel in sorted(self._planes))
         return tuple(None if one is None else one[1] for one in found)
+
+
+def _check_all(data: CheckedPlanes, listed: tuple[PlaneIndex, ...]) -> None:
+    """Refuse NaN and Inf anywhere before the first plane takes its time."""
+    if data.nonfinite == "refuse" and data.data.dtype.kind == "f":
+        for place in listed:
+            data[place.index]
 
 
 def _output(plan: Plan, out: NDArray[Any] | None) -> NDArray[Any]:

@@ -14,6 +14,7 @@ import tifffile
 
 from napari_zssr.errors import InputError
 from napari_zssr.stack.axes import Channel, ImageStack
+from napari_zssr.stack.source import loaded
 from napari_zssr.writing import check_place, written_whole
 
 NAMESPACE = "napari-zssr"
@@ -117,9 +118,9 @@ def in_file_order(stack: ImageStack) -> ImageStack:
     lone = [i for i, n in enumerate(stack.data.shape) if i not in order and n == 1]
     return replace(
         stack,
-        data=stack.data.transpose([*order, *lone]).reshape(
-            [stack.data.shape[i] for i in order]
-        ),
+        data=loaded(stack.data)
+        .transpose([*order, *lone])
+        .reshape([stack.data.shape[i] for i in order]),
         axes=letters,
         spacing=tuple(stack.spacing[i] for i in order),
         units=tuple(stack.units[i] for i in order),
@@ -192,11 +193,12 @@ def _check_png(stack: ImageStack) -> None:
 def _write_tiff(path: Path, stack: ImageStack, record: str | None) -> None:
     samples = stack.data.shape[-1] if "S" in stack.axes else 1
     extra = {2: 1, 4: 1}.get(samples, 0)
+    data = loaded(stack.data)
     tifffile.imwrite(
         path,
-        stack.data,
+        data,
         ome=True,
-        bigtiff=stack.data.nbytes > BIGTIFF_BYTES,
+        bigtiff=data.nbytes > BIGTIFF_BYTES,
         photometric="rgb" if samples >= 3 else "minisblack",
         planarconfig="contig" if samples > 1 else None,
         extrasamples=["unassalpha"] * extra or None,

@@ -1,0 +1,96 @@
+"""Where pixels come from: arrays, and what reads them when they are asked for."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_zssr.imaging.intensity import check_finite
+
+Index = tuple[int | slice, ...]
+
+
+class Pixels(Protocol):
+    """Pixels that are read when they are indexed: arrays, zarr, dask, files.
+
+    Those of this package can be pickled: they open their file by themselves, at the
+    first use, in whatever process they are.
+    """
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Size along each axis."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the pixels."""
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+
+    def __getitem__(self, index: Any, /) -> Any:
+        """Pixels for one whole number or slice an axis."""
+
+
+class Planes(Protocol):
+    """What gives pixels for the index of a plane: an array, or what reads one."""
+
+    def __getitem__(self, index: Index, /) -> NDArray[Any]: ...
+
+
+def is_lazy(data: Any) -> bool:
+    """Whether pixels are read when they are indexed, and so must not be held whole."""
+    return (
+        not isinstance(data, np.ndarray | np.generic)
+        and isinstance(getattr(data, "dtype", None), np.dtype)
+        and all(hasattr(data, name) for name in ("shape", "ndim", "__getitem__"))
+    )
+
+
+class CheckedPlanes:
+    """Planes of an image that may be lazy: native, and finite when they are read.
+
+    Parameters
+    ----------
+    data : Pixels
+        What `check_pixels` has let pass.
+    nonfinite : {"refuse", "fill"}
+        What is done about NaN and Inf; they are filled with the mean of the plane's
+        finite pixels. A plane of a stack that has none becomes 0.
+    """
+
+    def __init__(self, data: Pixels, nonfinite: str) -> None:
+        self.data = data
+        self.nonfinite = nonfinite
+        self.shape = data.shape
+        self.dtype = data.dtype
+        self.ndim = data.ndim
+
+    def __getitem__(self, index: Index) -> NDArray[Any]:
+        """One plane, or any other part.
+
+        Raises
+        ------
+        InputError
+            It cannot be read, or holds NaN or Inf that are to be refused.
+        """
+        plane = native(self.data[index])
+        at = tuple(i for i in index if not isinstance(i, slice))
+        if at and self.nonfinite == "fill" and not np.isfinite(plane).any():
+            return np.zeros_like(plane)
+        what = f"The image's plane at {at}" if at else "The image"
+        return check_finite(plane, self.nonfinite, what)
+
+
+def loaded(data: Pixels) -> NDArray[Any]:
+    """All pixels in memory, in the byte order of this machine."""
+    return native(data[...])
+
+
+def native(pixels: Any) -> NDArray[Any]:
+    """Array in the byte order of this machine."""
+    array = np.asarray(pixels)
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
