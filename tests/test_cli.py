@@ -21,7 +21,9 @@ from napari_zssr.config import BALANCED, Config, change
 from napari_zssr.errors import ComputeError, InputError
 from napari_zssr.progress import PlaneDone, Progress
 from napari_zssr.stack.axes import ImageStack
-from napari_zssr.stack.run import PlaneReport, Report, Upscaled
+from napari_zssr.stack.one_plane import PlaneReport
+from napari_zssr.stack.report import Report
+from napari_zssr.stack.run import Upscaled
 
 USAGE = [
     (["nonsense"], "nonsense"),
@@ -121,7 +123,7 @@ class Engine:
             yield Progress(stage="train", step=1, total=2, loss=0.5, message="Hello.")
             if self.failure is not None:
                 raise self.failure
-            yield PlaneDone(plane=0, planes=1)
+            yield PlaneDone(plane=0, planes=1, done=1)
             return fake_result(stack, config)
         finally:
             self.closed = True
@@ -484,7 +486,7 @@ def test_progress_shows_stage_loss_and_planes() -> None:
                 )
             )
             bar.refresh()
-            view.show(PlaneDone(plane=plane, planes=2))
+            view.show(PlaneDone(plane=plane, planes=2, done=plane + 1))
     shown = stream.getvalue()
     for part in ("train", "3/9", "loss 0.25", "planes"):
         assert part in shown

@@ -71,11 +71,14 @@ class PlaneDone:
         Index of the plane and number of planes.
     index : tuple of int or slice
         Where the plane stands in the output array.
+    done : int
+        Planes that are finished now; they need not be the first ones.
     """
 
     plane: int
     planes: int
     index: tuple[int | slice, ...] = ()
+    done: int = 0
 
 
 Event = Progress | Snapshot | PlaneDone

@@ -66,7 +66,7 @@ class ProgressView:
             self._say(event.message)
             self._step(event)
         elif isinstance(event, PlaneDone) and self._planes is not None:
-            self._bar.update(self._planes, completed=event.plane + 1)
+            self._bar.update(self._planes, completed=event.done)
 
     def _say(self, message: str) -> None:
         if message and message not in self._said:

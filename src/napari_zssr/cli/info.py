@@ -91,7 +91,7 @@ def _noise(plane: Any, letters: str) -> float | None:
 
 
 def _plan(stack: ImageStack, config: Config) -> Plan:
-    from napari_zssr.stack.run import make_plan
+    from napari_zssr.stack.prepare import make_plan
 
     return make_plan(stack, config)
 

@@ -91,7 +91,7 @@ class GrowingLayer:
 
     def show(self, event: PlaneDone) -> None:
         """Show the slices that are there, not more often than can be seen."""
-        self.finished, self.planes = event.plane + 1, event.planes
+        self.finished, self.planes = event.done, event.planes
         if self.layer is None:
             self._add()
         elif time.monotonic() - self._shown > REFRESH_S:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from napari_zssr.plugin._clock import in_words
 
 if TYPE_CHECKING:
-    from napari_zssr.stack.run import Report
+    from napari_zssr.stack.report import Report
 
 CLEAN = 0.0005
 HIDDEN = "The original is hidden, since both would add up."

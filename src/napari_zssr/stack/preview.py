@@ -30,7 +30,7 @@ from napari_zssr.stack.one_plane import (
     intensity_maps,
     plane_steps,
 )
-from napari_zssr.stack.run import make_plan
+from napari_zssr.stack.prepare import make_plan
 from napari_zssr.stack.shared import remembered_steps
 from napari_zssr.stack.source import CheckedPlanes
 from napari_zssr.stack.start import starting_networks

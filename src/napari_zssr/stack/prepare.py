@@ -1,0 +1,164 @@
+"""An image made ready: all that is decided before its first plane is enlarged."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+
+from napari_zssr.config import Config
+from napari_zssr.imaging.intensity import IntensityMap
+from napari_zssr.imaging.kernel import check_fits, pinned
+from napari_zssr.progress import Event, Progress, Steps, changed
+from napari_zssr.stack.axes import (
+    ImageStack,
+    PlaneIndex,
+    check_pixels,
+    plane_axes,
+    planes,
+    to_cyx,
+)
+from napari_zssr.stack.one_plane import (
+    PlaneMade,
+    PlaneWork,
+    intensity_maps,
+    plane_steps,
+)
+from napari_zssr.stack.plan import Plan, resolve
+from napari_zssr.stack.shared import shared_steps
+from napari_zssr.stack.source import CheckedPlanes
+from napari_zssr.stack.start import starting_networks
+from napari_zssr.stack.strategy import sharing_channels
+from napari_zssr.zssr.saved import Checkpoint, as_saved
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Prepared:
+    """An image and all that its planes have in common; picklable if its pixels are.
+
+    Attributes
+    ----------
+    stack : ImageStack
+        Its planes are checked when they are read.
+    config : Config
+        The kernel of a file is in it.
+    plan : Plan
+    maps : mapping of int to IntensityMap
+        By channel.
+    starts : tuple of (Checkpoint or None)
+        Saved networks that each channel starts from.
+    """
+
+    stack: ImageStack
+    config: Config
+    plan: Plan
+    maps: Mapping[int, IntensityMap]
+    starts: tuple[Checkpoint | None, ...]
+
+    @property
+    def listed(self) -> tuple[PlaneIndex, ...]:
+        """All planes."""
+        return planes(self.stack.axes, self.stack.data.shape)
+
+    @property
+    def sharing(self) -> tuple[int, ...]:
+        """Channels whose planes share networks."""
+        return sharing_channels(self.config, self.listed)
+
+    def shared(self, channel: int) -> Steps[Checkpoint | None]:
+        """Learn the networks that a channel's planes share."""
+        return shared_steps(
+            self.stack,
+            self.config,
+            self.plan,
+            self.maps,
+            channel,
+            self.starts[channel],
+        )
+
+    def enlarged(
+        self, place: PlaneIndex, shared: Checkpoint | None = None
+    ) -> Steps[PlaneMade]:
+        """Enlarge one plane.
+
+        Parameters
+        ----------
+        place : PlaneIndex
+        shared : Checkpoint, optional
+            What its channel shares.
+        """
+        plane = self.stack.data[place.index]
+        work = PlaneWork(
+            pixels=to_cyx(plane, plane_axes(self.stack.axes)),
+            mapping=self.maps[place.channel],
+            place=place,
+            start=self.starts[place.channel],
+            shared=shared,
+        )
+        steps = plane_steps(work, self.config, self.plan)
+        count = len(self.listed)
+        return changed(steps, partial(_numbered, place=place, count=count))
+
+
+def prepare(
+    stack: ImageStack,
+    config: Config,
+    planned: Callable[[ImageStack, Config], Plan] | None = None,
+) -> Prepared:
+    """Decide all that an image's planes have in common.
+
+    Parameters
+    ----------
+    stack : ImageStack
+        Its pixels may be lazy; a few planes of each channel are read.
+    config : Config
+    planned : callable, optional
+        Stands for `make_plan`.
+
+    Raises
+    ------
+    InputError
+        The image or a setting cannot be used.
+    ComputeError
+        The memory does not suffice.
+    """
+    stack = replace(stack, data=check_pixels(stack.data))
+    config = replace(config, kernel=pinned(config.kernel))
+    starts = starting_networks(config, stack.axes, stack.data.shape)
+    plan = (planned or make_plan)(stack, as_saved(config, starts))
+    fine = tuple(plan.output_shape[plan.output_axes.index(a)] for a in "YX")
+    check_fits(config.kernel, (fine[0], fine[1]))
+    data = CheckedPlanes(stack.data, config.nonfinite)
+    listed = planes(stack.axes, stack.data.shape)
+    return Prepared(
+        stack=replace(stack, data=data),
+        config=config,
+        plan=plan,
+        maps=intensity_maps(data, stack.axes, listed),
+        starts=starts,
+    )
+
+
+def make_plan(stack: ImageStack, config: Config) -> Plan:
+    """Plan for an image on the device that the settings name."""
+    from napari_zssr.zssr.device import fast_bfloat16, free_bytes, resolve_device
+
+    device = resolve_device(config.device)
+    return resolve(
+        config,
+        stack.data.shape,
+        stack.data.dtype,
+        stack.axes,
+        device=device,
+        free_bytes=free_bytes(device),
+        cores=os.cpu_count(),
+        bfloat16=fast_bfloat16(device),
+    )
+
+
+def _numbered(event: Event, place: PlaneIndex, count: int) -> Event:
+    """Write the plane's number into an event."""
+    if isinstance(event, Progress):
+        return replace(event, plane=place.number, planes=count)
+    return event

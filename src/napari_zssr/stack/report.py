@@ -1,0 +1,110 @@
+"""What happened in a run, as a record and in a sentence."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from napari_zssr.config import Config
+from napari_zssr.stack.one_plane import PlaneReport, smoothing
+from napari_zssr.stack.prepare import Prepared
+from napari_zssr.zssr.saved import checksum
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """What happened in a run, and what is needed to repeat it."""
+
+    planes: tuple[PlaneReport, ...]
+    seconds: float
+    device: str
+    precision: str
+    seed: int
+    versions: dict[str, str]
+    input_name: str
+    input_checksum: str
+    sentence: str
+    start_checksum: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain, JSON-serialisable form."""
+        return dataclasses.asdict(self)
+
+
+def report_of(
+    ready: Prepared, reports: tuple[PlaneReport, ...], *, seconds: float
+) -> Report:
+    """Report of a run.
+
+    Parameters
+    ----------
+    ready : Prepared
+    reports : tuple of PlaneReport
+        Of the planes that are finished.
+    seconds : float
+        How long it took.
+    """
+    config = ready.config
+    return Report(
+        planes=reports,
+        seconds=seconds,
+        device=ready.plan.device,
+        precision=ready.plan.precision,
+        seed=config.seed,
+        versions=dict(versions()),
+        input_name=ready.stack.name,
+        input_checksum=ready.stack.checksum,
+        sentence=_sentence(reports, config),
+        start_checksum=checksum(config.start_file) if config.start_file else "",
+    )
+
+
+def versions() -> Iterator[tuple[str, str]]:
+    """Names and versions of the programs that decide the pixels."""
+    from importlib import metadata
+
+    for name in ("napari-zssr", "torch", "numpy", "scipy"):
+        try:
+            yield name, metadata.version(name)
+        except metadata.PackageNotFoundError:
+            yield name, "unknown"
+
+
+def _sentence(reports: tuple[PlaneReport, ...], config: Config) -> str:
+    if len(reports) == 1:
+        return reports[0].sentence
+    learned = [r for r in reports if r.returned == "learned"]
+    if not learned:
+        return f"Nothing to gain in any of {len(reports)} planes; bicubic was returned."
+    gains = sorted(r.gain_db for r in learned if r.gain_db is not None)
+    middle = f", {gains[len(gains) // 2]:.2f} dB in the median" if gains else ""
+    others = len(reports) - len(learned)
+    rest = f"; {others} came back as bicubic or constant" if others else ""
+    how = "regions held out from training"
+    if config.steps == 0:
+        how = "some of their regions, by saved networks that were not trained further"
+    else:
+        how += _shared(reports, config)
+        how += ", which began from saved networks" if config.start_file else ""
+    return (
+        f"{len(learned)} of {len(reports)} planes gained over bicubic{middle} on "
+        f"{how}{rest}.{_smoothed(learned)}"
+    )
+
+
+def _shared(reports: tuple[PlaneReport, ...], config: Config) -> str:
+    """How training was spread over the planes, where they have shared it."""
+    counts = {report.shared for report in reports if report.shared}
+    if not counts:
+        return ""
+    then = ", then on each" if config.strategy == "tuned" and config.tuned_steps else ""
+    return f" on {max(counts)} planes of each channel{then}"
+
+
+def _smoothed(learned: list[PlaneReport]) -> str:
+    count = sum(report.smoothed for report in learned)
+    if count == 0:
+        return ""
+    return smoothing("" if count == len(learned) else f" in {count} of them")
