@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +12,8 @@ from numpy.typing import NDArray
 
 from napari_zssr.errors import InputError
 
+# In float64 at a time.
+BAND_PIXELS = 2**22
 RANGE_QUANTILES = (0.001, 0.999)
 
 
@@ -28,9 +32,12 @@ class IntensityMap:
 
     def normalise(self, values: NDArray[Any]) -> NDArray[np.float32]:
         """Intensities to float32, about 0..1, nothing clipped; same shape."""
-        # float64 first: float32 has not the digits for a small signal on a large offset
-        exact = (values.astype(np.float64) - self.offset) / self.scale
-        return exact.astype(np.float32)
+        out = np.empty(values.shape, dtype=np.float32)
+        for band in _bands(values.shape):
+            # float64 first: float32 has not the digits for a small signal on a large
+            # offset
+            out[band] = (values[band].astype(np.float64) - self.offset) / self.scale
+        return out
 
     def restore(self, values: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
         """Inverse of `normalise`; rounded and clipped to the range of `dtype` only."""
@@ -45,6 +52,16 @@ class IntensityMap:
         whole = rounded.clip(float(limits.min), exact_top).astype(dtype)
         whole[rounded >= top] = limits.max
         return whole
+
+
+def _bands(shape: tuple[int, ...]) -> Iterator[tuple[Any, ...]]:
+    """Indices of rows that together make up (..., Y, X), so that copies are small."""
+    if len(shape) < 2:
+        yield (...,)
+        return
+    rows = max(1, BAND_PIXELS // max(1, math.prod(shape[:-2]) * shape[-1]))
+    for first in range(0, shape[-2], rows):
+        yield (..., slice(first, first + rows), slice(None))
 
 
 def intensity_map(values: NDArray[Any]) -> IntensityMap:

@@ -175,7 +175,7 @@ def estimate_noise(plane: NDArray[Any]) -> NoiseModel:
     NoiseModel
         `CLEAN` where the plane is too small or only texture is seen.
     """
-    values = np.asarray(plane, dtype=np.float64)
+    values = np.asarray(plane)
     if min(values.shape) < 4 * BLOCK:
         return CLEAN
     means, energies = _block_energies(values)
@@ -199,11 +199,11 @@ class _Bin:
     blocks: int
 
 
-def _block_energies(values: Array) -> tuple[Array, Array]:
+def _block_energies(values: NDArray[Any]) -> tuple[Array, Array]:
     """Mean and energy in each band of blocks; shapes (blocks,), (blocks, 4)."""
     blocks = sliding_window_view(values, (BLOCK, BLOCK))
     step = max(4, int(np.ceil(np.sqrt(blocks.shape[0] * blocks.shape[1] / MAX_BLOCKS))))
-    chosen = blocks[::step, ::step].reshape(-1, BLOCK, BLOCK)
+    chosen = blocks[::step, ::step].reshape(-1, BLOCK, BLOCK).astype(np.float64)
     energy = fft.dctn(chosen, axes=(1, 2), norm="ortho") ** 2
     bands = np.stack([energy[:, mask].mean(axis=1) for mask in _MASKS], axis=1)
     return chosen.mean(axis=(1, 2)), bands

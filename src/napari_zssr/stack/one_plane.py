@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +18,7 @@ from napari_zssr.imaging.intensity import IntensityMap, intensity_map
 from napari_zssr.imaging.noise import CLEAN, NoiseModel, estimate_noise
 from napari_zssr.imaging.resample import Window
 from napari_zssr.imaging.signal import shows_signal
-from napari_zssr.progress import Event, Snapshot, Steps, changed
+from napari_zssr.progress import Event, Snapshot, Steps, changed, drain
 from napari_zssr.stack.axes import PlaneIndex, plane_axes, to_cyx
 from napari_zssr.stack.plan import Plan
 from napari_zssr.stack.source import Planes
@@ -24,11 +26,13 @@ from napari_zssr.stack.start import colour_count
 from napari_zssr.zssr.saved import Checkpoint, as_saved
 
 if TYPE_CHECKING:
+    from napari_zssr.zssr.canvas import Canvas
     from napari_zssr.zssr.plane import PlaneResult
 
 SAMPLED_PLANES = 8
 SAMPLED_PIXELS = 1_000_000
 PLANE_SEED = 1_000_003
+BAND_ROWS = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +87,8 @@ class PlaneWork:
         Networks of the plane's channel that training starts from.
     shared : Checkpoint, optional
         Networks that the planes of the channel have in common (`shared_steps`).
+    scratch : Path, optional
+        Folder where a large result lies while it is made.
     """
 
     pixels: NDArray[Any]
@@ -91,24 +97,84 @@ class PlaneWork:
     window: Window | None = None
     start: Checkpoint | None = None
     shared: Checkpoint | None = None
+    scratch: Path | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class PlaneMade:
-    """One enlarged plane.
+    """One enlarged plane; used in a ``with``, it gives its scratch files back after it.
 
     Attributes
     ----------
-    pixels : ndarray, shape (C, Y', X')
-        In the dtype of the image; of the window only, where there is one.
+    colours : Canvas, shape (C', Y', X')
+        Normalised; of the window only, where there is one.
+    alpha : Canvas or None
+        Transparency, normalised.
+    mapping : IntensityMap
+    dtype : dtype
+        Of the image.
     report : PlaneReport
     networks : Checkpoint or None
         Those that made it, where networks did.
     """
 
-    pixels: NDArray[Any]
+    colours: Canvas
+    alpha: Canvas | None
+    mapping: IntensityMap
+    dtype: np.dtype[Any]
     report: PlaneReport
     networks: Checkpoint | None
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Of the pixels, (C, Y', X')."""
+        channels, height, width = self.colours.shape
+        return channels + (self.alpha is not None), height, width
+
+    def bands(self, rows: int = BAND_ROWS) -> Iterator[NDArray[Any]]:
+        """Consecutive rows (C, rows, X') from the first on, in the dtype of the image.
+
+        Parameters
+        ----------
+        rows : int
+            Of each band; the last one may have fewer.
+
+        Raises
+        ------
+        ComputeError
+            What was on disk could not be read.
+        """
+        parts = [self.colours] if self.alpha is None else [self.colours, self.alpha]
+        for first in range(0, self.shape[1], rows):
+            place = (slice(None), slice(first, first + rows), slice(None))
+            yield _restored([p[place].numpy() for p in parts], self.mapping, self.dtype)
+
+    def fill(self, out: NDArray[Any]) -> None:
+        """Write the pixels into an array (C, Y', X'), band by band."""
+        first = 0
+        for band in self.bands():
+            out[:, first : first + band.shape[1]] = band
+            first += band.shape[1]
+
+    @property
+    def pixels(self) -> NDArray[Any]:
+        """All of it, shape (C, Y', X'), in the dtype of the image."""
+        out = np.empty(self.shape, dtype=self.dtype)
+        self.fill(out)
+        return out
+
+    def close(self) -> None:
+        """Give scratch files back; of a large plane nothing can be read any more."""
+        from napari_zssr.zssr.canvas import close_canvas
+
+        close_canvas(self.colours)
+        close_canvas(self.alpha)
+
+    def __enter__(self) -> PlaneMade:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 def plane_steps(work: PlaneWork, config: Config, plan: Plan) -> Steps[PlaneMade]:
@@ -124,13 +190,13 @@ def plane_steps(work: PlaneWork, config: Config, plan: Plan) -> Steps[PlaneMade]
     normal = work.mapping.normalise(work.pixels)
     colours = colours_of(normal)
     try:
-        alpha = _enlarged_alpha(normal[len(colours) :], config, work.window)
+        alpha = yield from _enlarged_alpha(normal[len(colours) :], config, work)
+        noise = CLEAN
         if shows_signal(colours):
             noise = _noise(colours, work, config)
             result = yield from _learned(colours, noise, alpha, work, config, plan)
         else:
-            noise, result = CLEAN, _without_signal(colours, work, config)
-        pixels = _pixels(result.image.numpy(), work, alpha)
+            result = yield from _without_signal(colours, work, config)
     except (RuntimeError, MemoryError) as error:
         if isinstance(error, ZSSRError):
             raise
@@ -139,7 +205,10 @@ def plane_steps(work: PlaneWork, config: Config, plan: Plan) -> Steps[PlaneMade]
             f"{str(error).splitlines()[0] if str(error) else 'memory ran out'}."
         ) from error
     return PlaneMade(
-        pixels=pixels,
+        colours=result.image,
+        alpha=alpha,
+        mapping=work.mapping,
+        dtype=work.pixels.dtype,
         report=_report(result, work, noise, time.monotonic() - started),
         networks=result.networks,
     )
@@ -180,14 +249,16 @@ def first_look(work: PlaneWork, config: Config, plan: Plan) -> Snapshot | None:
     )
     if seen is None:
         return None
-    alpha = _enlarged_alpha(normal[len(colours) :], config, work.window)
-    return replace(seen, image=_pixels(seen.image, work, alpha))
+    alpha = drain(_enlarged_alpha(normal[len(colours) :], config, work))
+    shown = _shown(seen, work, alpha)
+    assert isinstance(shown, Snapshot)
+    return shown
 
 
 def _learned(
     colours: NDArray[Any],
     noise: NoiseModel,
-    alpha: NDArray[Any],
+    alpha: Canvas | None,
     work: PlaneWork,
     config: Config,
     plan: Plan,
@@ -207,19 +278,21 @@ def _learned(
         window=work.window,
         start=work.start,
         shared=work.shared,
+        scratch=work.scratch,
     )
-    return (yield from changed(steps, partial(_restored, work=work, alpha=alpha)))
+    return (yield from changed(steps, partial(_shown, work=work, alpha=alpha)))
 
 
 def _without_signal(
     colours: NDArray[Any], work: PlaneWork, config: Config
-) -> PlaneResult:
+) -> Steps[PlaneResult]:
     """A plane that shows nothing, as bicubic."""
     import torch
 
     from napari_zssr.zssr.plane import without_signal
 
-    return without_signal(torch.from_numpy(colours), config, work.window)
+    plane = torch.from_numpy(colours)
+    return without_signal(plane, config, work.window, work.scratch)
 
 
 def _seed(config: Config, work: PlaneWork) -> int:
@@ -236,31 +309,35 @@ def _noise(colours: NDArray[Any], work: PlaneWork, config: Config) -> NoiseModel
 
 
 def _enlarged_alpha(
-    alpha: NDArray[Any], config: Config, window: Window | None
-) -> NDArray[Any]:
-    """Transparency, plainly enlarged; (0 or 1, Y, X) -> (0 or 1, Y', X')."""
+    alpha: NDArray[Any], config: Config, work: PlaneWork
+) -> Steps[Canvas | None]:
+    """Transparency, plainly enlarged; (0 or 1, Y, X) -> (1, Y', X')."""
     import torch
 
-    from napari_zssr.zssr.plane import bicubic
+    from napari_zssr.zssr.whole import bicubic_steps
 
     if len(alpha) == 0:
-        return alpha
+        return None
     tensor = torch.from_numpy(np.ascontiguousarray(alpha))
-    made: NDArray[Any] = bicubic(tensor, config.factors, window).numpy()
-    return made
+    return (yield from bicubic_steps(tensor, config.factors, work.window, work.scratch))
 
 
-def _restored(event: Event, work: PlaneWork, alpha: NDArray[Any]) -> Event:
+def _shown(event: Event, work: PlaneWork, alpha: Canvas | None) -> Event:
     """Turn an event's picture into the image's dtype."""
-    if isinstance(event, Snapshot):
-        return replace(event, image=_pixels(event.image, work, alpha))
-    return event
+    if not isinstance(event, Snapshot):
+        return event
+    parts = [event.image]
+    if alpha is not None:
+        parts.append(alpha[:, :, :].numpy())
+    return replace(event, image=_restored(parts, work.mapping, work.pixels.dtype))
 
 
-def _pixels(image: NDArray[Any], work: PlaneWork, alpha: NDArray[Any]) -> NDArray[Any]:
+def _restored(
+    parts: list[NDArray[Any]], mapping: IntensityMap, dtype: np.dtype[Any]
+) -> NDArray[Any]:
     """Normalised colours (C, Y, X) with their alpha, in the image's dtype."""
-    whole = np.concatenate([image, alpha]) if len(alpha) else image
-    return work.mapping.restore(whole, work.pixels.dtype)
+    whole = np.concatenate(parts) if len(parts) > 1 else parts[0]
+    return mapping.restore(whole, dtype)
 
 
 def _report(

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 
 from napari_zssr.config import Config
 from napari_zssr.imaging.intensity import IntensityMap
@@ -78,7 +79,10 @@ class Prepared:
         )
 
     def enlarged(
-        self, place: PlaneIndex, shared: Checkpoint | None = None
+        self,
+        place: PlaneIndex,
+        shared: Checkpoint | None = None,
+        scratch: Path | None = None,
     ) -> Steps[PlaneMade]:
         """Enlarge one plane.
 
@@ -87,6 +91,8 @@ class Prepared:
         place : PlaneIndex
         shared : Checkpoint, optional
             What its channel shares.
+        scratch : Path, optional
+            Folder where a large result lies while it is made.
         """
         plane = self.stack.data[place.index]
         work = PlaneWork(
@@ -95,6 +101,7 @@ class Prepared:
             place=place,
             start=self.starts[place.channel],
             shared=shared,
+            scratch=scratch,
         )
         steps = plane_steps(work, self.config, self.plan)
         count = len(self.listed)

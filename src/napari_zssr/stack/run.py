@@ -17,10 +17,10 @@ from napari_zssr.stack.axes import (
     Channel,
     ImageStack,
     PlaneIndex,
-    from_cyx,
     output_origin,
     output_spacing,
     plane_axes,
+    to_cyx,
 )
 from napari_zssr.stack.one_plane import PlaneMade
 from napari_zssr.stack.plan import Plan
@@ -111,7 +111,8 @@ def upscale_steps(
     reports, kept = [], _MiddleNetworks(listed, shared)
     for place in listed:
         made = yield from ready.enlarged(place, shared.get(place.channel))
-        out[place.index] = from_cyx(made.pixels, plane_axes(axes))
+        with made:
+            made.fill(to_cyx(out[place.index], plane_axes(axes)))
         reports.append(made.report)
         kept.see(place, made)
         done = place.number + 1

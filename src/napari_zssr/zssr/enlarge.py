@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 from torch import Tensor, nn
 
@@ -12,9 +13,11 @@ from napari_zssr.imaging.dihedral import symmetries
 from napari_zssr.imaging.kernel import for_factors, sampled_kernel
 from napari_zssr.imaging.resample import Window
 from napari_zssr.progress import Progress, Steps
+from napari_zssr.zssr.canvas import Canvas
 from napari_zssr.zssr.policy import applications, back_projection
-from napari_zssr.zssr.predict import PredictSpec, predict
+from napari_zssr.zssr.predict import PredictSpec
 from napari_zssr.zssr.warps import Pair
+from napari_zssr.zssr.whole import painted
 
 SMALLEST_TILE_PX = 64
 
@@ -50,9 +53,13 @@ def predict_spec(
 
 
 def enlarged(
-    network: nn.Module, plane: Tensor, spec: PredictSpec, window: Window | None = None
-) -> Steps[Tensor]:
-    """`predict`, with half the tile after every failure for want of memory.
+    network: nn.Module,
+    plane: Tensor,
+    spec: PredictSpec,
+    window: Window | None = None,
+    scratch: Path | None = None,
+) -> Steps[Canvas]:
+    """`painted`, with half the tile after every failure for want of memory.
 
     Raises
     ------
@@ -61,7 +68,7 @@ def enlarged(
     """
     while True:
         try:
-            return (yield from predict(network, plane, spec, window))
+            return (yield from painted(network, plane, spec, window, scratch))
         except (MemoryError, RuntimeError) as error:
             if not _out_of_memory(error):
                 raise

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from napari_zssr.config import Config
 from napari_zssr.imaging.noise import NoiseModel
 from napari_zssr.progress import Progress, Steps
+from napari_zssr.zssr.canvas import close_canvas
 from napari_zssr.zssr.enlarge import enlarged, predict_spec
 from napari_zssr.zssr.gain import Gain, held_out_gain
 from napari_zssr.zssr.network import MeanNetwork, untrained
@@ -62,6 +64,8 @@ class Lesson:
         False applies those as they are.
     rate : float
         Share of the usual learning rates.
+    scratch : Path, optional
+        Folder where large results lie while they are made.
     """
 
     windows: tuple[Tensor, ...]
@@ -76,6 +80,7 @@ class Lesson:
     start: Checkpoint | None = None
     trains: bool = True
     rate: float = 1.0
+    scratch: Path | None = None
 
     def pairs(self, factors: Pair) -> PairSpec:
         """How pairs are made for one gradual factor."""
@@ -148,8 +153,10 @@ def _further(lesson: Lesson, network: nn.Module, factors: Pair) -> Steps[list[Te
         sources = sources[:: math.ceil(factors[0] * factors[1])]
     found = []
     for source in sources:
-        made = yield from enlarged(network, source, lesson.applied(factors))
-        found += learned_windows(made.to(source.device), factors)
+        applied = lesson.applied(factors)
+        made = yield from enlarged(network, source, applied, scratch=lesson.scratch)
+        found += [w.to(source.device) for w in learned_windows(made, factors)]
+        close_canvas(made)
     return found
 
 

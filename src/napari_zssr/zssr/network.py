@@ -121,6 +121,17 @@ class PaperNetwork(nn.Module):
         return out
 
 
+class PlainNetwork(nn.Module):
+    """Adds nothing: what is applied with it is bicubic enlargement."""
+
+    ratio: Ratio = (1, 1)
+    halo = 0
+
+    def forward(self, plane: Tensor) -> Tensor:
+        """(B, C, Y, X) -> the same."""
+        return plane
+
+
 class MeanNetwork(nn.Module):
     """Mean of networks that were trained from different seeds."""
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from torch import Tensor, nn
 
 from napari_zssr.config import Config
 from napari_zssr.imaging.noise import CLEAN, NoiseModel
-from napari_zssr.imaging.resample import Window, output_size, resize
+from napari_zssr.imaging.resample import Window
 from napari_zssr.progress import Snapshot, Steps
+from napari_zssr.zssr.canvas import Canvas
 from napari_zssr.zssr.enlarge import enlarged
 from napari_zssr.zssr.gain import Gain
 from napari_zssr.zssr.learn import Lesson, Train, judge, learn, members
@@ -22,7 +24,7 @@ from napari_zssr.zssr.policy import (
     recorrupted,
     training_windows,
 )
-from napari_zssr.zssr.predict import windowed
+from napari_zssr.zssr.predict import enlarged_shape, windowed
 from napari_zssr.zssr.restore import checkpoint_of
 from napari_zssr.zssr.saved import Checkpoint
 from napari_zssr.zssr.sentences import (
@@ -35,7 +37,9 @@ from napari_zssr.zssr.sentences import (
     too_small,
 )
 from napari_zssr.zssr.train import Trainer
-from napari_zssr.zssr.warps import Pair
+from napari_zssr.zssr.whole import bicubic, bicubic_steps, with_mean_of
+
+__all__ = ["PlaneResult", "bicubic", "look_at", "super_resolve_plane", "without_signal"]
 
 SMALLEST_PX = 16
 
@@ -46,8 +50,9 @@ class PlaneResult:
 
     Attributes
     ----------
-    image : Tensor, shape (C, Y', X'), float32, CPU
-        In the normalised intensity of the input.
+    image : Canvas, shape (C, Y', X'), float32, CPU
+        In the normalised intensity of the input: a tensor, of large planes a
+        `ScratchCanvas`, which is to be closed.
     returned : {"learned", "bicubic", "constant"}
         What the image is.
     gain : Gain or None
@@ -62,7 +67,7 @@ class PlaneResult:
         Those that made the image, where networks did.
     """
 
-    image: Tensor
+    image: Canvas
     returned: str
     gain: Gain | None
     steps: int
@@ -82,6 +87,7 @@ def super_resolve_plane(
     window: Window | None = None,
     start: Checkpoint | None = None,
     shared: Checkpoint | None = None,
+    scratch: Path | None = None,
 ) -> Steps[PlaneResult]:
     """Train on one plane and enlarge it.
 
@@ -109,6 +115,8 @@ def super_resolve_plane(
         Networks that were learned from planes of the stack, this one or others like
         it. By the strategy they are applied as they are, or trained for some more
         steps; `noise` should be theirs. The window is not looked at before.
+    scratch : Path, optional
+        Folder where large results lie while they are made.
 
     Returns
     -------
@@ -121,12 +129,13 @@ def super_resolve_plane(
     ComputeError
         Out of memory even with the smallest tile.
     """
-    if (plain := _nothing_to_learn(plane)) is not None:
-        return _plain(plane, config, *plain, window=window)
+    if (why := _nothing_to_learn(plane)) is not None:
+        return (yield from _plain(plane, config, why, window, scratch))
     if start is None and shared is None and config.steps == 0:
-        return _plain(plane, config, "bicubic", NOT_SAVED, window=window)
+        return (yield from _plain(plane, config, NOT_SAVED, window, scratch))
     lesson = _lesson(plane, config, noise, start, shared)
     lesson = replace(lesson, tile_px=tile_px, precision=precision, seed=seed)
+    lesson = replace(lesson, scratch=scratch)
     origin = Origin(
         saved=start is not None,
         shared=shared.planes if shared else 0,
@@ -138,11 +147,12 @@ def super_resolve_plane(
     gain = judge(network, lesson)
     if not gain.significant and not config.always:
         told = nothing_gained(gain, origin)
-        return _plain(plane, config, "bicubic", told, gain, steps, window)
+        made = yield from _plain(plane, config, told, window, scratch)
+        return replace(made, gain=gain, steps=steps)
     spec = lesson.applied(config.factors)
-    image = yield from enlarged(network, plane, spec, window)
+    image = yield from enlarged(network, plane, spec, window, scratch)
     return PlaneResult(
-        image=_same_mean(image, plane) if window is None else image,
+        image=with_mean_of(image, plane) if window is None else image,
         returned="learned",
         gain=gain,
         steps=steps,
@@ -153,12 +163,14 @@ def super_resolve_plane(
 
 
 def without_signal(
-    plane: Tensor, config: Config, window: Window | None = None
-) -> PlaneResult:
+    plane: Tensor,
+    config: Config,
+    window: Window | None = None,
+    scratch: Path | None = None,
+) -> Steps[PlaneResult]:
     """A plane that shows nothing but noise, plainly enlarged."""
-    if (plain := _nothing_to_learn(plane)) is not None:
-        return _plain(plane, config, *plain, window=window)
-    return _plain(plane, config, "bicubic", WITHOUT_SIGNAL, window=window)
+    why = _nothing_to_learn(plane) or WITHOUT_SIGNAL
+    return (yield from _plain(plane, config, why, window, scratch))
 
 
 def look_at(
@@ -190,20 +202,12 @@ def look_at(
     return _first_look(plane, lesson, window)
 
 
-def bicubic(plane: Tensor, factors: Pair, window: Window | None = None) -> Tensor:
-    """Plain bicubic enlargement, of a window alone where one is given.
-
-    (C, Y, X) -> (C, Y', X').
-    """
-    return windowed(resize(plane, factors), factors, window)
-
-
-def _nothing_to_learn(plane: Tensor) -> tuple[str, str] | None:
-    """What a plane comes back as without a look at it, and what is said of it."""
+def _nothing_to_learn(plane: Tensor) -> str | None:
+    """What is said of a plane that comes back without a look at it."""
     if float(plane.amax() - plane.amin()) <= 0:
-        return "constant", CONSTANT
+        return CONSTANT
     if min(plane.shape[-2:]) < SMALLEST_PX:
-        return "bicubic", too_small(plane.shape[-2], plane.shape[-1], SMALLEST_PX)
+        return too_small(plane.shape[-2], plane.shape[-1], SMALLEST_PX)
     return None
 
 
@@ -265,27 +269,16 @@ def _watching(plane: Tensor, lesson: Lesson, window: Window | None) -> Train | N
 def _plain(
     plane: Tensor,
     config: Config,
-    returned: str,
-    sentence: str,
-    gain: Gain | None = None,
-    steps: int = 0,
-    window: Window | None = None,
-) -> PlaneResult:
-    if returned == "constant":
-        size = [
-            output_size(n, f)
-            for n, f in zip(plane.shape[1:], config.factors, strict=True)
-        ]
-        whole = plane[:, :1, :1].expand(-1, *size)
-        image = windowed(whole, config.factors, window)
+    why: str,
+    window: Window | None,
+    scratch: Path | None,
+) -> Steps[PlaneResult]:
+    """A plane from which nothing was learned, or nothing that helps."""
+    factors = config.factors
+    if why == CONSTANT:
+        whole = plane[:, :1, :1].cpu().expand(*enlarged_shape(plane, factors))
+        image: Canvas = windowed(whole, factors, window)
     else:
-        image = bicubic(plane, config.factors, window)
-    return PlaneResult(
-        image=image.cpu(), returned=returned, gain=gain, steps=steps, sentence=sentence
-    )
-
-
-def _same_mean(image: Tensor, plane: Tensor) -> Tensor:
-    """Keep the mean of every channel: the result is never brighter than the input."""
-    wanted = plane.mean(dim=(-2, -1), keepdim=True).cpu()
-    return image + (wanted - image.mean(dim=(-2, -1), keepdim=True))
+        image = yield from bicubic_steps(plane, factors, window, scratch)
+    returned = "constant" if why == CONSTANT else "bicubic"
+    return PlaneResult(image=image, returned=returned, gain=None, steps=0, sentence=why)

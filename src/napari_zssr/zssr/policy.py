@@ -11,6 +11,7 @@ from napari_zssr.config import Config
 from napari_zssr.imaging.dihedral import symmetries
 from napari_zssr.imaging.kernel import for_factors, sampled_kernel
 from napari_zssr.imaging.noise import NoiseModel
+from napari_zssr.zssr.canvas import Canvas
 from napari_zssr.zssr.pairs import PairSpec
 from napari_zssr.zssr.predict import residual_growth
 from napari_zssr.zssr.warps import NOISY_WARPS, WARPS, Pair
@@ -32,12 +33,12 @@ TUNED_RATE = 0.1
 DEEP_BLOCKS = 5
 
 
-def training_windows(plane: Tensor, factors: Pair = (1.0, 1.0)) -> list[Tensor]:
+def training_windows(plane: Canvas, factors: Pair = (1.0, 1.0)) -> list[Tensor]:
     """Parts of the plane that are learned from: all of it, or windows spread over it.
 
     Parameters
     ----------
-    plane : Tensor, shape (C, Y, X)
+    plane : Canvas, shape (C, Y, X)
     factors : tuple of float
         Enlargement of `plane` over the plane that was given; an enlarged plane is cut
         in the same places, so that the same regions stay held out.
@@ -45,7 +46,7 @@ def training_windows(plane: Tensor, factors: Pair = (1.0, 1.0)) -> list[Tensor]:
     height, width = (
         round(n / f) for n, f in zip(plane.shape[-2:], factors, strict=True)
     )
-    if height * width <= WHOLE_PX**2:
+    if height * width <= WHOLE_PX**2 and isinstance(plane, Tensor):
         return [plane]
     side_y, side_x = min(WINDOW_PX, height), min(WINDOW_PX, width)
     rows = max(1, min(round((WINDOWS * height / width) ** 0.5), height // side_y))
@@ -57,12 +58,12 @@ def training_windows(plane: Tensor, factors: Pair = (1.0, 1.0)) -> list[Tensor]:
     ]
 
 
-def learned_windows(plane: Tensor, factors: Pair) -> list[Tensor]:
+def learned_windows(plane: Canvas, factors: Pair) -> list[Tensor]:
     """Parts of an enlarged plane that are learned from, no more pixels than before.
 
     Parameters
     ----------
-    plane : Tensor, shape (C, Y', X')
+    plane : Canvas, shape (C, Y', X')
     factors : tuple of float
         Enlargement of `plane` over the plane that was given.
     """

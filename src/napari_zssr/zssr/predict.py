@@ -21,6 +21,7 @@ from napari_zssr.imaging.resample import (
     resize,
 )
 from napari_zssr.progress import Progress, Steps
+from napari_zssr.zssr.canvas import Canvas
 
 Pair = tuple[float, float]
 
@@ -100,12 +101,16 @@ def predict(
         made = yield from predict(network, plane[:, rows, columns], spec)
         inside = moved(window, (-rows.start, -columns.start))
         return windowed(made, spec.factors, inside)
+    out = torch.empty(*enlarged_shape(plane, spec.factors))
+    yield from paint(network, plane, spec, out)
+    return out
+
+
+def paint(
+    network: nn.Module, plane: Tensor, spec: PredictSpec, canvas: Canvas
+) -> Steps[None]:
+    """`predict` onto a canvas of shape `enlarged_shape`."""
     size = (plane.shape[1], plane.shape[2])
-    out = torch.empty(
-        plane.shape[0],
-        output_size(size[0], spec.factors[0]),
-        output_size(size[1], spec.factors[1]),
-    )
     tiles = list(make_tiles(size, halo(network, spec), spec))
     total = len(tiles) * len(spec.transforms)
     done = 0
@@ -117,8 +122,12 @@ def predict(
             versions.append(_enlarged(network, crop, number, spec))
             done += 1
             yield Progress(stage="predict", step=done, total=total)
-        _paste(out, _merged(versions, crop, spec), tile, spec.factors)
-    return out
+        _paste(canvas, _merged(versions, crop, spec), tile, spec.factors)
+
+
+def enlarged_shape(plane: Tensor, factors: Pair) -> tuple[int, int, int]:
+    """(C, ceil(f Y), ceil(f X)) of a plane (C, Y, X)."""
+    return (plane.shape[0], *_target_size(plane, factors))
 
 
 def halo(network: nn.Module, spec: PredictSpec) -> int:
@@ -307,7 +316,7 @@ def _spans(
     return spans
 
 
-def _paste(out: Tensor, made: Tensor, tile: Tile, factors: Pair) -> None:
+def _paste(canvas: Canvas, made: Tensor, tile: Tile, factors: Pair) -> None:
     places = []
     for axis in (0, 1):
         factor = factors[axis]
@@ -317,4 +326,5 @@ def _paste(out: Tensor, made: Tensor, tile: Tile, factors: Pair) -> None:
         shift = round(outer * factor) if outer else 0
         places.append((first, last, shift))
     (y0, y1, dy), (x0, x1, dx) = places
-    out[:, y0:y1, x0:x1] = made[:, y0 - dy : y1 - dy, x0 - dx : x1 - dx].cpu()
+    block = made[:, y0 - dy : y1 - dy, x0 - dx : x1 - dx].cpu()
+    canvas[:, y0:y1, x0:x1] = block
