@@ -13,5 +13,9 @@ class ComputeError(ZSSRError):
     """The computation failed (device, memory, disk) although the input was fine."""
 
 
+class StorageError(ComputeError):
+    """Results cannot be stored: the disk is full, or their folder is gone."""
+
+
 class Cancelled(ZSSRError):
     """The run was stopped on request."""
