@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -83,6 +84,26 @@ class CheckedPlanes:
             return np.zeros_like(plane)
         what = f"The image's plane at {at}" if at else "The image"
         return check_finite(plane, self.nonfinite, what)
+
+
+class StoredArray:
+    """Pixels in a ``.npy`` file, opened by whoever reads them; picklable by its name.
+
+    Parameters
+    ----------
+    path : Path
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        opened = np.load(path, mmap_mode="r")
+        self.shape: tuple[int, ...] = opened.shape
+        self.dtype: np.dtype[Any] = opened.dtype
+        self.ndim: int = opened.ndim
+
+    def __getitem__(self, index: Any) -> NDArray[Any]:
+        """Pixels, copied out of the file."""
+        return np.array(np.load(self._path, mmap_mode="r")[index])
 
 
 def loaded(data: Pixels) -> NDArray[Any]:
