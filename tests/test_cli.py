@@ -16,7 +16,7 @@ import tifffile
 
 from napari_zssr.cli import console, demo, info, main, options, picture
 from napari_zssr.cli import doctor as doctor_command
-from napari_zssr.cli.upscale import default_output
+from napari_zssr.cli.enlarge import default_output
 from napari_zssr.config import BALANCED, Config, change
 from napari_zssr.errors import ComputeError, InputError
 from napari_zssr.progress import PlaneDone, Progress

@@ -10,7 +10,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from napari_zssr.api import save_networks, upscale, upscale_steps
+    from napari_zssr.api import (
+        save_networks,
+        upscale,
+        upscale_lazy,
+        upscale_steps,
+        upscale_to_disk,
+    )
     from napari_zssr.config import (
         BALANCED,
         FAST,
@@ -19,10 +25,11 @@ if TYPE_CHECKING:
         Config,
         KernelSpec,
     )
-    from napari_zssr.errors import Cancelled, ComputeError, InputError, ZSSRError
+    from napari_zssr.errors import Cancelled, ComputeError, InputError, StorageError, ZSSRError
     from napari_zssr.files import read
     from napari_zssr.progress import Progress, drain
     from napari_zssr.stack.axes import ImageStack
+    from napari_zssr.stack.disk import Written
     from napari_zssr.stack.run import Upscaled
     from napari_zssr.stack.store import write
 
@@ -40,24 +47,35 @@ __all__ = [
     "InputError",
     "KernelSpec",
     "Progress",
+    "StorageError",
     "Upscaled",
+    "Written",
     "ZSSRError",
     "__version__",
     "drain",
     "read",
     "save_networks",
     "upscale",
+    "upscale_lazy",
     "upscale_steps",
+    "upscale_to_disk",
     "write",
 ]
 
 _HOMES = {
-    "api": ("save_networks", "upscale", "upscale_steps"),
+    "api": (
+        "save_networks",
+        "upscale",
+        "upscale_lazy",
+        "upscale_steps",
+        "upscale_to_disk",
+    ),
     "config": ("BALANCED", "FAST", "INSTANT", "PAPER", "Config", "KernelSpec"),
-    "errors": ("Cancelled", "ComputeError", "InputError", "ZSSRError"),
+    "errors": ("Cancelled", "ComputeError", "InputError", "StorageError", "ZSSRError"),
     "files": ("read",),
     "progress": ("Progress", "drain"),
     "stack.axes": ("ImageStack",),
+    "stack.disk": ("Written",),
     "stack.run": ("Upscaled",),
     "stack.store": ("write",),
 }

@@ -6,16 +6,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
 from napari_zssr.config import BALANCED, Config, change, preset
 from napari_zssr.progress import Steps, drain
 from napari_zssr.stack.axes import ImageStack, labelled
+from napari_zssr.stack.disk import Written, upscale_to_disk_steps
+from napari_zssr.stack.lazy import lazily_upscaled
 from napari_zssr.stack.run import Upscaled
 from napari_zssr.stack.run import upscale_steps as stack_steps
+from napari_zssr.stack.schedule import Workers
 from napari_zssr.zssr.saved import write_networks
+
+if TYPE_CHECKING:
+    import dask.array
 
 Image = NDArray[Any] | str | PathLike[str] | ImageStack
 GivenSpacing = float | Sequence[float | None] | Mapping[str, float] | None
@@ -81,9 +87,108 @@ def upscale_steps(
     generator
         Yields `Progress` and `PlaneDone`, returns `Upscaled`. To cancel, close it.
     """
-    chosen = preset(config) if isinstance(config, str) else config
-    chosen = change(chosen, **changes) if changes else chosen
-    return stack_steps(_as_stack(image_or_path, axes, spacing), chosen)
+    stack = _as_stack(image_or_path, axes, spacing)
+    return stack_steps(stack, _chosen(config, changes))
+
+
+def upscale_to_disk(
+    image_or_path: Image,
+    target: str | PathLike[str],
+    config: Config | str = BALANCED,
+    *,
+    workers: int = 0,
+    client: Any = None,
+    scheduler: str = "",
+    threads: int | None = None,
+    shard: tuple[int, int] = (1, 1),
+    overwrite: bool = False,
+    axes: str | None = None,
+    spacing: GivenSpacing = None,
+    **changes: Any,
+) -> Written:
+    """Enlarge an image of any size into a file.
+
+    The image is read and written plane by plane. What is finished stands in the folder
+    ``TARGET.part``; after a stop or a crash the same call goes on from there.
+
+    Parameters
+    ----------
+    image_or_path : ndarray, lazy array, path or ImageStack
+        A path, a zarr or a dask array is never loaded whole.
+    target : str or path
+        ``.ome.zarr`` or ``.ome.tif``.
+    config : Config or str
+        Settings, or the name of a preset.
+    workers : int
+        Processes on this machine; 0 works in this one.
+    client : distributed.Client, optional
+        Client of a dask cluster whose workers do the planes. They need to reach the
+        image and the target under the same names.
+    scheduler : str
+        Address of a dask scheduler, or its scheduler file, instead.
+    threads : int, optional
+        Threads of each worker; the processor's cores shared out unless given.
+    shard : tuple of int
+        Which part of the planes, and of how many; the last one to finish completes
+        the file.
+    overwrite : bool
+        Replace a file that is there, and begin again what was begun otherwise.
+    axes, spacing, **changes
+        As in `upscale`.
+
+    Returns
+    -------
+    Written
+
+    Raises
+    ------
+    InputError
+        The image, a setting or the target cannot be used, or the run was begun with
+        others.
+    StorageError
+        The disk is full or the folder is gone.
+    ComputeError
+        The computation failed.
+    """
+    steps = upscale_to_disk_steps(
+        _as_stack(image_or_path, axes, spacing, lazy=True),
+        _chosen(config, changes),
+        Path(target),
+        workers=Workers(processes=workers, client=client, scheduler=scheduler),
+        threads=threads,
+        shard=shard,
+        overwrite=overwrite,
+    )
+    return drain(steps)
+
+
+def upscale_lazy(
+    image_or_path: Image,
+    config: Config | str = BALANCED,
+    *,
+    axes: str | None = None,
+    spacing: GivenSpacing = None,
+    **changes: Any,
+) -> dask.array.Array:
+    """Enlarge an image plane by plane, each when it is looked at.
+
+    Parameters
+    ----------
+    image_or_path, config, axes, spacing, **changes
+        As in `upscale`; lazy pixels stay lazy, a few planes of each channel are read.
+
+    Returns
+    -------
+    dask array
+        One chunk a plane, equal to what `upscale` gives.
+
+    Raises
+    ------
+    InputError
+        The image or a setting cannot be used.
+    """
+    stack = _as_stack(image_or_path, axes, spacing, lazy=True)
+    return lazily_upscaled(stack, _chosen(config, changes))
 
 
 def save_networks(
@@ -115,11 +220,18 @@ def save_networks(
     return write_networks(Path(path), result.networks, overwrite=overwrite)
 
 
-def _as_stack(image: Image, axes: str | None, spacing: GivenSpacing) -> ImageStack:
+def _chosen(config: Config | str, changes: dict[str, Any]) -> Config:
+    chosen = preset(config) if isinstance(config, str) else config
+    return change(chosen, **changes) if changes else chosen
+
+
+def _as_stack(
+    image: Image, axes: str | None, spacing: GivenSpacing, lazy: bool = False
+) -> ImageStack:
     if isinstance(image, str | PathLike):
         from napari_zssr.files import read
 
-        return read(Path(image), axes=axes, spacing=spacing)
+        return read(Path(image), axes=axes, spacing=spacing, lazy=lazy)
     if isinstance(image, ImageStack):
         if axes is None and spacing is None:
             return image

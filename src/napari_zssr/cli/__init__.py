@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Sequence
 
 OK, FAILURE, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
-STOPPED = "Stopped; no unfinished file was kept."
+STOPPED = "Stopped; no unfinished file stands under its final name."
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from napari_zssr.progress import Event, Steps
     from napari_zssr.stack.axes import ImageStack
+    from napari_zssr.stack.outline import Outline
 
 T = TypeVar("T")
 
@@ -119,13 +120,13 @@ def note_guess(stack: ImageStack) -> None:
         note(f"Axes guessed as {stack.axes} ({shape}); say otherwise with --axes.")
 
 
-def describe(stack: ImageStack) -> str:
+def describe(image: Outline) -> str:
     """Axes, shape, dtype and spacing of an image in a few words."""
-    shape = " x ".join(str(n) for n in stack.data.shape)
-    return f"{stack.axes} {shape} {stack.data.dtype}, {describe_spacing(stack)}"
+    shape = " x ".join(str(n) for n in image.shape)
+    return f"{image.axes} {shape} {image.dtype}, {describe_spacing(image)}"
 
 
-def describe_spacing(stack: ImageStack) -> str:
+def describe_spacing(stack: ImageStack | Outline) -> str:
     """Spacing in words: ``Y 0.1 um, X 0.1 um``."""
     known = [
         f"{letter} {size:.6g} {unit or ''}".strip()

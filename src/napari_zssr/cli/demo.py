@@ -12,7 +12,7 @@ import numpy as np
 import typer
 
 from napari_zssr.cli import console, options, picture
-from napari_zssr.cli.upscale import read_image, upscale_to
+from napari_zssr.cli.enlarge import read_image, upscale_to
 from napari_zssr.errors import ComputeError, InputError
 
 if TYPE_CHECKING:
@@ -123,8 +123,8 @@ def report_markdown(stack: ImageStack, result: Upscaled, shown: str) -> str:
         [
             f"# {report.input_name} enlarged",
             "",
-            f"- input: {console.describe(stack)}",
-            f"- result: {console.describe(result.as_stack())}",
+            f"- input: {console.describe(outline_of(stack))}",
+            f"- result: {console.describe(outline_of(result.as_stack()))}",
             f"- preset {result.config.preset}, seed {report.seed}, {report.device}, "
             f"{report.precision}, {console.in_seconds(report.seconds)}",
             f"- {versions}",

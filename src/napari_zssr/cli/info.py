@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from napari_zssr.cli import console, options
-from napari_zssr.cli.upscale import read_image
+from napari_zssr.cli.enlarge import read_image
 
 if TYPE_CHECKING:
     from napari_zssr.config import Config
@@ -106,7 +106,7 @@ def _lines(stack: ImageStack, content: dict[str, Any]) -> list[tuple[str, str]]:
     ]
     count = content["planes"]
     return [
-        ("image", console.describe(stack)),
+        ("image", console.describe(outline_of(stack))),
         ("axes", f"{stack.axes}, {'guessed' if stack.guessed else 'from the file'}"),
         ("noise", ", ".join(noise)),
         ("result", f"{planned}, {console.in_bytes(content['output_bytes'])}"),

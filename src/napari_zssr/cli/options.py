@@ -11,6 +11,7 @@ from napari_zssr.config import PRESETS, Config, change, preset
 from napari_zssr.errors import InputError
 
 ENGINE, IMAGE, OUTPUT = "What is computed", "How the input is read", "What comes out"
+WORK = "Who does the work"
 
 
 def _option(*names: str, panel: str, help: str, metavar: str | None = None) -> Any:  # noqa: A002 typer's name
@@ -28,6 +29,99 @@ Output = Annotated[
         panel=OUTPUT,
         metavar="FILE",
         help=".ome.tif, .tif or .png. Default: INPUT_x2.ome.tif beside the input.",
+    ),
+]
+Inputs = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="INPUT...",
+        help="TIFF, OME-TIFF, OME-Zarr, PNG or JPG; several for a batch.",
+    ),
+]
+OutputDir = Annotated[
+    Path | None,
+    _option(
+        "--output-dir",
+        panel=OUTPUT,
+        metavar="DIR",
+        help="Folder of the results, made if it is not there.",
+    ),
+]
+Ending = Annotated[
+    str,
+    _option(
+        "--format",
+        panel=OUTPUT,
+        metavar="ENDING",
+        help="ome.tif or ome.zarr, where no name is given.",
+    ),
+]
+SkipExisting = Annotated[
+    bool,
+    _option(
+        "--skip-existing", panel=OUTPUT, help="Leave out images whose result is there."
+    ),
+]
+ContinueOnError = Annotated[
+    bool,
+    _option(
+        "--continue-on-error/--stop-on-error",
+        panel=OUTPUT,
+        help="Of several images, go on with the next one after an error.",
+    ),
+]
+ReportFile = Annotated[
+    Path | None,
+    _option(
+        "--report",
+        panel=OUTPUT,
+        metavar="FILE",
+        help="Table of all images as .csv, written after each of them.",
+    ),
+]
+Processes = Annotated[
+    int,
+    _option(
+        "--workers",
+        panel=WORK,
+        metavar="N",
+        help="Processes that do planes at the same time; 0 does them in this one. "
+        "Several GPUs are shared out.",
+    ),
+]
+Scheduler = Annotated[
+    str,
+    _option(
+        "--scheduler",
+        panel=WORK,
+        metavar="ADDRESS",
+        help="Dask scheduler whose workers do the planes: tcp://host:8786 or its "
+        "scheduler file.",
+    ),
+]
+Threads = Annotated[
+    int | None,
+    _option(
+        "--threads",
+        panel=WORK,
+        metavar="N",
+        help="Threads of each worker. Default: the cores, shared out.",
+    ),
+]
+Retries = Annotated[
+    int,
+    _option(
+        "--retries", panel=WORK, metavar="N", help="Tries after the first that failed."
+    ),
+]
+Shard = Annotated[
+    str | None,
+    _option(
+        "--shard",
+        panel=WORK,
+        metavar="I/N",
+        help="Do the I-th of N parts of the planes, as a job of an array; the last one "
+        "to finish completes the file.",
     ),
 ]
 Overwrite = Annotated[
@@ -217,6 +311,21 @@ def parse_spacing(
         letter, _, number = part.partition("=")
         by_axis[letter.strip().upper()] = _numbers("Spacing", number, "Y=0.1,X=0.1")[0]
     return by_axis
+
+
+def parse_shard(text: str | None) -> tuple[int, int]:
+    """Part of the planes from ``2/8``; all of them without a text."""
+    if text is None:
+        return 1, 1
+    try:
+        number, count = (int(part) for part in text.split("/"))
+    except ValueError:
+        number, count = 0, 0
+    if not 1 <= number <= count:
+        raise InputError(
+            f"Shard {text!r} is not understood; give I/N, such as 1/8 up to 8/8."
+        )
+    return number, count
 
 
 def _numbers(what: str, text: str, example: str) -> list[float]:

@@ -1,26 +1,23 @@
-"""``napari-zssr upscale``: enlarge one image file."""
+"""``napari-zssr upscale``: enlarge image files."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import typer
 
 from napari_zssr.cli import console, options
+from napari_zssr.cli.batch import Batch
+from napari_zssr.cli.enlarge import Order, Outcome, default_output, enlarge
 from napari_zssr.errors import InputError
-
-if TYPE_CHECKING:
-    from napari_zssr.config import Config
-    from napari_zssr.stack.axes import ImageStack
-    from napari_zssr.stack.run import Upscaled
-
-SUFFIXES = (".tif", ".tiff", ".ome", ".zarr", ".png", ".jpg", ".jpeg")
+from napari_zssr.stack.schedule import Workers
 
 
 def upscale(
-    image: options.Input,
+    images: options.Inputs,
     output: options.Output = None,
+    output_dir: options.OutputDir = None,
+    ending: options.Ending = "ome.tif",
     factor: options.Factor = None,
     preset: options.Preset = "balanced",
     kernel: options.Kernel = None,
@@ -40,9 +37,20 @@ def upscale(
     fill_nonfinite: options.FillNonfinite = False,
     save_networks: options.SaveNetworks = None,
     overwrite: options.Overwrite = False,
+    skip_existing: options.SkipExisting = False,
+    continue_on_error: options.ContinueOnError = True,
+    report: options.ReportFile = None,
+    workers: options.Processes = 0,
+    scheduler: options.Scheduler = "",
+    threads: options.Threads = None,
+    retries: options.Retries = 1,
+    shard: options.Shard = None,
     json: options.Json = False,
-) -> None:
-    """Enlarge an image along Y and X, by a network trained on that image alone."""
+) -> int:
+    """Enlarge images along Y and X, by networks trained on each image alone.
+
+    A run that was stopped or killed goes on where it was when it is started again.
+    """
     config = options.settings(
         preset,
         factor,
@@ -60,123 +68,119 @@ def upscale(
         tile_px=tile_px,
         nonfinite="fill" if fill_nonfinite else None,
     )
-    target = output or default_output(image, config)
-    _check_target(image, target, overwrite)
-    if save_networks is not None:
-        _check_networks(save_networks, config, overwrite)
-    stack = read_image(image, axes=axes, spacing=spacing, quiet=json)
-    _check_fit(target, stack)
-    result = upscale_to(stack, config, target, overwrite=overwrite, quiet=json)
-    networks = _save(result, save_networks, overwrite)
-    if json:
-        console.echo_json(_as_json(stack, result, target) | {"networks": networks})
-    else:
-        typer.echo(f"{target}: {console.describe(result.as_stack())}")
-        typer.echo(result.report.sentence)
-        if save_networks is not None:
-            typer.echo(f"{save_networks}: {_of_networks(networks)}")
-
-
-def default_output(image: Path, config: Config) -> Path:
-    """``cells.ome.tif`` becomes ``cells_x2.ome.tif`` in the same folder."""
-    stem = image.name
-    while Path(stem).suffix.lower() in SUFFIXES:
-        stem = Path(stem).stem
-    y, x = config.factors
-    label = f"x{y:g}" if y == x else f"x{y:g}x{x:g}"
-    return image.with_name(f"{stem}_{label}.ome.tif")
-
-
-def read_image(
-    path: Path,
-    *,
-    axes: str | None = None,
-    spacing: str | None = None,
-    quiet: bool = False,
-) -> ImageStack:
-    """Read an image; unless quiet, tell when its axes were guessed."""
-    from napari_zssr.files import read
-
-    stack = read(path, axes=axes, spacing=options.parse_spacing(spacing))
-    if not quiet:
-        console.note_guess(stack)
-    return stack
-
-
-def upscale_to(
-    stack: ImageStack,
-    config: Config,
-    target: Path,
-    *,
-    overwrite: bool = False,
-    quiet: bool = False,
-) -> Upscaled:
-    """Enlarge an image behind a progress bar and write it with its recipe."""
-    from napari_zssr.stack.recipe import recipe
-    from napari_zssr.stack.run import upscale_steps
-    from napari_zssr.stack.store import write
-
-    result = console.follow(upscale_steps(stack, config), quiet=quiet)
-    write(
-        target,
-        result.as_stack(),
+    order = Order(
+        config=config,
+        workers=Workers(processes=workers, scheduler=scheduler, retries=retries),
+        threads=threads,
+        shard=options.parse_shard(shard),
         overwrite=overwrite,
-        provenance=recipe(stack, result),
+        networks=save_networks,
+        axes=axes,
+        spacing=spacing,
+        quiet=json,
     )
-    return result
+    found = expanded(images)
+    targets = [_target(image, output, output_dir, order, ending) for image in found]
+    if len(found) == 1 and report is None and not skip_existing:
+        return _one(found[0], targets[0], order, as_json=json)
+    _check_batch(targets, output, save_networks)
+    batch = Batch(
+        order,
+        skip_existing=skip_existing,
+        continue_on_error=continue_on_error,
+        report=report,
+    )
+    return batch.run(list(zip(found, targets, strict=True)), as_json=json)
 
 
-def _check_target(image: Path, target: Path, overwrite: bool) -> None:
-    from napari_zssr.stack.store import check_output
+def expanded(images: list[Path]) -> list[Path]:
+    """Files of the patterns that no shell has filled in."""
+    found: list[Path] = []
+    for image in images:
+        pattern = image.name
+        if image.exists() or not any(mark in pattern for mark in "*?["):
+            found.append(image)
+            continue
+        matching = sorted(image.parent.glob(pattern))
+        if not matching:
+            raise InputError(f"No file fits {str(image)!r}; check folder and ending.")
+        found += matching
+    return found
 
-    if target.exists() and image.exists() and target.samefile(image):
+
+def _target(
+    image: Path,
+    output: Path | None,
+    output_dir: Path | None,
+    order: Order,
+    ending: str,
+) -> Path:
+    if output is not None:
+        return output
+    made = default_output(image, order.config, ending.lstrip("."))
+    if output_dir is None:
+        return made
+    _make_folder(output_dir)
+    return output_dir / made.name
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
         raise InputError(
-            f"The output {str(target)!r} is the input itself; give another name with "
-            "-o."
-        )
-    check_output(target, overwrite=overwrite)
+            f"The folder {folder} cannot be made ({error.strerror}); give another one."
+        ) from error
 
 
-def _check_fit(target: Path, stack: ImageStack) -> None:
-    """Refuse before the run what the output's format could not hold after it."""
-    from napari_zssr.stack.store import check_output
-
-    check_output(target, overwrite=True, stack=stack)
-
-
-def _check_networks(path: Path, config: Config, overwrite: bool) -> None:
-    """Refuse before the run a file of networks that could not be written after it."""
-    from napari_zssr.zssr.saved import check_networks_file
-
-    if config.network == "ridge":
+def _check_batch(
+    targets: list[Path], output: Path | None, networks: Path | None
+) -> None:
+    """Refuse what can only be meant for one image."""
+    option = "-o" if output is not None else "--save-networks"
+    if len(targets) > 1 and (output is not None or networks is not None):
         raise InputError(
-            f"The preset {config.preset!r} trains no networks that could be saved; "
-            "choose another one."
+            f"{option} names one file, but {len(targets)} images are given; give one "
+            "image, or --output-dir."
         )
-    check_networks_file(path, overwrite)
+    twice = {target for target in targets if targets.count(target) > 1}
+    if twice:
+        raise InputError(
+            f"Two images would both become {min(twice).name}; rename one of them, or "
+            "enlarge them into different folders."
+        )
 
 
-def _save(result: Upscaled, path: Path | None, overwrite: bool) -> str | None:
-    """Name of the file of networks; None where none is wanted or nothing learned."""
-    from napari_zssr.zssr.saved import write_networks
-
-    if path is None or not result.networks:
-        return None
-    write_networks(path, result.networks, overwrite=overwrite)
-    return str(path)
-
-
-def _of_networks(path: str | None) -> str:
-    return "not written, nothing was learned" if path is None else "what was learned"
+def _one(image: Path, target: Path, order: Order, *, as_json: bool) -> int:
+    made = enlarge(image, target, order)
+    if as_json:
+        console.echo_json(made.to_dict())
+    else:
+        _tell(made, order)
+    return 1 if made.failures else 0
 
 
-def _as_json(stack: ImageStack, result: Upscaled, target: Path) -> dict[str, Any]:
-    return result.report.to_dict() | {
-        "output": str(target),
-        "axes": result.axes,
-        "axes_guessed": stack.guessed,
-        "shape": result.image.shape,
-        "dtype": str(result.image.dtype),
-        "spacing": result.spacing,
-        "units": result.units,
-    }
+def _tell(made: Outcome, order: Order) -> None:
+    if made.missing:
+        for _, sentence in made.failures:
+            console.note(sentence)
+        typer.echo(_unfinished(made))
+        return
+    typer.echo(f"{made.target}: {console.describe(made.outline)}")
+    typer.echo(made.report.sentence)
+    if order.networks is not None:
+        told = (
+            "what was learned" if made.networks else "not written, nothing was learned"
+        )
+        typer.echo(f"{order.networks}: {told}")
+
+
+def _unfinished(made: Outcome) -> str:
+    planes = made.missing + len(made.report.planes)
+    done = f"{len(made.report.planes)} of {planes} planes are finished"
+    if made.failures:
+        return (
+            f"{done}, {len(made.failures)} failed; what is finished is kept in "
+            f"{made.target.name}.part, run the same again to try the others."
+        )
+    return f"{done}; the last shard to finish completes {made.target}."

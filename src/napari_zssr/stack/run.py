@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +21,7 @@ from napari_zssr.stack.axes import (
     plane_axes,
     to_cyx,
 )
-from napari_zssr.stack.one_plane import PlaneMade
+from napari_zssr.stack.middle import MiddleNetworks
 from napari_zssr.stack.plan import Plan
 from napari_zssr.stack.prepare import Prepared, prepare
 from napari_zssr.stack.report import Report, report_of
@@ -108,13 +107,13 @@ def upscale_steps(
     shared = {}
     for channel in ready.sharing:
         shared[channel] = yield from ready.shared(channel)
-    reports, kept = [], _MiddleNetworks(listed, shared)
+    reports, kept = [], MiddleNetworks(listed, shared)
     for place in listed:
         made = yield from ready.enlarged(place, shared.get(place.channel))
         with made:
             made.fill(to_cyx(out[place.index], plane_axes(axes)))
         reports.append(made.report)
-        kept.see(place, made)
+        kept.see(place, made.networks)
         done = place.number + 1
         yield PlaneDone(
             plane=place.number, planes=len(listed), index=place.index, done=done
@@ -130,37 +129,6 @@ def upscale_steps(
         report=report_of(ready, tuple(reports), seconds=time.monotonic() - started),
         networks=kept.networks(),
     )
-
-
-class _MiddleNetworks:
-    """For each channel those shared, or of the plane that is nearest to its middle."""
-
-    def __init__(
-        self,
-        listed: tuple[PlaneIndex, ...],
-        shared: Mapping[int, Checkpoint | None],
-    ) -> None:
-        self._shared = shared
-        self._planes: dict[int, list[int]] = {}
-        for place in listed:
-            self._planes.setdefault(place.channel, []).append(place.number)
-        self._found: dict[int, tuple[int, Checkpoint]] = {}
-
-    def see(self, place: PlaneIndex, made: PlaneMade) -> None:
-        """Keep the networks of a plane if none is nearer to the middle."""
-        alike = self._planes[place.channel]
-        away = abs(alike.index(place.number) - len(alike) // 2)
-        best = self._found.get(place.channel)
-        if made.networks is not None and (best is None or away < best[0]):
-            networks = self._shared.get(place.channel) or made.networks
-            self._found[place.channel] = (away, networks)
-
-    def networks(self) -> tuple[Checkpoint | None, ...]:
-        """One entry for each channel, or none at all."""
-        if not self._found:
-            return ()
-        found = (self._found.get(channel) for channel in sorted(self._planes))
-        return tuple(None if one is None else one[1] for one in found)
 
 
 def _check_all(ready: Prepared, listed: tuple[PlaneIndex, ...]) -> None:

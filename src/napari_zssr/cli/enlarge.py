@@ -1,0 +1,269 @@
+"""One image file enlarged into another, whatever its size."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_zssr.cli import console, options
+from napari_zssr.errors import InputError
+from napari_zssr.stack.schedule import HERE, Workers
+
+if TYPE_CHECKING:
+    from napari_zssr.config import Config
+    from napari_zssr.stack.axes import ImageStack
+    from napari_zssr.stack.outline import Outline
+    from napari_zssr.stack.report import Report
+    from napari_zssr.stack.run import Upscaled
+
+SUFFIXES = (".tif", ".tiff", ".ome", ".zarr", ".png", ".jpg", ".jpeg")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """What is asked for, whichever image it is.
+
+    Attributes
+    ----------
+    config : Config
+    workers : Workers
+    threads : int or None
+    shard : tuple of int
+    overwrite : bool
+    networks : Path or None
+        File for what was learned.
+    axes, spacing : str or None
+        As given.
+    quiet : bool
+        Show no progress.
+    """
+
+    config: Config
+    workers: Workers = HERE
+    threads: int | None = None
+    shard: tuple[int, int] = (1, 1)
+    overwrite: bool = False
+    networks: Path | None = None
+    axes: str | None = None
+    spacing: str | None = None
+    quiet: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What came of one image.
+
+    Attributes
+    ----------
+    target : Path
+        Where the result is, or will be.
+    outline : Outline
+    guessed : bool
+        Whether the axes were guessed.
+    report : Report
+    networks : Path or None
+        File of what was learned, where anything was.
+    failures : tuple of (int, str)
+        Planes that failed, and why.
+    missing : int
+        Planes that are not finished.
+    """
+
+    target: Path
+    outline: Outline
+    guessed: bool
+    report: Report
+    networks: Path | None = None
+    failures: tuple[tuple[int, str], ...] = ()
+    missing: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """What ``--json`` prints."""
+        return self.report.to_dict() | {
+            "output": str(self.target) if not self.missing else None,
+            "axes": self.outline.axes,
+            "axes_guessed": self.guessed,
+            "shape": self.outline.shape,
+            "dtype": self.outline.dtype,
+            "spacing": self.outline.spacing,
+            "units": self.outline.units,
+            "networks": None if self.networks is None else str(self.networks),
+            "failures": [list(failure) for failure in self.failures],
+            "missing": self.missing,
+        }
+
+
+def default_output(image: Path, config: Config, ending: str = "ome.tif") -> Path:
+    """``cells.ome.tif`` becomes ``cells_x2.ome.tif`` in the same folder."""
+    stem = image.name
+    while Path(stem).suffix.lower() in SUFFIXES:
+        stem = Path(stem).stem
+    y, x = config.factors
+    label = f"x{y:g}" if y == x else f"x{y:g}x{x:g}"
+    return image.with_name(f"{stem}_{label}.{ending}")
+
+
+def enlarge(image: Path, target: Path, order: Order) -> Outcome:
+    """Read, enlarge and write one image.
+
+    Raises
+    ------
+    InputError
+        The image, a setting or the target cannot be used.
+    ComputeError
+        The computation or the disk failed.
+    """
+    check_target(image, target, order)
+    stack = read_image(
+        image,
+        axes=order.axes,
+        spacing=order.spacing,
+        quiet=order.quiet,
+        lazy=target.suffix.lower() != ".png",
+    )
+    check_fit(target, stack)
+    if target.suffix.lower() == ".png":
+        return _in_memory(stack, target, order)
+    return _to_disk(stack, target, order)
+
+
+def read_image(
+    path: Path,
+    *,
+    axes: str | None = None,
+    spacing: str | None = None,
+    quiet: bool = False,
+    lazy: bool = False,
+) -> ImageStack:
+    """Read an image; unless quiet, tell when its axes were guessed."""
+    from napari_zssr.files import read
+
+    given = options.parse_spacing(spacing)
+    stack = read(path, axes=axes, spacing=given, lazy=lazy)
+    if not quiet:
+        console.note_guess(stack)
+    return stack
+
+
+def upscale_to(
+    stack: ImageStack,
+    config: Config,
+    target: Path,
+    *,
+    overwrite: bool = False,
+    quiet: bool = False,
+) -> Upscaled:
+    """Enlarge an image in memory behind a progress bar and write it with its recipe."""
+    from napari_zssr.stack.recipe import recipe
+    from napari_zssr.stack.run import upscale_steps
+    from napari_zssr.stack.store import write
+
+    result = console.follow(upscale_steps(stack, config), quiet=quiet)
+    write(
+        target,
+        result.as_stack(),
+        overwrite=overwrite,
+        provenance=recipe(stack, result),
+    )
+    return result
+
+
+def check_target(image: Path, target: Path, order: Order) -> None:
+    """Refuse before the run what could not be written after it."""
+    from napari_zssr.stack.store import check_output
+
+    if target.exists() and image.exists() and target.samefile(image):
+        raise InputError(
+            f"The output {str(target)!r} is the input itself; give another name with "
+            "-o."
+        )
+    check_output(target, overwrite=order.overwrite)
+    if order.networks is not None:
+        _check_networks(order.networks, order)
+
+
+def check_fit(target: Path, stack: ImageStack) -> None:
+    """Refuse before the run what the output's format could not hold after it."""
+    from napari_zssr.stack.store import check_output
+
+    check_output(target, overwrite=True, stack=stack)
+
+
+def _in_memory(stack: ImageStack, target: Path, order: Order) -> Outcome:
+    from napari_zssr.stack.outline import outline_of
+
+    result = upscale_to(
+        stack, order.config, target, overwrite=order.overwrite, quiet=order.quiet
+    )
+    return Outcome(
+        target=target,
+        outline=outline_of(result.as_stack()),
+        guessed=stack.guessed,
+        report=result.report,
+        networks=_save(result.networks, order),
+    )
+
+
+def _to_disk(stack: ImageStack, target: Path, order: Order) -> Outcome:
+    from napari_zssr.stack.disk import upscale_to_disk_steps
+
+    steps = upscale_to_disk_steps(
+        stack,
+        order.config,
+        target,
+        workers=order.workers,
+        threads=order.threads,
+        shard=order.shard,
+        overwrite=order.overwrite,
+        keep_networks=order.networks is not None,
+    )
+    try:
+        made = console.follow(steps, quiet=order.quiet)
+    except BaseException:
+        _tell_what_is_kept(target)
+        raise
+    return Outcome(
+        target=target,
+        outline=made.outline,
+        guessed=stack.guessed,
+        report=made.report,
+        networks=_save(made.networks, order),
+        failures=made.failures,
+        missing=made.missing,
+    )
+
+
+def _tell_what_is_kept(target: Path) -> None:
+    """Say how a run that ended early can go on."""
+    from napari_zssr.stack.finish import part_folder
+    from napari_zssr.stack.ledger import Ledger
+
+    part = part_folder(target)
+    count = len(Ledger(part).finished()) if part.is_dir() else 0
+    if count:
+        planes = "1 plane is" if count == 1 else f"{count} planes are"
+        console.note(
+            f"{planes} finished and kept in {part}; run the same again to go on."
+        )
+
+
+def _check_networks(path: Path, order: Order) -> None:
+    """Refuse before the run a file of networks that could not be written after it."""
+    from napari_zssr.zssr.saved import check_networks_file
+
+    if order.config.network == "ridge":
+        raise InputError(
+            f"The preset {order.config.preset!r} trains no networks that could be "
+            "saved; choose another one."
+        )
+    check_networks_file(path, order.overwrite)
+
+
+def _save(networks: Any, order: Order) -> Path | None:
+    """File of networks; None where none is wanted or nothing was learned."""
+    from napari_zssr.zssr.saved import write_networks
+
+    if order.networks is None or not networks:
+        return None
+    return write_networks(order.networks, networks, overwrite=order.overwrite)

@@ -1,0 +1,334 @@
+"""Enlarging to disk: in bounded memory, resumable, by one worker or many."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import os
+import secrets
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from napari_zssr.config import Config
+from napari_zssr.errors import ComputeError
+from napari_zssr.progress import Event, PlaneDone, Progress, Steps
+from napari_zssr.stack.axes import ImageStack, PlaneIndex, planes
+from napari_zssr.stack.finish import finish, part_folder
+from napari_zssr.stack.ledger import Ledger, begun_with, discard
+from napari_zssr.stack.middle import MiddleNetworks
+from napari_zssr.stack.omezarr import create
+from napari_zssr.stack.one_plane import PlaneReport
+from napari_zssr.stack.outline import Outline, enlarged
+from napari_zssr.stack.plan import Plan, resolve
+from napari_zssr.stack.prepare import Prepared, prepare
+from napari_zssr.stack.recipe import plain, unfinished_recipe
+from napari_zssr.stack.report import Report, report_of, versions
+from napari_zssr.stack.schedule import HERE, Workers, ask, run_tasks
+from napari_zssr.stack.source import CheckedPlanes, StoredArray, is_lazy
+from napari_zssr.stack.store import check_output
+from napari_zssr.stack.tasks import (
+    DiskJob,
+    PlaneTask,
+    SharedTask,
+    plane_file,
+    published,
+    shared_file,
+)
+from napari_zssr.zssr.machine import Machine, look_at_machine
+from napari_zssr.zssr.saved import Checkpoint, checksum
+
+# The whole image is one shard of one.
+WHOLE = (1, 1)
+SAMPLED = 8
+FORMAT = 1
+# What says where and how fast, but not which pixels; or what the plan decides.
+ASIDE = ("device", "tile_px", "precision", "preset")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """What a run to disk has left.
+
+    Attributes
+    ----------
+    path : Path or None
+        The finished file; None where planes are missing.
+    part : Path
+        Folder of what is not finished, while there is anything missing.
+    outline : Outline
+        Of the result.
+    plan : Plan
+    report : Report
+        Of the planes that are finished.
+    failures : tuple of (int, str)
+        Planes that failed for good, by number, and why.
+    missing : int
+        Planes that are not finished: failed, or of other shards.
+    networks : tuple of (Checkpoint or None)
+        As in `Upscaled`, where they were asked for.
+    """
+
+    path: Path | None
+    part: Path
+    outline: Outline
+    plan: Plan
+    report: Report
+    failures: tuple[tuple[int, str], ...]
+    missing: int
+    networks: tuple[Checkpoint | None, ...] = ()
+
+
+def upscale_to_disk_steps(
+    stack: ImageStack,
+    config: Config,
+    target: str | Path,
+    *,
+    workers: Workers = HERE,
+    threads: int | None = None,
+    shard: tuple[int, int] = WHOLE,
+    overwrite: bool = False,
+    keep_networks: bool = False,
+) -> Steps[Written]:
+    """Enlarge an image into a file, plane by plane, in bounded memory.
+
+    What is finished stands in the folder ``TARGET.part`` until all is; the same call
+    goes on from there.
+
+    Parameters
+    ----------
+    stack : ImageStack
+        Its pixels may be lazy; they are never loaded whole.
+    config : Config
+    target : str or Path
+        ``.ome.zarr`` or ``.ome.tif``.
+    workers : Workers
+        Who does the planes.
+    threads : int, optional
+        Threads of each task; they change rounding. As the run was begun, or the
+        processor's cores shared among the workers, unless given.
+    shard : tuple of int
+        Which part of the planes, and of how many: (2, 8) does the second of eight.
+        The one that finishes last completes the file.
+    overwrite : bool
+        Replace a file that is there, and begin again what was begun otherwise.
+    keep_networks : bool
+        Have the networks of a plane in the middle of each channel in the result.
+
+    Returns
+    -------
+    Written
+
+    Raises
+    ------
+    InputError
+        The image, a setting or the target cannot be used, or the run was begun with
+        others.
+    StorageError
+        The disk is full or the folder is gone.
+    ComputeError
+        The cluster was lost.
+    """
+    started = time.monotonic()
+    target = Path(target).expanduser().resolve()
+    check_output(target, overwrite=overwrite, stack=stack)
+    yield Progress(stage="plan", step=0, total=1)
+    part = part_folder(target)
+    new = not part.exists()
+    before = {} if overwrite else begun_with(part)
+    machine = ask(workers, look_at_machine)
+    ready = prepare(stack, config, partial(_planned, machine=machine, before=before))
+    threads = threads or before.get("threads") or _threads(machine, workers)
+    identity = _identity(ready, threads)
+    ledger = Ledger.begin(part, identity, overwrite=overwrite)
+    job = DiskJob(
+        ready=_reachable(ready, part, workers),
+        outline=enlarged(stack, config.factors),
+        part=part,
+        token=f"stop-{secrets.token_hex(4)}",
+        threads=threads,
+        keep_networks=keep_networks,
+    )
+    try:
+        # A TIFF is assembled from the finest level alone.
+        levels = None if target.suffix.lower() == ".zarr" else 1
+        create(job.image, job.outline, levels=levels)
+        failures = yield from _do(job, ledger, workers, shard)
+    except BaseException:
+        if new and shard == WHOLE and not _worth_keeping(job, ledger):
+            discard(part)
+        raise
+    made = _written(job, ledger, failures, time.monotonic() - started)
+    return _completed(made, job, target, overwrite) if made.missing == 0 else made
+
+
+def _do(
+    job: DiskJob, ledger: Ledger, workers: Workers, shard: tuple[int, int]
+) -> Steps[tuple[tuple[int, str], ...]]:
+    """Do the planes of a shard that are missing; those that fail for good."""
+    finished = ledger.finished()
+    number, count = shard
+    missing = [
+        place
+        for place in job.ready.listed
+        if place.number not in finished and place.number % count == number - 1
+    ]
+    resources = {"GPU": 1.0} if job.ready.plan.device.startswith("cuda") else None
+    run = partial(
+        run_tasks, workers=workers, resources=resources, stop=job.request_stop
+    )
+    channels = {place.channel for place in missing} & set(job.ready.sharing)
+    learning = [
+        SharedTask(job=job, channel=channel)
+        for channel in sorted(channels)
+        if not shared_file(job.part, channel).exists()
+    ]
+    failed = yield from run(learning, told=partial(_learned, len(learning)))
+    if failed:
+        raise ComputeError(failed[0].sentence)
+    done = itertools.count(len(finished) + 1)
+    told = partial(_done, missing, len(job.ready.listed), done)
+    tasks = [PlaneTask(job=job, place=place) for place in missing]
+    failures = yield from run(tasks, told=told)
+    return tuple((missing[f.task].number, f.sentence) for f in failures)
+
+
+def _learned(count: int, task: int, _result: None) -> Event:
+    return Progress(stage="learn", step=task + 1, total=count)
+
+
+def _done(
+    listed: list[PlaneIndex], count: int, done: Iterator[int], task: int, _: Any
+) -> Event:
+    place = listed[task]
+    return PlaneDone(
+        plane=place.number, planes=count, index=place.index, done=next(done)
+    )
+
+
+def _written(
+    job: DiskJob,
+    ledger: Ledger,
+    failures: tuple[tuple[int, str], ...],
+    seconds: float,
+) -> Written:
+    finished = ledger.finished()
+    reports = tuple(PlaneReport(**finished[number]) for number in sorted(finished))
+    return Written(
+        path=None,
+        part=job.part,
+        outline=job.outline,
+        plan=job.ready.plan,
+        report=report_of(job.ready, reports, seconds=seconds),
+        failures=failures,
+        missing=len(job.ready.listed) - len(finished),
+        networks=_networks(job) if job.keep_networks else (),
+    )
+
+
+def _completed(
+    made: Written, job: DiskJob, target: Path, overwrite: bool
+) -> Written:
+    """Let the result stand under its final name."""
+    record = unfinished_recipe(job.ready.stack, job.ready.config)
+    record["report"] = plain(made.report.to_dict())
+    path = finish(
+        job.part, target, job.outline, provenance=record, overwrite=overwrite
+    )
+    return replace(made, path=path)
+
+
+def _networks(job: DiskJob) -> tuple[Checkpoint | None, ...]:
+    """Networks of a plane in the middle of each channel, or those it shares."""
+    shared = {
+        channel: published(shared_file(job.part, channel))
+        for channel in job.ready.sharing
+    }
+    kept = MiddleNetworks(job.ready.listed, shared)
+    for place in job.ready.listed:
+        file = plane_file(job.part, place.number)
+        kept.see(place, published(file) if file.exists() else None)
+    return kept.networks()
+
+
+def _worth_keeping(job: DiskJob, ledger: Ledger) -> bool:
+    """Whether anything was finished that a later run need not do again."""
+    shared = (shared_file(job.part, channel) for channel in job.ready.sharing)
+    return bool(ledger.finished()) or any(file.exists() for file in shared)
+
+
+def _planned(
+    stack: ImageStack, config: Config, *, machine: Machine, before: Mapping[str, Any]
+) -> Plan:
+    """Plan of the run; with the tiles that it was begun with, if it was."""
+    device = machine.chosen(config.device)
+    return resolve(
+        replace(config, tile_px=config.tile_px or before.get("tile_px")),
+        stack.data.shape,
+        stack.data.dtype,
+        stack.axes,
+        device=device.device,
+        free_bytes=device.free_bytes,
+        cores=machine.cores,
+        bfloat16=device.bfloat16,
+        to_disk=True,
+    )
+
+
+def _threads(machine: Machine, workers: Workers) -> int:
+    return max(1, machine.cores // max(1, workers.processes))
+
+
+def _identity(ready: Prepared, threads: int) -> dict[str, Any]:
+    """All that decides the pixels, by which a run is known again."""
+    settings = ready.config.to_dict()
+    stack = ready.stack
+    return {
+        "format": FORMAT,
+        "input": stack.checksum or _checksum(ready),
+        "shape": list(stack.data.shape),
+        "dtype": str(stack.data.dtype),
+        "axes": stack.axes,
+        "device": ready.plan.device.split(":")[0],
+        "precision": ready.plan.precision,
+        "tile_px": ready.plan.tile_px,
+        "threads": threads,
+        "start": checksum(ready.config.start_file) if ready.config.start_file else "",
+        "versions": dict(versions()),
+        "settings": {k: v for k, v in settings.items() if k not in ASIDE},
+    }
+
+
+def _checked(ready: Prepared) -> CheckedPlanes:
+    """The planes of an image that was made ready."""
+    assert isinstance(ready.stack.data, CheckedPlanes)
+    return ready.stack.data
+
+
+def _checksum(ready: Prepared) -> str:
+    """Of pixels that come from no file; of lazy ones a few planes are looked at."""
+    digest = hashlib.sha256()
+    listed = ready.listed
+    lazy = is_lazy(_checked(ready).data)
+    for place in listed[:: max(1, len(listed) // SAMPLED) if lazy else 1]:
+        plane = np.ascontiguousarray(ready.stack.data[place.index])
+        digest.update(plane.tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _reachable(ready: Prepared, part: Path, workers: Workers) -> Prepared:
+    """Pixels in memory where other processes can read them; they need not travel."""
+    data = _checked(ready).data
+    if not workers.elsewhere or is_lazy(data):
+        return ready
+    path = part / "input.npy"
+    draft = path.with_name(f"{secrets.token_hex(4)}.npy")
+    np.save(draft, data)
+    os.replace(draft, path)
+    checked = CheckedPlanes(StoredArray(path), ready.config.nonfinite)
+    return replace(ready, stack=replace(ready.stack, data=checked))
