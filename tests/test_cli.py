@@ -248,7 +248,8 @@ def test_every_option_reaches_the_settings(folder: Path, engine: Engine) -> None
     arguments = (
         "upscale a.tif -f 1,3 -p paper --kernel gaussian:1.2 --noise 0.05 --gradual 2 "
         "--back-projection 0 --no-ensemble --steps 9 --always --seed 3 --device cpu "
-        "--precision float32 --tile-px 64 --fill-nonfinite --start n.safetensors"
+        "--precision float32 --tile-px 64 --fill-nonfinite --start n.safetensors "
+        "--strategy shared"
     )
     assert main(arguments.split()) == 0
     config = engine.config
@@ -260,7 +261,7 @@ def test_every_option_reaches_the_settings(folder: Path, engine: Engine) -> None
     assert (config.ensemble, config.always, config.steps) == (False, True, 9)
     assert (config.seed, config.device, config.tile_px) == (3, "cpu", 64)
     assert (config.precision, config.nonfinite) == ("float32", "fill")
-    assert config.start == "n.safetensors"
+    assert (config.start, config.strategy) == ("n.safetensors", "shared")
 
 
 PLAIN = ["--noise", "off", "--always", "--no-ensemble", "--device", "cpu"]

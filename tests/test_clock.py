@@ -23,6 +23,7 @@ SMALL: dict[str, Any] = {
     "noise": "off",
     "always": True,
     "device": "cpu",
+    "strategy": "independent",
 }
 
 
@@ -38,7 +39,7 @@ SMALL: dict[str, Any] = {
 )
 def test_the_share_grows_to_the_whole(config: Config) -> None:
     plane = np.random.default_rng(0).random((24, 24))
-    clock, shares, done = Clock(config, plane.size), [0.0], []
+    clock, shares, done = Clock(config, (2, 24, 24), "ZYX"), [0.0], []
 
     def look(event: Any) -> None:
         if isinstance(event, Progress):
@@ -58,7 +59,11 @@ def test_the_share_grows_where_nothing_is_trained(tmp_path: Path) -> None:
     learned = drain(upscale_steps(stack, change(config, steps=1))).networks
     path = write_networks(tmp_path / "n.safetensors", learned)
     config = change(config, start=str(path), steps=0)
-    clock, shares, done = Clock(as_saved(config, learned), plane.size), [0.0], []
+    clock, shares, done = (
+        Clock(as_saved(config, learned), (2, 24, 24), "ZYX"),
+        [0.0],
+        [],
+    )
 
     def look(event: Any) -> None:
         if isinstance(event, Progress):

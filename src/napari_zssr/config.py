@@ -37,6 +37,9 @@ Precision = Literal["auto", "float32", "bfloat16"]
 NonFinite = Literal["refuse", "fill"]
 Strategy = Literal["independent", "shared", "tuned"]
 
+# Planes that networks are learned from where the planes of a channel share them.
+SHARED_PLANES = 8
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class KernelSpec:

@@ -213,6 +213,16 @@ SaveNetworks = Annotated[
         help="Save what was learned as .safetensors, for --start on a sister image.",
     ),
 ]
+Strategy = Annotated[
+    str | None,
+    _option(
+        "--strategy",
+        panel=ENGINE,
+        metavar="NAME",
+        help="Of a stack: tuned learns once, then a little on each slice; shared only "
+        "once; independent each slice anew. Default: tuned, with paper independent.",
+    ),
+]
 Always = Annotated[
     bool,
     _option(

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 SIDES = (2, 4, 8, 16)
 # Variance of block means, as a multiple of what white noise gives, beyond which there
 # is structure; noise of a camera or a scanner may be a little correlated.
-WHITE_ENOUGH = 1.5
+WHITE_ENOUGH = 1.1
 SPREADS = 4.0
 LEAST_BLOCKS = 16
 # Spreads by which a block may exceed the highest of so many Gaussian ones: single

@@ -13,6 +13,7 @@ from napari_zssr.errors import InputError
 from napari_zssr.plugin._rows import Column, Row
 
 AS_PRESET = "as the preset"
+SWITCHES = ("device", "precision", "always", "nonfinite")
 NUMBERS: dict[str, tuple[str, str]] = {
     "steps": (
         "Training steps",
@@ -60,7 +61,14 @@ class AdvancedFields(Column):
         found["kernel"] = self._chosen_kernel()
         found["noise"] = self._chosen_noise()
         found["start"] = self._chosen_start()
-        for name in ("ensemble", "device", "precision", "always", "nonfinite"):
+        for name in (
+            "strategy",
+            "ensemble",
+            "device",
+            "precision",
+            "always",
+            "nonfinite",
+        ):
             if self.fields[name].value is not None:
                 found[name] = self.fields[name].value
         return found
@@ -76,8 +84,9 @@ class AdvancedFields(Column):
         for name in NUMBERS:
             value, usual = getattr(config, name), getattr(preset, name)
             self.fields[name].value = "" if value == usual else str(value)
-        same = config.ensemble == preset.ensemble
-        self.fields["ensemble"].value = None if same else config.ensemble
+        for name in ("strategy", "ensemble"):
+            value, usual = getattr(config, name), getattr(preset, name)
+            self.fields[name].value = None if value == usual else value
         for name in ("seed", "always", "nonfinite", "precision"):
             self.fields[name].value = getattr(config, name)
         if config.device in self.fields["device"].choices:
@@ -246,6 +255,21 @@ def _numbers() -> list[Row]:
 
 def _switches() -> list[Row]:
     return [
+        Row(
+            "Several slices",
+            ComboBox(
+                name="strategy",
+                choices=[
+                    (AS_PRESET, None),
+                    ("learn once, tune each", "tuned"),
+                    ("learn once", "shared"),
+                    ("learn each anew", "independent"),
+                ],
+                tooltip="Of a stack, a channel is learned once from slices spread over "
+                "it, which is better and much quicker than anew in every slice. By "
+                "itself each slice is then trained on a little more.",
+            ),
+        ),
         Row(
             "Flips and turns",
             ComboBox(

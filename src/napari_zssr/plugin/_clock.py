@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from napari_zssr.config import Config
 from napari_zssr.progress import Progress
 
 # Forward and backward against forward alone.
 TRAINING_COST = 3.0
 EARLIEST_S = 3.0
+SHARED = "shared "
+SHARED_TRAIN = SHARED + "train"
 STAGES = {
     "read": "reading the layer",
     "pairs": "cutting examples from the image",
     "fit": "fitting",
     "train": "training",
     "predict": "enlarging",
+    "shared read": "looking at several slices",
+    "shared pairs": "cutting examples from several slices",
+    "shared train": "training on several slices",
+    "shared predict": "enlarging parts of several slices",
 }
 
 
@@ -23,26 +31,37 @@ class Clock:
     Parameters
     ----------
     config : Config
-    pixels : int
-        Pixels of one plane.
+    shape : sequence of int
+        Size of what is enlarged, along each axis.
+    axes : str
     """
 
-    def __init__(self, config: Config, pixels: int) -> None:
-        trained = config.steps * config.batch * config.crop_px**2 * TRAINING_COST
+    def __init__(self, config: Config, shape: Sequence[int], axes: str) -> None:
+        sizes = dict(zip(axes, shape, strict=True))
+        pixels = sizes["Y"] * sizes["X"]
+        alike, channels = sizes.get("T", 1) * sizes.get("Z", 1), sizes.get("C", 1)
+        strategy = config.strategy_for(alike)
+        shared = strategy != "independent"
+        steps = config.tuned_steps if strategy == "tuned" else 0
+        each, stages = (steps, 1) if shared else (config.steps, config.stages)
         versions = 8 if config.ensemble else 1
         ridge = config.network == "ridge"
         networks = config.networks
         self._weights = {
             "fit": float(pixels),
-            "train": 0.0 if ridge else trained,
+            "train": 0.0 if ridge else _trained(config, each),
             "predict": float(versions * pixels * networks),
         }
         self._passes = {
             "fit": 1 if ridge else 0,
-            "train": config.stages * networks,
-            "predict": config.stages,
+            "train": stages * networks,
+            "predict": stages,
         }
-        self._done = dict.fromkeys(self._weights, 0)
+        once = config.stages * networks * _trained(config, config.steps)
+        self._once = channels * once if shared else 0.0
+        self._step_once = _trained(config, config.steps) if shared else 0.0
+        self._whole = sum(w * self._passes[s] for s, w in self._weights.items())
+        self._done = dict.fromkeys([*self._weights, SHARED_TRAIN], 0)
         self._last: tuple[int, str, int] = (0, "", 0)
         self.share = 0.0
 
@@ -50,23 +69,37 @@ class Clock:
         """Take in an event; returns the share of the run that is done, 0..1."""
         plane, stage, step = self._last
         if event.plane != plane:
-            self._done = dict.fromkeys(self._weights, 0)
+            self._done |= dict.fromkeys(self._weights, 0)
         elif stage in self._done and (event.stage != stage or event.step < step):
             self._done[stage] += 1
         self._last = (event.plane, event.stage, event.step)
-        within = self._within_plane(event)
         # It never goes back: training may end early, and planes differ.
-        self.share = max(self.share, (event.plane + within) / max(1, event.planes))
+        self.share = max(self.share, self._share(event))
         return self.share
 
+    def _share(self, event: Progress) -> float:
+        whole = self._once + event.planes * self._whole
+        if event.stage.startswith(SHARED):
+            done = self._done[SHARED_TRAIN] * self._step_once
+            if event.stage == SHARED_TRAIN:
+                done += self._step_once * event.step / max(1, event.total)
+            done = min(self._once, done)
+        else:
+            done = self._once + event.plane * self._whole + self._within_plane(event)
+        return min(1.0, done / whole) if whole else 0.0
+
     def _within_plane(self, event: Progress) -> float:
-        whole = sum(w * self._passes[s] for s, w in self._weights.items())
         done = sum(
             w * min(self._done[s], self._passes[s]) for s, w in self._weights.items()
         )
         running = self._weights.get(event.stage, 0.0)
         done += running * event.step / max(1, event.total)
-        return min(1.0, done / whole) if whole else 0.0
+        return min(self._whole, done)
+
+
+def _trained(config: Config, steps: int) -> float:
+    """What one network's training takes."""
+    return steps * config.batch * config.crop_px**2 * TRAINING_COST
 
 
 def seconds_left(share: float, elapsed: float) -> float | None:
@@ -88,7 +121,8 @@ def in_words(seconds: float) -> str:
 def status(event: Progress, left: float | None) -> str:
     """Where a run stands, in one line."""
     stage = STAGES.get(event.stage, event.stage)
-    where = f"Slice {event.plane + 1} of {event.planes}: " if event.planes > 1 else ""
+    one = event.planes > 1 and not event.stage.startswith(SHARED)
+    where = f"Slice {event.plane + 1} of {event.planes}: " if one else ""
     line = f"{where}{stage}" if where else stage.capitalize()
     if event.total > 1:
         line += f", {100 * event.step // event.total} %"

@@ -15,7 +15,7 @@ from napari_zssr.plugin._request import Request
 
 PLACE = ("scale", "translate", "rotate", "shear", "affine")
 AS_OPTION: tuple[str, ...] = ("gradual", "back_projection", "start", "steps", "seed")
-AS_OPTION += ("device", "precision", "noise", "tile_px")
+AS_OPTION += ("device", "precision", "noise", "tile_px", "strategy")
 
 
 def as_python(request: Request) -> str:

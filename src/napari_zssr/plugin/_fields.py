@@ -185,7 +185,7 @@ class HowFields(Column):
         """Set the fields to settings, those that have no field included."""
         self.preset.value = config.preset if config.preset in PRESETS else "balanced"
         preset = self._base
-        shown = ("start", "steps", "gradual", "back_projection", "ensemble")
+        shown = ("start", "steps", "gradual", "back_projection", "strategy", "ensemble")
         self._base = change(config, **{name: getattr(preset, name) for name in shown})
         self.advanced.show_config(config, preset)
 

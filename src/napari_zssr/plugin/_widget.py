@@ -20,7 +20,7 @@ from napari_zssr.plugin._cost import CostCard
 from napari_zssr.plugin._form import Form
 from napari_zssr.plugin._garbage import ShortSearches
 from napari_zssr.plugin._job import Enlarged, GrowingLayer, Job
-from napari_zssr.plugin._layers import level0
+from napari_zssr.plugin._layers import lazy_stack
 from napari_zssr.plugin._networks import LastNetworks
 from napari_zssr.plugin._pause import after_pause
 from napari_zssr.plugin._preview import PreviewPanel
@@ -127,9 +127,8 @@ class SuperResolutionWidget(Container[Any]):
         self._failed = False
         self._job = Job(request)
         self._growing = GrowingLayer(self._viewer, self._job)
-        shape = level0(request.layer).shape
-        pixels = shape[request.axes.index("Y")] * shape[request.axes.index("X")]
-        self._clock = Clock(request.as_done, pixels)
+        part = lazy_stack(request.layer, request.axes, request.selection)
+        self._clock = Clock(request.as_done, part.data.shape, part.axes)
         self.controls.running(self._job.name)
         self._run.start(
             self._job.steps,

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from napari_zssr.config import Config
+from napari_zssr.config import SHARED_PLANES, Config
 from napari_zssr.errors import ComputeError
 from napari_zssr.stack.axes import output_shape, planes
 
@@ -35,7 +35,7 @@ class Plan:
     output_axes : str
     output_dtype : str
     planes : int
-        Planes that are learned one by one.
+        Planes that are enlarged one by one.
     tile_px : int
         Side of the tiles at inference, input pixels.
     precision : {"float32", "bfloat16"}
@@ -100,13 +100,17 @@ def resolve(
     kind = np.dtype(dtype)
     plane = _Plane.of(shape, out_shape, axes)
     output_bytes = math.prod(out_shape) * kind.itemsize
+    count = len(planes(axes, shape))
     held_bytes = math.prod(shape) * kind.itemsize + output_bytes
-    working = held_bytes + _plane_bytes(plane)
+    channels = max(1, shape[axes.index("C")]) if "C" in axes else 1
+    alike = count // channels
+    shares = config.strategy_for(alike) != "independent"
+    spread = min(SHARED_PLANES, alike) if shares else 1
+    working = held_bytes + _plane_bytes(plane, spread)
     if device == "cpu":
         _refuse_too_large(working, free_bytes)
     tile_px = config.tile_px or _fitting_tile(config, plane, working, free_bytes)
     precision = _chosen_precision(config, bfloat16)
-    count = len(planes(axes, shape))
     return Plan(
         output_shape=out_shape,
         output_axes=axes,
@@ -117,7 +121,8 @@ def resolve(
         device=device,
         memory_bytes=GROUND_BYTES + working + _tile_bytes(config, tile_px, plane),
         output_bytes=output_bytes,
-        seconds=count * _plane_seconds(config, plane, _speed(device, cores, precision)),
+        seconds=_operations(config, plane, channels, alike)
+        / _speed(device, cores, precision),
     )
 
 
@@ -159,9 +164,12 @@ def _refuse_too_large(working: int, free_bytes: int | None) -> None:
         )
 
 
-def _plane_bytes(plane: _Plane) -> int:
-    """Float copies of a plane: normalised, pairs (up to four planes), enlarged."""
-    pairs = 24 * min(plane.coarse, 16 * 512**2)
+def _plane_bytes(plane: _Plane, spread: int) -> int:
+    """Float copies of a plane: normalised, pairs (up to four planes), enlarged.
+
+    Pairs may be made from windows spread over several planes.
+    """
+    pairs = 24 * min(spread * plane.coarse, 16 * 512**2)
     return plane.samples * (8 * plane.coarse + pairs + 3 * 4 * plane.fine)
 
 
@@ -201,13 +209,31 @@ def _speed(device: str, cores: int | None, precision: str) -> float:
     return speed * (BFLOAT16_SPEED_UP if precision == "bfloat16" else 1.0)
 
 
-def _plane_seconds(config: Config, plane: _Plane, speed: float) -> float:
-    """Expected seconds for one plane: training, prediction, back-projection."""
-    per_pixel = weights(config)
-    trained = config.steps * config.batch * config.crop_px**2 * config.stages
-    training = 0.0 if config.network == "ridge" else TRAINING_COST * trained * per_pixel
+def _operations(config: Config, plane: _Plane, channels: int, alike: int) -> float:
+    """Multiply-adds of a run: what channels learn once, and what each plane takes."""
+    strategy = config.strategy_for(alike)
+    if strategy == "independent":
+        each = _training(config, config.steps) + _enlarging(config, plane)
+        return channels * alike * config.stages * each
+    once = config.stages * _training(config, config.steps)
+    spread = min(alike, SHARED_PLANES)
+    once += (config.stages - 1) * spread * _enlarging(config, plane)
+    tuned = _training(config, config.tuned_steps) if strategy == "tuned" else 0.0
+    return channels * (once + alike * (tuned + _enlarging(config, plane)))
+
+
+def _training(config: Config, steps: int) -> float:
+    if config.network == "ridge":
+        return 0.0
+    trained = steps * config.batch * config.crop_px**2
+    return TRAINING_COST * trained * weights(config)
+
+
+def _enlarging(config: Config, plane: _Plane) -> float:
+    """Prediction and back-projection of one plane at one factor."""
     passes = 8 if config.ensemble else 1
     paper = config.network == "paper"
     grid = plane.fine if paper else max(plane.coarse, plane.fine / 4)
-    projected = 60.0 * plane.fine * config.back_projection
-    return (training + passes * (grid * per_pixel * config.stages + projected)) / speed
+    return passes * (
+        grid * weights(config) + 60.0 * plane.fine * config.back_projection
+    )

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from napari_zssr.config import Config
+from napari_zssr.config import SHARED_PLANES, Config
 from napari_zssr.stack.records import PlaneIndex
-
-SHARED_PLANES = 8
 
 
 def shared_places(

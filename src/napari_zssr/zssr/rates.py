@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from napari_zssr.config import Config
+from napari_zssr.config import SHARED_PLANES, Config
 
 # Most pixels of a plane that pairs are made from.
 LEARNED_PX = 16 * 512**2
@@ -50,20 +50,34 @@ def expected_seconds(
     rates : Rates
         Measured for these settings.
     """
-    y, x = shape[axes.index("Y")], shape[axes.index("X")]
-    count = math.prod(
-        n for n, letter in zip(shape, axes, strict=True) if letter not in "YXS"
-    )
+    sizes = dict(zip(axes, shape, strict=True))
+    y, x = sizes["Y"], sizes["X"]
+    planes, channels = sizes.get("T", 1) * sizes.get("Z", 1), sizes.get("C", 1)
     learned = min(y * x, LEARNED_PX)
-    ridge = config.network == "ridge"
-    steps = 1 if ridge else config.networks * config.steps
-    # Pairs are made for every network that is trained, and once more to judge.
-    trained = config.networks if config.steps else 0
-    times = 1 + (1 if ridge else trained)
-    training = steps * rates.step_s + times * learned * rates.pairs_s
+    judging = learned * rates.pairs_s
     versions = 8 if config.ensemble else 1
     enlarging = versions * _with_halo(y) * _with_halo(x) * rates.version_s
-    return count * config.stages * (training + enlarging)
+    strategy = config.strategy_for(planes)
+    if strategy == "independent":
+        training = _training(config, config.steps, learned, rates)
+        each = config.stages * (training + judging + enlarging)
+        return channels * planes * each
+    spread = min(SHARED_PLANES, planes) * y * x
+    once = config.stages * _training(
+        config, config.steps, min(spread, LEARNED_PX), rates
+    )
+    once += (config.stages - 1) * versions * min(spread, LEARNED_PX) * rates.version_s
+    steps = config.tuned_steps if strategy == "tuned" else 0
+    each = _training(config, steps, learned, rates) + judging + enlarging
+    return channels * (once + planes * each)
+
+
+def _training(config: Config, steps: int, learned: int, rates: Rates) -> float:
+    """Seconds of training for one gradual factor; pairs are made for every network."""
+    if config.network == "ridge":
+        return rates.step_s + learned * rates.pairs_s
+    pairs = learned * rates.pairs_s if steps else 0.0
+    return config.networks * (steps * rates.step_s + pairs)
 
 
 def _with_halo(size: int) -> int:
