@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import secrets
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from napari_zssr.errors import ComputeError, InputError
+
+_FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
+_FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
 
 
 def check_place(
@@ -64,22 +70,94 @@ def written_whole(target: Path) -> Iterator[Path]:
     ComputeError
         The disk is full or fails, or what is written does not fit the format.
     """
-    draft = target.with_name(f".{secrets.token_hex(4)}.{target.name}")
+    draft = draft_name(target)
     try:
-        yield draft
-        _flush(draft)
-        os.replace(draft, target)
-    except PermissionError as error:
-        raise InputError(
-            f"{target} cannot be written ({error.strerror}); close it elsewhere or "
-            "choose another folder."
-        ) from error
-    except (OSError, ValueError) as error:
-        raise ComputeError(
-            f"{target} could not be written ({error}); nothing was left behind."
-        ) from error
+        with storing(target, "nothing was left behind"):
+            yield draft
+            _flush(draft)
+            os.replace(draft, target)
+            sync_folder(target.parent)
     finally:
         draft.unlink(missing_ok=True)
+
+
+@contextmanager
+def storing(target: Path, left: str = "what was finished is kept") -> Iterator[None]:
+    """Tell in one sentence why something could not be written.
+
+    Parameters
+    ----------
+    target : Path
+        What is written.
+    left : str
+        What there is on the disk when it fails.
+
+    Raises
+    ------
+    InputError
+        Writing is not permitted.
+    ComputeError
+        The disk is full or fails, or what is written does not fit the format.
+    """
+    try:
+        yield
+    except (InputError, ComputeError):
+        raise
+    except OSError as error:
+        if error.errno in _FORBIDDEN:
+            raise InputError(
+                f"{target} cannot be written ({error.strerror}); close it elsewhere or "
+                "choose another folder."
+            ) from error
+        if error.errno in _FULL:
+            raise ComputeError(
+                f"{target} could not be written, the disk is full ({error.strerror}); "
+                f"free some space and try again, {left}."
+            ) from error
+        raise ComputeError(
+            f"{target} could not be written ({error}); {left}."
+        ) from error
+    except ValueError as error:
+        raise ComputeError(
+            f"{target} could not be written ({error}); {left}."
+        ) from error
+
+
+def write_synced(path: Path, content: Any) -> None:
+    """Write a file so that it is on the disk, whole, before it has its name.
+
+    Parameters
+    ----------
+    path : Path
+        The file; replaced where it is there. The caller syncs its folder.
+    content : bytes-like
+        All of it.
+    """
+    draft = draft_name(path)
+    try:
+        with draft.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def draft_name(target: Path) -> Path:
+    """A new hidden name beside a file or folder."""
+    return target.with_name(f".{secrets.token_hex(4)}.{target.name}")
+
+
+def sync_folder(folder: Path) -> None:
+    """Have the names in a folder on the disk, where the system can."""
+    # Windows opens no folders, some network file systems sync none.
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def _flush(path: Path) -> None:
