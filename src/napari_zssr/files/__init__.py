@@ -137,15 +137,18 @@ def _overridden(found: Found, axes: str | None, spacing: Spacing | None) -> Imag
     else:
         letters, guessed = settle_axes("", data.shape, data.dtype)
     sizes = {a: found.spacing[a] for a in letters if a in found.spacing}
+    starts = dict(found.origin)
     units = {a: found.units.get(a) for a in sizes}
     for letter, size in zip(letters, spacing_per_axis(letters, spacing), strict=True):
         if size is not None:
             sizes[letter] = size
             units[letter] = "s" if letter == "T" else "um"
+            starts.pop(letter, None)
     stack = labelled(
         data, axes=letters, spacing=sizes, units=units, channels=found.channels
     )
-    return replace(stack, guessed=guessed and data.ndim > 2)
+    origin = tuple(starts.get(a, 0.0) for a in letters) if starts else ()
+    return replace(stack, guessed=guessed and data.ndim > 2, origin=origin)
 
 
 def _stem(path: Path) -> str:

@@ -22,6 +22,8 @@ class Found:
         By letter, only where known.
     channels : tuple of Channel
         One for each index of C, or empty.
+    origin : dict
+        Centre of the first pixel by letter, only where it is not 0.
     """
 
     data: Pixels
@@ -29,3 +31,4 @@ class Found:
     spacing: dict[str, float] = field(default_factory=dict)
     units: dict[str, str | None] = field(default_factory=dict)
     channels: tuple[Channel, ...] = ()
+    origin: dict[str, float] = field(default_factory=dict)

@@ -136,16 +136,36 @@ def _level_0(path: Path, told: Mapping[str, Any]) -> Found:
     axes = multiscale.get("axes") or ["t", "c", "z", "y", "x"][-data.ndim :]
     listed = [{"name": a} if isinstance(a, str) else a for a in axes]
     letters = _letters([a["name"] for a in listed])
-    scale = np.ones(data.ndim)
-    for holder in (dataset, multiscale):
+    scale, start = _placed((dataset, multiscale), data.ndim)
+    spacing, units = _spacing(letters, scale, [a.get("unit") for a in listed])
+    places = zip(letters, start.tolist(), strict=True)
+    return Found(
+        data=data,
+        axes=_with_samples(letters, node.attrs.get("napari-zssr")),
+        spacing=spacing,
+        units=units,
+        channels=_channels(told.get("omero") or {}),
+        origin={a: at for a, at in places if at and a in spacing},
+    )
+
+
+def _placed(holders: Sequence[Mapping[str, Any]], ndim: int) -> tuple[Any, Any]:
+    """Size of a pixel and centre of the first one, by all transformations in turn."""
+    scale, start = np.ones(ndim), np.zeros(ndim)
+    for holder in holders:
         for step in holder.get("coordinateTransformations") or ():
             if step.get("type") == "scale":
-                scale = scale * np.asarray(step["scale"], dtype=np.float64)
-    spacing, units = _spacing(letters, scale, [a.get("unit") for a in listed])
-    channels = _channels(told.get("omero") or {})
-    return Found(
-        data=data, axes=letters, spacing=spacing, units=units, channels=channels
-    )
+                factors = np.asarray(step["scale"], dtype=np.float64)
+                scale, start = scale * factors, start * factors
+            elif step.get("type") == "translation":
+                start = start + np.asarray(step["translation"], dtype=np.float64)
+    return scale, start
+
+
+def _with_samples(axes: str, own: Any) -> str:
+    """Name the channels S which are the samples of an RGB image that was written."""
+    told = own.get("axes", "") if isinstance(own, Mapping) else ""
+    return axes.replace("C", "S") if "S" in told and "C" not in told else axes
 
 
 def _letters(names: Sequence[str | None]) -> str:
@@ -168,18 +188,28 @@ def _spacing(
 
 def _channels(omero: Mapping[str, Any]) -> tuple[Channel, ...]:
     return tuple(
-        Channel(name=str(c.get("label", "")), color=_color(c.get("color")))
+        Channel(
+            name=str(c.get("label", "")),
+            emission_nm=_wavelength(c.get("emissionWave")),
+            excitation_nm=_wavelength(c.get("excitationWave")),
+            color=_color(c.get("color")),
+        )
         for c in omero.get("channels") or ()
     )
 
 
+def _wavelength(value: Any) -> float | None:
+    usable = isinstance(value, int | float) and 0 < value < math.inf
+    return float(value) if usable else None
+
+
 def _color(text: Any) -> int | None:
-    """OME colour from RRGGBB."""
+    """OME colour from RRGGBB; one must be given, so white says nothing."""
     try:
         packed = bytes.fromhex(str(text).lstrip("#"))
     except ValueError:
         return None
-    if len(packed) != 3:
+    if len(packed) != 3 or packed == b"\xff\xff\xff":
         return None
     return int.from_bytes(packed + b"\xff", "big", signed=True)
 

@@ -50,6 +50,8 @@ class ImageStack:
     checksum : str
         First 16 hexadecimal digits of a SHA-256: of the file (of parts of it, where it
         is large), of the pixels where there is no file, or empty.
+    origin : tuple of float
+        Centre of the first pixel along each axis, in `units`; empty when it is 0.
     """
 
     data: Pixels
@@ -61,6 +63,7 @@ class ImageStack:
     name: str = ""
     source: str = ""
     checksum: str = ""
+    origin: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

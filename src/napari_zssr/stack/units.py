@@ -17,6 +17,15 @@ def short_unit(text: str | None) -> str | None:
     return _UNITS.get(plain) or _UNITS.get(plain.lower())
 
 
+def long_unit(unit: str | None) -> str | None:
+    """Word of UDUNITS for a short name ("micrometer"), None if it has none."""
+    return _WORDS.get(unit or "")
+
+
+_WORDS = {"pm": "picometer", "nm": "nanometer", "um": "micrometer"}
+_WORDS |= {"mm": "millimeter", "cm": "centimeter", "m": "meter"}
+_WORDS |= {"angstrom": "angstrom", "us": "microsecond", "ms": "millisecond"}
+_WORDS |= {"s": "second", "min": "minute", "h": "hour", "d": "day"}
 _UNITS = {
     short: short for short in ("pm", "nm", "um", "mm", "cm", "m", "ms", "us", "s", "h")
 } | {
