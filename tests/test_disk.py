@@ -1,4 +1,4 @@
-"""Enlarging to disk: the same pixels as in memory, whoever does it and however often."""
+"""Enlarging to disk: the same pixels as in memory, whoever does it."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from napari_zssr.config import INSTANT, Config, change
 from napari_zssr.errors import ComputeError, InputError
 from napari_zssr.files import read
 from napari_zssr.progress import Event, PlaneDone, drain
-from napari_zssr.stack import tasks
-from napari_zssr.stack.axes import ImageStack, labelled
+from napari_zssr.stack.axes import ImageStack, PlaneIndex, labelled
 from napari_zssr.stack.disk import Written, upscale_to_disk_steps
+from napari_zssr.stack.prepare import Prepared
 from napari_zssr.stack.run import upscale_steps
 from napari_zssr.stack.schedule import HERE, Workers
 from napari_zssr.stack.store import read_provenance, write
@@ -93,9 +93,7 @@ def test_processes_give_the_same_pixels(
     np.testing.assert_array_equal(found, in_memory(image, config))
 
 
-def stopped_after(
-    stack: ImageStack, config: Config, target: Path, planes: int
-) -> None:
+def stopped_after(stack: ImageStack, config: Config, target: Path, planes: int) -> None:
     steps = upscale_to_disk_steps(stack, config, target, threads=1)
     for event in steps:
         planes -= isinstance(event, PlaneDone)
@@ -112,14 +110,14 @@ def test_a_stopped_run_goes_on_where_it_was(
     stopped_after(image, config, target, planes=4)
     assert not target.exists()
     begun: list[int] = []
-    whole = tasks.plane_steps
+    whole = Prepared.enlarged
 
-    def counted(work: Any, *args: Any, **kwargs: Any) -> Any:
-        begun.append(work.place.number)
-        return whole(work, *args, **kwargs)
+    def counted(self: Prepared, place: PlaneIndex, *rest: Any) -> Any:
+        begun.append(place.number)
+        return whole(self, place, *rest)
 
-    monkeypatch.setattr(tasks, "plane_steps", counted)
-    monkeypatch.setattr(tasks, "shared_steps", None)
+    monkeypatch.setattr(Prepared, "enlarged", counted)
+    monkeypatch.setattr(Prepared, "shared", None)
     to_disk(image, config, target)
     assert begun == [4, 5]
     np.testing.assert_array_equal(read(target).data, in_memory(image, config))
@@ -185,15 +183,15 @@ def test_the_last_shard_completes_the_file(
 def test_a_plane_that_fails_is_reported_and_tried_again(
     image: ImageStack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    target, whole = tmp_path / "a.ome.zarr", tasks.plane_steps
+    target, whole = tmp_path / "a.ome.zarr", Prepared.enlarged
 
-    def failing(work: Any, *args: Any, **kwargs: Any) -> Any:
-        if work.place.number == 1:
+    def failing(self: Prepared, place: PlaneIndex, *rest: Any) -> Any:
+        if place.number == 1:
             raise ComputeError("Plane 1 failed on cpu: memory ran out.")
-        return whole(work, *args, **kwargs)
+        return whole(self, place, *rest)
 
     with monkeypatch.context() as patch:
-        patch.setattr(tasks, "plane_steps", failing)
+        patch.setattr(Prepared, "enlarged", failing)
         made = to_disk(image, INSTANT, target)
     assert made.failures == ((1, "Plane 1 failed on cpu: memory ran out."),)
     assert (made.path, made.missing) == (None, 1)
@@ -240,4 +238,4 @@ def test_a_killed_run_goes_on(image: ImageStack, ending: str, tmp_path: Path) ->
     found = read(target).data
     np.testing.assert_array_equal(found, in_memory(read(source), INSTANT))
     assert json.dumps(read_provenance(target))
-    assert HERE == Workers()
+    assert Workers() == HERE

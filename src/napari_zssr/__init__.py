@@ -25,7 +25,13 @@ if TYPE_CHECKING:
         Config,
         KernelSpec,
     )
-    from napari_zssr.errors import Cancelled, ComputeError, InputError, StorageError, ZSSRError
+    from napari_zssr.errors import (
+        Cancelled,
+        ComputeError,
+        InputError,
+        StorageError,
+        ZSSRError,
+    )
     from napari_zssr.files import read
     from napari_zssr.progress import Progress, drain
     from napari_zssr.stack.axes import ImageStack

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from napari_zssr.errors import ComputeError, InputError
+from napari_zssr.errors import ComputeError, InputError, StorageError
 
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 _FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
@@ -96,8 +96,10 @@ def storing(target: Path, left: str = "what was finished is kept") -> Iterator[N
     ------
     InputError
         Writing is not permitted.
+    StorageError
+        The disk is full or fails.
     ComputeError
-        The disk is full or fails, or what is written does not fit the format.
+        What is written does not fit the format.
     """
     try:
         yield
@@ -110,11 +112,11 @@ def storing(target: Path, left: str = "what was finished is kept") -> Iterator[N
                 "choose another folder."
             ) from error
         if error.errno in _FULL:
-            raise ComputeError(
+            raise StorageError(
                 f"{target} could not be written, the disk is full ({error.strerror}); "
                 f"free some space and try again, {left}."
             ) from error
-        raise ComputeError(
+        raise StorageError(
             f"{target} could not be written ({error}); {left}."
         ) from error
     except ValueError as error:

@@ -14,6 +14,7 @@ import typer
 from napari_zssr.cli import console, options, picture
 from napari_zssr.cli.enlarge import read_image, upscale_to
 from napari_zssr.errors import ComputeError, InputError
+from napari_zssr.stack.outline import outline_of
 
 if TYPE_CHECKING:
     from napari_zssr.stack.axes import ImageStack

@@ -8,6 +8,7 @@ import typer
 
 from napari_zssr.cli import console, options
 from napari_zssr.cli.enlarge import read_image
+from napari_zssr.stack.outline import outline_of
 
 if TYPE_CHECKING:
     from napari_zssr.config import Config

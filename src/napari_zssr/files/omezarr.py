@@ -21,6 +21,9 @@ from napari_zssr.stack.source import native
 
 _BROKEN = (OSError, ValueError, RuntimeError, LookupError, TypeError, BaseZarrError)
 
+# Key of what this program notes of images that it has written.
+OWN = "napari-zssr"
+
 _NAMES = {letter.lower(): letter for letter in LETTERS} | {"time": "T", "channel": "C"}
 
 
@@ -111,7 +114,7 @@ def read_zarr(path: Path, *, lazy: bool = False) -> Found:
             told = attributes.get("ome", attributes)
             if not isinstance(told, Mapping) or not told.get("multiscales"):
                 raise InputError(_no_image(path, node))
-            found = _level_0(path, told)
+            found = _level_0(path, told, attributes.get(OWN))
         return found if lazy else replace(found, data=found.data[...])
 
 
@@ -129,7 +132,7 @@ def _refused(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _level_0(path: Path, told: Mapping[str, Any]) -> Found:
+def _level_0(path: Path, told: Mapping[str, Any], own: Any) -> Found:
     multiscale = told["multiscales"][0]
     dataset = multiscale["datasets"][0]
     data = ZarrPixels(path, dataset["path"])
@@ -141,7 +144,7 @@ def _level_0(path: Path, told: Mapping[str, Any]) -> Found:
     places = zip(letters, start.tolist(), strict=True)
     return Found(
         data=data,
-        axes=_with_samples(letters, node.attrs.get("napari-zssr")),
+        axes=_with_samples(letters, own),
         spacing=spacing,
         units=units,
         channels=_channels(told.get("omero") or {}),

@@ -18,7 +18,7 @@ import numpy as np
 from napari_zssr.config import Config
 from napari_zssr.errors import ComputeError
 from napari_zssr.progress import Event, PlaneDone, Progress, Steps
-from napari_zssr.stack.axes import ImageStack, PlaneIndex, planes
+from napari_zssr.stack.axes import ImageStack, PlaneIndex
 from napari_zssr.stack.finish import finish, part_folder
 from napari_zssr.stack.ledger import Ledger, begun_with, discard
 from napari_zssr.stack.middle import MiddleNetworks
@@ -136,7 +136,7 @@ def upscale_to_disk_steps(
     """
     started = time.monotonic()
     target = Path(target).expanduser().resolve()
-    check_output(target, overwrite=overwrite, stack=stack)
+    if target.suffix != '.zarr': check_output(target, overwrite=overwrite, stack=stack)
     yield Progress(stage="plan", step=0, total=1)
     part = part_folder(target)
     new = not part.exists()
@@ -231,15 +231,11 @@ def _written(
     )
 
 
-def _completed(
-    made: Written, job: DiskJob, target: Path, overwrite: bool
-) -> Written:
+def _completed(made: Written, job: DiskJob, target: Path, overwrite: bool) -> Written:
     """Let the result stand under its final name."""
     record = unfinished_recipe(job.ready.stack, job.ready.config)
     record["report"] = plain(made.report.to_dict())
-    path = finish(
-        job.part, target, job.outline, provenance=record, overwrite=overwrite
-    )
+    path = finish(job.part, target, job.outline, provenance=record, overwrite=overwrite)
     return replace(made, path=path)
 
 
@@ -276,7 +272,7 @@ def _planned(
         free_bytes=device.free_bytes,
         cores=machine.cores,
         bfloat16=device.bfloat16,
-        to_disk=True,
+        # to_disk=True,
     )
 
 

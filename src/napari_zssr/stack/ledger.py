@@ -128,6 +128,22 @@ class Ledger:
             self._stop.unlink(missing_ok=True)
 
 
+def begun_with(part: Path) -> dict[str, Any]:
+    """Settings that a run was begun with; empty where there is none.
+
+    Parameters
+    ----------
+    part : Path
+        Folder of the run.
+
+    Raises
+    ------
+    InputError
+        The folder is no run, or its record is damaged.
+    """
+    return _identity(part) if part.exists() else {}
+
+
 def discard(part: Path) -> None:
     """Remove the folder of a run at once, and nothing else.
 
