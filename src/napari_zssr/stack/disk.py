@@ -272,7 +272,7 @@ def _planned(
         free_bytes=device.free_bytes,
         cores=machine.cores,
         bfloat16=device.bfloat16,
-        # to_disk=True,
+        to_disk=True,
     )
 
 

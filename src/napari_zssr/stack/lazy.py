@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from functools import partial
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from napari_zssr.config import Config
 from napari_zssr.progress import drain
 from napari_zssr.stack.axes import ImageStack, from_cyx, plane_axes
-from napari_zssr.stack.prepare import Prepared, prepare
+from napari_zssr.stack.prepare import Prepared, make_plan, prepare
 from napari_zssr.zssr.saved import Checkpoint
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def lazily_upscaled(stack: ImageStack, config: Config) -> dask.array.Array:
     import dask.array
     from dask.highlevelgraph import HighLevelGraph
 
-    ready = prepare(stack, config)
+    ready = prepare(stack, config, partial(make_plan, to_disk=True))
     enlarge = _Enlarge(ready)
     axes, shape = ready.stack.axes, ready.plan.output_shape
     inside = [letter in "YXS" for letter in axes]

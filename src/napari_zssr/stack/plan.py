@@ -12,6 +12,8 @@ import numpy as np
 from napari_zssr.config import SHARED_PLANES, Config
 from napari_zssr.errors import ComputeError
 from napari_zssr.stack.axes import output_shape, planes
+from napari_zssr.stack.start import colour_count
+from napari_zssr.zssr.canvas import scratch_bytes
 
 LARGEST_TILE_PX = 512
 SMALLEST_TILE_PX = 64
@@ -23,6 +25,8 @@ BFLOAT16_SPEED_UP = 3.0
 TRAINING_COST = 3.0
 # Libraries and their workspace, before the first pixel.
 GROUND_BYTES = 500_000_000
+# Of a result that is held in memory, while nothing was gained and it is made plainly.
+ENLARGED_COPIES = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +45,9 @@ class Plan:
     precision : {"float32", "bfloat16"}
     device : str
     memory_bytes : int
-        Expected peak of the process, input and output included.
+        Expected peak of the process, with what of input and output is held in memory.
+    scratch_bytes : int
+        Disk that a large plane takes while it is worked on, beside the output.
     output_bytes : int
     seconds : float
         Expected time, rough.
@@ -55,6 +61,7 @@ class Plan:
     precision: str
     device: str
     memory_bytes: int
+    scratch_bytes: int
     output_bytes: int
     seconds: float
 
@@ -69,6 +76,7 @@ def resolve(
     free_bytes: int | None = None,
     cores: int | None = None,
     bfloat16: bool = False,
+    to_disk: bool = False,
 ) -> Plan:
     """Turn settings into a plan for an image.
 
@@ -90,11 +98,15 @@ def resolve(
         Processor cores.
     bfloat16 : bool
         Whether the device computes fast in bfloat16.
+    to_disk : bool
+        Whether image and result stay on disk; then only the plane that is worked on
+        is held in memory.
 
     Raises
     ------
     ComputeError
-        The image and its result alone are more than the free memory.
+        The image and its result alone (one plane, where they stay on disk) are more
+        than the free memory.
     """
     out_shape = output_shape(shape, axes, config.factors)
     kind = np.dtype(dtype)
@@ -102,13 +114,15 @@ def resolve(
     output_bytes = math.prod(out_shape) * kind.itemsize
     count = len(planes(axes, shape))
     held_bytes = math.prod(shape) * kind.itemsize + output_bytes
+    if to_disk:
+        held_bytes = plane.samples * plane.coarse * kind.itemsize
     channels = max(1, shape[axes.index("C")]) if "C" in axes else 1
     alike = count // channels
     shares = config.strategy_for(alike) != "independent"
     spread = min(SHARED_PLANES, alike) if shares else 1
     working = held_bytes + _plane_bytes(plane, spread)
     if device == "cpu":
-        _refuse_too_large(working, free_bytes)
+        _refuse_too_large(working, free_bytes, to_disk)
     tile_px = config.tile_px or _fitting_tile(config, plane, working, free_bytes)
     precision = _chosen_precision(config, bfloat16)
     return Plan(
@@ -120,6 +134,7 @@ def resolve(
         precision=precision,
         device=device,
         memory_bytes=GROUND_BYTES + working + _tile_bytes(config, tile_px, plane),
+        scratch_bytes=plane.scratch,
         output_bytes=output_bytes,
         seconds=_operations(config, plane, channels, alike)
         / _speed(device, cores, precision),
@@ -142,6 +157,13 @@ class _Plane:
     fine: int
     samples: int
 
+    @property
+    def scratch(self) -> int:
+        """Bytes of the result that lie on disk until they are written."""
+        colours = colour_count(self.samples)
+        alpha = self.samples - colours
+        return scratch_bytes((colours, self.fine)) + scratch_bytes((alpha, self.fine))
+
     @classmethod
     def of(cls, shape: Sequence[int], out_shape: Sequence[int], axes: str) -> _Plane:
         y, x = axes.index("Y"), axes.index("X")
@@ -155,13 +177,16 @@ def _chosen_precision(config: Config, bfloat16: bool) -> str:
     return "bfloat16" if bfloat16 else "float32"
 
 
-def _refuse_too_large(working: int, free_bytes: int | None) -> None:
-    if free_bytes is not None and working > free_bytes:
-        raise ComputeError(
-            f"The image and its result need {working / 1e9:.1f} GB of memory, "
-            f"{free_bytes / 1e9:.1f} GB are free; enlarge fewer planes at a time or "
-            "a part of the plane."
-        )
+def _refuse_too_large(working: int, free_bytes: int | None, to_disk: bool) -> None:
+    if free_bytes is None or working <= free_bytes:
+        return
+    what, instead = "The image and its result", "fewer planes at a time or a part"
+    if to_disk:
+        what, instead = "One plane and its learning", "a part"
+    raise ComputeError(
+        f"{what} need {working / 1e9:.1f} GB of memory, {free_bytes / 1e9:.1f} GB are "
+        f"free; enlarge {instead} of the plane."
+    )
 
 
 def _plane_bytes(plane: _Plane, spread: int) -> int:
@@ -170,7 +195,8 @@ def _plane_bytes(plane: _Plane, spread: int) -> int:
     Pairs may be made from windows spread over several planes.
     """
     pairs = 24 * min(spread * plane.coarse, 16 * 512**2)
-    return plane.samples * (8 * plane.coarse + pairs + 3 * 4 * plane.fine)
+    held = 0 if plane.scratch else ENLARGED_COPIES * 4 * plane.fine
+    return plane.samples * (4 * plane.coarse + pairs + held)
 
 
 def _tile_bytes(config: Config, tile_px: int, plane: _Plane) -> int:

@@ -147,8 +147,16 @@ def prepare(
     )
 
 
-def make_plan(stack: ImageStack, config: Config) -> Plan:
-    """Plan for an image on the device that the settings name."""
+def make_plan(stack: ImageStack, config: Config, *, to_disk: bool = False) -> Plan:
+    """Plan for an image on the device that the settings name.
+
+    Parameters
+    ----------
+    stack : ImageStack
+    config : Config
+    to_disk : bool
+        Whether image and result stay on disk, as in `resolve`.
+    """
     from napari_zssr.zssr.device import fast_bfloat16, free_bytes, resolve_device
 
     device = resolve_device(config.device)
@@ -161,6 +169,7 @@ def make_plan(stack: ImageStack, config: Config) -> Plan:
         free_bytes=free_bytes(device),
         cores=os.cpu_count(),
         bfloat16=fast_bfloat16(device),
+        to_disk=to_disk,
     )
 
 

@@ -7,7 +7,7 @@ gather, without a loop over crops or pixels.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -138,8 +138,8 @@ def pair_steps(
     -------
     tuple of (PairSet, HeldOut)
     """
-    crop = crop_size(windows, spec)
-    made: list[_Pair] = []
+    wanted = spec.warps if warps is None else tuple(warps)
+    pairs = _Buffers(windows, wanted, spec)
     held_out: list[tuple[Tensor, Tensor, Tensor]] = []
     for number, window in enumerate(windows):
         yield Progress(stage="pairs", step=number, total=len(windows))
@@ -147,36 +147,76 @@ def pair_steps(
         regions = held_out_regions(
             window, spec.held_out, spec.held_out_share, spec.ratio
         )
-        for warp in warps or spec.warps:
+        for warp in wanted:
             pair = _father_and_son(noisy, target, warp, spec, generator)
-            if pair is None or not fits(pair[1], crop):
+            if pair is None or not fits(pair[1], pairs.crop):
                 continue
-            made.append((*pair, training_mask(window, regions, warp, spec.ratio)))
+            pairs.add(*pair, training_mask(window, regions, warp, spec.ratio))
             if warp.is_identity:
                 held_out += held_out_crops(*pair, regions, spec.ratio)
-    return _packed(made, spec.ratio, crop), stacked(held_out)
+    return pairs.packed(), stacked(held_out)
 
 
-_Pair = tuple[Tensor, Tensor, Tensor]
+class _Buffers:
+    """Fathers, sons and masks of all sizes, end to end.
+
+    Room for all is taken at first: put together at the end they would stand in memory
+    three times.
+    """
+
+    def __init__(
+        self, windows: Sequence[Tensor], warps: Sequence[Warp], spec: PairSpec
+    ) -> None:
+        self.crop = crop_size(windows, spec)
+        self._ratio = spec.ratio
+        sizes = [s for w in windows for s in _sizes(w, warps, spec, self.crop)]
+        one, channels = windows[0], len(windows[0])
+        self._fathers = one.new_empty(channels + 1, sum(father for father, _ in sizes))
+        self._sons = one.new_empty(channels, sum(son for _, son in sizes))
+        self._father_at = self._son_at = 0
+        self._rows: list[list[int]] = []
+
+    def add(self, father: Tensor, son: Tensor, mask: Tensor) -> None:
+        """Take in a pair, shapes (C, Y, X), (C, y, x) and (1, Y, X)."""
+        _, height, width = son.shape
+        self._rows.append(
+            [self._father_at, father.shape[2], self._son_at, height, width]
+        )
+        end = self._father_at + mask.numel()
+        self._fathers[:-1, self._father_at : end] = father.flatten(1)
+        self._fathers[-1:, self._father_at : end] = mask.flatten(1)
+        self._father_at = end
+        end = self._son_at + height * width
+        self._sons[:, self._son_at : end] = son.flatten(1)
+        self._son_at = end
+
+    def packed(self) -> PairSet:
+        """All that was taken in."""
+        return PairSet(
+            fathers=self._fathers[:, : self._father_at],
+            sons=self._sons[:, : self._son_at],
+            layout=torch.tensor(self._rows),
+            weights=torch.tensor([float(row[3] * row[4]) for row in self._rows]),
+            ratio=self._ratio,
+            crop=self.crop,
+        )
 
 
-def _packed(made: list[_Pair], ratio: tuple[int, int], crop: Size) -> PairSet:
-    """Fathers, sons and masks of all sizes, end to end."""
-    rows = []
-    father_at = son_at = 0
-    for father, son, _ in made:
-        rows.append([father_at, father.shape[2], son_at, son.shape[1], son.shape[2]])
-        father_at += father.shape[1] * father.shape[2]
-        son_at += son.shape[1] * son.shape[2]
-    fathers = [torch.cat([father, mask]).flatten(1) for father, _, mask in made]
-    return PairSet(
-        fathers=torch.cat(fathers, dim=1),
-        sons=torch.cat([son.flatten(1) for _, son, _ in made], dim=1),
-        layout=torch.tensor(rows),
-        weights=torch.tensor([float(son[0].numel()) for _, son, _ in made]),
-        ratio=ratio,
-        crop=crop,
-    )
+def _sizes(
+    window: Tensor, warps: Sequence[Warp], spec: PairSpec, crop: Size
+) -> Iterator[tuple[int, int]]:
+    """Pixels of father and son for every pair of a window that is used."""
+    for warp in warps:
+        extent = warped_extent(window, warp, spec.ratio)
+        small = _son_size(extent, spec.factors)
+        seen = extent if spec.ratio == (1, 1) else small
+        if min(small) >= SMALLEST_SON_PX and seen[0] >= crop[0] and seen[1] >= crop[1]:
+            yield extent[0] * extent[1], seen[0] * seen[1]
+
+
+def _son_size(extent: Size, factors: Pair) -> Size:
+    y, x = (output_size(n, 1 / f) for n, f in zip(extent, factors, strict=True))
+    return y, x
 
 
 def crop_size(windows: Sequence[Tensor], spec: PairSpec) -> Size:
@@ -278,8 +318,7 @@ def _father_and_son(
     """One father and its network input, or None where the son would be too small."""
     extent = warped_extent(noisy, warp, spec.ratio)
     factors = spec.factors
-    sons = [output_size(n, 1 / f) for n, f in zip(extent, factors, strict=True)]
-    if min(sons) < SMALLEST_SON_PX:
+    if min(_son_size(extent, factors)) < SMALLEST_SON_PX:
         return None
     noisy_father = warped(noisy, warp, extent)
     father = noisy_father if target is noisy else warped(target, warp, extent)
