@@ -24,7 +24,7 @@ from napari_zssr.files import read
 from napari_zssr.progress import drain
 from napari_zssr.stack.axes import planes, to_cyx
 from napari_zssr.stack.one_plane import PlaneWork, intensity_maps, plane_steps
-from napari_zssr.stack.run import make_plan
+from napari_zssr.stack.prepare import make_plan
 
 PIECE_PX = 512
 

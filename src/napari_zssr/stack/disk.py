@@ -324,7 +324,7 @@ def _reachable(ready: Prepared, part: Path, workers: Workers) -> Prepared:
         return ready
     path = part / "input.npy"
     draft = path.with_name(f"{secrets.token_hex(4)}.npy")
-    np.save(draft, data)
+    np.save(draft, np.asarray(data))
     os.replace(draft, path)
     checked = CheckedPlanes(StoredArray(path), ready.config.nonfinite)
     return replace(ready, stack=replace(ready.stack, data=checked))

@@ -52,12 +52,14 @@ def lazily_upscaled(stack: ImageStack, config: Config) -> dask.array.Array:
         (n,) if whole else (1,) * n for whole, n in zip(inside, shape, strict=True)
     )
     name = f"upscaled-{uuid.uuid4().hex}"
-    layer = {
+    layer: dict[Any, Any] = {
         (name, *place): (enlarge, number)
         for number, place in enumerate(np.ndindex(*grid))
     }
     graph = HighLevelGraph.from_collections(name, layer)
-    return dask.array.Array(graph, name, chunks, dtype=ready.plan.output_dtype)
+    array: Any = dask.array.Array
+    made: dask.array.Array = array(graph, name, chunks, dtype=ready.plan.output_dtype)
+    return made
 
 
 class _Enlarge:
