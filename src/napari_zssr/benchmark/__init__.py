@@ -21,6 +21,7 @@ SETS: Mapping[str, str] = {
     "gaussian": "photographs:gaussian_kernels",
     "caco": "microscopes:confocal_pair",
     "fmd": "microscopes:noisy_captures",
+    "stacks": "stacks:stacks",
     "choices": "choices:choices",
     "speed": "cost:speed",
     "memory": "cost:memory",

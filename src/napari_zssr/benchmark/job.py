@@ -99,11 +99,14 @@ class Run:
     returned : str
         What the engine gave back: ``learned``, ``bicubic``, ``constant``; joined
         where its planes differ.
+    learned : float
+        Share of the planes that are ``learned``.
     """
 
     image: NDArray[Any]
     seconds: float
     returned: str
+    learned: float
 
 
 def enlarge(
@@ -133,8 +136,13 @@ def enlarge(
     start = time.perf_counter()
     upscaled = drain(api.upscale_steps(image, wanted, axes=axes), on_event)
     seconds = time.perf_counter() - start
-    kinds = dict.fromkeys(plane.returned for plane in upscaled.report.planes)
-    return Run(image=upscaled.image, seconds=seconds, returned=", ".join(kinds))
+    kinds = [plane.returned for plane in upscaled.report.planes]
+    return Run(
+        image=upscaled.image,
+        seconds=seconds,
+        returned=", ".join(dict.fromkeys(kinds)),
+        learned=kinds.count("learned") / len(kinds),
+    )
 
 
 def bicubic(image: NDArray[Any], factors: tuple[float, float]) -> NDArray[Any]:

@@ -16,6 +16,7 @@ SETS = (
     "gaussian",
     "caco",
     "fmd",
+    "stacks",
     "choices",
     "speed",
     "memory",
