@@ -162,23 +162,26 @@ def recorrupt(
     return image + alpha * drawn, image - drawn / alpha
 
 
-def estimate_noise(plane: NDArray[Any]) -> NoiseModel:
-    """Noise of one plane; texture is not taken for noise.
+def estimate_noise(*planes: NDArray[Any]) -> NoiseModel:
+    """Noise of one plane, or of several that have it in common.
+
+    Texture is not taken for noise.
 
     Parameters
     ----------
-    plane : ndarray, shape (Y, X)
+    *planes : ndarray, shape (Y, X)
         Any linear intensity; the model is in its units.
 
     Returns
     -------
     NoiseModel
-        `CLEAN` where the plane is too small or only texture is seen.
+        `CLEAN` where the planes are too small or only texture is seen.
     """
-    values = np.asarray(plane)
-    if min(values.shape) < 4 * BLOCK:
+    large = [plane for plane in planes if min(plane.shape) >= 4 * BLOCK]
+    if not large:
         return CLEAN
-    means, energies = _block_energies(values)
+    blocks = [_block_energies(np.asarray(p)) for p in large]
+    means, energies = (np.concatenate(part) for part in zip(*blocks, strict=True))
     found = _bins(means, energies)
     trusted = [b for b in found if b.texture[3] < PURE]
     if not trusted or len(trusted) < MIN_TRUSTED * len(found):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -385,11 +385,17 @@ def intensity_maps(
 
 def plane_noise(colours: NDArray[Any], config: Config) -> NoiseModel:
     """Noise model of a normalised plane (C, Y, X): as asked for, or estimated."""
+    return common_noise([colours], config)
+
+
+def common_noise(parts: Sequence[NDArray[Any]], config: Config) -> NoiseModel:
+    """Noise model of parts of planes (C, Y, X) that have their noise in common."""
     if config.noise == "off":
         return CLEAN
     if config.noise != "auto":
         return NoiseModel(offset=float(config.noise) ** 2)
-    models = sorted((estimate_noise(c) for c in colours), key=NoiseModel.sigma)
+    by_colour = zip(*parts, strict=True)
+    models = sorted((estimate_noise(*p) for p in by_colour), key=NoiseModel.sigma)
     return models[len(models) // 2]
 
 

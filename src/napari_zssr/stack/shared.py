@@ -22,7 +22,7 @@ from napari_zssr.stack.axes import (
     planes,
     to_cyx,
 )
-from napari_zssr.stack.one_plane import PLANE_SEED, PlaneWork, colours_of, plane_noise
+from napari_zssr.stack.one_plane import PLANE_SEED, PlaneWork, colours_of, common_noise
 from napari_zssr.stack.plan import Plan
 from napari_zssr.stack.strategy import shared_places
 from napari_zssr.zssr.saved import Checkpoint, as_saved, checksum
@@ -82,17 +82,19 @@ def shared_steps(
         yield named(
             Progress(stage="read", step=number, total=len(places), message=told)
         )
-        sample = _sample(stack, config, maps[channel], place, len(places))
+        sample = _sample(stack, maps[channel], place, len(places))
         samples += [] if sample is None else [sample]
     if not samples:
         return None
     yield named(_told(channel, len(samples)))
+    windows = [window.numpy() for sample in samples for window in sample.windows]
     try:
         return (
             yield from changed(
                 learn_shared(
                     samples,
                     config,
+                    noise=common_noise(windows, config),
                     device=plan.device,
                     tile_px=plan.tile_px,
                     precision=plan.precision,
@@ -118,7 +120,6 @@ def _told(channel: int, planes: int) -> Progress:
 
 def _sample(
     stack: ImageStack,
-    config: Config,
     mapping: IntensityMap,
     place: PlaneIndex,
     count: int,
@@ -130,7 +131,7 @@ def _sample(
     colours = mapping.normalise(colours_of(pixels))
     if not shows_signal(colours):
         return None
-    return sample_of(colours, plane_noise(colours, config), count)
+    return sample_of(colours, count)
 
 
 def _as_shared(event: Event, planes: int) -> Event:

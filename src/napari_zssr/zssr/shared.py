@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from napari_zssr.config import Config
-from napari_zssr.imaging.noise import NoiseModel
+from napari_zssr.imaging.noise import CLEAN, NoiseModel
 from napari_zssr.progress import Steps
 from napari_zssr.zssr.learn import Lesson, learn, members
 from napari_zssr.zssr.plane import SMALLEST_PX
@@ -31,25 +31,19 @@ class Sample:
         that no training sees the regions that are held out there.
     parts : int
         How many the whole plane has.
-    noise : NoiseModel
     """
 
     windows: tuple[Tensor, ...]
     parts: int
-    noise: NoiseModel
 
 
-def sample_of(
-    plane: NDArray[np.float32], noise: NoiseModel, planes: int
-) -> Sample | None:
+def sample_of(plane: NDArray[np.float32], planes: int) -> Sample | None:
     """Windows of a plane, fewer the more planes there are.
 
     Parameters
     ----------
     plane : ndarray, shape (C, Y, X)
         Normalised intensities.
-    noise : NoiseModel
-        Of this plane.
     planes : int
         Planes that are learned from.
 
@@ -66,7 +60,6 @@ def sample_of(
     return Sample(
         windows=tuple(windows[n].clone() for n in places),
         parts=len(windows),
-        noise=noise,
     )
 
 
@@ -74,6 +67,7 @@ def learn_shared(
     samples: Sequence[Sample],
     config: Config,
     *,
+    noise: NoiseModel = CLEAN,
     device: str = "cpu",
     tile_px: int = 512,
     precision: str = "float32",
@@ -87,6 +81,8 @@ def learn_shared(
     samples : sequence of Sample
         At least one.
     config : Config
+    noise : NoiseModel
+        What the planes have in common.
     device : str
     tile_px : int
         Side of a tile where windows are enlarged on the way.
@@ -99,11 +95,9 @@ def learn_shared(
     -------
     Checkpoint or None
         None where the settings' network is none that can be kept. It tells of how
-        many planes it has learned, and of their noise: the median of their models.
+        many planes it has learned, and of their noise.
     """
     windows = tuple(w.to(device) for sample in samples for w in sample.windows)
-    models = sorted((sample.noise for sample in samples), key=NoiseModel.sigma)
-    noise = models[len(models) // 2]
     level = sum(noise_level(window, noise) for window in windows) / len(windows)
     lesson = Lesson(
         windows=windows,
