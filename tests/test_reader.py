@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from napari.components import ViewerModel
 from napari.errors import MultipleReaderError
 from napari.layers import Image
 
+from napari_zssr.config import INSTANT, change
 from napari_zssr.errors import InputError
 from napari_zssr.files import read
 from napari_zssr.plugin._layers import (
@@ -27,7 +29,9 @@ from napari_zssr.plugin._layers import (
 )
 from napari_zssr.plugin._reader import read_image
 from napari_zssr.plugin._writer import write_ome_tiff
+from napari_zssr.progress import drain
 from napari_zssr.stack.axes import Channel, labelled
+from napari_zssr.stack.run import upscale_steps
 from napari_zssr.stack.store import write
 
 UM = {"Z": 0.5, "Y": 0.13, "X": 0.12}
@@ -168,6 +172,30 @@ def ome_zarr(path: Path, version: str = "0.5") -> Path:
     told = {"version": version, "multiscales": multiscales}
     group.attrs.update(told if version == "0.4" else {"ome": told})
     return path
+
+
+@pytest.mark.parametrize("spacing", [{"Y": 0.13, "X": 0.12}, None])
+@pytest.mark.parametrize("origin", [(), (0.0, 7.0, -3.0)])
+def test_a_result_in_ome_zarr_lies_on_its_image(
+    tmp_path: Path, spacing: dict[str, float] | None, origin: tuple[float, ...]
+) -> None:
+    """Corners of the pixels at the edges are at the same place in the world."""
+    image = labelled(noise(2, 30, 41), axes="ZYX", spacing=spacing)
+    image = replace(image, origin=origin if spacing else ())
+    write(tmp_path / "cell.ome.zarr", image)
+    config = change(INSTANT, factor=(2, 3), device="cpu", always=True)
+    again = read(tmp_path / "cell.ome.zarr")
+    result = drain(upscale_steps(again, config))
+    write(tmp_path / "fine.ome.zarr", result.as_stack())
+    (coarse,) = opened(tmp_path / "cell.ome.zarr")
+    (fine,) = opened(tmp_path / "fine.ome.zarr")
+    assert fine.data.shape == (2, 60, 123)
+    assert (fine.units, fine.axis_labels) == (coarse.units, coarse.axis_labels)
+    corners = [((1, -0.5, -0.5), (1, -0.5, -0.5)), ((1, 29.5, 40.5), (1, 59.5, 122.5))]
+    for one, other in corners:
+        expected = pytest.approx(coarse.data_to_world(one), abs=1e-9)
+        assert fine.data_to_world(other) == expected
+    assert coarse.data_to_world((0, 0, 0)) == pytest.approx(image.origin or (0, 0, 0))
 
 
 @pytest.mark.parametrize("within", ["", "zarr.json"])

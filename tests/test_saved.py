@@ -507,7 +507,7 @@ def test_half_a_file_is_never_left(
         assert draft.stat().st_size > 100
         raise error
 
-    monkeypatch.setattr(writing, "_flush", fail)
+    monkeypatch.setattr(writing, "sync_file", fail)
     with pytest.raises(seen):
         write_networks(path, load_networks(one), overwrite=True)
     assert path.read_bytes() == b"precious"

@@ -13,7 +13,7 @@ import tifffile
 from napari_zssr import writing
 from napari_zssr.errors import ComputeError, InputError
 from napari_zssr.files import read
-from napari_zssr.stack import store
+from napari_zssr.stack import ometiff, shards, store
 from napari_zssr.stack.axes import Channel, ImageStack, labelled
 from napari_zssr.stack.store import check_output, read_provenance, write
 
@@ -54,6 +54,56 @@ def test_ome_tiff_round_trip(tmp_path: Path, axes: str) -> None:
     assert again.channels == stack.channels
     assert read_provenance(path) == RECORD
     assert os.listdir(tmp_path) == ["a.ome.tif"]
+
+
+@pytest.mark.parametrize(
+    ("axes", "order"),
+    [("YX", "YX"), ("ZCYX", "CZYX"), ("XZTY", "TZYX"), ("YXS", "SYX")],
+)
+def test_ome_zarr_round_trip(tmp_path: Path, axes: str, order: str) -> None:
+    """RGB samples are channels there, which come first."""
+    channels = [Channel(name="DNA", color=-16776961), Channel(), Channel(name="b")]
+    stack = stack_of(
+        axes,
+        spacing={"Y": 0.1, "X": 0.2},
+        channels=channels if "C" in axes else (),
+        name="cells",
+    )
+    places = {"Y": 1.5, "X": -0.05}
+    stack = replace(stack, origin=tuple(places.get(a, 0.0) for a in axes))
+    path = write(tmp_path / "a.ome.zarr", stack, provenance=RECORD)
+    again = read(path)
+    assert again.axes == order
+    expected = stack.data.transpose([axes.index(a) for a in order])
+    np.testing.assert_array_equal(again.data, expected)
+    for letter in "YX":
+        at = order.index(letter)
+        assert again.spacing[at] == {"Y": 0.1, "X": 0.2}[letter]
+        assert again.units[at] == "um"
+        assert again.origin[at] == places[letter]
+    assert again.channels == stack.channels
+    assert read_provenance(path) == RECORD
+    assert os.listdir(tmp_path) == ["a.ome.zarr"]
+
+
+class PlaneByPlane:
+    """Pixels of which no more than a plane is ever asked for."""
+
+    def __init__(self, data: Any) -> None:
+        self.data = data
+        self.shape, self.dtype, self.ndim = data.shape, data.dtype, data.ndim
+
+    def __getitem__(self, index: Any) -> Any:
+        plane = self.data[index]
+        assert plane.ndim == 2
+        return plane
+
+
+def test_ome_zarr_takes_pixels_that_are_not_loaded(tmp_path: Path) -> None:
+    stack = stack_of("ZCYX")
+    lazy: Any = PlaneByPlane(stack.data)
+    again = read(write(tmp_path / "a.zarr", replace(stack, data=lazy)))
+    np.testing.assert_array_equal(again.data, stack.data.swapaxes(0, 1))
 
 
 @pytest.mark.parametrize(
@@ -106,7 +156,7 @@ def test_resolution_for_readers_without_ome(tmp_path: Path) -> None:
 def test_large_files_are_bigtiff(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store, "BIGTIFF_BYTES", 100)
+    monkeypatch.setattr(ometiff, "BIGTIFF_BYTES", 100)
     write(tmp_path / "a.ome.tif", stack_of("YX"))
     with tifffile.TiffFile(tmp_path / "a.ome.tif") as file:
         assert file.is_bigtiff
@@ -141,6 +191,7 @@ def test_png_of_a_single_plane_with_axes(tmp_path: Path) -> None:
         ("a.ome.tif", "YX", "i8", "int64"),
         ("a.jpg", "YX", "u1", "'.jpg'"),
         ("a", "YX", "u1", "nothing"),
+        ("missing/a.zarr", "YX", "u1", "does not exist"),
         ("missing/a.tif", "YX", "u1", "does not exist"),
         (".", "YX", "u1", "cannot be written"),
     ],
@@ -165,6 +216,27 @@ def test_existing_output(tmp_path: Path) -> None:
         check_output(tmp_path / "b.tif", overwrite=True)
 
 
+def test_existing_zarr(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.ome.zarr", stack_of("ZYX"))
+    with pytest.raises(InputError, match="exists already"):
+        write(path, stack_of("YX"))
+    assert read(path).axes == "ZYX"
+    write(path, stack_of("YX"), overwrite=True)
+    assert read(path).axes == "YX"
+    other = tmp_path / "photographs.zarr"
+    other.mkdir()
+    (other / "precious").touch()
+    with pytest.raises(InputError, match="holds something else"):
+        write(other, stack_of("YX"), overwrite=True)
+    file = tmp_path / "file.zarr"
+    file.touch()
+    with pytest.raises(InputError, match="exists already"):
+        check_output(file)
+    assert read(write(file, stack_of("YX"), overwrite=True)).axes == "YX"
+    assert sorted(os.listdir(tmp_path)) == ["a.ome.zarr", "file.zarr", other.name]
+    assert os.listdir(other) == ["precious"]
+
+
 def test_unwritable_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "access", lambda *_: False)
     with pytest.raises(InputError, match="not writable"):
@@ -180,7 +252,7 @@ def test_unwritable_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     ],
 )
 @pytest.mark.parametrize(
-    ("home", "step"), [(writing, "_flush"), (store, "_write_tiff")]
+    ("home", "step"), [(writing, "sync_file"), (store, "write_tiff")]
 )
 def test_nothing_is_left_behind(
     tmp_path: Path,
@@ -204,11 +276,50 @@ def test_nothing_is_left_behind(
     assert os.listdir(tmp_path) == ["a.ome.tif"]
 
 
+@pytest.mark.parametrize(
+    ("error", "seen"),
+    [
+        (KeyboardInterrupt(), KeyboardInterrupt),
+        (OSError(28, "No space left on device"), ComputeError),
+        (OSError(30, "Read-only file system"), InputError),
+    ],
+)
+@pytest.mark.parametrize("step", ["pixels", "rename"])
+def test_nothing_is_left_of_a_zarr(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    error: BaseException,
+    seen: type[BaseException],
+    step: str,
+) -> None:
+    """An older one is back in its place."""
+    path = write(tmp_path / "a.ome.zarr", stack_of("ZYX"))
+    rename = os.rename
+
+    def fail(*given: Any) -> None:
+        if step == "pixels" or (given[1] == path and "replaced" not in given[0].name):
+            raise error
+        rename(*given)
+
+    home, name = {"pixels": (shards, "write_synced"), "rename": (os, "rename")}[step]
+    monkeypatch.setattr(home, name, fail)
+    told = "nothing was left behind" if seen is ComputeError else None
+    with pytest.raises(seen, match=told):
+        write(path, stack_of("YX"), overwrite=True)
+    assert os.listdir(tmp_path) == ["a.ome.zarr"]
+    assert read(path).axes == "ZYX"
+
+
 def test_no_provenance(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "plain.tif", np.zeros((9, 9), np.uint8))
     assert read_provenance(tmp_path / "plain.tif") is None
     path = write(tmp_path / "a.ome.tif", stack_of("YX"))
     assert read_provenance(path) is None
+    assert read_provenance(write(tmp_path / "a.zarr", stack_of("YX"))) is None
+    assert read_provenance(tmp_path) is None
+    (tmp_path / "zarr.json").write_text("{")
+    with pytest.raises(InputError, match="cannot be read"):
+        read_provenance(tmp_path)
     (tmp_path / "text.tif").write_text("hello there")
     with pytest.raises(InputError, match="cannot be read"):
         read_provenance(tmp_path / "text.tif")

@@ -18,7 +18,11 @@ _FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
 
 
 def check_place(
-    path: str | Path, overwrite: bool, endings: Collection[str], usual: str
+    path: str | Path,
+    overwrite: bool,
+    endings: Collection[str],
+    usual: str,
+    marks: Collection[str] = (),
 ) -> None:
     """Refuse a file that could not be written.
 
@@ -32,6 +36,8 @@ def check_place(
         What its name may end in, in small letters.
     usual : str
         Endings that are named to the user.
+    marks : collection of str
+        As in `check_replaceable`.
 
     Raises
     ------
@@ -45,18 +51,46 @@ def check_place(
             f"{target.name} ends in {suffix or 'nothing'!r}, which cannot be written; "
             f"use {usual}."
         )
-    if target.is_dir():
+    check_replaceable(target, overwrite, marks)
+    folder = target.resolve().parent
+    if not folder.is_dir():
+        raise InputError(f"The folder {folder} does not exist; create it first.")
+    if not os.access(folder, os.W_OK):
+        raise InputError(f"The folder {folder} is not writable; choose another one.")
+
+
+def check_replaceable(
+    target: Path, overwrite: bool, marks: Collection[str] = ()
+) -> None:
+    """Refuse to replace what exists, unless that is wanted and of the same kind.
+
+    Parameters
+    ----------
+    target : Path
+        Name of what is to be written.
+    overwrite : bool
+        Whether it may be replaced.
+    marks : collection of str
+        Where a folder is to be written, names of files of which one must be in the
+        folder that is replaced.
+
+    Raises
+    ------
+    InputError
+        It may not be replaced.
+    """
+    if target.is_dir() and not marks:
         raise InputError(f"{target} is a folder; give the name of a file.")
     if target.exists() and not overwrite:
         raise InputError(
             f"{target} exists already; choose another name, or allow it to "
             "be replaced (--overwrite, overwrite=True)."
         )
-    folder = target.resolve().parent
-    if not folder.is_dir():
-        raise InputError(f"The folder {folder} does not exist; create it first.")
-    if not os.access(folder, os.W_OK):
-        raise InputError(f"The folder {folder} is not writable; choose another one.")
+    if target.is_dir() and not any((target / mark).is_file() for mark in marks):
+        raise InputError(
+            f"{target} is a folder that holds something else, so it is not replaced; "
+            "choose another name."
+        )
 
 
 @contextmanager
@@ -74,7 +108,7 @@ def written_whole(target: Path) -> Iterator[Path]:
     try:
         with storing(target, "nothing was left behind"):
             yield draft
-            _flush(draft)
+            sync_file(draft)
             os.replace(draft, target)
             sync_folder(target.parent)
     finally:
@@ -162,7 +196,7 @@ def sync_folder(folder: Path) -> None:
             os.close(handle)
 
 
-def _flush(path: Path) -> None:
-    """Have the bytes on the disk before the name appears."""
+def sync_file(path: Path) -> None:
+    """Have the bytes of a file on the disk."""
     with path.open("r+b") as file:
         os.fsync(file.fileno())

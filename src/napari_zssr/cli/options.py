@@ -28,7 +28,8 @@ Output = Annotated[
         "--output",
         panel=OUTPUT,
         metavar="FILE",
-        help=".ome.tif, .tif or .png. Default: INPUT_x2.ome.tif beside the input.",
+        help=".ome.tif, .ome.zarr, .tif or .png. Default: INPUT_x2.ome.tif beside the "
+        "input.",
     ),
 ]
 Inputs = Annotated[

@@ -94,27 +94,29 @@ def _layers(stack: ImageStack) -> list[LayerData]:
 
 
 def _place(stack: ImageStack, axes: str) -> dict[str, Any]:
-    """Scale, units and labels; napari knows no size of an axis by 1 and pixel."""
+    """Scale, place, units and labels of the axes."""
     letters = axes.replace("S", "")
-    known = dict(
-        zip(stack.axes, zip(stack.spacing, stack.units, strict=True), strict=True)
-    )
-    told = [_in_seconds(*known[a]) if a == "T" else known[a] for a in letters]
+    sizes, starts, units = zip(*(_axis(stack, a) for a in letters), strict=True)
     return {
-        "scale": [size or 1 for size, _ in told],
-        "units": [unit or "pixel" for _, unit in told],
+        "scale": list(sizes),
+        "translate": list(starts),
+        "units": list(units),
         "axis_labels": list(letters.lower()),
         "rgb": "S" in axes,
     }
 
 
-def _in_seconds(
-    step: float | None, unit: str | None
-) -> tuple[float | None, str | None]:
-    """Time between two frames, in seconds where its unit is known."""
-    if step is None or unit not in _SECONDS:
-        return step, unit
-    return step * _SECONDS[unit], "s"
+def _axis(stack: ImageStack, letter: str) -> tuple[float, float, str]:
+    """Size of a pixel, centre of the first one, and unit.
+
+    Times are in seconds where their unit is known; napari knows no size by 1 and pixel.
+    """
+    at = stack.axes.index(letter)
+    size, unit = stack.spacing[at] or 1.0, stack.units[at]
+    start = stack.origin[at] if stack.origin else 0.0
+    if letter == "T" and unit in _SECONDS:
+        return size * _SECONDS[unit], start * _SECONDS[unit], "s"
+    return size, start, unit or "pixel"
 
 
 def _looks(stack: ImageStack, count: int) -> list[dict[str, Any]]:

@@ -136,7 +136,7 @@ def upscale_to_disk_steps(
     """
     started = time.monotonic()
     target = Path(target).expanduser().resolve()
-    if target.suffix != '.zarr': check_output(target, overwrite=overwrite, stack=stack)
+    check_output(target, overwrite=overwrite, stack=stack)
     yield Progress(stage="plan", step=0, total=1)
     part = part_folder(target)
     new = not part.exists()

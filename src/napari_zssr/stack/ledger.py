@@ -61,7 +61,7 @@ class Ledger:
         asked = json.loads(_json(identity))
         with storing(part):
             if not part.exists():
-                shutil.rmtree(_gone(part), ignore_errors=True)
+                remove_discarded(part)
                 _make(part, asked)
             elif overwrite and _identity(part) != asked:
                 discard(part)
@@ -160,11 +160,21 @@ def discard(part: Path) -> None:
         It cannot be renamed.
     """
     _identity(part)
-    gone = _gone(part)
-    shutil.rmtree(gone, ignore_errors=True)
-    part.rename(gone)
+    remove_discarded(part)
+    part.rename(_gone(part))
     sync_folder(part.parent)
-    shutil.rmtree(gone, ignore_errors=True)
+    remove_discarded(part)
+
+
+def remove_discarded(part: Path) -> None:
+    """Remove what `discard` has left when it was killed.
+
+    Parameters
+    ----------
+    part : Path
+        Folder of the run.
+    """
+    shutil.rmtree(_gone(part), ignore_errors=True)
 
 
 def _gone(part: Path) -> Path:

@@ -7,6 +7,7 @@ from itertools import islice
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_zssr.stack.layout import Level, zarr_axes
 from napari_zssr.stack.outline import Outline
@@ -114,6 +115,21 @@ def _channel(channel: Channel) -> dict[str, Any]:
         "excitationWave": channel.excitation_nm,
     }
     return told | {key: nm for key, nm in waves.items() if nm is not None}
+
+
+def window_of(seen: NDArray[Any]) -> dict[str, float]:
+    """Contrast of a channel: what its type can hold, and where its pixels lie.
+
+    Parameters
+    ----------
+    seen : ndarray
+        Some of its pixels, finite ones.
+    """
+    window = _window(seen.dtype.name)
+    start, end = (float(value) for value in np.percentile(seen, (0.1, 99.9)))
+    if seen.dtype.kind == "f":
+        window |= {"min": float(seen.min()), "max": float(seen.max())}
+    return window | {"start": start, "end": end if end > start else start + 1}
 
 
 def _window(dtype: str) -> dict[str, float]:

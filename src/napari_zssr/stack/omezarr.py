@@ -7,7 +7,6 @@ where the image has channels too, the samples of a channel follow each other.
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,18 +18,20 @@ import zarr
 from numpy.typing import NDArray
 
 from napari_zssr.errors import InputError
+from napari_zssr.stack.attributes import META, read_attributes, write_attributes
 from napari_zssr.stack.axes import from_cyx, plane_axes, to_cyx
 from napari_zssr.stack.layout import levels_of, zarr_axes, zarr_index, zarr_shape
-from napari_zssr.stack.multiscales import ome_attributes
-from napari_zssr.stack.outline import Outline
+from napari_zssr.stack.multiscales import ome_attributes, window_of
+from napari_zssr.stack.outline import NAMESPACE, Outline
 from napari_zssr.stack.pyramid import BandWriter
 from napari_zssr.stack.shards import ShardFiles, new_array
-from napari_zssr.writing import draft_name, storing, sync_folder, write_synced
+from napari_zssr.writing import draft_name, storing, sync_file, sync_folder
 
-KEY = "napari-zssr"
-
-_META = "zarr.json"
 Index = tuple[int | slice, ...]
+
+# What is looked at for the contrast: planes for each channel, pixels of a plane.
+_SEEN_PLANES = 16
+_SEEN_PIXELS = 2**22
 
 
 def create(
@@ -60,21 +61,108 @@ def create(
     ComputeError
         The disk is full or fails.
     """
-    made = _attributes(outline, levels)
-    told = {} if provenance is None else {"provenance": dict(provenance)}
     draft = draft_name(folder)
     with storing(folder):
         try:
             if not folder.exists():
-                _make(draft, outline, made | {KEY: made[KEY] | told})
+                make(draft, outline, levels=levels, provenance=provenance)
                 _appear(draft, folder)
         finally:
             shutil.rmtree(draft, ignore_errors=True)
-        if not _alike(folder, outline, made):
+        if not _alike(folder, outline, _attributes(outline, levels)):
             raise InputError(
                 f"{folder} is there already and holds something else; choose another "
                 "name, or delete it."
             )
+
+
+def make(
+    folder: Path,
+    outline: Outline,
+    *,
+    levels: int | None = None,
+    provenance: Mapping[str, Any] | None = None,
+) -> None:
+    """Make an image without pixels where nothing is yet; see `create`.
+
+    Raises
+    ------
+    OSError
+        It cannot be written.
+    """
+    attributes = _attributes(outline, levels)
+    if provenance is not None:
+        attributes[NAMESPACE]["provenance"] = dict(provenance)
+    zarr.create_group(folder, zarr_format=3)
+    for number, level in enumerate(levels_of(outline, levels)):
+        new_array(
+            folder / str(number),
+            shape=(*zarr_shape(outline)[:-2], *level.size),
+            dtype=outline.dtype,
+            chunk=level.chunk,
+            shard=level.shard,
+            names=list(zarr_axes(outline.axes).lower()),
+        )
+        sync_file(folder / str(number) / META)
+        sync_folder(folder / str(number))
+    write_attributes(folder, attributes)
+
+
+class PlaneWriter:
+    """Writes a plane on all levels.
+
+    Parameters
+    ----------
+    folder : Path
+        What `create` has made.
+    index : tuple of int or slice
+        Index of the plane in the axes of the outline, as in `PlaneIndex`.
+
+    Raises
+    ------
+    InputError
+        No image that was begun here.
+    """
+
+    def __init__(self, folder: Path, index: Index) -> None:
+        image = _image(folder)
+        where = zarr_index(index, image.axes, image.samples)
+        self._axes = plane_axes(image.axes)
+        self._files = [
+            ShardFiles(array, folder / str(n), where)
+            for n, array in enumerate(image.levels)
+        ]
+        writer: BandWriter | None = None
+        for level in reversed(self._files):
+            size = (image.samples, *level.size)
+            writer = BandWriter(size, level.dtype, level.rows, level.put, writer)
+        if writer is None:
+            raise InputError(f"{folder} has no levels; give another folder.")
+        self._writer = writer
+
+    def add(self, band: NDArray[Any]) -> None:
+        """Take the next rows, with the axes Y, X (and S) of the outline.
+
+        Raises
+        ------
+        OSError, ValueError
+            They cannot be written, or are no part of the plane.
+        """
+        self._writer.add(to_cyx(band, self._axes))
+
+    def close(self) -> None:
+        """Have the whole plane on the disk.
+
+        Raises
+        ------
+        ValueError
+            Rows are missing.
+        """
+        seen, rows = self._writer.seen, self._writer.shape[1]
+        if seen != rows:
+            raise ValueError(f"{seen} of {rows} rows were given")
+        for at in sorted({at for level in self._files for at in level.folders}):
+            sync_folder(at)
 
 
 def write_plane(folder: Path, index: Index, bands: Iterable[NDArray[Any]]) -> None:
@@ -96,25 +184,16 @@ def write_plane(folder: Path, index: Index, bands: Iterable[NDArray[Any]]) -> No
     Raises
     ------
     InputError
-        Writing is not permitted.
+        Writing is not permitted, or no image was begun there.
     ComputeError
         The disk is full or fails, or the bands do not make up the plane.
     """
-    image = _image(folder)
-    where = zarr_index(index, image.axes, image.samples)
-    files = [
-        ShardFiles(array, folder / str(n), where)
-        for n, array in enumerate(image.levels)
-    ]
-    top = _writer(files, image.samples)
+    writer = PlaneWriter(folder, index)
     for band in bands:
         with storing(folder):
-            top.add(to_cyx(band, plane_axes(image.axes)))
+            writer.add(band)
     with storing(folder):
-        if top.seen != top.shape[1]:
-            raise ValueError(f"{top.seen} of {top.shape[1]} rows were given")
-        for at in sorted({at for level in files for at in level.folders}):
-            sync_folder(at)
+        writer.close()
 
 
 def read_plane(
@@ -158,43 +237,51 @@ def open_level(folder: Path, level: int = 0) -> zarr.Array[Any]:
     return zarr.open_array(folder / str(level), mode="r")
 
 
-def read_attributes(folder: Path) -> dict[str, Any]:
-    """Attributes of a group, of Zarr 2 or 3; empty where there are none.
+def complete(folder: Path, provenance: Mapping[str, Any] | None) -> None:
+    """Enter what is known at the end, and remove what killed processes have left.
 
     Parameters
     ----------
     folder : Path
-        Folder of the group.
+        What `create` has made, with all its planes.
+    provenance : mapping, optional
+        JSON-serialisable record, instead of the one there.
 
     Raises
     ------
-    OSError, ValueError
-        They cannot be read.
+    InputError
+        No image that was begun here.
+    OSError
+        It cannot be written.
     """
-    if (folder / _META).is_file():
-        content = json.loads((folder / _META).read_bytes())
-        found = content.get("attributes") if isinstance(content, dict) else None
-    elif (folder / ".zattrs").is_file():
-        found = json.loads((folder / ".zattrs").read_bytes())
-    else:
-        found = None
-    return found if isinstance(found, dict) else {}
+    image = _image(folder)
+    for draft in folder.rglob(".*"):
+        draft.unlink(missing_ok=True)
+    attributes = read_attributes(folder)
+    for number, told in enumerate(attributes["ome"]["omero"]["channels"]):
+        seen = _seen(image, number)
+        if seen.size:
+            told["window"] = window_of(seen)
+    if provenance is not None:
+        attributes[NAMESPACE]["provenance"] = dict(provenance)
+    write_attributes(folder, attributes)
 
 
-def write_attributes(folder: Path, attributes: Mapping[str, Any]) -> None:
-    """Replace the attributes of a Zarr 3 group at once, on the disk at the end.
-
-    Parameters
-    ----------
-    folder : Path
-        Folder of the group.
-    attributes : mapping
-        JSON-serialisable.
-    """
-    content = json.loads((folder / _META).read_bytes())
-    content["attributes"] = dict(attributes)
-    write_synced(folder / _META, json.dumps(content, indent=2).encode())
-    sync_folder(folder)
+def _seen(image: _Image, channel: int) -> NDArray[Any]:
+    """Finite pixels of some planes of a channel, on the coarsest level."""
+    array = image.levels[-1]
+    if array.shape[-1] * array.shape[-2] > _SEEN_PIXELS:
+        return np.empty(0, array.dtype)
+    letters = zarr_axes(image.axes)[:-2]
+    sizes = [1 if a == "C" else n for a, n in zip(letters, array.shape, strict=False)]
+    places = list(np.ndindex(*sizes))
+    chosen = places[:: -(-len(places) // _SEEN_PLANES)]
+    found = []
+    for at in chosen:
+        named = dict(zip(letters, at, strict=True)) | {"C": channel}
+        plane = np.asarray(array[tuple(named[a] for a in letters)])
+        found.append(plane[np.isfinite(plane)])
+    return np.concatenate(found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +295,7 @@ def _image(folder: Path) -> _Image:
     """Open an image that was made here."""
     try:
         attributes = read_attributes(folder)
-        own = attributes[KEY]
+        own = attributes[NAMESPACE]
         count = len(attributes["ome"]["multiscales"][0]["datasets"])
         return _Image(
             axes=own["axes"],
@@ -222,43 +309,9 @@ def _image(folder: Path) -> _Image:
         ) from error
 
 
-def _writer(files: Sequence[ShardFiles], samples: int) -> BandWriter:
-    """What takes the bands of a plane and writes them to all levels."""
-    writer: BandWriter | None = None
-    for level in reversed(files):
-        size = (samples, *level.size)
-        writer = BandWriter(size, level.dtype, level.rows, level.put, writer)
-    if writer is None:
-        raise ValueError("there are no levels")
-    return writer
-
-
 def _attributes(outline: Outline, levels: int | None) -> dict[str, Any]:
     own = {"axes": outline.axes, "samples": outline.sizes.get("S", 1)}
-    return {"ome": ome_attributes(outline, levels_of(outline, levels)), KEY: own}
-
-
-def _make(draft: Path, outline: Outline, attributes: Mapping[str, Any]) -> None:
-    """Group, metadata and empty arrays, on the disk at the end."""
-    zarr.create_group(draft, zarr_format=3)
-    count = len(attributes["ome"]["multiscales"][0]["datasets"])
-    for number, level in enumerate(levels_of(outline, count)):
-        new_array(
-            draft / str(number),
-            shape=(*zarr_shape(outline)[:-2], *level.size),
-            dtype=outline.dtype,
-            chunk=level.chunk,
-            shard=level.shard,
-            names=list(zarr_axes(outline.axes).lower()),
-        )
-        _sync(draft / str(number))
-    write_attributes(draft, attributes)
-
-
-def _sync(folder: Path) -> None:
-    """Have an array's metadata on the disk."""
-    write_synced(folder / _META, (folder / _META).read_bytes())
-    sync_folder(folder)
+    return {"ome": ome_attributes(outline, levels_of(outline, levels)), NAMESPACE: own}
 
 
 def _appear(draft: Path, folder: Path) -> None:
@@ -266,7 +319,7 @@ def _appear(draft: Path, folder: Path) -> None:
     try:
         draft.rename(folder)
     except OSError:
-        if not (folder / _META).is_file():
+        if not (folder / META).is_file():
             raise
     sync_folder(folder.parent)
 
@@ -280,7 +333,8 @@ def _alike(folder: Path, outline: Outline, made: Mapping[str, Any]) -> bool:
         return False
     return (
         found["ome"]["multiscales"] == made["ome"]["multiscales"]
-        and (image.axes, image.samples) == (made[KEY]["axes"], made[KEY]["samples"])
+        and (image.axes, image.samples)
+        == (made[NAMESPACE]["axes"], made[NAMESPACE]["samples"])
         and image.levels[0].dtype == np.dtype(outline.dtype)
         and image.levels[0].shape == zarr_shape(outline)
     )

@@ -15,6 +15,9 @@ from napari_zssr.stack.axes import (
     output_spacing,
 )
 
+# Under this name files hold what only this program writes.
+NAMESPACE = "napari-zssr"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outline:

@@ -50,6 +50,8 @@ class Upscaled:
         For each channel, as plain data on the CPU, those that its planes share, or
         those of one plane: of the planes that networks enlarged, the one nearest to
         the middle. Empty where none did.
+    input_origin : tuple of float
+        Centre of the input's first pixel; empty when it is 0.
     """
 
     image: NDArray[Any]
@@ -61,9 +63,11 @@ class Upscaled:
     config: Config
     report: Report
     networks: tuple[Checkpoint | None, ...] = ()
+    input_origin: tuple[float, ...] = ()
 
     def as_stack(self) -> ImageStack:
-        """The result as an image that can be written."""
+        """The result as an image that can be written, and lies on the input."""
+        start = self.input_origin or (0.0,) * len(self.axes)
         return ImageStack(
             data=self.image,
             axes=self.axes,
@@ -71,6 +75,7 @@ class Upscaled:
             units=self.units,
             channels=self.channels,
             name=self.report.input_name,
+            origin=tuple(a + b for a, b in zip(start, self.origin, strict=True)),
         )
 
 
@@ -128,6 +133,7 @@ def upscale_steps(
         config=ready.config,
         report=report_of(ready, tuple(reports), seconds=time.monotonic() - started),
         networks=kept.networks(),
+        input_origin=stack.origin,
     )
 
 

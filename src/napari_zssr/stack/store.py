@@ -1,8 +1,9 @@
-"""Writing results: OME-TIFF and PNG, whole under the final name or not at all."""
+"""Writing results: whole under the final name or not at all."""
 
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -13,20 +14,17 @@ import numpy as np
 import tifffile
 
 from napari_zssr.errors import InputError
-from napari_zssr.stack.axes import Channel, ImageStack
-from napari_zssr.stack.source import loaded
-from napari_zssr.writing import check_place, written_whole
-
-NAMESPACE = "napari-zssr"
-BIGTIFF_BYTES = int(3.9e9)
+from napari_zssr.stack.attributes import read_attributes
+from napari_zssr.stack.axes import ImageStack, planes
+from napari_zssr.stack.ometiff import check_type, file_axes, stored_text, write_tiff
+from napari_zssr.stack.outline import NAMESPACE, outline_of
+from napari_zssr.stack.placing import ZARR_MARKS, place
+from napari_zssr.stack.source import loaded, native
+from napari_zssr.writing import check_place, draft_name, storing, written_whole
 
 _TIFF = {".tif", ".tiff"}
-_OME_TYPES = {f"{kind}{bits}" for kind in ("uint", "int") for bits in (8, 16, 32)}
-_OME_TYPES |= {"float32", "float64"}
-_OME_UNITS = {unit: unit for unit in ("pm", "nm", "mm", "cm", "m", "ms", "s", "min")}
-_OME_UNITS |= {"h": "h", "d": "d", "um": "µm", "us": "µs", "angstrom": "Å"}
-_METRES = {"pm": 1e-12, "angstrom": 1e-10, "nm": 1e-9, "um": 1e-6, "mm": 1e-3}
-_METRES |= {"cm": 1e-2, "m": 1.0}
+_ZARR = {".zarr"}
+_USUAL = ".ome.tif, .ome.zarr or .png"
 
 _UNREADABLE = (OSError, ValueError, ElementTree.ParseError, tifffile.TiffFileError)
 
@@ -38,25 +36,26 @@ def write(
     overwrite: bool = False,
     provenance: Mapping[str, Any] | None = None,
 ) -> Path:
-    """Write a stack, by the ending of the name as OME-TIFF or PNG.
+    """Write a stack, by the ending of the name as OME-TIFF, OME-Zarr or PNG.
 
     Parameters
     ----------
     path : str or Path
         ``.ome.tif``, ``.ome.tiff``, ``.tif`` and ``.tiff`` give an OME-TIFF (BigTIFF
-        when large), ``.png`` a PNG.
+        when large), ``.ome.zarr`` and ``.zarr`` an OME-Zarr 0.5, ``.png`` a PNG.
     stack : ImageStack
-        What to write. Axes are reordered to T, C, Z in the stack's order, then Y, X
-        and S where they are not so already.
+        What to write. Axes are reordered to T, C, Z in the stack's order (in OME-Zarr
+        T, C, Z), then Y, X and S where they are not so already; RGB samples are
+        channels of OME-Zarr. For OME-Zarr the pixels may be lazy.
     overwrite : bool
-        Replace a file that is there.
+        Replace what is there.
     provenance : mapping, optional
         JSON-serialisable record that `read_provenance` reads back.
 
     Returns
     -------
     Path
-        The file.
+        The file or folder.
 
     Raises
     ------
@@ -67,11 +66,14 @@ def write(
     """
     check_output(path, overwrite, stack=stack)
     target = Path(path).expanduser().resolve()
+    if target.suffix.lower() in _ZARR:
+        _write_zarr(target, stack, provenance, overwrite)
+        return target
     ordered = in_file_order(stack)
     record = None if provenance is None else json.dumps(dict(provenance))
     with written_whole(target) as draft:
         if target.suffix.lower() in _TIFF:
-            _write_tiff(draft, ordered, record)
+            write_tiff(draft, outline_of(ordered), record, loaded(ordered.data))
         else:
             _write_png(draft, ordered, record)
     return target
@@ -98,7 +100,8 @@ def check_output(
         Unknown ending, existing file, missing folder, no permission, or pixels that
         the format cannot hold.
     """
-    check_place(path, overwrite, {*_TIFF, ".png"}, ".ome.tif or .png")
+    marks = ZARR_MARKS if Path(path).suffix.lower() in _ZARR else ()
+    check_place(path, overwrite, {*_TIFF, *_ZARR, ".png"}, _USUAL, marks)
     if stack is not None:
         _check_fits(stack, Path(path).suffix.lower())
 
@@ -111,9 +114,7 @@ def in_file_order(stack: ImageStack) -> ImageStack:
     stack : ImageStack
         Axes in any order.
     """
-    leading = [letter for letter in stack.axes if letter not in "YXS"]
-    samples = stack.data.shape[stack.axes.index("S")] if "S" in stack.axes else 1
-    letters = "".join(leading) + "YX" + ("S" if samples > 1 else "")
+    letters = file_axes(outline_of(stack))
     order = [stack.axes.index(letter) for letter in letters]
     lone = [i for i, n in enumerate(stack.data.shape) if i not in order and n == 1]
     return replace(
@@ -124,11 +125,12 @@ def in_file_order(stack: ImageStack) -> ImageStack:
         axes=letters,
         spacing=tuple(stack.spacing[i] for i in order),
         units=tuple(stack.units[i] for i in order),
+        origin=tuple(stack.origin[i] for i in order) if stack.origin else (),
     )
 
 
 def read_provenance(path: str | Path) -> dict[str, Any] | None:
-    """Record that `write` stored in an OME-TIFF or PNG, None where there is none.
+    """Record that `write` stored in an image, None where there is none.
 
     Raises
     ------
@@ -136,41 +138,36 @@ def read_provenance(path: str | Path) -> dict[str, Any] | None:
         The file cannot be opened.
     """
     try:
-        text = _stored_text(Path(path).expanduser())
-        content = None if text is None else json.loads(text)
+        content = _stored(Path(path).expanduser())
     except _UNREADABLE as error:
         raise InputError(
-            f"{path} cannot be read ({error}); give an OME-TIFF or PNG."
+            f"{path} cannot be read ({error}); give an OME-TIFF, OME-Zarr or PNG."
         ) from error
     return content if isinstance(content, dict) else None
 
 
-def _stored_text(path: Path) -> str | None:
-    if path.suffix.lower() == ".png":
-        from PIL import Image
+def _stored(path: Path) -> Any:
+    """Provenance in a file or Zarr folder."""
+    if path.is_dir():
+        own = read_attributes(path).get(NAMESPACE)
+        return own.get("provenance") if isinstance(own, dict) else None
+    text = _png_text(path) if path.suffix.lower() == ".png" else stored_text(path)
+    return None if text is None else json.loads(text)
 
-        with Image.open(path) as picture:
-            text = picture.info.get(NAMESPACE)
-        return text if isinstance(text, str) else None
-    with tifffile.TiffFile(path) as file:
-        xml = file.ome_metadata
-    if not xml:
-        return None
-    for note in ElementTree.fromstring(xml).findall(".//{*}MapAnnotation"):
-        if note.get("Namespace") == NAMESPACE:
-            return note.findtext("{*}Value/{*}M")
-    return None
+
+def _png_text(path: Path) -> str | None:
+    from PIL import Image
+
+    with Image.open(path) as picture:
+        text = picture.info.get(NAMESPACE)
+    return text if isinstance(text, str) else None
 
 
 def _check_fits(stack: ImageStack, suffix: str) -> None:
-    name = stack.data.dtype.name
     if suffix == ".png":
         _check_png(stack)
-    elif name not in _OME_TYPES:
-        raise InputError(
-            f"OME-TIFF cannot hold pixels of type {name}; convert them to float32 or "
-            "uint16 first."
-        )
+    elif suffix in _TIFF:
+        check_type(stack.data.dtype.name)
 
 
 def _check_png(stack: ImageStack) -> None:
@@ -190,64 +187,27 @@ def _check_png(stack: ImageStack) -> None:
         )
 
 
-def _write_tiff(path: Path, stack: ImageStack, record: str | None) -> None:
-    samples = stack.data.shape[-1] if "S" in stack.axes else 1
-    extra = {2: 1, 4: 1}.get(samples, 0)
-    data = loaded(stack.data)
-    tifffile.imwrite(
-        path,
-        data,
-        ome=True,
-        bigtiff=data.nbytes > BIGTIFF_BYTES,
-        photometric="rgb" if samples >= 3 else "minisblack",
-        planarconfig="contig" if samples > 1 else None,
-        extrasamples=["unassalpha"] * extra or None,
-        metadata=_ome_metadata(stack, record),
-        **_resolution(stack),
-    )
+def _write_zarr(
+    target: Path,
+    stack: ImageStack,
+    provenance: Mapping[str, Any] | None,
+    overwrite: bool,
+) -> None:
+    """Plane by plane, so that lazy pixels are never in memory at once."""
+    from napari_zssr.stack.omezarr import PlaneWriter, complete, make
 
-
-def _ome_metadata(stack: ImageStack, record: str | None) -> dict[str, Any]:
-    content: dict[str, Any] = {"axes": stack.axes}
-    if stack.name:
-        content["Name"] = stack.name
-    for letter, size, unit in zip(stack.axes, stack.spacing, stack.units, strict=True):
-        key = "TimeIncrement" if letter == "T" else f"PhysicalSize{letter}"
-        known = _OME_UNITS.get(unit or "")
-        if size is None or letter not in "TZYX" or (letter == "T" and not known):
-            continue
-        content |= {key: size, f"{key}Unit": known or "reference frame"}
-    if stack.channels:
-        content["Channel"] = [_ome_channel(c) for c in stack.channels]
-    if record is not None:
-        content["MapAnnotation"] = {
-            "Namespace": NAMESPACE,
-            "Value": {"provenance": record},
-        }
-    return content
-
-
-def _ome_channel(channel: Channel) -> dict[str, Any]:
-    told: dict[str, Any] = {"Name": channel.name or None, "Color": channel.color}
-    for key, length in (
-        ("EmissionWavelength", channel.emission_nm),
-        ("ExcitationWavelength", channel.excitation_nm),
-    ):
-        if length is not None:
-            told |= {key: length, f"{key}Unit": "nm"}
-    return told
-
-
-def _resolution(stack: ImageStack) -> dict[str, Any]:
-    """Pixels per centimetre, for readers that do not know OME."""
-    densities = []
-    for letter in "XY":
-        axis = stack.axes.index(letter)
-        size, unit = stack.spacing[axis], _METRES.get(stack.units[axis] or "")
-        if size is None or unit is None:
-            return {}
-        densities.append(0.01 / (size * unit))
-    return {"resolution": tuple(densities), "resolutionunit": "CENTIMETER"}
+    draft = draft_name(target)
+    try:
+        with storing(target, "nothing was left behind"):
+            make(draft, outline_of(stack))
+            for at in planes(stack.axes, stack.data.shape):
+                writer = PlaneWriter(draft, at.index)
+                writer.add(native(stack.data[at.index]))
+                writer.close()
+            complete(draft, provenance)
+            place(draft, target, overwrite=overwrite)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
 
 
 def _write_png(path: Path, stack: ImageStack, record: str | None) -> None:

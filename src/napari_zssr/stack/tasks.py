@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from napari_zssr.progress import Steps
 from napari_zssr.stack.axes import PlaneIndex, from_cyx, plane_axes
+from napari_zssr.stack.finish import IMAGE
 from napari_zssr.stack.ledger import Ledger
 from napari_zssr.stack.omezarr import write_plane
 from napari_zssr.stack.one_plane import PlaneMade, PlaneReport
@@ -22,7 +23,6 @@ from napari_zssr.stack.prepare import Prepared
 from napari_zssr.stack.schedule import own_device
 from napari_zssr.zssr.saved import Checkpoint, load_networks, write_networks
 
-IMAGE = "image.ome.zarr"
 NETWORKS = "networks"
 
 

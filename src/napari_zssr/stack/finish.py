@@ -1,0 +1,137 @@
+"""The end of a run to disk: its result under the final name, nothing else left.
+
+Every step can be killed and done again, and of several processes that come to the end
+one does it while the others wait.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from napari_zssr.errors import ComputeError
+from napari_zssr.stack.attributes import META
+from napari_zssr.stack.claim import claimed
+from napari_zssr.stack.ledger import Ledger, discard, remove_discarded
+from napari_zssr.stack.ometiff import assemble_tiff
+from napari_zssr.stack.outline import Outline
+from napari_zssr.stack.placing import place, remove_replaced
+from napari_zssr.writing import storing, sync_file, sync_folder, write_synced
+
+IMAGE = "image.ome.zarr"
+"""Name of the growing image in the folder of a run."""
+
+_TIFF = "assembled.ome.tif"
+_PLACING = "placing.json"
+
+
+def part_folder(target: Path) -> Path:
+    """Folder that a run to disk works in.
+
+    Parameters
+    ----------
+    target : Path
+        The result to be.
+    """
+    return target.with_name(f"{target.name}.part")
+
+
+def finish(
+    part: Path,
+    target: Path,
+    outline: Outline,
+    *,
+    provenance: Mapping[str, Any] | None,
+    overwrite: bool,
+) -> Path:
+    """Give a finished run its final name, as Zarr or as TIFF, and remove its folder.
+
+    Parameters
+    ----------
+    part : Path
+        Folder of the run, which `Ledger.begin` has made, with `IMAGE` in it.
+    target : Path
+        The result; what ends in ``.zarr`` is renamed, anything else assembled as an
+        OME-TIFF.
+    outline : Outline
+        The image.
+    provenance : mapping, optional
+        JSON-serialisable record.
+    overwrite : bool
+        Replace an older result.
+
+    Returns
+    -------
+    Path
+        The result, also when another process or an earlier call has placed it.
+
+    Raises
+    ------
+    InputError
+        Something is there that may not be replaced, or writing is not permitted.
+    ComputeError
+        Planes are missing, or the disk is full or fails; the run can be finished
+        later.
+    """
+    with storing(target), claimed(part) as mine:
+        if mine:
+            if not _is_placed(part, target):
+                _check_complete(part, target, outline)
+                made = _made(part, target, outline, provenance)
+                _announce(part, made)
+                place(made, target, overwrite=overwrite)
+            remove_replaced(target)
+            discard(part)
+    remove_discarded(part)
+    if not target.exists():
+        raise ComputeError(f"There is no run in {part} that could be finished.")
+    return target
+
+
+def _check_complete(part: Path, target: Path, outline: Outline) -> None:
+    missing = outline.planes - len(Ledger(part).finished())
+    if missing > 0:
+        raise ComputeError(
+            f"{missing} of {outline.planes} planes of {target} are not finished yet; "
+            "run again to compute them."
+        )
+
+
+def _made(
+    part: Path, target: Path, outline: Outline, provenance: Mapping[str, Any] | None
+) -> Path:
+    """The result under a name of its own, on the disk."""
+    from napari_zssr.stack.omezarr import complete, read_plane
+
+    image = part / IMAGE
+    if target.suffix.lower() == ".zarr":
+        complete(image, provenance)
+        return image
+    record = None if provenance is None else json.dumps(dict(provenance))
+    read = partial(read_plane, image)
+    assemble_tiff(part / _TIFF, outline, record, read)
+    sync_file(part / _TIFF)
+    return part / _TIFF
+
+
+def _announce(part: Path, made: Path) -> None:
+    """Note what is going to be placed, so that it is known where it stands later."""
+    write_synced(part / _PLACING, json.dumps(_mark(made)).encode())
+    sync_folder(part)
+
+
+def _is_placed(part: Path, target: Path) -> bool:
+    """Whether what stands under the final name is what this run has placed there."""
+    try:
+        return bool(json.loads((part / _PLACING).read_bytes()) == _mark(target))
+    except (OSError, ValueError):
+        return False
+
+
+def _mark(made: Path) -> list[int]:
+    """What stays with a file or folder when it is renamed."""
+    told = (made / META if made.is_dir() else made).stat()
+    return [told.st_size, told.st_mtime_ns]
