@@ -7,6 +7,7 @@ which serves resampling, degradation and their adjoints alike.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -85,13 +86,34 @@ def apply_axes(image: Tensor, along_y: AxisOperator, along_x: AxisOperator) -> T
         n_in = operator.matrix.shape[1]
         if image.shape[axis] != n_in:
             raise ValueError(f"axis {axis}: {image.shape[axis]} pixels, not {n_in}")
-        pieces = []
-        for first, last, weights in operator.blocks(image.device, image.dtype):
-            part = image.narrow(axis, first, last - first)
-            piece = part @ weights.T if axis == -1 else weights @ part
-            pieces.append(piece)
-        image = pieces[0] if len(pieces) == 1 else torch.cat(pieces, dim=axis)
+        pieces = _pieces(image, operator, axis)
+        if image.requires_grad or operator.matrix.shape[0] <= BLOCK:
+            listed = list(pieces)
+            image = listed[0] if len(listed) == 1 else torch.cat(listed, dim=axis)
+        else:
+            image = _joined(pieces, operator.matrix.shape[0], axis)
     return image
+
+
+def _pieces(image: Tensor, operator: AxisOperator, axis: int) -> Iterator[Tensor]:
+    for first, last, weights in operator.blocks(image.device, image.dtype):
+        part = image.narrow(axis, first, last - first)
+        yield part @ weights.T if axis == -1 else weights @ part
+
+
+def _joined(pieces: Iterator[Tensor], size: int, axis: int) -> Tensor:
+    """Pieces side by side; unlike with `torch.cat` they do not all exist beside it."""
+    out: Tensor | None = None
+    done = 0
+    for piece in pieces:
+        if out is None:
+            shape = list(piece.shape)
+            shape[axis] = size
+            out = piece.new_empty(shape)
+        out.narrow(axis, done, piece.shape[axis]).copy_(piece)
+        done += piece.shape[axis]
+    assert out is not None
+    return out
 
 
 def cubic(x: NDArray[np.floating]) -> NDArray[np.floating]:
