@@ -24,9 +24,18 @@ SPEED = {"cpu": 11e9, "mps": 400e9, "cuda": 4e12}
 BFLOAT16_SPEED_UP = 3.0
 TRAINING_COST = 3.0
 # Libraries and their workspace, before the first pixel.
-GROUND_BYTES = 500_000_000
-# Of a result that is held in memory, while nothing was gained and it is made plainly.
-ENLARGED_COPIES = 3
+GROUND_BYTES = 350_000_000
+# Fathers of a plane together, in its pixels, with what it takes to make them; on a
+# noisy plane they are half as many.
+FATHERS = {"ridge": 24.0, "residual": 24.0, "paper": 1.5}
+# What further factors add to the pairs, and what of the pairs memory is slow to return.
+FURTHER = 1.7
+LEFT_BEHIND = 0.2
+# Noise from which a plane counts as noisy, fraction of its range.
+NOISY_FROM = 0.004
+# Rows of a result in float64 while they are restored.
+BAND_BYTES = 100_000_000
+WINDOWS_PX = 16 * 512**2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,10 +129,14 @@ def resolve(
     alike = count // channels
     shares = config.strategy_for(alike) != "independent"
     spread = min(SHARED_PLANES, alike) if shares else 1
-    working = held_bytes + _plane_bytes(plane, spread)
+    pairs = _pairs_bytes(config, plane, spread)
+    resting = held_bytes + 4 * plane.samples * plane.coarse
+    enlarging = resting + plane.canvas
     if device == "cpu":
-        _refuse_too_large(working, free_bytes, to_disk)
-    tile_px = config.tile_px or _fitting_tile(config, plane, working, free_bytes)
+        _refuse_too_large(enlarging, free_bytes, to_disk)
+    enlarging += int(LEFT_BEHIND * pairs)
+    tile_px = config.tile_px or _fitting_tile(config, plane, enlarging, free_bytes)
+    enlarging += _tile_bytes(config, tile_px, plane)
     precision = _chosen_precision(config, bfloat16)
     return Plan(
         output_shape=out_shape,
@@ -133,7 +146,7 @@ def resolve(
         tile_px=tile_px,
         precision=precision,
         device=device,
-        memory_bytes=GROUND_BYTES + working + _tile_bytes(config, tile_px, plane),
+        memory_bytes=GROUND_BYTES + max(resting + pairs, enlarging),
         scratch_bytes=plane.scratch,
         output_bytes=output_bytes,
         seconds=_operations(config, plane, channels, alike)
@@ -159,10 +172,16 @@ class _Plane:
 
     @property
     def scratch(self) -> int:
-        """Bytes of the result that lie on disk until they are written."""
+        """Bytes of the enlarged plane that lie on disk until they are written."""
         colours = colour_count(self.samples)
         alpha = self.samples - colours
         return scratch_bytes((colours, self.fine)) + scratch_bytes((alpha, self.fine))
+
+    @property
+    def canvas(self) -> int:
+        """Bytes of the enlarged plane in memory: all, or bands that are restored."""
+        held = 4 * self.samples * self.fine - self.scratch
+        return held + min(BAND_BYTES, 16 * self.samples * self.fine)
 
     @classmethod
     def of(cls, shape: Sequence[int], out_shape: Sequence[int], axes: str) -> _Plane:
@@ -182,21 +201,27 @@ def _refuse_too_large(working: int, free_bytes: int | None, to_disk: bool) -> No
         return
     what, instead = "The image and its result", "fewer planes at a time or a part"
     if to_disk:
-        what, instead = "One plane and its learning", "a part"
+        what, instead = "One plane and its result", "a part"
     raise ComputeError(
         f"{what} need {working / 1e9:.1f} GB of memory, {free_bytes / 1e9:.1f} GB are "
         f"free; enlarge {instead} of the plane."
     )
 
 
-def _plane_bytes(plane: _Plane, spread: int) -> int:
-    """Float copies of a plane: normalised, pairs (up to four planes), enlarged.
+def _pairs_bytes(config: Config, plane: _Plane, spread: int) -> int:
+    """Fathers with their masks, and sons, from windows that several planes may share.
 
-    Pairs may be made from windows spread over several planes.
+    Whether a plane is noisy is seen only when it is read, so the larger figure counts
+    unless the noise is given.
     """
-    pairs = 24 * min(spread * plane.coarse, 16 * 512**2)
-    held = 0 if plane.scratch else ENLARGED_COPIES * 4 * plane.fine
-    return plane.samples * (4 * plane.coarse + pairs + held)
+    fathers = FATHERS[config.network]
+    if isinstance(config.noise, float) and config.noise >= NOISY_FROM:
+        fathers /= 2
+    if config.stages > 1:
+        fathers *= FURTHER
+    sons = 1.0 if config.network == "paper" else 0.25
+    channels = colour_count(plane.samples) * (1 + sons) + 1
+    return int(4 * fathers * channels * min(spread * plane.coarse, WINDOWS_PX))
 
 
 def _tile_bytes(config: Config, tile_px: int, plane: _Plane) -> int:
@@ -208,7 +233,8 @@ def _tile_bytes(config: Config, tile_px: int, plane: _Plane) -> int:
     passes = max(1, math.ceil(math.log2(max(y, x)))) if config.network != "paper" else 1
     active = grid if config.network == "paper" else pixels * 4 ** (passes - 1)
     width = config.width if config.network != "ridge" else 8
-    versions = 10 if config.ensemble else 3
+    # Eight versions, put in order pixel by pixel with their numbers.
+    versions = 32 if config.ensemble else 4
     return int(4 * (3 * width * active + versions * plane.samples * grid))
 
 
