@@ -22,6 +22,7 @@ from napari_zssr.stack.axes import ImageStack, PlaneIndex
 from napari_zssr.stack.finish import finish, part_folder
 from napari_zssr.stack.ledger import Ledger, begun_with, discard
 from napari_zssr.stack.middle import MiddleNetworks
+from napari_zssr.stack.needs import check_scratch, needs, told
 from napari_zssr.stack.omezarr import create
 from napari_zssr.stack.one_plane import PlaneReport
 from napari_zssr.stack.outline import Outline, enlarged
@@ -140,21 +141,11 @@ def upscale_to_disk_steps(
     yield Progress(stage="plan", step=0, total=1)
     part = part_folder(target)
     new = not part.exists()
-    before = {} if overwrite else begun_with(part)
     machine = ask(workers, look_at_machine)
-    ready = prepare(stack, config, partial(_planned, machine=machine, before=before))
-    threads = threads or before.get("threads") or _threads(machine, workers)
-    identity = _identity(ready, threads)
-    ledger = Ledger.begin(part, identity, overwrite=overwrite)
-    job = DiskJob(
-        ready=_reachable(ready, part, workers),
-        outline=enlarged(stack, config.factors),
-        part=part,
-        token=f"stop-{secrets.token_hex(4)}",
-        threads=threads,
-        keep_networks=keep_networks,
-    )
+    job, ledger = _begin(stack, config, part, workers, threads, machine, overwrite)
+    job = replace(job, keep_networks=keep_networks)
     try:
+        workers = yield from _fitting(job, target, workers, machine)
         # A TIFF is assembled from the finest level alone.
         levels = None if target.suffix.lower() == ".zarr" else 1
         create(job.image, job.outline, levels=levels)
@@ -165,6 +156,42 @@ def upscale_to_disk_steps(
         raise
     made = _written(job, ledger, failures, time.monotonic() - started)
     return _completed(made, job, target, overwrite) if made.missing == 0 else made
+
+
+def _begin(
+    stack: ImageStack,
+    config: Config,
+    part: Path,
+    workers: Workers,
+    threads: int | None,
+    machine: Machine,
+    overwrite: bool,
+) -> tuple[DiskJob, Ledger]:
+    """Plan the run, or take up the one that was begun."""
+    before = {} if overwrite else begun_with(part)
+    ready = prepare(stack, config, partial(_planned, machine=machine, before=before))
+    shared_out = max(1, machine.cores // max(1, workers.processes))
+    threads = threads or before.get("threads") or shared_out
+    ledger = Ledger.begin(part, _identity(ready, threads), overwrite=overwrite)
+    job = DiskJob(
+        ready=_reachable(ready, part, workers),
+        outline=enlarged(stack, config.factors),
+        part=part,
+        token=f"stop-{secrets.token_hex(4)}",
+        threads=threads,
+    )
+    return job, ledger
+
+
+def _fitting(
+    job: DiskJob, target: Path, workers: Workers, machine: Machine
+) -> Steps[Workers]:
+    """Tell what the run takes; no more workers than the memory suffices for."""
+    plan, asked = job.ready.plan, workers.processes
+    found = needs(plan, target, workers=asked, free_bytes=machine.free_bytes)
+    check_scratch(plan, found, target)
+    yield Progress(stage="plan", step=1, total=1, message=told(plan, found, asked))
+    return replace(workers, processes=found.workers)
 
 
 def _do(
@@ -192,9 +219,9 @@ def _do(
     if failed:
         raise ComputeError(failed[0].sentence)
     done = itertools.count(len(finished) + 1)
-    told = partial(_done, missing, len(job.ready.listed), done)
+    finished_one = partial(_done, missing, len(job.ready.listed), done)
     tasks = [PlaneTask(job=job, place=place) for place in missing]
-    failures = yield from run(tasks, told=told)
+    failures = yield from run(tasks, told=finished_one)
     return tuple((missing[f.task].number, f.sentence) for f in failures)
 
 
@@ -274,10 +301,6 @@ def _planned(
         bfloat16=device.bfloat16,
         to_disk=True,
     )
-
-
-def _threads(machine: Machine, workers: Workers) -> int:
-    return max(1, machine.cores // max(1, workers.processes))
 
 
 def _identity(ready: Prepared, threads: int) -> dict[str, Any]:
