@@ -31,6 +31,7 @@ from napari_zssr.stack.ledger import Ledger
 from napari_zssr.stack.omezarr import create, write_plane
 from napari_zssr.stack.outline import Outline, outline_of
 from napari_zssr.stack.store import read_provenance, write
+from napari_zssr.writing import draft_name
 
 SIZES = {"T": 2, "C": 3, "Z": 2, "Y": 23, "X": 18, "S": 3}
 RECORD = {"seed": 3, "sentence": "gained 0.4 dB \u00b1 0.1"}
@@ -76,7 +77,9 @@ def test_what_was_run_to_disk_is_what_is_written_from_memory(
     (tmp_path / "one").mkdir()
     (tmp_path / "other").mkdir()
     stack = stack_of(axes)
-    _, told = begun(tmp_path / "one" / name, stack)
+    part, told = begun(tmp_path / "one" / name, stack)
+    # Of a process that was killed when it began.
+    shutil.copytree(part / "ledger", draft_name(part))
     path = end(tmp_path / "one" / name, told)
     assert path == tmp_path / "one" / name
     other = write(tmp_path / "other" / name, stack, provenance=RECORD)

@@ -7,6 +7,7 @@ one does it while the others wait.
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -15,7 +16,12 @@ from typing import Any
 from napari_zssr.errors import ComputeError
 from napari_zssr.stack.attributes import META
 from napari_zssr.stack.claim import claimed
-from napari_zssr.stack.ledger import Ledger, discard, remove_discarded
+from napari_zssr.stack.ledger import (
+    Ledger,
+    discard,
+    remove_discarded,
+    remove_drafts,
+)
 from napari_zssr.stack.ometiff import assemble_tiff
 from napari_zssr.stack.outline import Outline
 from napari_zssr.stack.placing import place, remove_replaced
@@ -84,6 +90,9 @@ def finish(
                 _announce(part, made)
                 place(made, target, overwrite=overwrite)
             remove_replaced(target)
+            # The large ones first, while a later run can still come back to them.
+            shutil.rmtree(part / IMAGE, ignore_errors=True)
+            remove_drafts(part)
             discard(part)
     remove_discarded(part)
     if not target.exists():

@@ -6,6 +6,7 @@ share a disk.
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 import shutil
@@ -175,6 +176,18 @@ def remove_discarded(part: Path) -> None:
         Folder of the run.
     """
     shutil.rmtree(_gone(part), ignore_errors=True)
+
+
+def remove_drafts(part: Path) -> None:
+    """Remove what `Ledger.begin` has left when it was killed.
+
+    Parameters
+    ----------
+    part : Path
+        Folder of a run that nobody begins any more.
+    """
+    for draft in part.parent.glob(f".????????.{glob.escape(part.name)}"):
+        shutil.rmtree(draft, ignore_errors=True)
 
 
 def _gone(part: Path) -> Path:

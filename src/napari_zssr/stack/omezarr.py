@@ -8,8 +8,7 @@ where the image has channels too, the samples of a channel follow each other.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +19,23 @@ from numpy.typing import NDArray
 from napari_zssr.errors import InputError
 from napari_zssr.stack.attributes import META, read_attributes, write_attributes
 from napari_zssr.stack.axes import from_cyx, plane_axes, to_cyx
+from napari_zssr.stack.begun import Begun, begun, open_level
 from napari_zssr.stack.layout import levels_of, zarr_axes, zarr_index, zarr_shape
 from napari_zssr.stack.multiscales import ome_attributes, window_of
 from napari_zssr.stack.outline import NAMESPACE, Outline
 from napari_zssr.stack.pyramid import BandWriter
 from napari_zssr.stack.shards import ShardFiles, new_array
 from napari_zssr.writing import draft_name, storing, sync_file, sync_folder
+
+__all__ = [
+    "PlaneWriter",
+    "complete",
+    "create",
+    "make",
+    "open_level",
+    "read_plane",
+    "write_plane",
+]
 
 Index = tuple[int | slice, ...]
 
@@ -125,7 +135,7 @@ class PlaneWriter:
     """
 
     def __init__(self, folder: Path, index: Index) -> None:
-        image = _image(folder)
+        image = begun(folder)
         where = zarr_index(index, image.axes, image.samples)
         self._axes = plane_axes(image.axes)
         self._files = [
@@ -217,24 +227,11 @@ def read_plane(
     InputError
         No image that was written here.
     """
-    image = _image(folder)
+    image = begun(folder)
     where = zarr_index(index, image.axes, image.samples)
     found = np.asarray(image.levels[level][(*where, rows)])
     cyx = found if "C" in zarr_axes(image.axes) else found[np.newaxis]
     return from_cyx(cyx, plane_axes(image.axes))
-
-
-def open_level(folder: Path, level: int = 0) -> zarr.Array[Any]:
-    """Open one level for reading, its axes in the order t, c, z, y, x.
-
-    Parameters
-    ----------
-    folder : Path
-        What `create` has made.
-    level : int
-        Level of the pyramid.
-    """
-    return zarr.open_array(folder / str(level), mode="r")
 
 
 def complete(folder: Path, provenance: Mapping[str, Any] | None) -> None:
@@ -254,7 +251,7 @@ def complete(folder: Path, provenance: Mapping[str, Any] | None) -> None:
     OSError
         It cannot be written.
     """
-    image = _image(folder)
+    image = begun(folder)
     for draft in folder.rglob(".*"):
         draft.unlink(missing_ok=True)
     attributes = read_attributes(folder)
@@ -267,7 +264,7 @@ def complete(folder: Path, provenance: Mapping[str, Any] | None) -> None:
     write_attributes(folder, attributes)
 
 
-def _seen(image: _Image, channel: int) -> NDArray[Any]:
+def _seen(image: Begun, channel: int) -> NDArray[Any]:
     """Finite pixels of some planes of a channel, on the coarsest level."""
     array = image.levels[-1]
     if array.shape[-1] * array.shape[-2] > _SEEN_PIXELS:
@@ -282,31 +279,6 @@ def _seen(image: _Image, channel: int) -> NDArray[Any]:
         plane = np.asarray(array[tuple(named[a] for a in letters)])
         found.append(plane[np.isfinite(plane)])
     return np.concatenate(found)
-
-
-@dataclass(frozen=True, slots=True)
-class _Image:
-    axes: str
-    samples: int
-    levels: Sequence[zarr.Array[Any]]
-
-
-def _image(folder: Path) -> _Image:
-    """Open an image that was made here."""
-    try:
-        attributes = read_attributes(folder)
-        own = attributes[NAMESPACE]
-        count = len(attributes["ome"]["multiscales"][0]["datasets"])
-        return _Image(
-            axes=own["axes"],
-            samples=own["samples"],
-            levels=[open_level(folder, n) for n in range(count)],
-        )
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        raise InputError(
-            f"{folder} is no image that napari-zssr has begun ({error}); give another "
-            "folder."
-        ) from error
 
 
 def _attributes(outline: Outline, levels: int | None) -> dict[str, Any]:
@@ -327,7 +299,7 @@ def _appear(draft: Path, folder: Path) -> None:
 def _alike(folder: Path, outline: Outline, made: Mapping[str, Any]) -> bool:
     """Whether a folder holds the image that is to be made."""
     try:
-        image = _image(folder)
+        image = begun(folder)
         found = read_attributes(folder)
     except InputError:
         return False
