@@ -104,7 +104,7 @@ class Prepared:
             scratch=scratch,
         )
         steps = plane_steps(work, self.config, self.plan)
-        count = len(self.listed)
+        count = self.plan.planes
         return changed(steps, partial(_numbered, place=place, count=count))
 
 
