@@ -171,6 +171,7 @@ def upscale_to(
 
 def check_target(image: Path, target: Path, order: Order) -> None:
     """Refuse before the run what could not be written after it."""
+    from napari_zssr.stack.finish import part_folder
     from napari_zssr.stack.store import check_output
 
     if target.exists() and image.exists() and target.samefile(image):
@@ -178,7 +179,8 @@ def check_target(image: Path, target: Path, order: Order) -> None:
             f"The output {str(target)!r} is the input itself; give another name with "
             "-o."
         )
-    check_output(target, overwrite=order.overwrite)
+    begun = part_folder(target).exists()
+    check_output(target, overwrite=order.overwrite or begun)
     if order.networks is not None:
         _check_networks(order.networks, order)
 

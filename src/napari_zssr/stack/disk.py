@@ -137,10 +137,11 @@ def upscale_to_disk_steps(
     """
     started = time.monotonic()
     target = Path(target).expanduser().resolve()
-    check_output(target, overwrite=overwrite, stack=stack)
-    yield Progress(stage="plan", step=0, total=1)
     part = part_folder(target)
     new = not part.exists()
+    # A run that was killed when its result stood already is let end.
+    check_output(target, overwrite=overwrite or not new, stack=stack)
+    yield Progress(stage="plan", step=0, total=1)
     machine = ask(workers, look_at_machine)
     job, ledger = _begin(stack, config, part, workers, threads, machine, overwrite)
     job = replace(job, keep_networks=keep_networks)
