@@ -334,6 +334,19 @@ def test_memory_child_reports_its_peak(
     assert seen == [INSTANT]
 
 
+def test_memory_child_goes_from_disk_to_disk(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("resource")
+    monkeypatch.setattr("napari_zssr.zssr.canvas.LARGEST_HELD_BYTES", 50_000)
+    config = change(INSTANT, ensemble=False)
+    memory_child.main(["80", json.dumps(config.to_dict()), "disk"])
+    measured = json.loads(capsys.readouterr().out)
+    assert measured["peak_bytes"] >= measured["before_bytes"] > 1e6
+    assert measured["scratch_bytes"] == 4 * 160**2
+    assert measured["planned_bytes"] > 1e8
+
+
 def test_memory_is_that_of_a_subprocess(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -348,6 +361,26 @@ def test_memory_is_that_of_a_subprocess(
     assert run_benchmark(tmp_path, set_name="memory").column("value") == (2.0, 1.0, 3)
     with pytest.raises(ComputeError, match="the reason"):
         run_benchmark(tmp_path, set_name="memory")
+
+
+def test_memory_from_disk_to_disk_has_a_table(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    names = ("peak", "planned", "scratch", "before")
+    told = {f"{name}_bytes": n * 1e9 for n, name in enumerate(names)} | {"seconds": 9}
+    asked: list[list[str]] = []
+
+    def run(command: list[str], **_: Any) -> SimpleNamespace:
+        asked.append(command)
+        return SimpleNamespace(returncode=0, stdout=json.dumps(told))
+
+    monkeypatch.setattr(cost.subprocess, "run", run)
+    found = run_benchmark(tmp_path, set_name="memory", plane_px=8192)
+    assert found.column("value") == (0, 1, 2, 3, 9)
+    assert "8192 x 8192" in found.title
+    assert (asked[0][3], asked[0][-1]) == ("8192", "disk")
+    with pytest.raises(InputError, match="from 1 up"):
+        run_benchmark(tmp_path, set_name="memory", plane_px=0)
 
 
 def test_files_go_round(data: Path, seen: list[Config], tmp_path: Path) -> None:

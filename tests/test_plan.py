@@ -66,6 +66,36 @@ def test_memory_covers_input_and_output() -> None:
     assert large.memory_bytes > large.output_bytes + 4000 * 4000 * 2
 
 
+def test_to_disk_only_one_plane_is_held() -> None:
+    def of(count: int, to_disk: bool) -> Plan:
+        return plan(INSTANT, shape=(count, 2048, 2048), axes="ZYX", to_disk=to_disk)
+
+    assert of(64, True).memory_bytes == of(4, True).memory_bytes
+    assert of(64, False).memory_bytes - of(64, True).memory_bytes > 63 * 5 * 2 * 2048**2
+    assert of(64, True).memory_bytes < 2.0e9
+    # Fits to disk what does not fit in memory.
+    assert plan(shape=(999, 2048, 2048), axes="ZYX", to_disk=True, free_bytes=2 * 10**9)
+    with pytest.raises(ComputeError, match="One plane"):
+        plan(shape=(40000, 40000), axes="YX", to_disk=True, free_bytes=2 * 10**9)
+
+
+def test_large_planes_lie_on_disk_while_they_are_made() -> None:
+    made = plan(INSTANT, shape=(16384, 16384), axes="YX", to_disk=True)
+    assert made.scratch_bytes == 4 * 32768**2
+    assert made.memory_bytes < 3.0e9
+    assert plan(shape=(4096, 4096), axes="YX").scratch_bytes == 0
+    alpha = plan(INSTANT, shape=(8192, 8192, 4), axes="YXS", to_disk=True)
+    assert alpha.scratch_bytes == 4 * 4 * 16384**2
+
+
+def test_told_noise_takes_fewer_fathers() -> None:
+    clean, noisy = (
+        plan(change(INSTANT, noise=n), shape=(2048, 2048), axes="YX")
+        for n in ("off", 0.02)
+    )
+    assert noisy.memory_bytes < clean.memory_bytes - 3e8
+
+
 def test_too_large_for_the_memory_is_told() -> None:
     with pytest.raises(ComputeError, match=r"GB of memory, 1\.0 GB are free") as caught:
         plan(shape=(20000, 20000), axes="YX", free_bytes=10**9)

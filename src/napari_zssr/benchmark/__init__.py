@@ -39,6 +39,7 @@ def run_benchmark(
     output: str | Path | None = None,
     limit: int | None = None,
     subset: str = "all",
+    plane_px: int | None = None,
     on_event: Callable[[Event], object] | None = None,
 ) -> Table:
     """Measure one of the tables in `SETS`.
@@ -62,6 +63,9 @@ def run_benchmark(
     subset : str
         For ``fmd``: ``all``, ``confocal`` (to choose settings on) or ``rest`` (to
         judge them on).
+    plane_px : int, optional
+        For ``memory``: side of one plane that goes from disk to disk, instead of one
+        that is held.
     on_event : callable, optional
         Called with every event of the engine.
 
@@ -79,12 +83,15 @@ def run_benchmark(
         config = change(config, factor=factor)
     if limit is not None and limit < 1:
         raise InputError(f"Limit is {limit}; give a whole number from 1 up.")
+    if plane_px is not None and plane_px < 1:
+        raise InputError(f"Plane is {plane_px} px; give a whole number from 1 up.")
     job = Job(
         data=Path(data),
         set_name=name,
         config=config,
         limit=limit,
         subset=subset,
+        plane_px=plane_px,
         on_event=on_event,
     )
     module, function = SETS[name].split(":")

@@ -123,13 +123,16 @@ def fine_pixels(config: Config) -> float:
 
 
 def memory(job: Job) -> Table:
-    """Peak memory of one 4096 x 4096 uint16 plane, in a process of its own.
+    """Peak memory of one uint16 plane, in a process of its own.
 
     Parameters
     ----------
     job : Job
-        Its config is used without the ensemble.
+        Without `plane_px`, 4096 x 4096 pixels are held with their result, and the
+        config is used without the ensemble.
     """
+    if job.plane_px is not None:
+        return _memory_on_disk(job, job.plane_px)
     config = change(job.config, ensemble=False)
     job.announce(0, 1, f"{PLANE_PX} x {PLANE_PX}")
     measured = peak_memory(config, PLANE_PX)
@@ -146,7 +149,31 @@ def memory(job: Job) -> Table:
     )
 
 
-def peak_memory(config: Config, size: int) -> dict[str, float]:
+def _memory_on_disk(job: Job, size: int) -> Table:
+    """Peak memory while neither the plane's file nor its result are held whole."""
+    job.announce(0, 1, f"{size} x {size}")
+    measured = peak_memory(job.config, size, to_disk=True)
+    rows: tuple[tuple[Cell, ...], ...] = (
+        ("peak memory, GB", measured["peak_bytes"] / 1e9),
+        ("foretold by the plan, GB", measured["planned_bytes"] / 1e9),
+        ("scratch file, GB", measured["scratch_bytes"] / 1e9),
+        ("before the run, GB", measured["before_bytes"] / 1e9),
+        ("seconds", measured["seconds"]),
+    )
+    return Table(
+        title=f"{job.title}, {size} x {size} uint16, from disk to disk",
+        columns=("figure", "value"),
+        rows=rows,
+        notes=(
+            "Resident memory of the whole process. The plane lies in a TIFF; the rows "
+            "of the result are written to a file as they are restored.",
+        ),
+    )
+
+
+def peak_memory(
+    config: Config, size: int, *, to_disk: bool = False
+) -> dict[str, float]:
     """Peak resident bytes and seconds of one run, measured in a subprocess.
 
     Parameters
@@ -155,11 +182,14 @@ def peak_memory(config: Config, size: int) -> dict[str, float]:
         Settings.
     size : int
         Side of the generated uint16 plane in pixels.
+    to_disk : bool
+        Read the plane from a file and write the result to one.
 
     Returns
     -------
     dict
-        ``peak_bytes``, ``before_bytes``, ``seconds``.
+        ``peak_bytes``, ``before_bytes``, ``seconds``; to disk also ``planned_bytes``
+        and ``scratch_bytes``.
 
     Raises
     ------
@@ -168,7 +198,7 @@ def peak_memory(config: Config, size: int) -> dict[str, float]:
     """
     command = [sys.executable, "-m", "napari_zssr.benchmark.memory_child"]
     done = subprocess.run(
-        [*command, str(size), json.dumps(config.to_dict())],
+        [*command, str(size), json.dumps(config.to_dict()), *["disk"] * to_disk],
         capture_output=True,
         text=True,
         check=False,

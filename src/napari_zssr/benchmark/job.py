@@ -37,6 +37,8 @@ class Job:
         Only the first images.
     subset : str
         Part of the set.
+    plane_px : int, optional
+        Side of the plane that goes from disk to disk, for the set ``memory``.
     on_event : callable, optional
         Called with every event.
     """
@@ -46,6 +48,7 @@ class Job:
     config: Config
     limit: int | None = None
     subset: str = "all"
+    plane_px: int | None = None
     on_event: Callable[[Event], object] | None = None
 
     @property
@@ -58,6 +61,7 @@ class Job:
         """Name of the files that are written."""
         parts = [self.set_name.lower(), f"x{factor_text(self.factors)}"]
         parts += [self.config.preset, f"noise-{self.config.noise}"]
+        parts += [] if self.plane_px is None else [f"plane-{self.plane_px}"]
         return "_".join(parts if self.subset == "all" else [*parts, self.subset])
 
     @property

@@ -52,6 +52,14 @@ def benchmark(
         str,
         typer.Option(metavar="NAME", help="For fmd: all, confocal or rest."),
     ] = "all",
+    plane_px: Annotated[
+        int | None,
+        typer.Option(
+            "--plane-px",
+            metavar="N",
+            help="For memory: one plane of N x N pixels, from disk to disk.",
+        ),
+    ] = None,
 ) -> None:
     """Measure a preset on images whose fine version is known, beside bicubic."""
     from napari_zssr.benchmark import run_benchmark
@@ -76,6 +84,7 @@ def benchmark(
             output=output,
             limit=limit,
             subset=subset,
+            plane_px=plane_px,
             on_event=view.show,
         )
     typer.echo(table.to_markdown())

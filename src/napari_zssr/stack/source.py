@@ -82,7 +82,7 @@ class CheckedPlanes:
         at = tuple(i for i in index if not isinstance(i, slice))
         if at and self.nonfinite == "fill" and not np.isfinite(plane).any():
             return np.zeros_like(plane)
-        what = f"The image's plane at {at}" if at else "The image"
+        what = f"The image's plane {list(at)}" if at else "The image"
         return check_finite(plane, self.nonfinite, what)
 
 

@@ -104,13 +104,10 @@ class ScratchCanvas:
         _, rows, columns = place
         first, last, _ = rows.indices(self.shape[1])
         pixels = np.empty((last - first, self.shape[0], self.shape[2]), np.float32)
-        self._file.seek(self._at(first, 0, 0))
-        view = memoryview(pixels.data).cast("B")
-        while view:
-            count = self._file.readinto(view)
-            if not count:
-                raise self._failed(OSError("it is shorter than it should be"))
-            view = view[count:]
+        try:
+            self._read(self._at(first, 0, 0), pixels)
+        except OSError as error:
+            raise self._failed(error) from error
         block = torch.from_numpy(pixels).permute(1, 0, 2)[..., columns]
         return block + self.shift
 
@@ -121,6 +118,15 @@ class ScratchCanvas:
     def close(self) -> None:
         """Give the disk back; nothing can be read any more."""
         self._closed()
+
+    def _read(self, at: int, pixels: Any) -> None:
+        self._file.seek(at)
+        view = memoryview(pixels.data).cast("B")
+        while view:
+            count = self._file.readinto(view)
+            if not count:
+                raise OSError("it is shorter than it should be")
+            view = view[count:]
 
     def _write(self, row: int, channel: int, column: int, pixels: Any) -> None:
         self._file.seek(self._at(row, channel, column))
