@@ -394,9 +394,20 @@ def common_noise(parts: Sequence[NDArray[Any]], config: Config) -> NoiseModel:
         return CLEAN
     if config.noise != "auto":
         return NoiseModel(offset=float(config.noise) ** 2)
-    by_colour = zip(*parts, strict=True)
-    models = sorted((estimate_noise(*p) for p in by_colour), key=NoiseModel.sigma)
-    return models[len(models) // 2]
+    alone = _middle([estimate_noise(colour) for part in parts for colour in part])
+    if len(parts) == 1:
+        return alone
+    from napari_zssr.zssr.policy import recorrupted
+
+    together = _middle([estimate_noise(*p) for p in zip(*parts, strict=True)])
+    signal = float(np.mean([part.mean() for part in parts]))
+    # Planes too small to tell noise from texture in are not, together. Weak noise is
+    # left as each of them has it.
+    return together if recorrupted(together.sigma(signal)) else alone
+
+
+def _middle(models: list[NoiseModel]) -> NoiseModel:
+    return sorted(models, key=NoiseModel.sigma)[len(models) // 2]
 
 
 def colours_of(plane: NDArray[Any]) -> NDArray[Any]:
