@@ -78,10 +78,7 @@ def shared_steps(
     named = partial(_as_shared, planes=len(listed))
     samples: list[Sample] = []
     for number, place in enumerate(places):
-        told = f"Learning once for channel {channel}, from {len(places)} of its planes."
-        yield named(
-            Progress(stage="read", step=number, total=len(places), message=told)
-        )
+        yield named(Progress(stage="read", step=number, total=len(places)))
         sample = _sample(stack, maps[channel], place, len(places))
         samples += [] if sample is None else [sample]
     if not samples:
