@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -20,6 +20,7 @@ from napari_zssr.imaging.resample import Window
 from napari_zssr.imaging.signal import shows_signal
 from napari_zssr.progress import Event, Snapshot, Steps, changed, drain
 from napari_zssr.stack.axes import PlaneIndex, plane_axes, to_cyx
+from napari_zssr.stack.made import PlaneMade, PlaneReport, restored
 from napari_zssr.stack.plan import Plan
 from napari_zssr.stack.source import Planes
 from napari_zssr.stack.start import colour_count
@@ -29,45 +30,23 @@ if TYPE_CHECKING:
     from napari_zssr.zssr.canvas import Canvas
     from napari_zssr.zssr.plane import PlaneResult
 
+__all__ = [
+    "PLANE_SEED",
+    "PlaneMade",
+    "PlaneReport",
+    "PlaneWork",
+    "colours_of",
+    "common_noise",
+    "first_look",
+    "intensity_maps",
+    "plane_noise",
+    "plane_steps",
+    "smoothing",
+]
+
 SAMPLED_PLANES = 8
 SAMPLED_PIXELS = 1_000_000
 PLANE_SEED = 1_000_003
-BAND_ROWS = 256
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlaneReport:
-    """What happened to one plane.
-
-    Attributes
-    ----------
-    plane : int
-        Number of the plane.
-    seconds : float
-    noise : float
-        Standard deviation at mid signal, fraction of the range.
-    gain_db, gain_error_db : float or None
-        Held-out gain over bicubic and its standard error.
-    returned : {"learned", "bicubic", "constant"}
-    steps : int
-        Training steps done.
-    sentence : str
-    smoothed : bool
-        Whether noise was smoothed away.
-    shared : int
-        Planes that shared networks were learned from; 0 for a plane on its own.
-    """
-
-    plane: int
-    seconds: float
-    noise: float
-    gain_db: float | None
-    gain_error_db: float | None
-    returned: str
-    steps: int
-    sentence: str
-    smoothed: bool = False
-    shared: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -100,83 +79,6 @@ class PlaneWork:
     scratch: Path | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class PlaneMade:
-    """One enlarged plane; used in a ``with``, it gives its scratch files back after it.
-
-    Attributes
-    ----------
-    colours : Canvas, shape (C', Y', X')
-        Normalised; of the window only, where there is one.
-    alpha : Canvas or None
-        Transparency, normalised.
-    mapping : IntensityMap
-    dtype : dtype
-        Of the image.
-    report : PlaneReport
-    networks : Checkpoint or None
-        Those that made it, where networks did.
-    """
-
-    colours: Canvas
-    alpha: Canvas | None
-    mapping: IntensityMap
-    dtype: np.dtype[Any]
-    report: PlaneReport
-    networks: Checkpoint | None
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """Of the pixels, (C, Y', X')."""
-        channels, height, width = self.colours.shape
-        return channels + (self.alpha is not None), height, width
-
-    def bands(self, rows: int = BAND_ROWS) -> Iterator[NDArray[Any]]:
-        """Consecutive rows (C, rows, X') from the first on, in the dtype of the image.
-
-        Parameters
-        ----------
-        rows : int
-            Of each band; the last one may have fewer.
-
-        Raises
-        ------
-        ComputeError
-            What was on disk could not be read.
-        """
-        parts = [self.colours] if self.alpha is None else [self.colours, self.alpha]
-        for first in range(0, self.shape[1], rows):
-            place = (slice(None), slice(first, first + rows), slice(None))
-            yield _restored([p[place].numpy() for p in parts], self.mapping, self.dtype)
-
-    def fill(self, out: NDArray[Any]) -> None:
-        """Write the pixels into an array (C, Y', X'), band by band."""
-        first = 0
-        for band in self.bands():
-            out[:, first : first + band.shape[1]] = band
-            first += band.shape[1]
-
-    @property
-    def pixels(self) -> NDArray[Any]:
-        """All of it, shape (C, Y', X'), in the dtype of the image."""
-        out = np.empty(self.shape, dtype=self.dtype)
-        self.fill(out)
-        return out
-
-    def close(self) -> None:
-        """Give scratch files back; of a large plane nothing can be read any more."""
-        from napari_zssr.zssr.canvas import close_canvas
-
-        close_canvas(self.colours)
-        close_canvas(self.alpha)
-
-    def __enter__(self) -> PlaneMade:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-
 def plane_steps(work: PlaneWork, config: Config, plan: Plan) -> Steps[PlaneMade]:
     """Enlarge one plane.
 
@@ -191,12 +93,11 @@ def plane_steps(work: PlaneWork, config: Config, plan: Plan) -> Steps[PlaneMade]
     colours = colours_of(normal)
     try:
         alpha = yield from _enlarged_alpha(normal[len(colours) :], config, work)
-        noise = CLEAN
         if shows_signal(colours):
             noise = _noise(colours, work, config)
             result = yield from _learned(colours, noise, alpha, work, config, plan)
         else:
-            result = yield from _without_signal(colours, work, config)
+            noise, result = CLEAN, (yield from _without_signal(colours, work, config))
     except (RuntimeError, MemoryError) as error:
         if isinstance(error, ZSSRError):
             raise
@@ -250,9 +151,7 @@ def first_look(work: PlaneWork, config: Config, plan: Plan) -> Snapshot | None:
     if seen is None:
         return None
     alpha = drain(_enlarged_alpha(normal[len(colours) :], config, work))
-    shown = _shown(seen, work, alpha)
-    assert isinstance(shown, Snapshot)
-    return shown
+    return _seen(seen, work, alpha)
 
 
 def _learned(
@@ -324,20 +223,14 @@ def _enlarged_alpha(
 
 def _shown(event: Event, work: PlaneWork, alpha: Canvas | None) -> Event:
     """Turn an event's picture into the image's dtype."""
-    if not isinstance(event, Snapshot):
-        return event
-    parts = [event.image]
+    return _seen(event, work, alpha) if isinstance(event, Snapshot) else event
+
+
+def _seen(shot: Snapshot, work: PlaneWork, alpha: Canvas | None) -> Snapshot:
+    parts = [shot.image]
     if alpha is not None:
         parts.append(alpha[:, :, :].numpy())
-    return replace(event, image=_restored(parts, work.mapping, work.pixels.dtype))
-
-
-def _restored(
-    parts: list[NDArray[Any]], mapping: IntensityMap, dtype: np.dtype[Any]
-) -> NDArray[Any]:
-    """Normalised colours (C, Y, X) with their alpha, in the image's dtype."""
-    whole = np.concatenate(parts) if len(parts) > 1 else parts[0]
-    return mapping.restore(whole, dtype)
+    return replace(shot, image=restored(parts, work.mapping, work.pixels.dtype))
 
 
 def _report(
@@ -394,20 +287,9 @@ def common_noise(parts: Sequence[NDArray[Any]], config: Config) -> NoiseModel:
         return CLEAN
     if config.noise != "auto":
         return NoiseModel(offset=float(config.noise) ** 2)
-    alone = _middle([estimate_noise(colour) for part in parts for colour in part])
-    if len(parts) == 1:
-        return alone
-    from napari_zssr.zssr.policy import recorrupted
-
-    together = _middle([estimate_noise(*p) for p in zip(*parts, strict=True)])
-    signal = float(np.mean([part.mean() for part in parts]))
-    # Planes too small to tell noise from texture in are not, together. Weak noise is
-    # left as each of them has it.
-    return together if recorrupted(together.sigma(signal)) else alone
-
-
-def _middle(models: list[NoiseModel]) -> NoiseModel:
-    return sorted(models, key=NoiseModel.sigma)[len(models) // 2]
+    by_colour = zip(*parts, strict=True)
+    models = sorted((estimate_noise(*p) for p in by_colour), key=NoiseModel.sigma)
+    return models[len(models) // 2]
 
 
 def colours_of(plane: NDArray[Any]) -> NDArray[Any]:

@@ -1,0 +1,138 @@
+"""What came of a plane: its pixels, in bands, and what happened to it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_zssr.imaging.intensity import IntensityMap
+from napari_zssr.zssr.saved import Checkpoint
+
+if TYPE_CHECKING:
+    from napari_zssr.zssr.canvas import Canvas
+
+BAND_ROWS = 256
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlaneReport:
+    """What happened to one plane.
+
+    Attributes
+    ----------
+    plane : int
+        Number of the plane.
+    seconds : float
+    noise : float
+        Standard deviation at mid signal, fraction of the range.
+    gain_db, gain_error_db : float or None
+        Held-out gain over bicubic and its standard error.
+    returned : {"learned", "bicubic", "constant"}
+    steps : int
+        Training steps done.
+    sentence : str
+    smoothed : bool
+        Whether noise was smoothed away.
+    shared : int
+        Planes that shared networks were learned from; 0 for a plane on its own.
+    """
+
+    plane: int
+    seconds: float
+    noise: float
+    gain_db: float | None
+    gain_error_db: float | None
+    returned: str
+    steps: int
+    sentence: str
+    smoothed: bool = False
+    shared: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class PlaneMade:
+    """One enlarged plane; used in a ``with``, it gives its scratch files back after it.
+
+    Attributes
+    ----------
+    colours : Canvas, shape (C', Y', X')
+        Normalised; of the window only, where there is one.
+    alpha : Canvas or None
+        Transparency, normalised.
+    mapping : IntensityMap
+    dtype : dtype
+        Of the image.
+    report : PlaneReport
+    networks : Checkpoint or None
+        Those that made it, where networks did.
+    """
+
+    colours: Canvas
+    alpha: Canvas | None
+    mapping: IntensityMap
+    dtype: np.dtype[Any]
+    report: PlaneReport
+    networks: Checkpoint | None
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Of the pixels, (C, Y', X')."""
+        channels, height, width = self.colours.shape
+        return channels + (self.alpha is not None), height, width
+
+    def bands(self, rows: int = BAND_ROWS) -> Iterator[NDArray[Any]]:
+        """Consecutive rows (C, rows, X') from the first on, in the dtype of the image.
+
+        Parameters
+        ----------
+        rows : int
+            Of each band; the last one may have fewer.
+
+        Raises
+        ------
+        ComputeError
+            What was on disk could not be read.
+        """
+        parts = [self.colours] if self.alpha is None else [self.colours, self.alpha]
+        for first in range(0, self.shape[1], rows):
+            place = (slice(None), slice(first, first + rows), slice(None))
+            yield restored([p[place].numpy() for p in parts], self.mapping, self.dtype)
+
+    def fill(self, out: NDArray[Any]) -> None:
+        """Write the pixels into an array (C, Y', X'), band by band."""
+        first = 0
+        for band in self.bands():
+            out[:, first : first + band.shape[1]] = band
+            first += band.shape[1]
+
+    @property
+    def pixels(self) -> NDArray[Any]:
+        """All of it, shape (C, Y', X'), in the dtype of the image."""
+        out = np.empty(self.shape, dtype=self.dtype)
+        self.fill(out)
+        return out
+
+    def close(self) -> None:
+        """Give scratch files back; of a large plane nothing can be read any more."""
+        from napari_zssr.zssr.canvas import close_canvas
+
+        close_canvas(self.colours)
+        close_canvas(self.alpha)
+
+    def __enter__(self) -> PlaneMade:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def restored(
+    parts: list[NDArray[Any]], mapping: IntensityMap, dtype: np.dtype[Any]
+) -> NDArray[Any]:
+    """Normalised colours (C, Y, X) with their alpha, in the image's dtype."""
+    whole = np.concatenate(parts) if len(parts) > 1 else parts[0]
+    return mapping.restore(whole, dtype)
