@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from napari_zssr.benchmark import (
@@ -25,6 +26,7 @@ from napari_zssr.benchmark import (
     rivals,
     round_trip,
     run_benchmark,
+    stacks,
     table,
 )
 from napari_zssr.config import FAST, INSTANT, PAPER, Config, KernelSpec, change
@@ -280,6 +282,41 @@ def test_pictures_of_scikit_image_or_one_sentence(
     assert sizes[::2] == [(256, 256), (200, 256), (250, 256), (150, 226)]
     with pytest.raises(InputError, match=r"No \*\.png"):
         run_benchmark(tmp_path, set_name="choices")
+
+
+@pytest.fixture
+def nuclei(tmp_path: Path) -> Path:
+    """A confocal and a widefield channel, eight slices of each."""
+    y, x = np.arange(40)[:, None] - 20, np.arange(36)[None, :] - 18
+    planes = [300 + 9000 * np.exp(-(y * y + x * x) / (30 + 9 * z)) for z in range(8)]
+    both = np.stack([planes, 0.5 * np.stack(planes)], axis=1).astype(np.uint16)
+    path = tmp_path / "microscopy" / "tiff" / stacks.FILE
+    path.parent.mkdir(parents=True)
+    tifffile.imwrite(path, both, imagej=True, metadata={"axes": "ZCYX"})
+    return tmp_path
+
+
+def test_stacks_are_measured_by_every_strategy(
+    nuclei: Path, seen: list[Config]
+) -> None:
+    found = run_benchmark(nuclei, set_name="stacks", config=FAST, limit=4)
+    assert found.title.endswith("4 slices")
+    assert found.column("strategy") == (*stacks.STRATEGIES, *stacks.STRATEGIES)
+    assert {config.seed for config in seen} == {0, 1, 2}
+    # The engine answers with bicubic here.
+    assert found.column("PSNR") == pytest.approx(found.column("bicubic"))
+    assert set(found.column("flicker, same slice, %")) == {0.0}
+    assert found.column("flicker, new noise, x bicubic's") == pytest.approx([1.0] * 6)
+    assert [ratio is None for ratio in found.column("of independent's")] == [
+        strategy == "independent" for strategy in found.column("strategy")
+    ]
+
+
+def test_flicker_is_that_along_depth() -> None:
+    plane = 100 * np.random.default_rng(1).random((16, 16))
+    assert stacks.flicker(np.stack([plane] * 8)) == 0
+    noise = np.random.default_rng(0).normal(0, 3, (200, 16, 16))
+    assert stacks.flicker(plane + noise) == pytest.approx(3, rel=0.05)
 
 
 def test_choices_with_the_engine_itself(data: Path, pictures: Path) -> None:
