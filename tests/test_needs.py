@@ -1,4 +1,4 @@
-"""What a run to disk needs, and how it is made to fit."""
+"""What a run to disk needs, told before it begins."""
 
 from __future__ import annotations
 
@@ -36,16 +36,9 @@ def test_a_tiff_is_on_the_disk_twice_a_pyramid_a_third_more(disk: list[int]) -> 
     assert needs(plan(), Path("a.ome.zarr")).disk_bytes == int(output * 4 / 3)
 
 
-def test_no_more_workers_than_the_memory_suffices_for(disk: list[int]) -> None:
-    memory = plan().memory_bytes
-    found = needs(plan(), Path("a.ome.zarr"), workers=8, free_bytes=5 * memory)
-    assert found.workers == 3
-    assert found.memory_bytes == 3 * memory
-    assert "Memory suffices for 3 of 8 workers" in told(plan(), found, 8)
-    scarce = needs(plan(), Path("a.ome.zarr"), workers=8, free_bytes=memory // 2)
-    assert scarce.workers == 1
-    here = needs(plan(), Path("a.ome.zarr"), free_bytes=memory)
-    assert (here.workers, here.memory_bytes) == (0, memory)
+def test_workers_each_take_their_memory(disk: list[int]) -> None:
+    found = needs(plan(), Path("a.ome.zarr"), workers=3)
+    assert found.memory_bytes == 3 * plan().memory_bytes
 
 
 def test_a_small_disk_is_told_and_a_tiny_one_refused(disk: list[int]) -> None:
@@ -57,13 +50,13 @@ def test_a_small_disk_is_told_and_a_tiny_one_refused(disk: list[int]) -> None:
     check_scratch(huge, found, Path("a.ome.zarr"))
     disk[0] = GB
     found = needs(huge, Path("a.ome.zarr"))
-    assert "only if the pixels can be compressed" in told(huge, found, 0)
-    with pytest.raises(StorageError, match=r"need 1\.1 GB .* 1\.0 GB are free"):
+    assert "only if the pixels can be compressed" in told(huge, found)
+    with pytest.raises(StorageError, match=r"needs 1\.1 GB .* 1\.0 GB are free"):
         check_scratch(huge, found, Path("a.ome.zarr"))
 
 
 def test_what_is_told_before_a_run(disk: list[int]) -> None:
     found = needs(plan(), Path("a.ome.zarr"))
-    sentence = told(plan(), found, 0)
+    sentence = told(plan(), found)
     assert sentence.startswith("10 planes, about ")
     assert sentence.endswith("up to 112 MB on disk (100.0 GB free).")

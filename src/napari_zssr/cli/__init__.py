@@ -35,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, Exception) as error:  # noqa: BLE001 the last resort
         if debug:
             traceback.print_exc()
-        code, sentence = _verdict(error)
+        code, sentence = verdict(error)
         _say(sentence)
         return code
     if code == INTERRUPTED:
@@ -56,8 +56,14 @@ def _run(arguments: list[str]) -> int:
     return code if isinstance(code, int) else OK
 
 
-def _verdict(error: BaseException) -> tuple[int, str]:
-    """Exit code and sentence for what ended a command."""
+def verdict(error: BaseException) -> tuple[int, str]:
+    """Exit code and sentence for what ended a command.
+
+    Parameters
+    ----------
+    error : BaseException
+        Whatever it is.
+    """
     import typer
 
     from napari_zssr.errors import Cancelled, InputError, ZSSRError

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from contextlib import suppress
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 import typer
 
-from napari_zssr.cli import console
+from napari_zssr.cli import console, verdict
 from napari_zssr.cli.enlarge import Order, Outcome, enlarge
-from napari_zssr.errors import InputError, StorageError, ZSSRError
+from napari_zssr.errors import InputError, StorageError
+from napari_zssr.writing import written_whole
 
 DONE, SKIPPED, UNFINISHED, FAILED = "done", "skipped", "unfinished", "failed"
 
@@ -81,13 +83,13 @@ class Batch:
         for number, (image, target) in enumerate(pairs, start=1):
             if not as_json:
                 console.note(f"[{number}/{len(pairs)}] {image}")
-            row = self._row(image, target)
+            row, go_on = self._row(image, target)
             self._rows.append(row)
             if not as_json:
                 console.note(f"  {row.status}: {row.sentence}")
             if self._report is not None:
                 self._report_to(self._report)
-            if row.status == FAILED and not self._continue:
+            if not go_on:
                 break
         if as_json:
             console.echo_json([asdict(row) for row in self._rows])
@@ -96,55 +98,70 @@ class Batch:
         good = {DONE, SKIPPED} | ({UNFINISHED} if self._order.shard[1] > 1 else set())
         return 0 if all(row.status in good for row in self._rows) else 1
 
-    def _row(self, image: Path, target: Path) -> Row:
+    def _row(self, image: Path, target: Path) -> tuple[Row, bool]:
+        """What came of an image, and whether to go on with the next one."""
         if self._skip_existing and target.exists():
-            there = f"{target.name} is there already."
-            return Row(
-                file=str(image), output=str(target), status=SKIPPED, sentence=there
-            )
+            return _skipped(image, target), True
         started = time.monotonic()
         try:
-            made = enlarge(image, target, self._order)
-        except StorageError:
+            row = _row(image, enlarge(image, target, self._order))
+        except Exception as error:  # noqa: BLE001 the other images are to be done
+            row = _failed(image, target, error)
             # The next image would find no room either.
-            raise
-        except (ZSSRError, MemoryError) as error:
-            return Row(
-                file=str(image),
-                output=str(target),
-                status=FAILED,
-                seconds=time.monotonic() - started,
-                sentence=str(error) or "The memory of this machine did not suffice.",
-            )
-        return _row(image, made, time.monotonic() - started)
+            go_on = self._continue and not isinstance(error, StorageError)
+        else:
+            go_on = self._continue or row.status != FAILED
+        return replace(row, seconds=time.monotonic() - started), go_on
 
     def _report_to(self, path: Path) -> None:
         text = io.StringIO()
         writer = csv.DictWriter(text, [field.name for field in fields(Row)])
         writer.writeheader()
         writer.writerows(asdict(row) for row in self._rows)
-        draft = path.with_name(f".{path.name}.draft")
-        draft.write_text(text.getvalue(), encoding="utf-8", newline="")
-        os.replace(draft, path)
+        with written_whole(path) as draft:
+            draft.write_text(text.getvalue(), encoding="utf-8", newline="")
 
 
-def _row(image: Path, made: Outcome, seconds: float) -> Row:
-    learned = [p for p in made.report.planes if p.returned == "learned"]
-    gains = sorted(p.gain_db for p in learned if p.gain_db is not None)
-    status, sentence = DONE, made.report.sentence
-    if made.missing:
-        status = FAILED if made.failures else UNFINISHED
-        sentence = f"{made.missing} planes are missing."
-        sentence = " ".join([sentence, *(why for _, why in made.failures[:1])])
+def _row(image: Path, made: Outcome) -> Row:
+    planes = [asdict(plane) for plane in made.report.planes]
+    row = _counted(image, made.target, planes)
+    if not made.missing:
+        return replace(row, status=DONE, sentence=made.report.sentence)
+    status = FAILED if made.failures else UNFINISHED
+    count = "1 plane is" if made.missing == 1 else f"{made.missing} planes are"
+    why = (sentence for _, sentence in made.failures[:1])
+    return replace(row, status=status, sentence=" ".join([f"{count} missing.", *why]))
+
+
+def _skipped(image: Path, target: Path) -> Row:
+    """What the record of a finished result tells of it."""
+    from napari_zssr.stack.store import read_provenance
+
+    told: Any = {}
+    with suppress(InputError):
+        told = (read_provenance(target) or {}).get("report")
+    if not isinstance(told, dict) or not isinstance(told.get("planes"), list):
+        told = {}
+    row = _counted(image, target, told.get("planes", []))
+    there = f"{target.name} is there already."
+    return replace(row, status=SKIPPED, sentence=f"{there} {told.get('sentence', '')}")
+
+
+def _failed(image: Path, target: Path, error: Exception) -> Row:
+    _, sentence = verdict(error)
+    return Row(file=str(image), output=str(target), status=FAILED, sentence=sentence)
+
+
+def _counted(image: Path, target: Path, planes: Sequence[dict[str, Any]]) -> Row:
+    learned = [p.get("gain_db") for p in planes if p.get("returned") == "learned"]
+    gains = sorted(gain for gain in learned if gain is not None)
     return Row(
         file=str(image),
-        output=str(made.target),
-        status=status,
-        planes=len(made.report.planes),
+        output=str(target),
+        status=DONE,
+        planes=len(planes),
         learned=len(learned),
         gain_db=gains[len(gains) // 2] if gains else None,
-        seconds=seconds,
-        sentence=sentence,
     )
 
 

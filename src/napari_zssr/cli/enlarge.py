@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_zssr.cli import console, options
 from napari_zssr.errors import InputError
-from napari_zssr.stack.schedule import HERE, Workers
+from napari_zssr.stack.workers import HERE, Workers
 
 if TYPE_CHECKING:
     from napari_zssr.config import Config
@@ -115,15 +115,21 @@ def enlarge(image: Path, target: Path, order: Order) -> Outcome:
         The computation or the disk failed.
     """
     check_target(image, target, order)
+    in_memory = target.suffix.lower() == ".png"
+    if in_memory and (order.workers != HERE or order.shard != (1, 1)):
+        raise InputError(
+            "A PNG holds one plane, so there is nothing to share out; leave out "
+            "--workers, --scheduler and --shard, or write .ome.tif."
+        )
     stack = read_image(
         image,
         axes=order.axes,
         spacing=order.spacing,
         quiet=order.quiet,
-        lazy=target.suffix.lower() != ".png",
+        lazy=not in_memory,
     )
     check_fit(target, stack)
-    if target.suffix.lower() == ".png":
+    if in_memory:
         return _in_memory(stack, target, order)
     return _to_disk(stack, target, order)
 
@@ -220,8 +226,14 @@ def _to_disk(stack: ImageStack, target: Path, order: Order) -> Outcome:
         overwrite=order.overwrite,
         keep_networks=order.networks is not None,
     )
+    before = _kept(target)
     try:
         made = console.follow(steps, quiet=order.quiet)
+    except InputError:
+        # Where this run did nothing, doing it again would not help.
+        if _kept(target) > before:
+            _tell_what_is_kept(target)
+        raise
     except BaseException:
         _tell_what_is_kept(target)
         raise
@@ -236,17 +248,25 @@ def _to_disk(stack: ImageStack, target: Path, order: Order) -> Outcome:
     )
 
 
-def _tell_what_is_kept(target: Path) -> None:
-    """Say how a run that ended early can go on."""
+def _kept(target: Path) -> int:
+    """Planes that an unfinished run has finished."""
     from napari_zssr.stack.finish import part_folder
     from napari_zssr.stack.ledger import Ledger
 
     part = part_folder(target)
-    count = len(Ledger(part).finished()) if part.is_dir() else 0
+    return len(Ledger(part).finished()) if part.is_dir() else 0
+
+
+def _tell_what_is_kept(target: Path) -> None:
+    """Say how a run that ended early can go on."""
+    from napari_zssr.stack.finish import part_folder
+
+    count = _kept(target)
     if count:
         planes = "1 plane is" if count == 1 else f"{count} planes are"
         console.note(
-            f"{planes} finished and kept in {part}; run the same again to go on."
+            f"{planes} finished and kept in {part_folder(target)}; run the same again "
+            "to go on."
         )
 
 

@@ -10,7 +10,7 @@ from napari_zssr.cli import console, options
 from napari_zssr.cli.batch import Batch
 from napari_zssr.cli.enlarge import Order, Outcome, default_output, enlarge
 from napari_zssr.errors import InputError
-from napari_zssr.stack.schedule import Workers
+from napari_zssr.stack.workers import Workers
 
 
 def upscale(
@@ -81,22 +81,21 @@ def upscale(
         spacing=spacing,
         quiet=json,
     )
-    found = expanded(images)
-    targets = [_target(image, output, output_dir, order, ending) for image in found]
-    if len(found) == 1 and report is None and not skip_existing:
-        return _one(found[0], targets[0], order, as_json=json)
-    _check_batch(targets, output, save_networks)
+    pairs = _pairs(expanded(images), output, output_dir, order, ending)
+    if len(pairs) == 1 and report is None and not skip_existing:
+        return _one(*pairs[0], order, as_json=json)
+    _check_batch(pairs, output, save_networks)
     batch = Batch(
         order,
         skip_existing=skip_existing,
         continue_on_error=continue_on_error,
         report=report,
     )
-    return batch.run(list(zip(found, targets, strict=True)), as_json=json)
+    return batch.run(pairs, as_json=json)
 
 
 def expanded(images: list[Path]) -> list[Path]:
-    """Files of the patterns that no shell has filled in."""
+    """Each file once, with those of the patterns that no shell has filled in."""
     found: list[Path] = []
     for image in images:
         pattern = image.name
@@ -107,23 +106,32 @@ def expanded(images: list[Path]) -> list[Path]:
         if not matching:
             raise InputError(f"No file fits {str(image)!r}; check folder and ending.")
         found += matching
-    return found
+    return list(dict.fromkeys(found))
 
 
-def _target(
-    image: Path,
+def _pairs(
+    images: list[Path],
     output: Path | None,
     output_dir: Path | None,
     order: Order,
     ending: str,
-) -> Path:
-    if output is not None:
-        return output
-    made = default_output(image, order.config, ending.lstrip("."))
-    if output_dir is None:
-        return made
-    _make_folder(output_dir)
-    return output_dir / made.name
+) -> list[tuple[Path, Path]]:
+    """Images and what they become, results of the others among them left out."""
+    pairs = []
+    for image in images:
+        target = output or default_output(image, order.config, ending.lstrip("."))
+        if output is None and output_dir is not None:
+            target = output_dir / target.name
+        pairs.append((image, target))
+    if output_dir is not None:
+        _make_folder(output_dir)
+    sources = {target: image for image, target in pairs if image != target}
+    for image in images:
+        if image in sources:
+            console.note(
+                f"{image} is left out: it is what {sources[image].name} becomes."
+            )
+    return [pair for pair in pairs if pair[0] not in sources]
 
 
 def _make_folder(folder: Path) -> None:
@@ -136,21 +144,23 @@ def _make_folder(folder: Path) -> None:
 
 
 def _check_batch(
-    targets: list[Path], output: Path | None, networks: Path | None
+    pairs: list[tuple[Path, Path]], output: Path | None, networks: Path | None
 ) -> None:
     """Refuse what can only be meant for one image."""
     option = "-o" if output is not None else "--save-networks"
-    if len(targets) > 1 and (output is not None or networks is not None):
+    if len(pairs) > 1 and (output is not None or networks is not None):
         raise InputError(
-            f"{option} names one file, but {len(targets)} images are given; give one "
-            "image, or --output-dir."
+            f"{option} names one file, but {len(pairs)} images are given; give one "
+            "image, or --output-dir instead of -o."
         )
-    twice = {target for target in targets if targets.count(target) > 1}
-    if twice:
-        raise InputError(
-            f"Two images would both become {min(twice).name}; rename one of them, or "
-            "enlarge them into different folders."
-        )
+    sources: dict[Path, Path] = {}
+    for image, target in pairs:
+        if target in sources:
+            raise InputError(
+                f"{sources[target]} and {image} would both become {target.name}; "
+                "rename one of them, or enlarge them into different folders."
+            )
+        sources[target] = image
 
 
 def _one(image: Path, target: Path, order: Order, *, as_json: bool) -> int:

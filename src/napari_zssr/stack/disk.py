@@ -15,8 +15,9 @@ from typing import Any
 
 import numpy as np
 
+from napari_zssr.checks import checked_whole
 from napari_zssr.config import Config
-from napari_zssr.errors import ComputeError
+from napari_zssr.errors import ComputeError, InputError
 from napari_zssr.progress import Event, PlaneDone, Progress, Steps
 from napari_zssr.stack.axes import ImageStack, PlaneIndex
 from napari_zssr.stack.finish import finish, part_folder
@@ -30,7 +31,7 @@ from napari_zssr.stack.plan import Plan, resolve
 from napari_zssr.stack.prepare import Prepared, prepare
 from napari_zssr.stack.recipe import plain, unfinished_recipe
 from napari_zssr.stack.report import Report, report_of, versions
-from napari_zssr.stack.schedule import HERE, Workers, ask, run_tasks
+from napari_zssr.stack.schedule import run_tasks
 from napari_zssr.stack.source import CheckedPlanes, StoredArray, is_lazy
 from napari_zssr.stack.store import check_output
 from napari_zssr.stack.tasks import (
@@ -41,7 +42,9 @@ from napari_zssr.stack.tasks import (
     published,
     shared_file,
 )
-from napari_zssr.zssr.machine import Machine, look_at_machine
+from napari_zssr.stack.where import Place, look
+from napari_zssr.stack.workers import HERE, Workers
+from napari_zssr.writing import storing
 from napari_zssr.zssr.saved import Checkpoint, checksum
 
 # The whole image is one shard of one.
@@ -137,16 +140,19 @@ def upscale_to_disk_steps(
     """
     started = time.monotonic()
     target = Path(target).expanduser().resolve()
+    _check(target, threads, shard)
     part = part_folder(target)
     new = not part.exists()
     # A run that was killed when its result stood already is let end.
     check_output(target, overwrite=overwrite or not new, stack=stack)
     yield Progress(stage="plan", step=0, total=1)
-    machine = ask(workers, look_at_machine)
-    job, ledger = _begin(stack, config, part, workers, threads, machine, overwrite)
-    job = replace(job, keep_networks=keep_networks)
+    place = look(workers, config)
+    workers = replace(workers, devices=workers.devices or place.devices)
+    job, ledger = _begin(stack, config, part, place, threads, overwrite)
     try:
-        workers = yield from _fitting(job, target, workers, machine)
+        yield _told(job, target, place)
+        ready = _reachable(job.ready, part, workers)
+        job = replace(job, ready=ready, keep_networks=keep_networks)
         # A TIFF is assembled from the finest level alone.
         levels = None if target.suffix.lower() == ".zarr" else 1
         create(job.image, job.outline, levels=levels)
@@ -163,19 +169,17 @@ def _begin(
     stack: ImageStack,
     config: Config,
     part: Path,
-    workers: Workers,
+    place: Place,
     threads: int | None,
-    machine: Machine,
     overwrite: bool,
 ) -> tuple[DiskJob, Ledger]:
     """Plan the run, or take up the one that was begun."""
     before = {} if overwrite else begun_with(part)
-    ready = prepare(stack, config, partial(_planned, machine=machine, before=before))
-    shared_out = max(1, machine.cores // max(1, workers.processes))
-    threads = threads or before.get("threads") or shared_out
+    ready = prepare(stack, config, partial(_planned, place=place, before=before))
+    threads = threads or before.get("threads") or place.threads
     ledger = Ledger.begin(part, _identity(ready, threads), overwrite=overwrite)
     job = DiskJob(
-        ready=_reachable(ready, part, workers),
+        ready=ready,
         outline=enlarged(stack, config.factors),
         part=part,
         token=f"stop-{secrets.token_hex(4)}",
@@ -184,15 +188,13 @@ def _begin(
     return job, ledger
 
 
-def _fitting(
-    job: DiskJob, target: Path, workers: Workers, machine: Machine
-) -> Steps[Workers]:
-    """Tell what the run takes; no more workers than the memory suffices for."""
-    plan, asked = job.ready.plan, workers.processes
-    found = needs(plan, target, workers=asked, free_bytes=machine.free_bytes)
-    check_scratch(plan, found, target)
-    yield Progress(stage="plan", step=1, total=1, message=told(plan, found, asked))
-    return replace(workers, processes=found.workers)
+def _told(job: DiskJob, target: Path, place: Place) -> Progress:
+    """What the run takes, in a sentence, before it takes it."""
+    found = needs(job.ready.plan, target, workers=place.sharing)
+    check_scratch(job.ready.plan, found, target)
+    return Progress(
+        stage="plan", step=1, total=1, message=told(job.ready.plan, found)
+    )
 
 
 def _do(
@@ -206,22 +208,21 @@ def _do(
         for place in job.ready.listed
         if place.number not in finished and place.number % count == number - 1
     ]
-    resources = {"GPU": 1.0} if job.ready.plan.device.startswith("cuda") else None
-    run = partial(
-        run_tasks, workers=workers, resources=resources, stop=job.request_stop
-    )
+    resource = "GPU" if job.ready.plan.device.startswith("cuda") else ""
+    run = partial(run_tasks, workers=workers, resource=resource, stop=job.request_stop)
     channels = {place.channel for place in missing} & set(job.ready.sharing)
     learning = [
         SharedTask(job=job, channel=channel)
         for channel in sorted(channels)
         if not shared_file(job.part, channel).exists()
     ]
-    failed = yield from run(learning, told=partial(_learned, len(learning)))
+    learned = partial(_learned, len(learning))
+    failed = yield from run(learning, told=learned, stage="learn")
     if failed:
         raise ComputeError(failed[0].sentence)
     done = itertools.count(len(finished) + 1)
-    finished_one = partial(_done, missing, len(job.ready.listed), done)
     tasks = [PlaneTask(job=job, place=place) for place in missing]
+    finished_one = partial(_done, missing, len(job.ready.listed), done)
     failures = yield from run(tasks, told=finished_one)
     return tuple((missing[f.task].number, f.sentence) for f in failures)
 
@@ -286,22 +287,45 @@ def _worth_keeping(job: DiskJob, ledger: Ledger) -> bool:
     return bool(ledger.finished()) or any(file.exists() for file in shared)
 
 
+def _check(target: Path, threads: int | None, shard: tuple[int, int]) -> None:
+    """Refuse what makes no run."""
+    if target.suffix.lower() == ".png":
+        raise InputError(
+            f"{target.name} cannot be written plane by plane; use .ome.zarr or "
+            ".ome.tif."
+        )
+    if threads is not None:
+        checked_whole("threads", threads, 1)
+    number, count = (checked_whole("shard", part, 1) for part in shard)
+    if number > count:
+        raise InputError(
+            f"Shard {number} of {count} does not exist; give 1 to {count} of {count}."
+        )
+
+
 def _planned(
-    stack: ImageStack, config: Config, *, machine: Machine, before: Mapping[str, Any]
+    stack: ImageStack, config: Config, *, place: Place, before: Mapping[str, Any]
 ) -> Plan:
     """Plan of the run; with the tiles that it was begun with, if it was."""
-    device = machine.chosen(config.device)
-    return resolve(
-        replace(config, tile_px=config.tile_px or before.get("tile_px")),
-        stack.data.shape,
-        stack.data.dtype,
-        stack.axes,
-        device=device.device,
-        free_bytes=device.free_bytes,
-        cores=machine.cores,
-        bfloat16=device.bfloat16,
-        to_disk=True,
-    )
+    try:
+        return resolve(
+            replace(config, tile_px=config.tile_px or before.get("tile_px")),
+            stack.data.shape,
+            stack.data.dtype,
+            stack.axes,
+            device=place.device,
+            free_bytes=place.free_bytes,
+            cores=place.threads,
+            bfloat16=place.bfloat16,
+            to_disk=True,
+        )
+    except ComputeError as error:
+        if place.sharing == 1:
+            raise
+        raise ComputeError(
+            f"{place.sharing} workers at the same time share the free memory, of which "
+            f"each needs more; use fewer workers ({error})"
+        ) from error
 
 
 def _identity(ready: Prepared, threads: int) -> dict[str, Any]:
@@ -348,7 +372,11 @@ def _reachable(ready: Prepared, part: Path, workers: Workers) -> Prepared:
         return ready
     path = part / "input.npy"
     draft = path.with_name(f"{secrets.token_hex(4)}.npy")
-    np.save(draft, np.asarray(data))
-    os.replace(draft, path)
+    with storing(part):
+        try:
+            np.save(draft, np.asarray(data))
+            os.replace(draft, path)
+        finally:
+            draft.unlink(missing_ok=True)
     checked = CheckedPlanes(StoredArray(path), ready.config.nonfinite)
     return replace(ready, stack=replace(ready.stack, data=checked))

@@ -1,4 +1,4 @@
-"""What a run to disk needs of a machine, and how it is made to fit. No torch here."""
+"""What a run to disk needs of a machine. No torch in here."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from napari_zssr.errors import StorageError
-from napari_zssr.stack.plan import SHARE_OF_FREE, Plan
+from napari_zssr.stack.plan import Plan
 
 # All levels of a pyramid beside its first one.
 PYRAMID = 4 / 3
@@ -25,14 +25,11 @@ class Needs:
         With what is there for a while only; compression is not counted on.
     disk_free : int or None
         In the folder of the result, None where it cannot be told.
-    workers : int
-        Processes on this machine that the memory suffices for, of those asked for.
     """
 
     memory_bytes: int
     disk_bytes: int
     disk_free: int | None
-    workers: int
 
     @property
     def may_not_fit(self) -> bool:
@@ -40,9 +37,7 @@ class Needs:
         return self.disk_free is not None and self.disk_bytes > self.disk_free
 
 
-def needs(
-    plan: Plan, target: Path, *, workers: int = 0, free_bytes: int | None = None
-) -> Needs:
+def needs(plan: Plan, target: Path, *, workers: int = 1) -> Needs:
     """What a run to disk takes.
 
     Parameters
@@ -52,21 +47,14 @@ def needs(
     target : Path
         A TIFF is assembled at the end, from pixels that lie beside it until then.
     workers : int
-        Processes that are asked for; 0 for this one.
-    free_bytes : int, optional
-        Main memory that is free.
+        Planes that are worked on at the same time on this machine.
     """
-    fitting = max(1, workers)
-    if free_bytes is not None and workers:
-        fitting = int(SHARE_OF_FREE * free_bytes // plan.memory_bytes)
-        fitting = max(1, min(workers, fitting))
     zarr = target.suffix.lower() == ".zarr"
     kept = plan.output_bytes * (PYRAMID if zarr else 2)
     return Needs(
-        memory_bytes=fitting * plan.memory_bytes,
-        disk_bytes=int(kept + fitting * plan.scratch_bytes),
+        memory_bytes=workers * plan.memory_bytes,
+        disk_bytes=int(kept + workers * plan.scratch_bytes),
         disk_free=free_disk(target),
-        workers=fitting if workers else 0,
     )
 
 
@@ -77,30 +65,23 @@ def check_scratch(plan: Plan, found: Needs, target: Path) -> None:
     ------
     StorageError
     """
-    wanted = max(1, found.workers) * plan.scratch_bytes
-    if found.disk_free is not None and wanted > found.disk_free:
+    if found.disk_free is not None and plan.scratch_bytes > found.disk_free:
         raise StorageError(
-            f"The planes that are worked on need {wanted / 1e9:.1f} GB on the disk of "
-            f"{target.parent}, {found.disk_free / 1e9:.1f} GB are free; make room, or "
-            "choose another folder."
+            f"A plane that is worked on needs {plan.scratch_bytes / 1e9:.1f} GB on the "
+            f"disk of {target.parent}, {found.disk_free / 1e9:.1f} GB are free; make "
+            "room, or choose another folder."
         )
 
 
-def told(plan: Plan, found: Needs, asked: int) -> str:
+def told(plan: Plan, found: Needs) -> str:
     """One sentence for the user before a run."""
     planes = "1 plane" if plan.planes == 1 else f"{plan.planes} planes"
-    parts = [f"{planes}, about {_size(found.memory_bytes)} of memory"]
     disk = f"up to {_size(found.disk_bytes)} on disk"
     if found.disk_free is not None:
         disk += f" ({_size(found.disk_free)} free)"
-    sentence = f"{parts[0]}, {disk}."
+    sentence = f"{planes}, about {_size(found.memory_bytes)} of memory, {disk}."
     if found.may_not_fit:
         sentence += " It fits only if the pixels can be compressed."
-    if found.workers < asked:
-        sentence += (
-            f" Memory suffices for {found.workers} of {asked} workers, so no more are "
-            "used."
-        )
     return sentence
 
 

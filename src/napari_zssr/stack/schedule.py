@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
-from importlib import import_module
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 from napari_zssr.errors import (
     Cancelled,
@@ -22,15 +19,22 @@ from napari_zssr.errors import (
     ZSSRError,
 )
 from napari_zssr.progress import Event, Progress, Steps, drain
+from napari_zssr.stack.pools import Pool, ask, at_once, own_device, pool_of
+from napari_zssr.stack.workers import HERE, Workers
 
-T = TypeVar("T")
-R = TypeVar("R")
+__all__ = [
+    "HERE",
+    "Failure",
+    "Task",
+    "Workers",
+    "ask",
+    "at_once",
+    "own_device",
+    "run_tasks",
+]
 
 # How often those that wait look up, and tasks look whether they shall stop.
 LOOK_S = 0.2
-# Tasks that a dask cluster holds for each of its threads, so that none runs dry.
-AHEAD = 2
-CONNECT_S = 10
 
 
 class Task(Protocol):
@@ -64,45 +68,6 @@ class Task(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Workers:
-    """Who does the tasks.
-
-    Attributes
-    ----------
-    processes : int
-        Processes on this machine; 0 does them in this one, one after the other.
-    scheduler : str
-        Address of a dask scheduler, such as ``tcp://node1:8786``, or the name of the
-        file that tells it; empty for none.
-    client : distributed.Client, optional
-        A client that is connected already.
-    retries : int
-        How often a task that failed is tried again.
-    devices : tuple of str
-        Devices that processes on this machine share out, one each in turn.
-    """
-
-    processes: int = 0
-    scheduler: str = ""
-    client: Any = None
-    retries: int = 1
-    devices: tuple[str, ...] = ()
-
-    @property
-    def elsewhere(self) -> bool:
-        """Whether tasks run in other processes."""
-        return bool(self.processes or self.on_cluster)
-
-    @property
-    def on_cluster(self) -> bool:
-        """Whether tasks run on a dask cluster."""
-        return bool(self.scheduler) or self.client is not None
-
-
-HERE = Workers()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
     """A task that failed for good.
 
@@ -123,7 +88,8 @@ def run_tasks(
     workers: Workers,
     told: Callable[[int, Any], Event],
     *,
-    resources: dict[str, float] | None = None,
+    stage: str = "planes",
+    resource: str = "",
     stop: Callable[[], object] = lambda: None,
 ) -> Steps[tuple[Failure, ...]]:
     """Do tasks; one that fails for good does not keep the others from being done.
@@ -135,8 +101,10 @@ def run_tasks(
     told : callable
         From the place of a task that is done and its result to the event that is
         yielded.
-    resources : dict, optional
-        What a dask worker must offer, such as ``{"GPU": 1}``.
+    stage : str
+        What is being done, for the progress.
+    resource : str
+        What a task takes one of, where a dask cluster counts it, such as ``"GPU"``.
     stop : callable
         Has running tasks stop; called when the steps are closed or fail.
 
@@ -153,50 +121,30 @@ def run_tasks(
     """
     if not workers.elsewhere:
         return (yield from _run_here(tasks, workers.retries, told))
-    pool = _Cluster(workers, resources) if workers.on_cluster else _Processes(workers)
-    return (yield from _Round(tasks, pool, workers.retries, told, stop).steps())
+    if not tasks:
+        return ()
+    pool = pool_of(workers, resource)
+    work = _Round(tasks, pool, workers.retries, told)
+    return (yield from work.steps(stage, stop))
 
 
-def ask(workers: Workers, question: Callable[[], R]) -> R:
-    """Answer to a question where the tasks will run.
-
-    Parameters
-    ----------
-    workers : Workers
-    question : callable
-        Picklable, without arguments.
-    """
-    if not workers.on_cluster:
-        return question()
-    with _client(workers) as client:
-        _wait_for_workers(client)
-        answer: R = client.submit(question, pure=False).result()
-        return answer
-
-
-def use_threads(count: int) -> None:
-    """Have torch compute with as many threads, since their number changes rounding.
-
-    Parameters
-    ----------
-    count : int
-        0 leaves their number as it is.
-    """
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """Have torch compute with as many threads, since their number changes rounding."""
     if count == 0:
+        yield
         return
     import torch
 
-    if torch.get_num_threads() != count:
-        torch.set_num_threads(count)
-
-
-# Of several devices the one that this process computes on.
-_own: list[str] = []
-
-
-def own_device(planned: str) -> str:
-    """Device that this process computes on: its share of several, or as planned."""
-    return _own[-1] if _own else planned
+    before = torch.get_num_threads()
+    if before == count:
+        yield
+        return
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _run_here(
@@ -204,10 +152,10 @@ def _run_here(
 ) -> Steps[tuple[Failure, ...]]:
     failures = []
     for number, task in enumerate(tasks):
-        use_threads(task.threads)
         for attempt in range(retries + 1):
             try:
-                result = yield from task.steps()
+                with _threads(task.threads):
+                    result = yield from task.steps()
             except (InputError, StorageError, Cancelled):
                 raise
             except ComputeError as error:
@@ -221,7 +169,6 @@ def _run_here(
 
 def _perform(task: Task) -> Any:
     """Do a task in another process, looking whether it shall stop."""
-    use_threads(task.threads)
     looked = 0.0
 
     def look(_event: Event) -> None:
@@ -232,7 +179,8 @@ def _perform(task: Task) -> Any:
                 raise Cancelled(f"{task.name} was stopped.")
 
     try:
-        return drain(task.steps(), look)
+        with _threads(task.threads):
+            return drain(task.steps(), look)
     except ZSSRError:
         raise
     except Exception as error:
@@ -242,45 +190,32 @@ def _perform(task: Task) -> Any:
         ) from error
 
 
-class _Pool(Protocol):
-    """Executors for a run; a broken one is replaced."""
-
-    def executor(self) -> Executor: ...
-
-    def room(self) -> int: ...
-
-    def check(self) -> None: ...
-
-    def replace(self) -> None: ...
-
-    def close(self) -> None: ...
-
-
 class _Round:
     """Tasks on their way through a pool."""
 
     def __init__(
         self,
         tasks: Sequence[Task],
-        pool: _Pool,
+        pool: Pool,
         retries: int,
         told: Callable[[int, Any], Event],
-        stop: Callable[[], object],
     ) -> None:
         self.tasks = tasks
         self.pool = pool
         self.retries = retries
         self.told = told
-        self.stop = stop
         self.waiting = deque(range(len(tasks)))
+        self.suspected: deque[int] = deque()
         self.running: dict[Future[Any], int] = {}
         self.tries: Counter[int] = Counter()
         self.failures: list[Failure] = []
 
-    def steps(self) -> Steps[tuple[Failure, ...]]:
+    def steps(
+        self, stage: str, stop: Callable[[], object]
+    ) -> Steps[tuple[Failure, ...]]:
         done = 0
         try:
-            while self.waiting or self.running:
+            while self.waiting or self.running or self.suspected:
                 self._submit()
                 ended, _ = wait(self.running, LOOK_S, FIRST_COMPLETED)
                 for number, result in self._results(ended):
@@ -289,9 +224,9 @@ class _Round:
                 if not ended:
                     self.pool.check()
                 total = len(self.tasks)
-                yield Progress(stage="planes", step=done, total=total)
+                yield Progress(stage=stage, step=done, total=total)
         except BaseException:
-            self.stop()
+            stop()
             raise
         finally:
             for future in self.running:
@@ -301,6 +236,9 @@ class _Round:
         return tuple(self.failures)
 
     def _submit(self) -> None:
+        if not (self.waiting or self.running):
+            # One at a time, so that it is seen which of them kills its process.
+            self.waiting.append(self.suspected.popleft())
         while self.waiting and len(self.running) < self.pool.room():
             number = self.waiting.popleft()
             try:
@@ -313,6 +251,7 @@ class _Round:
 
     def _results(self, ended: set[Future[Any]]) -> Iterator[tuple[int, Any]]:
         """What came of tasks that have ended; those to be tried again wait again."""
+        alone = len(self.running) == 1
         for future in ended:
             number = self.running.pop(future)
             error = _error(future)
@@ -321,8 +260,13 @@ class _Round:
                 continue
             if isinstance(error, InputError | StorageError | Cancelled):
                 raise error
+            # What a lost cluster leaves behind is no failure of the task.
+            self.pool.check()
             if isinstance(error, BrokenProcessPool):
                 self.pool.replace()
+                if not alone:
+                    self.suspected.append(number)
+                    continue
             self.tries[number] += 1
             if self.tries[number] <= self.retries:
                 self.waiting.append(number)
@@ -347,143 +291,3 @@ def _sentence(task: Task, error: BaseException) -> str:
         )
     lines = str(error).splitlines() or ["no reason given"]
     return f"{task.name} failed: {type(error).__name__}, {lines[0]}."
-
-
-class _Processes:
-    """Processes on this machine."""
-
-    def __init__(self, workers: Workers) -> None:
-        self._count = workers.processes
-        self._devices = workers.devices
-        self._executor: Executor | None = None
-
-    def executor(self) -> Executor:
-        if self._executor is None:
-            self._executor = self._made()
-        return self._executor
-
-    def room(self) -> int:
-        return self._count
-
-    def check(self) -> None:
-        pass
-
-    def replace(self) -> None:
-        self.close()
-
-    def close(self) -> None:
-        if self._executor is not None:
-            self._executor.shutdown(wait=True, cancel_futures=True)
-        self._executor = None
-
-    def _made(self) -> Executor:
-        from concurrent.futures import ProcessPoolExecutor
-        from multiprocessing import get_context
-
-        # A forked process would hang in OpenMP and CUDA.
-        context = get_context("spawn")
-        turn = context.Value("i", 0)
-        return ProcessPoolExecutor(
-            self._count,
-            mp_context=context,
-            initializer=partial(_begin, turn, self._devices),
-        )
-
-
-def _begin(turn: Any, devices: tuple[str, ...]) -> None:
-    """What a process does first."""
-    import signal
-    from multiprocessing import parent_process
-    from threading import Thread
-
-    from napari_zssr.zssr.device import share_cores
-
-    share_cores()
-    # Ctrl-C reaches every process of a terminal; the parent alone decides.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    with turn.get_lock():
-        number, turn.value = turn.value, turn.value + 1
-    if devices:
-        _own.append(devices[number % len(devices)])
-    parent = parent_process()
-    if parent is not None:
-        Thread(target=_leave_with, args=(parent,), daemon=True).start()
-
-
-def _leave_with(parent: Any) -> None:
-    """End when the parent was killed: nobody waits for what is done here."""
-    parent.join()
-    os._exit(1)
-
-
-class _Cluster:
-    """Workers of a dask scheduler."""
-
-    def __init__(self, workers: Workers, resources: dict[str, float] | None) -> None:
-        self._connection = _client(workers)
-        self._client = self._connection.__enter__()
-        self._where = workers.scheduler or "dask"
-        _wait_for_workers(self._client)
-        self._executor: Executor = self._client.get_executor(
-            pure=False, resources=resources or {}
-        )
-
-    def executor(self) -> Executor:
-        return self._executor
-
-    def room(self) -> int:
-        threads = sum(self._client.ncores().values())
-        return AHEAD * max(1, int(threads))
-
-    def check(self) -> None:
-        if self._client.status != "running":
-            raise ComputeError(
-                f"The connection to the dask scheduler ({self._where}) was lost; what "
-                "is finished stands, run the same again to go on."
-            )
-
-    def replace(self) -> None:
-        pass
-
-    def close(self) -> None:
-        self._executor.shutdown(wait=False)
-        self._connection.__exit__(None, None, None)
-
-
-@contextmanager
-def _client(workers: Workers) -> Iterator[Any]:
-    """Client that was given, or one that is connected for as long as it is needed."""
-    if workers.client is not None:
-        yield workers.client
-        return
-    try:
-        connect: Any = import_module("distributed").Client
-    except ImportError as error:
-        raise InputError(
-            "A dask scheduler needs the distributed package; run pip install "
-            '"napari-zssr[distributed]".'
-        ) from error
-    told = {"scheduler_file": workers.scheduler}
-    if not os.path.isfile(workers.scheduler):
-        told = {"address": workers.scheduler}
-    try:
-        client = connect(**told, timeout=CONNECT_S, set_as_default=False)
-    except (OSError, ValueError, TimeoutError) as error:
-        raise InputError(
-            f"No dask scheduler answers at {workers.scheduler}; start one (dask "
-            "scheduler), or give the address that it prints."
-        ) from error
-    try:
-        yield client
-    finally:
-        client.close()
-
-
-def _wait_for_workers(client: Any) -> None:
-    try:
-        client.wait_for_workers(1, timeout=CONNECT_S)
-    except TimeoutError as error:
-        raise InputError(
-            "The dask scheduler has no workers; start some (dask worker ADDRESS) and "
-            "run the same again."
-        ) from error

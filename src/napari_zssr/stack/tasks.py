@@ -6,6 +6,7 @@ import dataclasses
 import os
 import secrets
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,9 @@ from napari_zssr.stack.ledger import Ledger
 from napari_zssr.stack.omezarr import write_plane
 from napari_zssr.stack.one_plane import PlaneMade, PlaneReport
 from napari_zssr.stack.outline import Outline
+from napari_zssr.stack.pools import own_device
 from napari_zssr.stack.prepare import Prepared
-from napari_zssr.stack.schedule import own_device
+from napari_zssr.writing import storing
 from napari_zssr.zssr.saved import Checkpoint, load_networks, write_networks
 
 NETWORKS = "networks"
@@ -69,7 +71,9 @@ class DiskJob:
 
     def request_stop(self) -> None:
         """Have the tasks of this run stop, in whatever process they are."""
-        (self.part / self.token).touch()
+        # Tasks whose folder is gone, or full, stop by themselves.
+        with suppress(OSError):
+            (self.part / self.token).touch()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -150,16 +154,17 @@ def publish(learned: Checkpoint | None, path: Path) -> None:
     Whoever reads them afterwards gets the same, also where several jobs of an array
     have learned them at the same time. None is kept as an empty file.
     """
-    path.parent.mkdir(exist_ok=True)
     draft = path.with_name(f"{secrets.token_hex(4)}-{path.name}")
-    try:
-        if learned is None:
-            draft.touch()
-        else:
-            write_networks(draft, (learned,))
-        _link(draft, path)
-    finally:
-        draft.unlink(missing_ok=True)
+    with storing(path):
+        try:
+            path.parent.mkdir(exist_ok=True)
+            if learned is None:
+                draft.touch()
+            else:
+                write_networks(draft, (learned,))
+            _link(draft, path)
+        finally:
+            draft.unlink(missing_ok=True)
 
 
 def published(path: Path) -> Checkpoint | None:
