@@ -192,9 +192,7 @@ def _told(job: DiskJob, target: Path, place: Place) -> Progress:
     """What the run takes, in a sentence, before it takes it."""
     found = needs(job.ready.plan, target, workers=place.sharing)
     check_scratch(job.ready.plan, found, target)
-    return Progress(
-        stage="plan", step=1, total=1, message=told(job.ready.plan, found)
-    )
+    return Progress(stage="plan", step=1, total=1, message=told(job.ready.plan, found))
 
 
 def _do(
