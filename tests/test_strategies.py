@@ -333,6 +333,27 @@ def test_what_is_shared_can_be_saved(config: Config) -> None:
     assert networks.planes == 3
 
 
+def test_a_stack_that_gains_has_no_slices_that_have_to_prove_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Unsure slices are learned where the stack gains; losing ones are bicubic."""
+    from napari_zssr.zssr import plane as one_plane
+    from napari_zssr.zssr import shared as sharing
+    from napari_zssr.zssr.gain import Gain
+
+    def kinds(decibel: float, together: bool) -> list[str]:
+        unsure = Gain(decibel=decibel, error_decibel=9.0, significant=False)
+        whole = Gain(decibel=1.0, error_decibel=0.1, significant=together)
+        monkeypatch.setattr(one_plane, "judge", lambda *_: unsure)
+        monkeypatch.setattr(sharing, "judge", lambda *_: whole)
+        made = run(stack_of(2), change(QUICK, always=False))
+        return [p.returned for p in made.report.planes]
+
+    assert kinds(0.4, together=True) == ["learned"] * 2
+    assert kinds(-0.1, together=True) == ["bicubic"] * 2
+    assert kinds(0.4, together=False) == ["bicubic"] * 2
+
+
 # What is told.
 
 

@@ -706,6 +706,23 @@ def test_copied_command_makes_the_same_pixels(desk: Desk, tmp_path: Path) -> Non
     np.testing.assert_array_equal(tifffile.imread(out), desk.viewer.layers[1].data)
 
 
+def test_the_strategy_is_met_in_the_form(desk: Desk, tmp_path: Path) -> None:
+    path = tmp_path / "stack.tif"
+    tifffile.imwrite(path, np.stack([rings(24, 32)] * 2))
+    desk.viewer.open(path, plugin="napari")
+    form = desk.widget.form.how
+    field = form.advanced.fields["strategy"]
+    assert field.value is None
+    assert form.config((2, 2)).strategy == "tuned"
+    for strategy in ("shared", "independent", "tuned"):
+        desk.set(change(QUICK, strategy=strategy))
+        assert form.config((2, 2)).strategy == strategy
+        assert (field.value is None) == (strategy == "tuned")
+    desk.set(change(QUICK, strategy="shared"))
+    desk.widget.after.python.native.click()
+    assert "strategy='shared'" in copied()
+
+
 def test_there_is_no_command_for_a_layer_without_a_file(desk: Desk) -> None:
     desk.add(rings(24, 24))
     desk.widget.refresh()

@@ -145,7 +145,7 @@ def super_resolve_plane(
         yield _first_look(plane, lesson, window)
     network, steps = yield from learn(lesson, _watching(plane, lesson, window))
     gain = judge(network, lesson)
-    if not gain.significant and not config.always:
+    if not (_gains(gain, shared) or config.always):
         told = nothing_gained(gain, origin)
         made = yield from _plain(plane, config, told, window, scratch)
         return replace(made, gain=gain, steps=steps)
@@ -238,6 +238,16 @@ def _lesson(
         trains=trains,
         rate=1.0 if shared is None else TUNED_RATE,
     )
+
+
+def _gains(gain: Gain, shared: Checkpoint | None) -> bool:
+    """Whether a plane comes back as learned.
+
+    Where shared networks have gained on the stack, single planes are not asked to
+    prove it again: a stack of slices now learned, now bicubic, would flicker.
+    """
+    trusted = shared is not None and shared.gained and gain.decibel > 0
+    return gain.significant or trusted
 
 
 def _first_look(plane: Tensor, lesson: Lesson, window: Window) -> Snapshot:

@@ -54,6 +54,8 @@ class Checkpoint:
         Planes that they were learned from.
     noise : dict or None
         Noise of those planes where they are several, as `NoiseModel` has it.
+    gained : bool
+        Whether they have gained over bicubic on those planes, taken together.
     """
 
     network: str
@@ -68,6 +70,7 @@ class Checkpoint:
     weights: tuple[Weights, ...]
     planes: int = 1
     noise: Mapping[str, Any] | None = None
+    gained: bool = False
 
 
 Checkpoints = Sequence[Checkpoint | None]

@@ -13,7 +13,7 @@ from torch import Tensor
 from napari_zssr.config import Config
 from napari_zssr.imaging.noise import CLEAN, NoiseModel
 from napari_zssr.progress import Steps
-from napari_zssr.zssr.learn import Lesson, learn, members
+from napari_zssr.zssr.learn import Lesson, judge, learn, members
 from napari_zssr.zssr.plane import SMALLEST_PX
 from napari_zssr.zssr.policy import WINDOWS, for_noise, noise_level, training_windows
 from napari_zssr.zssr.restore import checkpoint_of
@@ -113,7 +113,12 @@ def learn_shared(
     )
     network, _ = yield from learn(lesson)
     found = checkpoint_of(members(network), lesson.config, len(windows[0]))
-    return found and replace(found, planes=len(samples), noise=asdict(noise))
+    return found and replace(
+        found,
+        planes=len(samples),
+        noise=asdict(noise),
+        gained=judge(network, lesson).significant,
+    )
 
 
 def noise_of(shared: Checkpoint) -> NoiseModel:
