@@ -12,8 +12,12 @@ TRAINING_COST = 3.0
 EARLIEST_S = 3.0
 SHARED = "shared "
 SHARED_TRAIN = SHARED + "train"
+# They say nothing of how much is done.
+BEFORE = ("read", "plan", "learn")
 STAGES = {
-    "read": "reading the layer",
+    "read": "reading the image",
+    "plan": "looking at the image and the device",
+    "learn": "learning what slices have in common",
     "pairs": "cutting examples from the image",
     "fit": "fitting",
     "train": "training",
@@ -64,9 +68,18 @@ class Clock:
         self._done = dict.fromkeys([*self._weights, SHARED_TRAIN], 0)
         self._last: tuple[int, str, int] = (0, "", 0)
         self.share = 0.0
+        self._begun: float | None = None
+
+    @property
+    def of_rest(self) -> float:
+        """Share that is done of what was left when the run began or went on."""
+        begun = self._begun or 0.0
+        return (self.share - begun) / (1 - begun) if begun < 1 else 1.0
 
     def tell(self, event: Progress) -> float:
         """Take in an event; returns the share of the run that is done, 0..1."""
+        if event.stage in BEFORE:
+            return self.share
         plane, stage, step = self._last
         if event.plane != plane:
             self._done |= dict.fromkeys(self._weights, 0)
@@ -75,6 +88,8 @@ class Clock:
         self._last = (event.plane, event.stage, event.step)
         # It never goes back: training may end early, and planes differ.
         self.share = max(self.share, self._share(event))
+        if self._begun is None:
+            self._begun = self.share
         return self.share
 
     def _share(self, event: Progress) -> float:

@@ -10,7 +10,7 @@ import numpy as np
 
 from napari_zssr.config import PRESETS, Config, KernelSpec
 from napari_zssr.errors import InputError
-from napari_zssr.plugin._layers import layer_axes, level0, result_kwargs
+from napari_zssr.plugin._layers import layer_axes, layer_file, level0, result_kwargs
 from napari_zssr.plugin._request import Request
 
 PLACE = ("scale", "translate", "rotate", "shear", "affine")
@@ -46,7 +46,8 @@ def as_command(request: Request) -> str:
         The layer comes from no file, or only a part of it is asked for.
     """
     layer, config = request.layer, request.config
-    if not layer.source.path:
+    file = layer_file(layer)
+    if file is None:
         raise InputError(
             f"Layer {layer.name!r} was not read from a file; save it and open it again "
             "to get a command."
@@ -56,8 +57,11 @@ def as_command(request: Request) -> str:
             "The command enlarges whole files; choose all slices, channels and the "
             "whole plane."
         )
-    words = ["napari-zssr", "upscale", str(layer.source.path)]
+    words = ["napari-zssr", "upscale", str(file)]
     words += ["--preset", config.preset, *_options(config)]
+    if request.target is not None:
+        words += ["-o", str(request.target)]
+        words += ["--overwrite"] if request.overwrite else []
     if layer_axes(layer)[0] != request.axes:
         words += ["--axes", request.axes]
     return shlex.join(words)

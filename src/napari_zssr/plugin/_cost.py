@@ -179,6 +179,7 @@ def _wish(request: Request) -> Wish:
         shape=tuple(stack.data.shape),
         dtype=stack.data.dtype,
         axes=stack.axes,
+        target=request.target,
     )
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -32,12 +34,15 @@ class Wish:
         Size of the part that is enlarged, along each axis.
     dtype : dtype
     axes : str
+    target : Path, optional
+        File that the result is written to.
     """
 
     config: Config
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     axes: str
+    target: Path | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,11 +84,14 @@ def estimate(
             return Estimate(rows=(result,), problem=_failing(device))
         plan = planned(wish, device, machine)
     except (InputError, ComputeError) as error:
-        return Estimate(rows=(result,), problem=str(error))
+        problem = f"{str(error).removesuffix('.')}{_way_out(wish, machine)}."
+        return Estimate(rows=(result,), problem=problem)
+    disk = () if wish.target is None else (("Disk", disk_words(plan, wish.target)),)
     return Estimate(
         rows=(
             result,
             ("Memory", memory_words(plan, machine)),
+            *disk,
             ("Time", time_words(wish, plan, rates)),
             ("Device", device_words(device)),
         ),
@@ -101,8 +109,9 @@ def planned(
     ComputeError
         The image and its result alone are more than the free memory.
     """
+    to_disk = wish.target is not None
     if device is None or machine is None:
-        return resolve(wish.config, wish.shape, wish.dtype, wish.axes)
+        return resolve(wish.config, wish.shape, wish.dtype, wish.axes, to_disk=to_disk)
     return resolve(
         wish.config,
         wish.shape,
@@ -112,6 +121,7 @@ def planned(
         free_bytes=device.free_bytes,
         cores=machine.cores,
         bfloat16=device.bfloat16,
+        to_disk=to_disk,
     )
 
 
@@ -134,6 +144,27 @@ def memory_words(plan: Plan, machine: Machine) -> str:
     free = machine.free_bytes
     told = "" if free is None else f", {in_bytes(free)} free"
     return f"about {in_bytes(plan.memory_bytes)} needed{told}"
+
+
+def disk_words(plan: Plan, target: Path) -> str:
+    """What is needed on disk beside what is free in the folder."""
+    zarr = target.suffix.lower() == ".zarr"
+    # A pyramid is a third more; a TIFF is put together from a finished Zarr.
+    needed = plan.output_bytes * (4 / 3 if zarr else 2) + plan.scratch_bytes
+    free = free_on_disk(target.parent)
+    told = f"up to {in_bytes(needed)} needed"
+    if free is None:
+        return told
+    little = "only " if free < needed else ""
+    return f"{told}, {little}{in_bytes(free)} free in {target.parent}"
+
+
+def free_on_disk(folder: Path) -> int | None:
+    """Free bytes; None where the folder is not there."""
+    try:
+        return shutil.disk_usage(folder).free
+    except OSError:
+        return None
 
 
 def time_words(wish: Wish, plan: Plan, rates: Rates | str | None) -> str:
@@ -159,15 +190,16 @@ def too_large(wish: Wish, plan: Plan, machine: Machine) -> str:
     free, needed = machine.free_bytes, plan.memory_bytes
     if plan.device != "cpu":
         # The rest is needed on the device, where tiles shrink until they fit.
-        given = math.prod(wish.shape) * wish.dtype.itemsize
-        needed = GROUND_BYTES + given + plan.output_bytes
+        held = math.prod(wish.shape) * wish.dtype.itemsize + plan.output_bytes
+        at_once = 1 if wish.target is None else plan.planes
+        needed = GROUND_BYTES + held // at_once
     if free is None or needed <= free:
         return ""
-    fewer = "the current slice, " if plan.planes > 1 else ""
+    fewer = "the current slice, " if plan.planes > 1 and wish.target is None else ""
     return (
         f"This will not fit: about {in_bytes(needed)} of memory are needed and "
         f"{in_bytes(free)} are free. Choose {fewer}a part of the plane or a smaller "
-        "factor, or close other programs."
+        f"factor, or close other programs{_way_out(wish, machine)}."
     )
 
 
@@ -197,6 +229,20 @@ def in_bytes(count: float) -> str:
             return f"{count:.3g} {unit}"
         count /= 1000
     return f"{count:.3g} GB"
+
+
+def _way_out(wish: Wish, machine: Machine) -> str:
+    """Names a file for the result, where that would help."""
+    if wish.target is not None:
+        return ""
+    to_disk = replace(wish, target=Path())
+    device = machine.chosen(wish.config.device)
+    try:
+        plan = planned(to_disk, device, machine)
+    except (InputError, ComputeError):
+        return ""
+    fits = not too_large(to_disk, plan, machine)
+    return "; or choose Result: to disk" if fits else ""
 
 
 def _failing(device: DeviceReport) -> str:

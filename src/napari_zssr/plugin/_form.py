@@ -13,6 +13,7 @@ from napari_zssr.plugin._fields import HowFields, WhatFields
 from napari_zssr.plugin._image import ImageFields
 from napari_zssr.plugin._layers import KEY, level0
 from napari_zssr.plugin._request import Request
+from napari_zssr.plugin._result import ResultFields
 from napari_zssr.plugin._rows import Column, heading
 from napari_zssr.stack.start import starting_networks
 from napari_zssr.zssr.saved import as_saved
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Form(Column):
-    """Image, What and How.
+    """Image, What, How and Result.
 
     Parameters
     ----------
@@ -41,6 +42,7 @@ class Form(Column):
         self.image = ImageFields(viewer)
         self.what = WhatFields(viewer, self.image)
         self.how = HowFields()
+        self.result = ResultFields()
         super().__init__(
             [
                 heading("Image"),
@@ -49,6 +51,8 @@ class Form(Column):
                 self.what,
                 heading("How"),
                 self.how,
+                heading("Result"),
+                self.result,
             ]
         )
         self.how.unfold(False)
@@ -67,8 +71,9 @@ class Form(Column):
         layers = self.image.layers()
         if not layers:
             raise InputError("Open an image, or choose a layer, to enlarge it.")
+        targets = self.result.targets(layers, config.factors)
         made = []
-        for layer in layers:
+        for layer, target in zip(layers, targets, strict=True):
             axes = self.image.axes(layer)
             selection = self.what.selection(layer, axes)
             shape = selection.shape(axes, level0(layer).shape)
@@ -81,6 +86,8 @@ class Form(Column):
                     config=config,
                     step=tuple(self._viewer.dims.current_step),
                     started=as_saved(config, starts),
+                    target=target,
+                    overwrite=self.result.overwrite,
                 )
             )
         return made
@@ -132,6 +139,12 @@ class Form(Column):
         ):
             signal.connect(self._follow_layers)
         self.image.layer_chosen.connect(self.what.refresh)
+        self.image.layer_chosen.connect(self._propose)
+        self.what.changed.connect(self._propose)
+        self._propose()
+
+    def _propose(self, *_: Any) -> None:
+        self.result.propose(self.image.layer, self.what.factors)
 
     def _follow_layers(self, *_: Any) -> None:
         self.image.refresh()

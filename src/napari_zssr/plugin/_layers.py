@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -44,8 +45,10 @@ __all__ = [
     "current_slice",
     "current_view",
     "describe_axes",
+    "file_origin",
     "in_rectangle",
     "layer_axes",
+    "layer_file",
     "layer_spacing",
     "layer_stack",
     "lazy_stack",
@@ -116,6 +119,14 @@ def layer_spacing(
     return spacing, units
 
 
+def layer_file(layer: Image) -> Path | None:
+    """File that a layer was read from or written to, or None."""
+    recipe = layer.metadata.get(KEY)
+    written = recipe.get("file") if isinstance(recipe, Mapping) else None
+    found = layer.source.path or written
+    return Path(found) if found else None
+
+
 def describe_axes(layer: Image, axes: str) -> str:
     """Axes, sizes and pixel size: ``Z 40 x Y 512 x X 512, 0.5 x 0.13 x 0.13 um``."""
     shape = level0(layer).shape
@@ -171,7 +182,7 @@ def lazy_stack(
         spacing=spacing,
         units=units,
         name=layer.name,
-        source=layer.source.path or "",
+        source=str(layer_file(layer) or ""),
     )
     return replace(stack, data=part, guessed=guessed)
 
@@ -183,6 +194,25 @@ def layer_stack(
     stack = lazy_stack(layer, axes, selection)
     data = native(check_pixels(np.asarray(stack.data)))
     return replace(stack, data=data, checksum=_checksum(data))
+
+
+def file_origin(layer: Image, axes: str, selection: Selection) -> tuple[float, ...]:
+    """Centre of the first pixel of a part along each axis, as files tell it.
+
+    They know neither rotation nor shear: of a layer that has them, the place in it.
+    """
+    straight = np.allclose(layer.rotate, np.eye(layer.ndim))
+    straight &= not np.any(layer.shear)
+    known, _ = layer_spacing(layer, axes)
+    first = selection.starts(axes)[: layer.ndim]
+    told = zip(axes, first, layer.scale, layer.translate, strict=False)
+    found = [
+        start * abs(float(size)) + (float(at) if straight else 0.0)
+        if letter in known
+        else float(start)
+        for letter, start, size, at in told
+    ]
+    return (*found, *(0.0,) * (len(axes) - len(found)))
 
 
 def result_kwargs(

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtWidgets import QFileDialog
 
 from napari_zssr.checks import NETWORKS_SUFFIX
+from napari_zssr.plugin._layers import layer_file
 
 if TYPE_CHECKING:
     from napari_zssr.plugin._job import Job
-    from napari_zssr.stack.run import Upscaled
     from napari_zssr.zssr.saved import Checkpoint
 
 
@@ -25,11 +25,11 @@ class LastNetworks:
     def __bool__(self) -> bool:
         return bool(self._networks)
 
-    def keep(self, job: Job, result: Upscaled) -> None:
+    def keep(self, job: Job, networks: tuple[Checkpoint | None, ...]) -> None:
         """Take the networks of a finished run."""
-        self._networks = result.networks
-        source = job.request.layer.source.path
-        folder = Path(source).parent if source else Path.home()
+        self._networks = networks
+        source = layer_file(job.request.layer)
+        folder = Path.home() if source is None else source.parent
         self._near = folder / f"{Path(job.name).name}{NETWORKS_SUFFIX}"
 
     def ask_and_save(self, parent: Any) -> Path | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_zssr.config import Config
@@ -30,6 +31,10 @@ class Request:
     started : Config, optional
         The settings with the size and number of the saved networks that they start
         from; a run costs what these do.
+    target : Path, optional
+        File that the result is written to; in memory otherwise.
+    overwrite : bool
+        Whether a file that is there is replaced.
     """
 
     layer: Image
@@ -38,6 +43,8 @@ class Request:
     config: Config
     step: tuple[int, ...]
     started: Config | None = None
+    target: Path | None = None
+    overwrite: bool = False
 
     @property
     def as_done(self) -> Config:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_zssr.plugin._clock import in_words
@@ -12,17 +13,21 @@ if TYPE_CHECKING:
 CLEAN = 0.0005
 HIDDEN = "The original is hidden, since both would add up."
 WAYS_OUT = {
+    "(--overwrite, overwrite=True)": "(Replace it)",
     "by --fill-nonfinite or nonfinite='fill'": "(Advanced, Missing pixels: fill)",
     "use device='cpu'": "compute on cpu (Advanced)",
 }
 
 
-def after(name: str, report: Report, *, hidden: bool = False) -> str:
-    """Time, noise and honest gain of a finished run; whether the original is hidden."""
+def after(
+    name: str, report: Report, *, hidden: bool = False, file: Path | None = None
+) -> str:
+    """Time, noise and honest gain of a finished run; its file; what is hidden."""
     told = (
         f"{name}: {report.sentence} {_noise(report)}; it took "
         f"{in_words(report.seconds)} on {report.device}."
     )
+    told += "" if file is None else f" It is in {file}."
     return f"{told} {HIDDEN}" if hidden else told
 
 
@@ -34,6 +39,14 @@ def stopped(name: str, finished: int, planes: int, black: int = 0) -> str:
     told = f"{name}: stopped; {finished} of {planes} slices {verb} finished"
     unfinished = f", the last {black} in the layer stayed black" if black else ""
     return f"{told}{unfinished}."
+
+
+def kept(name: str, finished: int, planes: int, part: Path) -> str:
+    """What is left on disk of a run that was cancelled, and how to go on."""
+    if finished == 0:
+        return stopped(name, finished, planes)
+    told = stopped(name, finished, planes).removesuffix(".")
+    return f"{told} and kept in {part}; Run goes on from there."
 
 
 def in_the_form(sentence: str) -> str:

@@ -19,14 +19,16 @@ from napari_zssr.plugin._copy import as_command, as_python
 from napari_zssr.plugin._cost import CostCard
 from napari_zssr.plugin._form import Form
 from napari_zssr.plugin._garbage import ShortSearches
-from napari_zssr.plugin._job import Enlarged, GrowingLayer, Job
+from napari_zssr.plugin._growing import GrowingLayer
+from napari_zssr.plugin._job import Enlarged, Job, MemoryJob
 from napari_zssr.plugin._layers import lazy_stack
 from napari_zssr.plugin._networks import LastNetworks
 from napari_zssr.plugin._pause import after_pause
 from napari_zssr.plugin._preview import PreviewPanel
 from napari_zssr.plugin._request import Request
 from napari_zssr.plugin._rows import Column, Scrolled, heading
-from napari_zssr.plugin._summary import after, in_the_form, stopped
+from napari_zssr.plugin._summary import after, in_the_form
+from napari_zssr.plugin._to_disk import DiskJob
 from napari_zssr.plugin._worker import Run
 from napari_zssr.progress import Event, PlaneDone, Progress
 
@@ -125,7 +127,8 @@ class SuperResolutionWidget(Container[Any]):
     def _next(self) -> None:
         request = self._waiting.popleft()
         self._failed = False
-        self._job = Job(request)
+        to_disk = request.target is not None
+        self._job = DiskJob(request) if to_disk else MemoryJob(request)
         self._growing = GrowingLayer(self._viewer, self._job)
         part = lazy_stack(request.layer, request.axes, request.selection)
         self._clock = Clock(request.as_done, part.data.shape, part.axes)
@@ -147,7 +150,8 @@ class SuperResolutionWidget(Container[Any]):
             self.controls.loss.clear()
         elif isinstance(event, Progress):
             share = self._clock.tell(event)
-            left = seconds_left(share, time.monotonic() - self._job.started)
+            elapsed = time.monotonic() - self._job.started
+            left = seconds_left(self._clock.of_rest, elapsed)
             self.controls.progress(share, event.message or status(event, left))
             if event.loss is not None:
                 self.controls.loss.add(event.step, event.loss)
@@ -156,9 +160,10 @@ class SuperResolutionWidget(Container[Any]):
         assert self._job is not None
         assert self._growing is not None
         self._growing.complete(made)
-        self.networks.keep(self._job, made.result)
-        report, hidden = made.result.report, self._growing.hides
-        self.controls.add_line(after(self._job.name, report, hidden=hidden))
+        self.networks.keep(self._job, made.networks)
+        hidden, file = self._growing.hides, self._job.request.target
+        line = after(self._job.name, made.report, hidden=hidden, file=file)
+        self.controls.add_line(line)
         self._job = None
 
     def _fail(self, error: ZSSRError) -> None:
@@ -190,9 +195,11 @@ class SuperResolutionWidget(Container[Any]):
         """Keep what is finished, and ask whether it is wanted."""
         growing.keep_finished()
         if growing.finished or not self._failed:
-            left = stopped(job.name, growing.finished, growing.planes, growing.black)
+            left = job.left(growing.finished, growing.planes, growing.black)
             self.controls.add_line(left)
-        self.controls.question.visible = growing.layer is not None
+        # What is on disk is kept, and gone on from.
+        in_memory = not job.part
+        self.controls.question.visible = in_memory and growing.layer is not None
 
     def _discard(self) -> None:
         if self._growing is not None:

@@ -1,0 +1,156 @@
+"""The fields of the form that say where the result goes: to memory or to disk."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from magicgui.types import FileDialogMode
+from magicgui.widgets import CheckBox, ComboBox, FileEdit
+
+from napari_zssr.errors import InputError
+from napari_zssr.plugin._layers import layer_file
+from napari_zssr.plugin._rows import Column, Row
+from napari_zssr.plugin._summary import in_the_form
+from napari_zssr.stack.finish import part_folder
+from napari_zssr.stack.store import check_output
+
+if TYPE_CHECKING:
+    from napari.layers import Image
+
+MEMORY, DISK = "memory", "disk"
+ZARR, TIFF = ".ome.zarr", ".ome.tif"
+ENDINGS = (".zarr", ".tif", ".tiff")
+KNOWN = re.compile(r"(\.ome)?(\.zarr|\.tiff?|\.png|\.jpe?g)?$", re.IGNORECASE)
+UNUSABLE = re.compile(r'[<>:"/\\|?*\x00-\x1f]')
+
+
+class ResultFields(Column):
+    """Whether the result is held in memory or written to a file, and to which."""
+
+    def __init__(self) -> None:
+        super().__init__(_rows())
+        self._proposed: Path | None = None
+        self.fields["where"].changed.connect(self._show_what_counts)
+        self.fields["file"].changed.connect(self._forget_overwrite)
+        self._show_what_counts()
+
+    @property
+    def to_disk(self) -> bool:
+        """Whether the result is to be written to a file."""
+        return bool(self.fields["where"].value == DISK)
+
+    def propose(self, layer: Image | None, factors: tuple[float, float]) -> None:
+        """Name a file beside the layer's own, unless the user has named one."""
+        field = self.fields["file"]
+        named = str(field.value) not in ("", ".", str(self._proposed))
+        if layer is None or named:
+            return
+        self._proposed = beside(layer, factors)
+        if field.value != self._proposed:
+            field.value = self._proposed
+
+    def targets(
+        self, layers: Sequence[Image], factors: tuple[float, float]
+    ) -> list[Path | None]:
+        """File for the result of each layer; None for memory.
+
+        Raises
+        ------
+        InputError
+            A file cannot be written.
+        """
+        if not self.to_disk:
+            return [None] * len(layers)
+        given = Path(self.fields["file"].value).expanduser().absolute()
+        found = [given]
+        if len(layers) > 1:
+            # Each layer has its own name; folder and ending are those of the field.
+            ending = TIFF if given.suffix.lower() != ".zarr" else ZARR
+            found = [
+                given.with_name(proposed_name(layer.name, factors, ending))
+                for layer in layers
+            ]
+        self._show_what_counts(found)
+        for layer, target in zip(layers, found, strict=True):
+            self._check(layer, target)
+        if len(set(found)) < len(found):
+            raise InputError("Two layers have the same name; rename one of them.")
+        return list(found)
+
+    @property
+    def overwrite(self) -> bool:
+        """Whether a file that is there may be replaced."""
+        return bool(self.fields["overwrite"].value)
+
+    def _check(self, layer: Image, target: Path) -> None:
+        if target.suffix.lower() not in ENDINGS:
+            raise InputError(
+                f"File: {target.name!r} cannot be written; let it end in {ZARR} or "
+                f"{TIFF}."
+            )
+        source = layer_file(layer)
+        if source is not None and _own(source) == target:
+            raise InputError(
+                f"File: {target.name} is what the layer is read from; choose another "
+                "name."
+            )
+        try:
+            check_output(target, overwrite=self.overwrite)
+        except InputError as error:
+            raise InputError(in_the_form(str(error))) from error
+
+    def _show_what_counts(self, targets: object = None) -> None:
+        found = targets if isinstance(targets, list) else []
+        there = any(t.exists() or part_folder(t).exists() for t in found)
+        self.rows["file"].visible = self.to_disk
+        self.rows["overwrite"].visible = self.to_disk and (there or self.overwrite)
+
+    def _forget_overwrite(self) -> None:
+        self.fields["overwrite"].value = False
+
+
+def beside(layer: Image, factors: tuple[float, float]) -> Path:
+    """File for a result next to the layer's own, or in the user's folder."""
+    source = layer_file(layer)
+    folder = Path.home() if source is None else _own(source).parent
+    return folder / proposed_name(layer.name, factors)
+
+
+def proposed_name(name: str, factors: tuple[float, float], ending: str = ZARR) -> str:
+    """``cells.ome.tif`` becomes ``cells_x2.ome.zarr``."""
+    y, x = factors
+    stem = UNUSABLE.sub("_", KNOWN.sub("", name.strip())) or "result"
+    return f"{stem}_x{y:g}{ending}" if y == x else f"{stem}_x{y:g}x{x:g}{ending}"
+
+
+def _own(source: Path) -> Path:
+    """The image itself, where a layer was opened by a file in its folder."""
+    zarrs = [folder for folder in source.parents if folder.suffix.lower() == ".zarr"]
+    return zarrs[-1] if zarrs else source
+
+
+def _rows() -> list[Row]:
+    where = ComboBox(
+        name="where",
+        choices=[("in memory", MEMORY), ("to disk", DISK)],
+        tooltip="Held in memory until you save it, or written to a file slice by "
+        "slice: for what is larger than memory, and for runs that shall go on where "
+        "they were stopped.",
+    )
+    file = FileEdit(
+        name="file",
+        mode=FileDialogMode.OPTIONAL_FILE,
+        filter=f"*{ZARR} *{TIFF}",
+        tooltip="Where the result is written. An .ome.zarr can be looked at in all "
+        "sizes while it grows; an .ome.tif is put together at the end.",
+    )
+    overwrite = CheckBox(
+        name="overwrite",
+        text="Replace it",
+        tooltip="Replaces the file that is there, and begins anew what was begun with "
+        "other settings.",
+    )
+    return [Row("Result", where), Row("File", file), Row("", overwrite)]

@@ -1,0 +1,120 @@
+"""One enlargement to disk: what is done in the worker, and its file so far."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from napari_zssr.errors import ComputeError
+from napari_zssr.plugin._job import Enlarged, placed, reach
+from napari_zssr.plugin._layers import file_origin, lazy_stack
+from napari_zssr.plugin._stored import stored_levels, stored_tiff
+from napari_zssr.plugin._summary import kept
+from napari_zssr.progress import Progress, Steps
+from napari_zssr.stack.finish import part_folder
+from napari_zssr.stack.ledger import Ledger
+from napari_zssr.stack.recipe import plain, unfinished_recipe
+from napari_zssr.stack.tasks import IMAGE
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from napari_zssr.plugin._request import Request
+    from napari_zssr.stack.disk import Written
+
+
+class DiskJob:
+    """A job whose result is written to a file; its layer is never in memory whole.
+
+    Parameters
+    ----------
+    request : Request
+        With a target.
+    """
+
+    refresh_s = 1.0
+
+    def __init__(self, request: Request) -> None:
+        assert request.target is not None
+        self.request = request
+        self.recipe: dict[str, Any] = {}
+        self.started = time.monotonic()
+        self.name = request.layer.name
+        self.kwargs = placed(request)
+        self._target: Path = request.target.expanduser().resolve()
+        self._part = part_folder(self._target)
+        self._samples = 1
+        self._levels: list[Any] = []
+
+    @property
+    def part(self) -> str:
+        """Where it grows."""
+        return str(self._part)
+
+    def steps(self) -> Steps[Enlarged]:
+        """Enlarge the layer slice by slice, or go on where that was stopped."""
+        from napari_zssr.stack.disk import upscale_to_disk_steps
+
+        request = self.request
+        yield Progress(stage="read", step=0, total=1)
+        stack = lazy_stack(request.layer, request.axes, request.selection)
+        origin = file_origin(request.layer, stack.axes, request.selection)
+        stack = replace(stack, origin=origin)
+        sizes = dict(zip(stack.axes, stack.data.shape, strict=True))
+        self._samples = sizes.get("S", 1)
+        ranges = request.selection.ranges
+        self.recipe = unfinished_recipe(stack, request.config, selection=ranges)
+        made = yield from upscale_to_disk_steps(
+            stack, request.config, self._target, overwrite=request.overwrite
+        )
+        if made.path is None:
+            raise ComputeError(_failed(made))
+        told = {"report": plain(made.report.to_dict()), "file": str(made.path)}
+        return Enlarged(
+            data=self._finished(made),
+            report=made.report,
+            recipe=self.recipe | told,
+            networks=made.networks,
+        )
+
+    def reached(self, count: int) -> Any:
+        """All levels, as far as what is finished: the rest would be black."""
+        if not self._levels:
+            places = [self._part / IMAGE]
+            places += [self._target] if self._is_zarr else []
+            self._levels = stored_levels(self.request.axes, self._samples, *places)
+        within = reach(self._levels[0].shape, self.request.axes, count)
+        return _one_or_all([level[within] for level in self._levels])
+
+    def left(self, finished: int, planes: int, black: int) -> str:
+        """What the folder holds, whichever run has put it there."""
+        if self._part.is_dir():
+            finished = max(finished, len(Ledger(self._part).finished()))
+        return kept(self.name, finished, planes, self._part)
+
+    @property
+    def _is_zarr(self) -> bool:
+        return self._target.suffix.lower() == ".zarr"
+
+    def _finished(self, made: Written) -> Any:
+        assert made.path is not None
+        axes = self.request.axes
+        if self._is_zarr:
+            return _one_or_all(stored_levels(axes, self._samples, made.path))
+        return stored_tiff(made.path, axes, made.outline.shape)
+
+
+def _one_or_all(levels: list[Any]) -> Any:
+    """An image of one level is no multiscale one for napari."""
+    return levels if len(levels) > 1 else levels[0]
+
+
+def _failed(made: Written) -> str:
+    """Why it is not complete."""
+    whole = made.missing + len(made.report.planes)
+    why = made.failures[0][1] if made.failures else ""
+    return (
+        f"{made.missing} of {whole} slices failed; the others are kept in {made.part}, "
+        f"and Run tries these again. {why}".strip()
+    )
