@@ -43,6 +43,33 @@ PRESET_WORDS = {
 }
 
 
+class FactorFields(Column):
+    """How much larger along Y and X."""
+
+    def __init__(self) -> None:
+        super().__init__(_factor_rows())
+        self.fields["linked"].changed.connect(self._link)
+        self._link()
+
+    @property
+    def factors(self) -> tuple[float, float]:
+        """Enlargement along (Y, X)."""
+        y = self.fields["factor_y"].value
+        return y, y if self.fields["linked"].value else self.fields["factor_x"].value
+
+    def show_factors(self, factors: tuple[float, float]) -> None:
+        """Set the fields to factors along (Y, X)."""
+        self.fields["linked"].value = factors[0] == factors[1]
+        self.fields["factor_y"].value, self.fields["factor_x"].value = factors
+
+    def _link(self, *_: Any) -> None:
+        linked = self.fields["linked"].value
+        self.rows["factor_x"].visible = not linked
+        self.rows["factor_y"].title.setText("Factor" if linked else "Factor Y")
+        if not linked:
+            self.fields["factor_x"].value = self.fields["factor_y"].value
+
+
 class WhatFields(Column):
     """How much larger, and which part of the layer."""
 
@@ -51,16 +78,16 @@ class WhatFields(Column):
         self._image = image
         self._kept: Mapping[str, tuple[int, int]] = {}
         parts = _part_rows(self._slices, self._areas, self._channels)
-        super().__init__([*_factor_rows(), *parts])
-        self.fields["linked"].changed.connect(self._link)
-        self._link()
+        self._factor = FactorFields()
+        super().__init__([self._factor, *parts])
+        self.fields |= self._factor.fields
+        self.rows |= self._factor.rows
         self.refresh()
 
     @property
     def factors(self) -> tuple[float, float]:
         """Enlargement along (Y, X)."""
-        y = self.fields["factor_y"].value
-        return y, y if self.fields["linked"].value else self.fields["factor_x"].value
+        return self._factor.factors
 
     def selection(self, layer: Image, axes: str) -> Selection:
         """Part of a layer that is asked for.
@@ -99,8 +126,7 @@ class WhatFields(Column):
 
     def show_factors(self, factors: tuple[float, float]) -> None:
         """Set the fields to factors along (Y, X)."""
-        self.fields["linked"].value = factors[0] == factors[1]
-        self.fields["factor_y"].value, self.fields["factor_x"].value = factors
+        self._factor.show_factors(factors)
 
     def show_ranges(self, ranges: Mapping[str, tuple[int, int]]) -> None:
         """Set the fields to a part of a layer, as a recipe names it."""
@@ -110,13 +136,6 @@ class WhatFields(Column):
         self.fields["area"].value = KEPT if set("YX") & set(ranges) else WHOLE
         first, _ = ranges.get("C", (None, None))
         self.fields["channel"].value = first
-
-    def _link(self, *_: Any) -> None:
-        linked = self.fields["linked"].value
-        self.rows["factor_x"].visible = not linked
-        self.rows["factor_y"].title.setText("Factor" if linked else "Factor Y")
-        if not linked:
-            self.fields["factor_x"].value = self.fields["factor_y"].value
 
     def _here(self, layer: Image, axes: str) -> Selection:
         units = self._viewer.layers.extent.units

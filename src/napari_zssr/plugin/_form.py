@@ -125,7 +125,8 @@ class Form(Column):
     def _recipe(self) -> dict[str, Any]:
         active = self._viewer.layers.selection.active
         found = {} if active is None else active.metadata.get(KEY)
-        return found if isinstance(found, dict) else {}
+        # A file that was only opened has none.
+        return found if isinstance(found, dict) and "config" in found else {}
 
     def _listen(self) -> None:
         layers = self._viewer.layers

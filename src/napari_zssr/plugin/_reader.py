@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
+from napari_zssr.plugin._stored import lazy_levels
 from napari_zssr.stack.records import ImageStack
 from napari_zssr.stack.source import loaded
 
@@ -84,13 +86,43 @@ def _layers(stack: ImageStack) -> list[LayerData]:
     axes = "".join(letter for letter in stack.axes if letter not in "CYXS") + "YX"
     axes += "S" if "S" in stack.axes else ""
     order = [stack.axes.index(letter) for letter in ("C" if many else "") + axes]
-    data = loaded(stack.data).transpose(order)
+    data = _ready(stack.data).transpose(order)
     images = list(data) if many else [data]
     place = _place(stack, axes)
     return [
         (image, place | looks, "image")
         for image, looks in zip(images, _looks(stack, len(images)), strict=True)
     ]
+
+
+def lazy_layers(path: Path) -> list[LayerData]:
+    """Layers of a file that was written here, none of its pixels read yet.
+
+    Parameters
+    ----------
+    path : Path
+        An OME-Zarr, whose levels become a multiscale layer, or an OME-TIFF.
+
+    Raises
+    ------
+    InputError
+        It cannot be read.
+    """
+    from napari_zssr.files import read
+
+    stack = read(path, lazy=True)
+    found = [_layers(replace(stack, data=level)) for level in lazy_levels(path, stack)]
+    if len(found) == 1:
+        return found[0]
+    return [
+        ([data for data, _, _ in levels], levels[0][1] | {"multiscale": True}, "image")
+        for levels in zip(*found, strict=True)
+    ]
+
+
+def _ready(data: Any) -> Any:
+    """Pixels in memory, unless they are a dask array."""
+    return data if hasattr(data, "dask") else loaded(data)
 
 
 def _place(stack: ImageStack, axes: str) -> dict[str, Any]:

@@ -85,6 +85,10 @@ class ResultFields(Column):
         """Whether a file that is there may be replaced."""
         return bool(self.fields["overwrite"].value)
 
+    def written(self) -> None:
+        """A file was written: leave to replace one was given for that one."""
+        self._forget_overwrite()
+
     def _check(self, layer: Image, target: Path) -> None:
         if target.suffix.lower() not in ENDINGS:
             raise InputError(

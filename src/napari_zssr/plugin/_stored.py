@@ -13,6 +13,8 @@ from napari_zssr.stack.layout import zarr_axes
 if TYPE_CHECKING:
     import zarr
 
+    from napari_zssr.stack.records import ImageStack
+
 META = "zarr.json"
 
 
@@ -86,6 +88,21 @@ def stored_levels(axes: str, samples: int, *folders: Path) -> list[Any]:
         _arranged(MovingPixels(number, *folders), axes, samples)
         for number in range(count)
     ]
+
+
+def lazy_levels(path: Path, stack: ImageStack) -> list[Any]:
+    """Levels of a file that was written here, in the axes that it was read with.
+
+    Parameters
+    ----------
+    path : Path
+    stack : ImageStack
+        As the file tells it.
+    """
+    sizes = dict(zip(stack.axes, stack.data.shape, strict=True))
+    if path.is_dir():
+        return stored_levels(stack.axes, sizes.get("S", 1), path)
+    return [stored_tiff(path, stack.axes, stack.data.shape)]
 
 
 def stored_tiff(path: Path, axes: str, shape: tuple[int, ...]) -> Any:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from magicgui.widgets import Container
 from napari.utils.notifications import show_error, show_info
-from qtpy.QtCore import QEvent, QObject, QTimer
+from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QApplication
 
 from napari_zssr.errors import InputError, ZSSRError
@@ -22,6 +22,7 @@ from napari_zssr.plugin._garbage import ShortSearches
 from napari_zssr.plugin._growing import GrowingLayer
 from napari_zssr.plugin._job import Enlarged, Job, MemoryJob
 from napari_zssr.plugin._layers import lazy_stack
+from napari_zssr.plugin._leaving import Leaving
 from napari_zssr.plugin._networks import LastNetworks
 from napari_zssr.plugin._pause import after_pause
 from napari_zssr.plugin._preview import PreviewPanel
@@ -161,6 +162,7 @@ class SuperResolutionWidget(Container[Any]):
         assert self._growing is not None
         self._growing.complete(made)
         self.networks.keep(self._job, made.networks)
+        self.form.result.written()
         hidden, file = self._growing.hides, self._job.request.target
         line = after(self._job.name, made.report, hidden=hidden, file=file)
         self.controls.add_line(line)
@@ -261,7 +263,7 @@ class SuperResolutionWidget(Container[Any]):
         self._viewer.layers.events.removed.connect(self._searches.let_go)
         self.native.destroyed.connect(self._run.close)
         self.native.destroyed.connect(self._searches.end)
-        self._leaving = _Leaving(self.native, self._go)
+        self._leaving = Leaving(self.native, self._go)
 
     def _soon(self, *_: Any) -> None:
         self._later.start()
@@ -284,19 +286,3 @@ class SuperResolutionWidget(Container[Any]):
         if self.native.parent() is None and not self._run.running:
             self.preview.close()
             self.native.deleteLater()
-
-
-class _Leaving(QObject):
-    """Tells when a widget is taken out of the window."""
-
-    def __init__(self, widget: Any, on_leaving: Callable[[], object]) -> None:
-        super().__init__(widget)
-        self._on_leaving = on_leaving
-        widget.installEventFilter(self)
-
-    def eventFilter(self, watched: Any, event: Any) -> bool:
-        """Look at an event and let it pass."""
-        left = event.type() == QEvent.Type.ParentChange and watched.parent() is None
-        if left:
-            self._on_leaving()
-        return False

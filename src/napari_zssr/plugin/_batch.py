@@ -1,0 +1,301 @@
+"""The dock widget for many files: one after the other, each to a file."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from magicgui.widgets import Container, PushButton
+from napari.utils.notifications import show_error
+from qtpy.QtCore import QTimer
+
+from napari_zssr.errors import InputError, StorageError, ZSSRError
+from napari_zssr.plugin._batch_form import BatchForm, Order
+from napari_zssr.plugin._batch_table import (
+    DONE,
+    FAILED,
+    RUNNING,
+    STOPPED,
+    THERE,
+    BatchRow,
+    BatchTable,
+    closing,
+)
+from napari_zssr.plugin._clock import Clock, seconds_left, status
+from napari_zssr.plugin._controls import RunFields
+from napari_zssr.plugin._garbage import ShortSearches
+from napari_zssr.plugin._layers import KEY
+from napari_zssr.plugin._leaving import Leaving
+from napari_zssr.plugin._pause import after_pause
+from napari_zssr.plugin._reader import lazy_layers
+from napari_zssr.plugin._rows import Column, Scrolled, say, side_by_side, words
+from napari_zssr.plugin._summary import in_the_form
+from napari_zssr.plugin._worker import Run
+from napari_zssr.progress import Event, PlaneDone, Progress, Steps
+from napari_zssr.stack.start import starting_networks
+from napari_zssr.writing import storing
+from napari_zssr.zssr.saved import as_saved
+
+if TYPE_CHECKING:
+    from napari.viewer import Viewer
+
+    from napari_zssr.stack.disk import Written
+
+UPDATE_MS = 300
+
+
+class FileJob:
+    """One image of a batch on its way."""
+
+    def __init__(self, row: BatchRow, order: Order) -> None:
+        self.row = row
+        self.started = time.monotonic()
+        self.clock: Clock | None = None
+        self._order = order
+
+    def steps(self) -> Steps[Written]:
+        """Everything that is done in the worker."""
+        from napari_zssr.files import read
+        from napari_zssr.stack.disk import upscale_to_disk_steps
+
+        order = self._order
+        yield Progress(stage="read", step=0, total=1)
+        stack = read(self.row.image, axes=order.axes, lazy=True)
+        shape = stack.data.shape
+        starts = starting_networks(order.config, stack.axes, shape)
+        self.clock = Clock(as_saved(order.config, starts), shape, stack.axes)
+        return (
+            yield from upscale_to_disk_steps(
+                stack, order.config, self.row.target, overwrite=order.overwrite
+            )
+        )
+
+
+class BatchWidget(Container[Any]):
+    """Zero-shot super-resolution of many files.
+
+    Parameters
+    ----------
+    napari_viewer : Viewer
+    """
+
+    def __init__(self, napari_viewer: Viewer) -> None:
+        self._viewer = napari_viewer
+        self._run = Run()
+        self._searches = ShortSearches()
+        self._waiting: deque[BatchRow] = deque()
+        self._order: Order | None = None
+        self._job: FileJob | None = None
+        self._left = False
+        self.form = BatchForm()
+        self.table = BatchTable()
+        self.controls = RunFields()
+        self.controls.run.tooltip = (
+            "Enlarges one image after the other into its file. Images whose result is "
+            "there are left out."
+        )
+        self.controls.cancel.tooltip = (
+            "Stops after the step that is being done. What is finished is kept, and "
+            "Run goes on from there."
+        )
+        self.open = PushButton(
+            text="Open",
+            tooltip="Adds the result of the selected row as a layer; its pixels stay "
+            "in the file.",
+        )
+        self.told = words()
+        super().__init__(widgets=[self.controls], labels=False)
+        self.margins = (4, 4, 4, 4)
+        self._lay_out()
+        self._later = after_pause(self.native, UPDATE_MS, self.refresh)
+        self._listen()
+        self.refresh()
+
+    def start(self) -> None:
+        """Enlarge what the form names."""
+        if self._run.running:
+            return
+        try:
+            order = self.form.order()
+            with storing(order.folder, "nothing was begun"):
+                order.folder.mkdir(parents=True, exist_ok=True)
+        except ZSSRError as error:
+            self.controls.say_why(str(error))
+            return
+        self._order = order
+        rows = _rows(order)
+        self.table.show_rows(rows)
+        self.controls.clear()
+        self._searches.begin()
+        self._waiting.extend(row for row in rows if row.state != THERE)
+        self._next()
+
+    def cancel(self) -> None:
+        """Stop after the step that is being done."""
+        self._waiting.clear()
+        self._run.cancel()
+        self.controls.stopping()
+
+    def refresh(self) -> None:
+        """Look at the form again: which files, and whether it can run."""
+        if self._run.running:
+            return
+        try:
+            order = self.form.order()
+        except InputError as error:
+            self._show_waiting(None)
+            self.controls.say_why(str(error))
+        else:
+            self._show_waiting(order)
+            self.controls.say_why("")
+
+    def open_selected(self) -> None:
+        """Add the result of the selected row to the viewer."""
+        row = self.table.selected
+        if row is None or row.state not in (DONE, THERE):
+            return
+        try:
+            layers = lazy_layers(row.target)
+        except InputError as error:
+            show_error(str(error))
+            return
+        for data, attributes, _ in layers:
+            layer = self._viewer.add_image(data, **attributes)
+            layer.metadata[KEY] = {"file": str(row.target)}
+
+    def _show_waiting(self, order: Order | None) -> None:
+        """Show what would be done; what came of the same files stays."""
+        self.controls.run.enabled = order is not None
+        if order is None:
+            self.table.show_rows([])
+            return
+        known = {(row.image, row.target): row for row in self.table.rows}
+        self.table.show_rows(
+            [known.get((row.image, row.target), row) for row in _rows(order)]
+        )
+
+    def _next(self) -> None:
+        if not self._waiting:
+            self._finish()
+            return
+        assert self._order is not None
+        row = self._waiting.popleft()
+        row.state = RUNNING
+        self._job = FileJob(row, self._order)
+        self.table.update_row(row)
+        self.controls.running(row.image.name)
+        self._run.start(
+            self._job.steps,
+            on_event=self._tell,
+            on_result=self._complete,
+            on_error=self._fail,
+            on_finished=self._end,
+        )
+
+    def _tell(self, event: Event) -> None:
+        assert self._job is not None
+        job, clock = self._job, self._job.clock
+        if isinstance(event, PlaneDone):
+            job.row.planes = event.done
+            self.controls.loss.clear()
+        elif isinstance(event, Progress) and clock is not None:
+            share = clock.tell(event)
+            job.row.seconds = time.monotonic() - job.started
+            left = seconds_left(clock.of_rest, job.row.seconds)
+            at = self.table.rows.index(job.row) + 1
+            where = f"File {at} of {len(self.table.rows)}, {job.row.image.name}: "
+            told = event.message or status(event, left)
+            self.controls.progress(share, where + told)
+            if event.loss is not None:
+                self.controls.loss.add(event.step, event.loss)
+        self.table.update_row(job.row)
+
+    def _complete(self, made: Written) -> None:
+        assert self._job is not None
+        self._job.row.take(made)
+
+    def _fail(self, error: ZSSRError) -> None:
+        assert self._job is not None
+        row = self._job.row
+        row.state, row.sentence = FAILED, in_the_form(str(error))
+        if isinstance(error, StorageError):
+            # The next image would find no room either.
+            self._waiting.clear()
+
+    def _end(self) -> None:
+        """Called last for each file, whatever happened."""
+        assert self._job is not None
+        job, self._job = self._job, None
+        job.row.seconds = time.monotonic() - job.started
+        if job.row.state == RUNNING:
+            job.row.state = STOPPED
+            job.row.sentence = "What is finished is kept; Run goes on from there."
+        self.table.update_row(job.row)
+        self._next()
+
+    def _finish(self) -> None:
+        self._searches.end()
+        if self._left and self.native.parent() is None:
+            self._delete()
+            return
+        assert self._order is not None
+        self.controls.add_line(closing(self.table.rows, self._order.folder))
+        self.controls.idle()
+        self.refresh()
+        self._show_chosen()
+
+    def _show_chosen(self) -> None:
+        row = self.table.selected
+        self.open.enabled = row is not None and row.state in (DONE, THERE)
+        say(self.told, "" if row is None else row.sentence)
+
+    def _lay_out(self) -> None:
+        """The form above, scrolling; the table below it, always in sight."""
+        layout = self.native.layout()
+        layout.insertWidget(0, Scrolled(Column([self.form])), 2)
+        layout.insertWidget(1, self.table, 1)
+        below = Column([self.told, side_by_side(self.open)])
+        layout.insertWidget(2, below.native)
+        self._below = below
+
+    def _listen(self) -> None:
+        self.controls.run.changed.connect(self.start)
+        self.controls.cancel.changed.connect(self.cancel)
+        self.open.changed.connect(self.open_selected)
+        self.table.chosen.connect(self._show_chosen)
+        self.table.opened.connect(self.open_selected)
+        self.form.changed.connect(self._soon)
+        self.native.destroyed.connect(self._run.close)
+        self.native.destroyed.connect(self._searches.end)
+        self._leaving = Leaving(self.native, self._go)
+
+    def _soon(self, *_: Any) -> None:
+        self._later.start()
+
+    def _go(self) -> None:
+        """The widget was taken out of the window: stop, keep what is finished."""
+        self._left = True
+        self._waiting.clear()
+        self._run.cancel()
+        QTimer.singleShot(0, self._delete)
+
+    def _delete(self) -> None:
+        """Delete what is shown, unless it was put back or a run has yet to end."""
+        if self.native.parent() is None and not self._run.running:
+            self.native.deleteLater()
+
+
+def _rows(order: Order) -> list[BatchRow]:
+    """A row for each image; those whose result is there are left out."""
+    return [
+        BatchRow(
+            image=image,
+            target=target,
+            state=THERE,
+            sentence=f"{target.name} is there already.",
+        )
+        if target.exists() and not order.overwrite
+        else BatchRow(image=image, target=target)
+        for image, target in order.pairs
+    ]
