@@ -98,7 +98,7 @@ def test_one_bad_file_does_not_end_a_batch(bench: Bench, ending: str) -> None:
     assert done.gain_db is not None
     assert done.seconds > 0
     assert "b.tif" in failed.sentence
-    assert "2 of 3 images are enlarged, 1 failed (b.tif:" in bench.said
+    assert "2 of 3 images are enlarged, 1 failed (b.tif cannot be read" in bench.said
     made = read(done.target)
     assert made.data.shape == (2, 40, 48)
     np.testing.assert_allclose(made.spacing[1:], 0.1)
@@ -197,8 +197,8 @@ def test_results_beside_their_images_are_not_enlarged_again(bench: Bench) -> Non
     bench.image("a.tif", 20, 24)
     bench.run(into=bench.folder)
     assert (bench.folder / "a_x2.ome.tif").exists()
-    bench.choose()
-    assert bench.states == {"a.tif": "there already"}
+    listed = [image.name for image, _ in bench.widget.form.order().pairs]
+    assert listed == ["a.tif"]
 
 
 @pytest.mark.parametrize("ending", [".ome.tif", ".ome.zarr"])
@@ -216,13 +216,12 @@ def test_a_finished_row_opens_without_being_loaded(bench: Bench, ending: str) ->
     assert isinstance(finest, dask.array.Array)
     assert finest.shape == (2, 300, 280)
     np.testing.assert_allclose(layer.scale[1:], 0.1)
-    np.testing.assert_array_equal(
-        np.asarray(finest), read(bench.into / f"a_x2{ending}").data
-    )
+    wanted = read(bench.into / f"a_x2{ending}").data
+    np.testing.assert_array_equal(np.asarray(finest), wanted)
 
 
 def test_axes_and_settings_are_those_of_the_form(bench: Bench) -> None:
-    tifffile.imwrite(bench.folder / "a.tif", rings(3, 20, 24))
+    tifffile.imwrite(bench.folder / "a.tif", rings(3, 20, 24), photometric="minisblack")
     bench.run(change(RIDGE, factor=(1, 3)), axes="CYX", names="a*")
     assert bench.states == {"a.tif": "done"}
     made = read(bench.into / "a_x1x3.ome.tif")

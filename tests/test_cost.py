@@ -2,12 +2,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from napari_zssr.config import BALANCED, FAST, change
+from napari_zssr.plugin import _estimate
 from napari_zssr.plugin._estimate import (
     Estimate,
     Wish,
@@ -82,6 +84,46 @@ def test_what_will_not_fit_is_told_with_a_way_out() -> None:
     assert found.problem.startswith("This will not fit: about ")
     assert "200 MB are free" in found.problem
     assert "the current slice" in found.problem
+
+
+def test_a_stack_that_does_not_fit_is_sent_to_disk(tmp_path: Path) -> None:
+    small = Machine(devices=(replace(CPU, free_bytes=2 * 10**9),), cores=8)
+    shape = (1000, 1024, 1024)
+    for free in (2 * 10**9, 11 * 10**9):
+        small = Machine(devices=(replace(CPU, free_bytes=free),), cores=8)
+        assert (
+            "or choose Result: to disk." in estimate(wish(shape), small, None).problem
+        )
+    found = estimate(replace(wish(shape), target=tmp_path / "a.ome.zarr"), small, None)
+    assert found.problem == ""
+    told = rows(found)
+    assert "up to 11.2 GB needed" in told["Disk"]
+    assert f"free in {tmp_path}" in told["Disk"]
+    assert "Disk" not in rows(estimate(wish(), LAPTOP, None))
+    tiny = Machine(devices=(replace(CPU, free_bytes=10**6),), cores=8)
+    assert "to disk" not in estimate(wish(shape), tiny, None).problem
+
+
+def test_a_gpu_has_a_stack_on_disk_fit_too(tmp_path: Path) -> None:
+    machine = Machine(devices=(GPU, replace(CPU, free_bytes=4 * 10**9)), cores=8)
+    shape = (1000, 1024, 1024)
+    assert "or choose Result: to disk." in estimate(wish(shape), machine, None).problem
+    found = estimate(replace(wish(shape), target=tmp_path / "a.ome.tif"), machine, None)
+    assert found.problem == ""
+    assert "up to 16.8 GB needed" in rows(found)["Disk"]
+
+
+def test_a_disk_that_may_fill_up_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_estimate, "free_on_disk", lambda _: 10**6)
+    found = estimate(replace(wish(), target=tmp_path / "a.ome.zarr"), LAPTOP, None)
+    assert ", only 1 MB free in" in rows(found)["Disk"]
+    monkeypatch.undo()
+    found = estimate(
+        replace(wish(), target=tmp_path / "gone" / "a.ome.zarr"), LAPTOP, None
+    )
+    assert "free" not in rows(found)["Disk"]
 
 
 def test_what_is_far_too_large_is_told_too() -> None:

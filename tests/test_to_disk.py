@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import os
 import weakref
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 pytest.importorskip("napari")
 
 import dask.array
+from napari.components import ViewerModel
 from napari.layers import Image
 
 from napari_zssr.config import change
@@ -26,6 +26,7 @@ from napari_zssr.plugin._layers import KEY, lazy_stack, level0
 from napari_zssr.plugin._result import proposed_name
 from napari_zssr.progress import PlaneDone, drain
 from napari_zssr.stack import disk
+from napari_zssr.stack.axes import labelled
 from napari_zssr.stack.finish import part_folder
 from napari_zssr.stack.run import upscale_steps
 
@@ -80,14 +81,11 @@ class Disk:
 
 
 @pytest.fixture(autouse=True)
-def same_threads() -> Iterator[None]:
+def same_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     """Threads change rounding; a run to disk takes as many as there are cores."""
     import torch
 
-    before = torch.get_num_threads()
-    torch.set_num_threads(os.cpu_count() or 1)
-    yield
-    torch.set_num_threads(before)
+    monkeypatch.setattr(disk, "_threads", lambda *_: torch.get_num_threads())
 
 
 @pytest.fixture(autouse=True)
@@ -164,31 +162,34 @@ def test_slices_appear_while_others_are_computed(window: Desk, tmp_path: Path) -
 
 
 def test_a_slice_that_was_looked_at_too_early_is_shown_when_it_is_there(
-    desk: Desk, tmp_path: Path
+    qapp: Any, tmp_path: Path
 ) -> None:
-    """Nothing keeps the black that stood there before."""
+    """Nothing keeps the black that stood there before, nor the old name."""
     from napari_zssr.plugin._stored import stored_levels
 
-    shown: list[bool] = []
-    onto = Disk(desk, tmp_path / "fine.ome.zarr")
-    desk.add(rings(2, 20, 24), axis_labels=("z", "y", "x"))
-    early: list[Any] = []
+    target = tmp_path / "fine.ome.zarr"
+    stack = labelled(rings(2, 20, 24), axes="ZYX")
+    steps = disk.upscale_to_disk_steps(stack, RIDGE, target)
+    done = (event for event in steps if isinstance(event, PlaneDone))
+    next(done)
+    places = part_folder(target) / "image.ome.zarr", target
+    (level,) = stored_levels("ZYX", 1, *places)
+    viewer = ViewerModel()
+    layer = viewer.add_image(level, cache=False, contrast_limits=(0, 1))
 
-    def look(event: Any) -> None:
-        onto._show(event)
-        if isinstance(event, PlaneDone):
-            if not early:
-                places = onto.part / "image.ome.zarr", onto.target
-                (level,) = stored_levels("ZYX", 1, *places)
-                early.append(Image(level, cache=False, contrast_limits=(0, 1)))
-                desk.viewer.add_layer(early[0])
-            desk.viewer.dims.set_current_step(0, 1)
-            early[0].refresh()
-            shown.append(bool(early[0]._slice.image.raw.any()))
+    def shown() -> bool:
+        layer.refresh()
+        return bool(layer._slice.image.raw.any())
 
-    desk.widget._tell = look  # type: ignore[method-assign]
-    onto.run()
-    assert shown == [False, True]
+    viewer.dims.set_current_step(0, 0)
+    assert shown()
+    viewer.dims.set_current_step(0, 1)
+    assert not shown()
+    next(done)
+    assert shown()
+    assert list(done) == []
+    assert not places[0].exists()
+    assert shown()
 
 
 @pytest.mark.parametrize("ending", [".ome.zarr", ".ome.tif"])
@@ -251,6 +252,8 @@ def test_what_is_there_is_replaced_only_when_told(desk: Desk, onto: Disk) -> Non
     assert "exists already" in desk.why
     assert "Replace it" in desk.why
     assert "--" not in desk.why
+    # What it would cost can be seen all the same.
+    assert desk.widget.cost._table.value
     assert not desk.widget.controls.run.enabled
     desk.widget.start()
     assert not desk.widget._run.running
@@ -261,6 +264,8 @@ def test_what_is_there_is_replaced_only_when_told(desk: Desk, onto: Disk) -> Non
     desk.widget.start()
     desk.wait()
     assert read(onto.target).data.shape == (60, 72)
+    # What showed the file that is gone is gone too.
+    assert desk.names == ["cells", "cells x3"]
     # Leave is given once.
     assert not onto.fields["overwrite"].value
 
@@ -273,7 +278,7 @@ def test_other_settings_do_not_go_on_from_what_was_begun(
     onto.run()
     onto.stop_after = None
     desk.widget.form.image.fields["layer"].value = layer
-    onto.run(seed=5)
+    onto.run(factor=3)
     assert "was begun with" in desk.said
     assert "Replace it" in desk.said
     desk.widget.refresh()
@@ -282,6 +287,28 @@ def test_other_settings_do_not_go_on_from_what_was_begun(
     desk.wait()
     assert onto.target.exists()
     assert read(onto.target).data.any(axis=(1, 2)).all()
+    assert desk.names == ["cells", "cells x3"]
+    np.testing.assert_allclose(desk.viewer.layers[-1].scale, (1, 1 / 3, 1 / 3))
+
+
+def test_copies_write_the_same_file(desk: Desk, onto: Disk, tmp_path: Path) -> None:
+    from qtpy.QtWidgets import QApplication
+
+    units = ("um",) * 3
+    desk.add(
+        rings(2, 20, 24), axis_labels=("z", "y", "x"), scale=(2, 1, 1), units=units
+    )
+    made = onto.run()
+    desk.widget.form.image.fields["layer"].value = desk.viewer.layers[0]
+    onto.fields["file"].value = tmp_path / "again.ome.zarr"
+    desk.widget.refresh()
+    desk.widget.after.python.native.click()
+    clipboard = QApplication.clipboard()
+    assert clipboard is not None
+    exec(compile(clipboard.text(), "copied", "exec"), {"viewer": desk.viewer})
+    again = read(tmp_path / "again.ome.zarr")
+    np.testing.assert_array_equal(again.data, np.asarray(level0(made)))
+    assert again.spacing == (2, 0.5, 0.5)
 
 
 def test_a_file_that_cannot_be_written_is_told_in_the_form(
@@ -351,7 +378,8 @@ def test_errors_are_one_sentence_and_the_widget_is_usable_again(
     with monkeypatch.context() as patch:
         patch.setattr(PlaneTask, "steps", fail)
         onto.run()
-    assert "1 of 3 slices failed" in desk.said
+    assert "1 of 3 slices failed. The lamp" in desk.said
+    assert f"2 of 3 slices are finished and kept in {onto.part}" in desk.said
     assert "The lamp went out." in desk.said
     assert desk.idle()
     desk.widget.form.image.fields["layer"].value = layer

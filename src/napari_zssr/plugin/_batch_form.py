@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from magicgui.types import FileDialogMode
-from magicgui.widgets import CheckBox, ComboBox, FileEdit, LineEdit
+from magicgui.widgets import CheckBox, ComboBox, LineEdit
 
 from napari_zssr.config import Config
 from napari_zssr.errors import InputError
 from napari_zssr.plugin._defaults import default_config
 from napari_zssr.plugin._fields import FactorFields, HowFields
 from napari_zssr.plugin._result import TIFF, ZARR, proposed_name
-from napari_zssr.plugin._rows import Column, Row, heading
+from napari_zssr.plugin._rows import Column, Row, heading, path_field
 
 FOLDER, FILES = "folder", "files"
 USUAL_NAMES = "*.tif *.tiff"
@@ -178,7 +178,7 @@ def _image_rows() -> list[Row]:
         tooltip="Every image of a folder whose name fits, or the files that you "
         "choose.",
     )
-    folder = FileEdit(
+    folder = path_field(
         name="folder",
         mode=FileDialogMode.EXISTING_DIRECTORY,
         tooltip="The folder of images; folders in it are not looked into.",
@@ -189,7 +189,7 @@ def _image_rows() -> list[Row]:
         tooltip="Which names are taken; * stands for anything: *.tif, cells_*.zarr. "
         "Several are separated by spaces.",
     )
-    files = FileEdit(
+    files = path_field(
         name="files",
         mode=FileDialogMode.EXISTING_FILES,
         tooltip="The images to enlarge, as many as you like.",
@@ -210,7 +210,7 @@ def _image_rows() -> list[Row]:
 
 
 def _result_rows() -> list[Row]:
-    into = FileEdit(
+    into = path_field(
         name="into",
         mode=FileDialogMode.EXISTING_DIRECTORY,
         tooltip="The folder that the results go into; it is made if it is not there.",

@@ -22,6 +22,7 @@ WAITING, RUNNING, DONE, THERE = "waiting", "running", "done", "there already"
 STOPPED, FAILED = "stopped", "failed"
 COLUMNS = ("File", "State", "Planes", "Gain", "Time")
 LINES_HIGH = 8
+SHORTEST_S = 0.05
 
 
 @dataclass(slots=True, kw_only=True)
@@ -68,9 +69,14 @@ class BatchRow:
             self.image.name,
             self.state,
             str(self.planes or ""),
-            "" if self.gain_db is None else f"{self.gain_db:.2f} dB",
-            in_words(self.seconds) if self.seconds else "",
+            self._gain(),
+            in_words(self.seconds) if self.seconds >= SHORTEST_S else "",
         )
+
+    def _gain(self) -> str:
+        if self.gain_db is None:
+            return "none" if self.state == DONE else ""
+        return f"{self.gain_db:.2f} dB"
 
 
 class BatchTable(QTableWidget):
@@ -161,7 +167,8 @@ def closing(rows: Sequence[BatchRow], folder: Path) -> str:
         told.append(f"{counts[THERE]} {verb} there already")
     bad = [row for row in rows if row.state == FAILED]
     if bad:
-        why = f"{bad[0].image.name}: {bad[0].sentence}".removesuffix(".")
+        name, why = bad[0].image.name, bad[0].sentence.removesuffix(".")
+        why = why if name in why else f"{name}: {why}"
         told.append(f"{len(bad)} failed ({why})")
     left = counts[STOPPED] + counts[WAITING]
     end = f" {left} left; Run goes on from there." if left else ""

@@ -15,7 +15,7 @@ SHARED_TRAIN = SHARED + "train"
 # They say nothing of how much is done.
 BEFORE = ("read", "plan", "learn")
 STAGES = {
-    "read": "reading the image",
+    "read": "reading the layer",
     "plan": "looking at the image and the device",
     "learn": "learning what slices have in common",
     "pairs": "cutting examples from the image",

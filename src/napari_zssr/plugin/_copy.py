@@ -10,7 +10,13 @@ import numpy as np
 
 from napari_zssr.config import PRESETS, Config, KernelSpec
 from napari_zssr.errors import InputError
-from napari_zssr.plugin._layers import layer_axes, layer_file, level0, result_kwargs
+from napari_zssr.plugin._layers import (
+    layer_axes,
+    layer_file,
+    layer_spacing,
+    level0,
+    result_kwargs,
+)
 from napari_zssr.plugin._request import Request
 
 PLACE = ("scale", "translate", "rotate", "shear", "affine")
@@ -23,15 +29,26 @@ def as_python(request: Request) -> str:
     layer, config = request.layer, request.config
     data = "layer.data[0]" if layer.multiscale else "layer.data"
     given = "".join(f", {k}={v}" for k, v in _changes(config, python=True).items())
-    imports = "KernelSpec, upscale" if "KernelSpec" in given else "upscale"
+    given = f"{config.preset!r}, axes={request.axes!r}{given}"
+    kernel = "KernelSpec, " if "KernelSpec" in given else ""
+    if request.target is None:
+        name = "upscale"
+        run = [
+            f"larger = upscale(image, {given})",
+            f"viewer.add_image(larger, {_placed(request)})",
+        ]
+    else:
+        name = "upscale_to_disk"
+        run = [
+            f"upscale_to_disk(image, {str(request.target)!r}, {given}{_how(request)})"
+        ]
     return "\n".join(
         [
-            f"from napari_zssr import {imports}",
+            f"from napari_zssr import {kernel}{name}",
             "",
             f"layer = viewer.layers[{layer.name!r}]",
             f"image = {data}{_indexed(request)}",
-            f"larger = upscale(image, {config.preset!r}, axes={request.axes!r}{given})",
-            f"viewer.add_image(larger, {_placed(request)})",
+            *run,
             "",
         ]
     )
@@ -65,6 +82,14 @@ def as_command(request: Request) -> str:
     if layer_axes(layer)[0] != request.axes:
         words += ["--axes", request.axes]
     return shlex.join(words)
+
+
+def _how(request: Request) -> str:
+    """What a file cannot know from an array: pixel sizes, and whether it may go."""
+    sizes, units = layer_spacing(request.layer, request.axes)
+    known = {a: n for a, n in sizes.items() if units[a] == ("s" if a == "T" else "um")}
+    told = f", spacing={known}" if known else ""
+    return f"{told}, overwrite=True" if request.overwrite else told
 
 
 def _changes(config: Config, *, python: bool) -> dict[str, str]:

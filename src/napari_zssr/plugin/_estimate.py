@@ -236,9 +236,8 @@ def _way_out(wish: Wish, machine: Machine) -> str:
     if wish.target is not None:
         return ""
     to_disk = replace(wish, target=Path())
-    device = machine.chosen(wish.config.device)
     try:
-        plan = planned(to_disk, device, machine)
+        plan = planned(to_disk, machine.chosen(wish.config.device), machine)
     except (InputError, ComputeError):
         return ""
     fits = not too_large(to_disk, plan, machine)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from psygnal import Signal
@@ -91,6 +92,16 @@ class Form(Column):
                 )
             )
         return made
+
+    def check(self, requests: Sequence[Request]) -> None:
+        """Look whether the results can be written.
+
+        Raises
+        ------
+        InputError
+            They cannot; the sentence says why.
+        """
+        self.result.check(requests)
 
     def has_recipe(self) -> bool:
         """Whether the layer that is selected in the layer list has a recipe."""

@@ -47,6 +47,8 @@ class GrowingLayer:
 
         What was enlarged is hidden where both would add up.
         """
+        if "file" in made.recipe:
+            self._drop_replaced(made.recipe["file"])
         if self.layer is None or self.layer not in self._viewer.layers:
             self._add(made.data)
         else:
@@ -97,14 +99,24 @@ class GrowingLayer:
         self._shown = time.monotonic()
 
     def _former(self) -> Image | None:
-        """Layer that an earlier run into the same file has left."""
-        for layer in self._viewer.layers:
+        """Layer that the run which goes on has left; one of other settings goes."""
+        for layer in list(self._viewer.layers):
             told = layer.metadata.get(KEY)
             part = told.get("part") if isinstance(told, dict) else None
-            if part and part == self._job.part:
+            if not part or part != self._job.part:
+                continue
+            if all(told.get(key) == value for key, value in self._job.recipe.items()):
                 found: Image = getattr(layer, "__wrapped__", layer)
                 return found
+            self._viewer.layers.remove(layer)
         return None
+
+    def _drop_replaced(self, file: str) -> None:
+        """Take away layers that read the file which was replaced."""
+        for layer in list(self._viewer.layers):
+            told = layer.metadata.get(KEY)
+            if isinstance(told, dict) and told.get("file") == file:
+                self._viewer.layers.remove(layer)
 
     def _show_finished(self) -> None:
         """Let the layer reach as far as what is finished: the rest would be black."""

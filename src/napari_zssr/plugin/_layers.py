@@ -45,7 +45,6 @@ __all__ = [
     "current_slice",
     "current_view",
     "describe_axes",
-    "file_origin",
     "in_rectangle",
     "layer_axes",
     "layer_file",
@@ -194,25 +193,6 @@ def layer_stack(
     stack = lazy_stack(layer, axes, selection)
     data = native(check_pixels(np.asarray(stack.data)))
     return replace(stack, data=data, checksum=_checksum(data))
-
-
-def file_origin(layer: Image, axes: str, selection: Selection) -> tuple[float, ...]:
-    """Centre of the first pixel of a part along each axis, as files tell it.
-
-    They know neither rotation nor shear: of a layer that has them, the place in it.
-    """
-    straight = np.allclose(layer.rotate, np.eye(layer.ndim))
-    straight &= not np.any(layer.shear)
-    known, _ = layer_spacing(layer, axes)
-    first = selection.starts(axes)[: layer.ndim]
-    told = zip(axes, first, layer.scale, layer.translate, strict=False)
-    found = [
-        start * abs(float(size)) + (float(at) if straight else 0.0)
-        if letter in known
-        else float(start)
-        for letter, start, size, at in told
-    ]
-    return (*found, *(0.0,) * (len(axes) - len(found)))
 
 
 def result_kwargs(

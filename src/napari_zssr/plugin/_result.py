@@ -8,17 +8,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from magicgui.types import FileDialogMode
-from magicgui.widgets import CheckBox, ComboBox, FileEdit
+from magicgui.widgets import CheckBox, ComboBox
 
 from napari_zssr.errors import InputError
 from napari_zssr.plugin._layers import layer_file
-from napari_zssr.plugin._rows import Column, Row
+from napari_zssr.plugin._rows import Column, Row, path_field
 from napari_zssr.plugin._summary import in_the_form
 from napari_zssr.stack.finish import part_folder
 from napari_zssr.stack.store import check_output
 
 if TYPE_CHECKING:
     from napari.layers import Image
+
+    from napari_zssr.plugin._request import Request
 
 MEMORY, DISK = "memory", "disk"
 ZARR, TIFF = ".ome.zarr", ".ome.tif"
@@ -33,6 +35,7 @@ class ResultFields(Column):
     def __init__(self) -> None:
         super().__init__(_rows())
         self._proposed: Path | None = None
+        self._refused: Path | None = None
         self.fields["where"].changed.connect(self._show_what_counts)
         self.fields["file"].changed.connect(self._forget_overwrite)
         self._show_what_counts()
@@ -55,13 +58,7 @@ class ResultFields(Column):
     def targets(
         self, layers: Sequence[Image], factors: tuple[float, float]
     ) -> list[Path | None]:
-        """File for the result of each layer; None for memory.
-
-        Raises
-        ------
-        InputError
-            A file cannot be written.
-        """
+        """File for the result of each layer, writable or not; None for memory."""
         if not self.to_disk:
             return [None] * len(layers)
         given = Path(self.fields["file"].value).expanduser().absolute()
@@ -74,11 +71,21 @@ class ResultFields(Column):
                 for layer in layers
             ]
         self._show_what_counts(found)
-        for layer, target in zip(layers, found, strict=True):
-            self._check(layer, target)
-        if len(set(found)) < len(found):
-            raise InputError("Two layers have the same name; rename one of them.")
         return list(found)
+
+    def check(self, requests: Sequence[Request]) -> None:
+        """Look whether the files can be written.
+
+        Raises
+        ------
+        InputError
+            One cannot.
+        """
+        found = [(r.layer, r.target) for r in requests if r.target is not None]
+        for layer, target in found:
+            self._check(layer, target)
+        if len({target for _, target in found}) < len(found):
+            raise InputError("Two layers have the same name; rename one of them.")
 
     @property
     def overwrite(self) -> bool:
@@ -88,6 +95,10 @@ class ResultFields(Column):
     def written(self) -> None:
         """A file was written: leave to replace one was given for that one."""
         self._forget_overwrite()
+
+    def refused(self, target: Path) -> None:
+        """What was begun there was begun otherwise: offer to replace it."""
+        self._refused = target if part_folder(target).exists() else None
 
     def _check(self, layer: Image, target: Path) -> None:
         if target.suffix.lower() not in ENDINGS:
@@ -108,11 +119,12 @@ class ResultFields(Column):
 
     def _show_what_counts(self, targets: object = None) -> None:
         found = targets if isinstance(targets, list) else []
-        there = any(t.exists() or part_folder(t).exists() for t in found)
+        there = any(t.exists() or t == self._refused for t in found)
         self.rows["file"].visible = self.to_disk
         self.rows["overwrite"].visible = self.to_disk and (there or self.overwrite)
 
     def _forget_overwrite(self) -> None:
+        self._refused = None
         self.fields["overwrite"].value = False
 
 
@@ -144,7 +156,7 @@ def _rows() -> list[Row]:
         "slice: for what is larger than memory, and for runs that shall go on where "
         "they were stopped.",
     )
-    file = FileEdit(
+    file = path_field(
         name="file",
         mode=FileDialogMode.OPTIONAL_FILE,
         filter=f"*{ZARR} *{TIFF}",
@@ -157,4 +169,4 @@ def _rows() -> list[Row]:
         tooltip="Replaces the file that is there, and begins anew what was begun with "
         "other settings.",
     )
-    return [Row("Result", where), Row("File", file), Row("", overwrite)]
+    return [Row("Where", where), Row("File", file), Row("", overwrite)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from magicgui.widgets import ComboBox, Container, Label, Widget
+from magicgui.widgets import ComboBox, Container, FileEdit, Label, Widget
 from qtpy.QtCore import QEvent, QObject, QSize, Qt
 from qtpy.QtGui import QPalette
 from qtpy.QtWidgets import QComboBox, QFrame, QLabel, QScrollArea, QSizePolicy
@@ -94,6 +94,16 @@ class Column(Container[Any]):
         self.fields: dict[str, Any] = {name: r.field for name, r in self.rows.items()}
         super().__init__(widgets=widgets, labels=False)
         tighten(self)
+
+
+def path_field(**given: Any) -> FileEdit:
+    """Field for a file or folder; its button leaves most of the row to the name."""
+    field = FileEdit(**given)
+    field.choose_btn.text = "..."
+    field.choose_btn.tooltip = "Looks for it."
+    button = field.choose_btn.native
+    button.setFixedWidth(button.fontMetrics().horizontalAdvance("m" * 3))
+    return field
 
 
 def side_by_side(*widgets: Widget) -> Container[Any]:

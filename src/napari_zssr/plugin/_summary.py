@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 CLEAN = 0.0005
 HIDDEN = "The original is hidden, since both would add up."
 WAYS_OUT = {
-    "(--overwrite, overwrite=True)": "(Replace it)",
+    "allow it to be replaced (--overwrite, overwrite=True)": "tick 'Replace it'",
     "by --fill-nonfinite or nonfinite='fill'": "(Advanced, Missing pixels: fill)",
     "use device='cpu'": "compute on cpu (Advanced)",
 }

@@ -6,9 +6,11 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from napari_zssr.errors import ComputeError
 from napari_zssr.plugin._job import Enlarged, placed, reach
-from napari_zssr.plugin._layers import file_origin, lazy_stack
+from napari_zssr.plugin._layers import layer_spacing, lazy_stack
 from napari_zssr.plugin._stored import stored_levels, stored_tiff
 from napari_zssr.plugin._summary import kept
 from napari_zssr.progress import Progress, Steps
@@ -20,6 +22,9 @@ from napari_zssr.stack.tasks import IMAGE
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from napari.layers import Image
+
+    from napari_zssr.plugin._layers import Selection
     from napari_zssr.plugin._request import Request
     from napari_zssr.stack.disk import Written
 
@@ -105,6 +110,25 @@ class DiskJob:
         return stored_tiff(made.path, axes, made.outline.shape)
 
 
+def file_origin(layer: Image, axes: str, selection: Selection) -> tuple[float, ...]:
+    """Centre of the first pixel of a part along each axis, as files tell it.
+
+    They know neither rotation nor shear: of a layer that has them, the place in it.
+    """
+    straight = np.allclose(layer.rotate, np.eye(layer.ndim))
+    straight &= not np.any(layer.shear)
+    known, _ = layer_spacing(layer, axes)
+    first = selection.starts(axes)[: layer.ndim]
+    told = zip(axes, first, layer.scale, layer.translate, strict=False)
+    found = [
+        start * abs(float(size)) + (float(at) if straight else 0.0)
+        if letter in known
+        else float(start)
+        for letter, start, size, at in told
+    ]
+    return (*found, *(0.0,) * (len(axes) - len(found)))
+
+
 def _one_or_all(levels: list[Any]) -> Any:
     """An image of one level is no multiscale one for napari."""
     return levels if len(levels) > 1 else levels[0]
@@ -114,7 +138,4 @@ def _failed(made: Written) -> str:
     """Why it is not complete."""
     whole = made.missing + len(made.report.planes)
     why = made.failures[0][1] if made.failures else ""
-    return (
-        f"{made.missing} of {whole} slices failed; the others are kept in {made.part}, "
-        f"and Run tries these again. {why}".strip()
-    )
+    return f"{made.missing} of {whole} slices failed. {why}".strip()

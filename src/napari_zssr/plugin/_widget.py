@@ -57,6 +57,7 @@ class SuperResolutionWidget(Container[Any]):
         self._failed = self._left = False
         self._clock: Clock | None = None
         self._request: Request | None = None
+        self._able = False
         self.networks = LastNetworks()
         self.form = Form(napari_viewer)
         self.preview = PreviewPanel(napari_viewer, lambda: self._request)
@@ -75,6 +76,7 @@ class SuperResolutionWidget(Container[Any]):
         """Run what the form asks for."""
         try:
             requests = self.form.requests()
+            self.form.check(requests)
         except InputError as error:
             self.controls.say_why(str(error))
         else:
@@ -96,10 +98,15 @@ class SuperResolutionWidget(Container[Any]):
 
     def refresh(self) -> None:
         """Look at the form again: whether it can run, and if not, why."""
+        self._request, self._able = None, False
         try:
-            self._request = self.form.requests()[0]
+            requests = self.form.requests()
+            # Cost and preview can be told also where the file cannot be written.
+            self._request = requests[0]
+            if not self._run.running:
+                self.form.check(requests)
+            self._able = True
         except InputError as error:
-            self._request = None
             self.controls.say_why(str(error))
         else:
             self.controls.say_why("")
@@ -110,9 +117,18 @@ class SuperResolutionWidget(Container[Any]):
         self.after.networks.enabled = bool(self.networks)
         self._gate()
 
+    def _accept(self, request: Request) -> None:
+        """Run what the preview has shown."""
+        try:
+            self.form.check([request])
+        except InputError as error:
+            self.controls.say_why(str(error))
+        else:
+            self._start([request])
+
     def _gate(self, *_: Any) -> None:
         """Let Run be pressed only where it can run."""
-        able = self._request is not None and not self.cost.problem
+        able = self._able and not self.cost.problem
         self.controls.run.enabled = able and not self._run.running
 
     def _start(self, requests: list[Request]) -> None:
@@ -174,6 +190,9 @@ class SuperResolutionWidget(Container[Any]):
         self.controls.add_line(f"{self._job.name}: {text}", problem=True)
         show_error(text)
         self._failed = True
+        target = self._job.request.target
+        if target is not None and isinstance(error, InputError):
+            self.form.result.refused(target)
 
     def _end(self) -> None:
         """Called last, whatever happened; what is not complete yet was stopped."""
@@ -254,7 +273,7 @@ class SuperResolutionWidget(Container[Any]):
         self.after.command.changed.connect(lambda: self._copy(as_command))
         self.after.again.changed.connect(self.run_like)
         self.after.networks.changed.connect(self._save_networks)
-        self.preview.accepted.connect(lambda request: self._start([request]))
+        self.preview.accepted.connect(self._accept)
         self.cost.changed.connect(self._gate)
         self.form.changed.connect(self._soon)
         self.form.layers_changed.connect(self._soon)
