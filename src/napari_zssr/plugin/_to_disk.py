@@ -14,10 +14,9 @@ from napari_zssr.plugin._layers import layer_spacing, lazy_stack
 from napari_zssr.plugin._stored import stored_levels, stored_tiff
 from napari_zssr.plugin._summary import kept
 from napari_zssr.progress import Progress, Steps
-from napari_zssr.stack.finish import part_folder
+from napari_zssr.stack.finish import IMAGE, part_folder
 from napari_zssr.stack.ledger import Ledger
 from napari_zssr.stack.recipe import plain, unfinished_recipe
-from napari_zssr.stack.tasks import IMAGE
 
 if TYPE_CHECKING:
     from pathlib import Path
