@@ -21,9 +21,15 @@ from napari_zssr.config import BALANCED, Config, change
 from napari_zssr.errors import ComputeError, InputError
 from napari_zssr.progress import PlaneDone, Progress
 from napari_zssr.stack.axes import ImageStack
+from napari_zssr.stack.disk import Written
 from napari_zssr.stack.one_plane import PlaneReport
+from napari_zssr.stack.outline import outline_of
+from napari_zssr.stack.prepare import make_plan
+from napari_zssr.stack.recipe import recipe
 from napari_zssr.stack.report import Report
 from napari_zssr.stack.run import Upscaled
+from napari_zssr.stack.source import loaded
+from napari_zssr.stack.store import write
 
 USAGE = [
     (["nonsense"], "nonsense"),
@@ -74,7 +80,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def fake_result(stack: ImageStack, config: Config) -> Upscaled:
     """Nearest-neighbour enlargement with a report of the right form."""
     y, x = (round(f) for f in config.factors)
-    image = stack.data.repeat(y, axis=-2).repeat(x, axis=-1)
+    image = loaded(stack.data).repeat(y, axis=-2).repeat(x, axis=-1)
     plane = PlaneReport(
         plane=0,
         seconds=0.1,
@@ -117,6 +123,26 @@ class Engine:
     closed: bool = False
     failure: BaseException | None = None
 
+    def to_disk(
+        self, stack: ImageStack, config: Config, target: Path, **how: Any
+    ) -> Iterator[Any]:
+        made = yield from self(stack, config)
+        write(
+            target,
+            made.as_stack(),
+            overwrite=how["overwrite"],
+            provenance=recipe(stack, made),
+        )
+        return Written(
+            path=target,
+            part=target.with_name("part"),
+            outline=outline_of(made.as_stack()),
+            plan=make_plan(stack, config),
+            report=made.report,
+            failures=(),
+            missing=0,
+        )
+
     def __call__(self, stack: ImageStack, config: Config) -> Iterator[Any]:
         self.config = config
         try:
@@ -133,6 +159,7 @@ class Engine:
 def engine(monkeypatch: pytest.MonkeyPatch) -> Engine:
     fake = Engine()
     monkeypatch.setattr("napari_zssr.stack.run.upscale_steps", fake)
+    monkeypatch.setattr("napari_zssr.stack.disk.upscale_to_disk_steps", fake.to_disk)
     return fake
 
 

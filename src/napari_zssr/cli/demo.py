@@ -14,7 +14,6 @@ import typer
 from napari_zssr.cli import console, options, picture
 from napari_zssr.cli.enlarge import read_image, upscale_to
 from napari_zssr.errors import ComputeError, InputError
-from napari_zssr.stack.outline import outline_of
 
 if TYPE_CHECKING:
     from napari_zssr.stack.axes import ImageStack
@@ -117,6 +116,8 @@ def report_rows(stack: ImageStack, result: Upscaled) -> list[tuple[str, ...]]:
 
 def report_markdown(stack: ImageStack, result: Upscaled, shown: str) -> str:
     """Report of a run as a page that shows the picture."""
+    from napari_zssr.stack.outline import outline_of
+
     report = result.report
     header, *rows = (f"| {' | '.join(cells)} |" for cells in report_rows(stack, result))
     versions = ", ".join(f"{name} {v}" for name, v in report.versions.items())

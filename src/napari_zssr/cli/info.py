@@ -8,7 +8,6 @@ import typer
 
 from napari_zssr.cli import console, options
 from napari_zssr.cli.enlarge import read_image
-from napari_zssr.stack.outline import outline_of
 
 if TYPE_CHECKING:
     from napari_zssr.config import Config
@@ -98,6 +97,8 @@ def _plan(stack: ImageStack, config: Config) -> Plan:
 
 
 def _lines(stack: ImageStack, content: dict[str, Any]) -> list[tuple[str, str]]:
+    from napari_zssr.stack.outline import outline_of
+
     shape = " x ".join(str(n) for n in content["output_shape"])
     planned = f"{content['output_axes']} {shape} {content['output_dtype']}"
     names = content["channels"] or [""] * len(content["noise"])
