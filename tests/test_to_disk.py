@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import pickle
 import weakref
 from pathlib import Path
 from typing import Any, ClassVar
@@ -24,6 +25,7 @@ from napari_zssr.errors import ComputeError
 from napari_zssr.files import read
 from napari_zssr.plugin._layers import KEY, lazy_stack, level0
 from napari_zssr.plugin._result import proposed_name
+from napari_zssr.plugin._stored import LevelPixels, StoredImage
 from napari_zssr.progress import PlaneDone, drain
 from napari_zssr.stack import disk
 from napari_zssr.stack.axes import labelled
@@ -165,15 +167,13 @@ def test_a_slice_that_was_looked_at_too_early_is_shown_when_it_is_there(
     qapp: Any, tmp_path: Path
 ) -> None:
     """Nothing keeps the black that stood there before, nor the old name."""
-    from napari_zssr.plugin._stored import stored_levels
-
     target = tmp_path / "fine.ome.zarr"
     stack = labelled(rings(2, 20, 24), axes="ZYX")
     steps = disk.upscale_to_disk_steps(stack, RIDGE, target)
     done = (event for event in steps if isinstance(event, PlaneDone))
     next(done)
     places = part_folder(target) / "image.ome.zarr", target
-    (level,) = stored_levels("ZYX", 1, *places)
+    (level,) = StoredImage("ZYX", 1, *places).levels()
     viewer = ViewerModel()
     layer = viewer.add_image(level, cache=False, contrast_limits=(0, 1))
 
@@ -190,6 +190,34 @@ def test_a_slice_that_was_looked_at_too_early_is_shown_when_it_is_there(
     assert list(done) == []
     assert not places[0].exists()
     assert shown()
+
+
+@pytest.mark.parametrize("axes", ["ZYX", "CZYX", "ZCYX", "ZYXS", "TZCYXS", "YX"])
+def test_stored_pixels_are_indexed_as_those_in_memory(
+    tmp_path: Path, axes: str
+) -> None:
+    sizes = {"T": 2, "Z": 3, "C": 4, "Y": 20, "X": 24, "S": 3}
+    shape = [sizes[letter] for letter in axes]
+    pixels = np.random.default_rng(0).integers(0, 99, shape).astype(np.uint8)
+    stack = labelled(pixels, axes=axes)
+    drain(disk.upscale_to_disk_steps(stack, RIDGE, tmp_path / "a.ome.zarr"))
+    wanted = drain(upscale_steps(stack, RIDGE)).image
+    samples = sizes["S"] if "S" in axes else 1
+    (level,) = StoredImage(axes, samples, tmp_path / "a.ome.zarr").levels()
+    np.testing.assert_array_equal(level.compute(scheduler="sync"), wanted)
+    lazy = LevelPixels(0, axes, samples, [tmp_path / "a.ome.zarr"])
+    for index in (
+        ...,
+        0,
+        (..., -1),
+        (..., slice(1, 9, 2), slice(-3, None)),
+        (*(0 for _ in axes[:-2]), slice(2, 5)),
+        tuple(slice(0, 1) for _ in axes),
+    ):
+        np.testing.assert_array_equal(lazy[index], wanted[index])
+    again = pickle.loads(pickle.dumps(lazy.upto(1)))
+    assert again.shape == lazy.upto(1).shape
+    np.testing.assert_array_equal(again[0], wanted[0])
 
 
 @pytest.mark.parametrize("ending", [".ome.zarr", ".ome.tif"])

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -12,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_zssr.plugin._layers import layer_stack, result_kwargs
+from napari_zssr.plugin._stored import reach
 from napari_zssr.plugin._summary import stopped
 from napari_zssr.progress import Progress, Steps
 from napari_zssr.stack.axes import output_shape
@@ -124,9 +123,8 @@ class MemoryJob:
     def reached(self, count: int) -> NDArray[Any]:
         """As far as what is finished: the rest would be black."""
         assert self._out is not None
-        within = reach(self._out.shape, self.request.axes, count)
-        found: NDArray[Any] = self._out[within]
-        return found
+        there = reach(self._out.shape, self.request.axes, count)
+        return self._out[tuple(slice(n) for n in there)]
 
     def left(self, finished: int, planes: int, black: int) -> str:
         """What the layer holds."""
@@ -138,13 +136,3 @@ def placed(request: Request) -> dict[str, Any]:
     return result_kwargs(
         request.layer, request.axes, request.selection, request.config.factors, {}
     )
-
-
-def reach(shape: Sequence[int], axes: str, count: int) -> tuple[slice, ...]:
-    """Part of a result along its first stacked axis that holds the first slices."""
-    stacked = [i for i, letter in enumerate(axes) if letter not in "YXS"]
-    outer = next((i for i in stacked if shape[i] > 1), None)
-    if outer is None:
-        return (slice(None),)
-    inner = math.prod(shape[i] for i in stacked if i > outer)
-    return (slice(None),) * outer + (slice(-(-count // inner)),)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,42 +19,114 @@ if TYPE_CHECKING:
     from napari_zssr.stack.records import ImageStack
 
 META = "zarr.json"
+Parts = tuple[slice, ...]
 
 
-class MovingPixels:
-    """One level of an OME-Zarr image that gets its final name when it is finished.
+class StoredImage:
+    """An OME-Zarr image that is written here, in the axes of a layer.
 
     Parameters
     ----------
-    level : int
-        Level of the pyramid.
+    axes : str
+        Letters of the layer's axes.
+    samples : int
+        Size along S, 1 without it.
     folders : Path
-        Where the image is, and where it will be; the first that is there is read.
+        Where the image is; several where it gets its final name meanwhile: the first
+        that is there is read.
     """
 
-    def __init__(self, level: int, *folders: Path) -> None:
+    def __init__(self, axes: str, samples: int, *folders: Path) -> None:
+        self.axes = axes
+        there = next((f for f in folders if (f / META).exists()), folders[0])
+        count = sum(1 for found in there.iterdir() if found.name.isdecimal())
+        self._levels = [
+            LevelPixels(number, axes, samples, folders) for number in range(count)
+        ]
+
+    def levels(self, finished: int | None = None) -> list[Any]:
+        """Dask arrays, the full resolution first.
+
+        Parameters
+        ----------
+        finished : int, optional
+            As far as the first so many slices reach; all of it unless given.
+        """
+        return [_lazy(level.upto(finished), level.chunks) for level in self._levels]
+
+
+class LevelPixels:
+    """Pixels of one level, read when they are indexed.
+
+    The axes are arranged here and not by dask, which would make a long list of all
+    chunks anew whenever a slice is finished.
+    """
+
+    def __init__(
+        self, level: int, axes: str, samples: int, folders: Sequence[Path]
+    ) -> None:
         self._level = level
-        self._folders = folders
+        self._axes = axes
+        self._samples = samples
+        self._folders = tuple(folders)
         self._opened: dict[Path, zarr.Array[Any]] = {}
-        first = self._array(self._there() or folders[0])
-        self.shape = first.shape
-        self.dtype = first.dtype
-        self.ndim = first.ndim
-        self.chunks = first.chunks
+        found = self._array(self._there() or self._folders[0])
+        sizes = dict(zip(zarr_axes(axes), found.shape, strict=True))
+        chunks = dict(zip(zarr_axes(axes), found.chunks, strict=True))
+        if "S" in axes:
+            sizes |= {"C": sizes["C"] // samples, "S": samples}
+            chunks |= {"C": 1, "S": samples}
+        self.dtype: np.dtype[Any] = found.dtype
+        self.ndim = len(axes)
+        self.shape = tuple(sizes[letter] for letter in axes)
+        self.chunks = tuple(chunks[letter] for letter in axes)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return MovingPixels, (self._level, *self._folders)
+        made = LevelPixels, (self._level, self._axes, self._samples, self._folders)
+        return (*made, {"shape": self.shape})
+
+    def upto(self, finished: int | None) -> LevelPixels:
+        """The same as far as the first slices reach."""
+        made = LevelPixels.__new__(LevelPixels)
+        made.__dict__ |= self.__dict__
+        if finished is not None:
+            made.shape = reach(self.shape, self._axes, finished)
+        return made
 
     def __getitem__(self, index: Any) -> NDArray[Any]:
         """Pixels; what is not there yet, or any more, is 0."""
+        full = _full(index, self.shape)
+        parts = tuple(slice(i, i + 1) if isinstance(i, Integral) else i for i in full)
+        first = tuple(0 if isinstance(i, Integral) else slice(None) for i in full)
         while (folder := self._there()) is not None:
-            found: NDArray[Any] = np.asarray(self._array(folder)[index])
+            found = self._read(folder, parts)
             # Of a folder that was renamed meanwhile, zeros may have been read.
             if (folder / META).exists():
-                return found
+                return found[first]
         nothing = np.broadcast_to(np.zeros((), self.dtype), self.shape)
-        blank: NDArray[Any] = nothing[index]
+        blank: NDArray[Any] = nothing[parts][first]
         return blank
+
+    def _read(self, folder: Path, parts: Parts) -> NDArray[Any]:
+        """Zarr's axes t, c, z, y, x as those of the layer; samples are channels."""
+        named = dict(zip(self._axes, parts, strict=True))
+        samples, letters = named.pop("S", None), zarr_axes(self._axes)
+        if samples is not None:
+            channels = named.get("C", slice(0, 1))
+            start, stop = channels.start or 0, channels.stop
+            stop = None if stop is None else stop * self._samples
+            named["C"] = slice(start * self._samples, stop)
+        where = tuple(named[letter] for letter in letters)
+        found: NDArray[Any] = np.asarray(self._array(folder)[where])
+        if samples is not None:
+            at = letters.index("C")
+            split = (found.shape[at] // self._samples, self._samples)
+            found = found.reshape(*found.shape[:at], *split, *found.shape[at + 1 :])
+            found = found[(slice(None),) * (at + 1) + (samples,)]
+            letters = f"{letters[:at]}CS{letters[at + 1 :]}"
+            if "C" not in self._axes:
+                found, letters = found.squeeze(at), letters.replace("C", "")
+        return found.transpose([letters.index(letter) for letter in self._axes])
 
     def _there(self) -> Path | None:
         return next((f for f in self._folders if (f / META).exists()), None)
@@ -65,29 +140,25 @@ class MovingPixels:
         return self._opened[folder]
 
 
-def stored_levels(axes: str, samples: int, *folders: Path) -> list[Any]:
-    """Levels of an OME-Zarr image that is written here, in the axes of a layer.
+def reach(shape: Sequence[int], axes: str, finished: int) -> tuple[int, ...]:
+    """Size of the part of a result along its first stacked axis with what is finished.
 
     Parameters
     ----------
+    shape : sequence of int
+        Of the whole result.
     axes : str
-        Letters of the layer's axes.
-    samples : int
-        Size along S, 1 without it.
-    folders : Path
-        Where the image is; several where it will be renamed.
-
-    Returns
-    -------
-    list of dask array
-        The full resolution first.
+        Letters of its axes.
+    finished : int
+        How many of its first slices are finished.
     """
-    there = next((f for f in folders if (f / META).exists()), folders[0])
-    count = sum(1 for found in there.iterdir() if found.name.isdecimal())
-    return [
-        _arranged(MovingPixels(number, *folders), axes, samples)
-        for number in range(count)
-    ]
+    stacked = [i for i, letter in enumerate(axes) if letter not in "YXS"]
+    outer = next((i for i in stacked if shape[i] > 1), None)
+    if outer is None:
+        return tuple(shape)
+    inner = math.prod(shape[i] for i in stacked if i > outer)
+    there = min(shape[outer], -(-finished // inner))
+    return (*shape[:outer], there, *shape[outer + 1 :])
 
 
 def lazy_levels(path: Path, stack: ImageStack) -> list[Any]:
@@ -101,7 +172,7 @@ def lazy_levels(path: Path, stack: ImageStack) -> list[Any]:
     """
     sizes = dict(zip(stack.axes, stack.data.shape, strict=True))
     if path.is_dir():
-        return stored_levels(stack.axes, sizes.get("S", 1), path)
+        return StoredImage(stack.axes, sizes.get("S", 1), path).levels()
     return [stored_tiff(path, stack.axes, stack.data.shape)]
 
 
@@ -119,31 +190,25 @@ def stored_tiff(path: Path, axes: str, shape: tuple[int, ...]) -> Any:
     from napari_zssr.files import read
 
     stack = read(path, lazy=True)
-    pixels = _lazy(stack.data, _planewise(stack.axes, stack.data.shape))
+    sizes = zip(stack.axes, stack.data.shape, strict=True)
+    pixels = _lazy(stack.data, tuple(n if a in "YXS" else 1 for a, n in sizes))
     # The file has other axes only where their size is 1.
     order = [stack.axes.index(a) for a in axes if a in stack.axes]
     rest = [i for i in range(len(stack.axes)) if i not in order]
     return pixels.transpose([*order, *rest]).reshape(shape)
 
 
-def _planewise(axes: str, shape: tuple[int, ...]) -> tuple[int, ...]:
-    return tuple(n if a in "YXS" else 1 for a, n in zip(axes, shape, strict=True))
-
-
-def _arranged(pixels: MovingPixels, axes: str, samples: int) -> Any:
-    """Zarr's axes t, c, z, y, x as those of a layer; samples are channels there."""
-    found = _lazy(pixels, pixels.chunks)
-    letters = zarr_axes(axes)
-    if "S" in axes:
-        at = letters.index("C")
-        count = pixels.shape[at] // samples
-        split = (*pixels.shape[:at], count, samples, *pixels.shape[at + 1 :])
-        found = found.rechunk({at: samples}).reshape(split)
-        letters = f"{letters[:at]}CS{letters[at + 1 :]}"
-        if "C" not in axes:
-            found = found[(slice(None),) * at + (0,)]
-            letters = letters.replace("C", "")
-    return found.transpose([letters.index(letter) for letter in axes])
+def _full(index: Any, shape: tuple[int, ...]) -> tuple[Any, ...]:
+    """Whole number or slice for each axis; numbers from the front, slices in full."""
+    given = list(index) if isinstance(index, tuple) else [index]
+    if Ellipsis in given:
+        at = given.index(Ellipsis)
+        given[at : at + 1] = [slice(None)] * (len(shape) - len(given) + 1)
+    given += [slice(None)] * (len(shape) - len(given))
+    return tuple(
+        range(n)[i] if isinstance(i, Integral) else slice(*i.indices(n))
+        for i, n in zip(given, shape, strict=True)
+    )
 
 
 def _lazy(pixels: Any, chunks: tuple[int, ...]) -> Any:

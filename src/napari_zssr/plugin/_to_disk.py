@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_zssr.errors import ComputeError
-from napari_zssr.plugin._job import Enlarged, placed, reach
+from napari_zssr.plugin._job import Enlarged, placed
 from napari_zssr.plugin._layers import layer_spacing, lazy_stack
-from napari_zssr.plugin._stored import stored_levels, stored_tiff
+from napari_zssr.plugin._stored import StoredImage, stored_tiff
 from napari_zssr.plugin._summary import kept
 from napari_zssr.progress import Progress, Steps
 from napari_zssr.stack.finish import IMAGE, part_folder
@@ -49,7 +49,7 @@ class DiskJob:
         self._target: Path = request.target.expanduser().resolve()
         self._part = part_folder(self._target)
         self._samples = 1
-        self._levels: list[Any] = []
+        self._stored: StoredImage | None = None
 
     @property
     def part(self) -> str:
@@ -84,12 +84,11 @@ class DiskJob:
 
     def reached(self, count: int) -> Any:
         """All levels, as far as what is finished: the rest would be black."""
-        if not self._levels:
+        if self._stored is None:
             places = [self._part / IMAGE]
             places += [self._target] if self._is_zarr else []
-            self._levels = stored_levels(self.request.axes, self._samples, *places)
-        within = reach(self._levels[0].shape, self.request.axes, count)
-        return _one_or_all([level[within] for level in self._levels])
+            self._stored = StoredImage(self.request.axes, self._samples, *places)
+        return _one_or_all(self._stored.levels(count))
 
     def left(self, finished: int, planes: int, black: int) -> str:
         """What the folder holds, whichever run has put it there."""
@@ -105,7 +104,7 @@ class DiskJob:
         assert made.path is not None
         axes = self.request.axes
         if self._is_zarr:
-            return _one_or_all(stored_levels(axes, self._samples, made.path))
+            return _one_or_all(StoredImage(axes, self._samples, made.path).levels())
         return stored_tiff(made.path, axes, made.outline.shape)
 
 
