@@ -30,8 +30,9 @@ from napari_zssr.stack.one_plane import (
     intensity_maps,
     plane_steps,
 )
+from napari_zssr.stack.prepare import make_plan
 from napari_zssr.stack.preview import preview_steps
-from napari_zssr.stack.run import make_plan, upscale_steps
+from napari_zssr.stack.run import upscale_steps
 from napari_zssr.zssr import canvas as canvases
 from napari_zssr.zssr.canvas import ScratchCanvas, new_canvas, scratch_bytes
 from napari_zssr.zssr.enlarge import bicubic, bicubic_steps

@@ -21,8 +21,9 @@ from napari_zssr.stack import shared as shared_rooms
 from napari_zssr.stack.axes import ImageStack, labelled, planes
 from napari_zssr.stack.one_plane import PlaneWork, intensity_maps, plane_steps
 from napari_zssr.stack.plan import resolve
+from napari_zssr.stack.prepare import make_plan
 from napari_zssr.stack.preview import preview_steps
-from napari_zssr.stack.run import Upscaled, make_plan, upscale_steps
+from napari_zssr.stack.run import Upscaled, upscale_steps
 from napari_zssr.stack.shared import shared_steps
 from napari_zssr.stack.strategy import shared_places, sharing_channels
 from napari_zssr.zssr.network import ResidualNetwork
@@ -447,7 +448,7 @@ def test_a_stack_whose_choice_is_empty_learns_plane_by_plane(
     stack, plan, _, _ = parts(data, SHARED)
     maps = intensity_maps(data[12:13], "ZYX", planes("ZYX", (1, 64, 72)))
     assert drain(shared_steps(stack, SHARED, plan, maps, 0)) is None
-    monkeypatch.setattr("napari_zssr.stack.run.intensity_maps", lambda *_: maps)
+    monkeypatch.setattr("napari_zssr.stack.prepare.intensity_maps", lambda *_: maps)
     made = run(data, SHARED)
     assert made.report.planes[12].returned == "learned"
     assert made.report.planes[12].shared == 0
