@@ -27,6 +27,10 @@ SETS: Mapping[str, str] = {
     "memory": "cost:memory",
     "invariants": "promises:invariants",
     "files": "round_trip:files",
+    "large": "to_disk:large",
+    "overhead": "to_disk:overhead",
+    "kill": "to_disk:kill",
+    "cluster": "to_disk:cluster",
 }
 
 
@@ -48,8 +52,8 @@ def run_benchmark(
     ----------
     data : str or Path
         Folder with ``sr_benchmarks`` and ``microscopy`` inside, laid out as the
-        documentation says; ``speed``, ``memory`` and ``invariants`` need nothing in
-        it.
+        documentation says; ``speed``, ``memory``, ``invariants``, ``large`` and
+        ``overhead`` need nothing in it.
     set_name : str
         One of `SETS`; upper and lower case are the same.
     factor : float or tuple of float, optional
@@ -59,7 +63,8 @@ def run_benchmark(
     output : str or Path, optional
         Folder for the table as CSV, Markdown and picture; nothing is written without.
     limit : int, optional
-        Only the first images.
+        Only the first images; for ``large`` and ``overhead`` the number of planes,
+        for ``kill`` that of kills.
     subset : str
         For ``fmd``: ``all``, ``confocal`` (to choose settings on) or ``rest`` (to
         judge them on).

@@ -22,6 +22,10 @@ SETS = (
     "memory",
     "invariants",
     "files",
+    "large",
+    "overhead",
+    "kill",
+    "cluster",
 )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 
 from napari_zssr.config import Config
@@ -60,7 +60,7 @@ class Prepared:
     @property
     def listed(self) -> tuple[PlaneIndex, ...]:
         """All planes."""
-        return planes(self.stack.axes, self.stack.data.shape)
+        return _listed(self.stack.axes, self.stack.data.shape)
 
     @property
     def sharing(self) -> tuple[int, ...]:
@@ -171,6 +171,12 @@ def make_plan(stack: ImageStack, config: Config, *, to_disk: bool = False) -> Pl
         bfloat16=fast_bfloat16(device),
         to_disk=to_disk,
     )
+
+
+@lru_cache(maxsize=4)
+def _listed(axes: str, shape: tuple[int, ...]) -> tuple[PlaneIndex, ...]:
+    """Planes of an image, which each of them asks for."""
+    return planes(axes, shape)
 
 
 def _numbered(event: Event, place: PlaneIndex, count: int) -> Event:
