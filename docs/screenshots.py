@@ -106,10 +106,14 @@ def shoot_files(theme: str, folder: Path) -> None:
     for number in range(3):
         path = str(plates / f"plate_{number}.ome.tif")
         cut = napari.layers.Image(
-            image.data[number : number + 3], scale=image.scale, units=image.units
+            image.data[number : number + 3],
+            scale=image.scale,
+            units=image.units,
+            axis_labels=image.axis_labels,
         )
         cut.save(path, plugin="napari-zssr")
     (plates / "plate_9.tif").write_bytes(b"II*\0 broken")
+    viewer.layers.clear()
     dock, batch = viewer.window.add_plugin_dock_widget("napari-zssr", BATCH)
     dock.setMinimumWidth(320)
     batch.form.how.preset.value = "instant"
