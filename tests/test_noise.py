@@ -5,7 +5,14 @@ import pytest
 import torch
 from scipy import ndimage
 
-from napari_zssr.imaging.noise import CLEAN, NoiseModel, estimate_noise, recorrupt
+from napari_zssr.imaging.noise import (
+    CLEAN,
+    WHITE,
+    NoiseModel,
+    estimate_noise,
+    has_room_for_noise,
+    recorrupt,
+)
 
 SIDE = 192
 
@@ -219,3 +226,16 @@ def test_stabilised_without_shot_noise_is_the_image_in_sigmas() -> None:
     for gain in (0.0, 1e-9):
         made = NoiseModel(gain=gain, offset=0.01).stabilised(image)
         torch.testing.assert_close(made, image / 0.1)
+
+
+def test_planes_too_small_to_tell_their_noise_tell_it_together() -> None:
+    draw = np.random.default_rng(0)
+    y, x = np.arange(60)[:, None], np.arange(62)[None, :]
+    cells = [np.sin(np.hypot(y - 4 * n, x - 20) / 4) for n in range(8)]
+    planes = [0.5 + 0.3 * c + draw.normal(0, 0.05, c.shape) for c in cells]
+    assert not has_room_for_noise(planes[0])
+    assert has_room_for_noise(np.zeros((72, 72)))
+    together = estimate_noise(*planes)
+    assert together.sigma() == pytest.approx(0.05, rel=0.25)
+    # Correlated noise is not told from texture in so few blocks of each.
+    assert together.bands == WHITE

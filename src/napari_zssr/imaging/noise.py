@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 
 BLOCK = 8
+BLOCK_STEP = 4
 BINS = 12
+LEAST_BLOCKS = 20
 QUANTILE = 0.1
 # Median over low quantile of the blocks' energies, as a multiple of what pure noise
 # gives; thresholds chosen on scikit-image's pictures and confocal captures.
@@ -165,7 +167,8 @@ def recorrupt(
 def estimate_noise(*planes: NDArray[Any]) -> NoiseModel:
     """Noise of one plane, or of several that have it in common.
 
-    Texture is not taken for noise.
+    Texture is not taken for noise. Of several planes the noise is white: from few
+    blocks of each, its correlation cannot be told from texture.
 
     Parameters
     ----------
@@ -187,9 +190,15 @@ def estimate_noise(*planes: NDArray[Any]) -> NoiseModel:
     if not trusted or len(trusted) < MIN_TRUSTED * len(found):
         return CLEAN
     gain, offset = _fit_line(trusted)
-    bands = _band_profile(found)
+    bands = _band_profile(found) if len(planes) == 1 else WHITE
     white_share = 1.0 / bands[3] ** 2
     return NoiseModel(gain=gain * white_share, offset=offset * white_share, bands=bands)
+
+
+def has_room_for_noise(plane: NDArray[Any]) -> bool:
+    """Whether a plane (Y, X) has blocks enough to tell noise at every brightness."""
+    rows, columns = (int(max(0, (n - BLOCK) // BLOCK_STEP + 1)) for n in plane.shape)
+    return rows * columns >= BINS * LEAST_BLOCKS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -205,7 +214,10 @@ class _Bin:
 def _block_energies(values: NDArray[Any]) -> tuple[Array, Array]:
     """Mean and energy in each band of blocks; shapes (blocks,), (blocks, 4)."""
     blocks = sliding_window_view(values, (BLOCK, BLOCK))
-    step = max(4, int(np.ceil(np.sqrt(blocks.shape[0] * blocks.shape[1] / MAX_BLOCKS))))
+    step = max(
+        BLOCK_STEP,
+        int(np.ceil(np.sqrt(blocks.shape[0] * blocks.shape[1] / MAX_BLOCKS))),
+    )
     chosen = blocks[::step, ::step].reshape(-1, BLOCK, BLOCK).astype(np.float64)
     energy = fft.dctn(chosen, axes=(1, 2), norm="ortho") ** 2
     bands = np.stack([energy[:, mask].mean(axis=1) for mask in _MASKS], axis=1)
@@ -217,7 +229,7 @@ def _bins(means: Array, energies: Array) -> list[_Bin]:
     found = []
     for low, high in pairwise(edges):
         inside = energies[(means >= low) & (means <= high)]
-        if len(inside) < 20:
+        if len(inside) < LEAST_BLOCKS:
             continue
         variance, texture = zip(
             *(_low_quantile(inside[:, k], int(_MASKS[k].sum())) for k in range(4)),

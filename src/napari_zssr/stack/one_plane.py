@@ -15,7 +15,12 @@ from numpy.typing import NDArray
 from napari_zssr.config import Config
 from napari_zssr.errors import ComputeError, ZSSRError
 from napari_zssr.imaging.intensity import IntensityMap, intensity_map
-from napari_zssr.imaging.noise import CLEAN, NoiseModel, estimate_noise
+from napari_zssr.imaging.noise import (
+    CLEAN,
+    NoiseModel,
+    estimate_noise,
+    has_room_for_noise,
+)
 from napari_zssr.imaging.resample import Window
 from napari_zssr.imaging.signal import shows_signal
 from napari_zssr.progress import Event, Snapshot, Steps, changed, drain
@@ -287,9 +292,19 @@ def common_noise(parts: Sequence[NDArray[Any]], config: Config) -> NoiseModel:
         return CLEAN
     if config.noise != "auto":
         return NoiseModel(offset=float(config.noise) ** 2)
-    by_colour = zip(*parts, strict=True)
-    models = sorted((estimate_noise(*p) for p in by_colour), key=NoiseModel.sigma)
-    return models[len(models) // 2]
+    alone = _middle([estimate_noise(colour) for part in parts for colour in part])
+    if len(parts) == 1 or has_room_for_noise(parts[0][0]):
+        return alone
+    from napari_zssr.zssr.policy import recorrupted
+
+    together = _middle([estimate_noise(*p) for p in zip(*parts, strict=True)])
+    signal = float(np.mean([part.mean() for part in parts]))
+    # Weak noise, which single planes do not show, is not learned against.
+    return together if recorrupted(together.sigma(signal)) else alone
+
+
+def _middle(models: list[NoiseModel]) -> NoiseModel:
+    return sorted(models, key=NoiseModel.sigma)[len(models) // 2]
 
 
 def colours_of(plane: NDArray[Any]) -> NDArray[Any]:
