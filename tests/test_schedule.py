@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -157,6 +159,65 @@ def test_closing_drops_what_waits_and_stops_what_runs(
     steps.close()
     assert time.monotonic() - stopped < 15
     assert len(list(tmp_path.glob("*-*"))) < 12
+
+
+def test_its_neighbours_are_not_blamed(tmp_path: Path) -> None:
+    """All tasks of a pool end with it, whoever has killed a process."""
+    moods = ["dies", "slow", "slow", "slow"]
+    tasks = [Square(n, tmp_path, mood) for n, mood in enumerate(moods)]
+    made, failures = run(tasks, Workers(processes=2, retries=0))
+    assert made == {1: 1, 2: 4, 3: 9}
+    assert [f.task for f in failures] == [0]
+
+
+SCRIPT = """
+from pathlib import Path
+from test_schedule import TWO, Square, run
+{guard}run([Square(0, Path("."))], TWO)
+"""
+
+
+def test_a_script_without_a_guard_is_told_what_it_lacks(tmp_path: Path) -> None:
+    for guard in ("", "if __name__ == '__main__': "):
+        script = tmp_path / "script.py"
+        script.write_text(SCRIPT.format(guard=guard))
+        path = os.pathsep.join([str(Path(__file__).parent), *sys.path])
+        ended = subprocess.run(
+            [sys.executable, str(script)],
+            cwd=tmp_path,
+            env=os.environ | {"PYTHONPATH": path},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        told = "let the call stand under" in (ended.stderr.splitlines() or [""])[-1]
+        assert (ended.returncode, told) == ((0, False) if guard else (1, True))
+
+
+def test_threads_are_given_back(tmp_path: Path) -> None:
+    import torch
+
+    before = torch.get_num_threads()
+    steps = run_tasks([Square(0, tmp_path, "long", threads=before + 1)], HERE, done)
+    next(steps)
+    assert torch.get_num_threads() == before + 1
+    steps.close()
+    assert torch.get_num_threads() == before
+
+
+TOO_MANY = [
+    {"processes": -1},
+    {"processes": 1.5},
+    {"retries": -1},
+    {"processes": 2, "scheduler": "tcp://a:1"},
+    {"scheduler": "tcp://a:1", "client": object()},
+]
+
+
+@pytest.mark.parametrize("given", TOO_MANY, ids=str)
+def test_workers_that_make_no_sense(given: dict[str, Any]) -> None:
+    with pytest.raises(InputError):
+        Workers(**given)
 
 
 def test_closing_here_ends_the_task_that_runs(tmp_path: Path) -> None:

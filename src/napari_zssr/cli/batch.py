@@ -16,6 +16,7 @@ import typer
 from napari_zssr.cli import console, verdict
 from napari_zssr.cli.enlarge import Order, Outcome, enlarge
 from napari_zssr.errors import InputError, StorageError
+from napari_zssr.stack.finish import part_folder
 from napari_zssr.writing import written_whole
 
 DONE, SKIPPED, UNFINISHED, FAILED = "done", "skipped", "unfinished", "failed"
@@ -100,7 +101,7 @@ class Batch:
 
     def _row(self, image: Path, target: Path) -> tuple[Row, bool]:
         """What came of an image, and whether to go on with the next one."""
-        if self._skip_existing and target.exists():
+        if self._skip_existing and target.exists() and not part_folder(target).exists():
             return _skipped(image, target), True
         started = time.monotonic()
         try:
@@ -111,7 +112,7 @@ class Batch:
             go_on = self._continue and not isinstance(error, StorageError)
         else:
             go_on = self._continue or row.status != FAILED
-        return replace(row, seconds=time.monotonic() - started), go_on
+        return replace(row, seconds=round(time.monotonic() - started, 2)), go_on
 
     def _report_to(self, path: Path) -> None:
         text = io.StringIO()

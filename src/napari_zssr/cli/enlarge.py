@@ -185,8 +185,8 @@ def check_target(image: Path, target: Path, order: Order) -> None:
             f"The output {str(target)!r} is the input itself; give another name with "
             "-o."
         )
-    begun = part_folder(target).exists()
-    check_output(target, overwrite=order.overwrite or begun)
+    # Whether an unfinished run may go on is for the engine to say.
+    check_output(target, overwrite=order.overwrite or part_folder(target).is_dir())
     if order.networks is not None:
         _check_networks(order.networks, order)
 

@@ -19,7 +19,7 @@ from napari_zssr.checks import checked_whole
 from napari_zssr.config import Config
 from napari_zssr.errors import ComputeError, InputError
 from napari_zssr.progress import Event, PlaneDone, Progress, Steps
-from napari_zssr.stack.axes import ImageStack, PlaneIndex
+from napari_zssr.stack.axes import ImageStack, PlaneIndex, planes
 from napari_zssr.stack.finish import finish, part_folder
 from napari_zssr.stack.ledger import Ledger, begun_with, discard
 from napari_zssr.stack.middle import MiddleNetworks
@@ -142,6 +142,10 @@ def upscale_to_disk_steps(
     target = Path(target).expanduser().resolve()
     _check(target, threads, shard)
     part = part_folder(target)
+    # A run that was killed after its result had its name is ended, not refused.
+    placed = part.is_dir() and len(Ledger(part).finished()) == _count(stack)
+    check_output(target, overwrite=overwrite or placed, stack=stack)
+    yield Progress(stage="plan", step=0, total=1)
     new = not part.exists()
     # A run that was killed when its result stood already is let end.
     check_output(target, overwrite=overwrite or not new, stack=stack)
@@ -299,6 +303,10 @@ def _check(target: Path, threads: int | None, shard: tuple[int, int]) -> None:
         raise InputError(
             f"Shard {number} of {count} does not exist; give 1 to {count} of {count}."
         )
+
+
+def _count(stack: ImageStack) -> int:
+    return len(planes(stack.axes, stack.data.shape))
 
 
 def _planned(
