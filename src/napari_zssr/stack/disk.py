@@ -147,9 +147,6 @@ def upscale_to_disk_steps(
     check_output(target, overwrite=overwrite or placed, stack=stack)
     yield Progress(stage="plan", step=0, total=1)
     new = not part.exists()
-    # A run that was killed when its result stood already is let end.
-    check_output(target, overwrite=overwrite or not new, stack=stack)
-    yield Progress(stage="plan", step=0, total=1)
     place = look(workers, config)
     workers = replace(workers, devices=workers.devices or place.devices)
     job, ledger = _begin(stack, config, part, place, threads, overwrite)
