@@ -35,10 +35,10 @@ from napari_zssr.stack.preview import preview_steps
 from napari_zssr.stack.run import upscale_steps
 from napari_zssr.zssr import canvas as canvases
 from napari_zssr.zssr.canvas import ScratchCanvas, new_canvas, scratch_bytes
-from napari_zssr.zssr.enlarge import bicubic, bicubic_steps
 from napari_zssr.zssr.network import PlainNetwork
 from napari_zssr.zssr.plane import super_resolve_plane
 from napari_zssr.zssr.predict import PredictSpec, enlarged_shape, paint, predict
+from napari_zssr.zssr.whole import bicubic, bicubic_steps
 
 ALL = slice(None)
 
