@@ -142,7 +142,7 @@ def test_what_happens_in_the_middle(
 ) -> None:
     with at_plane(3, case.what):
         assert main(LINE) == case.code
-    note, sentence = capsys.readouterr().err.strip().splitlines()
+    _, note, sentence = capsys.readouterr().err.strip().splitlines()
     assert note.startswith("3 planes are finished and kept in fine.ome.zarr.part")
     assert case.told in sentence
     assert kept() == 3
