@@ -557,6 +557,6 @@ def test_the_plan_knows_what_is_learned_once() -> None:
     assert seconds("shared", 40) < seconds("independent", 40) / 8
     once = 2 * seconds("shared", 40) - seconds("shared", 80)
     alone = seconds("independent", 1)
-    assert 0.5 * alone < once < alone
+    assert alone < once < 1.6 * alone
     assert seconds("shared", 40) < seconds("tuned", 40) < seconds("independent", 40)
     assert seconds("tuned", 40, tuned_steps=0) == seconds("shared", 40)

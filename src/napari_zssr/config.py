@@ -150,8 +150,8 @@ class Config:
         Weights that training starts from: ``random``, or a ``.safetensors`` file of
         saved networks. Their architecture and number then come from the file.
     steps : int
-        Training steps at most, for each gradual factor; 0 applies saved networks as
-        they are.
+        Training steps at most, for each gradual factor; half as many again where
+        several planes share them; 0 applies saved networks as they are.
     batch, crop_px : int
         Pairs a step, and side of the LR sons in pixels.
     width : int
@@ -256,6 +256,11 @@ class Config:
         """
         nothing = planes < 2 or self.network == "ridge" or self.steps == 0
         return "independent" if nothing else self.strategy
+
+    @property
+    def shared_steps(self) -> int:
+        """Training steps of networks that planes share: there is more to learn."""
+        return self.steps * 3 // 2
 
     @property
     def start_file(self) -> str | None:

@@ -61,9 +61,9 @@ class Clock:
             "train": stages * networks,
             "predict": stages,
         }
-        once = config.stages * networks * _trained(config, config.steps)
+        once = config.stages * networks * _trained(config, config.shared_steps)
         self._once = channels * once if shared else 0.0
-        self._step_once = _trained(config, config.steps) if shared else 0.0
+        self._step_once = _trained(config, config.shared_steps) if shared else 0.0
         self._whole = sum(w * self._passes[s] for s, w in self._weights.items())
         self._done = dict.fromkeys([*self._weights, SHARED_TRAIN], 0)
         self._last: tuple[int, str, int] = (0, "", 0)

@@ -267,7 +267,7 @@ def _operations(config: Config, plane: _Plane, channels: int, alike: int) -> flo
     if strategy == "independent":
         each = _training(config, config.steps) + _enlarging(config, plane)
         return channels * alike * config.stages * each
-    once = config.stages * _training(config, config.steps)
+    once = config.stages * _training(config, config.shared_steps)
     spread = min(alike, SHARED_PLANES)
     once += (config.stages - 1) * spread * _enlarging(config, plane)
     tuned = _training(config, config.tuned_steps) if strategy == "tuned" else 0.0

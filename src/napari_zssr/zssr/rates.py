@@ -64,7 +64,7 @@ def expected_seconds(
         return channels * planes * each
     spread = min(SHARED_PLANES, planes) * y * x
     once = config.stages * _training(
-        config, config.steps, min(spread, LEARNED_PX), rates
+        config, config.shared_steps, min(spread, LEARNED_PX), rates
     )
     once += (config.stages - 1) * versions * min(spread, LEARNED_PX) * rates.version_s
     steps = config.tuned_steps if strategy == "tuned" else 0

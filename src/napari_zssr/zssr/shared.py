@@ -97,6 +97,7 @@ def learn_shared(
         None where the settings' network is none that can be kept. It tells of how
         many planes it has learned, and of their noise.
     """
+    config = replace(config, steps=config.shared_steps)
     windows = tuple(w.to(device) for sample in samples for w in sample.windows)
     level = sum(noise_level(window, noise) for window in windows) / len(windows)
     lesson = Lesson(
