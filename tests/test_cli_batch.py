@@ -194,7 +194,7 @@ def test_one_shard_says_what_is_left(
 ) -> None:
     assert run("stacks/a.tif", "--shard", "1/2") == 0
     told = capsys.readouterr().out
-    assert "1 of 2 planes are finished; the last shard" in told
+    assert "1 of 2 planes is finished; the last shard" in told
     assert run("stacks/a.tif", "--shard", "2/2", "--json") == 0
     assert json.loads(capsys.readouterr().out)["missing"] == 0
 

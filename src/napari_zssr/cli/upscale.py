@@ -189,7 +189,8 @@ def _tell(made: Outcome, order: Order) -> None:
 
 def _unfinished(made: Outcome) -> str:
     planes = made.missing + len(made.report.planes)
-    done = f"{len(made.report.planes)} of {planes} planes are finished"
+    count = len(made.report.planes)
+    done = f"{count} of {planes} planes {'is' if count == 1 else 'are'} finished"
     if made.failures:
         return (
             f"{done}, {len(made.failures)} failed; what is finished is kept in "
