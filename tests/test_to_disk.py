@@ -83,14 +83,6 @@ class Disk:
 
 
 @pytest.fixture(autouse=True)
-def same_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Threads change rounding; a run to disk takes as many as there are cores."""
-    import torch
-
-    monkeypatch.setattr(disk, "_threads", lambda *_: torch.get_num_threads())
-
-
-@pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     from napari_zssr.plugin._to_disk import DiskJob
 

@@ -16,7 +16,6 @@ import typer
 from napari_zssr.cli import console, verdict
 from napari_zssr.cli.enlarge import Order, Outcome, enlarge
 from napari_zssr.errors import InputError, StorageError
-from napari_zssr.stack.finish import part_folder
 from napari_zssr.writing import written_whole
 
 DONE, SKIPPED, UNFINISHED, FAILED = "done", "skipped", "unfinished", "failed"
@@ -101,6 +100,8 @@ class Batch:
 
     def _row(self, image: Path, target: Path) -> tuple[Row, bool]:
         """What came of an image, and whether to go on with the next one."""
+        from napari_zssr.stack.finish import part_folder
+
         if self._skip_existing and target.exists() and not part_folder(target).exists():
             return _skipped(image, target), True
         started = time.monotonic()
