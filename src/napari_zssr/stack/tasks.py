@@ -77,16 +77,10 @@ class DiskJob:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class PlaneTask:
-    """Enlarge one plane and write it where it belongs."""
+class _OfRun:
+    """What the tasks of a run have in common."""
 
     job: DiskJob
-    place: PlaneIndex
-
-    @property
-    def name(self) -> str:
-        """For messages."""
-        return f"Plane {self.place.number}"
 
     @property
     def threads(self) -> int:
@@ -96,6 +90,18 @@ class PlaneTask:
     def stop_requested(self) -> bool:
         """Whether the run is being stopped."""
         return self.job.stop_requested()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class PlaneTask(_OfRun):
+    """Enlarge one plane and write it where it belongs."""
+
+    place: PlaneIndex
+
+    @property
+    def name(self) -> str:
+        """For messages."""
+        return f"Plane {self.place.number}"
 
     def steps(self) -> Steps[PlaneReport]:
         """Enlarge, write, enter into the ledger."""
@@ -112,25 +118,15 @@ class PlaneTask:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class SharedTask:
+class SharedTask(_OfRun):
     """Learn the networks that all planes of a channel share."""
 
-    job: DiskJob
     channel: int
 
     @property
     def name(self) -> str:
         """For messages."""
         return f"Learning for channel {self.channel}"
-
-    @property
-    def threads(self) -> int:
-        """As the run was begun with."""
-        return self.job.threads
-
-    def stop_requested(self) -> bool:
-        """Whether the run is being stopped."""
-        return self.job.stop_requested()
 
     def steps(self) -> Steps[None]:
         """Learn, and let the networks stand in their file."""
