@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 import zarr
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import NDArray
 from zarr.errors import BaseZarrError
 
 from napari_zssr.errors import InputError
 from napari_zssr.files.found import Found
 from napari_zssr.stack.axes import LETTERS, Channel, short_unit
-from napari_zssr.stack.source import native
+from napari_zssr.stack.source import FilePixels, native
 
 _BROKEN = (OSError, ValueError, RuntimeError, LookupError, TypeError, BaseZarrError)
 
@@ -27,7 +27,7 @@ OWN = "napari-zssr"
 _NAMES = {letter.lower(): letter for letter in LETTERS} | {"time": "T", "channel": "C"}
 
 
-class ZarrPixels:
+class ZarrPixels(FilePixels):
     """Pixels of a Zarr array, opened at the first use; a pickle holds its place.
 
     Parameters
@@ -56,11 +56,6 @@ class ZarrPixels:
         """Type of the pixels, in the byte order of this machine."""
         return np.dtype(self._array().dtype).newbyteorder("=")
 
-    @property
-    def ndim(self) -> int:
-        """Number of axes."""
-        return len(self.shape)
-
     def __getitem__(self, index: Any) -> NDArray[Any]:
         """Pixels for one whole number or slice an axis.
 
@@ -72,11 +67,6 @@ class ZarrPixels:
         array = self._array()
         with _refused(self.path):
             return native(array[index])
-
-    def __array__(
-        self, dtype: DTypeLike | None = None, copy: bool | None = None
-    ) -> NDArray[Any]:
-        return self[...].astype(dtype or self.dtype, copy=False)
 
     def _array(self) -> zarr.Array[Any]:
         if self._found is None:

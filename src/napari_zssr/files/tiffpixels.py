@@ -11,15 +11,15 @@ from typing import Any
 
 import numpy as np
 import tifffile
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import NDArray
 
 from napari_zssr.files.damage import refused
-from napari_zssr.stack.source import native
+from napari_zssr.stack.source import FilePixels, native
 
 _Part = int | slice
 
 
-class TiffPixels:
+class TiffPixels(FilePixels):
     """Pixels of one series of a TIFF, read by page or, where they lie in one, by row.
 
     The file is opened at the first use and closed after every reading. Threads may
@@ -51,11 +51,6 @@ class TiffPixels:
         """Type of the pixels, in the byte order of this machine."""
         return self._layout().dtype
 
-    @property
-    def ndim(self) -> int:
-        """Number of axes."""
-        return len(self.shape)
-
     def __getitem__(self, index: Any) -> NDArray[Any]:
         """Pixels for one whole number or slice an axis.
 
@@ -72,11 +67,6 @@ class TiffPixels:
                 return _read(layout, parts)
             finally:
                 layout.file.close()
-
-    def __array__(
-        self, dtype: DTypeLike | None = None, copy: bool | None = None
-    ) -> NDArray[Any]:
-        return self[...].astype(dtype or self.dtype, copy=False)
 
     def _layout(self) -> _Layout:
         with self._lock:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from napari_zssr.imaging.intensity import check_finite
 
@@ -84,6 +85,34 @@ class CheckedPlanes:
             return np.zeros_like(plane)
         what = f"The image's plane {list(at)}" if at else "The image"
         return check_finite(plane, self.nonfinite, what)
+
+
+class FilePixels(ABC):
+    """Pixels that stay in a file until they are indexed."""
+
+    @property
+    @abstractmethod
+    def shape(self) -> tuple[int, ...]:
+        """Size along each axis."""
+
+    @property
+    @abstractmethod
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the pixels, in the byte order of this machine."""
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return len(self.shape)
+
+    @abstractmethod
+    def __getitem__(self, index: Any) -> NDArray[Any]:
+        """Pixels for one whole number or slice an axis."""
+
+    def __array__(
+        self, dtype: DTypeLike | None = None, copy: bool | None = None
+    ) -> NDArray[Any]:
+        return self[...].astype(dtype or self.dtype, copy=False)
 
 
 class StoredArray:
