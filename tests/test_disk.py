@@ -220,21 +220,26 @@ def test_a_foreign_folder_is_left_alone(image: ImageStack, tmp_path: Path) -> No
 
 @pytest.mark.parametrize("ending", ["ome.zarr", "ome.tif"])
 def test_a_killed_run_goes_on(image: ImageStack, ending: str, tmp_path: Path) -> None:
-    """Killed again and again, at moments that no one chose."""
+    """Killed again and again, each time a little further."""
     source, target = tmp_path / "blobs.ome.tif", tmp_path / f"a.{ending}"
     write(source, image)
     line = [sys.executable, "-m", "napari_zssr", "upscale", str(source)]
     line += ["-o", str(target), "--preset", "instant", "--threads", "1"]
     entries: dict[str, int] = {}
-    for wait in (1.5, 2.2, 2.6):
+    for wanted in (0, 1, 3):
         process = subprocess.Popen(line, stderr=subprocess.DEVNULL)
-        time.sleep(wait)
+        ledger = tmp_path / f"a.{ending}.part" / "ledger"
+        while process.poll() is None and len(list(ledger.glob("*.json"))) <= wanted:
+            time.sleep(0.001)
         process.kill()
         process.wait()
-        for entry in (tmp_path / f"a.{ending}.part" / "ledger").glob("*.json"):
+        for entry in ledger.glob("*.json"):
             state = entry.stat().st_mtime_ns
             assert entries.setdefault(entry.name, state) == state
-    subprocess.run(line, check=True, stdout=subprocess.DEVNULL)
+    assert entries or target.exists()
+    # A fast machine may have finished before it was killed.
+    if not target.exists():
+        subprocess.run(line, check=True, stdout=subprocess.DEVNULL)
     found = read(target).data
     np.testing.assert_array_equal(found, in_memory(read(source), INSTANT))
     assert json.dumps(read_provenance(target))
