@@ -29,11 +29,12 @@ from napari_zssr.benchmark import (
     stacks,
     table,
 )
-from napari_zssr.config import FAST, INSTANT, PAPER, Config, KernelSpec, change
+from napari_zssr.config import FAST, INSTANT, PAPER, Config, change
 from napari_zssr.errors import ComputeError, InputError
 from napari_zssr.files import read
 from napari_zssr.imaging.degrade import degrade_array
 from napari_zssr.imaging.resample import imresize
+from napari_zssr.kernelspec import KernelSpec
 from napari_zssr.progress import Event, Progress
 from napari_zssr.stack.axes import ImageStack, labelled, output_spacing
 

@@ -13,16 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from napari_zssr.config import (
-    BALANCED,
-    PAPER,
-    PRESETS,
-    Config,
-    KernelSpec,
-    change,
-    preset,
-)
+from napari_zssr.config import BALANCED, PAPER, PRESETS, Config, change, preset
 from napari_zssr.errors import InputError
+from napari_zssr.kernelspec import KernelSpec
 
 
 @dataclass(frozen=True)
@@ -240,3 +233,44 @@ def test_every_setting_changes_the_digest() -> None:
     digests = {change(BALANCED, **{name: v}).digest() for name, v in others.items()}
     assert len(digests) == len(others)
     assert BALANCED.digest() not in digests
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("estimate", "estimate"),
+        ("optics", "optics"),
+        ("optics:NA=1.4,wavelength_nm=520,modality=confocal", "optics"),
+        ("psf.npy", "file"),
+    ],
+)
+def test_kernels_from_text_survive_as_plain_data(text: str, kind: str) -> None:
+    spec = KernelSpec.parse(text)
+    assert spec.kind == kind
+    assert not spec.concrete
+    assert KernelSpec.from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
+    if spec.optics is not None:
+        assert KernelSpec.parse(spec.optics.text) == spec
+
+
+def test_a_point_spread_function_has_a_pixel_size() -> None:
+    psf = KernelSpec(kind="psf", array=np.ones((3, 3)), spacing_um=(0.1, 0.2))
+    assert KernelSpec.from_dict(json.loads(json.dumps(psf.to_dict()))) == psf
+    assert psf != KernelSpec(kind="psf", array=np.ones((3, 3)), spacing_um=(0.1, 0.1))
+    with pytest.raises(InputError, match="spacing_um is 0"):
+        KernelSpec(kind="psf", array=np.ones((3, 3)))
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("optics:na=-1", "na is '-1'; give a number above 0"),
+        ("optics:wavelength=520", "did you mean 'wavelength_nm'"),
+        ("optics:modality=multiphoton", "modality is"),
+        ("optics:na", "is not understood"),
+        ("gaussian:1,1,inf", "no finite angle"),
+    ],
+)
+def test_kernels_that_cannot_be_are_refused(text: str, says: str) -> None:
+    with pytest.raises(InputError, match=says):
+        KernelSpec.parse(text)

@@ -5,8 +5,8 @@ import pytest
 import torch
 from scipy import ndimage
 
-from napari_zssr.config import KernelSpec
 from napari_zssr.imaging.degrade import degradation, degrade_array
+from napari_zssr.kernelspec import KernelSpec
 
 Pair = tuple[float, float]
 

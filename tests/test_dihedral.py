@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 
-from napari_zssr.config import KernelSpec
 from napari_zssr.imaging.degrade import degrade_array
 from napari_zssr.imaging.dihedral import (
     ALL,
@@ -14,6 +13,7 @@ from napari_zssr.imaging.dihedral import (
     transform_array,
 )
 from napari_zssr.imaging.kernel import sampled_kernel
+from napari_zssr.kernelspec import KernelSpec
 
 
 @pytest.mark.parametrize("number", ALL)

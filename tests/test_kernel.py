@@ -9,16 +9,17 @@ import pytest
 import tifffile
 from scipy import io, signal
 
-from napari_zssr.config import KernelSpec
 from napari_zssr.errors import InputError
 from napari_zssr.imaging.kernel import (
+    FineKernel,
     center_of_mass,
     check_fits,
     covariance,
     for_factors,
-    load_kernel,
     sampled_kernel,
 )
+from napari_zssr.imaging.kernelfile import load_kernel, pinned
+from napari_zssr.kernelspec import KernelSpec
 
 PHASES = [(0.0, 0.0), (0.5, 0.5), (0.5, 0.0), (0.25, -0.4)]
 
@@ -104,18 +105,22 @@ def saved(path: Path, weights: np.ndarray) -> Path:
         np.save(path, weights)
     elif path.suffix == ".mat":
         io.savemat(path, {"kernel": weights, "name": "psf", "sigma": 1.0})
+    elif path.suffix == ".csv":
+        np.savetxt(path, weights, delimiter=",")
     else:
         tifffile.imwrite(path, weights.astype(np.float32))
     return path
 
 
-@pytest.mark.parametrize("name", ["k.npy", "k.tif", "k.tiff", "k.mat", "K.NPY"])
+@pytest.mark.parametrize(
+    "name", ["k.npy", "k.csv", "k.tif", "k.tiff", "k.mat", "K.NPY"]
+)
 def test_files_hold_kernels(tmp_path: Path, name: str, weights: np.ndarray) -> None:
     path = saved(tmp_path / name.lower(), weights).rename(tmp_path / name)
     np.testing.assert_allclose(load_kernel(path), weights, rtol=1e-6)
     spec = KernelSpec.parse(str(path))
     np.testing.assert_allclose(
-        sampled(spec), sampled(KernelSpec.parse(weights)), atol=1e-6
+        sampled(pinned(spec)), sampled(KernelSpec.parse(weights)), atol=1e-6
     )
 
 
@@ -163,7 +168,7 @@ def write_complex(path: Path) -> None:
         ("k.mat", write_text, "cannot be read"),
         ("k.mat", write_matlab_7_3, "cannot be read"),
         ("k.mat", write_two, "2 two-dimensional arrays"),
-        ("k.txt", write_text, "not a .npy, .tif or .mat"),
+        ("k.txt", write_text, "not a .npy, .csv, .tif or .mat"),
         ("k.npy", write_volume, "shape"),
         ("k.npy", write_nothing, "sum"),
         ("k.npy", write_complex, "real numbers"),
@@ -249,3 +254,33 @@ def test_kernels_larger_than_the_plane_are_refused() -> None:
     check_fits(KernelSpec(), (1, 1))
     with pytest.raises(InputError, match="33 x 5 fine pixels"):
         check_fits(spec, (32, 64))
+
+
+@pytest.mark.parametrize(
+    ("text", "widths", "angle"),
+    [
+        ("gaussian:1.2", (1.2, 1.2), None),
+        ("gaussian:0.8,1.6", (1.6, 0.8), 90),
+        ("gaussian:1.6,0.8,30", (1.6, 0.8), 30),
+        ("gaussian:0.8,1.6,30", (1.6, 0.8), -60),
+    ],
+)
+def test_widths_and_direction_of_a_kernel(
+    text: str, widths: tuple[float, float], angle: float | None
+) -> None:
+    spec = KernelSpec.parse(text)
+    weights = sampled_kernel(spec)
+    assert weights is not None
+    for given in (spec, KernelSpec.parse(weights)):
+        found = FineKernel(spec=given, factors=(2, 2), sentence="")
+        assert found.widths_px == pytest.approx(widths, rel=0.02)
+        if angle is not None:
+            assert abs((found.angle_deg - angle + 90) % 180 - 90) < 1
+
+
+def test_the_bicubic_kernel_has_weights_but_no_widths() -> None:
+    found = FineKernel(spec=KernelSpec(), factors=(2, 3), sentence="")
+    assert found.widths_px is None
+    assert found.array.shape == (9, 13)
+    assert found.array.sum() == pytest.approx(1)
+    assert found.to_dict()["kernel"] == {"kind": "bicubic"}

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from napari_zssr.config import KernelSpec
 from napari_zssr.imaging.degrade import degradation
 from napari_zssr.imaging.dihedral import ALL, SWAP, transform
 from napari_zssr.imaging.noise import NoiseModel
+from napari_zssr.kernelspec import KernelSpec
 from napari_zssr.zssr.held_out import HeldOut
 from napari_zssr.zssr.pairs import (
     PairSet,

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from napari_zssr.benchmark.photographs import random_gaussian
-from napari_zssr.config import KernelSpec
 from napari_zssr.imaging.degrade import degradation
 from napari_zssr.imaging.dihedral import ALL
 from napari_zssr.imaging.resample import output_size, resize
+from napari_zssr.kernelspec import KernelSpec
 from napari_zssr.progress import drain
 from napari_zssr.zssr.network import PaperNetwork, ResidualNetwork
 from napari_zssr.zssr.predict import (

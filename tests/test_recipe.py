@@ -4,7 +4,8 @@ import json
 
 import numpy as np
 
-from napari_zssr.config import INSTANT, Config, KernelSpec, change
+from napari_zssr.config import INSTANT, Config, change
+from napari_zssr.kernelspec import KernelSpec
 from napari_zssr.progress import drain
 from napari_zssr.stack.axes import labelled
 from napari_zssr.stack.recipe import plain, recipe, unfinished_recipe

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import conv2d
 
-from napari_zssr.config import KernelSpec
+from napari_zssr.kernelspec import KernelSpec
 from napari_zssr.zssr.held_out import HeldOut
 from napari_zssr.zssr.network import Ratio, enlarge, shuffle
 from napari_zssr.zssr.pairs import PairSet, PairSpec, build_pairs

@@ -8,8 +8,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from napari_zssr.config import FAST, PAPER, Config, KernelSpec, change
+from napari_zssr.config import FAST, PAPER, Config, change
 from napari_zssr.imaging.noise import CLEAN, NoiseModel
+from napari_zssr.kernelspec import KernelSpec
 from napari_zssr.progress import Progress, drain
 from napari_zssr.zssr.gain import gain_from_errors, held_out_gain
 from napari_zssr.zssr.network import PaperNetwork, ResidualNetwork

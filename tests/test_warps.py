@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from napari_zssr.config import KernelSpec
 from napari_zssr.imaging.degrade import degradation
 from napari_zssr.imaging.resample import apply_axes, resize
+from napari_zssr.kernelspec import KernelSpec
 from napari_zssr.zssr.pairs import PairSpec, build_pairs, whole_pair
 from napari_zssr.zssr.warps import (
     IDENTITY,

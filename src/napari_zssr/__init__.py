@@ -23,7 +23,6 @@ if TYPE_CHECKING:
         INSTANT,
         PAPER,
         Config,
-        KernelSpec,
     )
     from napari_zssr.errors import (
         Cancelled,
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
         ZSSRError,
     )
     from napari_zssr.files import read
+    from napari_zssr.kernelspec import KernelSpec, Optics
     from napari_zssr.progress import Progress, drain
     from napari_zssr.stack.axes import ImageStack
     from napari_zssr.stack.disk import Written
@@ -52,6 +52,7 @@ __all__ = [
     "ImageStack",
     "InputError",
     "KernelSpec",
+    "Optics",
     "Progress",
     "StorageError",
     "Upscaled",
@@ -76,9 +77,10 @@ _HOMES = {
         "upscale_steps",
         "upscale_to_disk",
     ),
-    "config": ("BALANCED", "FAST", "INSTANT", "PAPER", "Config", "KernelSpec"),
+    "config": ("BALANCED", "FAST", "INSTANT", "PAPER", "Config"),
     "errors": ("Cancelled", "ComputeError", "InputError", "StorageError", "ZSSRError"),
     "files": ("read",),
+    "kernelspec": ("KernelSpec", "Optics"),
     "progress": ("Progress", "drain"),
     "stack.axes": ("ImageStack",),
     "stack.disk": ("Written",),

@@ -52,6 +52,17 @@ def checked_sigmas(sigma_px: Any) -> tuple[float, float]:
     return pair
 
 
+def checked_positive(name: str, value: Any) -> float:
+    """A finite number above 0."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not (math.isfinite(number) and number > 0):
+        raise InputError(f"{name} is {value!r}; give a number above 0.")
+    return number
+
+
 def checked_kernel(array: NDArray[Any] | None) -> NDArray[np.float64]:
     """Weights of shape (Y, X), finite, with a positive sum; a read-only copy."""
     if array is None or np.ndim(array) != 2 or 0 in np.shape(array):

@@ -1,4 +1,4 @@
-"""What the user wants: frozen settings, presets, kernels. No torch in here."""
+"""What the user wants: frozen settings and presets. No torch in here."""
 
 from __future__ import annotations
 
@@ -8,11 +8,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
-
-import numpy as np
-from numpy.typing import NDArray
 
 from napari_zssr.checks import (
     STARTS,
@@ -22,115 +18,21 @@ from napari_zssr.checks import (
     check_start_fits,
     check_switch,
     checked_factor,
-    checked_kernel,
     checked_noise,
-    checked_sigmas,
     checked_start,
     checked_whole,
     nearest,
 )
 from napari_zssr.errors import InputError
+from napari_zssr.kernelspec import KernelSpec
 
 Network = Literal["ridge", "residual", "paper"]
-KernelKind = Literal["bicubic", "gaussian", "array", "file"]
 Precision = Literal["auto", "float32", "bfloat16"]
 NonFinite = Literal["refuse", "fill"]
 Strategy = Literal["independent", "shared", "tuned"]
 
 # Planes that networks are learned from where the planes of a channel share them.
 SHARED_PLANES = 8
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class KernelSpec:
-    """The blur between an HR father and its LR son, on the fine grid.
-
-    Attributes
-    ----------
-    kind : {"bicubic", "gaussian", "array", "file"}
-        ``bicubic`` is MATLAB's antialiased ``imresize``.
-    sigma_px : tuple of float
-        Standard deviations of the Gaussian along its two principal axes, in fine
-        pixels (Y, X when the angle is 0).
-    angle_deg : float
-        Rotation of the Gaussian's principal axes, degrees.
-    array : ndarray, shape (Y, X), optional
-        Sampled kernel on the fine grid; any positive sum, normalised when used.
-    path : str
-        ``.npy``, ``.tif`` or ``.mat`` file that holds such an array.
-    """
-
-    kind: KernelKind = "bicubic"
-    sigma_px: tuple[float, float] = (0.0, 0.0)
-    angle_deg: float = 0.0
-    array: NDArray[np.float64] | None = None
-    path: str = ""
-
-    def __post_init__(self) -> None:
-        check_one_of("kernel", self.kind, KernelKind)
-        if self.kind == "gaussian":
-            object.__setattr__(self, "sigma_px", checked_sigmas(self.sigma_px))
-        if self.kind == "array":
-            object.__setattr__(self, "array", checked_kernel(self.array))
-        if self.kind == "file" and not self.path:
-            raise InputError("Kernel 'file' needs a path; none was given.")
-
-    @classmethod
-    def parse(cls, text: str | KernelSpec | NDArray[Any]) -> KernelSpec:
-        """Kernel from text, a file's name or an array of shape (Y, X).
-
-        Text is ``bicubic``, ``gaussian:1.2`` or ``gaussian:1.2,0.8,30`` (sigma along
-        Y and X in fine pixels, angle in degrees).
-        """
-        if isinstance(text, KernelSpec):
-            return text
-        if not isinstance(text, str):
-            return cls(kind="array", array=np.asarray(text))
-        if text == "bicubic":
-            return cls()
-        if text.startswith("gaussian:"):
-            return _parse_gaussian(text)
-        if Path(text).suffix.lower() in {".npy", ".tif", ".tiff", ".mat"}:
-            return cls(kind="file", path=text)
-        raise InputError(
-            f"Kernel {text!r} is not known; give 'bicubic', 'gaussian:SIGMA' in fine "
-            "pixels, or a .npy, .tif or .mat file."
-        )
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain, JSON-serialisable form, only what this kind needs."""
-        content: dict[str, Any] = {"kind": self.kind}
-        if self.kind == "gaussian":
-            content |= {"sigma_px": list(self.sigma_px), "angle_deg": self.angle_deg}
-        if self.array is not None:
-            content["array"] = self.array.tolist()
-        if self.kind == "file":
-            content["path"] = self.path
-        return content
-
-    @classmethod
-    def from_dict(cls, content: Mapping[str, Any]) -> KernelSpec:
-        """Inverse of `to_dict`."""
-        values = dict(content)
-        check_known(values, cls)
-        if "sigma_px" in values:
-            values["sigma_px"] = tuple(values["sigma_px"])
-        if values.get("array") is not None:
-            values["array"] = np.asarray(values["array"], dtype=np.float64)
-        return cls(**values)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, KernelSpec) and self._key() == other._key()
-
-    def __hash__(self) -> int:
-        return hash(self._key())
-
-    def _key(self) -> tuple[Any, ...]:
-        digest = b""
-        if self.array is not None:
-            digest = hashlib.sha256(self.array.tobytes()).digest()
-            digest += repr(self.array.shape).encode()
-        return (self.kind, self.sigma_px, self.angle_deg, self.path, digest)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -320,21 +222,6 @@ def preset(name: str) -> Config:
             f"choose one of {', '.join(PRESETS)}."
         )
     return PRESETS[name]
-
-
-def _parse_gaussian(text: str) -> KernelSpec:
-    try:
-        numbers = [float(part) for part in text.removeprefix("gaussian:").split(",")]
-    except ValueError:
-        numbers = []
-    if not 1 <= len(numbers) <= 3:
-        raise InputError(
-            f"Kernel {text!r} is not understood; write gaussian:SIGMA, "
-            "gaussian:SIGMA_Y,SIGMA_X or gaussian:SIGMA_Y,SIGMA_X,ANGLE."
-        )
-    sigma_y, sigma_x = numbers[0], numbers[min(1, len(numbers) - 1)]
-    angle = numbers[2] if len(numbers) == 3 else 0.0
-    return KernelSpec(kind="gaussian", sigma_px=(sigma_y, sigma_x), angle_deg=angle)
 
 
 INSTANT = Config(preset="instant", network="ridge", steps=1, gradual=1)

@@ -18,10 +18,10 @@ from napari_zssr.benchmark.job import (
     whole_factor,
 )
 from napari_zssr.benchmark.table import Cell, Table, mean_row
-from napari_zssr.config import KernelSpec
 from napari_zssr.errors import InputError
 from napari_zssr.imaging.degrade import degrade_array
 from napari_zssr.imaging.metrics import benchmark_scores
+from napari_zssr.kernelspec import KernelSpec
 
 KERNEL_SEEDS = (0, 1, 2)
 TAPS_PER_FACTOR = 7

@@ -11,9 +11,10 @@ from scipy import ndimage
 
 from napari_zssr.benchmark.job import Job, enlarge, factor_text
 from napari_zssr.benchmark.table import Cell, Table
-from napari_zssr.config import Config, KernelSpec, change
+from napari_zssr.config import Config, change
 from napari_zssr.imaging.metrics import polyphase_spread, shaved
 from napari_zssr.imaging.resample import imresize
+from napari_zssr.kernelspec import KernelSpec
 
 Array = NDArray[np.float64]
 Pair = tuple[float, float]

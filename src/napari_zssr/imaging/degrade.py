@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from napari_zssr.config import KernelSpec
 from napari_zssr.imaging.kernel import Array, Pair, sampled_kernel
 from napari_zssr.imaging.resample import (
     AxisOperator,
@@ -24,6 +23,7 @@ from napari_zssr.imaging.resample import (
     resize_operator,
     sampling_operator,
 )
+from napari_zssr.kernelspec import KernelSpec
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -3,22 +3,89 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from napari_zssr.config import KernelSpec
 from napari_zssr.errors import InputError
-from napari_zssr.imaging.resample import imresize
+from napari_zssr.imaging.resample import cubic, imresize
+from napari_zssr.kernelspec import KernelSpec
 
 Array = NDArray[np.float64]
 Pair = tuple[float, float]
 
 TRUNCATE = 4.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class FineKernel:
+    """A blur on the fine grid, and what is known of it.
+
+    Attributes
+    ----------
+    spec : KernelSpec
+        Concrete: bicubic, gaussian or array.
+    factors : tuple of float
+        Enlargement along (Y, X) that it belongs to.
+    sentence : str
+        Where it comes from and how far to trust it.
+    fine_um : tuple of (float or None)
+        Size (Y, X) of a fine pixel.
+    spread_px : tuple of float, optional
+        Standard errors of `widths_px`, fine pixels.
+    """
+
+    spec: KernelSpec
+    factors: Pair
+    sentence: str
+    fine_um: tuple[float | None, float | None] = (None, None)
+    spread_px: Pair | None = None
+
+    @property
+    def array(self) -> Array:
+        """Weights, shape (odd, odd), sum 1."""
+        sampled = sampled_kernel(self.spec)
+        return _cubic(self.factors) if sampled is None else sampled
+
+    @property
+    def widths_px(self) -> Pair | None:
+        """Standard deviations along the principal axes, fine pixels, larger first.
+
+        None for the bicubic kernel, whose negative weights leave it without.
+        """
+        if self.spec.kind == "bicubic":
+            return None
+        small, large = np.sqrt(np.maximum(np.linalg.eigvalsh(self._spread()), 0))
+        return float(large), float(small)
+
+    @property
+    def angle_deg(self) -> float:
+        """Direction of the larger width, from Y towards X, -90 to 90 degrees."""
+        if self.spec.kind == "bicubic":
+            return 0.0
+        y, x = np.linalg.eigh(self._spread())[1][:, 1]
+        return math.degrees(math.atan2(x, y) if y > 0 else math.atan2(-x, -y))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain, JSON-serialisable form."""
+        return {
+            "kernel": self.spec.to_dict(),
+            "factors": list(self.factors),
+            "sentence": self.sentence,
+            "fine_um": list(self.fine_um),
+            "widths_px": None if self.widths_px is None else list(self.widths_px),
+            "spread_px": None if self.spread_px is None else list(self.spread_px),
+            "angle_deg": self.angle_deg,
+        }
+
+    def _spread(self) -> Array:
+        if self.spec.kind == "gaussian":
+            return _gaussian_covariance(self.spec)
+        return covariance(self.array)
 
 
 @lru_cache(maxsize=256)
@@ -28,57 +95,21 @@ def sampled_kernel(spec: KernelSpec, phase: Pair = (0.0, 0.0)) -> Array | None:
     Parameters
     ----------
     spec : KernelSpec
-        What the blur is.
+        What the blur is; concrete, as of a `FineKernel`.
     phase : tuple of float
         Sub-pixel place of the centre of mass along (Y, X), fine pixels.
 
     Returns
     -------
     ndarray, shape (odd, odd), sum 1, or None for the bicubic kernel
-
-    Raises
-    ------
-    InputError
-        When the kernel's file cannot be read.
     """
     if spec.kind == "bicubic":
         return None
     if spec.kind == "gaussian":
         return _gaussian(spec, phase)
-    array = spec.array if spec.kind == "array" else load_kernel(spec.path)
-    assert array is not None
-    return _recentred(array / array.sum(), phase)
-
-
-def load_kernel(path: str | Path) -> Array:
-    """Kernel array (Y, X) from a ``.npy``, ``.tif`` or ``.mat`` file.
-
-    Raises
-    ------
-    InputError
-        When the file is missing, no kernel, or would need pickle.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"Kernel file {str(path)!r} does not exist.")
-    try:
-        array = _read_array(path)
-    except (OSError, ValueError, TypeError, KeyError, NotImplementedError) as error:
-        raise InputError(
-            f"Kernel file {str(path)!r} cannot be read ({error}); give a 2-D array as "
-            ".npy without pickle, .tif or .mat."
-        ) from error
-    squeezed = np.squeeze(array)
-    spec = KernelSpec(kind="array", array=squeezed)
+    assert spec.kind == "array"
     assert spec.array is not None
-    return spec.array
-
-
-def pinned(spec: KernelSpec) -> KernelSpec:
-    """A kernel from a file becomes the array in it, so that a recipe holds it whole."""
-    if spec.kind != "file":
-        return spec
-    return KernelSpec(kind="array", array=load_kernel(spec.path))
+    return _recentred(spec.array / spec.array.sum(), phase)
 
 
 def for_factors(spec: KernelSpec, factors: Pair, wanted: Pair) -> KernelSpec:
@@ -130,6 +161,20 @@ def center_of_mass(array: Array) -> Pair:
     y = float((array.sum(axis=1) * np.arange(array.shape[0])).sum())
     x = float((array.sum(axis=0) * np.arange(array.shape[1])).sum())
     return y, x
+
+
+def _cubic(factors: Pair) -> Array:
+    """What bicubic reduction weighs the fine pixels with."""
+    rows, columns = (_cubic_weights(f) for f in factors)
+    weights: Array = np.outer(rows, columns)
+    return weights
+
+
+def _cubic_weights(factor: float) -> Array:
+    radius = math.ceil(2 * factor)
+    weights = cubic(np.arange(-radius, radius + 1) / factor)
+    kept: Array = np.asarray(weights / weights.sum(), dtype=np.float64)
+    return kept
 
 
 def _support(array: Array) -> tuple[int, int]:
@@ -196,37 +241,3 @@ def _recentred(array: Array, phase: Pair) -> Array:
         odd = ndimage.shift(odd, move, order=3, mode="constant")
         odd /= odd.sum()
     return odd
-
-
-def _read_array(path: Path) -> NDArray[Any]:
-    suffix = path.suffix.lower()
-    if suffix == ".npy":
-        return np.asarray(np.load(path, allow_pickle=False))
-    if suffix in (".tif", ".tiff"):
-        import tifffile
-
-        return np.asarray(tifffile.imread(path))
-    if suffix == ".mat":
-        return _read_mat(path)
-    raise ValueError("not a .npy, .tif or .mat file")
-
-
-def _read_mat(path: Path) -> NDArray[Any]:
-    from scipy.io import loadmat
-    from scipy.io.matlab import MatReadError
-
-    try:
-        content: dict[str, Any] = loadmat(str(path))
-    except MatReadError as error:
-        raise ValueError(str(error)) from error
-    arrays = [
-        value
-        for name, value in content.items()
-        if not name.startswith("__")
-        and isinstance(value, np.ndarray)
-        and value.dtype.kind in "fiuc"
-        and np.squeeze(value).ndim == 2
-    ]
-    if len(arrays) != 1:
-        raise ValueError(f"{len(arrays)} two-dimensional arrays found, one is needed")
-    return np.asarray(arrays[0])

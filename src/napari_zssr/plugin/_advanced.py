@@ -8,8 +8,9 @@ from typing import Any
 
 from magicgui.widgets import ComboBox, FileEdit, LineEdit, SpinBox
 
-from napari_zssr.config import Config, KernelSpec
+from napari_zssr.config import Config
 from napari_zssr.errors import InputError
+from napari_zssr.kernelspec import KernelSpec
 from napari_zssr.plugin._rows import Column, Row
 
 AS_PRESET = "as the preset"

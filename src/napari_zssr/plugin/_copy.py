@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from napari_zssr.config import PRESETS, Config, KernelSpec
+from napari_zssr.config import PRESETS, Config
 from napari_zssr.errors import InputError
+from napari_zssr.kernelspec import KernelSpec
 from napari_zssr.plugin._layers import (
     layer_axes,
     layer_file,

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from napari_zssr.config import Config
 from napari_zssr.imaging.intensity import IntensityMap
-from napari_zssr.imaging.kernel import check_fits, pinned
+from napari_zssr.imaging.kernel import FineKernel
+from napari_zssr.imaging.kernelfile import pinned
 from napari_zssr.progress import Event, Progress, Steps, changed
 from napari_zssr.stack.axes import (
     ImageStack,
@@ -20,6 +21,7 @@ from napari_zssr.stack.axes import (
     planes,
     to_cyx,
 )
+from napari_zssr.stack.kernels import channel_kernels
 from napari_zssr.stack.one_plane import (
     PlaneMade,
     PlaneWork,
@@ -49,6 +51,8 @@ class Prepared:
         By channel.
     starts : tuple of (Checkpoint or None)
         Saved networks that each channel starts from.
+    kernels : tuple of FineKernel
+        Blur of each channel.
     """
 
     stack: ImageStack
@@ -56,6 +60,7 @@ class Prepared:
     plan: Plan
     maps: Mapping[int, IntensityMap]
     starts: tuple[Checkpoint | None, ...]
+    kernels: tuple[FineKernel, ...]
 
     @property
     def listed(self) -> tuple[PlaneIndex, ...]:
@@ -67,11 +72,15 @@ class Prepared:
         """Channels whose planes share networks."""
         return sharing_channels(self.config, self.listed)
 
+    def config_of(self, channel: int) -> Config:
+        """Settings with the blur of a channel."""
+        return replace(self.config, kernel=self.kernels[channel].spec)
+
     def shared(self, channel: int) -> Steps[Checkpoint | None]:
         """Learn the networks that a channel's planes share."""
         return shared_steps(
             self.stack,
-            self.config,
+            self.config_of(channel),
             self.plan,
             self.maps,
             channel,
@@ -103,7 +112,7 @@ class Prepared:
             shared=shared,
             scratch=scratch,
         )
-        steps = plane_steps(work, self.config, self.plan)
+        steps = plane_steps(work, self.config_of(place.channel), self.plan)
         count = self.plan.planes
         return changed(steps, partial(_numbered, place=place, count=count))
 
@@ -134,16 +143,17 @@ def prepare(
     config = replace(config, kernel=pinned(config.kernel))
     starts = starting_networks(config, stack.axes, stack.data.shape)
     plan = (planned or make_plan)(stack, as_saved(config, starts))
-    fine = tuple(plan.output_shape[plan.output_axes.index(a)] for a in "YX")
-    check_fits(config.kernel, (fine[0], fine[1]))
     data = CheckedPlanes(stack.data, config.nonfinite)
     listed = planes(stack.axes, stack.data.shape)
+    checked = replace(stack, data=data)
+    maps = intensity_maps(data, stack.axes, listed)
     return Prepared(
-        stack=replace(stack, data=data),
+        stack=checked,
         config=config,
         plan=plan,
-        maps=intensity_maps(data, stack.axes, listed),
+        maps=maps,
         starts=starts,
+        kernels=channel_kernels(checked, config, maps),
     )
 
 

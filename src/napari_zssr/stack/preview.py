@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from napari_zssr.config import Config
 from napari_zssr.errors import InputError
 from napari_zssr.imaging.intensity import IntensityMap
-from napari_zssr.imaging.kernel import check_fits, pinned
+from napari_zssr.imaging.kernel import FineKernel
+from napari_zssr.imaging.kernelfile import pinned
 from napari_zssr.imaging.resample import Window, imresize, moved, output_window
 from napari_zssr.progress import Event, Progress, Snapshot, Steps, changed
 from napari_zssr.stack.axes import (
@@ -23,6 +24,7 @@ from napari_zssr.stack.axes import (
     planes,
     to_cyx,
 )
+from napari_zssr.stack.kernels import channel_kernel
 from napari_zssr.stack.one_plane import (
     PlaneReport,
     PlaneWork,
@@ -51,11 +53,14 @@ class PreviewResult:
     window : tuple of slice
         Which pixels (Y, X) of the enlarged plane these are.
     report : PlaneReport
+    kernel : FineKernel
+        Blur of the plane's channel.
     """
 
     image: NDArray[Any]
     window: Window
     report: PlaneReport
+    kernel: FineKernel
 
 
 def preview_steps(
@@ -96,11 +101,13 @@ def preview_steps(
     starts = starting_networks(config, stack.axes, stack.data.shape)
     wanted = as_saved(config, starts)
     plan = make_plan(replace(stack, data=plane, axes=axes), wanted)
-    height, width = (plan.output_shape[axes.index(a)] for a in "YX")
-    check_fits(config.kernel, (height, width))
+    mapping = _intensity_map(data, stack, place)
+    checked = replace(stack, data=data)
+    found = channel_kernel(checked, config, mapping, place.channel)
+    config = replace(config, kernel=found.spec)
     work = PlaneWork(
         pixels=to_cyx(plane, axes),
-        mapping=_intensity_map(data, stack, place),
+        mapping=mapping,
         place=place,
         window=_inside(window, plane, axes),
         start=starts[place.channel],
@@ -111,9 +118,7 @@ def preview_steps(
         seen = first_look(work, config, plan)
         if seen is not None:
             yield ordered(seen)
-            shared = yield from remembered_steps(
-                replace(stack, data=data), config, plan, work
-            )
+            shared = yield from remembered_steps(checked, config, plan, work)
             work = replace(work, shared=shared)
     made = yield from changed(plane_steps(work, config, plan), ordered)
     assert work.window is not None
@@ -121,6 +126,7 @@ def preview_steps(
         image=from_cyx(made.pixels, axes),
         window=output_window(work.window, config.factors),
         report=made.report,
+        kernel=found,
     )
 
 

@@ -27,6 +27,7 @@ class Report:
     input_checksum: str
     sentence: str
     start_checksum: str = ""
+    kernels: tuple[dict[str, Any], ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain, JSON-serialisable form."""
@@ -58,6 +59,7 @@ def report_of(
         input_checksum=ready.stack.checksum,
         sentence=_sentence(reports, config),
         start_checksum=checksum(config.start_file) if config.start_file else "",
+        kernels=tuple(kernel.to_dict() for kernel in ready.kernels),
     )
 
 

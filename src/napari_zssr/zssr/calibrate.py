@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
 from napari_zssr.config import Config
 from napari_zssr.imaging.noise import CLEAN
+from napari_zssr.kernelspec import KernelSpec
 from napari_zssr.progress import Progress, Steps, drain
 from napari_zssr.zssr.held_out import HeldOut
 from napari_zssr.zssr.network import MeanNetwork, untrained
@@ -44,6 +46,9 @@ def calibrate_steps(
     -------
     Rates
     """
+    if not config.kernel.concrete:
+        # Any blur costs alike.
+        config = replace(config, kernel=KernelSpec.parse("gaussian:1"))
     plane = _plane(channels, LEARNED_SIDE_PX, device)
     spec = pair_spec(config, config.factors, CLEAN, 0.0)
     yield _event(0)

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from napari_zssr.config import KernelSpec
 from napari_zssr.imaging.degrade import degradation
 from napari_zssr.imaging.dihedral import SWAP
 from napari_zssr.imaging.noise import CLEAN, NoiseModel, recorrupt
 from napari_zssr.imaging.resample import output_size, resize
+from napari_zssr.kernelspec import KernelSpec
 from napari_zssr.progress import Progress, Steps, drain
 from napari_zssr.zssr.held_out import (
     HeldOut,

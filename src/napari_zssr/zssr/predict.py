@@ -10,7 +10,6 @@ from functools import lru_cache
 import torch
 from torch import Tensor, nn
 
-from napari_zssr.config import KernelSpec
 from napari_zssr.imaging.degrade import degradation
 from napari_zssr.imaging.dihedral import SWAP, inverse, transform
 from napari_zssr.imaging.resample import (
@@ -20,6 +19,7 @@ from napari_zssr.imaging.resample import (
     output_window,
     resize,
 )
+from napari_zssr.kernelspec import KernelSpec
 from napari_zssr.progress import Progress, Steps
 from napari_zssr.zssr.canvas import Canvas
 

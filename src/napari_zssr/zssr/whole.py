@@ -6,8 +6,8 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from napari_zssr.config import KernelSpec
 from napari_zssr.imaging.resample import Window, resize
+from napari_zssr.kernelspec import KernelSpec
 from napari_zssr.progress import Steps
 from napari_zssr.zssr.canvas import Canvas, ScratchCanvas, new_canvas, scratch_bytes
 from napari_zssr.zssr.network import PlainNetwork
