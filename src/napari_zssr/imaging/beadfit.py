@@ -17,7 +17,7 @@ Array = NDArray[np.float64]
 # Full widths at half maximum on either side of the centre that are fitted.
 FITTED = 2.0
 LEAST_PX = 2
-# Share of the variance that a bead's Gaussian leaves unexplained at most.
+# Share of the variance, noise apart, that a bead's Gaussian leaves unexplained at most.
 WORST_FIT = 0.5
 NARROWEST_PX = 0.5
 SMOOTHED_PX = 1.0
@@ -75,8 +75,8 @@ def fitted_spot(
         None where nothing fits: what is there is no bead.
     """
     part = tuple(
-        slice(max(0, p - r), p + r + 1)
-        for p, r in zip(place, _reach(widths), strict=True)
+        slice(max(0, p - r), min(n, p + r + 1))
+        for p, r, n in zip(place, _reach(widths), data.shape, strict=True)
     )
     values = data[part].astype(np.float64)
     grid: Array = np.asarray(np.mgrid[part], np.float64).reshape(data.ndim, -1)
@@ -88,7 +88,7 @@ def fitted_spot(
     fit = optimize.least_squares(lambda p: _model(p, grid) - scale, first)
     count = data.ndim
     center, found = fit.x[2 : 2 + count], np.exp(fit.x[2 + count :])
-    left = float(np.var(_model(fit.x, grid) - scale) / np.var(scale))
+    left = _unexplained(scale.reshape(values.shape), _model(fit.x, grid))
     moved = np.abs(center - place) > np.maximum(widths, LEAST_PX)
     odd = (found < NARROWEST_PX) | (found > 3 * np.array(widths))
     if not fit.success or moved.any() or odd.any() or left > WORST_FIT or fit.x[1] <= 0:
@@ -99,6 +99,13 @@ def fitted_spot(
         height=float(fit.x[1] * (high - low)),
         ground=float(low + fit.x[0] * (high - low)),
     )
+
+
+def _unexplained(values: Array, model: Array) -> float:
+    """Variance that is left beside white noise, as a share of the model's."""
+    rest = values - model.reshape(values.shape)
+    noise = 0.5 * float(np.mean(np.diff(rest, axis=-1) ** 2))
+    return max(0.0, float(rest.var()) - noise) / max(float(model.var()), 1e-12)
 
 
 def _reach(widths: tuple[float, ...]) -> list[int]:

@@ -28,14 +28,18 @@ DIMMEST = 0.2
 # ... and in standard deviations of the noise.
 LEAST_CONTRAST = 8.0
 SMOOTHED_PX = 1.0
+# Noise after that smoothing, as a share of what it took away.
+NOISE_LEFT = 0.3
 MOST_BEADS = 200
+# Brightest points that tell about how wide a bead is.
+MEASURED = 9
 # Distances in full widths at half maximum: from a border, between beads that stand
 # alone, and from a bead's centre to where its background begins and its picture ends.
 BORDER = 1.0
 ALONE = 3.0
 REACH = (2.0, 2.75)
 # A bead this much wider than the others is several beads, or none.
-WIDEST = 1.35
+WIDEST = 1.25
 # Blur, in full widths at half maximum, under which the signal is told from the noise.
 SMOOTHED = 0.4
 # Pixels at the highest value that make a plateau.
@@ -138,8 +142,8 @@ def _bright_points(data: Image) -> tuple[list[tuple[int, ...]], float]:
     seen = data.max(axis=0) if data.ndim == 3 else data
     smooth = ndimage.gaussian_filter(seen.astype(np.float64), SMOOTHED_PX)
     ground = float(np.median(smooth))
-    below = smooth[smooth <= ground]
-    noise = 1.4826 * float(np.median(np.abs(below - ground))) if below.size else 0.0
+    rest = seen - smooth
+    noise = 1.4826 * NOISE_LEFT * float(np.median(np.abs(rest - np.median(rest))))
     least = max(DIMMEST * (smooth.max() - ground), LEAST_CONTRAST * noise)
     if smooth.max() <= ground or smooth.max() - ground < least:
         raise InputError(
@@ -165,7 +169,8 @@ def _measured_spots(
     data: Image, places: list[tuple[int, ...]], level: float
 ) -> tuple[list[Spot], Counter[str]]:
     """Beads that stand alone, and how many do not, by reason."""
-    widths = rough_widths(data, places[0], level)
+    rough = [rough_widths(data, place, level) for place in places[:MEASURED]]
+    widths = tuple(float(w) for w in np.median(rough, axis=0))
     dropped: Counter[str] = Counter()
     spots = []
     for place in places:

@@ -29,7 +29,8 @@ ERRORS = (
     (0.8, -3.0, 2.9),
     (0.9, -5.3, 2.1),
     (0.95, -7.0, 1.2),
-    (1.0, -9.2, -2.0),
+    (0.98, -8.1, 0.1),
+    (1.0, -9.2, -2.6),
 )
 # What a product of two PSFs adds to that.
 CONFOCAL_ERROR = (-1.3, -1.8)
@@ -167,7 +168,7 @@ def _widths(na: float, index: float, wavelength_nm: float) -> Pair:
     """Lateral and axial sigma, um."""
     k = 2 * math.pi * 1000 / wavelength_nm
     c = math.sqrt(1 - (na / index) ** 2)
-    if na < 0.02 * index:
+    if na < 0.05 * index:
         # The difference below would be rounding.
         return math.sqrt(2) / (k * na), 2 * math.sqrt(6) * index / (k * na**2)
     spread = 4 * c**5 - 25 * c**3.5 + 42 * c**2.5 - 25 * c**1.5 + 4

@@ -30,12 +30,12 @@ FITTED = (0.3, 0.7)
 # From this share of that frequency on, the Gaussian takes over.
 CARRIED = 0.8
 # Samples of the kernel in a fine pixel, so that it is sampled and not band-limited;
-# more of small kernels, which may be narrower than a pixel.
+# more of small kernels, which may be narrower than a pixel, fewer of large ones.
 OVERSAMPLED = 4
-LEAST_SAMPLES = 128
+SAMPLES = (128, 768)
 LARGEST_SIDE = 1025
 # Where the kernel fades out, in standard deviations of the Gaussian that fits.
-REACH = (3.5, 5.0)
+REACH = (5.0, 7.0)
 # Weights below this share of the peak are left out.
 TRUNCATE = 3e-4
 NARROWEST = 1e-6
@@ -135,7 +135,7 @@ class _Axis:
         index = np.arange(len(along))
         self.place = (index - (along * index).sum()) * spacing_um
         side = _side(len(along) * spacing_um / fine_um) if len(along) > 1 else 1
-        samples = max(OVERSAMPLED * side, LEAST_SAMPLES)
+        samples = max(side, min(max(OVERSAMPLED * side, SAMPLES[0]), SAMPLES[1]))
         reach = samples // 2 if len(along) > 1 else 0
         step = 1 / (side * fine_um)
         self.frequency: Array = np.arange(-reach, reach + 1, dtype=np.float64) * step
