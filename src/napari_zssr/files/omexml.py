@@ -1,4 +1,4 @@
-"""Pixel sizes and channels from OME-XML."""
+"""Pixel sizes, channels and optics from OME-XML."""
 
 from __future__ import annotations
 
@@ -8,6 +8,19 @@ from xml.etree import ElementTree
 from napari_zssr.stack.axes import Channel, short_unit
 
 _TO_NM = {"pm": 1e-3, "angstrom": 0.1, "nm": 1.0, "um": 1e3, "mm": 1e6}
+_INDICES = {
+    "Air": 1.0,
+    "Water": 1.33,
+    "WaterDipping": 1.33,
+    "Glycerol": 1.45,
+    "Oil": 1.515,
+}
+_MODALITIES = {
+    "WideField": "widefield",
+    "LaserScanningConfocalMicroscopy": "confocal",
+    "SpinningDiskConfocal": "confocal",
+    "SPIM": "lightsheet",
+}
 
 
 def parse_pixels(
@@ -31,12 +44,35 @@ def parse_pixels(
         root = ElementTree.fromstring(xml)
     except ElementTree.ParseError:
         return {}, {}, ()
-    pixels = root.findall("{*}Image/{*}Pixels")
-    if not pixels:
+    images = [i for i in root.findall("{*}Image") if i.find("{*}Pixels") is not None]
+    if not images:
         return {}, {}, ()
-    chosen = pixels[image] if image < len(pixels) else pixels[0]
-    spacing, units = _spacing(chosen)
-    return spacing, units, tuple(_channel(c) for c in chosen.findall("{*}Channel"))
+    chosen = images[image] if image < len(images) else images[0]
+    pixels = chosen.find("{*}Pixels")
+    assert pixels is not None
+    spacing, units = _spacing(pixels)
+    na, index = _objective(root, chosen)
+    channels = [_channel(c, na, index) for c in pixels.findall("{*}Channel")]
+    return spacing, units, tuple(channels)
+
+
+def _objective(
+    root: ElementTree.Element, image: ElementTree.Element
+) -> tuple[float | None, float | None]:
+    """Aperture and index of the objective that an image names, or of the only one."""
+    settings = image.find("{*}ObjectiveSettings")
+    objectives = root.findall("{*}Instrument/{*}Objective")
+    if settings is not None:
+        objectives = [o for o in objectives if o.get("ID") == settings.get("ID")]
+    lens = objectives[0] if len(objectives) == 1 else None
+    na = None if lens is None else _number(lens.get("LensNA"))
+    index = None
+    if settings is not None:
+        index = _number(settings.get("RefractiveIndex"))
+        index = index or _INDICES.get(settings.get("Medium", ""))
+    if index is None and lens is not None:
+        index = _INDICES.get(lens.get("Immersion", ""))
+    return na, index
 
 
 def _spacing(
@@ -58,13 +94,18 @@ def _spacing(
     return spacing, units
 
 
-def _channel(element: ElementTree.Element) -> Channel:
+def _channel(
+    element: ElementTree.Element, na: float | None, index: float | None
+) -> Channel:
     color = element.get("Color")
     return Channel(
         name=element.get("Name", ""),
         emission_nm=_wavelength(element, "EmissionWavelength"),
         excitation_nm=_wavelength(element, "ExcitationWavelength"),
         color=_signed(int(color)) if color and color.lstrip("-").isdigit() else None,
+        na=na,
+        index=index,
+        modality=_MODALITIES.get(element.get("AcquisitionMode", ""), ""),
     )
 
 

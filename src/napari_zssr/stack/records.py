@@ -19,12 +19,19 @@ class Channel:
         Wavelengths in nanometres.
     color : int, optional
         OME colour: red, green, blue, alpha packed into a signed 32-bit integer.
+    na, index : float, optional
+        Numerical aperture of the objective, refractive index of its immersion.
+    modality : {"", "widefield", "confocal", "lightsheet"}
+        How it was taken; empty where that is not known, or another way.
     """
 
     name: str = ""
     emission_nm: float | None = None
     excitation_nm: float | None = None
     color: int | None = None
+    na: float | None = None
+    index: float | None = None
+    modality: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
