@@ -123,6 +123,15 @@ def test_noise_changes_the_width_little(noise: float) -> None:
     check_normal(psf)
 
 
+def test_wide_beads_under_noise_are_not_several() -> None:
+    places = [(45.2, 50.6), (130.5, 60.1), (80.4, 150.3)]
+    image = beads(places, [90, 70, 80], (7.0, 6.0), (180, 200), noise=12)
+    psf = measured_psf(image, (0.02, 0.02))
+    assert psf.beads == 3
+    wanted = FWHM * np.array((0.14, 0.12))
+    np.testing.assert_allclose(psf.fwhm_um[1:], wanted, rtol=0.05)
+
+
 def test_a_slanted_background_and_a_hot_pixel() -> None:
     image = beads(LONELY, [900, 700, 500, 800])
     image += np.linspace(0, 150, image.shape[2])

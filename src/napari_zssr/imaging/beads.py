@@ -16,23 +16,14 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from napari_zssr.errors import InputError
-from napari_zssr.imaging.beadfit import Spot, fitted_spot, rough_widths
+from napari_zssr.imaging.beadfind import found_beads
+from napari_zssr.imaging.beadfit import Spot, fitted_spot
 from napari_zssr.imaging.objective import checked_spacing
 
 Array = NDArray[np.float64]
 # Intensities need no more.
 Image = NDArray[np.float32]
 
-# Points at least this bright are beads, as a share of the brightest one ...
-DIMMEST = 0.2
-# ... and in standard deviations of the noise.
-LEAST_CONTRAST = 8.0
-SMOOTHED_PX = 1.0
-# Noise after that smoothing, as a share of what it took away.
-NOISE_LEFT = 0.3
-MOST_BEADS = 200
-# Brightest points that tell about how wide a bead is.
-MEASURED = 9
 # Distances in full widths at half maximum: from a border, between beads that stand
 # alone, and from a bead's centre to where its background begins and its picture ends.
 BORDER = 1.0
@@ -98,8 +89,8 @@ def measured_psf(
         When the voxel size is not known, or no bead can be used.
     """
     data, spacing = _checked(image, spacing_um)
-    places, level = _bright_points(data)
-    spots, dropped = _measured_spots(data, places, level)
+    places, widths = found_beads(data)
+    spots, dropped = _measured_spots(data, places, widths)
     spots, saturated = _unsaturated(image, spots, dropped)
     spots = _alike(spots, dropped)
     if not spots:
@@ -108,8 +99,8 @@ def measured_psf(
             "small beads that stand alone, away from its borders."
         )
     array = _average(data, spots, places)
-    widths = np.median([spot.widths for spot in spots], axis=0)
-    fwhm = tuple(float(w * s) for w, s in zip(widths, spacing, strict=True))
+    middle = np.median([spot.widths for spot in spots], axis=0)
+    fwhm = tuple(float(w * s) for w, s in zip(middle, spacing, strict=True))
     return MeasuredPsf(
         array=array,
         spacing_um=spacing,
@@ -137,40 +128,10 @@ def _checked(
     return data, spacing
 
 
-def _bright_points(data: Image) -> tuple[list[tuple[int, ...]], float]:
-    """Brightest voxels of all that may be beads, brightest first; the background."""
-    seen = data.max(axis=0) if data.ndim == 3 else data
-    smooth = ndimage.gaussian_filter(seen.astype(np.float64), SMOOTHED_PX)
-    ground = float(np.median(smooth))
-    rest = seen - smooth
-    noise = 1.4826 * NOISE_LEFT * float(np.median(np.abs(rest - np.median(rest))))
-    least = max(DIMMEST * (smooth.max() - ground), LEAST_CONTRAST * noise)
-    if smooth.max() <= ground or smooth.max() - ground < least:
-        raise InputError(
-            "No beads were found: nothing in the image stands out from its background; "
-            "give an image of small bright beads on a dark ground."
-        )
-    highest = smooth == ndimage.maximum_filter(smooth, size=3)
-    found = np.argwhere(highest & (smooth > ground + least))
-    order = np.argsort(-smooth[tuple(found.T)], kind="stable")[:MOST_BEADS]
-    level = float(np.median(data))
-    return [_in_depth(data, tuple(found[n])) for n in order], level
-
-
-def _in_depth(data: Image, place: tuple[Any, ...]) -> tuple[int, ...]:
-    y, x = (int(p) for p in place)
-    if data.ndim == 2:
-        return y, x
-    column = data[:, max(0, y - 1) : y + 2, max(0, x - 1) : x + 2].mean(axis=(1, 2))
-    return int(ndimage.gaussian_filter1d(column, SMOOTHED_PX).argmax()), y, x
-
-
 def _measured_spots(
-    data: Image, places: list[tuple[int, ...]], level: float
+    data: Image, places: list[tuple[int, ...]], widths: tuple[float, ...]
 ) -> tuple[list[Spot], Counter[str]]:
     """Beads that stand alone, and how many do not, by reason."""
-    rough = [rough_widths(data, place, level) for place in places[:MEASURED]]
-    widths = tuple(float(w) for w in np.median(rough, axis=0))
     dropped: Counter[str] = Counter()
     spots = []
     for place in places:
