@@ -34,8 +34,12 @@ CARRIED = 0.8
 OVERSAMPLED = 4
 SAMPLES = (128, 768)
 LARGEST_SIDE = 1025
-# Where the kernel fades out, in standard deviations of the Gaussian that fits.
-REACH = (5.0, 7.0)
+# Where the kernel fades out, in standard deviations of the Gaussian that fits: of a
+# measured PSF, whose far weights are mostly noise, and of a computed one.
+MEASURED_REACH = (3.5, 5.0)
+COMPUTED_REACH = (8.0, 12.0)
+# Noise of B below which a PSF was computed.
+COMPUTED = 1e-4
 # Weights below this share of the peak are left out.
 TRUNCATE = 3e-4
 NARROWEST = 1e-6
@@ -104,9 +108,11 @@ def psf_kernel(
         for axis in (0, 1)
     ]
     spread = _fitted_spread(values, *axes)
-    transfer = _transfer(values, spread, *axes)
+    transfer, noise = _transfer(values, spread, *axes)
     kernel = np.real(axes[0].sampled @ transfer @ axes[1].sampled.T)
-    kernel = _trimmed(np.maximum(kernel, 0) * _fading(spread, factors, *axes))
+    reach = COMPUTED_REACH if noise < COMPUTED else MEASURED_REACH
+    fading = _fading(spread, factors, reach, *axes)
+    kernel = _trimmed(np.maximum(kernel, 0) * fading)
     trimmed: Array = kernel / kernel.sum()
     return trimmed
 
@@ -165,8 +171,10 @@ def _fitted_spread(psf: Array, y: _Axis, x: _Axis) -> Array:
     return np.array([[found[0], found[1]], [found[1], found[2]]])
 
 
-def _transfer(psf: Array, spread: Array, y: _Axis, x: _Axis) -> Any:
-    """K(w); where the PSF does not tell it, that of the Gaussian which fits."""
+def _transfer(
+    psf: Array, spread: Array, y: _Axis, x: _Axis
+) -> tuple[NDArray[np.complex128], float]:
+    """K(w), where the PSF does not tell it that of the Gaussian; B's noise."""
     above = y.waves(y.frequency) @ psf @ x.waves(x.frequency).T
     below = y.waves(y.finer) @ psf @ x.waves(x.finer).T
     wide, narrow = (
@@ -175,24 +183,24 @@ def _transfer(psf: Array, spread: Array, y: _Axis, x: _Axis) -> Any:
     )
     gaussian = np.minimum(wide / np.maximum(narrow, 1e-300), 1)
     sure = np.multiply.outer(y.carried, x.carried)
-    noise = np.abs(above[(wide < DARK) & (sure == 1)])
-    floor = max(FLOOR, NOISES * float(np.median(noise)) if noise.size else 0.0)
+    rest = np.abs(above[(wide < DARK) & (sure == 1)])
+    noise = float(np.median(rest)) if rest.size else FLOOR / NOISES
+    floor = max(FLOOR, NOISES * noise)
     for values in (above, below):
         sure = sure * np.abs(values) ** 2 / (np.abs(values) ** 2 + floor**2)
     ratio = above * below.conj() / np.maximum(np.abs(below) ** 2, floor**4)
-    return gaussian + sure * (ratio - gaussian)
+    return gaussian + sure * (ratio - gaussian), noise
 
 
-def _fading(spread: Array, factors: Pair, y: _Axis, x: _Axis) -> Array:
+def _fading(spread: Array, factors: Pair, reach: Pair, y: _Axis, x: _Axis) -> Array:
     """1 within the kernel, 0 where it has faded out."""
     shrunk = spread * (1 - 1 / np.multiply.outer(factors, factors))
     # A pixel more each way: a kernel may be narrower than one.
-    wide = shrunk + np.diag([y.fine_um, x.fine_um]) ** 2 / REACH[0] ** 2
-    values, vectors = np.linalg.eigh(wide)
-    least = min(y.fine_um, x.fine_um) ** 2 / REACH[0] ** 2
-    inverse = vectors @ np.diag(1 / np.maximum(values, least)) @ vectors.T
+    pixel = np.square([y.fine_um, x.fine_um]) / reach[0] ** 2
+    values, vectors = np.linalg.eigh(shrunk + np.diag(pixel))
+    inverse = vectors @ np.diag(1 / np.maximum(values, pixel.min())) @ vectors.T
     distance = np.sqrt(_form(inverse, y.pixel, x.pixel))
-    faded: Array = np.clip((REACH[1] - distance) / (REACH[1] - REACH[0]), 0, 1)
+    faded: Array = np.clip((reach[1] - distance) / (reach[1] - reach[0]), 0, 1)
     return faded
 
 
