@@ -163,7 +163,7 @@ def test_optics_that_cannot_be(given: dict[str, Any], said: str) -> None:
     [
         (None, 2, r"not known and is not guessed; give --spacing .* \(Y, X\)"),
         ((0.1, 0.1), 3, r"not known .* \(Z, Y, X\)"),
-        ((None, 0.1), 2, r"give --spacing with um above 0"),
+        ((None, 0.1), 2, r"not known and is not guessed"),
         ((0.1, 0.0), 2, r"give --spacing with um above 0"),
         ((0.1, float("inf")), 2, r"give --spacing with um above 0"),
     ],

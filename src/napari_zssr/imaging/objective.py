@@ -96,12 +96,13 @@ def checked_spacing(spacing_um: Any, dims: int = 2) -> tuple[float, ...]:
         When it is unknown: no width can be told in pixels then, and none is guessed.
     """
     axes = "(Z, Y, X)" if dims == 3 else "(Y, X)"
-    if spacing_um is None or len(spacing_um) < dims:
+    given = () if spacing_um is None else tuple(spacing_um)[-dims:]
+    if len(given) < dims or None in given:
         raise InputError(
             f"The size of a pixel is not known and is not guessed; give --spacing with "
             f"um along {axes}."
         )
-    values = tuple(math.nan if s is None else float(s) for s in spacing_um[-dims:])
+    values = tuple(float(s) for s in given)
     if not all(math.isfinite(s) and s > 0 for s in values):
         raise InputError(
             f"The size of a pixel is {spacing_um!r}; give --spacing with um above 0 "
