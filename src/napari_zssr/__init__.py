@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         ZSSRError,
     )
     from napari_zssr.files import read
+    from napari_zssr.kernels import Kernel
     from napari_zssr.kernelspec import KernelSpec, Optics
     from napari_zssr.progress import Progress, drain
     from napari_zssr.stack.axes import ImageStack
@@ -51,6 +52,7 @@ __all__ = [
     "Config",
     "ImageStack",
     "InputError",
+    "Kernel",
     "KernelSpec",
     "Optics",
     "Progress",
@@ -80,6 +82,7 @@ _HOMES = {
     "config": ("BALANCED", "FAST", "INSTANT", "PAPER", "Config"),
     "errors": ("Cancelled", "ComputeError", "InputError", "StorageError", "ZSSRError"),
     "files": ("read",),
+    "kernels": ("Kernel",),
     "kernelspec": ("KernelSpec", "Optics"),
     "progress": ("Progress", "drain"),
     "stack.axes": ("ImageStack",),

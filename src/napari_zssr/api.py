@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from numpy.typing import NDArray
 
 from napari_zssr.config import BALANCED, Config, change, preset
+from napari_zssr.files.kernels import pinned
 from napari_zssr.progress import Steps, drain
 from napari_zssr.stack.axes import ImageStack, labelled
 from napari_zssr.stack.disk import Written, upscale_to_disk_steps
@@ -87,7 +88,7 @@ def upscale_steps(
     generator
         Yields `Progress` and `PlaneDone`, returns `Upscaled`. To cancel, close it.
     """
-    stack = _as_stack(image_or_path, axes, spacing)
+    stack = as_stack(image_or_path, axes, spacing)
     return stack_steps(stack, _chosen(config, changes))
 
 
@@ -151,7 +152,7 @@ def upscale_to_disk(
         The computation failed.
     """
     steps = upscale_to_disk_steps(
-        _as_stack(image_or_path, axes, spacing, lazy=True),
+        as_stack(image_or_path, axes, spacing, lazy=True),
         _chosen(config, changes),
         Path(target),
         workers=Workers(processes=workers, client=client, scheduler=scheduler),
@@ -187,7 +188,7 @@ def upscale_lazy(
     InputError
         The image or a setting cannot be used.
     """
-    stack = _as_stack(image_or_path, axes, spacing, lazy=True)
+    stack = as_stack(image_or_path, axes, spacing, lazy=True)
     return lazily_upscaled(stack, _chosen(config, changes))
 
 
@@ -222,12 +223,14 @@ def save_networks(
 
 def _chosen(config: Config | str, changes: dict[str, Any]) -> Config:
     chosen = preset(config) if isinstance(config, str) else config
-    return change(chosen, **changes) if changes else chosen
+    chosen = change(chosen, **changes) if changes else chosen
+    return replace(chosen, kernel=pinned(chosen.kernel))
 
 
-def _as_stack(
+def as_stack(
     image: Image, axes: str | None, spacing: GivenSpacing, lazy: bool = False
 ) -> ImageStack:
+    """Image with named axes from whatever was given; a file is read."""
     if isinstance(image, str | PathLike):
         from napari_zssr.files import read
 

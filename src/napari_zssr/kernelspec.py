@@ -48,7 +48,8 @@ class Optics:
     index : float or None
         Refractive index of what lies between objective and sample; None takes the
         metadata's, or guesses it from the aperture.
-    modality : {"widefield", "confocal", "lightsheet"}
+    modality : {"widefield", "confocal", "lightsheet"} or None
+        None takes what the metadata say, or widefield.
     method : {"gaussian", "vectorial"}
         Gaussian approximation, or a vectorial model of the point spread function.
     """
@@ -57,11 +58,12 @@ class Optics:
     wavelength_nm: float | None = None
     excitation_nm: float | None = None
     index: float | None = None
-    modality: Modality = "widefield"
+    modality: Modality | None = None
     method: Method = "gaussian"
 
     def __post_init__(self) -> None:
-        check_one_of("modality", self.modality, Modality)
+        if self.modality is not None:
+            check_one_of("modality", self.modality, Modality)
         check_one_of("method", self.method, Method)
         for name in ("na", "wavelength_nm", "excitation_nm", "index"):
             value = getattr(self, name)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 from napari_zssr.checks import check_one_of
 from napari_zssr.errors import InputError
-
-Modality = Literal["widefield", "confocal", "lightsheet"]
+from napari_zssr.kernelspec import Modality
 
 VISIBLE_NM = (200.0, 2000.0)
 # Other units that a wavelength may have been given in, and how many nm they are.

@@ -3,28 +3,51 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
-
-import numpy as np
-from numpy.typing import NDArray
+from dataclasses import fields, replace
+from typing import Any
 
 from napari_zssr.config import Config
 from napari_zssr.imaging.intensity import IntensityMap
 from napari_zssr.imaging.kernel import FineKernel, check_fits
 from napari_zssr.imaging.kernelfile import pinned
-from napari_zssr.imaging.signal import shows_signal
+from napari_zssr.imaging.objective import checked_spacing
+from napari_zssr.imaging.optics import gaussian_psf, sampling_sentence
+from napari_zssr.imaging.psf import gaussian_kernel_sigma, psf_kernel
+from napari_zssr.kernelspec import KernelSpec, Optics
 from napari_zssr.stack.axes import (
+    Channel,
     ImageStack,
+    check_pixels,
     output_shape,
-    plane_axes,
     planes,
-    to_cyx,
 )
-from napari_zssr.stack.one_plane import colours_of
-from napari_zssr.stack.strategy import shared_places
+from napari_zssr.stack.estimated import estimated_kernel
+from napari_zssr.stack.one_plane import intensity_maps
+from napari_zssr.stack.source import CheckedPlanes
+from napari_zssr.stack.units import in_um
 
-# Planes of a channel that a blur is estimated from.
-ESTIMATED_PLANES = 3
+Pair = tuple[float, float]
+
+GIVEN = {
+    "bicubic": "The usual assumption: bicubic reduction.",
+    "gaussian": "A Gaussian that was given.",
+    "array": "Weights that were given.",
+}
+
+
+def kernels_of(stack: ImageStack, config: Config) -> tuple[FineKernel, ...]:
+    """The blur of every channel of an image that nothing is known of yet."""
+    data = CheckedPlanes(check_pixels(stack.data), config.nonfinite)
+    listed = planes(stack.axes, stack.data.shape)
+    maps = intensity_maps(data, stack.axes, listed)
+    return channel_kernels(replace(stack, data=data), config, maps)
+
+
+def channel_kernels(
+    stack: ImageStack, config: Config, maps: Mapping[int, IntensityMap]
+) -> tuple[FineKernel, ...]:
+    """The blur of every channel, as `channel_kernel` finds it."""
+    return tuple(channel_kernel(stack, config, maps[n], n) for n in sorted(maps))
 
 
 def channel_kernel(
@@ -47,51 +70,100 @@ def channel_kernel(
         What is said of the blur cannot be used for this image.
     """
     spec = pinned(config.kernel)
-    found = FineKernel(spec=spec, factors=config.factors, sentence=GIVEN[spec.kind])
-    found = replace(found, fine_um=_fine_um(stack, config))
+    if spec.kind == "estimate":
+        found = estimated_kernel(stack, config, mapping, channel)
+        found = replace(found, fine_um=fine_um(stack, config.factors))
+    elif spec.kind == "psf":
+        found = _of_psf(spec, stack, config)
+    elif spec.kind == "optics":
+        found = _of_optics(spec, stack, config, channel)
+    else:
+        found = FineKernel(
+            spec=spec,
+            factors=config.factors,
+            sentence=GIVEN[spec.kind],
+            fine_um=fine_um(stack, config.factors),
+        )
     shape = output_shape(stack.data.shape, stack.axes, config.factors)
     y, x = (shape[stack.axes.index(letter)] for letter in "YX")
     check_fits(found.spec, (y, x))
     return found
 
 
-def channel_kernels(
-    stack: ImageStack, config: Config, maps: Mapping[int, IntensityMap]
-) -> tuple[FineKernel, ...]:
-    """The blur of every channel, as `channel_kernel` finds it."""
-    return tuple(channel_kernel(stack, config, maps[n], n) for n in sorted(maps))
-
-
-GIVEN = {
-    "bicubic": "The usual assumption: bicubic reduction.",
-    "gaussian": "A Gaussian that was given.",
-    "array": "Weights that were given.",
-}
-
-
-def _seen(
-    stack: ImageStack, mapping: IntensityMap, channel: int
-) -> list[NDArray[np.float32]]:
-    """Normalised planes (C, Y, X) of a channel that show anything."""
-    places = shared_places(planes(stack.axes, stack.data.shape), channel)
-    found = []
-    for place in places[:: max(1, len(places) // ESTIMATED_PLANES)]:
-        pixels = to_cyx(stack.data[place.index], plane_axes(stack.axes))
-        colours = mapping.normalise(colours_of(pixels))
-        found += [colours] if shows_signal(colours) else []
-    return found
-
-
-def _fine_um(stack: ImageStack, config: Config) -> tuple[float | None, float | None]:
+def fine_um(stack: ImageStack, factors: Pair) -> tuple[float | None, float | None]:
     """Size (Y, X) of a pixel of the result, where the image tells its own."""
     y, x = (
-        spacing / factor if spacing is not None and unit == "um" else None
-        for letter, factor in zip("YX", config.factors, strict=True)
-        for spacing, unit in [_told(stack, letter)]
+        None if size is None else size / factor
+        for size, factor in zip(_pixel_um(stack), factors, strict=True)
     )
     return y, x
 
 
-def _told(stack: ImageStack, letter: str) -> tuple[float | None, str | None]:
-    place = stack.axes.index(letter)
-    return stack.spacing[place], stack.units[place]
+def _of_psf(spec: KernelSpec, stack: ImageStack, config: Config) -> FineKernel:
+    """The kernel of a point spread function that was measured or given."""
+    fine = _known_fine(stack, config)
+    assert spec.array is not None
+    weights = psf_kernel(spec.array, spec.spacing_um, fine, config.factors)
+    return FineKernel(
+        spec=KernelSpec(kind="array", array=weights),
+        factors=config.factors,
+        sentence="From a measured point spread function.",
+        fine_um=fine,
+    )
+
+
+def _of_optics(
+    spec: KernelSpec, stack: ImageStack, config: Config, channel: int
+) -> FineKernel:
+    """The kernel of a channel's optics, and a word where pixels are fine enough."""
+    assert spec.optics is not None
+    fine = _known_fine(stack, config)
+    known = stack.channels[channel] if channel < len(stack.channels) else Channel()
+    given = _completed(spec.optics, known)
+    gaussian = gaussian_psf(**given)
+    if spec.optics.method == "vectorial":
+        from napari_zssr.imaging.vectorial import vectorial_psf
+
+        psf = vectorial_psf(**given)
+        weights = psf_kernel(psf.array, psf.spacing_um, fine, config.factors)
+        made, told = KernelSpec(kind="array", array=weights), psf.sentence
+    else:
+        sigma = gaussian_kernel_sigma(gaussian.sigma_um, fine, config.factors)
+        made, told = KernelSpec(kind="gaussian", sigma_px=sigma), gaussian.sentence
+    pixel = (fine[0] * config.factors[0], fine[1] * config.factors[1])
+    word = sampling_sentence(pixel, config.factors, gaussian.nyquist_um)
+    return FineKernel(
+        spec=made,
+        factors=config.factors,
+        sentence=" ".join(filter(None, (told, word))),
+        fine_um=fine,
+    )
+
+
+def _completed(optics: Optics, known: Channel) -> dict[str, Any]:
+    """What was given, and what the metadata of the channel say beside it."""
+    told = {
+        "na": known.na,
+        "wavelength_nm": known.emission_nm,
+        "excitation_nm": known.excitation_nm,
+        "index": known.index,
+        "modality": known.modality or "widefield",
+    }
+    names = [field.name for field in fields(Optics) if field.name != "method"]
+    given = {name: getattr(optics, name) for name in names}
+    return {n: told[n] if given[n] is None else given[n] for n in names}
+
+
+def _known_fine(stack: ImageStack, config: Config) -> Pair:
+    """Fine pixel (Y, X) in um, which the image has to tell."""
+    y, x = checked_spacing(_pixel_um(stack))
+    return y / config.factors[0], x / config.factors[1]
+
+
+def _pixel_um(stack: ImageStack) -> tuple[float | None, float | None]:
+    """Pixel (Y, X) in um, None where it is not told in a length."""
+    y, x = (
+        in_um(stack.spacing[place], stack.units[place])
+        for place in (stack.axes.index(letter) for letter in "YX")
+    )
+    return y, x

@@ -22,6 +22,14 @@ def long_unit(unit: str | None) -> str | None:
     return _WORDS.get(unit or "")
 
 
+def in_um(size: float | None, unit: str | None) -> float | None:
+    """A length in micrometres, None if it has no unit of length."""
+    scale = _UM.get(unit or "")
+    return None if size is None or scale is None else size * scale
+
+
+_UM = {"pm": 1e-6, "angstrom": 1e-4, "nm": 1e-3, "um": 1.0, "mm": 1e3, "cm": 1e4}
+_UM |= {"m": 1e6}
 _WORDS = {"pm": "picometer", "nm": "nanometer", "um": "micrometer"}
 _WORDS |= {"mm": "millimeter", "cm": "centimeter", "m": "meter"}
 _WORDS |= {"angstrom": "angstrom", "us": "microsecond", "ms": "millisecond"}

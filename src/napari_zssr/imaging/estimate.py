@@ -1,0 +1,226 @@
+"""The blur of an image, estimated from how sharp its own edges are.
+
+Scenes hold steps in every direction; what is left of the sharpest of them tells the
+blur along each direction, and those together an anisotropic Gaussian. How slopes at
+several scales tell it was learned from generated scenes (``docs/learn_blur.py``).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_zssr.imaging.edges import ANGLES, edge_features
+from napari_zssr.imaging.kernel import FineKernel, for_factors
+from napari_zssr.kernelspec import KernelSpec
+
+Array = NDArray[np.float64]
+Pair = tuple[float, float]
+
+WEIGHTS = Path(str(resources.files("napari_zssr"))) / "data" / "blur.npz"
+# Added to variances before their logarithm: finer blurs cannot be told apart.
+LEAST_VARIANCE = 0.15
+# The factor that the weights were learned for.
+LEARNED = (2.0, 2.0)
+# A kernel that is too wide does far more harm than one that is too narrow.
+CAUTION = 0.87
+# Limits of the widths, fine pixels.
+NARROWEST, WIDEST = 0.3, 2.0
+REGION_PX = 256
+REGIONS = 12
+LEAST_PX = 32
+LEAST_DIRECTIONS = 4
+# Expected error of a variance's logarithm from which an estimate says nothing.
+VAGUE = 0.6
+
+BLIND = "Too few edges to tell the blur from: bicubic, the usual assumption, was taken."
+NOISY = "The edges do not tell the blur: bicubic, the usual assumption, was taken."
+SHARP = "The edges are as sharp as bicubic reduction leaves them: bicubic was taken."
+
+
+def estimated_blur(planes: Sequence[NDArray[np.float32]], factors: Pair) -> FineKernel:
+    """A Gaussian for the blur that planes show, or bicubic where they tell none.
+
+    Parameters
+    ----------
+    planes : sequence of ndarray, shape (C, Y, X)
+        Of one channel.
+    factors : tuple of float
+        Enlargement along (Y, X).
+
+    Returns
+    -------
+    FineKernel
+        Its widths are an eighth narrower than what was seen, since too wide a kernel
+        does more harm; `spread_px` says how well they are known.
+    """
+    seen = [s for region in _regions(planes) for s in _seen(region)]
+    if not seen:
+        return _usual(factors, BLIND)
+    mean = _together(seen)
+    if mean.error > VAGUE:
+        return _usual(factors, NOISY)
+    if mean.bicubic > 0:
+        return _usual(factors, SHARP)
+    return _gaussian(mean, seen, factors)
+
+
+def in_context(features: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Features (8, F) with those of all directions and of the perpendicular, (8, 3F).
+
+    Directions without edges get the mean of the others.
+    """
+    known = ~np.isnan(features[:, 0])
+    mean = features[known].mean(0) if known.any() else np.zeros_like(features[0])
+    filled = np.where(known[:, None], features, mean)
+    whole = np.broadcast_to(filled.mean(0), filled.shape)
+    crossed = np.roll(filled, -len(ANGLES) // 2, axis=0)
+    return np.concatenate([filled, whole, crossed], axis=1)
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What a region tells: variances by direction, their error, signs of bicubic."""
+
+    log_variance: Array
+    error: float
+    bicubic: float
+
+    @property
+    def spread(self) -> Array:
+        """Covariance (Y, X), fine pixels at `LEARNED`."""
+        variance = np.exp(self.log_variance) - LEAST_VARIANCE
+        y, x = np.cos(ANGLES), np.sin(ANGLES)
+        design = np.stack([y * y, 2 * y * x, x * x], axis=1)
+        (yy, yx, xx), *_ = np.linalg.lstsq(design, variance, rcond=None)
+        return np.array([[yy, yx], [yx, xx]])
+
+    @property
+    def widths(self) -> Array:
+        """Principal standard deviations, larger first."""
+        values = np.linalg.eigvalsh(self.spread)[::-1]
+        widths: Array = np.sqrt(values.clip(NARROWEST**2, WIDEST**2))
+        return widths
+
+
+def _gaussian(mean: _Seen, seen: list[_Seen], factors: Pair) -> FineKernel:
+    y, x = np.linalg.eigh(mean.spread)[1][:, 1]
+    widths = CAUTION * mean.widths
+    spec = KernelSpec(
+        kind="gaussian",
+        sigma_px=(float(widths[0]), float(widths[1])),
+        angle_deg=math.degrees(math.atan2(x, y)),
+    )
+    found = for_factors(spec, LEARNED, factors)
+    large_error, small_error = (CAUTION * e for e in _errors(mean, seen))
+    kernel = FineKernel(spec=found, factors=factors, sentence="")
+    assert kernel.widths_px is not None
+    ratio = kernel.widths_px[0] / widths[0]
+    spread = (float(ratio * large_error), float(ratio * small_error))
+    return FineKernel(
+        spec=found,
+        factors=factors,
+        sentence=_told(kernel.widths_px, spread),
+        spread_px=spread,
+    )
+
+
+def _errors(mean: _Seen, seen: list[_Seen]) -> Array:
+    """Standard errors of the widths: as expected, or as regions differ."""
+    variance = mean.widths**2
+    expected = (variance + LEAST_VARIANCE) * mean.error / (2 * mean.widths)
+    if len(seen) < 2:
+        return np.asarray(expected)
+    differ = np.std([s.widths for s in seen], axis=0, ddof=1) / math.sqrt(len(seen))
+    return np.asarray(np.maximum(expected, differ))
+
+
+def _told(widths: Pair, spread: Pair) -> str:
+    return (
+        f"Estimated from the image: a Gaussian of {widths[0]:.2f} x {widths[1]:.2f} "
+        f"fine pixels (give or take {max(spread):.2f}), kept an eighth narrower than the "
+        "edges tell."
+    )
+
+
+def _usual(factors: Pair, sentence: str) -> FineKernel:
+    return FineKernel(spec=KernelSpec(), factors=factors, sentence=sentence)
+
+
+def _together(seen: list[_Seen]) -> _Seen:
+    """The mean of regions; those that are surer count more."""
+    weights = np.array([s.error for s in seen]) ** -2.0
+    weights /= weights.sum()
+    return _Seen(
+        sum(w * s.log_variance for w, s in zip(weights, seen, strict=True)),
+        float(sum(w * s.error for w, s in zip(weights, seen, strict=True))),
+        float(sum(w * s.bicubic for w, s in zip(weights, seen, strict=True))),
+    )
+
+
+def _regions(planes: Sequence[NDArray[np.float32]]) -> list[NDArray[np.float32]]:
+    """Parts (Y, X) of the planes, all of small ones."""
+    found = []
+    for plane in planes:
+        grey = plane.mean(axis=0)
+        if min(grey.shape) < LEAST_PX:
+            continue
+        starts = [_starts(n) for n in grey.shape]
+        found += [
+            grey[y : y + REGION_PX, x : x + REGION_PX]
+            for y in starts[0]
+            for x in starts[1]
+        ]
+    count = min(REGIONS, len(found))
+    return [found[(2 * n + 1) * len(found) // (2 * count)] for n in range(count)]
+
+
+def _starts(size: int) -> list[int]:
+    count = max(1, round(size / REGION_PX))
+    return [
+        round(n * max(0, size - REGION_PX) / max(1, count - 1)) for n in range(count)
+    ]
+
+
+def _seen(region: NDArray[np.float32]) -> list[_Seen]:
+    """What a region tells, if it has edges in enough directions."""
+    features = edge_features(region)
+    if (~np.isnan(features[:, 0])).sum() < LEAST_DIRECTIONS:
+        return []
+    out = np.mean([_applied(layers, in_context(features)) for layers in _networks()], 0)
+    return [_Seen(out[:, 0], float(np.exp(out[:, 1]).mean()), float(out[:, 2].mean()))]
+
+
+def _applied(layers: list[tuple[Array, Array]], values: NDArray[np.float32]) -> Array:
+    """Dense layers with ReLU between them."""
+    *hidden, (weight, bias) = layers
+    for w, b in hidden:
+        values = np.maximum(values @ w.T + b, 0)
+    out: Array = values @ weight.T + bias
+    return out
+
+
+@lru_cache(maxsize=1)
+def _networks() -> list[list[tuple[Array, Array]]]:
+    """Layers of the learned networks; what standardises features is in the first."""
+    with np.load(WEIGHTS, allow_pickle=False) as content:
+        held = {name: content[name].astype(np.float64) for name in content.files}
+    count = len({name.split(".")[0] for name in held if "." in name})
+    networks = []
+    for n in range(count):
+        names = sorted(
+            k for k in held if k.startswith(f"{n}.") and k.endswith("weight")
+        )
+        layers = [(held[k], held[k.replace("weight", "bias")]) for k in names]
+        weight, bias = layers[0]
+        scaled = weight / held["deviation"]
+        layers[0] = (scaled, bias - scaled @ held["mean"])
+        networks.append(layers)
+    return networks
