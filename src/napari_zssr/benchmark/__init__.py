@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 
+from napari_zssr.benchmark.job import SEEDS as DEFAULT_SEEDS
 from napari_zssr.benchmark.job import Job
 from napari_zssr.benchmark.table import Table, save
 from napari_zssr.config import BALANCED, Config, change
@@ -19,6 +20,8 @@ SETS: Mapping[str, str] = {
     "Set14": "photographs:photographs",
     "BSD100_odd": "photographs:photographs",
     "gaussian": "photographs:gaussian_kernels",
+    "table2": "blurred:table_2",
+    "table3": "unknown:table_3",
     "caco": "microscopes:confocal_pair",
     "fmd": "microscopes:noisy_captures",
     "stacks": "stacks:stacks",
@@ -44,6 +47,9 @@ def run_benchmark(
     limit: int | None = None,
     subset: str = "all",
     plane_px: int | None = None,
+    configs: Sequence[Config] = (),
+    kernels: Sequence[str] = (),
+    seeds: Sequence[int] = DEFAULT_SEEDS,
     on_event: Callable[[Event], object] | None = None,
 ) -> Table:
     """Measure one of the tables in `SETS`.
@@ -53,7 +59,8 @@ def run_benchmark(
     data : str or Path
         Folder with ``sr_benchmarks`` and ``microscopy`` inside, laid out as the
         documentation says; ``speed``, ``memory``, ``invariants``, ``large`` and
-        ``overhead`` need nothing in it.
+        ``overhead`` need nothing in it. For ``table2`` and ``table3`` also simply a
+        folder of fine images, PNG or TIFF.
     set_name : str
         One of `SETS`; upper and lower case are the same.
     factor : float or tuple of float, optional
@@ -67,10 +74,21 @@ def run_benchmark(
         for ``kill`` that of kills.
     subset : str
         For ``fmd``: ``all``, ``confocal`` (to choose settings on) or ``rest`` (to
-        judge them on).
+        judge them on). For ``table3``: ``all`` or ``random``, only the degradation
+        that was drawn for each image.
     plane_px : int, optional
         For ``memory``: side of one plane that goes from disk to disk, instead of one
         that is held.
+    configs : sequence of Config
+        For ``table2`` and ``table3``: settings measured beside each other, instead of
+        `config`.
+    kernels : sequence of str
+        For ``table2``: kernels that each of them is given: ``bicubic``, ``estimate``,
+        ``true`` (the one that was drawn) or ``gaussian:SIGMA``; all but ``estimate``,
+        with a sigma of 1.1, unless said.
+    seeds : sequence of int
+        For ``table2`` (kernels) and ``table3`` (its first: which degradation, and the
+        noise).
     on_event : callable, optional
         Called with every event of the engine.
 
@@ -86,17 +104,23 @@ def run_benchmark(
     name = _known_set(set_name)
     if factor is not None:
         config = change(config, factor=factor)
+        configs = [change(one, factor=factor) for one in configs]
     if limit is not None and limit < 1:
         raise InputError(f"Limit is {limit}; give a whole number from 1 up.")
+    if len(seeds) == 0:
+        raise InputError("No seed was given; give for example 0.")
     if plane_px is not None and plane_px < 1:
         raise InputError(f"Plane is {plane_px} px; give a whole number from 1 up.")
     job = Job(
         data=Path(data),
         set_name=name,
-        config=config,
+        config=configs[0] if configs else config,
         limit=limit,
         subset=subset,
         plane_px=plane_px,
+        configs=tuple(configs),
+        kernels=tuple(kernels),
+        seeds=tuple(seeds),
         on_event=on_event,
     )
     module, function = SETS[name].split(":")

@@ -20,6 +20,8 @@ from napari_zssr.progress import Event, Progress, drain
 
 T = TypeVar("T")
 
+SEEDS = (0, 1, 2)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
@@ -39,6 +41,13 @@ class Job:
         Part of the set.
     plane_px : int, optional
         Side of the plane that goes from disk to disk, for the set ``memory``.
+    configs : tuple of Config
+        For ``table2`` and ``table3``: settings measured beside each other; `config`
+        alone unless given.
+    kernels : tuple of str
+        For ``table2``: kernels that each of them is given.
+    seeds : tuple of int
+        For ``table2`` and ``table3``: seeds of what befalls the images.
     on_event : callable, optional
         Called with every event.
     """
@@ -49,7 +58,15 @@ class Job:
     limit: int | None = None
     subset: str = "all"
     plane_px: int | None = None
+    configs: tuple[Config, ...] = ()
+    kernels: tuple[str, ...] = ()
+    seeds: tuple[int, ...] = SEEDS
     on_event: Callable[[Event], object] | None = None
+
+    @property
+    def measured(self) -> tuple[Config, ...]:
+        """Settings that are measured beside each other."""
+        return self.configs or (self.config,)
 
     @property
     def factors(self) -> tuple[float, float]:
@@ -60,7 +77,8 @@ class Job:
     def stem(self) -> str:
         """Name of the files that are written."""
         parts = [self.set_name.lower(), f"x{factor_text(self.factors)}"]
-        parts += [self.config.preset, f"noise-{self.config.noise}"]
+        presets = "-".join(config.preset for config in self.measured)
+        parts += [presets, f"noise-{self.config.noise}"]
         parts += [] if self.plane_px is None else [f"plane-{self.plane_px}"]
         return "_".join(parts if self.subset == "all" else [*parts, self.subset])
 
@@ -68,6 +86,12 @@ class Job:
     def title(self) -> str:
         """One line on set and settings."""
         c = self.config
+        if self.configs:
+            presets = ", ".join(config.preset for config in self.configs)
+            return (
+                f"{self.set_name} x{factor_text(self.factors)}, presets {presets}, "
+                f"noise {c.noise}, seed {c.seed}"
+            )
         network = f"{c.network}, {c.steps} steps, {c.stages} factor(s)"
         return (
             f"{self.set_name} x{factor_text(self.factors)}, preset {c.preset} "
@@ -105,12 +129,15 @@ class Run:
         where its planes differ.
     learned : float
         Share of the planes that are ``learned``.
+    kernels : tuple of dict
+        Kernels that were used, where the engine reports them.
     """
 
     image: NDArray[Any]
     seconds: float
     returned: str
     learned: float
+    kernels: tuple[dict[str, Any], ...] = ()
 
 
 def enlarge(
@@ -146,6 +173,7 @@ def enlarge(
         seconds=seconds,
         returned=", ".join(dict.fromkeys(kinds)),
         learned=kinds.count("learned") / len(kinds),
+        kernels=tuple(getattr(upscaled.report, "kernels", ())),
     )
 
 

@@ -40,6 +40,8 @@ class Table:
         Sentences on how it was measured.
     plotted : tuple of str
         Columns that the picture shows.
+    images : Table, optional
+        What it sums up, one row for each image.
     """
 
     title: str
@@ -47,6 +49,7 @@ class Table:
     rows: tuple[tuple[Cell, ...], ...]
     notes: tuple[str, ...] = ()
     plotted: tuple[str, ...] = ()
+    images: Table | None = None
 
     def column(self, name: str) -> tuple[Cell, ...]:
         """All cells of one column."""
@@ -101,6 +104,8 @@ def mean_row(rows: Sequence[tuple[Cell, ...]], label: str = "mean") -> tuple[Cel
 def save(table: Table, folder: Path, stem: str) -> Table:
     """Write ``stem.csv``, ``stem.md`` and ``stem.png`` into `folder`.
 
+    What is known of each image is written as ``stem_images.csv``.
+
     Returns
     -------
     Table
@@ -117,6 +122,8 @@ def save(table: Table, folder: Path, stem: str) -> Table:
             table = replace(table, notes=(*table.notes, NO_PLOT))
         _put(folder / f"{stem}.csv", table.to_csv())
         _put(folder / f"{stem}.md", table.to_markdown())
+        if table.images is not None:
+            _put(folder / f"{stem}_images.csv", table.images.to_csv())
     except OSError as error:
         raise ComputeError(
             f"The tables cannot be written to {folder} ({error.strerror}); give "

@@ -8,12 +8,17 @@ from typing import Annotated
 import typer
 
 from napari_zssr.cli import console, options
+from napari_zssr.errors import InputError
 
+TABLES = (2, 3)
+TABLE_PRESETS = "instant,fast,balanced"
 SETS = (
     "Set5",
     "Set14",
     "BSD100_odd",
     "gaussian",
+    "table2",
+    "table3",
     "caco",
     "fmd",
     "stacks",
@@ -36,8 +41,39 @@ def benchmark(
     set_name: Annotated[
         str, typer.Option("--set", metavar="NAME", help=f"{', '.join(SETS)}.")
     ] = "Set5",
+    table: Annotated[
+        int | None,
+        typer.Option(
+            metavar="2|3",
+            help="Instead of a set: that table of the ZSSR paper. DATA may be any "
+            "folder of fine PNG or TIFF images.",
+        ),
+    ] = None,
     factor: options.Factor = "2",
-    preset: options.Preset = "balanced",
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            "-p",
+            "--preset",
+            metavar="NAME",
+            help="Default: balanced; for a table any of instant,fast,balanced, which "
+            "is its default.",
+        ),
+    ] = None,
+    kernel: Annotated[
+        str,
+        typer.Option(
+            metavar="NAMES",
+            help="For table 2: which kernels the presets are given, any of "
+            "bicubic,gaussian:1.1,estimate,true.",
+        ),
+    ] = "",
+    seeds: Annotated[
+        str,
+        typer.Option(
+            metavar="N,N", help="For a table: seeds of its kernels or its noise."
+        ),
+    ] = "0,1,2",
     noise: options.Noise = None,
     gradual: options.Gradual = None,
     ensemble: options.Ensemble = None,
@@ -54,7 +90,10 @@ def benchmark(
     ] = None,
     subset: Annotated[
         str,
-        typer.Option(metavar="NAME", help="For fmd: all, confocal or rest."),
+        typer.Option(
+            metavar="NAME",
+            help="For fmd: all, confocal or rest. For table 3: all or random.",
+        ),
     ] = "all",
     plane_px: Annotated[
         int | None,
@@ -68,27 +107,57 @@ def benchmark(
     """Measure a preset on images whose fine version is known, beside bicubic."""
     from napari_zssr.benchmark import run_benchmark
 
-    config = options.settings(
-        preset,
-        factor,
-        noise=noise,
-        gradual=gradual,
-        ensemble=ensemble,
-        steps=steps,
-        seed=seed,
-        device=device,
-        precision=precision,
-    )
+    if table is not None:
+        set_name = _set_of(table)
+    several = set_name.lower() in {f"table{number}" for number in TABLES}
+    configs = [
+        options.settings(
+            name.strip(),
+            factor,
+            noise=noise,
+            gradual=gradual,
+            ensemble=ensemble,
+            steps=steps,
+            seed=seed,
+            device=device,
+            precision=precision,
+        )
+        for name in _presets(preset, several=several)
+    ]
     with console.progress_view() as view:
-        table = run_benchmark(
+        measured = run_benchmark(
             data,
             set_name=set_name,
-            factor=config.factor,
-            config=config,
+            config=configs[0],
+            configs=configs if several else (),
+            kernels=[text.strip() for text in kernel.split(",") if text.strip()],
+            seeds=_seeds(seeds),
             output=output,
             limit=limit,
             subset=subset,
             plane_px=plane_px,
             on_event=view.show,
         )
-    typer.echo(table.to_markdown())
+    typer.echo(measured.to_markdown())
+
+
+def _set_of(table: int) -> str:
+    """Name of a table's set."""
+    if table not in TABLES:
+        raise InputError(f"Table {table} is not known; give 2 or 3.")
+    return f"table{table}"
+
+
+def _presets(text: str | None, *, several: bool) -> list[str]:
+    if several:
+        return (text or TABLE_PRESETS).split(",")
+    return [text or "balanced"]
+
+
+def _seeds(text: str) -> list[int]:
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise InputError(
+            f"Seeds {text!r} are not understood; give whole numbers such as 0,1,2."
+        ) from None
