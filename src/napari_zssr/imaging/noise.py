@@ -18,6 +18,8 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from scipy import fft, stats
 
+from napari_zssr.imaging.jpeg import Steps, as_jpeg
+
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
@@ -58,11 +60,15 @@ class NoiseModel:
     bands : tuple of float
         Standard deviation in four bands of rising spatial frequency, relative to
         white noise; (1, 1, 1, 1) is white.
+    jpeg : tuple of float
+        Steps to which a JPEG rounded blocks of the image, noise included, in units of
+        the intensity; empty without.
     """
 
     gain: float = 0.0
     offset: float = 0.0
     bands: tuple[float, ...] = WHITE
+    jpeg: Steps = ()
 
     @property
     def is_clean(self) -> bool:
@@ -95,6 +101,7 @@ class NoiseModel:
             gain=self.gain / scale,
             offset=(self.offset + self.gain * offset) / scale**2,
             bands=self.bands,
+            jpeg=tuple(step / scale for step in self.jpeg),
         )
 
     def draw(self, image: Tensor, generator: torch.Generator) -> Tensor:
@@ -107,6 +114,10 @@ class NoiseModel:
             return image
         noisy: Tensor = image + share**0.5 * self.draw(image, generator)
         return noisy
+
+    def as_stored(self, image: Tensor) -> Tensor:
+        """What a JPEG makes of an image (C, Y, X), where this one was a JPEG."""
+        return as_jpeg(image, self.jpeg) if self.jpeg else image
 
     def _unit(self, image: Tensor, generator: torch.Generator) -> Tensor:
         """Gaussian noise of variance 1 with this model's spatial correlation."""

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from napari_zssr.config import Config
 from napari_zssr.errors import ComputeError, ZSSRError
 from napari_zssr.imaging.intensity import IntensityMap, intensity_map
+from napari_zssr.imaging.jpeg import jpeg_steps
 from napari_zssr.imaging.noise import (
     CLEAN,
     NoiseModel,
@@ -52,6 +53,7 @@ __all__ = [
 SAMPLED_PLANES = 8
 SAMPLED_PIXELS = 1_000_000
 PLANE_SEED = 1_000_003
+JPEG_SEEN = " The image was a JPEG; it was learned against its blocks."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -147,7 +149,7 @@ def first_look(work: PlaneWork, config: Config, plan: Plan) -> Snapshot | None:
     seen = look_at(
         torch.from_numpy(colours).to(plan.device),
         config,
-        noise=plane_noise(colours, config),
+        noise=_own_noise(colours, work, config),
         tile_px=plan.tile_px,
         precision=plan.precision,
         seed=_seed(config, work),
@@ -206,10 +208,20 @@ def _seed(config: Config, work: PlaneWork) -> int:
 def _noise(colours: NDArray[Any], work: PlaneWork, config: Config) -> NoiseModel:
     """Noise of a plane: that of its own networks, or of the shared ones."""
     if work.shared is None:
-        return plane_noise(colours, config)
+        return _own_noise(colours, work, config)
     from napari_zssr.zssr.shared import noise_of
 
     return noise_of(work.shared)
+
+
+def _own_noise(colours: NDArray[Any], work: PlaneWork, config: Config) -> NoiseModel:
+    """Noise of a plane, and the steps of the JPEG that it may have been."""
+    noise = plane_noise(colours, config)
+    if config.noise != "auto":
+        return noise
+    scale = work.mapping.scale
+    steps = tuple(step / scale for step in jpeg_steps(colours_of(work.pixels)))
+    return replace(noise, jpeg=steps)
 
 
 def _enlarged_alpha(
@@ -250,9 +262,21 @@ def _report(
         gain_error_db=None if gain is None else gain.error_decibel,
         returned=result.returned,
         steps=result.steps,
-        sentence=result.sentence + (smoothing() if result.smoothed else ""),
+        sentence=_told(result, noise),
         smoothed=result.smoothed,
         shared=work.shared.planes if work.shared else 0,
+    )
+
+
+def _told(result: PlaneResult, noise: NoiseModel) -> str:
+    """What happened to a plane, in sentences."""
+    learned = result.returned == "learned"
+    return "".join(
+        (
+            result.sentence,
+            smoothing() if result.smoothed else "",
+            JPEG_SEEN if noise.jpeg and learned else "",
+        )
     )
 
 

@@ -328,6 +328,7 @@ def _father_and_son(
         gain = operator.noise_gain(shrinking(noisy, warp, extent))
         missing = max(0.0, 1 - (1 + spec.alpha**2) * gain)
         son = spec.noise.add(son, missing, generator)
+    son = spec.noise.as_stored(son)
     if spec.ratio == (1, 1):
         son = resize(son, factors, extent)
     return father, son

@@ -19,6 +19,7 @@ from napari_zssr.zssr.learn import Lesson, Train, judge, learn, members
 from napari_zssr.zssr.look import first_look, watched
 from napari_zssr.zssr.policy import (
     TUNED_RATE,
+    for_jpeg,
     for_noise,
     noise_level,
     recorrupted,
@@ -222,7 +223,7 @@ def _lesson(
     level = noise_level(plane, noise)
     windows = tuple(training_windows(plane))
     trains = config.steps > 0
-    config = for_noise(config, level)
+    config = for_jpeg(for_noise(config, level), noise)
     if shared is not None:
         steps = config.tuned_steps if config.strategy == "tuned" else 0
         trains = steps > 0

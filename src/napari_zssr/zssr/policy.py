@@ -194,6 +194,11 @@ def for_noise(config: Config, level: float) -> Config:
     )
 
 
+def for_jpeg(config: Config, noise: NoiseModel) -> Config:
+    """Settings for a plane that was a JPEG: nothing leads back to its blocks."""
+    return replace(config, back_projection=0) if noise.jpeg else config
+
+
 def back_projection(config: Config, level: float, factors: Pair) -> tuple[int, float]:
     """Iterations and strength, which fades since it would copy noise into the result.
 

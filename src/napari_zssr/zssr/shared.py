@@ -125,4 +125,6 @@ def learn_shared(
 def noise_of(shared: Checkpoint) -> NoiseModel:
     """Noise of the planes that networks were learned from."""
     told = dict(shared.noise or {})
-    return NoiseModel(**told | {"bands": tuple(told.get("bands", NoiseModel().bands))})
+    for name in ("bands", "jpeg"):
+        told[name] = tuple(told.get(name, getattr(CLEAN, name)))
+    return NoiseModel(**told)
