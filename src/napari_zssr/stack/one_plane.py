@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from napari_zssr.config import Config
 from napari_zssr.errors import ComputeError, ZSSRError
 from napari_zssr.imaging.intensity import IntensityMap, intensity_map
-from napari_zssr.imaging.jpeg import jpeg_steps
 from napari_zssr.imaging.noise import (
     CLEAN,
     NoiseModel,
@@ -26,6 +25,7 @@ from napari_zssr.imaging.resample import Window
 from napari_zssr.imaging.signal import shows_signal
 from napari_zssr.progress import Event, Snapshot, Steps, changed, drain
 from napari_zssr.stack.axes import PlaneIndex, plane_axes, to_cyx
+from napari_zssr.stack.flaws import even, told, with_jpeg
 from napari_zssr.stack.made import PlaneMade, PlaneReport, restored
 from napari_zssr.stack.plan import Plan
 from napari_zssr.stack.source import Planes
@@ -53,7 +53,6 @@ __all__ = [
 SAMPLED_PLANES = 8
 SAMPLED_PIXELS = 1_000_000
 PLANE_SEED = 1_000_003
-JPEG_SEEN = " The image was a JPEG; it was learned against its blocks."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -97,7 +96,7 @@ def plane_steps(work: PlaneWork, config: Config, plan: Plan) -> Steps[PlaneMade]
     started = time.monotonic()
     config = as_saved(config, (work.shared or work.start,))
     normal = work.mapping.normalise(work.pixels)
-    colours = colours_of(normal)
+    colours, stripes = even(colours_of(normal), config)
     try:
         alpha = yield from _enlarged_alpha(normal[len(colours) :], config, work)
         if shows_signal(colours):
@@ -117,7 +116,7 @@ def plane_steps(work: PlaneWork, config: Config, plan: Plan) -> Steps[PlaneMade]
         alpha=alpha,
         mapping=work.mapping,
         dtype=work.pixels.dtype,
-        report=_report(result, work, noise, time.monotonic() - started),
+        report=_report(result, work, noise, stripes, time.monotonic() - started),
         networks=result.networks,
     )
 
@@ -143,7 +142,7 @@ def first_look(work: PlaneWork, config: Config, plan: Plan) -> Snapshot | None:
 
     assert work.window is not None
     normal = work.mapping.normalise(work.pixels)
-    colours = colours_of(normal)
+    colours, _ = even(colours_of(normal), config)
     if not shows_signal(colours):
         return None
     seen = look_at(
@@ -215,13 +214,8 @@ def _noise(colours: NDArray[Any], work: PlaneWork, config: Config) -> NoiseModel
 
 
 def _own_noise(colours: NDArray[Any], work: PlaneWork, config: Config) -> NoiseModel:
-    """Noise of a plane, and the steps of the JPEG that it may have been."""
     noise = plane_noise(colours, config)
-    if config.noise != "auto":
-        return noise
-    scale = work.mapping.scale
-    steps = tuple(step / scale for step in jpeg_steps(colours_of(work.pixels)))
-    return replace(noise, jpeg=steps)
+    return with_jpeg(noise, colours_of(work.pixels), work.mapping.scale, config)
 
 
 def _enlarged_alpha(
@@ -251,9 +245,18 @@ def _seen(shot: Snapshot, work: PlaneWork, alpha: Canvas | None) -> Snapshot:
 
 
 def _report(
-    result: PlaneResult, work: PlaneWork, noise: NoiseModel, seconds: float
+    result: PlaneResult,
+    work: PlaneWork,
+    noise: NoiseModel,
+    stripes: float,
+    seconds: float,
 ) -> PlaneReport:
     gain = result.gain
+    said = (
+        result.sentence,
+        smoothing() if result.smoothed else "",
+        told(noise, stripes, learned=result.returned == "learned"),
+    )
     return PlaneReport(
         plane=work.place.number,
         seconds=seconds,
@@ -262,21 +265,9 @@ def _report(
         gain_error_db=None if gain is None else gain.error_decibel,
         returned=result.returned,
         steps=result.steps,
-        sentence=_told(result, noise),
+        sentence="".join(said),
         smoothed=result.smoothed,
         shared=work.shared.planes if work.shared else 0,
-    )
-
-
-def _told(result: PlaneResult, noise: NoiseModel) -> str:
-    """What happened to a plane, in sentences."""
-    learned = result.returned == "learned"
-    return "".join(
-        (
-            result.sentence,
-            smoothing() if result.smoothed else "",
-            JPEG_SEEN if noise.jpeg and learned else "",
-        )
     )
 
 

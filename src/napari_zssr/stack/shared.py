@@ -22,6 +22,7 @@ from napari_zssr.stack.axes import (
     planes,
     to_cyx,
 )
+from napari_zssr.stack.flaws import even
 from napari_zssr.stack.one_plane import PLANE_SEED, PlaneWork, colours_of, common_noise
 from napari_zssr.stack.plan import Plan
 from napari_zssr.stack.strategy import shared_places
@@ -79,7 +80,7 @@ def shared_steps(
     samples: list[Sample] = []
     for number, place in enumerate(places):
         yield named(Progress(stage="read", step=number, total=len(places)))
-        sample = _sample(stack, maps[channel], place, len(places))
+        sample = _sample(stack, maps[channel], place, len(places), config)
         samples += [] if sample is None else [sample]
     if not samples:
         return None
@@ -120,12 +121,13 @@ def _sample(
     mapping: IntensityMap,
     place: PlaneIndex,
     count: int,
+    config: Config,
 ) -> Sample | None:
     """What is learned of one plane, None of one without signal."""
     from napari_zssr.zssr.shared import sample_of
 
     pixels = to_cyx(stack.data[place.index], plane_axes(stack.axes))
-    colours = mapping.normalise(colours_of(pixels))
+    colours, _ = even(mapping.normalise(colours_of(pixels)), config)
     if not shows_signal(colours):
         return None
     return sample_of(colours, count)
