@@ -32,12 +32,12 @@ def _picture(side: int = 192, channels: int = 1) -> np.ndarray:
 
 
 def _through_jpeg(
-    pixels: np.ndarray, quality: int = 45
+    pixels: np.ndarray, quality: int = 45, **options: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """(C, Y, X) as Pillow stores it, and the luma's steps, (8, 8)."""
     image = pixels[0] if len(pixels) == 1 else np.moveaxis(pixels, 0, -1)
     file = io.BytesIO()
-    Image.fromarray(image).save(file, "JPEG", quality=quality)
+    Image.fromarray(image).save(file, "JPEG", quality=quality, **options)
     opened = Image.open(file)
     steps = np.array(opened.quantization[0]).reshape(BLOCK, BLOCK)
     stored = np.asarray(opened)
@@ -48,7 +48,9 @@ def _through_jpeg(
 @pytest.mark.parametrize("quality", [20, 45, 75])
 def test_the_steps_of_a_jpeg_are_found(channels: int, quality: int) -> None:
     stored, steps = _through_jpeg(_picture(channels=channels), quality)
-    found = np.array(jpeg_steps(stored)).reshape(BLOCK, BLOCK)
+    listed = jpeg_steps(stored)
+    assert len(listed) == BLOCK**2
+    found = np.array(listed).reshape(BLOCK, BLOCK)
     low = np.add.outer(np.arange(BLOCK), np.arange(BLOCK)) < 5
     low[0, 0] = False
     assert found[low] == pytest.approx(steps[low], rel=0.1)
@@ -77,17 +79,30 @@ def test_other_images_are_no_jpegs() -> None:
     assert jpeg_steps(_through_jpeg(clean, 98)[0]) == ()
 
 
-@pytest.mark.parametrize("channels", [1, 3])
-def test_blocks_are_made_as_pillow_makes_them(channels: int) -> None:
-    clean = _picture(side=104, channels=channels)[:, :99]
-    stored, steps = _through_jpeg(clean)
+def test_colours_stored_at_full_size_have_steps_of_their_own() -> None:
+    stored, steps = _through_jpeg(_picture(channels=3), 60, subsampling=0)
+    found = np.array(jpeg_steps(stored)).reshape(2, BLOCK, BLOCK)
+    low = np.s_[1:3, 1:3]
+    assert found[0][low] == pytest.approx(steps[low], rel=0.1)
+    assert found[1][low] == pytest.approx(np.array([[17, 21], [21, 45]]), rel=0.15)
+
+
+@pytest.mark.parametrize(
+    ("channels", "subsampling", "like"), [(1, 2, 0.25), (3, 2, 0.5), (3, 0, 0.25)]
+)
+def test_blocks_are_made_as_pillow_makes_them(
+    channels: int, subsampling: int, like: float
+) -> None:
+    clean = _picture(side=136, channels=channels)[:, :131]
+    stored, _ = _through_jpeg(clean, subsampling=subsampling)
+    listed = jpeg_steps(stored)
+    assert len(listed) == BLOCK**2 * (1 if subsampling else 2)
     grey = torch.from_numpy(clean.astype(np.float64) - 128)
-    table = tuple(float(step) for step in steps.ravel())
-    made = as_jpeg(grey, table).numpy() + 128
+    made = as_jpeg(grey, listed).numpy() + 128
     assert made.shape == clean.shape
     lost = np.sqrt(np.mean((stored - clean.astype(float)) ** 2))
     between = np.sqrt(np.mean((stored - made) ** 2))
-    assert between < (0.25 if channels == 1 else 0.5) * lost
+    assert between < like * lost
 
 
 def test_sons_of_a_jpeg_are_jpegs() -> None:

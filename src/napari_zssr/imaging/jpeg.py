@@ -18,14 +18,15 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Array = NDArray[np.float64]
-# Steps of 8 x 8 frequencies, row by row; empty without JPEG.
+# Steps of 8 x 8 frequencies, row by row; of the colour differences, too, where they
+# were stored at full size; empty without JPEG.
 Steps = tuple[float, ...]
 
 BLOCK = 8
 LUMA = (0.299, 0.587, 0.114)
 # Luma, blue and red difference (JFIF 1.02).
 COLOURS = (LUMA, (-0.168736, -0.331264, 0.5), (0.5, -0.418688, -0.081312))
-# Luma steps of quality 50 (ITU-T T.81, annex K.1), for frequencies without a sample.
+# Steps of quality 50 (ITU-T T.81, annex K.1), for frequencies without a sample.
 STANDARD = (
     (16, 11, 10, 16, 24, 40, 51, 61),
     (12, 12, 14, 19, 26, 58, 60, 55),
@@ -53,7 +54,7 @@ LEAST_VALUES, LEAST_SHARE = 12, 0.002
 LEAST_FREQUENCIES = 5
 # All tables rise alike; drawings of few grey values have multiples without a table.
 MAX_SPREAD = 0.5
-MAX_BLOCKS = 20_000
+MAX_BLOCKS = 5_000
 
 
 def jpeg_steps(pixels: NDArray[Any]) -> Steps:
@@ -67,16 +68,21 @@ def jpeg_steps(pixels: NDArray[Any]) -> Steps:
     Returns
     -------
     tuple of float
-        In grey values, those of the luma where there is colour; empty where the image
-        was no JPEG, one of about the highest quality, or is not of 8 bits.
+        In grey values: 64 of the luma, then 64 of the colour differences if those were
+        stored at full size. Empty where the image was no JPEG, one of about the
+        highest quality, or is not of 8 bits.
     """
     if pixels.dtype != np.uint8 or len(pixels) not in (1, 3):
         return ()
     if min(pixels.shape[1:]) < 4 * BLOCK:
         return ()
     for top, left in dict.fromkeys(((0, 0), _grid(pixels))):
-        found = _steps(_coefficients(pixels[:, top:, left:]))
-        if found is not None:
+        cut = pixels[:, top:, left:]
+        luma = _steps(_coefficients(cut, 0), STANDARD)
+        if luma is not None:
+            # Halved colour lies on no multiples any more once it is enlarged.
+            chroma = _steps(_coefficients(cut, 1), STANDARD_CHROMA)
+            found = luma if chroma is None else np.concatenate([luma, chroma])
             return tuple(float(step) for step in found.ravel())
     return ()
 
@@ -87,9 +93,10 @@ def as_jpeg(image: Tensor, steps: Steps) -> Tensor:
     Parameters
     ----------
     image : Tensor, shape (C, Y, X)
-        Colour differences are rounded at half the size, as most programs do.
+        Of three channels the luma is rounded, and the colour differences: without
+        steps of their own at half the size, as most programs do.
     steps : tuple of float
-        64, row by row, in units of the image.
+        As `jpeg_steps` returns them, in units of the image.
 
     Returns
     -------
@@ -97,20 +104,38 @@ def as_jpeg(image: Tensor, steps: Steps) -> Tensor:
     """
     import torch
 
-    table = torch.tensor(steps, device=image.device, dtype=image.dtype)
+    given = torch.tensor(steps, device=image.device, dtype=image.dtype)
+    table, chroma_table = given[: BLOCK**2], given[BLOCK**2 :]
     if len(image) == 1:
         return _rounded(image, table)
     turn = torch.tensor(COLOURS, device=image.device, dtype=image.dtype)
     colours = torch.einsum("dc,cyx->dyx", turn, image)
-    half = torch.nn.functional.avg_pool2d(colours[1:], 2, ceil_mode=True)
-    coarse = table.new_tensor(STANDARD_CHROMA).flatten()
-    coarse *= (table / table.new_tensor(STANDARD).flatten()).median()
-    half = torch.cat([_rounded(half[:1], coarse), _rounded(half[1:], coarse)])
-    full = torch.nn.functional.interpolate(half[None], scale_factor=2, mode="bilinear")
-    chroma = full[0, :, : image.shape[1], : image.shape[2]]
-    stored = torch.cat([_rounded(colours[:1], table), chroma])
+    luma = _rounded(colours[:1], table)
+    if len(chroma_table):
+        chroma = _both_rounded(colours[1:], chroma_table)
+    else:
+        chroma = _halved(colours[1:], table)
+    stored = torch.cat([luma, chroma])
     made: Tensor = torch.einsum("cd,dyx->cyx", torch.linalg.inv(turn), stored)
     return made
+
+
+def _halved(chroma: Tensor, table: Tensor) -> Tensor:
+    """Colour differences (2, Y, X) rounded at half the size, as the luma's steps."""
+    import torch
+
+    standard = table.new_tensor(STANDARD_CHROMA).flatten()
+    standard *= (table / table.new_tensor(STANDARD).flatten()).median()
+    half = torch.nn.functional.avg_pool2d(chroma, 2, ceil_mode=True)
+    half = _both_rounded(half, standard)[None]
+    full = torch.nn.functional.interpolate(half, scale_factor=2, mode="bilinear")[0]
+    return full[:, : chroma.shape[1], : chroma.shape[2]]
+
+
+def _both_rounded(chroma: Tensor, table: Tensor) -> Tensor:
+    import torch
+
+    return torch.cat([_rounded(plane[None], table) for plane in chroma])
 
 
 def _rounded(plane: Tensor, table: Tensor) -> Tensor:
@@ -136,10 +161,11 @@ def _cosines() -> Array:
     return matrix
 
 
-def _luma(pixels: NDArray[Any]) -> Array:
-    weights = np.array(LUMA if len(pixels) == 3 else (1.0,))
-    luma: Array = np.tensordot(weights, pixels.astype(np.float64), axes=1)
-    return luma
+def _colour(pixels: NDArray[Any], number: int = 0) -> Array:
+    """Luma, or a colour difference, of grey or RGB."""
+    weights = np.array(COLOURS[number] if len(pixels) == 3 else (1.0,))
+    plane: Array = np.tensordot(weights, pixels.astype(np.float64), axes=1)
+    return plane
 
 
 def _grid(pixels: NDArray[Any]) -> tuple[int, int]:
@@ -147,7 +173,7 @@ def _grid(pixels: NDArray[Any]) -> tuple[int, int]:
 
     Of an image that was cut out of a larger one, it is not the first pixel.
     """
-    plane = _luma(pixels)
+    plane = _colour(pixels)
     places = []
     for axis in (0, 1):
         jumps = np.abs(np.diff(plane, 2, axis=axis)).mean(axis=1 - axis)
@@ -158,20 +184,22 @@ def _grid(pixels: NDArray[Any]) -> tuple[int, int]:
     return places[0], places[1]
 
 
-def _coefficients(pixels: NDArray[Any]) -> Array:
-    """Cosine transform of blocks, shape (blocks, 8, 8)."""
+def _coefficients(pixels: NDArray[Any], colour: int) -> Array:
+    """Cosine transform of blocks, shape (blocks, 8, 8); no blocks of grey's colour."""
+    if colour and len(pixels) == 1:
+        return np.empty((0, BLOCK, BLOCK))
     rows, columns = (size // BLOCK for size in pixels.shape[1:])
     thin = max(1, int(np.ceil(rows * columns / MAX_BLOCKS)))
     cut = pixels[:, : rows * BLOCK, : columns * BLOCK]
     bands = cut.reshape(len(cut), rows, BLOCK, -1)[:, ::thin]
-    plane = _luma(bands.reshape(len(cut), -1, columns * BLOCK))
+    plane = _colour(bands.reshape(len(cut), -1, columns * BLOCK), colour)
     blocks = plane.reshape(-1, BLOCK, columns, BLOCK).swapaxes(1, 2)
     values: Array = fft.dctn(blocks, axes=(2, 3), norm="ortho")
     return values.reshape(-1, BLOCK, BLOCK)
 
 
-def _steps(values: Array) -> Array | None:
-    """Steps of all frequencies, where enough of them show one."""
+def _steps(values: Array, table: tuple[tuple[int, ...], ...]) -> Array | None:
+    """Steps of all frequencies, where enough of them show one; like `table`, scaled."""
     found = np.zeros((BLOCK, BLOCK))
     tested = 0
     for y, x in np.ndindex(BLOCK, BLOCK):
@@ -183,7 +211,7 @@ def _steps(values: Array) -> Array | None:
     known = found > 0
     if known.sum() < max(LEAST_FREQUENCIES, tested / 2):
         return None
-    standard = np.array(STANDARD, dtype=np.float64)
+    standard = np.array(table, dtype=np.float64)
     ratios = np.log(found[known] / standard[known])
     middle = np.median(ratios)
     if np.median(np.abs(ratios - middle)) > MAX_SPREAD:
