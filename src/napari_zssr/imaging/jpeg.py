@@ -55,6 +55,7 @@ LEAST_FREQUENCIES = 5
 # All tables rise alike; drawings of few grey values have multiples without a table.
 MAX_SPREAD = 0.5
 MAX_BLOCKS = 5_000
+GRID_PX = 512
 
 
 def jpeg_steps(pixels: NDArray[Any]) -> Steps:
@@ -173,7 +174,12 @@ def _grid(pixels: NDArray[Any]) -> tuple[int, int]:
 
     Of an image that was cut out of a larger one, it is not the first pixel.
     """
-    plane = _colour(pixels)
+    middle = [
+        slice(start, start + GRID_PX)
+        for size in pixels.shape[1:]
+        for start in [max(0, size - GRID_PX) // (2 * BLOCK) * BLOCK]
+    ]
+    plane = _colour(pixels[:, middle[0], middle[1]])
     places = []
     for axis in (0, 1):
         jumps = np.abs(np.diff(plane, 2, axis=axis)).mean(axis=1 - axis)

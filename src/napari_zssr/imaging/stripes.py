@@ -17,8 +17,8 @@ Array = NDArray[np.float64]
 
 PARTS = 4
 SMALLEST_PX = 64
-# Pixels of each line that are looked at, at most.
-LOOKED_AT = 1024
+# Pixels of each line that are looked at, about and at least, of a large plane.
+LOOKED_AT = 512
 # Mean correlation of the four parts' offsets, against the mean of both neighbours and
 # against the median of three lines: nothing but stripes had both on scikit-image's
 # pictures, confocal captures and microscopes' TIFFs, at full size and halved.
