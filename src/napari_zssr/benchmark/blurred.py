@@ -28,15 +28,16 @@ from napari_zssr.benchmark.photographs import (
     random_gaussian,
 )
 from napari_zssr.benchmark.table import Cell, Table
-from napari_zssr.config import Config, KernelSpec
+from napari_zssr.config import Config
 from napari_zssr.imaging.kernel import covariance, sampled_kernel
 from napari_zssr.imaging.metrics import luma
+from napari_zssr.kernelspec import KernelSpec
 
 Array = NDArray[np.float64]
 Kernel = NDArray[np.float64]
 
 TRUE = "true"
-KERNELS = ("bicubic", "gaussian:1.1", TRUE)
+KERNELS = ("bicubic", "gaussian:1.1", "estimate", TRUE)
 LUCY_ITERATIONS = (1, 2, 3, 5, 8, 12, 20, 30)
 COLUMNS = (
     "method",
