@@ -145,8 +145,8 @@ def _errors(mean: _Seen, seen: list[_Seen]) -> Array:
 def _told(widths: Pair, spread: Pair) -> str:
     return (
         f"Estimated from the image: a Gaussian of {widths[0]:.2f} x {widths[1]:.2f} "
-        f"fine pixels (give or take {max(spread):.2f}), kept an eighth narrower than the "
-        "edges tell."
+        f"fine pixels (give or take {max(spread):.2f}), kept an eighth narrower than "
+        "the edges tell."
     )
 
 
