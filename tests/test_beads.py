@@ -162,7 +162,7 @@ def test_images_without_beads(image: NDArray[Any], said: str) -> None:
 
 @pytest.mark.parametrize("spacing", [None, (0.1, 0.1), (None, 0.1, 0.1)])
 def test_the_voxel_size_is_asked_for(spacing: Any) -> None:
-    with pytest.raises(InputError, match="give --spacing"):
+    with pytest.raises(InputError, match="give --kernel-spacing"):
         measured_psf(beads(LONELY, [900] * 4), spacing)
 
 

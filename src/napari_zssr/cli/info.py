@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from napari_zssr.cli import console, options
+from napari_zssr.cli.blur import NOTHING_SAID, Blur, kernels_told, takes_blur, told_of
 from napari_zssr.cli.enlarge import read_image
 
 if TYPE_CHECKING:
@@ -15,17 +16,19 @@ if TYPE_CHECKING:
     from napari_zssr.stack.plan import Plan
 
 
+@takes_blur
 def info(
     image: options.Input,
     factor: options.Factor = None,
     preset: options.Preset = "balanced",
+    blur: Blur = NOTHING_SAID,
     device: options.Device = None,
     axes: options.Axes = None,
     spacing: options.Spacing = None,
     json: options.Json = False,
 ) -> None:
     """Show axes, pixel size and noise of an image, and what enlarging it would take."""
-    config = options.settings(preset, factor, device=device)
+    config = options.settings(preset, factor, kernel=blur.spec(), device=device)
     stack = read_image(image, axes=axes, spacing=spacing, quiet=json)
     content = facts(stack, config)
     if json:
@@ -47,6 +50,7 @@ def facts(stack: ImageStack, config: Config) -> dict[str, Any]:
         "units": stack.units,
         "channels": [channel.name for channel in stack.channels],
         "noise": noise_levels(stack),
+        "kernels": _kernels(stack, config),
         "preset": config.preset,
         "factor": config.factors,
         "output_shape": plan.output_shape,
@@ -96,6 +100,13 @@ def _plan(stack: ImageStack, config: Config) -> Plan:
     return make_plan(stack, config)
 
 
+def _kernels(stack: ImageStack, config: Config) -> list[dict[str, Any]]:
+    """The blur of each channel, where anything was said of it."""
+    if config.kernel.kind == "bicubic":
+        return []
+    return [kernel.to_dict() for kernel in kernels_told(stack, config)]
+
+
 def _lines(stack: ImageStack, content: dict[str, Any]) -> list[tuple[str, str]]:
     from napari_zssr.stack.outline import outline_of
 
@@ -107,10 +118,12 @@ def _lines(stack: ImageStack, content: dict[str, Any]) -> list[tuple[str, str]]:
         for name, level in zip(names, content["noise"], strict=False)
     ]
     count = content["planes"]
+    blur = told_of([kernel["sentence"] for kernel in content["kernels"]], names)
     return [
         ("image", console.describe(outline_of(stack))),
         ("axes", f"{stack.axes}, {'guessed' if stack.guessed else 'from the file'}"),
         ("noise", ", ".join(noise)),
+        *((f"blur {name}".strip(), sentence) for name, sentence in blur),
         ("result", f"{planned}, {console.in_bytes(content['output_bytes'])}"),
         ("preset", f"{content['preset']}, {count} plane{'s' * (count != 1)}"),
         ("device", f"{content['device']}, {content['precision']}"),

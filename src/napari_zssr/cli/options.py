@@ -14,7 +14,8 @@ ENGINE, IMAGE, OUTPUT = "What is computed", "How the input is read", "What comes
 WORK = "Who does the work"
 
 
-def _option(*names: str, panel: str, help: str, metavar: str | None = None) -> Any:  # noqa: A002 typer's name
+def option(*names: str, panel: str, help: str, metavar: str | None = None) -> Any:  # noqa: A002 typer's name
+    """An option in one of the help's panels."""
     return typer.Option(*names, rich_help_panel=panel, help=help, metavar=metavar)
 
 
@@ -23,7 +24,7 @@ Input = Annotated[
 ]
 Output = Annotated[
     Path | None,
-    _option(
+    option(
         "-o",
         "--output",
         panel=OUTPUT,
@@ -41,7 +42,7 @@ Inputs = Annotated[
 ]
 OutputDir = Annotated[
     Path | None,
-    _option(
+    option(
         "--output-dir",
         panel=OUTPUT,
         metavar="DIR",
@@ -50,7 +51,7 @@ OutputDir = Annotated[
 ]
 Ending = Annotated[
     str,
-    _option(
+    option(
         "--format",
         panel=OUTPUT,
         metavar="ENDING",
@@ -59,13 +60,13 @@ Ending = Annotated[
 ]
 SkipExisting = Annotated[
     bool,
-    _option(
+    option(
         "--skip-existing", panel=OUTPUT, help="Leave out images whose result is there."
     ),
 ]
 ContinueOnError = Annotated[
     bool,
-    _option(
+    option(
         "--continue-on-error/--stop-on-error",
         panel=OUTPUT,
         help="Of several images, go on with the next one after an error.",
@@ -73,7 +74,7 @@ ContinueOnError = Annotated[
 ]
 ReportFile = Annotated[
     Path | None,
-    _option(
+    option(
         "--report",
         panel=OUTPUT,
         metavar="FILE",
@@ -82,7 +83,7 @@ ReportFile = Annotated[
 ]
 Processes = Annotated[
     int,
-    _option(
+    option(
         "--workers",
         panel=WORK,
         metavar="N",
@@ -92,7 +93,7 @@ Processes = Annotated[
 ]
 Scheduler = Annotated[
     str,
-    _option(
+    option(
         "--scheduler",
         panel=WORK,
         metavar="ADDRESS",
@@ -102,7 +103,7 @@ Scheduler = Annotated[
 ]
 Threads = Annotated[
     int | None,
-    _option(
+    option(
         "--threads",
         panel=WORK,
         metavar="N",
@@ -111,13 +112,13 @@ Threads = Annotated[
 ]
 Retries = Annotated[
     int,
-    _option(
+    option(
         "--retries", panel=WORK, metavar="N", help="Tries after the first that failed."
     ),
 ]
 Shard = Annotated[
     str | None,
-    _option(
+    option(
         "--shard",
         panel=WORK,
         metavar="I/N",
@@ -126,14 +127,14 @@ Shard = Annotated[
     ),
 ]
 Overwrite = Annotated[
-    bool, _option("--overwrite", panel=OUTPUT, help="Replace existing outputs.")
+    bool, option("--overwrite", panel=OUTPUT, help="Replace existing outputs.")
 ]
 Json = Annotated[
-    bool, _option("--json", panel=OUTPUT, help="Print one JSON object, no progress.")
+    bool, option("--json", panel=OUTPUT, help="Print one JSON object, no progress.")
 ]
 Factor = Annotated[
     str | None,
-    _option(
+    option(
         "-f",
         "--factor",
         panel=ENGINE,
@@ -143,23 +144,13 @@ Factor = Annotated[
 ]
 Preset = Annotated[
     str,
-    _option(
+    option(
         "-p", "--preset", panel=ENGINE, metavar="NAME", help=f"{', '.join(PRESETS)}."
-    ),
-]
-Kernel = Annotated[
-    str | None,
-    _option(
-        "--kernel",
-        panel=ENGINE,
-        metavar="KERNEL",
-        help="Blur on the fine grid: bicubic, gaussian:SIGMA or a .npy, .tif, .mat "
-        "file. Default: bicubic.",
     ),
 ]
 Noise = Annotated[
     str | None,
-    _option(
+    option(
         "--noise",
         panel=ENGINE,
         metavar="auto|off|SIGMA",
@@ -168,11 +159,11 @@ Noise = Annotated[
 ]
 Gradual = Annotated[
     int | None,
-    _option("--gradual", panel=ENGINE, metavar="N", help="Factors on the way."),
+    option("--gradual", panel=ENGINE, metavar="N", help="Factors on the way."),
 ]
 BackProjection = Annotated[
     int | None,
-    _option(
+    option(
         "--back-projection",
         panel=ENGINE,
         metavar="N",
@@ -181,7 +172,7 @@ BackProjection = Annotated[
 ]
 Ensemble = Annotated[
     bool | None,
-    _option(
+    option(
         "--ensemble/--no-ensemble",
         panel=ENGINE,
         help="Median over flips and rotations.",
@@ -189,7 +180,7 @@ Ensemble = Annotated[
 ]
 TrainingSteps = Annotated[
     int | None,
-    _option(
+    option(
         "--steps",
         panel=ENGINE,
         metavar="N",
@@ -198,7 +189,7 @@ TrainingSteps = Annotated[
 ]
 Start = Annotated[
     str | None,
-    _option(
+    option(
         "--start",
         panel=ENGINE,
         metavar="FILE",
@@ -207,7 +198,7 @@ Start = Annotated[
 ]
 SaveNetworks = Annotated[
     Path | None,
-    _option(
+    option(
         "--save-networks",
         panel=OUTPUT,
         metavar="FILE",
@@ -216,7 +207,7 @@ SaveNetworks = Annotated[
 ]
 Strategy = Annotated[
     str | None,
-    _option(
+    option(
         "--strategy",
         panel=ENGINE,
         metavar="NAME",
@@ -226,7 +217,7 @@ Strategy = Annotated[
 ]
 Always = Annotated[
     bool,
-    _option(
+    option(
         "--always",
         panel=ENGINE,
         help="Return the learned result even where it gained nothing over bicubic.",
@@ -234,11 +225,11 @@ Always = Annotated[
 ]
 Seed = Annotated[
     int | None,
-    _option("--seed", panel=ENGINE, metavar="N", help="Seed of every random choice."),
+    option("--seed", panel=ENGINE, metavar="N", help="Seed of every random choice."),
 ]
 Device = Annotated[
     str | None,
-    _option(
+    option(
         "--device",
         panel=ENGINE,
         metavar="NAME",
@@ -247,7 +238,7 @@ Device = Annotated[
 ]
 Precision = Annotated[
     str | None,
-    _option(
+    option(
         "--precision",
         panel=ENGINE,
         metavar="NAME",
@@ -256,7 +247,7 @@ Precision = Annotated[
 ]
 TilePx = Annotated[
     int | None,
-    _option(
+    option(
         "--tile-px",
         panel=ENGINE,
         metavar="N",
@@ -265,7 +256,7 @@ TilePx = Annotated[
 ]
 Axes = Annotated[
     str | None,
-    _option(
+    option(
         "--axes",
         panel=IMAGE,
         metavar="TCZYX",
@@ -274,7 +265,7 @@ Axes = Annotated[
 ]
 Spacing = Annotated[
     str | None,
-    _option(
+    option(
         "--spacing",
         panel=IMAGE,
         metavar="L|Y=L,X=L",
@@ -284,7 +275,7 @@ Spacing = Annotated[
 ]
 FillNonfinite = Annotated[
     bool,
-    _option(
+    option(
         "--fill-nonfinite", panel=IMAGE, help="Fill NaN and Inf instead of refusing."
     ),
 ]
@@ -300,12 +291,10 @@ def settings(name: str, factor: str | None = None, **changes: Any) -> Config:
 
 def parse_factor(text: str) -> float | tuple[float, float]:
     """Factor from ``2`` or ``1.5,2`` (Y, X)."""
-    numbers = _numbers("Factor", text, "one number or FY,FX")
-    if len(numbers) > 2:
-        raise InputError(
-            f"Factor {text!r} has {len(numbers)} numbers; give F or FY,FX."
-        )
-    return numbers[0] if len(numbers) == 1 else (numbers[0], numbers[1])
+    found = numbers("Factor", text, "one number or FY,FX")
+    if len(found) > 2:
+        raise InputError(f"Factor {text!r} has {len(found)} numbers; give F or FY,FX.")
+    return found[0] if len(found) == 1 else (found[0], found[1])
 
 
 def parse_spacing(
@@ -315,12 +304,12 @@ def parse_spacing(
     if text is None:
         return None
     if "=" not in text:
-        numbers = _numbers("Spacing", text, "0.1 or Y=0.1,X=0.1")
-        return numbers[0] if len(numbers) == 1 else tuple(numbers)
+        found = numbers("Spacing", text, "0.1 or Y=0.1,X=0.1")
+        return found[0] if len(found) == 1 else tuple(found)
     by_axis: dict[str, float | None] = {}
     for part in text.split(","):
         letter, _, number = part.partition("=")
-        by_axis[letter.strip().upper()] = _numbers("Spacing", number, "Y=0.1,X=0.1")[0]
+        by_axis[letter.strip().upper()] = numbers("Spacing", number, "Y=0.1,X=0.1")[0]
     return by_axis
 
 
@@ -339,7 +328,8 @@ def parse_shard(text: str | None) -> tuple[int, int]:
     return number, count
 
 
-def _numbers(what: str, text: str, example: str) -> list[float]:
+def numbers(what: str, text: str, example: str) -> list[float]:
+    """Numbers from text with commas between them."""
     try:
         return [float(part) for part in text.split(",")]
     except ValueError:

@@ -68,7 +68,7 @@ def side_by_side(
         )
         draw.text((GAP, top + 2), label, fill="dimgray", font=font)
         for column, panel in enumerate(row.panels):
-            drawn = _enlarge(_to_uint8(panel, low, high), side_px)
+            drawn = enlarged_to(to_uint8(panel, low, high), (side_px, side_px))
             canvas.paste(
                 Image.fromarray(drawn).convert("RGB"),
                 (GAP + column * step, top + HEADER),
@@ -125,15 +125,16 @@ def save(picture: Image, path: Path) -> None:
         unfinished.unlink(missing_ok=True)
 
 
-def _to_uint8(panel: NDArray[Any], low: float, high: float) -> NDArray[np.uint8]:
+def to_uint8(panel: NDArray[Any], low: float, high: float) -> NDArray[np.uint8]:
+    """Grey values, `low` as black and `high` as white."""
     share = (panel.astype(np.float64) - low) / max(high - low, 1e-12)
     return np.round(255 * share.clip(0, 1)).astype(np.uint8)
 
 
-def _enlarge(panel: NDArray[np.uint8], side_px: int) -> NDArray[np.uint8]:
-    """Nearest pixel for each pixel of a square, on pixel centres."""
+def enlarged_to(panel: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Nearest pixel for each pixel of a rectangle (Y, X), on pixel centres."""
     y, x = (
-        ((np.arange(side_px) + 0.5) * n / side_px).astype(np.intp)
-        for n in panel.shape[:2]
+        ((np.arange(side) + 0.5) * n / side).astype(np.intp)
+        for side, n in zip(size, panel.shape, strict=False)
     )
     return panel[np.ix_(y, x)]

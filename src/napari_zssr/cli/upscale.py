@@ -8,11 +8,13 @@ import typer
 
 from napari_zssr.cli import console, options
 from napari_zssr.cli.batch import Batch
+from napari_zssr.cli.blur import NOTHING_SAID, Blur, takes_blur, told_of
 from napari_zssr.cli.enlarge import Order, Outcome, default_output, enlarge
 from napari_zssr.errors import InputError
 from napari_zssr.stack.workers import Workers
 
 
+@takes_blur
 def upscale(
     images: options.Inputs,
     output: options.Output = None,
@@ -20,7 +22,7 @@ def upscale(
     ending: options.Ending = "ome.tif",
     factor: options.Factor = None,
     preset: options.Preset = "balanced",
-    kernel: options.Kernel = None,
+    blur: Blur = NOTHING_SAID,
     noise: options.Noise = None,
     gradual: options.Gradual = None,
     back_projection: options.BackProjection = None,
@@ -55,7 +57,7 @@ def upscale(
     config = options.settings(
         preset,
         factor,
-        kernel=kernel,
+        kernel=blur.spec(),
         noise=noise,
         gradual=gradual,
         back_projection=back_projection,
@@ -180,11 +182,25 @@ def _tell(made: Outcome, order: Order) -> None:
         return
     typer.echo(f"{made.target}: {console.describe(made.outline)}")
     typer.echo(made.report.sentence)
+    for sentence in _blurs(made, order):
+        typer.echo(sentence)
     if order.networks is not None:
         told = (
             "what was learned" if made.networks else "not written, nothing was learned"
         )
         typer.echo(f"{order.networks}: {told}")
+
+
+def _blurs(made: Outcome, order: Order) -> list[str]:
+    """What was found of the blur, where something was said of it."""
+    if order.config.kernel.kind == "bicubic":
+        return []
+    told = [str(kernel["sentence"]) for kernel in made.report.kernels]
+    names = [channel.name for channel in made.outline.channels]
+    return [
+        f"Blur of {name}: {sentence}" if name else f"Blur: {sentence}"
+        for name, sentence in told_of(told, names)
+    ]
 
 
 def _unfinished(made: Outcome) -> str:

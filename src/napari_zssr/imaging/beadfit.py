@@ -56,6 +56,31 @@ def rough_widths(
     return tuple(found)
 
 
+def psf_fwhm_um(
+    psf: Array, spacing_um: tuple[float, float]
+) -> tuple[float, float] | None:
+    """Full widths at half maximum of a PSF in focus along (Y, X), um.
+
+    Parameters
+    ----------
+    psf : ndarray, shape (Y, X)
+        Without background.
+    spacing_um : tuple of float
+        Its pixel (Y, X), um.
+
+    Returns
+    -------
+    tuple of float or None
+        None where no Gaussian fits.
+    """
+    y, x = np.unravel_index(int(np.argmax(psf)), psf.shape)
+    place = (int(y), int(x))
+    spot = fitted_spot(psf, place, rough_widths(psf, place, 0.0))
+    if spot is None:
+        return None
+    return spot.widths[0] * spacing_um[0], spot.widths[1] * spacing_um[1]
+
+
 def fitted_spot(
     data: NDArray[Any], place: tuple[int, ...], widths: tuple[float, ...]
 ) -> Spot | None:

@@ -121,7 +121,7 @@ def _checked(
         )
     if data.ndim == 3 and len(data) == 1:
         data = data[0]
-    spacing = checked_spacing(spacing_um, data.ndim)
+    spacing = checked_spacing(spacing_um, data.ndim, of_beads=True)
     data = data.astype(np.float32)
     if not np.isfinite(data).all():
         raise InputError("The bead image holds NaN or Inf; give finite intensities.")

@@ -59,8 +59,15 @@ class FineKernel:
         """
         if self.spec.kind == "bicubic":
             return None
-        small, large = np.sqrt(np.maximum(np.linalg.eigvalsh(self._spread()), 0))
-        return float(large), float(small)
+        return _principal(self._spread())
+
+    @property
+    def widths_um(self) -> Pair | None:
+        """The same in um, None where the size of a pixel is not known."""
+        y, x = self.fine_um
+        if self.spec.kind == "bicubic" or y is None or x is None:
+            return None
+        return _principal(self._spread() * np.outer((y, x), (y, x)))
 
     @property
     def angle_deg(self) -> float:
@@ -161,6 +168,12 @@ def center_of_mass(array: Array) -> Pair:
     y = float((array.sum(axis=1) * np.arange(array.shape[0])).sum())
     x = float((array.sum(axis=0) * np.arange(array.shape[1])).sum())
     return y, x
+
+
+def _principal(spread: Array) -> Pair:
+    """Standard deviations along the principal axes, larger first."""
+    small, large = np.sqrt(np.maximum(np.linalg.eigvalsh(spread), 0))
+    return float(large), float(small)
 
 
 def _cubic(factors: Pair) -> Array:

@@ -86,8 +86,10 @@ def guessed_index(na: float) -> float:
     return 1.0 if na <= 0.95 else 1.33 if na <= 1.2 else 1.515
 
 
-def checked_spacing(spacing_um: Any, dims: int = 2) -> tuple[float, ...]:
-    """Pixel size in um along the last `dims` axes.
+def checked_spacing(
+    spacing_um: Any, dims: int = 2, *, of_beads: bool = False
+) -> tuple[float, ...]:
+    """Pixel size in um along the last `dims` axes, of an image or of that of beads.
 
     Raises
     ------
@@ -95,16 +97,19 @@ def checked_spacing(spacing_um: Any, dims: int = 2) -> tuple[float, ...]:
         When it is unknown: no width can be told in pixels then, and none is guessed.
     """
     axes = "(Z, Y, X)" if dims == 3 else "(Y, X)"
+    what, option = "pixel", "--spacing"
+    if of_beads:
+        what, option = "pixel of the bead image", "--kernel-spacing"
     given = () if spacing_um is None else tuple(spacing_um)[-dims:]
     if len(given) < dims or None in given:
         raise InputError(
-            f"The size of a pixel is not known and is not guessed; give --spacing with "
+            f"The size of a {what} is not known and is not guessed; give {option} with "
             f"um along {axes}."
         )
     values = tuple(float(s) for s in given)
     if not all(math.isfinite(s) and s > 0 for s in values):
         raise InputError(
-            f"The size of a pixel is {spacing_um!r}; give --spacing with um above 0 "
+            f"The size of a {what} is {spacing_um!r}; give {option} with um above 0 "
             f"along {axes}."
         )
     return values

@@ -7,6 +7,7 @@ from dataclasses import fields, replace
 from typing import Any
 
 from napari_zssr.config import Config
+from napari_zssr.imaging.beadfit import psf_fwhm_um
 from napari_zssr.imaging.intensity import IntensityMap
 from napari_zssr.imaging.kernel import FineKernel, check_fits
 from napari_zssr.imaging.kernelfile import pinned
@@ -107,9 +108,17 @@ def _of_psf(spec: KernelSpec, stack: ImageStack, config: Config) -> FineKernel:
     return FineKernel(
         spec=KernelSpec(kind="array", array=weights),
         factors=config.factors,
-        sentence="From a measured point spread function.",
+        sentence=_measured(spec),
         fine_um=fine,
     )
+
+
+def _measured(spec: KernelSpec) -> str:
+    """Where the kernel of a point spread function comes from."""
+    assert spec.array is not None
+    fwhm = psf_fwhm_um(spec.array, spec.spacing_um)
+    size = "" if fwhm is None else f", in focus FWHM {fwhm[0]:.3f} x {fwhm[1]:.3f} um"
+    return f"From a measured point spread function{size}."
 
 
 def _of_optics(
