@@ -9,10 +9,11 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
+from napari_zssr.checks import check_one_of
 from napari_zssr.cli import options
 from napari_zssr.cli.options import option
 from napari_zssr.errors import InputError
-from napari_zssr.kernelspec import KernelSpec, Optics
+from napari_zssr.kernelspec import KernelSpec, Method, Optics
 
 if TYPE_CHECKING:
     from napari_zssr.config import Config
@@ -155,6 +156,7 @@ class Blur:
         told = {name: value for name, value in self.given.items() if name not in others}
         if "psf_model" in told:
             told["method"] = told.pop("psf_model")
+            check_one_of("psf model", told["method"], Method)
         return told
 
     def _refuse_spacing(self, why: str) -> None:

@@ -119,11 +119,17 @@ def rows(found: Sequence[FineKernel], names: Sequence[str]) -> list[list[str]]:
 
 def _widths(found: FineKernel) -> list[str]:
     return [
-        _pair(found.widths_px, ".2f"),
-        _pair(found.spread_px, ".2f"),
-        _pair(found.widths_um, ".3g"),
+        _pair(found.fwhm_px, ".2f"),
+        _pair(_spread_of_fwhm(found), ".2f"),
+        _pair(found.fwhm_um, ".3f"),
         f"{found.angle_deg:.0f}" if _is_long(found) else "-",
     ]
+
+
+def _spread_of_fwhm(found: FineKernel) -> tuple[float, float] | None:
+    if found.spread_px is None:
+        return None
+    return FWHM * found.spread_px[0], FWHM * found.spread_px[1]
 
 
 def _is_long(found: FineKernel) -> bool:
@@ -137,7 +143,7 @@ def _is_long(found: FineKernel) -> bool:
 def _pair(widths: tuple[float, float] | None, form: str) -> str:
     if widths is None:
         return "-"
-    large, small = (format(FWHM * width, form) for width in widths)
+    large, small = (format(width, form) for width in widths)
     return f"{large} x {small}"
 
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_zssr.cli.picture import FONT_PX, enlarged_to, to_uint8
-from napari_zssr.imaging.optics import FWHM
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -77,14 +76,12 @@ def _size(kernel: FineKernel) -> str:
 
 
 def _width(kernel: FineKernel) -> str:
-    if kernel.widths_px is None:
-        return "bicubic reduction"
-    large, small = (FWHM * width for width in kernel.widths_px)
+    large, small = kernel.fwhm_px
     told = f"FWHM {large:.2f} x {small:.2f} pixels"
-    if kernel.widths_um is not None:
-        large, small = (FWHM * width for width in kernel.widths_um)
+    if kernel.fwhm_um is not None:
+        large, small = kernel.fwhm_um
         told += f", {large:.3g} x {small:.3g} um"
-    return told
+    return f"{told}, {kernel.spec.kind}"
 
 
 def _contrast(weights: np.ndarray[Any, Any]) -> str:

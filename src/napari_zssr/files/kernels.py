@@ -63,7 +63,8 @@ def psf_of(stack: ImageStack, spacing_um: Sequence[float] | None = None) -> Meas
     pixels = np.asarray(stack.data)
     kept = [axis for axis, size in enumerate(pixels.shape) if size > 1]
     beads = pixels.squeeze()
-    if beads.ndim not in (2, 3):
+    letters = [stack.axes[axis] for axis in kept]
+    if beads.ndim not in (2, 3) or set(letters) & set("CS"):
         raise InputError(
             f"The image of beads has axes {stack.axes} and shape {pixels.shape}; give "
             "one channel and one time point, of shape (Z, Y, X) or (Y, X)."

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from napari_zssr.errors import InputError
+from napari_zssr.imaging.optics import FWHM
 from napari_zssr.imaging.resample import cubic, imresize
 from napari_zssr.kernelspec import KernelSpec
 
@@ -19,6 +20,8 @@ Array = NDArray[np.float64]
 Pair = tuple[float, float]
 
 TRUNCATE = 4.0
+# Of the line along which a width is read, pixels.
+FINE_STEP = 0.01
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -49,7 +52,7 @@ class FineKernel:
     def array(self) -> Array:
         """Weights, shape (odd, odd), sum 1."""
         sampled = sampled_kernel(self.spec)
-        return _cubic(self.factors) if sampled is None else sampled
+        return _cubic(self.factors) if sampled is None else _without_border(sampled)
 
     @property
     def widths_px(self) -> Pair | None:
@@ -59,15 +62,8 @@ class FineKernel:
         """
         if self.spec.kind == "bicubic":
             return None
-        return _principal(self._spread())
-
-    @property
-    def widths_um(self) -> Pair | None:
-        """The same in um, None where the size of a pixel is not known."""
-        y, x = self.fine_um
-        if self.spec.kind == "bicubic" or y is None or x is None:
-            return None
-        return _principal(self._spread() * np.outer((y, x), (y, x)))
+        small, large = np.sqrt(np.maximum(np.linalg.eigvalsh(self._spread()), 0))
+        return float(large), float(small)
 
     @property
     def angle_deg(self) -> float:
@@ -76,6 +72,26 @@ class FineKernel:
             return 0.0
         y, x = np.linalg.eigh(self._spread())[1][:, 1]
         return math.degrees(math.atan2(x, y) if y > 0 else math.atan2(-x, -y))
+
+    @property
+    def fwhm_px(self) -> Pair:
+        """Full widths at half maximum along the principal axes, fine pixels.
+
+        Far weights, which widen `widths_px`, do not count.
+        """
+        if self.spec.kind == "gaussian" and self.widths_px is not None:
+            return FWHM * self.widths_px[0], FWHM * self.widths_px[1]
+        along, across = self._directions
+        return width_at_half(self.array, along), width_at_half(self.array, across)
+
+    @property
+    def fwhm_um(self) -> Pair | None:
+        """`fwhm_px` in um, None where the size of a pixel is not known."""
+        y, x = self.fine_um
+        if y is None or x is None:
+            return None
+        along, across = (math.hypot(a * y, b * x) for a, b in self._directions)
+        return self.fwhm_px[0] * along, self.fwhm_px[1] * across
 
     def to_dict(self) -> dict[str, Any]:
         """Plain, JSON-serialisable form."""
@@ -87,7 +103,16 @@ class FineKernel:
             "widths_px": None if self.widths_px is None else list(self.widths_px),
             "spread_px": None if self.spread_px is None else list(self.spread_px),
             "angle_deg": self.angle_deg,
+            "fwhm_px": list(self.fwhm_px),
+            "fwhm_um": None if self.fwhm_um is None else list(self.fwhm_um),
         }
+
+    @property
+    def _directions(self) -> tuple[Pair, Pair]:
+        """Along and across the larger width, (Y, X) of length 1."""
+        angle = math.radians(self.angle_deg)
+        y, x = math.cos(angle), math.sin(angle)
+        return (y, x), (-x, y)
 
     def _spread(self) -> Array:
         if self.spec.kind == "gaussian":
@@ -154,6 +179,19 @@ def check_fits(spec: KernelSpec, shape: tuple[int, int]) -> None:
         )
 
 
+def width_at_half(array: Array, direction: Pair) -> float:
+    """Full width at half maximum along a direction (Y, X) through the peak, pixels."""
+    peak = np.unravel_index(int(np.argmax(array)), array.shape)
+    reach = sum(array.shape)
+    along = np.linspace(0, reach, round(reach / FINE_STEP) + 1)
+    width = 0.0
+    for way in (1, -1):
+        places = [p + way * d * along for p, d in zip(peak, direction, strict=True)]
+        line = ndimage.map_coordinates(np.pad(array, 1), np.add(places, 1), order=1)
+        width += float(along[int(np.argmax(line < line[0] / 2))])
+    return width
+
+
 def covariance(array: Array) -> Array:
     """Second moments (Y, X) of a kernel about its centre of mass, square pixels."""
     center = center_of_mass(array)
@@ -170,12 +208,6 @@ def center_of_mass(array: Array) -> Pair:
     return y, x
 
 
-def _principal(spread: Array) -> Pair:
-    """Standard deviations along the principal axes, larger first."""
-    small, large = np.sqrt(np.maximum(np.linalg.eigvalsh(spread), 0))
-    return float(large), float(small)
-
-
 def _cubic(factors: Pair) -> Array:
     """What bicubic reduction weighs the fine pixels with."""
     rows, columns = (_cubic_weights(f) for f in factors)
@@ -190,9 +222,27 @@ def _cubic_weights(factor: float) -> Array:
     return kept
 
 
+def _without_border(array: Array) -> Array:
+    """The middle of an odd kernel that holds its weights, as far on both sides."""
+    strong = _strong(array)
+    for axis in (0, 1):
+        middle = array.shape[axis] // 2
+        found = np.flatnonzero(strong.any(axis=1 - axis))
+        reach = int(np.abs(found - middle).max())
+        array = array.take(range(middle - reach, middle + reach + 1), axis=axis)
+    kept: Array = array / array.sum()
+    return kept
+
+
+def _strong(array: Array) -> NDArray[np.bool_]:
+    """Where the weights are more than a millionth of the kernel's peak."""
+    strong: NDArray[np.bool_] = np.abs(array) > 1e-6 * np.abs(array).max()
+    return strong
+
+
 def _support(array: Array) -> tuple[int, int]:
-    """Rows and columns that carry more than a millionth of the kernel's peak."""
-    strong = np.abs(array) > 1e-6 * np.abs(array).max()
+    """Rows and columns that carry weights."""
+    strong = _strong(array)
     rows, columns = np.flatnonzero(strong.any(1)), np.flatnonzero(strong.any(0))
     return int(np.ptp(rows)) + 1, int(np.ptp(columns)) + 1
 
