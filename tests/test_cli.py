@@ -363,7 +363,9 @@ def test_no_command_shows_the_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert "upscale" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("command", ["upscale", "demo", "info", "doctor", "benchmark"])
+@pytest.mark.parametrize(
+    "command", ["upscale", "demo", "info", "kernel", "doctor", "benchmark"]
+)
 def test_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([command, "--help"]) == 0
     assert command in capsys.readouterr().out

@@ -1,0 +1,76 @@
+"""The page on the blur: what it shows runs as shown, and its figures are right."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from conftest import DOCS, code_blocks
+from test_beads import LONELY, beads
+from test_cli_kernel import write_cells
+from test_docs_scripts import REAL, in_bash
+from test_kernels import cells
+
+from napari_zssr.checks import check_known
+from napari_zssr.imaging.objective import checked_optics
+from napari_zssr.imaging.optics import nyquist_um
+
+PAGE = "kernels.md"
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Working folder with an image that tells its optics, one that does not, beads."""
+    monkeypatch.chdir(tmp_path)
+    write_cells("cells.ome.tif")
+    tifffile.imwrite("plain.tif", np.asarray(cells().data[0]))
+    stack = beads(LONELY, [900, 700, 500, 800]).astype(np.uint16)
+    tifffile.imwrite("beads.tif", stack)
+    return tmp_path
+
+
+def test_the_shell(folder: Path) -> None:
+    """Every line, and what the page says of the files."""
+    told = [
+        "\n".join(in_bash(f"set -e\n{{ {block}}} 2> told.txt", REAL))
+        for block in code_blocks(PAGE, "sh")
+    ]
+    look, optics, measured, _ = told
+    assert "461 nm" in look
+    for channel in (0, 1):
+        assert (folder / f"kernel-c{channel}.png").is_file()
+        assert np.load(folder / f"kernel-c{channel}.npy").sum() == pytest.approx(1)
+    assert "Blur of actin: Gaussian PSF" in optics
+    assert "blur    Gaussian PSF (widefield, NA 1.4, 520 nm" in optics
+    assert "FWHM Z" in measured
+    assert "Blur: From a measured point spread function" in measured
+
+
+@pytest.mark.parametrize("block", code_blocks(PAGE, "python"))
+def test_the_python(
+    block: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    exec(compile(block, PAGE, "exec"), {})
+    said = capsys.readouterr().out.splitlines()
+    promised = re.findall(r"print\(.*\)  # (.*)", block)
+    assert said[: len(promised)] == promised
+    assert said[-1].endswith((".", "um"))
+
+
+def test_the_figures_of_nyquist() -> None:
+    text = (DOCS / PAGE).read_text("utf-8").replace("\n", " ")
+    for size, na in re.findall(r"([\d.]+) um with NA ([\d.]+\d)", text):
+        optics = checked_optics(na=float(na), wavelength_nm=520)
+        assert float(size) == pytest.approx(nyquist_um(optics), rel=0.03)
+
+
+def test_the_options_are_those_of_the_command() -> None:
+    from napari_zssr.cli.blur import Blur
+
+    text = (DOCS / PAGE).read_text("utf-8")
+    named = re.findall(r"^\| `--([a-z-]+)` \|", text, re.MULTILINE)
+    assert len(named) == 6
+    check_known({name.replace("-", "_"): None for name in named}, Blur)
