@@ -87,6 +87,17 @@ def test_fine_pixels_are_told() -> None:
     assert "there is nothing to gain from more pixels" in found.sentence
 
 
+def test_excitation_is_for_confocals() -> None:
+    """That of the metadata is left out in silence, that of the user is not."""
+    seen = tuple(replace(channel, excitation_nm=400) for channel in COLOURS)
+    (found, _) = Kernel.of(cells(seen), "optics")
+    assert "excitation" not in found.sentence
+    (found, _) = Kernel.of(cells(seen), "optics:modality=confocal")
+    assert "400/461 nm" in found.sentence
+    (found, _) = Kernel.of(cells(), "optics:excitation_nm=400")
+    assert "the excitation has no part in widefield" in found.sentence
+
+
 # ---- from beads
 
 
@@ -113,6 +124,19 @@ def test_a_psf_follows_factor_and_pixel(measured: MeasuredPsf, factor: Any) -> N
     assert min(found.fwhm_px[: len(wanted)]) == pytest.approx(min(wanted), rel=0.08)
     assert max(found.fwhm_px) == pytest.approx(max(wanted), rel=0.08)
     assert found.sentence.startswith("From a measured point spread function, in focus ")
+
+
+@pytest.mark.parametrize(
+    ("px", "said"),
+    [(0.05, "there is nothing to gain"), (0.3, "a factor of 1."), (0.5, "")],
+)
+def test_pixels_that_beads_show_to_be_fine(
+    measured: MeasuredPsf, px: float, said: str
+) -> None:
+    """FWHM is 0.35 um, so that pixels of 0.17 um hold it."""
+    (found, _) = Kernel.of(cells(px=px), spec_of_psf(measured))
+    assert ("Nyquist" in found.sentence) == bool(said)
+    assert said in found.sentence
 
 
 def test_a_saved_psf_is_the_same_blur(measured: MeasuredPsf, tmp_path: Path) -> None:

@@ -69,6 +69,8 @@ def checked_optics(
     _check_aperture(aperture, taken)
     if modality == "confocal" and excitation is None:
         guesses.append("no excitation wavelength given, so the emission's is taken")
+    if modality == "widefield" and excitation_nm is not None:
+        guesses.append("the excitation has no part in widefield")
     if modality == "lightsheet":
         guesses.append("axial width of the objective alone, without the light sheet")
     return CheckedOptics(

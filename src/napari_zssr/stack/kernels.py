@@ -29,6 +29,9 @@ from napari_zssr.stack.units import in_um
 
 Pair = tuple[float, float]
 
+# A PSF is 0.53 lambda / NA wide, and Nyquist asks for lambda / (4 NA).
+NYQUIST_IN_FWHM = 2.1
+
 GIVEN = {
     "bicubic": "The usual assumption: bicubic reduction.",
     "gaussian": "A Gaussian that was given.",
@@ -108,17 +111,22 @@ def _of_psf(spec: KernelSpec, stack: ImageStack, config: Config) -> FineKernel:
     return FineKernel(
         spec=KernelSpec(kind="array", array=weights),
         factors=config.factors,
-        sentence=_measured(spec),
+        sentence=_measured(spec, fine, config.factors),
         fine_um=fine,
     )
 
 
-def _measured(spec: KernelSpec) -> str:
-    """Where the kernel of a point spread function comes from."""
+def _measured(spec: KernelSpec, fine: Pair, factors: Pair) -> str:
+    """Where the kernel of a point spread function comes from, and how wide that is."""
     assert spec.array is not None
+    told = "From a measured point spread function"
     fwhm = psf_fwhm_um(spec.array, spec.spacing_um)
-    size = "" if fwhm is None else f", in focus FWHM {fwhm[0]:.3f} x {fwhm[1]:.3f} um"
-    return f"From a measured point spread function{size}."
+    if fwhm is None:
+        return f"{told}."
+    told += f", in focus FWHM {fwhm[0]:.3f} x {fwhm[1]:.3f} um."
+    pixel = (fine[0] * factors[0], fine[1] * factors[1])
+    word = sampling_sentence(pixel, factors, min(fwhm) / NYQUIST_IN_FWHM)
+    return " ".join(filter(None, (told, word)))
 
 
 def _of_optics(
@@ -151,12 +159,13 @@ def _of_optics(
 
 def _completed(optics: Optics, known: Channel) -> dict[str, Any]:
     """What was given, and what the metadata of the channel say beside it."""
+    modality = optics.modality or known.modality or "widefield"
     told = {
         "na": known.na,
         "wavelength_nm": known.emission_nm,
-        "excitation_nm": known.excitation_nm,
+        "excitation_nm": known.excitation_nm if modality == "confocal" else None,
         "index": known.index,
-        "modality": known.modality or "widefield",
+        "modality": modality,
     }
     names = [field.name for field in fields(Optics) if field.name != "method"]
     given = {name: getattr(optics, name) for name in names}
