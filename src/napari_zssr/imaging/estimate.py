@@ -33,17 +33,25 @@ LEARNED = (2.0, 2.0)
 CAUTION = 0.87
 # Limits of the widths, fine pixels.
 NARROWEST, WIDEST = 0.3, 2.0
+# Smaller width from which the scene itself is soft, or sampled too finely.
+SOFTEST = 1.8
 REGION_PX = 256
 REGIONS = 12
 LEAST_PX = 32
 LEAST_DIRECTIONS = 4
 # Expected error of a variance's logarithm from which an estimate says nothing.
 VAGUE = 0.6
+# Mean distance of features, in deviations, from which they are like nothing learned.
+STRANGE = 2.5
 # Log odds of bicubic from which it is taken, though a Gaussian is likelier: a wrong
 # Gaussian costs up to 7 dB, a wrong bicubic kernel about 2.
 DOUBT = -3.0
 
-BLIND = "Too few edges to tell the blur from: bicubic, the usual assumption, was taken."
+BLIND = "No edges that tell the blur: bicubic, the usual assumption, was taken."
+SOFT = (
+    "The image is soft over several of its own pixels, which no blur between it and a "
+    "finer one explains: bicubic, the usual assumption, was taken."
+)
 NOISY = "The edges do not tell the blur: bicubic, the usual assumption, was taken."
 SHARP = "The edges are as sharp as bicubic reduction leaves them: bicubic was taken."
 
@@ -72,6 +80,8 @@ def estimated_blur(planes: Sequence[NDArray[np.float32]], factors: Pair) -> Fine
         return _usual(factors, NOISY)
     if mean.bicubic > DOUBT:
         return _usual(factors, SHARP)
+    if mean.widths[1] > SOFTEST:
+        return _usual(factors, SOFT)
     return _gaussian(mean, seen, factors)
 
 
@@ -193,15 +203,19 @@ def _starts(size: int) -> list[int]:
 
 
 def _seen(region: NDArray[np.float32]) -> list[_Seen]:
-    """What a region tells, if it has edges in enough directions."""
+    """What a region tells, if it has edges in enough directions that are known."""
     features = edge_features(region)
     if (~np.isnan(features[:, 0])).sum() < LEAST_DIRECTIONS:
         return []
-    out = np.mean([_applied(layers, in_context(features)) for layers in _networks()], 0)
+    mean, deviation, networks = _learned()
+    standard = (in_context(features) - mean) / deviation
+    if np.abs(standard).mean() > STRANGE:
+        return []
+    out = np.mean([_applied(layers, standard) for layers in networks], axis=0)
     return [_Seen(out[:, 0], float(np.exp(out[:, 1]).mean()), float(out[:, 2].mean()))]
 
 
-def _applied(layers: list[tuple[Array, Array]], values: NDArray[np.float32]) -> Array:
+def _applied(layers: list[tuple[Array, Array]], values: Array) -> Array:
     """Dense layers with ReLU between them."""
     *hidden, (weight, bias) = layers
     for w, b in hidden:
@@ -211,19 +225,13 @@ def _applied(layers: list[tuple[Array, Array]], values: NDArray[np.float32]) -> 
 
 
 @lru_cache(maxsize=1)
-def _networks() -> list[list[tuple[Array, Array]]]:
-    """Layers of the learned networks; what standardises features is in the first."""
+def _learned() -> tuple[Array, Array, list[list[tuple[Array, Array]]]]:
+    """Mean and deviation of the features, and the layers of the networks."""
     with np.load(WEIGHTS, allow_pickle=False) as content:
         held = {name: content[name].astype(np.float64) for name in content.files}
     count = len({name.split(".")[0] for name in held if "." in name})
     networks = []
     for n in range(count):
-        names = sorted(
-            k for k in held if k.startswith(f"{n}.") and k.endswith("weight")
-        )
-        layers = [(held[k], held[k.replace("weight", "bias")]) for k in names]
-        weight, bias = layers[0]
-        scaled = weight / held["deviation"]
-        layers[0] = (scaled, bias - scaled @ held["mean"])
-        networks.append(layers)
-    return networks
+        names = sorted(k[:-7] for k in held if k.startswith(f"{n}.") and "weight" in k)
+        networks.append([(held[f"{k}.weight"], held[f"{k}.bias"]) for k in names])
+    return held["mean"], held["deviation"], networks
