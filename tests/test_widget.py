@@ -80,6 +80,7 @@ def test_every_control_explains_itself(desk: Desk) -> None:
         *form.what.fields.values(),
         *form.how.fields.values(),
         *form.how.advanced.fields.values(),
+        *form.how.blur.fields.values(),
         *(controls.run, controls.cancel, after.python, after.command, after.again),
         after.networks,
     ]
@@ -96,8 +97,9 @@ def test_it_is_narrow_even_with_large_letters(window: Desk) -> None:
         1.5 * get_settings().appearance.font_size
     )
     fields = window.widget.form.how.advanced.fields
-    fields["noise"].value, fields["kernel"].value = "given", "file"
+    fields["noise"].value = "given"
     fields["start"].value = "file"
+    window.widget.form.how.blur.fields["kernel"].value = "file"
     window.widget.form.how.unfold(True)
     window.widget.refresh()
     window.viewer.window._qt_window.show()
@@ -117,7 +119,8 @@ def test_without_an_image_a_line_says_why(desk: Desk) -> None:
 
 def test_wrong_settings_are_met_in_the_form(desk: Desk) -> None:
     desk.add(rings(32, 32))
-    fields = desk.widget.form.how.advanced.fields
+    how = desk.widget.form.how
+    fields = how.advanced.fields | how.blur.fields
     fields["noise"].value = "given"
     for name, value, says in (
         ("steps", "many", "no whole number"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,6 @@ from magicgui.widgets import ComboBox, FileEdit, LineEdit, SpinBox
 
 from napari_zssr.config import Config
 from napari_zssr.errors import InputError
-from napari_zssr.kernelspec import KernelSpec
 from napari_zssr.plugin._rows import Column, Row
 
 AS_PRESET = "as the preset"
@@ -35,13 +33,11 @@ NUMBERS: dict[str, tuple[str, str]] = {
 
 
 class AdvancedFields(Column):
-    """Kernel, noise and the rest; a field left alone is decided by the preset."""
+    """Noise, training and the rest; a field left alone is decided by the preset."""
 
     def __init__(self) -> None:
-        self._kernel: KernelSpec | None = None
-        image = [*_blur(self._kernels), *_noise()]
-        super().__init__([*image, *_start(), *_numbers(), *_switches()])
-        for name in ("kernel", "noise", "start"):
+        super().__init__([*_noise(), *_start(), *_numbers(), *_switches()])
+        for name in ("noise", "start"):
             self.fields[name].changed.connect(self._show_what_counts)
         self._show_what_counts()
 
@@ -59,7 +55,6 @@ class AdvancedFields(Column):
             if self.fields[name].value.strip()
         }
         found["seed"] = self.fields["seed"].value
-        found["kernel"] = self._chosen_kernel()
         found["noise"] = self._chosen_noise()
         found["start"] = self._chosen_start()
         for name in (
@@ -92,7 +87,6 @@ class AdvancedFields(Column):
             self.fields[name].value = getattr(config, name)
         if config.device in self.fields["device"].choices:
             self.fields["device"].value = config.device
-        self._show_kernel(config.kernel)
         saved = config.start_file
         self.fields["start"].value = config.start if saved is None else "file"
         if saved is not None:
@@ -101,19 +95,6 @@ class AdvancedFields(Column):
         self.fields["noise"].value = "given" if given else config.noise
         if given:
             self.fields["noise_sigma"].value = f"{config.noise:g}"
-
-    def _chosen_kernel(self) -> KernelSpec:
-        kind = self.fields["kernel"].value
-        if kind == "gaussian":
-            return KernelSpec.parse(f"gaussian:{self.fields['sigma'].value}")
-        if kind == "file":
-            path = Path(self.fields["kernel_file"].value)
-            if not path.is_file():
-                raise InputError("Choose the file that holds the blur, or bicubic.")
-            return KernelSpec.parse(str(path))
-        if kind == "kept" and self._kernel is not None:
-            return self._kernel
-        return KernelSpec()
 
     def _chosen_noise(self) -> str | float:
         kind: str = self.fields["noise"].value
@@ -138,63 +119,9 @@ class AdvancedFields(Column):
             )
         return str(path)
 
-    def _show_kernel(self, kernel: KernelSpec) -> None:
-        self._kernel = kernel if kernel.array is not None else None
-        self.fields["kernel"].reset_choices()
-        if kernel.kind == "gaussian":
-            y, x = kernel.sigma_px
-            self.fields["sigma"].value = f"{y:g},{x:g},{kernel.angle_deg:g}"
-        if kernel.kind == "file":
-            self.fields["kernel_file"].value = kernel.path
-        self.fields["kernel"].value = "kept" if kernel.kind == "array" else kernel.kind
-
-    def _kernels(self, _widget: Any = None) -> list[tuple[str, str]]:
-        kinds = [
-            ("bicubic", "bicubic"),
-            ("Gaussian", "gaussian"),
-            ("from a file", "file"),
-        ]
-        if self._kernel is not None:
-            kinds.append(("as in the layer's recipe", "kept"))
-        return kinds
-
     def _show_what_counts(self) -> None:
-        self.rows["sigma"].visible = self.fields["kernel"].value == "gaussian"
-        self.rows["kernel_file"].visible = self.fields["kernel"].value == "file"
         self.rows["noise_sigma"].visible = self.fields["noise"].value == "given"
         self.rows["start_file"].visible = self.fields["start"].value == "file"
-
-
-def _blur(choices: Callable[..., Any]) -> list[Row]:
-    return [
-        Row(
-            "Blur",
-            ComboBox(
-                name="kernel",
-                choices=choices,
-                tooltip="How the microscope blurs a fine image into the one you have. "
-                "Bicubic is the usual assumption; if you know the blur, say so.",
-            ),
-        ),
-        Row(
-            "Blur width",
-            LineEdit(
-                name="sigma",
-                value="1.0",
-                tooltip="Standard deviation of the Gaussian in pixels of the enlarged "
-                "image: one number, or Y,X, or Y,X,angle in degrees.",
-            ),
-        ),
-        Row(
-            "",
-            FileEdit(
-                name="kernel_file",
-                filter="*.npy *.tif *.tiff *.mat",
-                tooltip="A .npy, .tif or .mat file with the blur, sampled in pixels of "
-                "the enlarged image.",
-            ),
-        ),
-    ]
 
 
 def _noise() -> list[Row]:

@@ -17,6 +17,7 @@ from napari_zssr.checks import MAX_FACTOR
 from napari_zssr.config import PRESETS, Config, change
 from napari_zssr.errors import InputError
 from napari_zssr.plugin._advanced import AdvancedFields
+from napari_zssr.plugin._blur import BlurFields
 from napari_zssr.plugin._image import ImageFields, layers_of
 from napari_zssr.plugin._layers import (
     Selection,
@@ -171,20 +172,22 @@ class WhatFields(Column):
 
 
 class HowFields(Column):
-    """Preset, and what deviates from it."""
+    """Preset, blur, and what deviates from the preset."""
 
     def __init__(self) -> None:
+        self.blur = BlurFields()
         self.advanced = AdvancedFields()
         self._base = PRESETS["balanced"]
         self._words = words()
         self._open = False
         self._toggle = PushButton(
             text=CLOSED,
-            tooltip="Blur, noise, training, device: what the preset decides unless "
-            "you know better.",
+            tooltip="Noise, training, device: what the preset decides unless you know "
+            "better.",
         )
         self._toggle.native.setStyleSheet("text-align: left; padding-left: 4px;")
-        super().__init__([_preset_row(), self._words, self._toggle, self.advanced])
+        rows = [_preset_row(), self._words, self.blur, self._toggle, self.advanced]
+        super().__init__(rows)
         self.preset = self.fields["preset"]
         self.preset.changed.connect(self._take_preset)
         self._toggle.changed.connect(lambda: self.unfold(not self._open))
@@ -198,7 +201,8 @@ class HowFields(Column):
         InputError
             A field cannot be used.
         """
-        return change(self._base, factor=factors, **self.advanced.changes())
+        changes = self.advanced.changes() | {"kernel": self.blur.kernel()}
+        return change(self._base, factor=factors, **changes)
 
     def show_config(self, config: Config) -> None:
         """Set the fields to settings, those that have no field included."""
@@ -206,6 +210,7 @@ class HowFields(Column):
         preset = self._base
         shown = ("start", "steps", "gradual", "back_projection", "strategy", "ensemble")
         self._base = change(config, **{name: getattr(preset, name) for name in shown})
+        self.blur.show_kernel(config.kernel)
         self.advanced.show_config(config, preset)
 
     def unfold(self, open_: bool) -> None:
