@@ -138,10 +138,19 @@ def words(text: str = "") -> Label:
 class _Fitting(QObject):
     """Makes a label as tall as its text needs at its width, which no layout does."""
 
+    def __init__(self, label: QLabel) -> None:
+        super().__init__(label)
+        self._seen = ("", 0)
+
     def eventFilter(self, watched: Any, event: Any) -> bool:
         """Look at an event and let it pass."""
         # A new text is painted before the label has another size.
         if event.type() in (QEvent.Type.Resize, QEvent.Type.Paint):
+            seen = (watched.text(), watched.width())
+            if seen != self._seen:
+                # What Qt says is needed is never less than the minimum so far.
+                self._seen = seen
+                watched.setMinimumHeight(0)
             needed = max(0, watched.heightForWidth(watched.width()))
             if needed != watched.minimumHeight():
                 watched.setMinimumHeight(needed)
