@@ -22,6 +22,7 @@ from napari_zssr.plugin._selection import (
     in_rectangle,
     level0,
 )
+from napari_zssr.plugin._taken import CHANNELS, layer_channels
 from napari_zssr.stack.axes import (
     LETTERS,
     ImageStack,
@@ -59,6 +60,7 @@ __all__ = [
 # Names in a layer's metadata: of the recipe, and of whom an image comes from.
 KEY = "napari_zssr"
 ATTRIBUTION = "attribution"
+KEPT = (ATTRIBUTION, CHANNELS)
 
 _NAMES = {"time": "T", "frame": "T", "frames": "T", "depth": "Z", "slice": "Z"}
 _NAMES |= {"ch": "C", "channel": "C", "channels": "C", "row": "Y", "column": "X"}
@@ -175,11 +177,15 @@ def lazy_stack(
     letters = parse_axes(found, data.ndim)
     part = _unloaded(data)[selection.slices(letters, data.shape)]
     spacing, units = layer_spacing(layer, letters)
+    channels = layer_channels(layer)
+    if "C" in letters and channels:
+        channels = channels[selection.slices(letters, data.shape)[letters.index("C")]]
     stack = labelled(
         np.broadcast_to(np.zeros((), part.dtype), part.shape),
         axes=letters,
         spacing=spacing,
         units=units,
+        channels=channels,
         name=layer.name,
         source=str(layer_file(layer) or ""),
     )
@@ -268,8 +274,8 @@ def _unloaded(data: Any) -> Any:
 
 
 def _credited(layer: Image) -> dict[str, Any]:
-    """What the metadata say of whom the image comes from."""
-    return {k: v for k, v in layer.metadata.items() if k == ATTRIBUTION}
+    """What the metadata say of whom the image comes from and how it was taken."""
+    return {k: v for k, v in layer.metadata.items() if k in KEPT}
 
 
 def _checksum(pixels: NDArray[Any]) -> str:

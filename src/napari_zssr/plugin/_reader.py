@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from napari_zssr.plugin._stored import lazy_levels
+from napari_zssr.plugin._taken import taken
 from napari_zssr.stack.records import ImageStack
 from napari_zssr.stack.source import loaded
 
@@ -80,6 +81,7 @@ def _layers(stack: ImageStack) -> list[LayerData]:
     if stack.guessed:
         # Without labels a guess stays one, also in the form.
         place = _place(stack, stack.axes) | {"name": stack.name}
+        place["metadata"] = taken(stack.channels)
         del place["axis_labels"]
         return [(stack.data, place, "image")]
     many = "C" in stack.axes
@@ -153,7 +155,11 @@ def _axis(stack: ImageStack, letter: str) -> tuple[float, float, str]:
 
 def _looks(stack: ImageStack, count: int) -> list[dict[str, Any]]:
     """Name, colour and blending of each layer."""
-    named = [{"name": name} for name in _names(stack, count)]
+    told = [taken(stack.channels[n : n + 1]) for n in range(count)]
+    named: list[dict[str, Any]] = [
+        {"name": name, "metadata": how}
+        for name, how in zip(_names(stack, count), told, strict=True)
+    ]
     if "S" in stack.axes:
         return named
     maps = _colormaps(stack, count)

@@ -1,0 +1,32 @@
+"""How the channels of a layer were taken, kept in its metadata."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any
+
+from napari_zssr.stack.records import Channel
+
+if TYPE_CHECKING:
+    from napari.layers import Image
+
+# Name in a layer's metadata.
+CHANNELS = "napari_zssr_channels"
+
+
+def layer_channels(layer: Image) -> tuple[Channel, ...]:
+    """What the layer's file has told of each channel; empty where that is nothing."""
+    told = layer.metadata.get(CHANNELS)
+    try:
+        return tuple(Channel(**one) for one in told or ())
+    except TypeError:  # Written by something else.
+        return ()
+
+
+def taken(channels: Sequence[Channel]) -> dict[str, Any]:
+    """Metadata of a layer, by which `layer_channels` knows how it was taken."""
+    # Name and colour are the layer's own.
+    plain = [replace(channel, name="", color=None) for channel in channels]
+    told = [{k: v for k, v in asdict(one).items() if v} for one in plain]
+    return {CHANNELS: told} if any(told) else {}
