@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING
 from napari_zssr.errors import InputError
 from napari_zssr.plugin._layers import layer_spacing
 from napari_zssr.stack.axes import spacing_per_axis
+from napari_zssr.stack.units import in_um
 
 if TYPE_CHECKING:
     from napari.layers import Image
 
 
 def has_spacing(layer: Image, axes: str) -> bool:
-    """Whether a layer tells its pixel size along Y or X."""
-    known, _ = layer_spacing(layer, axes)
-    return bool({"Y", "X"} & set(known))
+    """Whether a layer tells its pixel size along Y or X in a unit of length."""
+    known, units = layer_spacing(layer, axes)
+    return any(in_um(known.get(a), units.get(a)) is not None for a in "YX")
 
 
 def set_spacing(layer: Image, axes: str, text: str) -> None:
