@@ -59,6 +59,13 @@ def shoot(theme: str) -> None:
     wait(seconds=8)
     picture(viewer, theme, "preview")
     widget.preview.stop()
+    blur = widget.form.how.blur.fields
+    blur["kernel"].value, blur["modality"].value = "optics", "confocal"
+    blur["na"].value = "1.4"
+    blur["excitation_nm"].value, blur["wavelength_nm"].value = "488", "520"
+    wait(seconds=2)
+    picture(viewer, theme, "blur")
+    blur["kernel"].value = "bicubic"
     widget.start()
     wait(lambda: any(layer.name.endswith("x2") for layer in viewer.layers))
     picture(viewer, theme, "running")

@@ -19,7 +19,17 @@ from napari_zssr.plugin._layers import (
     result_kwargs,
 )
 from napari_zssr.plugin._request import Request
+from napari_zssr.plugin._taken import layer_channels
 
+# Blurs that are told in micrometres, and their names among what a file tells.
+NEED_SIZES = ("optics", "psf")
+TOLD = {
+    "na": "na",
+    "wavelength_nm": "emission_nm",
+    "excitation_nm": "excitation_nm",
+    "index": "index",
+    "modality": "modality",
+}
 PLACE = ("scale", "translate", "rotate", "shear", "affine")
 AS_OPTION: tuple[str, ...] = ("gradual", "back_projection", "start", "steps", "seed")
 AS_OPTION += ("device", "precision", "noise", "tile_px", "strategy")
@@ -29,13 +39,15 @@ def as_python(request: Request) -> str:
     """Lines for napari's console that make and show the same result."""
     layer, config = request.layer, request.config
     data = "layer.data[0]" if layer.multiscale else "layer.data"
-    given = "".join(f", {k}={v}" for k, v in _changes(config, python=True).items())
+    changes = _changes(_as_told(request), python=True)
+    given = "".join(f", {k}={v}" for k, v in changes.items())
     given = f"{config.preset!r}, axes={request.axes!r}{given}"
     kernel = "KernelSpec, " if "KernelSpec" in given else ""
     if request.target is None:
         name = "upscale"
+        sizes = _sizes(request) if config.kernel.kind in NEED_SIZES else ""
         run = [
-            f"larger = upscale(image, {given})",
+            f"larger = upscale(image, {given}{sizes})",
             f"viewer.add_image(larger, {_placed(request)})",
         ]
     else:
@@ -87,10 +99,29 @@ def as_command(request: Request) -> str:
 
 def _how(request: Request) -> str:
     """What a file cannot know from an array: pixel sizes, and whether it may go."""
+    told = _sizes(request)
+    return f"{told}, overwrite=True" if request.overwrite else told
+
+
+def _sizes(request: Request) -> str:
     sizes, units = layer_spacing(request.layer, request.axes)
     known = {a: n for a, n in sizes.items() if units[a] == ("s" if a == "T" else "um")}
-    told = f", spacing={known}" if known else ""
-    return f"{told}, overwrite=True" if request.overwrite else told
+    return f", spacing={known}" if known else ""
+
+
+def _as_told(request: Request) -> Config:
+    """Settings with the optics that the layer tells, which its pixels alone do not."""
+    config, optics = request.config, request.config.kernel.optics
+    if optics is None:
+        return config
+    channels = layer_channels(request.layer)
+    for name, told in TOLD.items():
+        values = {getattr(channel, told) or None for channel in channels}
+        if getattr(optics, name) is None and len(values) == 1:
+            known: dict[str, Any] = {name: values.pop()}
+            optics = dataclasses.replace(optics, **known)
+    kernel = dataclasses.replace(config.kernel, optics=optics)
+    return dataclasses.replace(config, kernel=kernel)
 
 
 def _changes(config: Config, *, python: bool) -> dict[str, str]:
@@ -114,7 +145,9 @@ def _kernel(kernel: KernelSpec) -> Any:
         return f"gaussian:{y:g},{x:g},{kernel.angle_deg:g}"
     if kernel.kind == "file":
         return kernel.path
-    return "bicubic" if kernel.kind == "bicubic" else _Made(kernel)
+    if kernel.optics is not None:
+        return kernel.optics.text
+    return _Made(kernel) if kernel.array is not None else kernel.kind
 
 
 class _Made:
@@ -151,6 +184,11 @@ def _options(config: Config) -> list[str]:
             words.append("--always")
         elif name == "nonfinite":
             words.append("--fill-nonfinite")
+        elif name == "kernel":
+            raise InputError(
+                "The command line has no option for a blur that was measured or found "
+                "here; copy as Python."
+            )
         else:
             raise InputError(
                 f"The command line has no option for {name} as it is set; copy as "

@@ -13,6 +13,7 @@ import numpy as np
 
 from napari_zssr.config import Config
 from napari_zssr.errors import ComputeError, InputError
+from napari_zssr.kernelspec import KernelSpec
 from napari_zssr.plugin._clock import in_words
 from napari_zssr.stack.plan import GROUND_BYTES, Plan, resolve
 from napari_zssr.zssr.device import DeviceReport
@@ -219,6 +220,9 @@ def calibration_key(wish: Wish, plan: Plan) -> tuple[Any, ...]:
     # A number of steps, or of factors on the way, changes nothing in each of them.
     alike = replace(wish.config, start="random", steps=1, gradual=1)
     alike = replace(alike, seed=0, noise="off", always=False)
+    if not alike.kernel.concrete:
+        # What it will be is not known yet, and it changes little.
+        alike = replace(alike, kernel=KernelSpec.parse("gaussian:1"))
     return (alike, plan.device, plan.precision, samples)
 
 

@@ -17,6 +17,7 @@ from napari_zssr.checks import MAX_FACTOR
 from napari_zssr.config import PRESETS, Config, change
 from napari_zssr.errors import InputError
 from napari_zssr.plugin._advanced import AdvancedFields
+from napari_zssr.plugin._beads import Images
 from napari_zssr.plugin._blur import BlurFields
 from napari_zssr.plugin._image import ImageFields, layers_of
 from napari_zssr.plugin._layers import (
@@ -172,10 +173,16 @@ class WhatFields(Column):
 
 
 class HowFields(Column):
-    """Preset, blur, and what deviates from the preset."""
+    """Preset, blur, and what deviates from the preset.
 
-    def __init__(self) -> None:
-        self.blur = BlurFields()
+    Parameters
+    ----------
+    images : callable, optional
+        Layers that may hold beads.
+    """
+
+    def __init__(self, images: Images | None = None) -> None:
+        self.blur = BlurFields(images)
         self.advanced = AdvancedFields()
         self._base = PRESETS["balanced"]
         self._words = words()

@@ -42,7 +42,7 @@ class Form(Column):
         self._viewer = viewer
         self.image = ImageFields(viewer)
         self.what = WhatFields(viewer, self.image)
-        self.how = HowFields()
+        self.how = HowFields(self.image.images)
         self.result = ResultFields()
         super().__init__(
             [
@@ -161,4 +161,5 @@ class Form(Column):
     def _follow_layers(self, *_: Any) -> None:
         self.image.refresh()
         self.what.refresh()
+        self.how.blur.refresh()
         self.layers_changed.emit()

@@ -42,7 +42,7 @@ class ImageFields(Column):
         self._corrected: WeakKeyDictionary[Image, str] = WeakKeyDictionary()
         self.understood = words()
         super().__init__(
-            [*_image_rows(self._images), self.understood, _axes_row(), _spacing_row()]
+            [*_image_rows(self.images), self.understood, _axes_row(), _spacing_row()]
         )
         self.fields["layer"].changed.connect(self._show_layer)
         self.fields["axes"].changed.connect(self._correct)
@@ -55,6 +55,14 @@ class ImageFields(Column):
         """Layer that is chosen."""
         chosen: Image | None = self.fields["layer"].value
         return chosen
+
+    def images(self, _widget: Any = None) -> list[Image]:
+        """All image layers but those of a preview."""
+        return [
+            layer
+            for layer in layers_of(self._viewer)
+            if isinstance(layer, Image) and not is_preview(layer)
+        ]
 
     def layers(self) -> list[Image]:
         """Layers that a run would enlarge, in the order of the layer list."""
@@ -84,7 +92,7 @@ class ImageFields(Column):
 
     def choose(self, name: str, axes: str | None) -> None:
         """Choose the layer of that name, if there is one, with axes as they were."""
-        for layer in self._images():
+        for layer in self.images():
             if layer.name == name:
                 self.fields["layer"].value = layer
                 if axes is not None and axes != self.axes(layer):
@@ -94,7 +102,7 @@ class ImageFields(Column):
     def _start_from(self, active: Layer | None) -> None:
         """Choose the layer that the user has clicked on, where it is an image."""
         active = getattr(active, "__wrapped__", active)
-        if active in self._images():
+        if active in self.images():
             self.fields["layer"].value = active
 
     def _show_layer(self, *_: Any) -> None:
@@ -142,16 +150,9 @@ class ImageFields(Column):
         self._viewer.reset_view()
         self._show_layer()
 
-    def _images(self, _widget: Any = None) -> list[Image]:
-        return [
-            layer
-            for layer in layers_of(self._viewer)
-            if isinstance(layer, Image) and not is_preview(layer)
-        ]
-
     def _selected(self) -> list[Image]:
         chosen = set(self._viewer.layers.selection)
-        return [layer for layer in self._images() if layer in chosen]
+        return [layer for layer in self.images() if layer in chosen]
 
 
 def layers_of(viewer: Viewer) -> Iterator[Layer]:

@@ -18,6 +18,7 @@ from napari_zssr.plugin._pause import after_pause
 from napari_zssr.plugin._previewed import BEFORE, SETTLE, previewed
 from napari_zssr.plugin._rows import Column, Row, say, side_by_side, words
 from napari_zssr.plugin._scene import Scene
+from napari_zssr.plugin._summary import in_the_form
 from napari_zssr.plugin._target import Target, target
 from napari_zssr.plugin._worker import Run
 from napari_zssr.progress import Event, Progress, Snapshot
@@ -52,9 +53,12 @@ class PreviewPanel:
         What is shown in the form.
     accepted : Signal
         Emitted with the request whose preview was accepted.
+    blur_found : Signal
+        Emitted with request, channel and blur of a preview that has finished.
     """
 
     accepted = Signal(object)
+    blur_found = Signal(object, int, object)
 
     def __init__(
         self, viewer: Viewer, get_request: Callable[[], Request | None]
@@ -68,6 +72,7 @@ class PreviewPanel:
         self._plain: NDArray[Any] | None = None
         self._made: NDArray[Any] | None = None
         self._shown = ""
+        self._broken_off = False
         self._scene = Scene(viewer, on_moved=self._moved)
         self._fields()
         self._later = after_pause(self.view.native, MOVED_MS, self._follow_window)
@@ -110,6 +115,7 @@ class PreviewPanel:
         if not self.active:
             return
         if request is None:
+            self._broken_off |= self._run.running or self._retry.isActive()
             self._let_go()
             return
         self._follow(request)
@@ -164,8 +170,9 @@ class PreviewPanel:
     def _begin(self, request: Request, here: dict[str, tuple[int, int]]) -> None:
         """Preview a window, unless it is the one that is previewed already."""
         found = target(request, here)
-        if found.same(self._target):
+        if found.same(self._target) and not self._broken_off:
             return
+        self._broken_off = False
         self._let_go()
         self._target, self._plain, self._made = found, None, None
         self._shown = ""
@@ -243,9 +250,12 @@ class PreviewPanel:
         self._made = result.image
         self._draw()
         self._say(result.report.sentence)
+        if self._target is not None:
+            shown = self._target
+            self.blur_found.emit(shown.request, shown.place.channel, result.kernel)
 
     def _fail(self, error: ZSSRError) -> None:
-        self._say(str(error))
+        self._say(in_the_form(str(error)))
 
     def _draw(self, *_: Any) -> None:
         if self._plain is not None and self._made is not None and self.active:

@@ -13,6 +13,7 @@ from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QApplication
 
 from napari_zssr.errors import InputError, ZSSRError
+from napari_zssr.imaging.kernel import FineKernel
 from napari_zssr.plugin._clock import Clock, seconds_left, status
 from napari_zssr.plugin._controls import AfterFields, RunFields
 from napari_zssr.plugin._copy import as_command, as_python
@@ -103,19 +104,29 @@ class SuperResolutionWidget(Container[Any]):
             requests = self.form.requests()
             # Cost and preview can be told also where the file cannot be written.
             self._request = requests[0]
+            self._show_blur()
             if not self._run.running:
                 self.form.check(requests)
             self._able = True
         except InputError as error:
-            self.controls.say_why(str(error))
+            self.controls.say_why(in_the_form(str(error)))
         else:
             self.controls.say_why("")
+        if self._request is None:
+            self.form.how.blur.view.clear()
         self.cost.update(self._request)
         self.preview.update(None if self._run.running else self._request)
         self.after.python.enabled = self.after.command.enabled = bool(self._request)
         self.after.again.enabled = self.form.has_recipe()
         self.after.networks.enabled = bool(self.networks)
         self._gate()
+
+    def _show_blur(self) -> None:
+        """Show the blur; what cannot run because of it is no request."""
+        request, self._request = self._request, None
+        dims, units = self._viewer.dims, self._viewer.layers.extent.units
+        self.form.how.blur.follow(request, dims.point, units)
+        self._request = request
 
     def _accept(self, request: Request) -> None:
         """Run what the preview has shown."""
@@ -125,6 +136,10 @@ class SuperResolutionWidget(Container[Any]):
             self.controls.say_why(str(error))
         else:
             self._start([request])
+
+    def _keep_blur(self, request: Request, channel: int, kernel: FineKernel) -> None:
+        self.form.how.blur.seen.keep(request, channel, kernel)
+        self._soon()
 
     def _gate(self, *_: Any) -> None:
         """Let Run be pressed only where it can run."""
@@ -178,9 +193,16 @@ class SuperResolutionWidget(Container[Any]):
         assert self._growing is not None
         self._growing.complete(made)
         self.networks.keep(self._job, made.networks)
+        self.form.how.blur.seen.keep_all(self._job.request, made.report)
         self.form.result.written()
         hidden, file = self._growing.hides, self._job.request.target
-        line = after(self._job.name, made.report, hidden=hidden, file=file)
+        line = after(
+            self._job.name,
+            made.report,
+            kernel=self._job.request.config.kernel,
+            hidden=hidden,
+            file=file,
+        )
         self.controls.add_line(line)
         self._job = None
 
@@ -274,6 +296,7 @@ class SuperResolutionWidget(Container[Any]):
         self.after.again.changed.connect(self.run_like)
         self.after.networks.changed.connect(self._save_networks)
         self.preview.accepted.connect(self._accept)
+        self.preview.blur_found.connect(self._keep_blur)
         self.cost.changed.connect(self._gate)
         self.form.changed.connect(self._soon)
         self.form.layers_changed.connect(self._soon)
