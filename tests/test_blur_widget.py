@@ -316,6 +316,39 @@ def test_a_preview_tells_its_blur(window: Desk) -> None:
     window.widget.preview.stop()
 
 
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [("gaussian:1.3", "(FWHM 3.1 px)"), ("bicubic", "(bicubic was taken)")],
+)
+def test_an_estimate_comes_with_preview_and_run(
+    window: Desk, monkeypatch: pytest.MonkeyPatch, text: str, says: str
+) -> None:
+    from napari_zssr.stack import estimated
+
+    asked: list[Any] = []
+
+    def estimate(seen: Any, factors: tuple[float, float]) -> FineKernel:
+        asked.append(seen)
+        return fine(KernelSpec.parse(text))
+
+    monkeypatch.setattr(estimated, "estimated_blur", estimate)
+    monkeypatch.setattr(estimated, "_remembered", {})
+    window.add(rings(3, 48, 48), **PLACE)
+    window.set(change(RIDGE, kernel="estimate"))
+    view = blur(window).view
+    assert view.sentence.value == LATER["estimate"]
+    window.widget.preview.start()
+    window.qtbot.waitUntil(lambda: view.sentence.value == "So it is.", timeout=30_000)
+    window.widget.preview.stop()
+    window.widget.start()
+    window.wait()
+    assert f"Blur estimated from the image {says}." in window.said
+    assert len(asked) == 1
+    assert window.viewer.layers[-1].metadata[KEY]["config"]["kernel"] == {
+        "kind": "estimate"
+    }
+
+
 def test_a_preview_goes_on_after_a_wrong_word(window: Desk) -> None:
     window.add(rings(3, 48, 48), **PLACE)
     window.set(change(RIDGE, kernel="gaussian:1.4"))

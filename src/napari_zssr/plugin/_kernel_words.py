@@ -54,6 +54,8 @@ def lines(kernel: FineKernel) -> list[str]:
 
 def in_short(kernel: FineKernel) -> str:
     """Width of a kernel in a few words."""
+    if kernel.spec.kind == "bicubic":
+        return "bicubic was taken"
     wide, narrow = half_widths(kernel)
     return f"FWHM {_pair(wide, narrow)} px"
 
