@@ -361,7 +361,7 @@ def test_a_preview_goes_on_after_a_wrong_word(window: Desk) -> None:
     window.widget.preview.stop()
 
 
-def test_a_blur_that_is_not_known_yet_is_not_measured_anew(desk: Desk) -> None:
+def test_the_cost_is_not_measured_anew_for_every_width(desk: Desk) -> None:
     from napari_zssr.plugin._cost import _wish
     from napari_zssr.plugin._estimate import calibration_key, planned
     from napari_zssr.zssr.machine import look_at_machine
@@ -369,8 +369,13 @@ def test_a_blur_that_is_not_known_yet_is_not_measured_anew(desk: Desk) -> None:
     desk.add(rings(3, 24, 32), **PLACE)
     keys = set()
     machine = look_at_machine()
-    for aperture in ("0.8", "0.9"):
-        choose(desk, "optics", na=aperture, wavelength_nm="520")
+    optics = {"na": "0.8", "wavelength_nm": "520"}
+    for kind, given in (
+        ("optics", optics),
+        ("optics", optics | {"na": "0.9"}),
+        ("gaussian", {"sigma": "1.3"}),
+    ):
+        choose(desk, kind, **given)
         assert desk.widget._request is not None
         wish = _wish(desk.widget._request)
         keys.add(calibration_key(wish, planned(wish, machine.chosen("cpu"), machine)))
@@ -546,6 +551,7 @@ def test_copies_hold_the_optics(desk: Desk, tmp_path: Path) -> None:
     assert "spacing={'Y': 0.1, 'X': 0.1}" in made
     words = shlex.split(as_command(request))
     assert words[words.index("--kernel") + 1] == "optics"
+    assert words[words.index("--spacing") + 1] == "Y=0.1,X=0.1"
     choose(desk, "optics", na="1.2")
     words = shlex.split(as_command(desk.widget.form.requests()[0]))
     assert words[words.index("--kernel") + 1] == "optics:na=1.2"
@@ -566,6 +572,17 @@ def test_a_measured_blur_is_copied_as_python(desk: Desk, tmp_path: Path) -> None
         as_command(request)
     exec(compile(as_python(request), "copied", "exec"), {"viewer": desk.viewer})
     assert desk.viewer.layers[-1].data.shape == (48, 64)
+
+
+def test_a_saved_layer_keeps_its_light(tmp_path: Path) -> None:
+    from napari_zssr.files import read
+
+    told = taken([Channel(emission_nm=520.0)])
+    layer = Image(rings(24, 32), name="GFP", metadata=told)
+    path = tmp_path / "gfp.ome.tif"
+    layer.save(str(path), plugin="napari-zssr")
+    (channel,) = read(path).channels
+    assert (channel.name, channel.emission_nm) == ("GFP", 520.0)
 
 
 def test_optics_are_read_with_the_file(tmp_path: Path) -> None:

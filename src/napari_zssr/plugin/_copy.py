@@ -92,6 +92,9 @@ def as_command(request: Request) -> str:
     if request.target is not None:
         words += ["-o", str(request.target)]
         words += ["--overwrite"] if request.overwrite else []
+    if config.kernel.kind in NEED_SIZES:
+        # The file may not tell what was given to the layer.
+        words += ["--spacing", ",".join(f"{a}={n:g}" for a, n in _known(request))]
     if layer_axes(layer)[0] != request.axes:
         words += ["--axes", request.axes]
     return shlex.join(words)
@@ -104,9 +107,14 @@ def _how(request: Request) -> str:
 
 
 def _sizes(request: Request) -> str:
-    sizes, units = layer_spacing(request.layer, request.axes)
-    known = {a: n for a, n in sizes.items() if units[a] == ("s" if a == "T" else "um")}
+    known = dict(_known(request))
     return f", spacing={known}" if known else ""
+
+
+def _known(request: Request) -> list[tuple[str, float]]:
+    sizes, units = layer_spacing(request.layer, request.axes)
+    wanted = {letter: "s" if letter == "T" else "um" for letter in sizes}
+    return [(a, size) for a, size in sizes.items() if units[a] == wanted[a]]
 
 
 def _as_told(request: Request) -> Config:

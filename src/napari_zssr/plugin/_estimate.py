@@ -220,8 +220,8 @@ def calibration_key(wish: Wish, plan: Plan) -> tuple[Any, ...]:
     # A number of steps, or of factors on the way, changes nothing in each of them.
     alike = replace(wish.config, start="random", steps=1, gradual=1)
     alike = replace(alike, seed=0, noise="off", always=False)
-    if not alike.kernel.concrete:
-        # What it will be is not known yet, and it changes little.
+    if alike.kernel.kind != "bicubic":
+        # How wide it is changes little, and a preview needs the processor.
         alike = replace(alike, kernel=KernelSpec.parse("gaussian:1"))
     return (alike, plan.device, plan.precision, samples)
 

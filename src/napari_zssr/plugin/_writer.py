@@ -12,6 +12,7 @@ from napari.layers import Image
 
 from napari_zssr.errors import InputError
 from napari_zssr.plugin._layers import KEY, layer_stack, level0
+from napari_zssr.plugin._taken import layer_channels
 from napari_zssr.stack.axes import Channel, ImageStack
 from napari_zssr.stack.source import loaded
 
@@ -103,12 +104,14 @@ def _same_place(one: Image, other: Image) -> bool:
 
 
 def _channel(layer: Image) -> Channel:
-    """Name and colour; grey, which is no colour, stays unsaid."""
+    """Name, colour and light; grey, which is no colour, stays unsaid."""
+    told = layer_channels(layer)
     top = np.asarray(layer.colormap.map(np.ones(1)))[0]
     packed = bytes(round(255 * float(part)) for part in (*top[:3], 1.0))
     grey = len(set(packed[:3])) == 1
     color = None if grey else int.from_bytes(packed, "big", signed=True)
-    return Channel(name=layer.name, color=color)
+    light = told[0] if len(told) == 1 else Channel()
+    return replace(light, name=layer.name, color=color)
 
 
 def _recipes(layers: Sequence[Image]) -> dict[str, Any] | None:
