@@ -157,23 +157,19 @@ def _noise_gain(
     terms: tuple[AxisOperators, ...], before: AxisOperators | None
 ) -> float:
     first = (None, None) if before is None else before
-    maps = [
-        [_chain(operator, b) for operator, b in zip(term, first, strict=True)]
-        for term in terms
-    ]
-    return float(
-        sum(
-            _mean_product(y1, y2) * _mean_product(x1, x2)
-            for y1, x1 in maps
-            for y2, x2 in maps
-        )
+    y, x = (
+        _products([_chain(term[axis], first[axis]) for term in terms])
+        for axis in (0, 1)
     )
+    return float((y * x).sum())
 
 
 def _chain(operator: AxisOperator, before: AxisOperator | None) -> Any:
     return operator.matrix if before is None else operator.matrix @ before.matrix
 
 
-def _mean_product(one: Any, other: Any) -> float:
-    """Product of the rows of two maps, mean over the rows."""
-    return float(one.multiply(other).sum()) / int(one.shape[0])
+def _products(maps: list[Any]) -> Array:
+    """Products of the rows of every two maps, mean over the rows."""
+    flat = sparse.vstack([one.tocsr().reshape((1, -1)) for one in maps], format="csr")
+    products: Array = (flat @ flat.T).toarray() / maps[0].shape[0]
+    return products
