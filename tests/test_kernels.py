@@ -71,7 +71,7 @@ def test_what_is_given_goes_before_metadata() -> None:
     given = Kernel.from_optics(na=0.7, wavelength_nm=520, index=1, modality="confocal")
     one, other = Kernel.of(cells(), given)
     assert width(one) == width(other)
-    assert "confocal, NA 0.7, 520 nm, index 1;" in one.sentence
+    assert "confocal, NA 0.7, 520 nm, index 1)" in one.sentence
 
 
 def test_kernel_is_that_of_the_formula() -> None:
@@ -325,3 +325,10 @@ def test_the_size_of_beads_is_asked_for(tmp_path: Path) -> None:
         Kernel.of(cells(), str(tmp_path / "beads.tif"))
     with pytest.raises(InputError, match="is not guessed"):
         Kernel.from_beads(bead_stack())
+
+
+def test_a_given_pixel_size_leaves_the_optics_of_the_file() -> None:
+    optics = Channel(emission_nm=520.0, na=0.7)
+    stack = replace(labelled(np.ones((32, 32))), channels=(optics,))
+    (found,) = Kernel.of(stack, "optics", spacing=0.2)
+    assert "NA 0.7, 520 nm" in found.sentence

@@ -246,9 +246,14 @@ def as_stack(
         )
         return replace(
             relabelled,
-            channels=image.channels if "C" in relabelled.axes else (),
+            channels=image.channels if _same_channels(image, relabelled) else (),
             name=image.name,
             source=image.source,
             checksum=image.checksum,
         )
     return labelled(image, axes=axes, spacing=spacing)
+
+
+def _same_channels(image: ImageStack, relabelled: ImageStack) -> bool:
+    """Whether other axes leave the channels what they were."""
+    return ("C" in relabelled.axes) == ("C" in image.axes)

@@ -185,11 +185,17 @@ def _sentence(optics: CheckedOptics, fwhm_um: float) -> str:
     light = f"{optics.wavelength_nm:g} nm"
     if optics.excitation_nm is not None:
         light = f"{optics.excitation_nm:g}/{light}"
-    lateral, axial = error_percent(optics)
+    lateral, axial = (_compared(error) for error in error_percent(optics))
     guesses = "".join(f"; {guess}" for guess in optics.guesses)
     return (
         f"Gaussian PSF ({optics.modality}, NA {optics.na:g}, {light}, index "
-        f"{optics.index:g}; 0.225 lambda/NA of Zhang et al. 2007), FWHM "
-        f"{fwhm_um:.3f} um: against the vectorial PSF of ideal optics {lateral:+.0f} % "
-        f"laterally and {axial:+.0f} % axially{guesses}."
+        f"{optics.index:g}), FWHM {fwhm_um:.3f} um. Formula 0.225 lambda/NA (Zhang et "
+        f"al. 2007): {lateral} a vectorial PSF, along the axis {axial} one{guesses}."
     )
+
+
+def _compared(percent: float) -> str:
+    share = round(abs(percent))
+    if share == 0:
+        return "as wide as"
+    return f"{share} % {'wider' if percent > 0 else 'narrower'} than"

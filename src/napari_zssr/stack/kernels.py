@@ -152,7 +152,7 @@ def _of_optics(
     return FineKernel(
         spec=made,
         factors=config.factors,
-        sentence=" ".join(filter(None, (told, word))),
+        sentence=" ".join(filter(None, (word, told))),
         fine_um=fine,
     )
 
