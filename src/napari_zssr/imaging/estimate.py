@@ -44,8 +44,10 @@ VAGUE = 0.6
 # Mean distance of features, in deviations, from which they are like nothing learned.
 STRANGE = 2.5
 # Log odds of bicubic from which it is taken, though a Gaussian is likelier: a wrong
-# Gaussian costs up to 7 dB, a wrong bicubic kernel about 2.
+# Gaussian costs up to 7 dB, a wrong bicubic kernel about 2. Edges that are wider than
+# that are not bicubic's.
 DOUBT = -3.0
+WIDEST_BICUBIC = 1.35
 
 BLIND = "No edges that tell the blur: bicubic, the usual assumption, was taken."
 SOFT = (
@@ -78,7 +80,7 @@ def estimated_blur(planes: Sequence[NDArray[np.float32]], factors: Pair) -> Fine
     mean = _together(seen)
     if mean.error > VAGUE:
         return _usual(factors, NOISY)
-    if mean.bicubic > DOUBT:
+    if mean.bicubic > DOUBT and mean.widths[0] < WIDEST_BICUBIC:
         return _usual(factors, SHARP)
     if mean.widths[1] > SOFTEST:
         return _usual(factors, SOFT)
