@@ -23,7 +23,7 @@ from napari_zssr.kernelspec import KernelSpec, Optics
 from napari_zssr.plugin._bead_image import BeadImage, check_layer, parse_sizes
 from napari_zssr.plugin._blur import LATER, BlurFields
 from napari_zssr.plugin._copy import as_command, as_python
-from napari_zssr.plugin._kernel_words import half_widths, lines, picture
+from napari_zssr.plugin._kernel_words import lines, picture
 from napari_zssr.plugin._layers import KEY, lazy_stack
 from napari_zssr.plugin._seen_kernel import kernel_from
 from napari_zssr.plugin._taken import layer_channels, taken
@@ -76,23 +76,23 @@ def fine(spec: KernelSpec, **given: Any) -> FineKernel:
 @pytest.mark.parametrize("angle", [0, 30, 120])
 def test_widths_are_those_of_a_gaussian(angle: float) -> None:
     given = KernelSpec(kind="gaussian", sigma_px=(2.0, 1.2), angle_deg=angle)
-    wide, narrow = half_widths(fine(given))
+    wide, narrow = fine(given).fwhm_px
     assert (wide, narrow) == pytest.approx((2 * FWHM, 1.2 * FWHM), rel=1e-3)
     sampled = KernelSpec(kind="array", array=fine(given).array)
-    measured = half_widths(fine(sampled))
+    measured = fine(sampled).fwhm_px
     assert measured == pytest.approx((wide, narrow), rel=0.03)
 
 
 def test_widths_of_the_bicubic_kernel_grow_with_the_factor() -> None:
-    two = half_widths(fine(KernelSpec()))
-    four = half_widths(FineKernel(spec=KernelSpec(), factors=(4, 4), sentence=""))
+    two = fine(KernelSpec()).fwhm_px
+    four = FineKernel(spec=KernelSpec(), factors=(4, 4), sentence="").fwhm_px
     assert two[0] == pytest.approx(two[1])
     assert four[0] == pytest.approx(2 * two[0], rel=0.05)
 
 
 def test_a_blur_along_one_axis_has_a_picture() -> None:
     one = fine(KernelSpec(kind="array", array=np.array([[1.0, 2, 1]])))
-    assert picture(one).shape == (3, 3)
+    assert picture(one).shape == (1, 3)
     assert all("nan" not in line for line in lines(one))
 
 
@@ -415,7 +415,8 @@ def test_beads_of_a_layer_give_the_blur(desk: Desk) -> None:
     assert "um (Z, Y, X)" in said
     kernel = desk.widget.form.requests()[0].config.kernel
     assert (kernel.kind, kernel.spacing_um) == ("psf", (0.1, 0.1))
-    wide, _ = half_widths(blur(desk).seen.kernel(desk.widget._request, 0))
+    found = blur(desk).seen.kernel(desk.widget._request, 0)
+    wide, _ = found.fwhm_px
     # Of a Gaussian, in pixels half as large.
     assert wide == pytest.approx(2 * 1.6 * FWHM * math.sqrt(3 / 4), rel=0.05)
     desk.viewer.layers.remove(layer)
