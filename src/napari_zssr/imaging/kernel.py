@@ -187,7 +187,7 @@ def width_at_half(array: Array, direction: Pair) -> float:
     width = 0.0
     for way in (1, -1):
         places = [p + way * d * along for p, d in zip(peak, direction, strict=True)]
-        line = ndimage.map_coordinates(np.pad(array, 1), np.add(places, 1), order=1)
+        line = ndimage.map_coordinates(np.pad(array, 1), np.add(places, 1))
         width += float(along[int(np.argmax(line < line[0] / 2))])
     return width
 
