@@ -18,8 +18,10 @@ from napari_zssr.errors import InputError
 from napari_zssr.files import read
 from napari_zssr.files.kernels import pinned, psf_of, spec_of_psf
 from napari_zssr.imaging.beads import MeasuredPsf
+from napari_zssr.imaging.degrade import degrade_array
 from napari_zssr.imaging.kernel import FineKernel
 from napari_zssr.imaging.optics import FWHM
+from napari_zssr.imaging.scenes import sharp_scene
 from napari_zssr.progress import drain
 from napari_zssr.stack.axes import Channel, ImageStack, labelled
 from napari_zssr.stack.recipe import recipe
@@ -332,3 +334,12 @@ def test_a_given_pixel_size_leaves_the_optics_of_the_file() -> None:
     stack = replace(labelled(np.ones((32, 32))), channels=(optics,))
     (found,) = Kernel.of(stack, "optics", spacing=0.2)
     assert "NA 0.7, 520 nm" in found.sentence
+
+
+def test_of_a_large_plane_windows_are_looked_at() -> None:
+    scene = sharp_scene(np.random.default_rng(4), 512)
+    blurred = degrade_array(scene, KernelSpec.parse("gaussian:1.4"), (2, 2))
+    large = np.tile(np.round(255 * blurred).astype(np.uint8), (7, 7))
+    (one,) = Kernel.of(large[:1024, :1024], "estimate")
+    (found,) = Kernel.of(large, "estimate")
+    assert found.widths_px == pytest.approx(one.widths_px, rel=0.1)

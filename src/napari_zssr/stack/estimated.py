@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,9 @@ from napari_zssr.stack.strategy import shared_places
 
 # Planes of a channel that a blur is estimated from, at most.
 ESTIMATED_PLANES = 3
+# Of a larger plane windows are looked at, so many along each side.
+WINDOW_PX = 512
+WINDOWS = 3
 # Estimates that are remembered, for previews and runs that follow each other.
 REMEMBERED = 16
 
@@ -54,13 +58,31 @@ _remembered: dict[str, FineKernel] = {}
 def _seen(
     stack: ImageStack, mapping: IntensityMap, channel: int
 ) -> list[NDArray[np.float32]]:
-    """Normalised planes (C, Y, X) of a channel that show anything."""
+    """Normalised planes (C, Y, X) of a channel, or windows, that show anything."""
     places = shared_places(planes(stack.axes, stack.data.shape), channel)
     count = min(len(places), ESTIMATED_PLANES)
     chosen = [places[(2 * n + 1) * len(places) // (2 * count)] for n in range(count)]
     found = []
     for place in chosen:
         pixels = to_cyx(stack.data[place.index], plane_axes(stack.axes))
-        colours = mapping.normalise(colours_of(pixels))
-        found += [colours] if shows_signal(colours) else []
+        for window in _windows(colours_of(pixels)):
+            colours = mapping.normalise(window)
+            found += [colours] if shows_signal(colours) else []
     return found
+
+
+def _windows(plane: NDArray[Any]) -> list[NDArray[Any]]:
+    """The plane (C, Y, X), or windows spread over one that is large."""
+    height, width = plane.shape[-2:]
+    if max(height, width) <= WINDOWS * WINDOW_PX:
+        return [plane]
+    return [
+        plane[:, y : y + WINDOW_PX, x : x + WINDOW_PX]
+        for y in _starts(height)
+        for x in _starts(width)
+    ]
+
+
+def _starts(size: int) -> list[int]:
+    room = max(0, size - WINDOW_PX)
+    return sorted({round(n * room / (WINDOWS - 1)) for n in range(WINDOWS)})
