@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_zssr.benchmark.job import Job, bicubic, enlarge, whole_factor
+from napari_zssr.benchmark.job import Job, enlarge, whole_factor
 from napari_zssr.benchmark.judged import (
+    Judge,
     Judged,
     announce,
     by_image,
@@ -17,7 +19,6 @@ from napari_zssr.benchmark.judged import (
     mean,
     methods,
     name_of,
-    scorer,
     share,
     truth_files,
 )
@@ -70,44 +71,24 @@ def table_2(job: Job) -> Table:
         kernels = [random_gaussian(draw, factor) for _ in files]
         for file, kernel in zip(job.each(files), kernels, strict=False):
             truth = load_truth(file, factor)
-            case = _Case(name_of(file), f"seed {seed}", truth, kernel, factor)
+            son = gaussian_son(truth, kernel, factor)
+            judge = Judge(name_of(file), f"seed {seed}", truth, son, factor)
+            case = _Case(son, kernel, judge)
             found += [announce(job, judged) for judged in _judged(job, case)]
     return _table(job, found, factor)
 
 
+@dataclass(frozen=True, slots=True)
 class _Case:
     """One image under one kernel."""
 
-    def __init__(
-        self,
-        name: str,
-        case: str,
-        truth: NDArray[np.uint8],
-        kernel: Kernel,
-        factor: int,
-    ) -> None:
-        self.name, self.case, self.kernel = name, case, kernel
-        self.son = gaussian_son(truth, kernel, factor)
-        self.plain = luma(bicubic(self.son, (factor, factor)))
-        self._score = scorer(truth, factor)
-        self._bicubic = self._score(self.plain)[0]
-
-    def judge(self, method: str, image: Array, **more: Any) -> Judged:
-        """A method's luma (Y, X) beside bicubic's."""
-        psnr, ssim = self._score(image)
-        return Judged(
-            image=self.name,
-            case=self.case,
-            method=method,
-            psnr=psnr,
-            ssim=ssim,
-            gain=psnr - self._bicubic,
-            **more,
-        )
+    son: NDArray[np.uint8]
+    kernel: Kernel
+    judge: Judge
 
 
 def _judged(job: Job, case: _Case) -> Iterator[Judged]:
-    yield case.judge("bicubic", case.plain)
+    yield case.judge.judged("bicubic", case.judge.plain)
     if (lucy := _richardson_lucy(case)) is not None:
         yield lucy
     for config in job.measured:
@@ -123,9 +104,9 @@ def _richardson_lucy(case: _Case) -> Judged | None:
         return None
     sharpen: Callable[..., Array] = restoration.richardson_lucy
     blur = sampled_kernel(KernelSpec(kind="array", array=case.kernel))
-    seen = np.maximum(case.plain, 1) / 255
+    seen = np.maximum(case.judge.plain, 1) / 255
     results = [
-        case.judge(
+        case.judge.judged(
             "Richardson-Lucy on bicubic, true kernel",
             255 * sharpen(seen, blur, num_iter=count),
             returned=f"{count} iterations",
@@ -145,7 +126,7 @@ def _enlarged(job: Job, case: _Case, config: Config, text: str) -> Judged:
         on_event=job.on_event,
         kernel=told if text == TRUE else KernelSpec.parse(text),
     )
-    return case.judge(
+    return case.judge.judged(
         f"{config.preset}, {text} kernel",
         luma(run.image),
         width_errors=_width_errors(run.kernels, case.kernel) if text != TRUE else None,

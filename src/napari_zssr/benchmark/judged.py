@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_zssr.benchmark.job import Job, as_dtype, load
+from napari_zssr.benchmark.job import Job, as_dtype, bicubic, load
 from napari_zssr.benchmark.table import Cell, Table
 from napari_zssr.errors import InputError
 from napari_zssr.imaging.metrics import luma, psnr, ssim
@@ -155,6 +156,44 @@ def scorer(
         return psnr(seen, target, shave=factor), ssim(seen, target, shave=factor)
 
     return score
+
+
+class Judge:
+    """Scores what methods made of one son, beside plain bicubic enlargement.
+
+    Attributes
+    ----------
+    plain : ndarray, shape (Y, X)
+        Luma of the bicubic enlargement.
+    score : callable
+        PSNR and SSIM of a luma, as `scorer` gives them.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        case: str,
+        truth: NDArray[np.uint8],
+        son: NDArray[np.uint8],
+        factor: int,
+    ) -> None:
+        self.plain = luma(bicubic(son, (factor, factor)))
+        self.score = scorer(truth, factor)
+        self._name, self._case = name, case
+        self._bicubic = self.score(self.plain)[0]
+
+    def judged(self, method: str, image: NDArray[np.float64], **more: Any) -> Judged:
+        """A method's luma (Y, X)."""
+        found, similar = self.score(image)
+        return Judged(
+            image=self._name,
+            case=self._case,
+            method=method,
+            psnr=found,
+            ssim=similar,
+            gain=found - self._bicubic,
+            **more,
+        )
 
 
 def announce(job: Job, found: Judged) -> Judged:

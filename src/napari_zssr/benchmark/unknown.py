@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from napari_zssr.benchmark.job import Job, as_dtype, bicubic, enlarge, whole_factor
 from napari_zssr.benchmark.judged import (
+    Judge,
     Judged,
     announce,
     by_image,
@@ -17,7 +18,6 @@ from napari_zssr.benchmark.judged import (
     mean,
     methods,
     name_of,
-    scorer,
     share,
     truth_files,
 )
@@ -109,37 +109,20 @@ def table_3(job: Job) -> Table:
             elif job.subset == "random":
                 continue
             seen = degrade(son, np.random.default_rng([seed, number, kind]))
-            results = _judged(job, truth, seen, name_of(file), case)
-            found += [announce(job, judged) for judged in results]
+            judge = Judge(name_of(file), case, truth, seen, factor)
+            found += [announce(job, judged) for judged in _judged(job, judge, seen)]
     return _table(job, found, drawn)
 
 
-def _judged(job: Job, truth: Son, son: Son, name: str, case: str) -> Iterator[Judged]:
+def _judged(job: Job, judge: Judge, son: Son) -> Iterator[Judged]:
     """Bicubic, its best blur and every preset on one son."""
-    factor = int(job.factors[0])
-    score = scorer(truth, factor)
-    plain = luma(bicubic(son, job.factors))
-    reference = score(plain)[0]
-
-    def judged(method: str, image: NDArray[np.float64], **more: object) -> Judged:
-        psnr, ssim = score(image)
-        return Judged(
-            image=name,
-            case=case,
-            method=method,
-            psnr=psnr,
-            ssim=ssim,
-            gain=psnr - reference,
-            **more,  # type: ignore[arg-type]
-        )
-
-    yield judged("bicubic", plain)
-    label, blurred = best_blur(plain, lambda image: score(image)[0])
-    yield judged(BLURRED, blurred, returned=label)
+    yield judge.judged("bicubic", judge.plain)
+    label, blurred = best_blur(judge.plain, lambda image: judge.score(image)[0])
+    yield judge.judged(BLURRED, blurred, returned=label)
     for config in job.measured:
         axes = "YXS" if son.ndim == 3 else "YX"
         run = enlarge(son, config, axes=axes, on_event=job.on_event)
-        yield judged(
+        yield judge.judged(
             config.preset,
             luma(run.image),
             returned=run.returned,

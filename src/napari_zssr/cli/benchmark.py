@@ -56,7 +56,7 @@ def benchmark(
             "-p",
             "--preset",
             metavar="NAME",
-            help="Default: balanced; for a table any of instant,fast,balanced, which "
+            help=f"Default: balanced; for a table any of {TABLE_PRESETS}, which "
             "is its default.",
         ),
     ] = None,
