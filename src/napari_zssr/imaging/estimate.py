@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from napari_zssr.imaging.edges import ANGLES, edge_features
 from napari_zssr.imaging.kernel import FineKernel, for_factors
+from napari_zssr.imaging.resample import spread_starts
 from napari_zssr.kernelspec import KernelSpec
 
 Array = NDArray[np.float64]
@@ -198,10 +199,7 @@ def _regions(planes: Sequence[NDArray[np.float32]]) -> list[NDArray[np.float32]]
 
 
 def _starts(size: int) -> list[int]:
-    count = max(1, round(size / REGION_PX))
-    return [
-        round(n * max(0, size - REGION_PX) / max(1, count - 1)) for n in range(count)
-    ]
+    return spread_starts(size, REGION_PX, max(1, round(size / REGION_PX)))
 
 
 def _seen(region: NDArray[np.float32]) -> list[_Seen]:

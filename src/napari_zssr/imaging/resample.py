@@ -124,6 +124,12 @@ def cubic(x: NDArray[np.floating]) -> NDArray[np.floating]:
     return np.where(a <= 1, inner, np.where(a < 2, outer, 0.0))
 
 
+def spread_starts(size: int, side: int, count: int) -> list[int]:
+    """Where windows of `side` pixels begin that are spread over `size` pixels."""
+    room = max(0, size - side)
+    return [round(n * room / max(1, count - 1)) for n in range(count)]
+
+
 def output_size(size: int, factor: float) -> int:
     """Pixels after enlarging by `factor`: ceil(factor * size), safe from rounding."""
     return max(1, math.ceil(factor * size - 1e-6))

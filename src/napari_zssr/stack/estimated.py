@@ -12,6 +12,7 @@ from napari_zssr.config import Config
 from napari_zssr.imaging.estimate import estimated_blur
 from napari_zssr.imaging.intensity import IntensityMap
 from napari_zssr.imaging.kernel import FineKernel
+from napari_zssr.imaging.resample import spread_starts
 from napari_zssr.imaging.signal import shows_signal
 from napari_zssr.stack.axes import ImageStack, plane_axes, planes, to_cyx
 from napari_zssr.stack.one_plane import colours_of
@@ -84,5 +85,4 @@ def _windows(plane: NDArray[Any]) -> list[NDArray[Any]]:
 
 
 def _starts(size: int) -> list[int]:
-    room = max(0, size - WINDOW_PX)
-    return sorted({round(n * room / (WINDOWS - 1)) for n in range(WINDOWS)})
+    return sorted(set(spread_starts(size, WINDOW_PX, WINDOWS)))

@@ -124,8 +124,7 @@ def _measured(spec: KernelSpec, fine: Pair, factors: Pair) -> str:
     if fwhm is None:
         return f"{told}."
     told += f", in focus FWHM {fwhm[0]:.3f} x {fwhm[1]:.3f} um."
-    pixel = (fine[0] * factors[0], fine[1] * factors[1])
-    word = sampling_sentence(pixel, factors, min(fwhm) / NYQUIST_IN_FWHM)
+    word = _sampling(fine, factors, min(fwhm) / NYQUIST_IN_FWHM)
     return " ".join(filter(None, (told, word)))
 
 
@@ -147,14 +146,19 @@ def _of_optics(
     else:
         sigma = gaussian_kernel_sigma(gaussian.sigma_um, fine, config.factors)
         made, told = KernelSpec(kind="gaussian", sigma_px=sigma), gaussian.sentence
-    pixel = (fine[0] * config.factors[0], fine[1] * config.factors[1])
-    word = sampling_sentence(pixel, config.factors, gaussian.nyquist_um)
+    word = _sampling(fine, config.factors, gaussian.nyquist_um)
     return FineKernel(
         spec=made,
         factors=config.factors,
         sentence=" ".join(filter(None, (word, told))),
         fine_um=fine,
     )
+
+
+def _sampling(fine: Pair, factors: Pair, nyquist_um: float) -> str | None:
+    """A word where the image's own pixels are fine enough for its optics."""
+    pixel = (fine[0] * factors[0], fine[1] * factors[1])
+    return sampling_sentence(pixel, factors, nyquist_um)
 
 
 def _completed(optics: Optics, known: Channel) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from napari_zssr.config import Config
 from napari_zssr.imaging.dihedral import symmetries
 from napari_zssr.imaging.kernel import for_factors, sampled_kernel
 from napari_zssr.imaging.noise import NoiseModel
+from napari_zssr.imaging.resample import spread_starts
 from napari_zssr.zssr.canvas import Canvas
 from napari_zssr.zssr.pairs import PairSpec
 from napari_zssr.zssr.predict import residual_growth
@@ -234,4 +235,4 @@ def _ratio(config: Config) -> tuple[int, int]:
 def _starts(size: int, side: int, count: int) -> list[int]:
     if count == 1:
         return [(size - side) // 2]
-    return [round(i * (size - side) / (count - 1)) for i in range(count)]
+    return spread_starts(size, side, count)
