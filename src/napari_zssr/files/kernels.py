@@ -13,7 +13,6 @@ from napari_zssr.imaging import kernelfile
 from napari_zssr.imaging.beads import MeasuredPsf, measured_psf
 from napari_zssr.kernelspec import KernelSpec
 from napari_zssr.stack.axes import ImageStack
-from napari_zssr.stack.units import in_um
 
 TIFF = (".tif", ".tiff")
 # A two-dimensional TIFF without a pixel size that is larger is no sampled kernel.
@@ -61,15 +60,15 @@ def psf_of(stack: ImageStack, spacing_um: Sequence[float] | None = None) -> Meas
         It has other axes, no bead, or does not tell the size of its pixels.
     """
     pixels = np.asarray(stack.data)
-    kept = [axis for axis, size in enumerate(pixels.shape) if size > 1]
     beads = pixels.squeeze()
-    letters = [stack.axes[axis] for axis in kept]
+    shape = zip(stack.axes, pixels.shape, strict=True)
+    letters = [letter for letter, size in shape if size > 1]
     if beads.ndim not in (2, 3) or set(letters) & set("CS"):
         raise InputError(
             f"The image of beads has axes {stack.axes} and shape {pixels.shape}; give "
             "one channel and one time point, of shape (Z, Y, X) or (Y, X)."
         )
-    told = tuple(in_um(stack.spacing[axis], stack.units[axis]) for axis in kept)
+    told = tuple(map(stack.size_um, letters))
     return measured_psf(beads, told if spacing_um is None else tuple(spacing_um))
 
 
@@ -82,6 +81,5 @@ def spec_of_psf(psf: MeasuredPsf) -> KernelSpec:
 def _is_kernel(stack: ImageStack) -> bool:
     """Whether a TIFF holds weights on the fine grid: flat, small, without a size."""
     shape = [n for n in stack.data.shape if n > 1]
-    place = stack.axes.index("X")
-    told = in_um(stack.spacing[place], stack.units[place])
+    told = stack.size_um("X")
     return len(shape) == 2 and max(shape) <= KERNEL_SIDE_PX and told is None

@@ -150,5 +150,5 @@ def _of_file(path: Path) -> tuple[ImageStack, Sizes]:
     from napari_zssr.files import read
 
     stack = read(path)
-    told = zip(stack.data.shape, stack.spacing, stack.units, strict=True)
-    return stack, tuple(in_um(size, unit) for many, size, unit in told if many > 1)
+    shape = zip(stack.axes, stack.data.shape, strict=True)
+    return stack, tuple(stack.size_um(letter) for letter, size in shape if size > 1)

@@ -25,7 +25,6 @@ from napari_zssr.stack.axes import (
 from napari_zssr.stack.estimated import estimated_kernel
 from napari_zssr.stack.one_plane import intensity_maps
 from napari_zssr.stack.source import CheckedPlanes
-from napari_zssr.stack.units import in_um
 
 Pair = tuple[float, float]
 
@@ -98,7 +97,7 @@ def fine_um(stack: ImageStack, factors: Pair) -> tuple[float | None, float | Non
     """Size (Y, X) of a pixel of the result, where the image tells its own."""
     y, x = (
         None if size is None else size / factor
-        for size, factor in zip(_pixel_um(stack), factors, strict=True)
+        for size, factor in zip(map(stack.size_um, "YX"), factors, strict=True)
     )
     return y, x
 
@@ -178,14 +177,5 @@ def _completed(optics: Optics, known: Channel) -> dict[str, Any]:
 
 def _known_fine(stack: ImageStack, config: Config) -> Pair:
     """Fine pixel (Y, X) in um, which the image has to tell."""
-    y, x = checked_spacing(_pixel_um(stack))
+    y, x = checked_spacing(tuple(map(stack.size_um, "YX")))
     return y / config.factors[0], x / config.factors[1]
-
-
-def _pixel_um(stack: ImageStack) -> tuple[float | None, float | None]:
-    """Pixel (Y, X) in um, None where it is not told in a length."""
-    y, x = (
-        in_um(stack.spacing[place], stack.units[place])
-        for place in (stack.axes.index(letter) for letter in "YX")
-    )
-    return y, x

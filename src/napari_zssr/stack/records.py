@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from napari_zssr.stack.source import Pixels
+from napari_zssr.stack.units import in_um
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +72,11 @@ class ImageStack:
     source: str = ""
     checksum: str = ""
     origin: tuple[float, ...] = ()
+
+    def size_um(self, letter: str) -> float | None:
+        """Pixel size along an axis in um, None where it is not told in a length."""
+        place = self.axes.index(letter)
+        return in_um(self.spacing[place], self.units[place])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
