@@ -1,0 +1,129 @@
+"""A learned start: weights for any blur, ratio and noise, as plain data. No torch.
+
+One residual network was learned from generated images. How it deals with a blur, a
+ratio and a noise is told by gains and shifts of its layers' channels, which a small
+dense network gives. Multiplied into the weights they leave an ordinary network, from
+which training on an image goes on.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_zssr.imaging.kernel import FineKernel
+from napari_zssr.kernelspec import KernelSpec
+
+Weights = dict[str, NDArray[np.float32]]
+
+FEATURES = 6
+# Standard deviation of the noise that is told as 1.
+NOISE_UNIT = 0.01
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class LearnedStart:
+    """A network that was learned for many blurs.
+
+    Attributes
+    ----------
+    width, blocks : int
+        Channels of the hidden layers, and residual blocks.
+    arrays : dict
+        float32 arrays by their names: ``head.SAMPLES``, ``body.N.first``,
+        ``body.N.second``, ``tail.SAMPLESxRATIO``, ``condition.0`` and
+        ``condition.2``, each with ``.weight`` and ``.bias``.
+    card : dict
+        What it was learned from, how, and with what.
+    """
+
+    width: int
+    blocks: int
+    arrays: Mapping[str, NDArray[np.float32]]
+    card: Mapping[str, Any]
+
+
+def features(kernel: KernelSpec, ratio: int, sigma: float) -> NDArray[np.float32]:
+    """What a network is told of a blur, a ratio and a noise.
+
+    Parameters
+    ----------
+    kernel : KernelSpec
+        Blur on the fine grid; concrete.
+    ratio : int
+        Enlargement of one application.
+    sigma : float
+        Standard deviation of the noise, normalised intensity.
+
+    Returns
+    -------
+    ndarray, shape (6,), float32
+    """
+    fine = FineKernel(spec=kernel, factors=(ratio, ratio), sentence="")
+    return array_features(fine.array, ratio, sigma)
+
+
+def array_features(
+    kernel: NDArray[np.floating], ratio: int, sigma: float
+) -> NDArray[np.float32]:
+    """`features` of a kernel that is given by its weights, shape (Y, X), sum 1."""
+    y, x = (np.arange(n, dtype=np.float64) for n in kernel.shape)
+    y = y - (kernel.sum(axis=1) * y).sum()
+    x = x - (kernel.sum(axis=0) * x).sum()
+    moments = [y**2 @ kernel.sum(axis=1), x**2 @ kernel.sum(axis=0), y @ kernel @ x]
+    coarse = [moment / ratio**2 for moment in moments]
+    sharpness = 0.5 * math.log(ratio**2 * float((kernel**2).sum()))
+    told = [*coarse, sharpness, math.log2(ratio) - 1, sigma / NOISE_UNIT]
+    return np.array(told, dtype=np.float32)
+
+
+def folded(
+    start: LearnedStart, samples: int, ratio: int, kernel: KernelSpec, sigma: float
+) -> Weights | None:
+    """Weights of the ordinary network for one blur, ratio and noise.
+
+    Parameters
+    ----------
+    start : LearnedStart
+    samples : int
+        Colours that are learned together.
+    ratio : int
+        Enlargement of one application.
+    kernel : KernelSpec
+        Blur on the fine grid of that ratio; concrete.
+    sigma : float
+        Standard deviation of the noise, normalised intensity.
+
+    Returns
+    -------
+    dict or None
+        Arrays as `ResidualNetwork` names them; None where the start knows no such
+        image.
+    """
+    arrays = start.arrays
+    if f"tail.{samples}x{ratio}.weight" not in arrays:
+        return None
+    told = features(kernel, ratio, sigma)
+    hidden = arrays["condition.0.weight"] @ told + arrays["condition.0.bias"]
+    out = arrays["condition.2.weight"] @ hidden.clip(0) + arrays["condition.2.bias"]
+    rows = iter(out.reshape(-1, start.width))
+    made: Weights = {}
+    for name, source in _conditioned(start.blocks, samples):
+        gain, shift = 1 + next(rows), next(rows)
+        weight, bias = arrays[f"{source}.weight"], arrays[f"{source}.bias"]
+        made[f"{name}.weight"] = weight * gain[:, None, None, None]
+        made[f"{name}.bias"] = bias * gain + shift
+    for part in ("weight", "bias"):
+        made[f"tail.{part}"] = arrays[f"tail.{samples}x{ratio}.{part}"].copy()
+    return {name: array.astype(np.float32) for name, array in made.items()}
+
+
+def _conditioned(blocks: int, samples: int) -> list[tuple[str, str]]:
+    """Layers with gains and shifts: their names in the ordinary network, and here."""
+    body = [f"body.{n}.{part}" for n in range(blocks) for part in ("first", "second")]
+    return [("head", f"head.{samples}"), *((name, name) for name in body)]
