@@ -45,7 +45,8 @@ from napari_zssr.stack.tasks import (
 from napari_zssr.stack.where import Place, look
 from napari_zssr.stack.workers import HERE, Workers
 from napari_zssr.writing import storing
-from napari_zssr.zssr.saved import Checkpoint, checksum
+from napari_zssr.zssr.arrayfile import checksum
+from napari_zssr.zssr.saved import Checkpoint
 
 # The whole image is one shard of one.
 WHOLE = (1, 1)

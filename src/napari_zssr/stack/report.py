@@ -10,7 +10,7 @@ from typing import Any
 from napari_zssr.config import Config
 from napari_zssr.stack.one_plane import PlaneReport, smoothing
 from napari_zssr.stack.prepare import Prepared
-from napari_zssr.zssr.saved import checksum
+from napari_zssr.zssr.arrayfile import checksum
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

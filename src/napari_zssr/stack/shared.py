@@ -26,7 +26,8 @@ from napari_zssr.stack.flaws import even
 from napari_zssr.stack.one_plane import PLANE_SEED, PlaneWork, colours_of, common_noise
 from napari_zssr.stack.plan import Plan
 from napari_zssr.stack.strategy import shared_places
-from napari_zssr.zssr.saved import Checkpoint, as_saved, checksum
+from napari_zssr.zssr.arrayfile import checksum
+from napari_zssr.zssr.saved import Checkpoint, as_saved
 
 if TYPE_CHECKING:
     from napari_zssr.zssr.shared import Sample

@@ -10,10 +10,11 @@ from torch import nn
 from napari_zssr.config import Config
 from napari_zssr.errors import InputError
 from napari_zssr.imaging.noise import NoiseModel
+from napari_zssr.zssr.arrayfile import WAY_OUT
 from napari_zssr.zssr.network import PaperNetwork, ResidualNetwork
 from napari_zssr.zssr.nonlocal_means import NonLocalMeans
 from napari_zssr.zssr.ridge import RidgeFilter
-from napari_zssr.zssr.saved import WAY_OUT, Checkpoint, Weights
+from napari_zssr.zssr.saved import Checkpoint, Weights
 
 
 def checkpoint_of(
