@@ -389,14 +389,14 @@ def flipped(content: bytes) -> bytes:
 
 
 SPOILT: dict[str, tuple[Callable[[bytes], bytes], str]] = {
-    "empty": (lambda _: b"", "holds no networks of napari-zssr"),
+    "empty": (lambda _: b"", "networks or learned start of napari-zssr"),
     "text": (lambda _: b"hello there, how are you", "holds no networks"),
     "foreign": (
         lambda _: save({"weight": np.zeros((3, 3), np.float32)}, {"format": "np"}),
         "holds no networks",
     ),
     "other kind": (lambda c: renamed(c, format="image"), "holds no networks"),
-    "newer": (lambda c: renamed(c, version=3), "newer napari-zssr"),
+    "newer": (lambda c: renamed(c, version=4), "newer napari-zssr"),
     "cut": (lambda c: c[:-40], "is damaged"),
     "cut in the header": (lambda c: c[:100], "holds no networks"),
     "flipped": (flipped, "is damaged"),

@@ -18,7 +18,7 @@ from napari_zssr.zssr.saved import Checkpoint, Weights
 
 
 def checkpoint_of(
-    networks: Sequence[nn.Module], config: Config, samples: int
+    networks: Sequence[nn.Module], config: Config, samples: int, began: str = ""
 ) -> Checkpoint | None:
     """Copy of trained networks on the CPU; None where there is nothing to start from.
 
@@ -30,6 +30,8 @@ def checkpoint_of(
         They were trained with.
     samples : int
         Channels of the plane.
+    began : str
+        What their training began from.
     """
     first = networks[0]
     if isinstance(first, ResidualNetwork):
@@ -51,6 +53,7 @@ def checkpoint_of(
         guide=guide,
         kernel=config.kernel.to_dict(),
         weights=tuple(_arrays(network) for network in networks),
+        began=began,
     )
 
 

@@ -47,6 +47,8 @@ class Checkpoint:
         Noise of those planes where they are several, as `NoiseModel` has it.
     gained : bool
         Whether they have gained over bicubic on those planes, taken together.
+    began : str
+        What their training began from, as `Beginning` has it.
     """
 
     network: str
@@ -62,6 +64,7 @@ class Checkpoint:
     planes: int = 1
     noise: Mapping[str, Any] | None = None
     gained: bool = False
+    began: str = ""
 
 
 Checkpoints = Sequence[Checkpoint | None]
@@ -84,6 +87,8 @@ def as_saved(config: Config, saved: Checkpoints) -> Config:
         config,
         width=max(one.width for one in there),
         blocks=max(one.blocks for one in there),
+        # That of the paper's network, 1, is no setting.
+        ratio=max(2, *(side for one in there for side in one.ratio)),
         networks=max(len(one.weights) for one in there),
         # Without training there is nothing to learn on the way.
         gradual=config.gradual if config.steps else 1,
@@ -201,10 +206,10 @@ def _name(channel: int, member: int, name: str) -> str:
     return f"{channel}/{member}/{name}"
 
 
-# 1 knew nothing of planes that share networks.
+# 1 knew nothing of planes that share networks, 2 nothing of learned starts.
 NETWORKS = Format(
     name="networks",
-    version=2,
+    version=3,
     holds="networks",
     told=("channels",),
     made=_checkpoints,
