@@ -17,7 +17,7 @@ pytest.importorskip("napari")
 
 from napari.components import ViewerModel
 
-from napari_zssr.config import Config, change
+from napari_zssr.config import FAST, Config, change
 from napari_zssr.errors import StorageError
 from napari_zssr.files import read
 from napari_zssr.plugin._batch import BatchWidget
@@ -226,6 +226,19 @@ def test_axes_and_settings_are_those_of_the_form(bench: Bench) -> None:
     assert bench.states == {"a.tif": "done"}
     made = read(bench.into / "a_x1x3.ome.tif")
     assert (made.axes, made.data.shape) == ("CYX", (3, 20, 72))
+
+
+def test_it_says_what_training_will_begin_from(bench: Bench, shipped: Path) -> None:
+    bench.image("a.tif", 20, 24)
+    said = bench.widget.form.how.advanced._begins
+    bench.choose(change(FAST, start="learned"))
+    assert "the learned start (generated images only), at most 50" in str(said.value)
+    bench.choose(change(FAST, start=str(shipped), steps=0))
+    assert "is used as it is" in str(said.value)
+    shipped.unlink()
+    bench.choose(change(FAST, start="learned"))
+    assert "is missing" in bench.why
+    assert str(said.value) == ""
 
 
 def test_it_is_narrow_and_every_field_explains_itself(

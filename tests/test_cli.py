@@ -44,6 +44,10 @@ USAGE = [
     (["upscale", "a.tif", "--steps", "0"], "steps is 0"),
     (["upscale", "a.tif", "--start", "nets.pt"], ".safetensors"),
     (["upscale", "a.tif", "-p", "instant", "--start", "n.safetensors"], "'instant'"),
+    (["upscale", "a.tif", "--start", "lerned"], "did you mean 'learned'"),
+    (["upscale", "a.tif", "-p", "instant", "--start", "learned"], "another preset"),
+    (["upscale", "a.tif", "-p", "paper", "--start", "learned"], "fast and balanced"),
+    (["upscale", "a.tif", "--learned-steps", "-1"], "learned_steps is -1"),
     (["upscale", "a.tif", "--save-networks", "n.pt"], "use .safetensors"),
     (["upscale", "a.tif", "--save-networks", "there.safetensors"], "exists already"),
     (["upscale", "a.tif", "--save-networks", "nowhere/n.safetensors"], "nowhere"),
@@ -315,6 +319,24 @@ def test_networks_are_saved_and_used_again(
     assert not Path("three.tif").exists()
 
 
+def test_training_begins_from_the_learned_start(
+    folder: Path, shipped: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["upscale", "a.tif", "-p", "fast", *PLAIN, "--json"]
+    how = ["--start", "learned", "--learned-steps", "3"]
+    assert main([*arguments, *how, "-o", "one.tif"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["planes"][0]["steps"] == 3
+    assert "the learned start (generated images only), 3 steps" in told["sentence"]
+    told_file = ["--start", str(shipped), "--steps", "3"]
+    assert main([*arguments, *told_file, "-o", "two.tif"]) == 0
+    one, two = tifffile.imread("one.tif"), tifffile.imread("two.tif")
+    np.testing.assert_array_equal(one, two)
+    shipped.write_bytes(shipped.read_bytes()[:-9])
+    assert main([*arguments, *how, "-o", "three.tif"]) == 2
+    assert "is damaged; install napari-zssr again" in capsys.readouterr().err
+
+
 def test_networks_replace_others_only_when_told(folder: Path) -> None:
     arguments = ["upscale", "a.tif", "-p", "fast", "--steps", "1", *PLAIN]
     saving = ["--save-networks", "there.safetensors"]
@@ -458,6 +480,45 @@ def test_info(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out, err = capsys.readouterr()
     assert "YX 5 x 48 x 40" in out
     assert "guessed as" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--start", "learned", "--noise", "off"], "images only), at most 50 steps."),
+        (["--start", "learned"], "A noisy image, or one that was a JPEG"),
+        (["--start", "learned", "--noise", "0.05"], "since the image is noisy."),
+        (["--start", "learned", "-f", "1,2"], "since Y and X are enlarged differently"),
+        (["--start", "learned", "--learned-steps", "0"], "only) is used as it is."),
+        (["--start", "random"], "from random weights: this image only."),
+        (["--preset", "instant"], ""),
+    ],
+)
+def test_info_tells_what_training_will_begin_from(
+    arguments: list[str],
+    says: str,
+    folder: Path,
+    shipped: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(info, "noise_levels", lambda _: [0.0])
+    assert main(["info", "a.tif", "--json", *arguments]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert len(told["starts"]) == bool(says)
+    assert says in "".join(told["starts"])
+    assert main(["info", "a.tif", *arguments]) == 0
+    assert ("start" in capsys.readouterr().out) == bool(says)
+
+
+def test_info_foretells_the_time_from_the_learned_start(
+    folder: Path, shipped: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seconds = []
+    for start in ("learned", "random"):
+        assert main(["info", "a.tif", "--json", "--start", start]) == 0
+        seconds.append(json.loads(capsys.readouterr().out)["seconds"])
+    assert seconds[0] < seconds[1]
 
 
 def test_noise_of_a_flat_plane_is_unknown() -> None:

@@ -817,6 +817,96 @@ def test_saved_networks_are_met_in_the_form(desk: Desk, nets: Path) -> None:
     assert not desk.widget._run.running
 
 
+def begins(desk: Desk) -> str:
+    """What the form says that training will begin from."""
+    return str(desk.widget.form.how.advanced._begins.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({}, "the learned start (generated images only), at most 50 steps."),
+        ({"noise": "auto"}, "A noisy image, or one that was a JPEG, is learned from"),
+        ({"noise": 0.02}, "from random weights, since the image is noisy."),
+        ({"factor": (1, 2)}, "since Y and X are enlarged differently."),
+        ({"learned_steps": 0}, "(generated images only) is used as it is."),
+        ({"start": "random"}, "from random weights: this image only."),
+    ],
+)
+def test_the_form_says_what_training_will_begin_from(
+    changes: dict[str, Any], says: str, desk: Desk, shipped: Path
+) -> None:
+    desk.add(rings(24, 32))
+    wish = change(FAST, **{"start": "learned", "noise": "off", **changes})
+    desk.set(wish)
+    assert desk.why == ""
+    assert desk.widget.form.requests()[0].config == wish
+    assert says in begins(desk)
+
+
+def test_the_preset_decides_what_training_begins_from(
+    desk: Desk, shipped: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from napari_zssr.plugin import _fields
+
+    learned = change(FAST, start="learned")
+    monkeypatch.setitem(_fields.PRESETS, "fast", learned)
+    desk.add(rings(24, 32))
+    desk.set(learned)
+    how = desk.widget.form.how
+    fields, rows = how.advanced.fields, how.advanced.rows
+    assert fields["start"].value is None
+    how.unfold(True)
+    desk.widget.native.show()
+    assert rows["learned_steps"].visible
+    for preset, says in (
+        ("fast", "the learned start"),
+        ("paper", "this image only"),
+        ("instant", ""),
+        ("balanced", "this image only"),
+    ):
+        how.preset.value = preset
+        desk.widget.refresh()
+        assert desk.why == ""
+        assert says in begins(desk)
+        assert bool(begins(desk)) == bool(says)
+        assert rows["learned_steps"].visible == (preset == "fast")
+    how.preset.value = "fast"
+    fields["start"].value = "random"
+    assert not rows["learned_steps"].visible
+    assert desk.widget.form.requests()[0].config.start == "random"
+
+
+def test_the_learned_start_is_chosen_and_told(
+    desk: Desk, shipped: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "cells.tif"
+    tifffile.imwrite(path, rings(24, 32))
+    desk.viewer.open(path, plugin="napari")
+    fields = desk.widget.form.how.advanced.fields
+    desk.set(change(FAST, noise="off", always=True, device="cpu"))
+    fields["start"].value = "learned"
+    fields["learned_steps"].value = "3"
+    desk.widget.refresh()
+    (request,) = desk.widget.form.requests()
+    asked = _cost._wish(request).config
+    assert (asked.width, asked.steps) == (8, 3)
+    desk.widget.after.command.native.click()
+    assert "--start learned" in copied()
+    assert "--learned-steps 3" in copied()
+    desk.widget.start()
+    desk.wait()
+    assert "began from the learned start (generated images only), 3 steps" in desk.said
+    desk.widget.form.how.preset.value = "paper"
+    desk.widget.refresh()
+    assert "start from &#x27;this image only" in desk.why
+    assert begins(desk) == ""
+    shipped.unlink()
+    desk.widget.form.how.preset.value = "fast"
+    desk.widget.refresh()
+    assert "start of napari-zssr is missing" in desk.why
+
+
 def test_the_cost_is_that_of_the_saved_networks(desk: Desk, nets: Path) -> None:
     desk.add(rings(24, 32))
     desk.set(change(QUICK, start=str(nets), steps=0, gradual=3, width=64, networks=3))

@@ -9,7 +9,6 @@ import typer
 from napari_zssr.cli import console, options
 from napari_zssr.cli.blur import NOTHING_SAID, Blur, kernels_told, takes_blur, told_of
 from napari_zssr.cli.enlarge import read_image
-from napari_zssr.stack.start import expected_config, foretold_start, starting_networks
 
 if TYPE_CHECKING:
     from napari_zssr.config import Config
@@ -54,6 +53,8 @@ def info(
 
 def facts(stack: ImageStack, config: Config) -> dict[str, Any]:
     """What is known of an image and planned for it, JSON-able."""
+    from napari_zssr.stack.start import starting_networks
+
     starts = starting_networks(config, stack.axes, stack.data.shape)
     plan = _plan(stack, config, starts)
     noise = noise_levels(stack)
@@ -115,6 +116,7 @@ def _noise(plane: Any, letters: str) -> float | None:
 
 def _plan(stack: ImageStack, config: Config, starts: Starts) -> Plan:
     from napari_zssr.stack.prepare import make_plan
+    from napari_zssr.stack.start import expected_config
 
     wanted = expected_config(config, starts, stack.axes, stack.data.shape)
     return make_plan(stack, wanted)
@@ -124,6 +126,8 @@ def _starts(
     stack: ImageStack, config: Config, starts: Starts, noise: list[float | None]
 ) -> list[str]:
     """What training on each channel will begin from, where there is any."""
+    from napari_zssr.stack.start import foretold_start
+
     shape = stack.data.shape
     told = [
         foretold_start(config, start, stack.axes, shape, level)

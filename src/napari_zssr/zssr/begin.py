@@ -22,8 +22,8 @@ from napari_zssr.zssr.learned import (
 from napari_zssr.zssr.saved import NETWORKS, Checkpoint, Loaded, as_saved
 from napari_zssr.zssr.sentences import (
     ALONE,
-    began_from,
     will_begin_from_learned,
+    will_begin_from_random,
     will_begin_from_saved,
 )
 
@@ -216,7 +216,7 @@ def foretold(
     if config.noise != "auto":
         level = 0.0 if config.noise == "off" else config.noise
     if why := unfit(config, start, samples, level=level or 0.0):
-        return began_from(why).strip().replace("began", "begins")
+        return will_begin_from_random(why)
     steps = as_learned(config, start).steps
     return will_begin_from_learned(steps, sure=config.noise != "auto")
 

@@ -126,6 +126,11 @@ def will_begin_from_saved(steps: int) -> str:
     return "Training begins from saved networks."
 
 
+def will_begin_from_random(why: str) -> str:
+    """Of a run to come that cannot start from a learned start."""
+    return f"Training begins from random weights, since {why}."
+
+
 def will_begin_from_learned(steps: int, *, sure: bool) -> str:
     """Of a run to come that starts from a learned start.
 
