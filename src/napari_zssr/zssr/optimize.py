@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -59,6 +60,16 @@ class Optimizer:
         self._adam.step()
         if self._hidden:
             _muon_step(self._hidden, self._momentum, MUON_RATE * share)
+
+    def state(self) -> dict[str, Any]:
+        """What it remembers of the steps so far."""
+        return {"momentum": self._momentum, "adam": self._adam.state_dict()}
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Go on from `state`."""
+        for momentum, saved in zip(self._momentum, state["momentum"], strict=True):
+            momentum.copy_(saved)
+        self._adam.load_state_dict(state["adam"])
 
 
 @torch.no_grad()
@@ -186,6 +197,16 @@ class Average:
         weight = max(1 / AVERAGE_STEPS, 9 / (9 + self._step))
         for value, parameter in zip(self._values, network.parameters(), strict=True):
             value.lerp_(parameter, weight)
+
+    def state(self) -> dict[str, Any]:
+        """What it remembers of the steps so far."""
+        return {"step": self._step, "values": self._values}
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Go on from `state`."""
+        self._step = state["step"]
+        for value, saved in zip(self._values, state["values"], strict=True):
+            value.copy_(saved)
 
     @torch.no_grad()
     def copy_to(self, network: nn.Module) -> None:
