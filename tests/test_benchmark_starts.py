@@ -57,10 +57,11 @@ def test_mzsr_beside_the_paper(data: Path, seen: list[Config], tmp_path: Path) -
     found = run_benchmark(
         data, set_name="mzsr", config=RANDOM, limit=1, output=tmp_path
     )
-    assert len(seen) == 7 * 2
+    # One run warms up.
+    assert len(seen) == 1 + 7 * 2
     assert {config.start for config in seen} == {"learned"}
-    assert [config.learned_steps for config in seen] == [1, 10] * 7
-    assert {c.kernel.kind for c in seen[:8]} == {"array"}
+    assert [config.learned_steps for config in seen[1:]] == [1, 10] * 7
+    assert {c.kernel.kind for c in seen[1:9]} == {"array"}
     names = [blur.name for blur in mzsr.BLURS]
     assert found.column("blur")[:4] == tuple(names)
     assert found.column("MZSR 10 steps (paper)") == (
@@ -71,6 +72,7 @@ def test_mzsr_beside_the_paper(data: Path, seen: list[Config], tmp_path: Path) -
     assert found.column("10 steps") == pytest.approx(found.column("bicubic"))
     assert found.images is not None
     assert len(found.images.rows) == 7
+    assert set(found.images.column("returned")) == {"bicubic / bicubic"}
     assert (tmp_path / "mzsr_x2_fast_noise-auto.csv").is_file()
     with pytest.raises(InputError, match="give 2"):
         run_benchmark(data, set_name="mzsr", factor=3)
@@ -82,7 +84,7 @@ def test_mzsr_starts_from_the_file_that_is_named(
     config = change(RANDOM, start="mine.safetensors")
     found = run_benchmark(data, set_name="mzsr", config=config, limit=1)
     assert {config.start for config in seen} == {"mine.safetensors"}
-    assert "start mine, 10 steps at most" in found.title
+    assert "start mine, 400 steps, 10 if" in found.title
 
 
 @pytest.mark.parametrize("blur", mzsr.BLURS, ids=lambda blur: blur.name)
@@ -155,7 +157,7 @@ def test_titles_and_files_tell_of_the_start(data: Path, tmp_path: Path) -> None:
     assert "residual, 400 steps, 1 factor(s)" in plain.title
     learned = job.from_learned(RANDOM, learned_steps=20)
     told = job.Job(data=data, set_name="Set5", config=learned)
-    assert "start learned, 20 steps at most" in told.title
+    assert "start learned, 20 steps)" in told.title
     assert job.from_learned(change(RANDOM, start="a.safetensors")).start != "learned"
 
 

@@ -250,8 +250,11 @@ def _training(config: Config) -> str:
     """What is trained, from where and how long."""
     if config.start == "random":
         return f"{config.network}, {config.steps} steps, {config.stages} factor(s)"
+    started = f"{config.network}, start {_start_name(config)}"
     steps = min(config.steps, config.learned_steps)
-    return f"{config.network}, start {_start_name(config)}, {steps} steps at most"
+    if config.start_file is None:
+        return f"{started}, {steps} steps"
+    return f"{started}, {config.steps} steps, {steps} if it is a learned start"
 
 
 def _start_name(config: Config) -> str:

@@ -22,6 +22,7 @@ from napari_zssr.benchmark.job import (
     whole_factor,
 )
 from napari_zssr.benchmark.judged import load_truth, name_of, scorer
+from napari_zssr.benchmark.starts import warm_up
 from napari_zssr.benchmark.table import Cell, Table, mean_row
 from napari_zssr.config import change
 from napari_zssr.errors import InputError
@@ -142,6 +143,7 @@ def mzsr(job: Job) -> Table:
         raise InputError(f"MZSR's settings are x2; found {job.factors}; give 2.")
     job = replace(job, config=from_learned(job.config, learned_steps=max(STEPS)))
     files = listed(job.data / "sr_benchmarks" / "Set5" / "x2", "*_HR.png")
+    warm_up(job, job.config)
     rows: list[tuple[Cell, ...]] = []
     published: dict[str, tuple[float | None, ...]] = {}
     for file in job.each(files):
@@ -149,7 +151,7 @@ def mzsr(job: Job) -> Table:
             rows.append((name_of(file), *_row(job, file, son)))
             published[son.case] = son.published
     means = [
-        (*mean_row([row[1:] for row in rows if row[1] == case], case), *cells)
+        (*mean_row([row[1:-1] for row in rows if row[1] == case], case), *cells)
         for case, cells in published.items()
     ]
     return Table(
@@ -158,7 +160,11 @@ def mzsr(job: Job) -> Table:
         rows=tuple(means),
         notes=NOTES,
         plotted=(*COLUMNS[2:5], *PAPER_COLUMNS[2:]),
-        images=Table(title=job.title, columns=("image", *COLUMNS), rows=tuple(rows)),
+        images=Table(
+            title=f"{job.title}, each image",
+            columns=("image", *COLUMNS, "returned"),
+            rows=tuple(rows),
+        ),
     )
 
 
@@ -202,10 +208,13 @@ def told(blur: Blur) -> Kernel:
 
 
 def _row(job: Job, file: Path, son: Son) -> tuple[Cell, ...]:
-    """Case, PSNR of bicubic as it is and moved, PSNR and seconds of each training."""
+    """Case, PSNR of bicubic as it is and moved, PSNR and seconds of each training.
+
+    And what the engine gave back.
+    """
     score = scorer(load_truth(file, FACTOR), FACTOR)
     plain = luma(bicubic(son.image, (FACTOR, FACTOR)))
-    found, seconds = [], []
+    found, seconds, returned = [], [], []
     for steps in STEPS:
         run = enlarge(
             son.image,
@@ -216,8 +225,10 @@ def _row(job: Job, file: Path, son: Son) -> tuple[Cell, ...]:
         )
         found.append(score(_in_place(luma(run.image), son))[0])
         seconds.append(run.seconds)
+        returned.append(run.returned)
     moved = score(_in_place(plain, son))[0]
-    return (son.case, score(plain)[0], moved, *found, *seconds)
+    kinds = " / ".join(returned)
+    return (son.case, score(plain)[0], moved, *found, *seconds, kinds)
 
 
 def _in_place(image: NDArray[np.float64], son: Son) -> NDArray[np.float64]:

@@ -86,7 +86,7 @@ def starts(job: Job) -> Table:
     learned = from_learned(job.config)
     pair = (change(job.config, start="random"), learned)
     job = replace(job, config=learned)
-    _warm_up(job, pair)
+    warm_up(job, *pair)
     rows: list[tuple[Cell, ...]] = []
     means = []
     for part in _parts(job, factor):
@@ -199,10 +199,10 @@ def _row(job: Job, case: Case, pair: tuple[Config, Config]) -> tuple[Cell, ...]:
     )
 
 
-def _warm_up(job: Job, pair: tuple[Config, Config]) -> None:
+def warm_up(job: Job, *configs: Config) -> None:
     """One short run of each, so that the first image does not pay for imports."""
     job.announce(0, 1, "warming up")
-    for config in pair:
+    for config in configs:
         enlarge(texture(WARM_UP_PX), change(config, steps=min(config.steps, 2)))
 
 

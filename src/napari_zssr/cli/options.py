@@ -196,6 +196,15 @@ Start = Annotated[
         help="Networks of --save-networks that training starts from. Default: random.",
     ),
 ]
+LearnedSteps = Annotated[
+    int | None,
+    option(
+        "--learned-steps",
+        panel=ENGINE,
+        metavar="N",
+        help="Training steps at most from a learned start; 0 applies it as it is.",
+    ),
+]
 SaveNetworks = Annotated[
     Path | None,
     option(
