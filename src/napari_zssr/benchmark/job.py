@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_zssr import api
+from napari_zssr.checks import LEARNED, RANDOM
 from napari_zssr.config import PRESETS, Config, change
 from napari_zssr.errors import InputError
 from napari_zssr.files import read
@@ -186,7 +187,7 @@ def from_learned(config: Config, **changes: Any) -> Config:
     **changes
         Further settings that differ.
     """
-    start = "learned" if config.start == "random" else config.start
+    start = LEARNED if config.start == RANDOM else config.start
     return change(config, start=start, **changes)
 
 
@@ -248,7 +249,7 @@ def whole_factor(factors: tuple[float, float], what: str) -> int:
 
 def _training(config: Config) -> str:
     """What is trained, from where and how long."""
-    if config.start == "random":
+    if config.start == RANDOM:
         return f"{config.network}, {config.steps} steps, {config.stages} factor(s)"
     started = f"{config.network}, start {_start_name(config)}"
     steps = min(config.steps, config.learned_steps)
@@ -264,7 +265,7 @@ def _start_name(config: Config) -> str:
 def _usual(config: Config) -> bool:
     """Whether training starts as the preset has it."""
     base = PRESETS.get(config.preset)
-    return config.start == ("random" if base is None else base.start)
+    return config.start == (RANDOM if base is None else base.start)
 
 
 def factor_text(factors: tuple[float, float]) -> str:

@@ -33,7 +33,11 @@ from napari_zssr.plugin._rows import Column, Scrolled, say, side_by_side, words
 from napari_zssr.plugin._summary import in_the_form
 from napari_zssr.plugin._worker import Run
 from napari_zssr.progress import Event, PlaneDone, Progress, Steps
-from napari_zssr.stack.start import expected_config, starting_networks
+from napari_zssr.stack.start import (
+    expected_config,
+    foretold_anywhere,
+    starting_networks,
+)
 from napari_zssr.writing import storing
 
 if TYPE_CHECKING:
@@ -143,12 +147,15 @@ class BatchWidget(Container[Any]):
             return
         try:
             order = self.form.order()
+            begins = foretold_anywhere(order.config)
         except InputError as error:
+            begins = ""
             self._show_waiting(None)
             self.controls.say_why(str(error))
         else:
             self._show_waiting(order)
             self.controls.say_why("")
+        self.form.how.advanced.say_start(begins)
 
     def open_selected(self) -> None:
         """Add the result of the selected row to the viewer."""

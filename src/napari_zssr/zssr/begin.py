@@ -20,6 +20,12 @@ from napari_zssr.zssr.learned import (
     shipped_start,
 )
 from napari_zssr.zssr.saved import NETWORKS, Checkpoint, Loaded, as_saved
+from napari_zssr.zssr.sentences import (
+    ALONE,
+    began_from,
+    will_begin_from_learned,
+    will_begin_from_saved,
+)
 
 Start = Checkpoint | LearnedStart
 Starts = Sequence[Start | None]
@@ -186,6 +192,33 @@ def as_expected(config: Config, starts: Starts, samples: int) -> Config:
             why = unfit(config, start, samples, level=level)
             return config if why else as_learned(config, start)
     return as_saved(config, [one for one in starts if isinstance(one, Checkpoint)])
+
+
+def foretold(
+    config: Config, start: Start | None, samples: int, level: float | None = None
+) -> str:
+    """What training will begin from and why, in a sentence; empty where it will not.
+
+    Parameters
+    ----------
+    config : Config
+    start : Checkpoint, LearnedStart or None
+        What it is to start from.
+    samples : int
+        Colours that are learned together.
+    level : float, optional
+        Standard deviation of the noise at the mean signal, where that is known.
+    """
+    if config.network == "ridge":
+        return ""
+    if not isinstance(start, LearnedStart):
+        return will_begin_from_saved(config.steps) if start else ALONE
+    if config.noise != "auto":
+        level = 0.0 if config.noise == "off" else config.noise
+    if why := unfit(config, start, samples, level=level or 0.0):
+        return began_from(why).strip().replace("began", "begins")
+    steps = as_learned(config, start).steps
+    return will_begin_from_learned(steps, sure=config.noise != "auto")
 
 
 def sized(config: Config, start: Start | None) -> Config:

@@ -16,6 +16,8 @@ WITHOUT_SIGNAL = (
 )
 NOT_SAVED = "No networks were saved for this channel; bicubic was returned."
 GENERATED = "the learned start (generated images only)"
+ALONE = "Training begins from random weights: this image only."
+UNLESS = "A noisy image, or one that was a JPEG, is learned from alone."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,6 +117,29 @@ def began_from(began: str) -> str:
     if began == LEARNED:
         return f" Training began from {GENERATED}."
     return f" Training began from random weights, since {began}." if began else ""
+
+
+def will_begin_from_saved(steps: int) -> str:
+    """Of a run to come that starts from saved networks."""
+    if steps == 0:
+        return "Saved networks are used as they are."
+    return "Training begins from saved networks."
+
+
+def will_begin_from_learned(steps: int, *, sure: bool) -> str:
+    """Of a run to come that starts from a learned start.
+
+    Parameters
+    ----------
+    steps : int
+        At most.
+    sure : bool
+        Whether the image is known to be of use to it.
+    """
+    how = f"Training begins from {GENERATED}, at most {steps} steps."
+    if steps == 0:
+        how = f"T{GENERATED[1:]} is used as it is."
+    return how if sure else f"{how} {UNLESS}"
 
 
 def not_begun(began: str) -> str:
