@@ -23,6 +23,7 @@ from napari_zssr.zssr.optimize import ADAM_RATE, Average, OneCycle, Optimizer
 
 # How often each number of colours and ratio is drawn.
 SHARES = {(1, 2): 0.3, (3, 2): 0.3, (1, 3): 0.1, (3, 3): 0.1, (1, 4): 0.1, (3, 4): 0.1}
+DECAY = 2.0
 SAVE_EVERY = 500
 REPORT_EVERY = 20
 FORMAT = "learn-start 1"
@@ -134,7 +135,9 @@ class Learner:
             torch.manual_seed(spec.seed)
             network = ConditionedNetwork(width=spec.width, blocks=spec.blocks)
         self.network = network.to(spec.device, memory_format=torch.channels_last)
-        self.optimizer = Optimizer(self.network, muon=True, adam_rate=ADAM_RATE)
+        self.optimizer = Optimizer(
+            self.network, muon=True, adam_rate=ADAM_RATE, decay=DECAY
+        )
         self.average = Average(self.network)
         self.cycle = OneCycle(spec.steps)
         self.step = 0

@@ -34,15 +34,20 @@ class Optimizer:
         Whether hidden convolutions (those of the module ``body``) use Muon.
     adam_rate : float
         Largest learning rate of Adam.
+    decay : float
+        By how much of the learning rate hidden convolutions shrink in a step. Muon's
+        updates are of one size: of weights that have grown long they change little.
     """
 
-    def __init__(self, network: nn.Module, *, muon: bool, adam_rate: float) -> None:
+    def __init__(
+        self, network: nn.Module, *, muon: bool, adam_rate: float, decay: float = 0.0
+    ) -> None:
         named = [(n, p) for n, p in network.named_parameters() if p.requires_grad]
         hidden = [p for n, p in named if muon and "body" in n and p.ndim == 4]
         chosen = {id(p) for p in hidden}
         self._hidden = hidden
         self._momentum = [torch.zeros_like(p) for p in hidden]
-        self._adam_rate = adam_rate
+        self._adam_rate, self._decay = adam_rate, decay
         self._adam = torch.optim.Adam(
             [p for _, p in named if id(p) not in chosen], adam_rate, betas=(0.9, 0.99)
         )
@@ -58,6 +63,8 @@ class Optimizer:
         for group in self._adam.param_groups:
             group["lr"] = self._adam_rate * share
         self._adam.step()
+        if self._hidden and self._decay:
+            _shrink(self._hidden, self._decay * MUON_RATE * share)
         if self._hidden:
             _muon_step(self._hidden, self._momentum, MUON_RATE * share)
 
@@ -70,6 +77,12 @@ class Optimizer:
         for momentum, saved in zip(self._momentum, state["momentum"], strict=True):
             momentum.copy_(saved)
         self._adam.load_state_dict(state["adam"])
+
+
+@torch.no_grad()
+def _shrink(parameters: Sequence[Tensor], share: float) -> None:
+    for parameter in parameters:
+        parameter.mul_(1 - share)
 
 
 @torch.no_grad()
