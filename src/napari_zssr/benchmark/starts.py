@@ -27,6 +27,7 @@ from napari_zssr.benchmark.photographs import (
 )
 from napari_zssr.benchmark.promises import texture
 from napari_zssr.benchmark.table import Cell, Table, mean_row
+from napari_zssr.checks import RANDOM
 from napari_zssr.config import Config, change
 from napari_zssr.errors import InputError
 from napari_zssr.imaging.metrics import luma, psnr
@@ -84,7 +85,7 @@ def starts(job: Job) -> Table:
     """
     factor = whole_factor(job.factors, job.set_name)
     learned = from_learned(job.config)
-    pair = (change(job.config, start="random"), learned)
+    pair = (change(job.config, start=RANDOM), learned)
     job = replace(job, config=learned)
     warm_up(job, *pair)
     rows: list[tuple[Cell, ...]] = []

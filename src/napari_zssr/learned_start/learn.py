@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
@@ -182,8 +183,8 @@ class Learner:
 
     def load(self, path: Path) -> None:
         """Go on from a state."""
-        state = torch.load(path, map_location=self.spec.device, weights_only=True)
-        if state.get("format") != FORMAT or state["spec"] != asdict(self.spec):
+        state = _state(path, self.spec.device)
+        if state["spec"] != asdict(self.spec):
             raise InputError(
                 f"{path} keeps a run with other settings; give those, or another file."
             )
@@ -200,6 +201,19 @@ class Learner:
             made = self.network(sons, batch.told.to(device), batch.ratio)
         loss: Tensor = (made.float() - batch.fathers.to(device)).abs().mean()
         return loss
+
+
+def _state(path: Path, device: str) -> dict[str, Any]:
+    """What `Learner.save` has kept."""
+    try:
+        state: dict[str, Any] = torch.load(path, device, weights_only=True)
+        known = state["format"] == FORMAT
+    # torch has no error of its own for what it cannot read.
+    except (EOFError, KeyError, RuntimeError, TypeError, UnpicklingError):
+        known = False
+    if not known:
+        raise InputError(f"{path} keeps no run of learn-start; give another file.")
+    return state
 
 
 def _told(stage: str, step: int, total: int, loss: Tensor) -> Steps[None]:
