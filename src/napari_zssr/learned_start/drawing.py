@@ -16,8 +16,10 @@ from napari_zssr.learned_start.fields import Array, Draw, Floats
 
 Box = tuple[slice, slice]
 
-# Pixels between two samples of a curve.
-STEP_PX = 0.35
+# Pixels between two samples of a curve, and between two lines of a tube: no more than
+# 1.5 times the smoothing, or they would be seen.
+STEP_PX = 0.6
+BESIDE_PX = 0.7
 # Smoothing below this many pixels needs the finer grid.
 COARSE_PX = 1.0
 ANGLES = np.linspace(-math.pi, math.pi, 257)
@@ -158,10 +160,13 @@ def tubes(
     ndarray, shape (side, side)
     """
     along = np.gradient(lines, axis=1)
+    radius = np.broadcast_to(radius_px, lines.shape[:2])
+    # What bends more sharply than the tube is thick would fold its skin.
+    smooth = float(radius.max()) / (float(np.abs(along).max()) + 1e-6)
+    along = ndimage.gaussian_filter1d(along, smooth, axis=1, mode="nearest")
     step = np.sqrt((along**2).sum(axis=-1)) + 1e-6
     normal = np.stack([along[..., 1], -along[..., 0]], axis=-1) / step[..., None]
-    radius = np.broadcast_to(radius_px, lines.shape[:2])
-    count = max(3, math.ceil(2 * float(radius.max()) / 0.45))
+    count = max(3, math.ceil(2 * float(radius.max()) / BESIDE_PX))
     across = (np.arange(count) + 0.5) / count * 2 - 1
     profile = 0.3 / np.sqrt(1.08 - across**2) if hollow else np.sqrt(1 - across**2)
     offsets = radius[..., None] * across

@@ -33,13 +33,13 @@ def electron(draw: Draw, side: int) -> Array:
     ndarray, shape (side, side)
     """
     # A thin membrane is one dark line, where magnified more two with a gap.
-    line = log_uniform(draw, 0.45, 1.4)
+    line = log_uniform(draw, 0.45, 1.1)
     gap = line * draw.choice([0, 0, draw.uniform(1.6, 3)])
     stain = _cytoplasm(draw, side, line)
     if draw.random() < 0.6:
         spacing = side * log_uniform(draw, 0.15, 0.8)
         cells = sheet(draw, side, spacing, draw.uniform(0.3, 0.7))
-        stain *= draw.uniform(0.6, 1.3, len(cells.centres))[cells.owner]
+        stain *= cells.filled(draw.uniform(0.6, 1.3, len(cells.centres)))
         stain += draw.uniform(0.5, 1) * _bilayer(cells.wall, line, max(gap, 1.5 * line))
     for _ in range(int(log_uniform(draw, 1, 9))):
         _mitochondrion(draw, stain, line)
@@ -47,7 +47,9 @@ def electron(draw: Draw, side: int) -> Array:
         stain += _reticulum(draw, side, line, gap)
     if draw.random() < 0.6:
         stain += _rings(draw, side, line)
-    if draw.random() < 0.3:
+    if draw.random() < 0.25:
+        _nucleus(draw, stain, line)
+    if draw.random() < 0.25:
         _empty(draw, stain, line)
     seen = transmitted(draw, np.exp(-1.2 * stain).astype(np.float32))
     return 1 - seen if draw.random() < 0.1 else seen
@@ -55,11 +57,11 @@ def electron(draw: Draw, side: int) -> Array:
 
 def _cytoplasm(draw: Draw, side: int, line: float) -> Array:
     """Grey ground with fine granules and, often, ribosomes."""
-    fine = clouds(draw, side, draw.uniform(0, 0.5), 1.5, 0.1)
+    fine = clouds(draw, side, draw.uniform(-0.2, 0.6), draw.uniform(1.3, 2.5), 0.1)
     patches = swell(draw, side, side / 4)
-    ground = 0.3 + draw.uniform(0.01, 0.08) * fine + 0.05 * patches
+    ground = 0.3 + log_uniform(draw, 0.02, 0.15) * fine + 0.05 * patches
     if draw.random() < 0.7:
-        many = int(log_uniform(draw, 0.002, 0.03) * side * side)
+        many = int(log_uniform(draw, 0.003, 0.06) * side * side)
         places = draw.uniform(0, 1, (many, 2)) * side
         # They crowd together.
         crowd = swell(draw, side, side / 8)
@@ -165,6 +167,26 @@ def _rings(draw: Draw, side: int, line: float) -> Array:
     return made + discs(
         places[dense], np.full(dense.sum(), 0.6), 0.7 * radii[dense], side
     )
+
+
+def _nucleus(draw: Draw, stain: Array, line: float) -> None:
+    """Chromatin in pale and dark patches, within a double envelope."""
+    side = len(stain)
+    centre, size = draw.uniform(-0.2, 1.2, 2) * side, side * draw.uniform(0.3, 0.8)
+    flat = draw.uniform(0.6, 1)
+    box, away = outline(
+        draw, centre, size, side, flat=flat, rough=0.15, margin_px=8 * line
+    )
+    if away.size == 0:
+        return
+    inside = step_down(away, 1.2)
+    patches = clouds(draw, side, draw.uniform(0.6, 1.2), 1.5, 0.2)[box]
+    # Dense chromatin also lines the envelope.
+    patches = patches + 2 * np.exp(away / (0.05 * side)) - draw.uniform(0.3, 1)
+    chromatin = 0.2 + draw.uniform(0.2, 0.7) / (1 + np.exp(-4 * patches))
+    chromatin += 0.06 * clouds(draw, side, 0, 1.5, 0.1)[box]
+    stain[box] = stain[box] * (1 - inside) + inside * chromatin
+    stain[box] += 0.6 * _bilayer(away, line, 5 * line)
 
 
 def _empty(draw: Draw, stain: Array, line: float) -> None:
