@@ -7,7 +7,14 @@ import math
 import numpy as np
 
 from napari_zssr.learned_start.cells import sheet
-from napari_zssr.learned_start.drawing import curves, discs, outline, step_down, walks
+from napari_zssr.learned_start.drawing import (
+    STEP_PX,
+    curves,
+    discs,
+    outline,
+    step_down,
+    walks,
+)
 from napari_zssr.learned_start.fields import (
     Array,
     Draw,
@@ -41,11 +48,11 @@ def electron(draw: Draw, side: int) -> Array:
         cells = sheet(draw, side, spacing, draw.uniform(0.3, 0.7))
         stain *= cells.filled(draw.uniform(0.6, 1.3, len(cells.centres)))
         stain += draw.uniform(0.5, 1) * _bilayer(cells.wall, line, max(gap, 1.5 * line))
-    for _ in range(int(log_uniform(draw, 1, 9))):
+    for _ in range(int(log_uniform(draw, 2, 12))):
         _mitochondrion(draw, stain, line)
-    if draw.random() < 0.6:
+    if draw.random() < 0.75:
         stain += _reticulum(draw, side, line, gap)
-    if draw.random() < 0.6:
+    if draw.random() < 0.75:
         stain += _rings(draw, side, line)
     if draw.random() < 0.25:
         _nucleus(draw, stain, line)
@@ -59,16 +66,16 @@ def _cytoplasm(draw: Draw, side: int, line: float) -> Array:
     """Grey ground with fine granules and, often, ribosomes."""
     fine = clouds(draw, side, draw.uniform(-0.2, 0.6), draw.uniform(1.3, 2.5), 0.1)
     patches = swell(draw, side, side / 4)
-    ground = 0.3 + log_uniform(draw, 0.02, 0.15) * fine + 0.05 * patches
-    if draw.random() < 0.7:
-        many = int(log_uniform(draw, 0.003, 0.06) * side * side)
+    ground = 0.3 + log_uniform(draw, 0.03, 0.18) * fine + 0.05 * patches
+    if draw.random() < 0.8:
+        many = int(log_uniform(draw, 0.006, 0.08) * side * side)
         places = draw.uniform(0, 1, (many, 2)) * side
         # They crowd together.
         crowd = swell(draw, side, side / 8)
         y, x = np.minimum(places.astype(int), side - 1).T
         places = places[crowd[y, x] > draw.uniform(-2, 0.5)]
-        radii = line * draw.uniform(0.9, 2) * draw.uniform(0.7, 1.3, len(places))
-        dark = draw.uniform(0.2, 0.9) * draw.uniform(0.4, 1, len(places))
+        radii = line * draw.uniform(0.9, 2.4) * draw.uniform(0.7, 1.3, len(places))
+        dark = draw.uniform(0.3, 1.1) * draw.uniform(0.3, 1, len(places))
         ground += discs(places, dark, np.maximum(radii, 0.7), side)
     return np.asarray(np.maximum(ground, 0.02), np.float32)
 
@@ -147,7 +154,7 @@ def _reticulum(draw: Draw, side: int, line: float, gap: float) -> Array:
         lines, np.full(lines.shape[:2], draw.uniform(0.4, 0.9)), side, line, wide
     )
     if draw.random() < 0.6:
-        beads = lines[:, :: max(4, int(6 * line / 0.35))].reshape(-1, 2)
+        beads = lines[draw.random(lines.shape[:2]) < STEP_PX / (6 * line)]
         away = wide / 2 + 2 * line
         beads = beads + away * np.sign(draw.standard_normal(beads.shape)) * 0.7
         radii = line * draw.uniform(0.9, 1.6, len(beads))
@@ -197,5 +204,6 @@ def _empty(draw: Draw, stain: Array, line: float) -> None:
     slope = np.hypot(*np.gradient(wave)) + 1e-3
     away = (wave - level) / slope
     outside = step_down(-away, 1.2)
-    stain *= 1 - draw.uniform(0.8, 1) * outside
+    stain *= 1 - outside
+    stain += draw.uniform(0, 0.15) * outside
     stain += 0.8 * np.exp(-0.5 * (away / line) ** 2)

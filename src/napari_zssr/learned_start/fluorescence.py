@@ -35,7 +35,9 @@ def filaments(draw: Draw, side: int) -> Array:
     """Microtubules, actin or mitochondria; light emitted, shape (side, side)."""
     light = np.zeros((side, side), np.float32)
     for _ in range(int(draw.integers(1, 4))):
-        style = draw.choice(["aster", "mesh", "bundle", "short", "mitochondria"])
+        style = draw.choice(
+            ["aster", "mesh", "mesh", "bundle", "short", "mitochondria"]
+        )
         if style == "mitochondria":
             light += _mitochondria(draw, side)
         else:
@@ -48,7 +50,7 @@ def filaments(draw: Draw, side: int) -> Array:
 
 def _threads(draw: Draw, side: int, style: str) -> Array:
     """Thin filaments of one width and many strengths."""
-    many = int(log_uniform(draw, 15, 200))
+    many = int(log_uniform(draw, 25, 250))
     length = side * log_uniform(draw, 0.3, 1.3)
     starts, angles = draw.uniform(-0.2, 1.2, (many, 2)) * side, _turns(draw, many)
     bend = side * log_uniform(draw, 0.4, 12)
@@ -88,7 +90,7 @@ def _ends(draw: Draw, lines: Floats) -> Floats:
 
 def _mitochondria(draw: Draw, side: int) -> Array:
     """Short thick worms, filled or only their skin."""
-    many = int(log_uniform(draw, 10, 90))
+    many = int(log_uniform(draw, 15, 120))
     radius = log_uniform(draw, 1.0, 4.5)
     length = draw.uniform(4, 16) * radius
     starts = draw.uniform(0, 1, (many, 2)) * side

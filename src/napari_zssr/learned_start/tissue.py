@@ -44,7 +44,8 @@ def _epithelium(draw: Draw, side: int) -> Array:
     cells = sheet(draw, side, spacing, draw.uniform(0.1, 0.35))
     wall = np.exp(-0.5 * (cells.wall / log_uniform(draw, 0.45, 1.5)) ** 2)
     fills = cells.filled(draw.uniform(0.02, 0.3, len(cells.centres)))
-    grainy = np.exp(draw.uniform(0.1, 0.5) * clouds(draw, side, 0.6, 1.5))
+    grains = clouds(draw, side, draw.uniform(0, 0.7), 1.5)
+    grainy = np.exp(draw.uniform(0.1, 0.5) * grains)
     light = log_uniform(draw, 0.2, 1) * wall + fills * grainy
     return np.asarray(
         light + log_uniform(draw, 0.3, 1) * _kernels(draw, cells, spacing), np.float32
@@ -55,8 +56,8 @@ def _kernels(draw: Draw, cells: Sheet, spacing: float, share: float = 1) -> Arra
     """A nucleus in every cell, or in a share of them."""
     side = len(cells.owner)
     made = np.zeros((side, side), np.float32)
-    grain = clouds(draw, side, draw.uniform(0.2, 0.9), 1.5, 0.2)
-    deep, flat = draw.uniform(0.1, 0.5), draw.uniform(0.5, 0.9)
+    grain = clouds(draw, side, draw.uniform(0, 0.8), 1.5, 0.2)
+    deep, flat = draw.uniform(0.1, 0.6), draw.uniform(0.5, 0.9)
     soft = log_uniform(draw, 0.8, 2)
     for centre in cells.centres[draw.random(len(cells.centres)) < share]:
         size = spacing * draw.uniform(0.22, 0.42)
@@ -75,7 +76,7 @@ def _section(draw: Draw, side: int) -> Array:
     """How much dye there is in a stained section: cells, fibres, empty lumens."""
     spacing = side * log_uniform(draw, 0.06, 0.2)
     cells = sheet(draw, side, spacing, draw.uniform(0.2, 0.6))
-    rough = draw.uniform(0.2, 1.0)
+    rough = draw.uniform(0, 0.8)
     ground = 0.25 + draw.uniform(0.06, 0.2) * clouds(draw, side, rough, 1.5, 0.4)
     uneven = cells.filled(draw.uniform(0.7, 1.3, len(cells.centres)))
     gap = draw.uniform(0, 0.8) * np.exp(
@@ -85,7 +86,7 @@ def _section(draw: Draw, side: int) -> Array:
     loose = step_down(swell(draw, side, side / 3) - draw.uniform(-1.5, 1), 0.15)
     if draw.random() < 0.7:
         # Connective tissue between the glands.
-        strands = fibres(draw, side, int(log_uniform(draw, 20, 70)))
+        strands = fibres(draw, side, int(log_uniform(draw, 40, 160)))
         dye = loose * dye + (1 - loose) * (0.1 + 0.35 * strands)
     many_nuclei = _kernels(draw, cells, spacing, draw.uniform(0.5, 1))
     dye = dye + draw.uniform(0.5, 1.4) * many_nuclei
