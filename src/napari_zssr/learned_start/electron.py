@@ -99,8 +99,13 @@ def _mitochondrion(draw: Draw, stain: Array, line: float) -> None:
         return
     double = draw.uniform(2.5, 4) * line
     inside = step_down(away, 1.2)
-    matrix = draw.uniform(0.25, 0.6) + 0.05 * clouds(draw, side, 0.2, 1.5, 0.1)[box]
-    folds = _folds(draw, centre, size, flat, turn, side, line)[box]
+    # Drawn on a square no larger than needed.
+    square, (height, width) = max(away.shape), away.shape
+    grain = clouds(draw, square, 0.2, 1.5, 0.1)[:height, :width]
+    matrix = draw.uniform(0.25, 0.6) + 0.05 * grain
+    corner = np.array([box[0].start, box[1].start])
+    folds = _folds(draw, centre - corner, size, flat, turn, square, line)
+    folds = folds[:height, :width]
     within = step_down(away + double, 1.2)
     stain[box] = stain[box] * (1 - inside) + inside * matrix + folds * within
     dark = np.exp(-0.5 * (away / line) ** 2) + np.exp(-0.5 * (away / line + 3) ** 2)

@@ -29,15 +29,14 @@ from napari_zssr.learned_start.fields import (
 
 # Deviation of the thinnest profile, pixels: what a pixel and good optics leave.
 SHARP_PX = (0.42, 0.6)
+STYLES = ("aster", "mesh", "mesh", "bundle", "short", "mitochondria")
 
 
 def filaments(draw: Draw, side: int) -> Array:
     """Microtubules, actin or mitochondria; light emitted, shape (side, side)."""
     light = np.zeros((side, side), np.float32)
     for _ in range(int(draw.integers(1, 4))):
-        style = draw.choice(
-            ["aster", "mesh", "mesh", "bundle", "short", "mitochondria"]
-        )
+        style = draw.choice(STYLES)
         if style == "mitochondria":
             light += _mitochondria(draw, side)
         else:
@@ -113,7 +112,7 @@ def _cell(draw: Draw, side: int) -> Array:
     centre = draw.uniform(0.25, 0.75, 2) * side
     radius = draw.uniform(0.45, 0.9) * side
     flat = draw.uniform(0.5, 1)
-    box, away = outline(draw, centre, radius, side, flat=flat, rough=0.3)
+    box, away = outline(draw, centre, radius, side, flat=flat, rough=0.2)
     cell[box] = step_down(away, log_uniform(draw, 1, 8))
     return cell
 

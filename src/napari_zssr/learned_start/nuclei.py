@@ -45,12 +45,12 @@ def nuclei(draw: Draw, side: int) -> Array:
 
 def _apart(draw: Draw, many: int, distance: float, side: int) -> Floats:
     """Places that keep a distance where they can, (N, 2)."""
-    kept: list[Floats] = []
+    kept = np.empty((0, 2))
     for place in draw.uniform(-0.05, 1.05, (3 * many, 2)) * side:
-        near = kept and min(math.dist(place, other) for other in kept) < distance
+        near = (((kept - place) ** 2).sum(axis=1) < distance**2).any()
         if len(kept) < many and (not near or draw.random() < 0.05):
-            kept.append(place)
-    return np.array(kept)
+            kept = np.vstack([kept, place])
+    return kept
 
 
 def _paste(light: Array, centre: Floats, patch: Array) -> None:

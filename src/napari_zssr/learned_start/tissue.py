@@ -59,7 +59,8 @@ def _kernels(draw: Draw, cells: Sheet, spacing: float, share: float = 1) -> Arra
     grain = clouds(draw, side, draw.uniform(0, 0.8), 1.5, 0.2)
     deep, flat = draw.uniform(0.1, 0.6), draw.uniform(0.5, 0.9)
     soft = log_uniform(draw, 0.8, 2)
-    for centre in cells.centres[draw.random(len(cells.centres)) < share]:
+    seen = (np.abs(cells.centres - side / 2) < side / 2 + spacing / 2).all(axis=1)
+    for centre in cells.centres[seen & (draw.random(len(seen)) < share)]:
         size = spacing * draw.uniform(0.22, 0.42)
         place = centre + 0.08 * spacing * draw.standard_normal(2)
         thin = min(1.0, flat * draw.uniform(0.7, 1.2))
@@ -130,11 +131,11 @@ def fibres(draw: Draw, side: int, many: int) -> Array:
     spread = draw.uniform(0.03, 0.5)
     starts = draw.uniform(-0.3, 1.3, (many, 2)) * side
     angles = way + draw.normal(0, spread, many)
-    lines = walks(draw, starts, angles, 0.8 * side, draw.uniform(1, 8) * side, 0.7)
+    lines = walks(draw, starts, angles, 0.8 * side, draw.uniform(1, 8) * side, 0.8)
     steps = lines.shape[1]
     # No two strands wave alike.
     period = draw.uniform(20, 80) * log_uniform(draw, 0.6, 1.7, (many, 1))
-    turns = 1.4 * math.pi * np.arange(steps) / period + draw.uniform(0, 6, (many, 1))
+    turns = 1.6 * math.pi * np.arange(steps) / period + draw.uniform(0, 6, (many, 1))
     wave = np.sin(turns) + 0.5 * np.sin(draw.uniform(0.3, 0.7, (many, 1)) * turns)
     wave *= draw.uniform(0, 0.08) * period
     across = np.array([math.cos(way), -math.sin(way)])
