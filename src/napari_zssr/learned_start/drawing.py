@@ -277,7 +277,7 @@ def outline(
     turn = draw.uniform(0, math.pi) if turn is None else turn
     seen = ANGLES - turn
     radius = radius_px * flat / np.hypot(flat * np.cos(seen), np.sin(seen))
-    waves = rough / ORDERS * draw.standard_normal((2, 6))
+    waves = 0.7 * rough / ORDERS * draw.standard_normal((2, 6))
     radius *= 1 + waves.ravel() @ WAVES
     radius = np.maximum(radius, 0.2 * radius_px * flat)
     reach = float(radius.max()) + margin_px

@@ -54,10 +54,12 @@ def electron(draw: Draw, side: int) -> Array:
         stain += _reticulum(draw, side, line, gap)
     if draw.random() < 0.75:
         stain += _rings(draw, side, line)
-    if draw.random() < 0.25:
+    if draw.random() < 0.2:
         _nucleus(draw, stain, line)
     if draw.random() < 0.25:
         _empty(draw, stain, line)
+    fine = clouds(draw, side, draw.uniform(-0.3, 0.4), draw.uniform(1.3, 2), 0.1)
+    stain = np.maximum(0, stain * (1 + log_uniform(draw, 0.02, 0.2) * fine))
     seen = transmitted(draw, np.exp(-1.2 * stain).astype(np.float32))
     return 1 - seen if draw.random() < 0.1 else seen
 

@@ -119,8 +119,11 @@ def _cell(draw: Draw, side: int) -> Array:
 
 def membranes(draw: Draw, side: int) -> Array:
     """Outlines of cells side by side or alone; light emitted, shape (side, side)."""
-    if draw.random() < 0.3:
+    style = draw.random()
+    if style < 0.3:
         return _lone_cells(draw, side)
+    if style < 0.4:
+        return _reticulum(draw, side)
     spacing = side * log_uniform(draw, 0.07, 0.4)
     cells = sheet(draw, side, spacing, draw.uniform(0.1, 0.4))
     many = len(cells.centres)
@@ -140,6 +143,20 @@ def membranes(draw: Draw, side: int) -> Array:
     if draw.random() < 0.4:
         light = light + log_uniform(draw, 0.2, 1) * _specks(draw, side, 60)
     return np.asarray(light, dtype=np.float32)
+
+
+def _reticulum(draw: Draw, side: int) -> Array:
+    """A cell's net of fine tubes, dense about the nucleus it leaves out."""
+    net = sheet(draw, side, max(6.0, side * log_uniform(draw, 0.035, 0.08)), 0.4)
+    width = draw.uniform(*SHARP_PX) * draw.choice([1, 1, 1.6])
+    kept = draw.random(len(net.centres)) < draw.uniform(0.7, 1)
+    light = np.exp(-0.5 * (net.wall / width) ** 2) * net.beside(kept)
+    light = light * np.exp(draw.uniform(0.2, 0.6) * clouds(draw, side, 0.6, 3))
+    centre, size = draw.uniform(0.2, 0.8, 2) * side, side * draw.uniform(0.1, 0.22)
+    box, away = outline(draw, centre, size, side, flat=0.8, margin_px=side)
+    light[box] *= 1 + 3 * np.exp(-np.abs(away) / (0.3 * size))
+    light[box] *= 1 - draw.uniform(0.8, 1) * step_down(away, 1.5)
+    return np.asarray(light * _cell(draw, side), np.float32)
 
 
 def _lone_cells(draw: Draw, side: int) -> Array:
