@@ -202,6 +202,19 @@ def test_walks_bend_more_with_less_persistence() -> None:
     assert reaches[1] == pytest.approx(50, rel=0.05)
 
 
+def slopes(away: Array, near: float) -> Floats:
+    """How steeply a distance rises within some pixels of its zero."""
+    rise = np.hypot(*np.gradient(away))
+    return rise[1:-1, 1:-1][(np.abs(away) < near)[1:-1, 1:-1]]
+
+
+def test_distance_from_an_outline_is_in_pixels() -> None:
+    for seed in range(5):
+        centre = np.array([60.0, 60.0])
+        _, away = outline(draw(seed), centre, 30, 120, flat=0.4, rough=0.3)
+        assert np.quantile(slopes(away, 1.5), (0.05, 0.95)) == pytest.approx(1, abs=0.2)
+
+
 # ---- fields and sheets
 
 
@@ -246,6 +259,14 @@ def test_a_sheet_parts_the_plane_into_cells() -> None:
     # Across a border the owner changes and the wall is near.
     border = np.diff(cells.owner, axis=1) != 0
     assert cells.wall[:, 1:][border].max() < 1.5
+
+
+def test_walls_are_equally_thin_however_bent() -> None:
+    cells = sheet(draw(1), 96, 24, 0.4)
+    # Signed, or the zero would be a crease.
+    signed = cells.wall * np.where(cells.owner > cells.other, 1, -1)
+    rises = slopes(signed.astype(np.float32), 1.0)
+    assert np.quantile(rises, (0.2, 0.8)) == pytest.approx(1, abs=0.2)
 
 
 def test_a_filled_sheet_has_no_staircases() -> None:
