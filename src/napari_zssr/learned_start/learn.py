@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +53,7 @@ class LearnSpec:
 
     seed: int = 0
     scenes: int = 3000
-    steps: int = 30_000
+    steps: int = 25_000
     meta_steps: int = 1000
     batch: int = 16
     width: int = 48
@@ -171,7 +171,7 @@ class Learner:
         """Keep the state, so that a stopped run can go on."""
         state = {
             "format": FORMAT,
-            "spec": asdict(self.spec),
+            "spec": asdict(replace(self.spec, meta_steps=0)),
             "step": self.step,
             "network": self.network.state_dict(),
             "average": self.average.state(),
@@ -183,7 +183,9 @@ class Learner:
     def load(self, path: Path) -> None:
         """Go on from a state."""
         state = torch.load(path, map_location=self.spec.device, weights_only=True)
-        if state.get("format") != FORMAT or state["spec"] != asdict(self.spec):
+        # Meta-training comes after what is kept.
+        told = asdict(replace(self.spec, meta_steps=0))
+        if state.get("format") != FORMAT or state["spec"] != told:
             raise InputError(
                 f"{path} keeps a run with other settings; give those, or another file."
             )

@@ -27,6 +27,8 @@ LOWEST_NOISE, LARGEST_NOISE = 0.0005, 0.006
 ROUNDED = 0.6
 LEVELS = 255
 FIRST_SCENES = 64
+# Parts of a scene that show next to nothing are drawn anew.
+FLAT, TRIES = 0.02, 4
 FADED = 0.5
 
 
@@ -191,9 +193,12 @@ def degraded(patches: Tensor, ways: list[Way], ratio: int, draw: Draw) -> Batch:
 
 def whole_patch(bank: Tensor, draw: Draw, side: int, colours: int) -> Tensor:
     """Part of a scene, turned, and of weaker contrast now and then; (C, side, side)."""
-    number = int(draw.integers(len(bank)))
-    top, left = draw.integers(0, bank.shape[-1] - side + 1, 2)
-    patch = bank[number, :, top : top + side, left : left + side].float()
+    for _ in range(TRIES):
+        number = int(draw.integers(len(bank)))
+        top, left = draw.integers(0, bank.shape[-1] - side + 1, 2)
+        patch = bank[number, :, top : top + side, left : left + side].float()
+        if patch.std() > FLAT:
+            break
     if colours == 1:
         mix = torch.from_numpy(draw.dirichlet((1, 1, 1)).astype(np.float32))
         patch = (patch * mix[:, None, None]).sum(0, keepdim=True)
