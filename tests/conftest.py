@@ -10,6 +10,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 from hypothesis import settings
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from napari.layers import Image
 
     from napari_zssr.plugin._widget import SuperResolutionWidget
+    from napari_zssr.zssr.learned import LearnedStart
 
 DOCS = Path(__file__).parent.parent / "docs"
 # The quickest run of all.
@@ -57,6 +59,47 @@ def _has_accelerator() -> bool:
     import torch
 
     return torch.cuda.is_available() or torch.backends.mps.is_available()
+
+
+@pytest.fixture
+def small_start() -> LearnedStart:
+    """A learned start that has learned nothing, and is small."""
+    from napari_zssr.zssr.learned import FEATURES, LearnedStart
+
+    width, blocks, hidden = 8, 1, 5
+    rng = np.random.default_rng(7)
+    shapes: dict[str, tuple[int, ...]] = {}
+    for samples in (1, 3):
+        shapes[f"head.{samples}"] = (width, samples, 3, 3)
+        for ratio in (2, 3, 4):
+            shapes[f"tail.{samples}x{ratio}"] = (samples * ratio**2, width, 3, 3)
+    for part in ("first", "second"):
+        shapes[f"body.0.{part}"] = (width, width, 3, 3)
+    shapes["condition.0"] = (hidden, FEATURES)
+    shapes["condition.2"] = (2 * width * (1 + 2 * blocks), hidden)
+    arrays = {}
+    for name, shape in shapes.items():
+        arrays[f"{name}.weight"] = 0.05 * rng.standard_normal(shape)
+        arrays[f"{name}.bias"] = 0.05 * rng.standard_normal(shape[0])
+    return LearnedStart(
+        width=width,
+        blocks=blocks,
+        arrays={name: array.astype(np.float32) for name, array in arrays.items()},
+        card={"seed": 7, "from": ["nothing"]},
+    )
+
+
+@pytest.fixture
+def shipped(
+    small_start: LearnedStart, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Path:
+    """File of a learned start that stands for the one of the package."""
+    from napari_zssr.zssr import learned
+
+    path = tmp_path / "shipped.safetensors"
+    learned.write_start(path, small_start)
+    monkeypatch.setattr(learned, "SHIPPED", path)
+    return path
 
 
 Started = tuple[Generator[Any, None, Any], list[weakref.ref[Any]]]

@@ -49,7 +49,12 @@ BAD = [
     Bad({"noise": math.nan}, "from 0 to 1"),
     Bad({"noise": True}, "from 0 to 1"),
     Bad({"noise": np.array([0.1, 0.2])}, "from 0 to 1"),
-    Bad({"steps": 0}, "start from a file of saved networks"),
+    Bad({"steps": 0}, "start from 'learned' or a file of saved networks"),
+    Bad({"start": "learned", "network": "ridge"}, "another preset"),
+    Bad({"start": "learned", "network": "paper"}, "presets fast and balanced"),
+    Bad({"start": "lerned"}, "did you mean 'learned'?"),
+    Bad({"learned_steps": -1}, "whole number from 0 up"),
+    Bad({"ratio": 1}, "whole number from 2 up"),
     Bad({"start": "nets.safetensors", "steps": -1}, "whole number from 0 up"),
     Bad({"start": "randm"}, "did you mean 'random'?"),
     Bad({"start": "nets.pt"}, ".safetensors"),
@@ -182,6 +187,18 @@ def test_saved_networks_may_be_left_as_they_are() -> None:
     assert Config().start_file is None
 
 
+def test_a_learned_start_may_be_left_as_it_is() -> None:
+    config = Config(start="learned", steps=0, learned_steps=0)
+    assert config.start_file is None
+    assert Config.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+
+
+def test_recipes_from_before_learned_starts_are_understood() -> None:
+    old = BALANCED.to_dict()
+    del old["learned_steps"], old["ratio"]
+    assert Config.from_dict(old) == BALANCED
+
+
 def test_numpy_numbers_become_plain_ones() -> None:
     config = Config(seed=np.int64(3), factor=np.float32(2), noise=np.float64(0.1))
     assert config == Config(seed=3, factor=2, noise=0.1)
@@ -227,7 +244,7 @@ def test_every_setting_changes_the_digest() -> None:
         "gradual": 2, "back_projection": 0, "ensemble": False, "always": True,
         "seed": 7, "device": "cpu", "precision": "float32", "tile_px": 512,
         "nonfinite": "fill", "start": "nets.safetensors",
-        "strategy": "shared", "tuned_steps": 7,
+        "strategy": "shared", "tuned_steps": 7, "learned_steps": 7, "ratio": 3,
     }  # fmt: skip
     assert set(others) == {f.name for f in dataclasses.fields(Config)}
     digests = {change(BALANCED, **{name: v}).digest() for name, v in others.items()}

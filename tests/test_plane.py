@@ -19,14 +19,13 @@ from napari_zssr.config import (
 )
 from napari_zssr.errors import ComputeError
 from napari_zssr.imaging.degrade import degradation
-from napari_zssr.imaging.noise import CLEAN, NoiseModel
+from napari_zssr.imaging.noise import CLEAN, RECORRUPT_FROM, NoiseModel
 from napari_zssr.imaging.resample import output_size, resize
 from napari_zssr.progress import Progress, drain
 from napari_zssr.zssr import network as networks
 from napari_zssr.zssr.nonlocal_means import NonLocalMeans
 from napari_zssr.zssr.plane import PlaneResult, bicubic, super_resolve_plane
 from napari_zssr.zssr.policy import (
-    RECORRUPT_FROM,
     gradual_factors,
     training_windows,
 )

@@ -26,7 +26,7 @@ from napari_zssr.stack.axes import labelled
 from napari_zssr.stack.recipe import recipe
 from napari_zssr.stack.run import Upscaled, upscale_steps
 from napari_zssr.stack.start import starting_networks
-from napari_zssr.zssr import saved
+from napari_zssr.zssr.arrayfile import KEY, checksum
 from napari_zssr.zssr.network import ResidualNetwork
 from napari_zssr.zssr.nonlocal_means import NonLocalMeans
 from napari_zssr.zssr.restore import checkpoint_of, restored
@@ -269,7 +269,7 @@ def test_the_recipe_names_the_file_and_its_content(one: Path, two: Path) -> None
     assert told["config"]["start"] == str(one)
     assert Config.from_dict(told["config"]).digest() == config.digest()
     assert len(told["report"]["start_checksum"]) == 16
-    assert told["report"]["start_checksum"] != saved.checksum(two)
+    assert told["report"]["start_checksum"] != checksum(two)
     assert recipe(stack, run(rings()))["report"]["start_checksum"] == ""
 
 
@@ -377,8 +377,8 @@ def test_without_networks_there_is_nothing_to_save(tmp_path: Path) -> None:
 def renamed(content: bytes, **changes: Any) -> bytes:
     """File of networks that tells something else about itself."""
     length = int.from_bytes(content[:8], "little")
-    about = json.loads(json.loads(content[8 : 8 + length])["__metadata__"][saved.KEY])
-    metadata = {saved.KEY: json.dumps(about | changes)}
+    about = json.loads(json.loads(content[8 : 8 + length])["__metadata__"][KEY])
+    metadata = {KEY: json.dumps(about | changes)}
     made: bytes = save(load(content), metadata=metadata)
     return made
 
@@ -389,14 +389,14 @@ def flipped(content: bytes) -> bytes:
 
 
 SPOILT: dict[str, tuple[Callable[[bytes], bytes], str]] = {
-    "empty": (lambda _: b"", "holds no networks of napari-zssr"),
+    "empty": (lambda _: b"", "networks or learned start of napari-zssr"),
     "text": (lambda _: b"hello there, how are you", "holds no networks"),
     "foreign": (
         lambda _: save({"weight": np.zeros((3, 3), np.float32)}, {"format": "np"}),
         "holds no networks",
     ),
     "other kind": (lambda c: renamed(c, format="image"), "holds no networks"),
-    "newer": (lambda c: renamed(c, version=3), "newer napari-zssr"),
+    "newer": (lambda c: renamed(c, version=4), "newer napari-zssr"),
     "cut": (lambda c: c[:-40], "is damaged"),
     "cut in the header": (lambda c: c[:100], "holds no networks"),
     "flipped": (flipped, "is damaged"),

@@ -21,7 +21,7 @@ from napari_zssr.errors import InputError
 
 MAX_FACTOR = 16.0
 # Where weights start from; anything else names a file of saved networks.
-STARTS = ("random",)
+RANDOM, LEARNED = STARTS = ("random", "learned")
 NETWORKS_SUFFIX = ".safetensors"
 
 
@@ -126,15 +126,20 @@ def checked_start(start: Any) -> str:
 
 def check_start_fits(start: str, network: str, steps: Any) -> None:
     """Refuse a start without use, and training that is left out without a start."""
-    if start not in STARTS and network == "ridge":
+    if start != RANDOM and network == "ridge":
         raise InputError(
             f"start is {start!r}, but the closed-form filter of 'instant' is fitted "
             "anew to every image; choose another preset, or start from 'random'."
         )
-    if start in STARTS and steps == 0:
+    if start == LEARNED and network != "residual":
+        raise InputError(
+            f"start is {start!r}, which is a network of the presets fast and balanced; "
+            "choose one of them, or start from 'random'."
+        )
+    if start == RANDOM and steps == 0:
         raise InputError(
             f"steps is {steps!r}, but nothing has been learned yet; give a whole "
-            "number from 1 up, or start from a file of saved networks."
+            "number from 1 up, or start from 'learned' or a file of saved networks."
         )
 
 

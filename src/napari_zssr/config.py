@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from napari_zssr.checks import (
+    RANDOM,
     STARTS,
     check_device,
     check_known,
@@ -49,17 +50,24 @@ class Config:
     network : {"ridge", "residual", "paper"}
         Closed-form filter, coarse-grid residual network, or the network of the paper.
     start : str
-        Weights that training starts from: ``random``, or a ``.safetensors`` file of
-        saved networks. Their architecture and number then come from the file.
+        Weights that training starts from: ``random``, ``learned`` (a network that was
+        learned from generated images), or a ``.safetensors`` file of saved networks
+        or of a learned start. Architecture and number then are those of the start.
     steps : int
         Training steps at most, for each gradual factor; half as many again where
-        several planes share them; 0 applies saved networks as they are.
+        several planes share them; 0 applies what it starts from as it is.
+    learned_steps : int
+        Training steps at most, instead, where it begins from a learned start; 0
+        applies that as it is.
     batch, crop_px : int
         Pairs a step, and side of the LR sons in pixels.
     width : int
         Channels of the network's hidden layers.
     blocks : int
         Residual blocks of the coarse-grid network.
+    ratio : int
+        Enlargement of one application of that network, along the axes that are
+        enlarged; it is applied until the factor is reached.
     networks : int
         Networks trained from different seeds, whose results are averaged.
     strategy : {"independent", "shared", "tuned"}
@@ -75,7 +83,7 @@ class Config:
         of the image's range.
     gradual : int
         Number of factors on the way to the final one (of `network` "residual": to its
-        first doubling, from where every doubling is one).
+        first application, from where every application is one).
     back_projection : int
         Iterations of back-projection.
     ensemble : bool
@@ -99,10 +107,12 @@ class Config:
     network: Network = "residual"
     start: str = "random"
     steps: int = 400
+    learned_steps: int = 50
     batch: int = 4
     crop_px: int = 32
     width: int = 32
     blocks: int = 3
+    ratio: int = 2
     networks: int = 1
     strategy: Strategy = "tuned"
     tuned_steps: int = 40
@@ -131,7 +141,7 @@ class Config:
         check_switch("ensemble", self.ensemble)
         check_switch("always", self.always)
         check_start_fits(self.start, self.network, self.steps)
-        lowest = _LOWEST if self.start_file is None else _LOWEST | {"steps": 0}
+        lowest = _LOWEST if self.start == RANDOM else _LOWEST | {"steps": 0}
         for name, low in lowest.items():
             value = getattr(self, name)
             if name != "tile_px" or value is not None:
@@ -148,13 +158,18 @@ class Config:
         """Factors that are trained for, the final one included."""
         if self.network == "paper" or self.gradual == 1:
             return self.gradual
-        return self.gradual + max(0, math.ceil(math.log2(max(self.factors)) - 1e-9) - 1)
+        return self.gradual + self.applications - 1
+
+    @property
+    def applications(self) -> int:
+        """How often a residual network is applied until the factor is reached."""
+        return max(1, math.ceil(math.log(max(self.factors), self.ratio) - 1e-9))
 
     def strategy_for(self, planes: int) -> Strategy:
         """Strategy for a channel of so many planes.
 
-        A single plane, the closed-form filter, and saved networks that are applied as
-        they are leave nothing to learn for several.
+        A single plane, the closed-form filter, and networks that are applied as they
+        are leave nothing to learn for several.
         """
         nothing = planes < 2 or self.network == "ridge" or self.steps == 0
         return "independent" if nothing else self.strategy
@@ -195,10 +210,12 @@ class Config:
 
 _LOWEST = {
     "steps": 1,
+    "learned_steps": 0,
     "batch": 1,
     "crop_px": 8,
     "width": 4,
     "blocks": 1,
+    "ratio": 2,
     "networks": 1,
     "tuned_steps": 0,
     "gradual": 1,

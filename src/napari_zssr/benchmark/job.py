@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_zssr import api
+from napari_zssr.checks import RANDOM
 from napari_zssr.config import Config, change
 from napari_zssr.errors import InputError
 from napari_zssr.files import read
@@ -93,6 +94,8 @@ class Job:
                 f"noise {c.noise}, seed {c.seed}"
             )
         network = f"{c.network}, {c.steps} steps, {c.stages} factor(s)"
+        if c.start != RANDOM:
+            network += f", start {c.start} ({c.learned_steps} steps from a learned one)"
         return (
             f"{self.set_name} x{factor_text(self.factors)}, preset {c.preset} "
             f"({network}), noise {c.noise}, seed {c.seed}"

@@ -9,11 +9,13 @@ import typer
 from napari_zssr.cli import console, options
 from napari_zssr.cli.blur import NOTHING_SAID, Blur, kernels_told, takes_blur, told_of
 from napari_zssr.cli.enlarge import read_image
+from napari_zssr.stack.start import expected_config, foretold_start, starting_networks
 
 if TYPE_CHECKING:
     from napari_zssr.config import Config
     from napari_zssr.stack.axes import ImageStack
     from napari_zssr.stack.plan import Plan
+    from napari_zssr.zssr.begin import Starts
 
 
 @takes_blur
@@ -22,13 +24,26 @@ def info(
     factor: options.Factor = None,
     preset: options.Preset = "balanced",
     blur: Blur = NOTHING_SAID,
+    noise: options.Noise = None,
+    start: options.Start = None,
+    steps: options.TrainingSteps = None,
+    learned_steps: options.LearnedSteps = None,
     device: options.Device = None,
     axes: options.Axes = None,
     spacing: options.Spacing = None,
     json: options.Json = False,
 ) -> None:
     """Show axes, pixel size and noise of an image, and what enlarging it would take."""
-    config = options.settings(preset, factor, kernel=blur.spec(), device=device)
+    config = options.settings(
+        preset,
+        factor,
+        kernel=blur.spec(),
+        noise=noise,
+        start=start,
+        steps=steps,
+        learned_steps=learned_steps,
+        device=device,
+    )
     stack = read_image(image, axes=axes, spacing=spacing, quiet=json)
     content = facts(stack, config)
     if json:
@@ -39,7 +54,9 @@ def info(
 
 def facts(stack: ImageStack, config: Config) -> dict[str, Any]:
     """What is known of an image and planned for it, JSON-able."""
-    plan = _plan(stack, config)
+    starts = starting_networks(config, stack.axes, stack.data.shape)
+    plan = _plan(stack, config, starts)
+    noise = noise_levels(stack)
     return {
         "name": stack.name,
         "axes": stack.axes,
@@ -49,9 +66,11 @@ def facts(stack: ImageStack, config: Config) -> dict[str, Any]:
         "spacing": stack.spacing,
         "units": stack.units,
         "channels": [channel.name for channel in stack.channels],
-        "noise": noise_levels(stack),
+        "noise": noise,
         "kernels": _kernels(stack, config),
         "preset": config.preset,
+        "start": config.start,
+        "starts": _starts(stack, config, starts, noise),
         "factor": config.factors,
         "output_shape": plan.output_shape,
         "output_axes": plan.output_axes,
@@ -94,10 +113,23 @@ def _noise(plane: Any, letters: str) -> float | None:
     return float(estimate_noise((grey - low) / (high - low)).sigma(0.5))
 
 
-def _plan(stack: ImageStack, config: Config) -> Plan:
+def _plan(stack: ImageStack, config: Config, starts: Starts) -> Plan:
     from napari_zssr.stack.prepare import make_plan
 
-    return make_plan(stack, config)
+    wanted = expected_config(config, starts, stack.axes, stack.data.shape)
+    return make_plan(stack, wanted)
+
+
+def _starts(
+    stack: ImageStack, config: Config, starts: Starts, noise: list[float | None]
+) -> list[str]:
+    """What training on each channel will begin from, where there is any."""
+    shape = stack.data.shape
+    told = [
+        foretold_start(config, start, stack.axes, shape, level)
+        for start, level in zip(starts, noise, strict=True)
+    ]
+    return told if any(told) else []
 
 
 def _kernels(stack: ImageStack, config: Config) -> list[dict[str, Any]]:
@@ -119,11 +151,13 @@ def _lines(stack: ImageStack, content: dict[str, Any]) -> list[tuple[str, str]]:
     ]
     count = content["planes"]
     blur = told_of([kernel["sentence"] for kernel in content["kernels"]], names)
+    starts = told_of(content["starts"], names)
     return [
         ("image", console.describe(outline_of(stack))),
         ("axes", f"{stack.axes}, {'guessed' if stack.guessed else 'from the file'}"),
         ("noise", ", ".join(noise)),
         *((f"blur {name}".strip(), sentence) for name, sentence in blur),
+        *((f"start {name}".strip(), sentence) for name, sentence in starts),
         ("result", f"{planned}, {console.in_bytes(content['output_bytes'])}"),
         ("preset", f"{content['preset']}, {count} plane{'s' * (count != 1)}"),
         ("device", f"{content['device']}, {content['precision']}"),

@@ -184,7 +184,7 @@ TrainingSteps = Annotated[
         "--steps",
         panel=ENGINE,
         metavar="N",
-        help="Training steps at most; 0 applies the networks of --start as they are.",
+        help="Training steps at most; 0 applies what --start names as it is.",
     ),
 ]
 Start = Annotated[
@@ -192,8 +192,19 @@ Start = Annotated[
     option(
         "--start",
         panel=ENGINE,
-        metavar="FILE",
-        help="Networks of --save-networks that training starts from. Default: random.",
+        metavar="learned|random|FILE",
+        help="What training starts from: a network learned from generated images, "
+        "nothing, or networks of --save-networks. Default: as the preset.",
+    ),
+]
+LearnedSteps = Annotated[
+    int | None,
+    option(
+        "--learned-steps",
+        panel=ENGINE,
+        metavar="N",
+        help="Training steps at most, where it starts from 'learned'; 0 applies that "
+        "as it is.",
     ),
 ]
 SaveNetworks = Annotated[

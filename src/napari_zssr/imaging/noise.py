@@ -42,6 +42,8 @@ FLAT = 1.25
 # Below it (in normalised intensities) shot noise is left out: rounding would win.
 SMALLEST_GAIN = 1e-6
 WHITE = (1.0, 1.0, 1.0, 1.0)
+# Noise (fraction of the range) from which pairs are recorrupted.
+RECORRUPT_FROM = 0.004
 _ORDER = np.add.outer(np.arange(BLOCK), np.arange(BLOCK))
 BANDS = ((2, 4), (5, 7), (8, 10), (11, 14))
 _MASKS = tuple((low <= _ORDER) & (high >= _ORDER) for low, high in BANDS)
@@ -146,6 +148,17 @@ def _smooth(image: Tensor) -> Tensor:
     padded = torch.nn.functional.pad(planes, (2, 2, 2, 2), mode="replicate")
     means: Tensor = torch.nn.functional.avg_pool2d(padded, 5, stride=1)
     return means.reshape(image.shape)
+
+
+def recorrupted(level: float) -> bool:
+    """Whether a plane is noisy enough that training must not learn its noise.
+
+    Parameters
+    ----------
+    level : float
+        Standard deviation of the noise at the plane's mean signal.
+    """
+    return level >= RECORRUPT_FROM
 
 
 def recorrupt(

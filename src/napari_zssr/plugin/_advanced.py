@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import html
 from pathlib import Path
 from typing import Any
 
 from magicgui.widgets import ComboBox, FileEdit, LineEdit, SpinBox
 
+from napari_zssr.checks import LEARNED, RANDOM
 from napari_zssr.config import Config
 from napari_zssr.errors import InputError
-from napari_zssr.plugin._rows import Column, Row
+from napari_zssr.plugin._rows import Column, Row, say, words
 
 AS_PRESET = "as the preset"
+FILE = "file"
 SWITCHES = ("device", "precision", "always", "nonfinite")
 NUMBERS: dict[str, tuple[str, str]] = {
     "steps": (
         "Training steps",
         "How long each network trains at most. More steps take longer; training "
         "stops by itself when it no longer helps.",
+    ),
+    "learned_steps": (
+        "Learned steps",
+        "How long each network trains at most where it begins from the learned start. "
+        "0 uses that as it is.",
     ),
     "gradual": (
         "Gradual factors",
@@ -36,7 +44,10 @@ class AdvancedFields(Column):
     """Noise, training and the rest; a field left alone is decided by the preset."""
 
     def __init__(self) -> None:
-        super().__init__([*_noise(), *_start(), *_numbers(), *_switches()])
+        self._begins = words()
+        self._usual_start = RANDOM
+        begin = [*_start(), self._begins]
+        super().__init__([*_noise(), *begin, *_numbers(), *_switches()])
         for name in ("noise", "start"):
             self.fields[name].changed.connect(self._show_what_counts)
         self._show_what_counts()
@@ -56,7 +67,6 @@ class AdvancedFields(Column):
         }
         found["seed"] = self.fields["seed"].value
         found["noise"] = self._chosen_noise()
-        found["start"] = self._chosen_start()
         for name in (
             "strategy",
             "ensemble",
@@ -67,6 +77,8 @@ class AdvancedFields(Column):
         ):
             if self.fields[name].value is not None:
                 found[name] = self.fields[name].value
+        if self.fields["start"].value is not None:
+            found["start"] = self._chosen_start()
         return found
 
     def lean_on(self, preset: Config) -> None:
@@ -74,6 +86,12 @@ class AdvancedFields(Column):
         for name in NUMBERS:
             text = f"{AS_PRESET}: {getattr(preset, name)}"
             self.fields[name].native.setPlaceholderText(text)
+        self._usual_start = preset.start
+        self._show_what_counts()
+
+    def say_start(self, sentence: str) -> None:
+        """Say what training will begin from."""
+        say(self._begins, html.escape(sentence))
 
     def show_config(self, config: Config, preset: Config) -> None:
         """Set the fields to settings; what equals the preset is left to it."""
@@ -87,14 +105,18 @@ class AdvancedFields(Column):
             self.fields[name].value = getattr(config, name)
         if config.device in self.fields["device"].choices:
             self.fields["device"].value = config.device
-        saved = config.start_file
-        self.fields["start"].value = config.start if saved is None else "file"
-        if saved is not None:
-            self.fields["start_file"].value = saved
+        self._show_start(config, preset)
         given = not isinstance(config.noise, str)
         self.fields["noise"].value = "given" if given else config.noise
         if given:
             self.fields["noise_sigma"].value = f"{config.noise:g}"
+
+    def _show_start(self, config: Config, preset: Config) -> None:
+        saved = config.start_file
+        if saved is not None:
+            self.fields["start_file"].value = saved
+        chosen = None if config.start == preset.start else config.start
+        self.fields["start"].value = chosen if saved is None else FILE
 
     def _chosen_noise(self) -> str | float:
         kind: str = self.fields["noise"].value
@@ -109,7 +131,7 @@ class AdvancedFields(Column):
             ) from None
 
     def _chosen_start(self) -> str:
-        if self.fields["start"].value != "file":
+        if self.fields["start"].value != FILE:
             return str(self.fields["start"].value)
         path = Path(self.fields["start_file"].value)
         if not path.is_file():
@@ -121,7 +143,9 @@ class AdvancedFields(Column):
 
     def _show_what_counts(self) -> None:
         self.rows["noise_sigma"].visible = self.fields["noise"].value == "given"
-        self.rows["start_file"].visible = self.fields["start"].value == "file"
+        start = self.fields["start"].value or self._usual_start
+        self.rows["start_file"].visible = start == FILE
+        self.rows["learned_steps"].visible = start != RANDOM
 
 
 def _noise() -> list[Row]:
@@ -153,10 +177,16 @@ def _start() -> list[Row]:
             "Start from",
             ComboBox(
                 name="start",
-                choices=[("this image only", "random"), ("saved networks", "file")],
-                tooltip="What the networks know before training: nothing, or what was "
-                "saved after a run on a sister image. With 0 training steps saved "
-                "networks are used as they are.",
+                choices=[
+                    (AS_PRESET, None),
+                    ("learned start", LEARNED),
+                    ("this image only", RANDOM),
+                    ("saved networks", FILE),
+                ],
+                tooltip="What the networks know before training: what was learned from "
+                "generated images (never from photographs), nothing, or what was saved "
+                "after a run on a sister image. With 0 training steps they are used as "
+                "they are.",
             ),
         ),
         Row(

@@ -33,9 +33,12 @@ from napari_zssr.plugin._rows import Column, Scrolled, say, side_by_side, words
 from napari_zssr.plugin._summary import in_the_form
 from napari_zssr.plugin._worker import Run
 from napari_zssr.progress import Event, PlaneDone, Progress, Steps
-from napari_zssr.stack.start import starting_networks
+from napari_zssr.stack.start import (
+    expected_config,
+    foretold_anywhere,
+    starting_networks,
+)
 from napari_zssr.writing import storing
-from napari_zssr.zssr.saved import as_saved
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
@@ -64,7 +67,8 @@ class FileJob:
         stack = read(self.row.image, axes=order.axes, lazy=True)
         shape = stack.data.shape
         starts = starting_networks(order.config, stack.axes, shape)
-        self.clock = Clock(as_saved(order.config, starts), shape, stack.axes)
+        wanted = expected_config(order.config, starts, stack.axes, shape)
+        self.clock = Clock(wanted, shape, stack.axes)
         return (
             yield from upscale_to_disk_steps(
                 stack, order.config, self.row.target, overwrite=order.overwrite
@@ -143,12 +147,15 @@ class BatchWidget(Container[Any]):
             return
         try:
             order = self.form.order()
+            begins = foretold_anywhere(order.config)
         except InputError as error:
+            begins = ""
             self._show_waiting(None)
             self.controls.say_why(str(error))
         else:
             self._show_waiting(order)
             self.controls.say_why("")
+        self.form.how.advanced.say_start(begins)
 
     def open_selected(self) -> None:
         """Add the result of the selected row to the viewer."""

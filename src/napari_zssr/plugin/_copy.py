@@ -32,7 +32,7 @@ TOLD = {
 }
 PLACE = ("scale", "translate", "rotate", "shear", "affine")
 AS_OPTION: tuple[str, ...] = ("gradual", "back_projection", "start", "steps", "seed")
-AS_OPTION += ("device", "precision", "noise", "tile_px", "strategy")
+AS_OPTION += ("learned_steps", "device", "precision", "noise", "tile_px", "strategy")
 
 
 def as_python(request: Request) -> str:

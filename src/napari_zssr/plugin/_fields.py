@@ -16,7 +16,7 @@ from napari.layers import Image, Shapes
 from napari_zssr.checks import MAX_FACTOR
 from napari_zssr.config import PRESETS, Config, change
 from napari_zssr.errors import InputError
-from napari_zssr.plugin._advanced import AdvancedFields
+from napari_zssr.plugin._advanced import NUMBERS, AdvancedFields
 from napari_zssr.plugin._beads import Images
 from napari_zssr.plugin._blur import BlurFields
 from napari_zssr.plugin._image import ImageFields, layers_of
@@ -215,7 +215,7 @@ class HowFields(Column):
         """Set the fields to settings, those that have no field included."""
         self.preset.value = config.preset if config.preset in PRESETS else "balanced"
         preset = self._base
-        shown = ("start", "steps", "gradual", "back_projection", "strategy", "ensemble")
+        shown = ("start", "strategy", "ensemble", *NUMBERS)
         self._base = change(config, **{name: getattr(preset, name) for name in shown})
         self.blur.show_kernel(config.kernel)
         self.advanced.show_config(config, preset)

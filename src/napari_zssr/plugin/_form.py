@@ -16,8 +16,7 @@ from napari_zssr.plugin._layers import KEY, level0
 from napari_zssr.plugin._request import Request
 from napari_zssr.plugin._result import ResultFields
 from napari_zssr.plugin._rows import Column, heading
-from napari_zssr.stack.start import starting_networks
-from napari_zssr.zssr.saved import as_saved
+from napari_zssr.stack.start import expected_config, foretold_start, starting_networks
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
@@ -86,7 +85,8 @@ class Form(Column):
                     selection=selection,
                     config=config,
                     step=tuple(self._viewer.dims.current_step),
-                    started=as_saved(config, starts),
+                    started=expected_config(config, starts, axes, shape),
+                    begins=foretold_start(config, starts[0], axes, shape),
                     target=target,
                     overwrite=self.result.overwrite,
                 )

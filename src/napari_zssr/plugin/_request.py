@@ -31,6 +31,8 @@ class Request:
     started : Config, optional
         The settings with the size and number of the saved networks that they start
         from; a run costs what these do.
+    begins : str
+        What training will begin from and why, in a sentence.
     target : Path, optional
         File that the result is written to; in memory otherwise.
     overwrite : bool
@@ -43,6 +45,7 @@ class Request:
     config: Config
     step: tuple[int, ...]
     started: Config | None = None
+    begins: str = ""
     target: Path | None = None
     overwrite: bool = False
 

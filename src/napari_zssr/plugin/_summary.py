@@ -27,6 +27,7 @@ WAYS_OUT = {
     "allow it to be replaced (--overwrite, overwrite=True)": "tick 'Replace it'",
     "by --fill-nonfinite or nonfinite='fill'": "(Advanced, Missing pixels: fill)",
     "use device='cpu'": "compute on cpu (Advanced)",
+    "start from 'random'": "start from 'this image only' (Advanced)",
     "give it, as in --na 1.4": "write it into 'NA'",
     "give it, as in --wavelength-nm 520": "write it into 'Emission'",
     ", as in --wavelength-nm 520": "",

@@ -114,6 +114,8 @@ class SuperResolutionWidget(Container[Any]):
             self.controls.say_why("")
         if self._request is None:
             self.form.how.blur.view.clear()
+        begins = "" if self._request is None else self._request.begins
+        self.form.how.advanced.say_start(begins)
         self.cost.update(self._request)
         self.preview.update(None if self._run.running else self._request)
         self.after.python.enabled = self.after.command.enabled = bool(self._request)

@@ -45,7 +45,8 @@ from napari_zssr.stack.tasks import (
 from napari_zssr.stack.where import Place, look
 from napari_zssr.stack.workers import HERE, Workers
 from napari_zssr.writing import storing
-from napari_zssr.zssr.saved import Checkpoint, checksum
+from napari_zssr.zssr.begin import start_checksum
+from napari_zssr.zssr.saved import Checkpoint
 
 # The whole image is one shard of one.
 WHOLE = (1, 1)
@@ -345,7 +346,7 @@ def _identity(ready: Prepared, threads: int) -> dict[str, Any]:
         "precision": ready.plan.precision,
         "tile_px": ready.plan.tile_px,
         "threads": threads,
-        "start": checksum(ready.config.start_file) if ready.config.start_file else "",
+        "start": start_checksum(ready.config),
         "versions": dict(versions()),
         "settings": {k: v for k, v in settings.items() if k not in ASIDE},
     }

@@ -39,6 +39,8 @@ class PlaneReport:
         Whether noise was smoothed away.
     shared : int
         Planes that shared networks were learned from; 0 for a plane on its own.
+    began : str
+        What training began from, as `Beginning` has it.
     """
 
     plane: int
@@ -51,6 +53,7 @@ class PlaneReport:
     sentence: str
     smoothed: bool = False
     shared: int = 0
+    began: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -20,6 +20,7 @@ from napari_zssr.imaging.noise import (
     NoiseModel,
     estimate_noise,
     has_room_for_noise,
+    recorrupted,
 )
 from napari_zssr.imaging.resample import Window
 from napari_zssr.imaging.signal import shows_signal
@@ -30,7 +31,8 @@ from napari_zssr.stack.made import PlaneMade, PlaneReport, restored
 from napari_zssr.stack.plan import Plan
 from napari_zssr.stack.source import Planes
 from napari_zssr.stack.start import colour_count
-from napari_zssr.zssr.saved import Checkpoint, as_saved
+from napari_zssr.zssr.begin import Start, sized
+from napari_zssr.zssr.saved import Checkpoint
 
 if TYPE_CHECKING:
     from napari_zssr.zssr.canvas import Canvas
@@ -68,8 +70,8 @@ class PlaneWork:
     place : PlaneIndex
     window : tuple of slice, optional
         Part of the plane (Y, X) that is wanted, and shown while learning goes on.
-    start : Checkpoint, optional
-        Networks of the plane's channel that training starts from.
+    start : Checkpoint or LearnedStart, optional
+        What the plane's channel starts from.
     shared : Checkpoint, optional
         Networks that the planes of the channel have in common (`shared_steps`).
     scratch : Path, optional
@@ -80,7 +82,7 @@ class PlaneWork:
     mapping: IntensityMap
     place: PlaneIndex
     window: Window | None = None
-    start: Checkpoint | None = None
+    start: Start | None = None
     shared: Checkpoint | None = None
     scratch: Path | None = None
 
@@ -94,7 +96,7 @@ def plane_steps(work: PlaneWork, config: Config, plan: Plan) -> Steps[PlaneMade]
         The computation failed.
     """
     started = time.monotonic()
-    config = as_saved(config, (work.shared or work.start,))
+    config = sized(config, work.shared or work.start)
     normal = work.mapping.normalise(work.pixels)
     colours, stripes = even(colours_of(normal), config)
     try:
@@ -268,6 +270,7 @@ def _report(
         sentence="".join(said),
         smoothed=result.smoothed,
         shared=work.shared.planes if work.shared else 0,
+        began=result.began,
     )
 
 
@@ -310,8 +313,6 @@ def common_noise(parts: Sequence[NDArray[Any]], config: Config) -> NoiseModel:
     alone = _middle([estimate_noise(colour) for part in parts for colour in part])
     if len(parts) == 1 or has_room_for_noise(parts[0][0]):
         return alone
-    from napari_zssr.zssr.policy import recorrupted
-
     together = _middle([estimate_noise(*p) for p in zip(*parts, strict=True)])
     signal = float(np.mean([part.mean() for part in parts]))
     # Weak noise, which single planes do not show, is not learned against.

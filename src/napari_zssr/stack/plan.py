@@ -11,6 +11,7 @@ import numpy as np
 
 from napari_zssr.config import SHARED_PLANES, Config
 from napari_zssr.errors import ComputeError
+from napari_zssr.imaging.noise import recorrupted
 from napari_zssr.stack.axes import output_shape, planes
 from napari_zssr.stack.start import colour_count
 from napari_zssr.zssr.canvas import scratch_bytes
@@ -31,8 +32,6 @@ FATHERS = {"ridge": 24.0, "residual": 24.0, "paper": 1.5}
 # What further factors add to the pairs, and what of the pairs memory is slow to return.
 FURTHER = 1.7
 LEFT_BEHIND = 0.2
-# Noise from which a plane counts as noisy, fraction of its range.
-NOISY_FROM = 0.004
 # Rows of a result in float64 while they are restored.
 BAND_BYTES = 100_000_000
 WINDOWS_PX = 16 * 512**2
@@ -215,7 +214,7 @@ def _pairs_bytes(config: Config, plane: _Plane, spread: int) -> int:
     unless the noise is given.
     """
     fathers = FATHERS[config.network]
-    if isinstance(config.noise, float) and config.noise >= NOISY_FROM:
+    if isinstance(config.noise, float) and recorrupted(config.noise):
         fathers /= 2
     if config.stages > 1:
         fathers *= FURTHER
@@ -230,8 +229,8 @@ def _tile_bytes(config: Config, tile_px: int, plane: _Plane) -> int:
     pixels = side * side
     y, x = config.factors
     grid = pixels * y * x
-    passes = max(1, math.ceil(math.log2(max(y, x)))) if config.network != "paper" else 1
-    active = grid if config.network == "paper" else pixels * 4 ** (passes - 1)
+    before = config.ratio ** (config.applications - 1)
+    active = grid if config.network == "paper" else pixels * before**2
     width = config.width if config.network != "ridge" else 8
     # Eight versions, put in order pixel by pixel with their numbers.
     versions = 32 if config.ensemble else 4
@@ -285,7 +284,7 @@ def _enlarging(config: Config, plane: _Plane) -> float:
     """Prediction and back-projection of one plane at one factor."""
     passes = 8 if config.ensemble else 1
     paper = config.network == "paper"
-    grid = plane.fine if paper else max(plane.coarse, plane.fine / 4)
+    grid = plane.fine if paper else max(plane.coarse, plane.fine / config.ratio**2)
     return passes * (
         grid * weights(config) + 60.0 * plane.fine * config.back_projection
     )

@@ -31,9 +31,10 @@ from napari_zssr.stack.one_plane import (
 from napari_zssr.stack.plan import Plan, resolve
 from napari_zssr.stack.shared import shared_steps
 from napari_zssr.stack.source import CheckedPlanes
-from napari_zssr.stack.start import starting_networks
+from napari_zssr.stack.start import expected_config, starting_networks
 from napari_zssr.stack.strategy import sharing_channels
-from napari_zssr.zssr.saved import Checkpoint, as_saved
+from napari_zssr.zssr.begin import Start
+from napari_zssr.zssr.saved import Checkpoint
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -49,8 +50,8 @@ class Prepared:
     plan : Plan
     maps : mapping of int to IntensityMap
         By channel.
-    starts : tuple of (Checkpoint or None)
-        Saved networks that each channel starts from.
+    starts : tuple of (Checkpoint, LearnedStart or None)
+        What each channel starts from.
     kernels : tuple of FineKernel
         Blur of each channel.
     """
@@ -59,7 +60,7 @@ class Prepared:
     config: Config
     plan: Plan
     maps: Mapping[int, IntensityMap]
-    starts: tuple[Checkpoint | None, ...]
+    starts: tuple[Start | None, ...]
     kernels: tuple[FineKernel, ...]
 
     @property
@@ -142,7 +143,8 @@ def prepare(
     stack = replace(stack, data=check_pixels(stack.data))
     config = replace(config, kernel=pinned(config.kernel))
     starts = starting_networks(config, stack.axes, stack.data.shape)
-    plan = (planned or make_plan)(stack, as_saved(config, starts))
+    wanted = expected_config(config, starts, stack.axes, stack.data.shape)
+    plan = (planned or make_plan)(stack, wanted)
     data = CheckedPlanes(stack.data, config.nonfinite)
     listed = planes(stack.axes, stack.data.shape)
     checked = replace(stack, data=data)

@@ -35,9 +35,8 @@ from napari_zssr.stack.one_plane import (
 from napari_zssr.stack.prepare import make_plan
 from napari_zssr.stack.shared import remembered_steps
 from napari_zssr.stack.source import CheckedPlanes
-from napari_zssr.stack.start import starting_networks
+from napari_zssr.stack.start import expected_config, starting_networks
 from napari_zssr.stack.strategy import sharing_channels
-from napari_zssr.zssr.saved import as_saved
 
 BICUBIC_REACH_PX = 4
 
@@ -99,7 +98,7 @@ def preview_steps(
     data = CheckedPlanes(check_pixels(stack.data), config.nonfinite)
     plane = data[place.index]
     starts = starting_networks(config, stack.axes, stack.data.shape)
-    wanted = as_saved(config, starts)
+    wanted = expected_config(config, starts, stack.axes, stack.data.shape)
     plan = make_plan(replace(stack, data=plane, axes=axes), wanted)
     mapping = _intensity_map(data, stack, place)
     checked = replace(stack, data=data)

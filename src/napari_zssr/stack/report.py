@@ -7,10 +7,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from napari_zssr.checks import LEARNED
 from napari_zssr.config import Config
 from napari_zssr.stack.one_plane import PlaneReport, smoothing
 from napari_zssr.stack.prepare import Prepared
-from napari_zssr.zssr.saved import checksum
+from napari_zssr.zssr.begin import start_checksum
+from napari_zssr.zssr.sentences import GENERATED, began_from
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +60,7 @@ def report_of(
         input_name=ready.stack.name,
         input_checksum=ready.stack.checksum,
         sentence=_sentence(reports, config),
-        start_checksum=checksum(config.start_file) if config.start_file else "",
+        start_checksum=start_checksum(config),
         kernels=tuple(kernel.to_dict() for kernel in ready.kernels),
     )
 
@@ -86,13 +88,36 @@ def _sentence(reports: tuple[PlaneReport, ...], config: Config) -> str:
     rest = f"; {others} came back as bicubic or constant" if others else ""
     how = "regions held out from training"
     if config.steps == 0:
-        how = "some of their regions, by saved networks that were not trained further"
+        what = GENERATED if _asked_learned(reports) else "saved networks"
+        how = f"some of their regions, by {what}, not trained further"
     else:
         how += _shared(reports, config)
-        how += ", which began from saved networks" if config.start_file else ""
+        saved = config.start_file and not _asked_learned(reports)
+        how += ", which began from saved networks" if saved else ""
     return (
         f"{len(learned)} of {len(reports)} planes gained over bicubic{middle} on "
-        f"{how}{rest}.{_smoothed(learned)}"
+        f"{how}{rest}.{_began(reports, config)}{_smoothed(learned)}"
+    )
+
+
+def _asked_learned(reports: tuple[PlaneReport, ...]) -> bool:
+    """Whether planes were to begin from a learned start, used or not."""
+    return any(report.began for report in reports)
+
+
+def _began(reports: tuple[PlaneReport, ...], config: Config) -> str:
+    """What training began from, and in how many of the planes."""
+    told = [report.began for report in reports if report.began]
+    others = [why for why in told if why != LEARNED]
+    if not told or config.steps == 0:
+        return ""
+    if len(set(told)) == 1:
+        return began_from(told[0])
+    used = len(told) - len(others)
+    why = max(sorted(set(others)), key=others.count)
+    return (
+        f" Training began from {GENERATED} in {used} of {len(told)} planes, else from "
+        f"random weights, mostly since {why}."
     )
 
 

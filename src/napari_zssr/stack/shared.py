@@ -26,7 +26,8 @@ from napari_zssr.stack.flaws import even
 from napari_zssr.stack.one_plane import PLANE_SEED, PlaneWork, colours_of, common_noise
 from napari_zssr.stack.plan import Plan
 from napari_zssr.stack.strategy import shared_places
-from napari_zssr.zssr.saved import Checkpoint, as_saved, checksum
+from napari_zssr.zssr.begin import Start, sized, start_checksum
+from napari_zssr.zssr.saved import Checkpoint
 
 if TYPE_CHECKING:
     from napari_zssr.zssr.shared import Sample
@@ -44,7 +45,7 @@ def shared_steps(
     plan: Plan,
     maps: Mapping[int, IntensityMap],
     channel: int,
-    start: Checkpoint | None = None,
+    start: Start | None = None,
 ) -> Steps[Checkpoint | None]:
     """Learn what the planes of a channel share, from a few of them.
 
@@ -58,8 +59,8 @@ def shared_steps(
     maps : mapping of int to IntensityMap
         By channel.
     channel : int
-    start : Checkpoint, optional
-        Saved networks that training starts from.
+    start : Checkpoint or LearnedStart, optional
+        What training starts from.
 
     Returns
     -------
@@ -75,7 +76,7 @@ def shared_steps(
 
     listed = planes(stack.axes, stack.data.shape)
     places = shared_places(listed, channel)
-    config = as_saved(config, (start,))
+    config = sized(config, start)
     named = partial(_as_shared, planes=len(listed))
     samples: list[Sample] = []
     for number, place in enumerate(places):
@@ -174,10 +175,10 @@ def _key(stack: ImageStack, config: Config, plan: Plan, work: PlaneWork) -> str:
     """Hash of all that decides what the planes of a channel share."""
     # How far it is trained on afterwards changes nothing of it.
     alike = replace(config, strategy="shared", tuned_steps=0, always=False)
-    begun = checksum(config.start_file) if config.start_file else ""
-    told = (alike.to_dict(), begun, plan.device, plan.precision, plan.tile_px)
+    told = (alike.to_dict(), start_checksum(config))
+    how = (plan.device, plan.precision, plan.tile_px)
     seen = (work.place.channel, work.mapping, stack.axes, stack.data.shape)
-    digest = hashlib.sha256(repr((told, seen)).encode())
+    digest = hashlib.sha256(repr((told, how, seen)).encode())
     listed = planes(stack.axes, stack.data.shape)
     for place in shared_places(listed, work.place.channel):
         plane = np.ascontiguousarray(stack.data[place.index])

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 
 from napari_zssr.config import Config
 from napari_zssr.errors import InputError
-from napari_zssr.zssr.saved import Checkpoint, load_networks
+from napari_zssr.zssr.begin import Start, as_expected, foretold, start_of
+from napari_zssr.zssr.learned import LearnedStart
+from napari_zssr.zssr.saved import Checkpoint
 
 KINDS = {
     "residual": "of the presets fast and balanced",
@@ -16,7 +18,7 @@ KINDS = {
 
 def starting_networks(
     config: Config, axes: str, shape: Sequence[int]
-) -> tuple[Checkpoint | None, ...]:
+) -> tuple[Start | None, ...]:
     """What each channel of an image starts from; None is random weights.
 
     Parameters
@@ -34,19 +36,70 @@ def starting_networks(
         settings.
     """
     channels = shape[axes.index("C")] if "C" in axes else 1
-    if config.start_file is None:
-        return (None,) * channels
-    found = load_networks(config.start_file)
-    colours = colour_count(shape[axes.index("S")] if "S" in axes else 1)
+    found = start_of(config)
+    if isinstance(found, LearnedStart):
+        _check_network("residual", config)
+    if found is None or isinstance(found, LearnedStart):
+        return (found,) * channels
     for one in found:
         if one is not None:
-            _check_fits(one, config, colours)
+            _check_fits(one, config, _colours(axes, shape))
     if len(found) not in (1, channels):
         raise InputError(
             f"The file of networks holds those of {len(found)} channels, the image has "
             f"{channels}; give networks of {_one_or(channels)}."
         )
     return found if len(found) == channels else found * channels
+
+
+def expected_config(
+    config: Config, starts: Sequence[Start | None], axes: str, shape: Sequence[int]
+) -> Config:
+    """Settings that the cost of a run is foretold from.
+
+    Parameters
+    ----------
+    config, axes, shape
+        As in `starting_networks`.
+    starts : sequence of (Checkpoint, LearnedStart or None)
+        What that found.
+    """
+    return as_expected(config, starts, _colours(axes, shape))
+
+
+def foretold_start(
+    config: Config,
+    start: Start | None,
+    axes: str,
+    shape: Sequence[int],
+    level: float | None = None,
+) -> str:
+    """What training on a channel will begin from and why, in a sentence.
+
+    Parameters
+    ----------
+    config, axes, shape
+        As in `starting_networks`.
+    start : Checkpoint, LearnedStart or None
+        What that found for the channel.
+    level : float, optional
+        Noise of the channel, where that is known.
+    """
+    return foretold(config, start, _colours(axes, shape), level)
+
+
+def foretold_anywhere(config: Config) -> str:
+    """`foretold_start` for grey images that are still to be read.
+
+    Raises
+    ------
+    InputError
+        The file of networks is missing or damaged.
+    """
+    found = start_of(config)
+    if isinstance(found, tuple):
+        return foretold(config, next(one for one in found if one is not None), 1)
+    return foretold(config, found, 1)
 
 
 def colour_count(samples: int) -> int:
@@ -56,12 +109,7 @@ def colour_count(samples: int) -> int:
 
 def _check_fits(one: Checkpoint, config: Config, colours: int) -> None:
     """Refuse networks that cannot do what the settings ask for."""
-    if one.network != config.network:
-        kind = KINDS.get(one.network, f"of an unknown kind ({one.network})")
-        raise InputError(
-            f"The saved networks are {kind}, the settings ask for those "
-            f"{KINDS[config.network]}; choose the preset that they were saved with."
-        )
+    _check_network(one.network, config)
     if one.samples != colours:
         raise InputError(
             f"The saved networks were trained on {_pixels(one.samples)}, the image has "
@@ -76,6 +124,19 @@ def _check_fits(one: Checkpoint, config: Config, colours: int) -> None:
         )
 
 
+def _check_network(network: str, config: Config) -> None:
+    if network != config.network:
+        kind = KINDS.get(network, f"of an unknown kind ({network})")
+        raise InputError(
+            f"The saved networks are {kind}, the settings ask for those "
+            f"{KINDS[config.network]}; choose the preset that they were saved with."
+        )
+
+
+def _colours(axes: str, shape: Sequence[int]) -> int:
+    return colour_count(shape[axes.index("S")] if "S" in axes else 1)
+
+
 def _one_or(channels: int) -> str:
     return "one channel" if channels == 1 else f"{channels} channels or of one"
 
@@ -87,7 +148,7 @@ def _pixels(colours: int) -> str:
 def _same_factors(one: Checkpoint, config: Config) -> bool:
     """Whether the networks serve the factors: one along the same axes, if residual.
 
-    A residual network learns x2 and is applied until the factor is reached.
+    A residual network is applied until the factor is reached.
     """
     if one.network == "paper":
         return one.factors == config.factors

@@ -64,6 +64,8 @@ class Lesson:
         False applies those as they are.
     rate : float
         Share of the usual learning rates.
+    began : str
+        What training begins from, as `Beginning` has it.
     scratch : Path, optional
         Folder where large results lie while they are made.
     """
@@ -80,6 +82,7 @@ class Lesson:
     start: Checkpoint | None = None
     trains: bool = True
     rate: float = 1.0
+    began: str = ""
     scratch: Path | None = None
 
     def pairs(self, factors: Pair) -> PairSpec:

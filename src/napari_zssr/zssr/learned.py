@@ -11,18 +11,28 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_zssr.checks import NETWORKS_SUFFIX
+from napari_zssr.errors import InputError
 from napari_zssr.imaging.kernel import sampled_kernel
 from napari_zssr.imaging.resample import cubic
 from napari_zssr.kernelspec import KernelSpec
+from napari_zssr.writing import check_place, written_whole
+from napari_zssr.zssr.arrayfile import Arrays, Format, load, packed
 
 Weights = dict[str, NDArray[np.float32]]
 
+SHIPPED = Path(str(resources.files("napari_zssr"))) / "data" / "start.safetensors"
+INSTALL = "install napari-zssr again, or start from 'random'"
 FEATURES = 6
+# Largest enlargement of one application.
+LARGEST_RATIO = 4
 # Standard deviation of the noise that is told as 1.
 NOISE_UNIT = 0.01
 
@@ -47,6 +57,82 @@ class LearnedStart:
     blocks: int
     arrays: Mapping[str, NDArray[np.float32]]
     card: Mapping[str, Any]
+
+    def ratios(self, samples: int) -> tuple[int, ...]:
+        """Enlargements of one application for pixels of so many colours."""
+        found = range(2, LARGEST_RATIO + 1)
+        return tuple(r for r in found if f"tail.{samples}x{r}.weight" in self.arrays)
+
+
+def write_start(
+    path: str | Path, start: LearnedStart, *, overwrite: bool = False
+) -> Path:
+    """Write a learned start into a safetensors file.
+
+    Parameters
+    ----------
+    path : str or Path
+        File ending in ``.safetensors``.
+    start : LearnedStart
+    overwrite : bool
+        Replace a file that is there.
+
+    Returns
+    -------
+    Path
+        The file.
+
+    Raises
+    ------
+    InputError
+        The name or folder does not allow it.
+    ComputeError
+        The disk is full or fails.
+    """
+    check_place(path, overwrite, {NETWORKS_SUFFIX}, NETWORKS_SUFFIX)
+    target = Path(path).expanduser().resolve()
+    told = {"width": start.width, "blocks": start.blocks, "card": dict(start.card)}
+    with written_whole(target) as draft:
+        draft.write_bytes(packed(START, told, start.arrays))
+    return target
+
+
+def load_start(path: str | Path) -> LearnedStart:
+    """Learned start from a file that `write_start` has written.
+
+    Raises
+    ------
+    InputError
+        The file is missing, damaged, or another kind of file.
+    """
+    return load(path, START)
+
+
+def shipped_start() -> LearnedStart:
+    """The learned start that belongs to this package.
+
+    Raises
+    ------
+    InputError
+        Its file is missing or damaged.
+    """
+    file = shipped_file()
+    if not file.is_file():
+        raise InputError(
+            f"The learned start of napari-zssr is missing ({file}); {INSTALL}."
+        )
+    return load(file, START, way_out=INSTALL)
+
+
+def shipped_file() -> Path:
+    """Where the learned start of this package stands."""
+    return SHIPPED
+
+
+def ratio_for(factors: tuple[float, float]) -> int:
+    """Enlargement of one application, for equal factors along (Y, X)."""
+    ratio = math.ceil(max(factors) - 1e-9)
+    return ratio if ratio <= LARGEST_RATIO else 2
 
 
 def features(kernel: KernelSpec, ratio: int, sigma: float) -> NDArray[np.float32]:
@@ -95,7 +181,7 @@ def array_features(
 
 def folded(
     start: LearnedStart, samples: int, ratio: int, kernel: KernelSpec, sigma: float
-) -> Weights | None:
+) -> Weights:
     """Weights of the ordinary network for one blur, ratio and noise.
 
     Parameters
@@ -104,7 +190,7 @@ def folded(
     samples : int
         Colours that are learned together.
     ratio : int
-        Enlargement of one application.
+        Enlargement of one application, one of `LearnedStart.ratios`.
     kernel : KernelSpec
         Blur on the fine grid of that ratio; concrete.
     sigma : float
@@ -112,13 +198,10 @@ def folded(
 
     Returns
     -------
-    dict or None
-        Arrays as `ResidualNetwork` names them; None where the start knows no such
-        image.
+    dict
+        Arrays as `ResidualNetwork` names them.
     """
     arrays = start.arrays
-    if f"tail.{samples}x{ratio}.weight" not in arrays:
-        return None
     told = features(kernel, ratio, sigma)
     hidden = arrays["condition.0.weight"] @ told + arrays["condition.0.bias"]
     out = arrays["condition.2.weight"] @ hidden.clip(0) + arrays["condition.2.bias"]
@@ -138,3 +221,23 @@ def _conditioned(blocks: int, samples: int) -> list[tuple[str, str]]:
     """Layers with gains and shifts: their names in the ordinary network, and here."""
     body = [f"body.{n}.{part}" for n in range(blocks) for part in ("first", "second")]
     return [("head", f"head.{samples}"), *((name, name) for name in body)]
+
+
+def _start(told: Mapping[str, Any], arrays: Arrays) -> LearnedStart:
+    """Learned start of a file."""
+    start = LearnedStart(arrays=dict(arrays), **told)
+    rows = 2 * (1 + 2 * start.blocks)
+    if arrays["condition.0.weight"].shape[1:] != (FEATURES,):
+        raise ValueError("it is told other features")
+    if arrays["condition.2.bias"].shape != (rows * start.width,):
+        raise ValueError("its gains do not fit its layers")
+    return start
+
+
+START = Format(
+    name="start",
+    version=1,
+    holds="learned start",
+    told=("width", "blocks", "card"),
+    made=_start,
+)

@@ -9,9 +9,10 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from napari_zssr.config import Config
-from napari_zssr.imaging.noise import CLEAN, NoiseModel
+from napari_zssr.imaging.noise import CLEAN, NoiseModel, recorrupted
 from napari_zssr.imaging.resample import Window
 from napari_zssr.progress import Snapshot, Steps
+from napari_zssr.zssr.begin import Start, begun
 from napari_zssr.zssr.canvas import Canvas
 from napari_zssr.zssr.enlarge import enlarged
 from napari_zssr.zssr.gain import Gain
@@ -19,10 +20,10 @@ from napari_zssr.zssr.learn import Lesson, Train, judge, learn, members
 from napari_zssr.zssr.look import first_look, watched
 from napari_zssr.zssr.policy import (
     TUNED_RATE,
+    begun_rate,
     for_jpeg,
     for_noise,
     noise_level,
-    recorrupted,
     training_windows,
 )
 from napari_zssr.zssr.predict import enlarged_shape, windowed
@@ -30,10 +31,10 @@ from napari_zssr.zssr.restore import checkpoint_of
 from napari_zssr.zssr.saved import Checkpoint
 from napari_zssr.zssr.sentences import (
     CONSTANT,
-    NOT_SAVED,
     WITHOUT_SIGNAL,
     Origin,
     gained,
+    not_begun,
     nothing_gained,
     too_small,
 )
@@ -66,6 +67,8 @@ class PlaneResult:
         Whether noise was smoothed away.
     networks : Checkpoint or None
         Those that made the image, where networks did.
+    began : str
+        What training began from, as `Beginning` has it.
     """
 
     image: Canvas
@@ -75,6 +78,7 @@ class PlaneResult:
     sentence: str
     smoothed: bool = False
     networks: Checkpoint | None = None
+    began: str = ""
 
 
 def super_resolve_plane(
@@ -86,7 +90,7 @@ def super_resolve_plane(
     precision: str = "float32",
     seed: int = 0,
     window: Window | None = None,
-    start: Checkpoint | None = None,
+    start: Start | None = None,
     shared: Checkpoint | None = None,
     scratch: Path | None = None,
 ) -> Steps[PlaneResult]:
@@ -109,9 +113,9 @@ def super_resolve_plane(
         Part of the plane (Y, X) that is wanted. It is shown in normalised intensities
         at once and about once a second of training (`Snapshot`), and its mean is not
         matched to that of the input.
-    start : Checkpoint, optional
-        Networks that training starts from, or that are applied as they are where the
-        settings ask for no steps.
+    start : Checkpoint or LearnedStart, optional
+        What training starts from, or what is applied as it is where the settings ask
+        for no steps.
     shared : Checkpoint, optional
         Networks that were learned from planes of the stack, this one or others like
         it. By the strategy they are applied as they are, or trained for some more
@@ -132,24 +136,27 @@ def super_resolve_plane(
     """
     if (why := _nothing_to_learn(plane)) is not None:
         return (yield from _plain(plane, config, why, window, scratch))
-    if start is None and shared is None and config.steps == 0:
-        return (yield from _plain(plane, config, NOT_SAVED, window, scratch))
     lesson = _lesson(plane, config, noise, start, shared)
+    if lesson.start is None and not lesson.trains:
+        told = not_begun(lesson.began)
+        return (yield from _plain(plane, config, told, window, scratch))
     lesson = replace(lesson, tile_px=tile_px, precision=precision, seed=seed)
     lesson = replace(lesson, scratch=scratch)
-    origin = Origin(
-        saved=start is not None,
-        shared=shared.planes if shared else 0,
-        trained=lesson.trains,
-    )
     if window is not None and shared is None:
         yield _first_look(plane, lesson, window)
     network, steps = yield from learn(lesson, _watching(plane, lesson, window))
     gain = judge(network, lesson)
+    origin = Origin(
+        saved=isinstance(start, Checkpoint),
+        shared=shared.planes if shared else 0,
+        trained=lesson.trains,
+        began=lesson.began,
+        steps=steps,
+    )
     if not (_gains(gain, shared) or config.always):
         told = nothing_gained(gain, origin)
         made = yield from _plain(plane, config, told, window, scratch)
-        return replace(made, gain=gain, steps=steps)
+        return replace(made, gain=gain, steps=steps, began=lesson.began)
     spec = lesson.applied(config.factors)
     image = yield from enlarged(network, plane, spec, window, scratch)
     return PlaneResult(
@@ -159,7 +166,10 @@ def super_resolve_plane(
         steps=steps,
         sentence=gained(gain, origin),
         smoothed=recorrupted(lesson.level),
-        networks=checkpoint_of(members(network), lesson.config, len(plane)),
+        networks=checkpoint_of(
+            members(network), lesson.config, len(plane), lesson.began
+        ),
+        began=lesson.began,
     )
 
 
@@ -216,15 +226,18 @@ def _lesson(
     plane: Tensor,
     config: Config,
     noise: NoiseModel,
-    start: Checkpoint | None,
+    start: Start | None,
     shared: Checkpoint | None,
 ) -> Lesson:
     """What is learned on a plane, whether or not several have shared the most."""
     level = noise_level(plane, noise)
     windows = tuple(training_windows(plane))
+    beginning = begun(config, shared or start, len(plane), noise=noise, level=level)
+    config, began, rate = beginning.config, beginning.began, begun_rate(beginning)
     trains = config.steps > 0
     config = for_jpeg(for_noise(config, level), noise)
     if shared is not None:
+        began, rate = shared.began, TUNED_RATE
         steps = config.tuned_steps if config.strategy == "tuned" else 0
         trains = steps > 0
         config = replace(config, steps=max(1, steps), gradual=1)
@@ -235,9 +248,10 @@ def _lesson(
         config=config,
         noise=noise,
         level=level,
-        start=shared or start,
+        start=beginning.networks,
         trains=trains,
-        rate=1.0 if shared is None else TUNED_RATE,
+        rate=rate,
+        began=began,
     )
 
 

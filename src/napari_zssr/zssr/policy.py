@@ -7,11 +7,13 @@ from dataclasses import replace
 
 from torch import Tensor
 
+from napari_zssr.checks import LEARNED
 from napari_zssr.config import Config
 from napari_zssr.imaging.dihedral import symmetries
 from napari_zssr.imaging.kernel import for_factors, sampled_kernel
-from napari_zssr.imaging.noise import NoiseModel
+from napari_zssr.imaging.noise import NoiseModel, recorrupted
 from napari_zssr.imaging.resample import spread_starts
+from napari_zssr.zssr.begin import Beginning
 from napari_zssr.zssr.canvas import Canvas
 from napari_zssr.zssr.pairs import PairSpec
 from napari_zssr.zssr.predict import residual_growth
@@ -20,10 +22,8 @@ from napari_zssr.zssr.warps import NOISY_WARPS, WARPS, Pair
 WHOLE_PX = 640
 WINDOW_PX = 512
 WINDOWS = 16
-# Noise (fraction of the range) from which pairs are recorrupted, and over which
-# back-projection fades out.
-RECORRUPT_FROM = 0.004
 ALPHA = 0.7
+# Noise (fraction of the range) over which back-projection fades out.
 FADE = (0.003, 0.010)
 # Held-out regions and the share of the plane that they cover. A filter of few weights
 # does not miss a fifth of the plane, and many regions make its gain more certain.
@@ -31,6 +31,8 @@ HELD_OUT = {"ridge": (100, 0.2), "trained": (49, 0.07)}
 NARROWEST = 16
 # Share of the usual learning rates with which shared networks are tuned to a plane.
 TUNED_RATE = 0.1
+# The same for training that begins from a learned start.
+LEARNED_RATE = 0.2
 DEEP_BLOCKS = 5
 
 
@@ -165,17 +167,6 @@ def noise_level(plane: Tensor, noise: NoiseModel) -> float:
     return noise.sigma(min(1.0, max(0.0, float(plane.mean()))))
 
 
-def recorrupted(level: float) -> bool:
-    """Whether a plane is noisy enough that training must not learn its noise.
-
-    Parameters
-    ----------
-    level : float
-        Standard deviation of the noise at the plane's mean signal.
-    """
-    return level >= RECORRUPT_FROM
-
-
 def for_noise(config: Config, level: float) -> Config:
     """Settings for a noisy plane: a narrower, deeper network and half the steps.
 
@@ -193,6 +184,11 @@ def for_noise(config: Config, level: float) -> Config:
         networks=config.networks * config.gradual,
         gradual=1,
     )
+
+
+def begun_rate(beginning: Beginning) -> float:
+    """Share of the usual learning rates for what training begins from."""
+    return LEARNED_RATE if beginning.began == LEARNED else 1.0
 
 
 def for_jpeg(config: Config, noise: NoiseModel) -> Config:
@@ -228,7 +224,7 @@ def back_projection(config: Config, level: float, factors: Pair) -> tuple[int, f
 def _ratio(config: Config) -> tuple[int, int]:
     if config.network == "paper":
         return (1, 1)
-    y, x = (2 if f > 1 else 1 for f in config.factors)
+    y, x = (config.ratio if f > 1 else 1 for f in config.factors)
     return y, x
 
 

@@ -10,14 +10,15 @@ from torch import nn
 from napari_zssr.config import Config
 from napari_zssr.errors import InputError
 from napari_zssr.imaging.noise import NoiseModel
+from napari_zssr.zssr.arrayfile import WAY_OUT
 from napari_zssr.zssr.network import PaperNetwork, ResidualNetwork
 from napari_zssr.zssr.nonlocal_means import NonLocalMeans
 from napari_zssr.zssr.ridge import RidgeFilter
-from napari_zssr.zssr.saved import WAY_OUT, Checkpoint, Weights
+from napari_zssr.zssr.saved import Checkpoint, Weights
 
 
 def checkpoint_of(
-    networks: Sequence[nn.Module], config: Config, samples: int
+    networks: Sequence[nn.Module], config: Config, samples: int, began: str = ""
 ) -> Checkpoint | None:
     """Copy of trained networks on the CPU; None where there is nothing to start from.
 
@@ -29,6 +30,8 @@ def checkpoint_of(
         They were trained with.
     samples : int
         Channels of the plane.
+    began : str
+        What their training began from.
     """
     first = networks[0]
     if isinstance(first, ResidualNetwork):
@@ -50,6 +53,7 @@ def checkpoint_of(
         guide=guide,
         kernel=config.kernel.to_dict(),
         weights=tuple(_arrays(network) for network in networks),
+        began=began,
     )
 
 

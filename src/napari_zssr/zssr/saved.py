@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +14,9 @@ from napari_zssr.checks import NETWORKS_SUFFIX
 from napari_zssr.config import Config
 from napari_zssr.errors import InputError
 from napari_zssr.writing import check_place, written_whole
+from napari_zssr.zssr.arrayfile import Arrays, Format, load, packed
 
 Weights = Mapping[str, NDArray[np.float32]]
-
-# Key of the file's metadata, and what stands under it.
-KEY = "napari-zssr"
-FORMAT = "networks"
-# 1 knew nothing of planes that share networks.
-VERSION = 2
-WAY_OUT = "give another file, or start from the image alone"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -56,6 +47,8 @@ class Checkpoint:
         Noise of those planes where they are several, as `NoiseModel` has it.
     gained : bool
         Whether they have gained over bicubic on those planes, taken together.
+    began : str
+        What their training began from, as `Beginning` has it.
     """
 
     network: str
@@ -71,6 +64,7 @@ class Checkpoint:
     planes: int = 1
     noise: Mapping[str, Any] | None = None
     gained: bool = False
+    began: str = ""
 
 
 Checkpoints = Sequence[Checkpoint | None]
@@ -93,6 +87,8 @@ def as_saved(config: Config, saved: Checkpoints) -> Config:
         config,
         width=max(one.width for one in there),
         blocks=max(one.blocks for one in there),
+        # That of the paper's network, 1, is no setting.
+        ratio=max(2, *(side for one in there for side in one.ratio)),
         networks=max(len(one.weights) for one in there),
         # Without training there is nothing to learn on the way.
         gradual=config.gradual if config.steps else 1,
@@ -154,94 +150,29 @@ def load_networks(path: str | Path) -> Loaded:
     InputError
         The file is missing, damaged, or another kind of file.
     """
-    source = Path(path).expanduser()
-    if not source.is_file():
-        raise InputError(f"The file of networks {source} does not exist; {WAY_OUT}.")
-    try:
-        state = source.stat()
-        return _loaded(source, (state.st_ino, state.st_mtime_ns, state.st_size))
-    except OSError as error:
-        raise InputError(
-            f"The file of networks {source} cannot be read ({error.strerror}); "
-            f"{WAY_OUT}."
-        ) from error
-
-
-# The form asks with every change of itself or of the view.
-@lru_cache(maxsize=1)
-def _loaded(source: Path, _state: tuple[int, int, int]) -> Loaded:
-    """Networks of a file in the state that it has now."""
-    content = source.read_bytes()
-    about = _about(content, source)
-    try:
-        return _unpacked(content, about)
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(
-            f"The file of networks {source} is damaged; {WAY_OUT}."
-        ) from error
-
-
-def checksum(path: str | Path) -> str:
-    """First 16 hexadecimal digits of the SHA-256 of a file."""
-    content = Path(path).expanduser().read_bytes()
-    return hashlib.sha256(content).hexdigest()[:16]
+    return load(path, NETWORKS)
 
 
 def _packed(saved: Checkpoints) -> bytes:
-    from safetensors.numpy import save
-
     arrays = {
-        _name(channel, member, name): np.ascontiguousarray(array)
+        _name(channel, member, name): array
         for channel, one in enumerate(saved)
         if one is not None
         for member, weights in enumerate(one.weights)
         for name, array in weights.items()
     }
     channels = [None if one is None else _description(one) for one in saved]
-    about = {
-        "format": FORMAT,
-        "version": VERSION,
-        "channels": channels,
-        "sha256": _digest(channels, arrays),
-    }
-    content: bytes = save(arrays, metadata={KEY: json.dumps(about)})
-    return content
+    return packed(NETWORKS, {"channels": channels}, arrays)
 
 
-def _about(content: bytes, source: Path) -> dict[str, Any]:
-    """What the file tells about itself, when it is one of ours."""
-    try:
-        length = int.from_bytes(content[:8], "little")
-        header = json.loads(content[8 : 8 + length])
-        about: dict[str, Any] = json.loads(header["__metadata__"][KEY])
-        version = about["version"] if about["format"] == FORMAT else None
-    except (KeyError, TypeError, ValueError):
-        version = None
-    if not isinstance(version, int):
-        raise InputError(f"{source} holds no networks of napari-zssr; {WAY_OUT}.")
-    if version > VERSION:
-        raise InputError(
-            f"{source} was saved by a newer napari-zssr (format {version}, this one "
-            f"reads {VERSION}); update it, or {WAY_OUT}."
-        )
-    return about
-
-
-def _unpacked(content: bytes, about: Mapping[str, Any]) -> Loaded:
-    """Checkpoints of a file; any error says that it is damaged."""
-    from safetensors import SafetensorError
-    from safetensors.numpy import load
-
-    try:
-        arrays: dict[str, NDArray[Any]] = load(content)
-    except SafetensorError as error:
-        raise ValueError(str(error)) from error
-    channels = about["channels"]
-    if not any(channels) or about["sha256"] != _digest(channels, arrays):
-        raise ValueError("the checksum does not agree")
+def _checkpoints(told: Mapping[str, Any], arrays: Arrays) -> Loaded:
+    """Checkpoints of a file."""
+    channels = told["channels"]
+    if not any(channels):
+        raise ValueError("there are no networks")
     return tuple(
-        None if told is None else _checkpoint(told, arrays, channel)
-        for channel, told in enumerate(channels)
+        None if one is None else _checkpoint(one, arrays, channel)
+        for channel, one in enumerate(channels)
     )
 
 
@@ -257,9 +188,7 @@ def _description(one: Checkpoint) -> dict[str, Any]:
     }
 
 
-def _checkpoint(
-    told: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], channel: int
-) -> Checkpoint:
+def _checkpoint(told: Mapping[str, Any], arrays: Arrays, channel: int) -> Checkpoint:
     values = dict(told)
     weights = []
     for member in range(values.pop("networks")):
@@ -277,11 +206,11 @@ def _name(channel: int, member: int, name: str) -> str:
     return f"{channel}/{member}/{name}"
 
 
-def _digest(channels: Any, arrays: Mapping[str, NDArray[Any]]) -> str:
-    """SHA-256 of everything in a file."""
-    digest = hashlib.sha256(json.dumps(channels, sort_keys=True).encode())
-    for name in sorted(arrays):
-        array = arrays[name]
-        digest.update(f"{name} {array.dtype} {array.shape}".encode())
-        digest.update(np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()
+# 1 knew nothing of planes that share networks, 2 nothing of learned starts.
+NETWORKS = Format(
+    name="networks",
+    version=3,
+    holds="networks",
+    told=("channels",),
+    made=_checkpoints,
+)

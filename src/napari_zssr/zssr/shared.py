@@ -13,9 +13,16 @@ from torch import Tensor
 from napari_zssr.config import Config
 from napari_zssr.imaging.noise import CLEAN, NoiseModel
 from napari_zssr.progress import Steps
+from napari_zssr.zssr.begin import Start, begun
 from napari_zssr.zssr.learn import Lesson, judge, learn, members
 from napari_zssr.zssr.plane import SMALLEST_PX
-from napari_zssr.zssr.policy import WINDOWS, for_noise, noise_level, training_windows
+from napari_zssr.zssr.policy import (
+    WINDOWS,
+    begun_rate,
+    for_noise,
+    noise_level,
+    training_windows,
+)
 from napari_zssr.zssr.restore import checkpoint_of
 from napari_zssr.zssr.saved import Checkpoint
 
@@ -72,7 +79,7 @@ def learn_shared(
     tile_px: int = 512,
     precision: str = "float32",
     seed: int = 0,
-    start: Checkpoint | None = None,
+    start: Start | None = None,
 ) -> Steps[Checkpoint | None]:
     """Train on several planes.
 
@@ -88,8 +95,8 @@ def learn_shared(
         Side of a tile where windows are enlarged on the way.
     precision : {"float32", "bfloat16"}
     seed : int
-    start : Checkpoint, optional
-        Networks that training starts from.
+    start : Checkpoint or LearnedStart, optional
+        What training starts from.
 
     Returns
     -------
@@ -97,9 +104,10 @@ def learn_shared(
         None where the settings' network is none that can be kept. It tells of how
         many planes it has learned, and of their noise.
     """
-    config = replace(config, steps=config.shared_steps)
     windows = tuple(w.to(device) for sample in samples for w in sample.windows)
     level = sum(noise_level(window, noise) for window in windows) / len(windows)
+    beginning = begun(config, start, len(windows[0]), noise=noise, level=level)
+    config = replace(beginning.config, steps=beginning.config.shared_steps)
     lesson = Lesson(
         windows=windows,
         sources=windows,
@@ -110,10 +118,15 @@ def learn_shared(
         tile_px=tile_px,
         precision=precision,
         seed=seed,
-        start=start,
+        start=beginning.networks,
+        trains=config.steps > 0,
+        rate=begun_rate(beginning),
+        began=beginning.began,
     )
     network, _ = yield from learn(lesson)
-    found = checkpoint_of(members(network), lesson.config, len(windows[0]))
+    found = checkpoint_of(
+        members(network), lesson.config, len(windows[0]), lesson.began
+    )
     return found and replace(
         found,
         planes=len(samples),

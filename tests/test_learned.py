@@ -1,0 +1,594 @@
+"""Training begins from a learned start, where that is of use."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from safetensors.numpy import load, save
+from scipy import ndimage
+
+from napari_zssr import InputError, save_networks
+from napari_zssr.config import FAST, Config, change
+from napari_zssr.imaging.noise import NoiseModel
+from napari_zssr.imaging.resample import imresize
+from napari_zssr.kernelspec import KernelSpec
+from napari_zssr.progress import drain
+from napari_zssr.stack.axes import PlaneIndex, labelled
+from napari_zssr.stack.disk import upscale_to_disk_steps
+from napari_zssr.stack.plan import resolve
+from napari_zssr.stack.prepare import prepare
+from napari_zssr.stack.preview import preview_steps
+from napari_zssr.stack.recipe import recipe
+from napari_zssr.stack.run import Upscaled, upscale_steps
+from napari_zssr.stack.start import expected_config, starting_networks
+from napari_zssr.zssr import learned
+from napari_zssr.zssr.arrayfile import KEY
+from napari_zssr.zssr.begin import as_learned, begun, load_begun, unfit
+from napari_zssr.zssr.learned import (
+    LearnedStart,
+    features,
+    folded,
+    load_start,
+    ratio_for,
+    shipped_start,
+    write_start,
+)
+from napari_zssr.zssr.policy import LEARNED_RATE
+from napari_zssr.zssr.restore import restored
+from napari_zssr.zssr.saved import load_networks
+from napari_zssr.zssr.train import Trainer
+
+QUICK = change(
+    FAST,
+    steps=9,
+    learned_steps=3,
+    tuned_steps=2,
+    width=12,
+    blocks=2,
+    batch=2,
+    crop_px=16,
+    back_projection=2,
+    ensemble=False,
+    noise="off",
+    always=True,
+    device="cpu",
+    precision="float32",
+)
+LEARNED = change(QUICK, start="learned")
+GAUSSIAN = KernelSpec.parse("gaussian:1.3,0.8,30")
+
+
+def rings(height: int = 40, width: int = 44, seed: int = 0) -> NDArray[np.float32]:
+    y = np.arange(height)[:, None] - 11.3 - 2 * seed
+    x = np.arange(width)[None, :] - 15.1 + seed
+    waves = np.tanh(4 * np.sin(np.sqrt(y * y + x * x)))
+    return (0.5 + 0.4 * waves).astype(np.float32)
+
+
+def soft(seed: int = 0) -> NDArray[np.float32]:
+    """Something to see, so smooth that noise on it is not taken for texture."""
+    y, x = np.mgrid[:112, :112] / (7 + seed)
+    return (0.5 + 0.2 * np.sin(y) + 0.2 * np.cos(x + seed)).astype(np.float32)
+
+
+def noisy(seed: int = 0) -> NDArray[np.float32]:
+    drawn = np.random.default_rng(seed).normal(0, 0.04, (112, 112))
+    return (soft(seed) + drawn).astype(np.float32)
+
+
+def run(data: Any, config: Config = LEARNED, axes: str = "YX") -> Upscaled:
+    return drain(upscale_steps(labelled(np.asarray(data), axes=axes), config))
+
+
+# ---- the fold
+
+
+def by_hand(
+    start: LearnedStart, plane: torch.Tensor, ratio: int, told: NDArray[np.float32]
+) -> torch.Tensor:
+    """Detail that the conditioned network adds, gains and shifts applied as they are.
+
+    Written from the file's names alone, without the folding.
+    """
+    arrays = {name: torch.tensor(array) for name, array in start.arrays.items()}
+    conv, samples = torch.nn.functional.conv2d, plane.shape[1]
+
+    def layer(name: str, x: torch.Tensor) -> torch.Tensor:
+        return conv(x, arrays[f"{name}.weight"], arrays[f"{name}.bias"], padding=1)
+
+    hidden = arrays["condition.0.weight"] @ torch.tensor(told)
+    hidden = torch.relu(hidden + arrays["condition.0.bias"])
+    out = arrays["condition.2.weight"] @ hidden + arrays["condition.2.bias"]
+    rows = iter(out.reshape(-1, 2, start.width, 1, 1))
+
+    def conditioned(name: str, x: torch.Tensor) -> torch.Tensor:
+        gain, shift = next(rows)
+        return layer(name, x) * (1 + gain) + shift
+
+    x = conditioned(f"head.{samples}", plane)
+    for n in range(start.blocks):
+        inner = torch.relu(conditioned(f"body.{n}.first", x))
+        x = x + conditioned(f"body.{n}.second", inner)
+    x = layer(f"tail.{samples}x{ratio}", x)
+    return torch.nn.functional.pixel_shuffle(x, ratio)
+
+
+@pytest.mark.parametrize("ratio", [2, 3, 4])
+@pytest.mark.parametrize("samples", [1, 3])
+def test_folded_weights_do_what_gains_and_shifts_do(
+    samples: int, ratio: int, small_start: LearnedStart
+) -> None:
+    config = change(FAST, factor=ratio, kernel=GAUSSIAN)
+    noise = NoiseModel(offset=0.003**2)
+    found = begun(config, small_start, samples, noise=noise, level=0.003)
+    assert found.networks is not None
+    (network,) = restored(found.networks, noise)
+    plane = torch.rand(2, samples, 12, 13)
+    plain = imresize(plane.numpy(), (ratio, ratio))
+    told = features(GAUSSIAN, ratio, 0.003)
+    wanted = by_hand(small_start, plane, ratio, told).numpy()
+    assert np.abs(wanted).max() > 1e-3
+    with torch.no_grad():
+        made = network(plane).numpy()
+    np.testing.assert_allclose(made - plain, wanted, atol=1e-5)
+
+
+def test_blur_ratio_and_noise_are_told(small_start: LearnedStart) -> None:
+    kernels = (KernelSpec(), GAUSSIAN)
+    made = [
+        folded(small_start, 1, ratio, kernel, sigma)["head.weight"].tobytes()
+        for ratio in (2, 3)
+        for kernel in kernels
+        for sigma in (0.0, 0.003)
+    ]
+    assert len(set(made)) == len(made)
+
+
+def test_features_do_not_follow_the_size_of_the_kernel_array() -> None:
+    small = np.outer([1, 2, 1], [1, 2, 1]) / 16
+    padded = KernelSpec.parse(np.pad(small, 2))
+    np.testing.assert_allclose(
+        features(padded, 2, 0.0), features(KernelSpec.parse(small), 2, 0.0), atol=1e-6
+    )
+
+
+# ---- the file
+
+
+def test_the_file_holds_the_same_start(
+    small_start: LearnedStart, tmp_path: Path
+) -> None:
+    path = write_start(tmp_path / "s.safetensors", small_start)
+    found = load_start(path)
+    assert (found.width, found.blocks) == (8, 1)
+    assert found.card == small_start.card
+    assert found.arrays.keys() == small_start.arrays.keys()
+    for name, array in small_start.arrays.items():
+        np.testing.assert_array_equal(found.arrays[name], array)
+    with pytest.raises(InputError, match="exists already"):
+        write_start(path, small_start)
+    assert write_start(path, replace(small_start, card={}), overwrite=True) == path
+    assert load_start(path).card == {}
+
+
+def told(content: bytes, **changes: Any) -> bytes:
+    """File that tells something else about itself."""
+    length = int.from_bytes(content[:8], "little")
+    about = json.loads(json.loads(content[8 : 8 + length])["__metadata__"][KEY])
+    made: bytes = save(load(content), metadata={KEY: json.dumps(about | changes)})
+    return made
+
+
+def flipped(content: bytes) -> bytes:
+    return content[:-3] + bytes([content[-3] ^ 1]) + content[-2:]
+
+
+SPOILT: dict[str, tuple[Callable[[bytes], bytes], str]] = {
+    "text": (lambda _: b"hello there, how are you", "holds no learned start"),
+    "networks": (lambda c: told(c, format="networks"), "holds no learned start"),
+    "newer": (lambda c: told(c, version=2), "newer napari-zssr"),
+    "cut": (lambda c: c[:-40], "is damaged"),
+    "flipped": (flipped, "is damaged"),
+    "other width": (lambda c: told(c, width=9), "is damaged"),
+    "other card": (lambda c: told(c, card={"seed": 8}), "is damaged"),
+}
+
+
+@pytest.mark.parametrize("case", SPOILT)
+def test_spoilt_files_are_refused(case: str, shipped: Path) -> None:
+    spoil, says = SPOILT[case]
+    shipped.write_bytes(spoil(shipped.read_bytes()))
+    for read in (shipped_start, lambda: load_start(shipped)):
+        with pytest.raises(InputError, match=says) as caught:
+            read()
+        assert str(shipped) in str(caught.value)
+        assert "\n" not in str(caught.value)
+    with pytest.raises(InputError, match="install napari-zssr again"):
+        run(rings())
+
+
+def test_arrays_that_do_not_fit_are_refused(
+    small_start: LearnedStart, tmp_path: Path
+) -> None:
+    path = tmp_path / "s.safetensors"
+    for wrong in (replace(small_start, width=4), replace(small_start, blocks=2)):
+        write_start(path, wrong, overwrite=True)
+        with pytest.raises(InputError, match="is damaged"):
+            load_start(path)
+
+
+def test_a_missing_start_is_told(shipped: Path) -> None:
+    shipped.unlink()
+    with pytest.raises(InputError, match=r"is missing .* start from 'random'"):
+        run(rings())
+    with pytest.raises(InputError, match="does not exist; give another file"):
+        load_start(shipped)
+
+
+def test_one_file_is_read_once(shipped: Path) -> None:
+    assert shipped_start() is shipped_start()
+
+
+def test_a_start_needs_no_torch(
+    loaded_by: Callable[[str], set[str]], shipped: Path
+) -> None:
+    code = (
+        "from napari_zssr.config import FAST, change\n"
+        "from napari_zssr.stack.start import expected_config, starting_networks\n"
+        f"config = change(FAST, start={str(shipped)!r})\n"
+        "found = starting_networks(config, 'YX', (40, 44))\n"
+        "config = expected_config(config, found, 'YX', (40, 44))\n"
+        "assert (config.width, config.steps) == (8, 50)\n"
+    )
+    assert "torch" not in loaded_by(code)
+
+
+# ---- where it is used
+
+
+def test_training_goes_on_from_the_start(
+    shipped: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Any] = []
+    start = Trainer.__init__
+
+    def init(self: Trainer, network: Any, *args: Any, **how: Any) -> None:
+        seen.append((network.head.weight.detach().numpy().copy(), how["rate"]))
+        start(self, network, *args, **how)
+
+    monkeypatch.setattr(Trainer, "__init__", init)
+    made = run(rings(), change(LEARNED, gradual=3, networks=2))
+    ((weights, rate),) = seen
+    wanted = folded(shipped_start(), 1, 2, KernelSpec(), 0.0)["head.weight"]
+    np.testing.assert_array_equal(weights, wanted)
+    assert rate == LEARNED_RATE
+    (plane,) = made.report.planes
+    assert (plane.steps, plane.began) == (3, "learned")
+    assert plane.sentence.endswith(
+        "Training began from the learned start (generated images only), 3 steps."
+    )
+    (kept,) = made.networks
+    assert kept is not None
+    assert (kept.width, kept.blocks, kept.began) == (8, 1, "learned")
+
+
+@pytest.mark.parametrize(
+    "changes", [{"steps": 0}, {"learned_steps": 0}], ids=["steps", "learned steps"]
+)
+def test_without_steps_the_start_is_applied_as_it_is(
+    changes: dict[str, Any], shipped: Path
+) -> None:
+    made = run(rings(), change(LEARNED, back_projection=0, **changes))
+    assert made.report.planes[0].steps == 0
+    assert "The learned start (generated images only), not trained" in (
+        made.report.sentence
+    )
+    (kept,) = made.networks
+    assert kept is not None
+    wanted = folded(shipped_start(), 1, 2, KernelSpec(), 0.0)
+    for name, array in kept.weights[0].items():
+        np.testing.assert_array_equal(array, wanted[name])
+
+
+REFUSED: dict[str, tuple[Any, dict[str, Any], str]] = {
+    "noisy": (noisy(), {"noise": "auto"}, "the image is noisy"),
+    "told noise": (rings(), {"noise": 0.02}, "the image is noisy"),
+    "unequal": (rings(), {"factor": (2, 3)}, "Y and X are enlarged differently"),
+    "one axis": (rings(), {"factor": (1, 2)}, "Y and X are enlarged differently"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_elsewhere_the_image_alone_is_learned_from(case: str, shipped: Path) -> None:
+    image, changes, why = REFUSED[case]
+    made = run(image, change(LEARNED, **changes))
+    plain = run(image, change(QUICK, **changes))
+    np.testing.assert_array_equal(made.image, plain.image)
+    assert made.report.planes[0].steps == plain.report.planes[0].steps
+    assert f"Training began from random weights, since {why}." in made.report.sentence
+    assert "Training began" not in plain.report.sentence
+
+
+def test_jpegs_are_learned_from_alone(small_start: LearnedStart) -> None:
+    found = begun(FAST, small_start, 1, noise=NoiseModel(jpeg=((1.0,) * 64,)))
+    assert (found.networks, found.config) == (None, FAST)
+    assert found.began == "the image was a JPEG"
+
+
+def test_what_the_start_does_not_know_is_told(small_start: LearnedStart) -> None:
+    assert "5 colours" in unfit(FAST, small_start, 5)
+    arrays = dict(small_start.arrays)
+    for part in ("weight", "bias"):
+        del arrays[f"tail.1x3.{part}"]
+    lacking = replace(small_start, arrays=arrays)
+    assert "enlargement by 3" in unfit(change(FAST, factor=3), lacking, 1)
+    assert unfit(change(FAST, factor=3), lacking, 3) == ""
+
+
+def test_nothing_is_applied_where_there_is_nothing(shipped: Path) -> None:
+    made = run(rings(), change(LEARNED, steps=0, noise=0.02)).report
+    assert made.planes[0].returned == "bicubic"
+    assert "since the image is noisy, and nothing was to be trained" in made.sentence
+
+
+def test_colours_are_learned_together(shipped: Path) -> None:
+    made = run(np.stack([rings(seed=n) for n in range(4)]), axes="SYX")
+    assert made.report.planes[0].began == "learned"
+    assert made.networks[0] is not None
+    assert made.networks[0].samples == 3
+
+
+# ---- one application
+
+
+@pytest.mark.parametrize(
+    ("factor", "ratio"), [(1.5, 2), (2, 2), (2.5, 3), (3, 3), (3.3, 4), (4, 4), (5, 2)]
+)
+def test_it_is_applied_once_up_to_four(
+    factor: float, ratio: int, small_start: LearnedStart
+) -> None:
+    config = change(FAST, factor=factor)
+    assert ratio_for(config.factors) == ratio
+    sized = as_learned(config, small_start)
+    assert sized.ratio == ratio
+    assert sized.applications == (3 if factor == 5 else 1)
+    assert sized.stages == 1
+
+
+@pytest.mark.parametrize("factor", [2, 2.5, 3, 4])
+@pytest.mark.parametrize("kernel", ["bicubic", "gaussian:1.2"])
+def test_blobs_stay_in_their_place(
+    factor: float,
+    kernel: str,
+    small_start: LearnedStart,
+    tmp_path: Path,
+) -> None:
+    # A network that adds nothing shifts nothing: what is seen is how it is applied.
+    arrays = {k: 0 * v if "tail" in k else v for k, v in small_start.arrays.items()}
+    path = write_start(tmp_path / "s.safetensors", replace(small_start, arrays=arrays))
+    center = (21.3, 18.6)
+    y, x = np.arange(44)[:, None] - center[0], np.arange(40)[None, :] - center[1]
+    image = np.exp(-(y**2 + x**2) / 18).astype(np.float32)
+    changes = {"factor": factor, "kernel": kernel, "learned_steps": 2}
+    made = run(image, change(QUICK, start=str(path), **changes))
+    assert made.report.planes[0].began == "learned"
+    assert made.networks[0] is not None
+    assert made.networks[0].ratio == (ratio_for((factor, factor)),) * 2
+    found = ndimage.center_of_mass(made.image)
+    back = [(c + 0.5) / factor - 0.5 for c in found]
+    assert back == pytest.approx(center, abs=0.05 / factor)
+
+
+def test_networks_of_another_ratio_serve_a_sister(
+    shipped: Path, tmp_path: Path
+) -> None:
+    first = run(rings(), change(LEARNED, factor=3))
+    path = save_networks(first, tmp_path / "n.safetensors")
+    second = run(rings(), change(QUICK, factor=3, start=str(path), steps=0))
+    np.testing.assert_allclose(second.image, first.image, atol=1e-5)
+    other = run(rings(), change(QUICK, factor=4, start=str(path), steps=2)).image
+    assert other.shape == (160, 176)
+    assert np.isfinite(other).all()
+
+
+@pytest.mark.parametrize("factor", [2, 3, 4])
+@pytest.mark.parametrize("size", [16, 19, 23])
+def test_small_planes_are_no_failure(factor: int, size: int, shipped: Path) -> None:
+    made = run(rings(size, size), change(LEARNED, factor=factor))
+    assert made.image.shape == (factor * size, factor * size)
+    assert made.report.planes[0].returned == "learned"
+
+
+# ---- stacks, files, previews
+
+
+def stack_of(count: int = 4) -> NDArray[np.float32]:
+    return np.stack([rings(seed=n) for n in range(count)])
+
+
+@pytest.mark.parametrize("strategy", ["shared", "tuned"])
+@pytest.mark.parametrize("factor", [2, 3])
+def test_shared_learning_begins_from_it(
+    factor: int, strategy: str, shipped: Path
+) -> None:
+    made = run(stack_of(), change(LEARNED, strategy=strategy, factor=factor), "ZYX")
+    (kept,) = made.networks
+    assert kept is not None
+    assert (kept.width, kept.ratio, kept.began) == (8, (factor,) * 2, "learned")
+    for plane in made.report.planes:
+        assert plane.steps == (2 if strategy == "tuned" else 0)
+        assert plane.sentence.endswith(
+            "Training began from the learned start (generated images only)."
+        )
+    assert made.report.sentence.count("learned start (generated images only)") == 1
+    assert made.image.shape == (4, 40 * factor, 44 * factor)
+
+
+def test_untrained_shared_networks_are_the_start(shipped: Path) -> None:
+    config = change(LEARNED, learned_steps=0, tuned_steps=0)
+    (kept,) = run(stack_of(), config, "ZYX").networks
+    assert kept is not None
+    wanted = folded(shipped_start(), 1, 2, KernelSpec(), 0.0)["head.weight"]
+    np.testing.assert_array_equal(kept.weights[0]["head.weight"], wanted)
+
+
+def test_a_noisy_stack_is_shared_as_ever(shipped: Path) -> None:
+    data = np.stack([noisy(seed) for seed in range(3)])
+    made = run(data, change(LEARNED, noise="auto"), "ZYX")
+    plain = run(data, change(QUICK, noise="auto"), "ZYX")
+    np.testing.assert_array_equal(made.image, plain.image)
+    assert "from random weights, since the image is noisy" in made.report.sentence
+
+
+def test_planes_may_begin_from_different_starts(shipped: Path) -> None:
+    data = np.stack([soft(), noisy(), noisy(1)])
+    config = change(LEARNED, noise="auto", strategy="independent")
+    made = run(data, config, "ZYX").report
+    assert [plane.began for plane in made.planes] == [
+        "learned",
+        "the image is noisy",
+        "the image is noisy",
+    ]
+    assert (
+        "from the learned start (generated images only) in 1 of 3 planes, else from "
+        "random weights, mostly since the image is noisy." in made.sentence
+    )
+
+
+def test_a_run_to_disk_begins_from_it_and_knows_it_again(
+    shipped: Path, small_start: LearnedStart, tmp_path: Path
+) -> None:
+    stack = labelled(stack_of(), axes="ZYX")
+    config = change(LEARNED, strategy="shared")
+    wanted = drain(upscale_steps(stack, config)).image
+    target = tmp_path / "a.ome.zarr"
+    steps = upscale_to_disk_steps(stack, config, target, threads=1, shard=(1, 2))
+    assert drain(steps).missing == 2
+    write_start(shipped, replace(small_start, card={}), overwrite=True)
+    with pytest.raises(InputError, match="was begun with"):
+        drain(upscale_to_disk_steps(stack, config, target, threads=1))
+    write_start(shipped, small_start, overwrite=True)
+    made = drain(upscale_to_disk_steps(stack, config, target, threads=1))
+    assert made.missing == 0
+    assert all(plane.began == "learned" for plane in made.report.planes)
+    from napari_zssr.files import read
+
+    np.testing.assert_array_equal(np.asarray(read(target).data), wanted)
+
+
+def test_a_preview_begins_from_it(shipped: Path) -> None:
+    stack = labelled(rings(), axes="YX")
+    window = (slice(8, 24), slice(8, 30))
+    (place,) = prepare(stack, LEARNED).listed
+    for factor in (2, 3):
+        config = change(LEARNED, factor=factor)
+        whole = run(rings(), config).image
+        seen = drain(preview_steps(stack, config, place=place, window=window))
+        assert seen.report.began == "learned"
+        np.testing.assert_allclose(seen.image, whole[seen.window], atol=2e-3)
+
+
+def test_a_preview_of_a_stack_knows_starts_apart(
+    shipped: Path, small_start: LearnedStart
+) -> None:
+    stack = labelled(stack_of(), axes="ZYX")
+    window = (slice(8, 24), slice(8, 30))
+    place: PlaneIndex = prepare(stack, LEARNED).listed[1]
+
+    def seen() -> NDArray[Any]:
+        steps = preview_steps(stack, LEARNED, place=place, window=window)
+        return drain(steps).image
+
+    first = seen()
+    arrays = {name: 1.5 * array for name, array in small_start.arrays.items()}
+    write_start(shipped, replace(small_start, arrays=arrays), overwrite=True)
+    assert not np.array_equal(seen(), first)
+
+
+def test_what_travels_to_workers_brings_its_start(shipped: Path) -> None:
+    stack = labelled(stack_of(), axes="ZYX")
+    ready = prepare(stack, change(LEARNED, strategy="independent"))
+    sent = pickle.dumps(ready)
+    wanted = drain(ready.enlarged(ready.listed[1])).pixels
+    shipped.unlink()
+    there = pickle.loads(sent)
+    made = drain(there.enlarged(there.listed[1])).pixels
+    np.testing.assert_array_equal(made, wanted)
+
+
+# ---- files to start from
+
+
+def test_a_file_may_be_a_learned_start(shipped: Path) -> None:
+    config = change(QUICK, start=str(shipped))
+    made = run(rings(), config)
+    np.testing.assert_array_equal(made.image, run(rings()).image)
+    assert made.report.planes[0].began == "learned"
+    assert made.report.start_checksum == run(rings()).report.start_checksum != ""
+    with pytest.raises(InputError, match="those of the preset paper"):
+        run(rings(), change(config, network="paper"))
+    with pytest.raises(InputError, match="holds no networks of napari-zssr"):
+        load_networks(shipped)
+
+
+def test_a_file_may_be_saved_networks(tmp_path: Path) -> None:
+    path = save_networks(run(rings(), QUICK), tmp_path / "n.safetensors")
+    assert isinstance(load_begun(path), tuple)
+    made = run(rings(), change(QUICK, start=str(path), steps=2)).report
+    assert made.planes[0].began == ""
+    assert made.sentence.endswith("which began from saved networks.")
+
+
+def test_the_recipe_tells_of_the_start(shipped: Path) -> None:
+    stack = labelled(rings(), axes="YX")
+    told = recipe(stack, drain(upscale_steps(stack, LEARNED)))
+    assert Config.from_dict(told["config"]) == LEARNED
+    assert len(told["report"]["start_checksum"]) == 16
+    assert told["report"]["planes"][0]["began"] == "learned"
+
+
+# ---- what it costs
+
+
+def test_a_run_costs_what_the_start_does(small_start: LearnedStart) -> None:
+    wide = replace(small_start, width=48, blocks=4)
+
+    def cost(start: LearnedStart | None, **changes: Any) -> tuple[float, int]:
+        config = change(FAST, device="cpu", **changes)
+        wanted = expected_config(config, (start,), "YX", (400, 400))
+        plan = resolve(wanted, (400, 400), np.dtype(np.float32), "YX")
+        return plan.seconds, plan.memory_bytes
+
+    assert cost(wide)[0] < cost(None)[0]
+    assert cost(wide, learned_steps=100)[0] > cost(wide)[0]
+    assert cost(wide, steps=10)[0] < cost(wide)[0]
+    assert cost(wide)[1] > cost(small_start)[1]
+    # Applied once, where the other is applied twice, on four times the pixels.
+    assert cost(small_start, factor=4)[1] < cost(small_start, factor=4.1)[1]
+    # What cannot begin from it costs as ever.
+    for changes in ({"noise": 0.02}, {"factor": (2, 3)}):
+        assert cost(wide, **changes) == cost(None, **changes)
+
+
+def test_every_channel_has_the_start(shipped: Path) -> None:
+    found = starting_networks(LEARNED, "CYX", (3, 40, 44))
+    assert len(found) == 3
+    assert all(one is shipped_start() for one in found)
+
+
+def test_the_shipped_start_is_what_the_package_says() -> None:
+    if not learned.SHIPPED.is_file():
+        pytest.skip("no learned start is shipped yet")
+    start = shipped_start()
+    for samples in (1, 3):
+        assert start.ratios(samples) == (2, 3, 4)
+    assert learned.SHIPPED.stat().st_size < 4e6
