@@ -64,7 +64,9 @@ class LearnSpec:
     def __post_init__(self) -> None:
         lowest = {"seed": 0, "scenes": 1, "steps": 1, "meta_steps": 0, "batch": 1}
         for name, low in (lowest | {"width": 4, "blocks": 1}).items():
-            object.__setattr__(self, name, checked_whole(name, getattr(self, name), low))
+            object.__setattr__(
+                self, name, checked_whole(name, getattr(self, name), low)
+            )
 
 
 def learn_start(spec: LearnSpec, *, resume: Path | None = None) -> Steps[LearnedStart]:
@@ -134,7 +136,7 @@ class Learner:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(spec.seed)
             network = ConditionedNetwork(width=spec.width, blocks=spec.blocks)
-        self.network = network.to(spec.device, memory_format=torch.channels_last)
+        self.network = network.to(spec.device)
         self.optimizer = Optimizer(
             self.network, muon=True, adam_rate=ADAM_RATE, decay=DECAY
         )
@@ -146,7 +148,7 @@ class Learner:
         """One update; returns the loss, still on the device."""
         loss = self._loss(self.batch())
         self.optimizer.zero_grad()
-        loss.backward()
+        torch.autograd.backward([loss])
         self.optimizer.step(self.cycle.share(self.step))
         self.average.update(self.network)
         self.step += 1
@@ -163,8 +165,7 @@ class Learner:
     def averaged(self) -> ConditionedNetwork:
         """Copy of the network with the averaged weights."""
         made = ConditionedNetwork(width=self.spec.width, blocks=self.spec.blocks)
-        made = made.to(self.spec.device, memory_format=torch.channels_last)
-        self.average.copy_to(made)
+        self.average.copy_to(made.to(self.spec.device))
         return made
 
     def save(self, path: Path) -> None:
@@ -196,7 +197,7 @@ class Learner:
 
     def _loss(self, batch: Batch) -> Tensor:
         device = self.spec.device
-        sons = batch.sons.to(device, memory_format=torch.channels_last)
+        sons = batch.sons.to(device).contiguous(memory_format=torch.channels_last)
         kind = torch.device(device).type
         with torch.autocast(kind, torch.bfloat16, enabled=self.spec.bfloat16):
             made = self.network(sons, batch.told.to(device), batch.ratio)

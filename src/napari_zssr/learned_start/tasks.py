@@ -119,7 +119,8 @@ def taps(ratio: int) -> int:
 
 def reduction_kernel(ratio: int) -> Array:
     """Antialiased bicubic reduction as a blur, (taps, taps)."""
-    return np.pad(bicubic_kernel(ratio), 2 * ratio)
+    made: Array = np.pad(bicubic_kernel(ratio), 2 * ratio)
+    return made
 
 
 def gaussian_kernel(covariance: Array, ratio: int) -> Array:
@@ -167,8 +168,10 @@ def draw_batch(bank: Tensor, draw: Draw, size: int, colours: int, ratio: int) ->
 
 
 def degraded(patches: Tensor, ways: list[Way], ratio: int, draw: Draw) -> Batch:
-    """Pairs of fine patches (B, C, Y, X); of the fathers, what kernels cannot see past
-    is cut off."""
+    """Pairs of fine patches, (B, C, Y, X).
+
+    What the kernels cannot see past is cut off the fathers.
+    """
     size, colours = patches.shape[:2]
     kernels = torch.from_numpy(np.stack([way.kernel for way in ways])).float()
     weights = kernels.repeat_interleave(colours, 0)[:, None]
@@ -227,7 +230,8 @@ def _covariance(draw: Draw, largest: float) -> Array:
 
 def _places(ratio: int) -> Array:
     """Of a kernel's weights along one axis, fine pixels from its middle."""
-    return np.arange(taps(ratio)) - (taps(ratio) - 1) / 2
+    places: Array = np.arange(taps(ratio), dtype=np.float64) - (taps(ratio) - 1) / 2
+    return places
 
 
 def _convolved(one: Array, other: Array) -> Array:
