@@ -107,9 +107,7 @@ def test_tasks_degrade_as_the_engine_does(ratio, name):
     made = tasks.degraded(patch, [way], ratio, draw)
     assert made.sons.shape[-1] * ratio == made.fathers.shape[-1]
     # The engine mirrors at the borders, so that only the middle can be compared.
-    wanted = degrade_array(
-        made.fathers[0].numpy(), spec, (float(ratio), float(ratio))
-    )
+    wanted = degrade_array(made.fathers[0].numpy(), spec, (float(ratio), float(ratio)))
     inner = slice(3, -3)
     difference = made.sons[0].numpy()[:, inner, inner] - wanted[:, inner, inner]
     assert np.abs(difference).max() < 0.01

@@ -16,11 +16,16 @@ from napari_zssr.learned_start.fields import Array, Draw, Floats
 
 Box = tuple[slice, slice]
 
-# Pixels between two samples of a curve.
-STEP_PX = 0.35
+# Pixels between two samples of a curve, and between two lines of a tube: no more than
+# 1.5 times the smoothing, or they would be seen.
+STEP_PX = 0.6
+BESIDE_PX = 0.7
 # Smoothing below this many pixels needs the finer grid.
 COARSE_PX = 1.0
+# What an outline is made of: directions, and waves of orders 2 to 7 around it.
 ANGLES = np.linspace(-math.pi, math.pi, 257)
+ORDERS = np.arange(2, 8)
+WAVES = np.concatenate([f(np.outer(ORDERS, ANGLES)) for f in (np.cos, np.sin)])
 
 
 def splat(places: Floats, values: Floats, side: int) -> Array:
@@ -97,10 +102,12 @@ def walks(
     many, samples = len(starts), max(2, int(length_px / step_px))
     turns = draw.standard_normal((many, samples), dtype=np.float32)
     turns *= np.float32(math.sqrt(step_px / persistence_px))
-    turns += draw.normal(0, 0.5 * step_px / persistence_px, (many, 1))
-    angle = np.asarray(angles)[:, None] + np.cumsum(turns, axis=1)
+    turns += draw.normal(0, 0.5 * step_px / persistence_px, (many, 1)).astype(
+        np.float32
+    )
+    angle = np.asarray(angles, np.float32)[:, None] + np.cumsum(turns, axis=1)
     ways = np.cumsum(np.stack([np.sin(angle), np.cos(angle)], axis=-1), axis=1)
-    return np.asarray(starts)[:, None] + step_px * ways
+    return np.asarray(starts, np.float32)[:, None] + np.float32(step_px) * ways
 
 
 def curves(
@@ -158,10 +165,13 @@ def tubes(
     ndarray, shape (side, side)
     """
     along = np.gradient(lines, axis=1)
+    radius = np.broadcast_to(radius_px, lines.shape[:2])
+    # What bends more sharply than the tube is thick would fold its skin.
+    smooth = float(radius.max()) / (float(np.abs(along).max()) + 1e-6)
+    along = ndimage.gaussian_filter1d(along, smooth, axis=1, mode="nearest")
     step = np.sqrt((along**2).sum(axis=-1)) + 1e-6
     normal = np.stack([along[..., 1], -along[..., 0]], axis=-1) / step[..., None]
-    radius = np.broadcast_to(radius_px, lines.shape[:2])
-    count = max(3, math.ceil(2 * float(radius.max()) / 0.45))
+    count = max(3, math.ceil(2 * float(radius.max()) / BESIDE_PX))
     across = (np.arange(count) + 0.5) / count * 2 - 1
     profile = 0.3 / np.sqrt(1.08 - across**2) if hollow else np.sqrt(1 - across**2)
     offsets = radius[..., None] * across
@@ -267,10 +277,8 @@ def outline(
     turn = draw.uniform(0, math.pi) if turn is None else turn
     seen = ANGLES - turn
     radius = radius_px * flat / np.hypot(flat * np.cos(seen), np.sin(seen))
-    orders = np.arange(2, 8)
-    waves = rough * draw.standard_normal(6) / orders
-    phases = draw.uniform(0, 2 * math.pi, 6)
-    radius *= 1 + (waves * np.cos(ANGLES[:, None] * orders + phases)).sum(axis=1)
+    waves = 0.7 * rough / ORDERS * draw.standard_normal((2, 6))
+    radius *= 1 + waves.ravel() @ WAVES
     radius = np.maximum(radius, 0.2 * radius_px * flat)
     reach = float(radius.max()) + margin_px
     spans = [
@@ -281,9 +289,9 @@ def outline(
     y = np.arange(box[0].start, box[0].stop, dtype=np.float32)[:, None] - centre[0]
     x = np.arange(box[1].start, box[1].stop, dtype=np.float32)[None] - centre[1]
     angle = np.arctan2(y, x)
-    slope = np.gradient(radius, ANGLES) / radius
+    slope = np.diff(radius, append=radius[1]) / (ANGLES[1] - ANGLES[0])
     # Along the radius the edge is farther than across it.
-    away = (np.hypot(y, x) - np.interp(angle, ANGLES, radius)) / np.hypot(
-        1, np.interp(angle, ANGLES, slope)
-    )
+    ratio = 1 / np.hypot(1, slope / radius)
+    away = np.hypot(y, x) - np.interp(angle, ANGLES, radius)
+    away *= np.interp(angle, ANGLES, ratio)
     return box, away.astype(np.float32)

@@ -7,7 +7,14 @@ import math
 import numpy as np
 
 from napari_zssr.learned_start.cells import sheet
-from napari_zssr.learned_start.drawing import curves, discs, outline, step_down, walks
+from napari_zssr.learned_start.drawing import (
+    STEP_PX,
+    curves,
+    discs,
+    outline,
+    step_down,
+    walks,
+)
 from napari_zssr.learned_start.fields import (
     Array,
     Draw,
@@ -33,40 +40,44 @@ def electron(draw: Draw, side: int) -> Array:
     ndarray, shape (side, side)
     """
     # A thin membrane is one dark line, where magnified more two with a gap.
-    line = log_uniform(draw, 0.45, 1.4)
+    line = log_uniform(draw, 0.45, 1.1)
     gap = line * draw.choice([0, 0, draw.uniform(1.6, 3)])
     stain = _cytoplasm(draw, side, line)
     if draw.random() < 0.6:
         spacing = side * log_uniform(draw, 0.15, 0.8)
         cells = sheet(draw, side, spacing, draw.uniform(0.3, 0.7))
-        stain *= draw.uniform(0.6, 1.3, len(cells.centres))[cells.owner]
+        stain *= cells.filled(draw.uniform(0.6, 1.3, len(cells.centres)))
         stain += draw.uniform(0.5, 1) * _bilayer(cells.wall, line, max(gap, 1.5 * line))
-    for _ in range(int(log_uniform(draw, 1, 9))):
+    for _ in range(int(log_uniform(draw, 2, 12))):
         _mitochondrion(draw, stain, line)
-    if draw.random() < 0.6:
+    if draw.random() < 0.75:
         stain += _reticulum(draw, side, line, gap)
-    if draw.random() < 0.6:
+    if draw.random() < 0.75:
         stain += _rings(draw, side, line)
-    if draw.random() < 0.3:
+    if draw.random() < 0.2:
+        _nucleus(draw, stain, line)
+    if draw.random() < 0.25:
         _empty(draw, stain, line)
+    fine = clouds(draw, side, draw.uniform(-0.3, 0.4), draw.uniform(1.3, 2), 0.1)
+    stain = np.maximum(0, stain * (1 + log_uniform(draw, 0.02, 0.2) * fine))
     seen = transmitted(draw, np.exp(-1.2 * stain).astype(np.float32))
     return 1 - seen if draw.random() < 0.1 else seen
 
 
 def _cytoplasm(draw: Draw, side: int, line: float) -> Array:
     """Grey ground with fine granules and, often, ribosomes."""
-    fine = clouds(draw, side, draw.uniform(0, 0.5), 1.5, 0.1)
+    fine = clouds(draw, side, draw.uniform(-0.2, 0.6), draw.uniform(1.3, 2.5), 0.1)
     patches = swell(draw, side, side / 4)
-    ground = 0.3 + draw.uniform(0.01, 0.08) * fine + 0.05 * patches
-    if draw.random() < 0.7:
-        many = int(log_uniform(draw, 0.002, 0.03) * side * side)
+    ground = 0.3 + log_uniform(draw, 0.03, 0.18) * fine + 0.05 * patches
+    if draw.random() < 0.8:
+        many = int(log_uniform(draw, 0.006, 0.08) * side * side)
         places = draw.uniform(0, 1, (many, 2)) * side
         # They crowd together.
         crowd = swell(draw, side, side / 8)
         y, x = np.minimum(places.astype(int), side - 1).T
         places = places[crowd[y, x] > draw.uniform(-2, 0.5)]
-        radii = line * draw.uniform(0.9, 2) * draw.uniform(0.7, 1.3, len(places))
-        dark = draw.uniform(0.2, 0.9) * draw.uniform(0.4, 1, len(places))
+        radii = line * draw.uniform(0.9, 2.4) * draw.uniform(0.7, 1.3, len(places))
+        dark = draw.uniform(0.3, 1.1) * draw.uniform(0.3, 1, len(places))
         ground += discs(places, dark, np.maximum(radii, 0.7), side)
     return np.asarray(np.maximum(ground, 0.02), np.float32)
 
@@ -90,8 +101,13 @@ def _mitochondrion(draw: Draw, stain: Array, line: float) -> None:
         return
     double = draw.uniform(2.5, 4) * line
     inside = step_down(away, 1.2)
-    matrix = draw.uniform(0.25, 0.6) + 0.05 * clouds(draw, side, 0.2, 1.5, 0.1)[box]
-    folds = _folds(draw, centre, size, flat, turn, side, line)[box]
+    # Drawn on a square no larger than needed.
+    square, (height, width) = max(away.shape), away.shape
+    grain = clouds(draw, square, 0.2, 1.5, 0.1)[:height, :width]
+    matrix = draw.uniform(0.25, 0.6) + 0.05 * grain
+    corner = np.array([box[0].start, box[1].start])
+    folds = _folds(draw, centre - corner, size, flat, turn, square, line)
+    folds = folds[:height, :width]
     within = step_down(away + double, 1.2)
     stain[box] = stain[box] * (1 - inside) + inside * matrix + folds * within
     dark = np.exp(-0.5 * (away / line) ** 2) + np.exp(-0.5 * (away / line + 3) ** 2)
@@ -145,7 +161,7 @@ def _reticulum(draw: Draw, side: int, line: float, gap: float) -> Array:
         lines, np.full(lines.shape[:2], draw.uniform(0.4, 0.9)), side, line, wide
     )
     if draw.random() < 0.6:
-        beads = lines[:, :: max(4, int(6 * line / 0.35))].reshape(-1, 2)
+        beads = lines[draw.random(lines.shape[:2]) < STEP_PX / (6 * line)]
         away = wide / 2 + 2 * line
         beads = beads + away * np.sign(draw.standard_normal(beads.shape)) * 0.7
         radii = line * draw.uniform(0.9, 1.6, len(beads))
@@ -167,6 +183,26 @@ def _rings(draw: Draw, side: int, line: float) -> Array:
     )
 
 
+def _nucleus(draw: Draw, stain: Array, line: float) -> None:
+    """Chromatin in pale and dark patches, within a double envelope."""
+    side = len(stain)
+    centre, size = draw.uniform(-0.2, 1.2, 2) * side, side * draw.uniform(0.3, 0.8)
+    flat = draw.uniform(0.6, 1)
+    box, away = outline(
+        draw, centre, size, side, flat=flat, rough=0.15, margin_px=8 * line
+    )
+    if away.size == 0:
+        return
+    inside = step_down(away, 1.2)
+    patches = clouds(draw, side, draw.uniform(0.6, 1.2), 1.5, 0.2)[box]
+    # Dense chromatin also lines the envelope.
+    patches = patches + 2 * np.exp(away / (0.05 * side)) - draw.uniform(0.3, 1)
+    chromatin = 0.2 + draw.uniform(0.2, 0.7) / (1 + np.exp(-4 * patches))
+    chromatin += 0.06 * clouds(draw, side, 0, 1.5, 0.1)[box]
+    stain[box] = stain[box] * (1 - inside) + inside * chromatin
+    stain[box] += 0.6 * _bilayer(away, line, 5 * line)
+
+
 def _empty(draw: Draw, stain: Array, line: float) -> None:
     """Bare resin outside of the cell, beyond its membrane."""
     side = len(stain)
@@ -175,5 +211,6 @@ def _empty(draw: Draw, stain: Array, line: float) -> None:
     slope = np.hypot(*np.gradient(wave)) + 1e-3
     away = (wave - level) / slope
     outside = step_down(-away, 1.2)
-    stain *= 1 - draw.uniform(0.8, 1) * outside
+    stain *= 1 - outside
+    stain += draw.uniform(0, 0.15) * outside
     stain += 0.8 * np.exp(-0.5 * (away / line) ** 2)

@@ -35,11 +35,10 @@ def swell(draw: Draw, side: int, period: float) -> Array:
     ndarray, shape (side, side)
     """
     knots = math.ceil(side / period) + 4
-    down = _splines(draw.random(), side, period, knots)
-    across = _splines(draw.random(), side, period, knots)
+    splines = _splines(draw.random(), side, period, knots)
     noise = draw.standard_normal((knots, knots), dtype=np.float32)
     # What is left of white noise by the two smoothings, each 0.48 of the variance.
-    made: Array = ((down @ noise @ across.T) / 0.48).astype(np.float32)
+    made: Array = ((splines @ noise @ splines.T) / 0.48).astype(np.float32)
     return made
 
 
@@ -47,8 +46,9 @@ def _splines(phase: float, side: int, period: float, knots: int) -> Array:
     """Cubic B-splines at every pixel, shape (side, knots)."""
     place = np.arange(side, dtype=np.float32) / period + phase + 1
     t = np.abs(place[:, None] - np.arange(knots, dtype=np.float32)[None])
-    inner = 2 / 3 - t * t + t**3 / 2
-    outer = np.maximum(2 - t, 0) ** 3 / 6
+    inner = 2 / 3 - t * t + t * t * t / 2
+    outer = np.maximum(2 - t, 0)
+    outer *= outer * outer / 6
     splines: Array = np.where(t < 1, inner, outer).astype(np.float32)
     return splines
 

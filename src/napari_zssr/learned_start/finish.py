@@ -17,7 +17,7 @@ from napari_zssr.learned_start.fields import (
 # Widths of the last smoothing, pixels, and how often each range is drawn: most fine
 # images are as sharp as their pixels allow, some are soft.
 FOCUS_PX = ((0.0, 0.0), (0.3, 0.6), (0.6, 1.1), (1.1, 2.2))
-FOCUS_SHARES = (0.4, 0.3, 0.2, 0.1)
+FOCUS_SHARES = (0.5, 0.3, 0.14, 0.06)
 
 
 def focused(draw: Draw, image: Array) -> Array:
@@ -46,21 +46,23 @@ def emitted(draw: Draw, light: Array) -> Array:
     side = len(light)
     light = focused(draw, light)
     light = light / (np.quantile(light, 0.999) + np.float32(1e-6))
-    if draw.random() < 0.5:
+    # A few crossings far above all else would leave the rest in the dark.
+    light = light / (1 + 0.3 * light)
+    if draw.random() < 0.4:
         # Planes above and below: as the light itself, and as its mirror image.
         other = light if draw.random() < 0.5 else light[::-1, ::-1]
         haze = hazy(other, log_uniform(draw, 3, max(4.0, side / 10)))
-        light = light + log_uniform(draw, 0.1, 1.2) * haze
+        light = light + log_uniform(draw, 0.1, 0.8) * haze
     if draw.random() < 0.3:
         light = light * np.exp(0.35 * swell(draw, side, side / 2))
-    background = log_uniform(draw, 0.003, 0.3)
+    background = log_uniform(draw, 0.003, 0.25)
     if draw.random() < 0.4:
         wave = clouds(draw, side, draw.uniform(1, 2), side / 12)
         light = light + background * np.maximum(0, 0.5 + 0.3 * wave)
     light = np.maximum(light, 0)
     if draw.random() < 0.4:
-        light = light ** draw.uniform(0.6, 1.6)
-    peak = log_uniform(draw, 0.3, 1.15)
+        light = light ** draw.uniform(0.5, 1.3)
+    peak = log_uniform(draw, 0.4, 1.1)
     seen = background + peak * (1 - background) * light / (light.max() + 1e-6)
     return np.asarray(np.clip(seen, 0, 1), dtype=np.float32)
 

@@ -29,13 +29,14 @@ from napari_zssr.learned_start.fields import (
 
 # Deviation of the thinnest profile, pixels: what a pixel and good optics leave.
 SHARP_PX = (0.42, 0.6)
+STYLES = ("aster", "mesh", "mesh", "bundle", "short", "mitochondria")
 
 
 def filaments(draw: Draw, side: int) -> Array:
     """Microtubules, actin or mitochondria; light emitted, shape (side, side)."""
     light = np.zeros((side, side), np.float32)
     for _ in range(int(draw.integers(1, 4))):
-        style = draw.choice(["aster", "mesh", "bundle", "short", "mitochondria"])
+        style = draw.choice(STYLES)
         if style == "mitochondria":
             light += _mitochondria(draw, side)
         else:
@@ -48,7 +49,7 @@ def filaments(draw: Draw, side: int) -> Array:
 
 def _threads(draw: Draw, side: int, style: str) -> Array:
     """Thin filaments of one width and many strengths."""
-    many = int(log_uniform(draw, 4, 120))
+    many = int(log_uniform(draw, 25, 250))
     length = side * log_uniform(draw, 0.3, 1.3)
     starts, angles = draw.uniform(-0.2, 1.2, (many, 2)) * side, _turns(draw, many)
     bend = side * log_uniform(draw, 0.4, 12)
@@ -59,7 +60,7 @@ def _threads(draw: Draw, side: int, style: str) -> Array:
         angles = draw.uniform(0, 2 * math.pi) + draw.normal(0, 0.15, many)
         bend = side * log_uniform(draw, 3, 30)
     elif style == "short":
-        many, length = 6 * many, side * draw.uniform(0.03, 0.2)
+        many, length = 5 * many, side * draw.uniform(0.03, 0.2)
         starts, angles = draw.uniform(-0.1, 1.1, (many, 2)) * side, _turns(draw, many)
         bend = side * log_uniform(draw, 0.1, 1)
     lines = walks(draw, starts, angles, length, bend)
@@ -88,11 +89,11 @@ def _ends(draw: Draw, lines: Floats) -> Floats:
 
 def _mitochondria(draw: Draw, side: int) -> Array:
     """Short thick worms, filled or only their skin."""
-    many = int(log_uniform(draw, 5, 60))
+    many = int(log_uniform(draw, 15, 120))
     radius = log_uniform(draw, 1.0, 4.5)
     length = draw.uniform(4, 16) * radius
     starts = draw.uniform(0, 1, (many, 2)) * side
-    lines = walks(draw, starts, _turns(draw, many), length, 2 * length, 0.5)
+    lines = walks(draw, starts, _turns(draw, many), length, 2 * length, 0.7)
     samples = lines.shape[1]
     along = np.linspace(-1, 1, samples)
     taper = np.sqrt(np.clip(1 - np.abs(along) ** 6, 0.02, 1))
@@ -108,36 +109,54 @@ def _mitochondria(draw: Draw, side: int) -> Array:
 def _cell(draw: Draw, side: int) -> Array:
     """The area of one large cell, soft at its edge, from 0 to 1."""
     cell = np.zeros((side, side), np.float32)
-    centre = draw.uniform(0.2, 0.8, 2) * side
-    radius = draw.uniform(0.4, 0.9) * side
-    box, away = outline(draw, centre, radius, side, flat=0.7, rough=0.3)
+    centre = draw.uniform(0.25, 0.75, 2) * side
+    radius = draw.uniform(0.45, 0.9) * side
+    flat = draw.uniform(0.5, 1)
+    box, away = outline(draw, centre, radius, side, flat=flat, rough=0.2)
     cell[box] = step_down(away, log_uniform(draw, 1, 8))
     return cell
 
 
 def membranes(draw: Draw, side: int) -> Array:
     """Outlines of cells side by side or alone; light emitted, shape (side, side)."""
-    if draw.random() < 0.3:
+    style = draw.random()
+    if style < 0.3:
         return _lone_cells(draw, side)
+    if style < 0.4:
+        return _reticulum(draw, side)
     spacing = side * log_uniform(draw, 0.07, 0.4)
-    cells = sheet(draw, side, spacing, draw.uniform(0.1, 0.5))
+    cells = sheet(draw, side, spacing, draw.uniform(0.1, 0.4))
     many = len(cells.centres)
     width = draw.uniform(*SHARP_PX)
     if draw.random() < 0.4:
         width = log_uniform(draw, SHARP_PX[1], 2.2)
     line = np.exp(-0.5 * (cells.wall / width) ** 2)
     line *= np.exp(draw.uniform(0.1, 0.7) * swell(draw, side, max(4, 0.3 * spacing)))
-    fills = log_uniform(draw, 0.02, 0.5) * draw.gamma(1.5, 0.6, many)
-    inside = fills[cells.owner] * step_down(-cells.wall, 1.5)
-    inside = inside * np.exp(0.25 * clouds(draw, side, 0.7, 3))
-    light = line + inside
+    there = np.ones(many, bool)
     if draw.random() < 0.5:
         # Cells are missing: only walls of those that are there.
         there = draw.random(many) < draw.uniform(0.4, 0.9)
-        light = light * there[cells.owner]
+    fills = log_uniform(draw, 0.02, 0.5) * draw.gamma(1.5, 0.6, many)
+    inside = cells.filled(fills * there)
+    inside = inside * np.exp(draw.uniform(0.1, 0.5) * clouds(draw, side, 0.7, 2))
+    light = line * cells.beside(there) + inside
     if draw.random() < 0.4:
         light = light + log_uniform(draw, 0.2, 1) * _specks(draw, side, 60)
     return np.asarray(light, dtype=np.float32)
+
+
+def _reticulum(draw: Draw, side: int) -> Array:
+    """A cell's net of fine tubes, dense about the nucleus it leaves out."""
+    net = sheet(draw, side, max(6.0, side * log_uniform(draw, 0.035, 0.08)), 0.4)
+    width = draw.uniform(*SHARP_PX) * draw.choice([1, 1, 1.6])
+    kept = draw.random(len(net.centres)) < draw.uniform(0.7, 1)
+    light = np.exp(-0.5 * (net.wall / width) ** 2) * net.beside(kept)
+    light = light * np.exp(draw.uniform(0.2, 0.6) * clouds(draw, side, 0.6, 3))
+    centre, size = draw.uniform(0.2, 0.8, 2) * side, side * draw.uniform(0.1, 0.22)
+    box, away = outline(draw, centre, size, side, flat=0.8, margin_px=side)
+    light[box] *= 1 + 3 * np.exp(-np.abs(away) / (0.3 * size))
+    light[box] *= 1 - draw.uniform(0.8, 1) * step_down(away, 1.5)
+    return np.asarray(light * _cell(draw, side), np.float32)
 
 
 def _lone_cells(draw: Draw, side: int) -> Array:
@@ -145,7 +164,8 @@ def _lone_cells(draw: Draw, side: int) -> Array:
     light = np.zeros((side, side), np.float32)
     width = draw.uniform(*SHARP_PX) * draw.choice([1, 1, 2])
     rough = draw.uniform(0.05, 0.5)
-    for _ in range(int(draw.integers(3, 25))):
+    spikes: list[Floats] = []
+    for _ in range(int(draw.integers(5, 30))):
         radius = side * log_uniform(draw, 0.03, 0.2)
         centre = draw.uniform(0, 1, 2) * side
         flat = draw.uniform(0.35, 1)
@@ -154,19 +174,20 @@ def _lone_cells(draw: Draw, side: int) -> Array:
         fill = log_uniform(draw, 0.02, 0.4) * step_down(away, 1.5)
         light[box] += log_uniform(draw, 0.3, 1) * (rim + fill)
         if draw.random() < 0.6:
-            light += _spikes(draw, centre, radius * flat, side)
-    return light
+            spikes.append(_spikes(draw, centre, radius * flat))
+    places = np.concatenate([np.zeros((0, 3)), *spikes])
+    return light + spots(places[:, :2], places[:, 2], side, draw.uniform(*SHARP_PX))
 
 
-def _spikes(draw: Draw, centre: Floats, radius: float, side: int) -> Array:
-    """Filopodia around a cell."""
+def _spikes(draw: Draw, centre: Floats, radius: float) -> Floats:
+    """Filopodia around a cell: places along them and strengths, (N, 3)."""
     many = int(draw.integers(4, 30))
     turns = _turns(draw, many)
     starts = centre + radius * np.stack([np.sin(turns), np.cos(turns)], axis=-1)
     lines = walks(draw, starts, turns, radius * draw.uniform(0.2, 0.9), 6 * radius)
     strength = log_uniform(draw, 0.1, 0.6, (many, 1)) * _ends(draw, lines)
-    values = (strength * STEP_PX).ravel()
-    return spots(lines.reshape(-1, 2), values, side, draw.uniform(*SHARP_PX))
+    values = (strength * STEP_PX)[..., None]
+    return np.concatenate([lines, values], axis=-1).reshape(-1, 3)
 
 
 def _specks(draw: Draw, side: int, most: int) -> Array:
@@ -180,7 +201,7 @@ def vesicles(draw: Draw, side: int) -> Array:
     """Rings and small discs, few large and many small; light, shape (side, side)."""
     light = np.zeros((side, side), np.float32)
     for _ in range(int(draw.integers(1, 4))):
-        many = int(log_uniform(draw, 8, 400))
+        many = int(log_uniform(draw, 25, 700))
         places = _scattered(draw, many, side)
         radii = np.minimum(draw.pareto(draw.uniform(1.5, 3.5), many) + 1, 14)
         radii *= log_uniform(draw, 0.6, 2.0)
@@ -196,9 +217,9 @@ def vesicles(draw: Draw, side: int) -> Array:
 
 def points(draw: Draw, side: int) -> Array:
     """Single sources of light, apart or in clusters; light, shape (side, side)."""
-    many = int(log_uniform(draw, 3, 900))
+    many = int(log_uniform(draw, 20, 2500))
     places = _scattered(draw, many, side)
-    values = draw.lognormal(0, draw.uniform(0.2, 1.2), many)
+    values = draw.lognormal(0, draw.uniform(0.1, 0.9), many)
     width = draw.uniform(*SHARP_PX)
     if draw.random() < 0.5:
         width = log_uniform(draw, SHARP_PX[1], 2.0)

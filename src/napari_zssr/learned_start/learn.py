@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -54,7 +54,7 @@ class LearnSpec:
 
     seed: int = 0
     scenes: int = 3000
-    steps: int = 30_000
+    steps: int = 25_000
     meta_steps: int = 1000
     batch: int = 16
     width: int = 48
@@ -65,7 +65,9 @@ class LearnSpec:
     def __post_init__(self) -> None:
         lowest = {"seed": 0, "scenes": 1, "steps": 1, "meta_steps": 0, "batch": 1}
         for name, low in (lowest | {"width": 4, "blocks": 1}).items():
-            object.__setattr__(self, name, checked_whole(name, getattr(self, name), low))
+            object.__setattr__(
+                self, name, checked_whole(name, getattr(self, name), low)
+            )
 
 
 def learn_start(spec: LearnSpec, *, resume: Path | None = None) -> Steps[LearnedStart]:
@@ -135,7 +137,7 @@ class Learner:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(spec.seed)
             network = ConditionedNetwork(width=spec.width, blocks=spec.blocks)
-        self.network = network.to(spec.device, memory_format=torch.channels_last)
+        self.network = network.to(spec.device)
         self.optimizer = Optimizer(
             self.network, muon=True, adam_rate=ADAM_RATE, decay=DECAY
         )
@@ -147,7 +149,7 @@ class Learner:
         """One update; returns the loss, still on the device."""
         loss = self._loss(self.batch())
         self.optimizer.zero_grad()
-        loss.backward()
+        torch.autograd.backward([loss])
         self.optimizer.step(self.cycle.share(self.step))
         self.average.update(self.network)
         self.step += 1
@@ -164,15 +166,14 @@ class Learner:
     def averaged(self) -> ConditionedNetwork:
         """Copy of the network with the averaged weights."""
         made = ConditionedNetwork(width=self.spec.width, blocks=self.spec.blocks)
-        made = made.to(self.spec.device, memory_format=torch.channels_last)
-        self.average.copy_to(made)
+        self.average.copy_to(made.to(self.spec.device))
         return made
 
     def save(self, path: Path) -> None:
         """Keep the state, so that a stopped run can go on."""
         state = {
             "format": FORMAT,
-            "spec": asdict(self.spec),
+            "spec": asdict(replace(self.spec, meta_steps=0)),
             "step": self.step,
             "network": self.network.state_dict(),
             "average": self.average.state(),
@@ -184,7 +185,8 @@ class Learner:
     def load(self, path: Path) -> None:
         """Go on from a state."""
         state = _state(path, self.spec.device)
-        if state["spec"] != asdict(self.spec):
+        # Meta-training comes after what is kept.
+        if state["spec"] != asdict(replace(self.spec, meta_steps=0)):
             raise InputError(
                 f"{path} keeps a run with other settings; give those, or another file."
             )
@@ -195,7 +197,7 @@ class Learner:
 
     def _loss(self, batch: Batch) -> Tensor:
         device = self.spec.device
-        sons = batch.sons.to(device, memory_format=torch.channels_last)
+        sons = batch.sons.to(device).contiguous(memory_format=torch.channels_last)
         kind = torch.device(device).type
         with torch.autocast(kind, torch.bfloat16, enabled=self.spec.bfloat16):
             made = self.network(sons, batch.told.to(device), batch.ratio)

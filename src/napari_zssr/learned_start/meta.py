@@ -107,14 +107,14 @@ class MetaTrainer:
             width=self.network.width,
             blocks=self.network.blocks,
         )
-        made = made.to(task.told.device, memory_format=torch.channels_last)
+        made = made.to(task.told.device)
         made.load_state_dict({name: w.detach() for name, w in weights.items()})
         optimizer = Optimizer(made, muon=True, adam_rate=ADAM_RATE)
         wished = {name: torch.zeros_like(w) for name, w in weights.items()}
         error = task.told.new_zeros(())
         for step in range(1, INNER_STEPS + 1):
             optimizer.zero_grad()
-            self._error(made, task.support).backward()
+            torch.autograd.backward([self._error(made, task.support)])
             optimizer.step(INNER_SHARE)
             if step in MULTI_STEP:
                 error = self._error(made, task.query)
@@ -123,7 +123,7 @@ class MetaTrainer:
                 for name, gradient in zip(named, found, strict=True):
                     wished[name] += MULTI_STEP[step] / TASKS * gradient
         parts = [(weights[name] * wish).sum() for name, wish in wished.items()]
-        torch.stack(parts).sum().backward()
+        torch.autograd.backward(parts)
         return error.detach()
 
     def _keep_in_mind(self, draw: np.random.Generator) -> None:
@@ -133,7 +133,8 @@ class MetaTrainer:
         batch = draw_batch(self.bank, draw, self.batch, colours, ratio)
         with torch.autocast("cpu", torch.bfloat16, enabled=self.bfloat16):
             made = self.network(batch.sons, batch.told, ratio)
-        (made.float() - batch.fathers).abs().mean().backward()
+        error = (made.float() - batch.fathers).abs().mean()
+        torch.autograd.backward([error])
 
     def _error(self, network: ResidualNetwork, pair: tuple[Tensor, Tensor]) -> Tensor:
         with torch.autocast("cpu", torch.bfloat16, enabled=self.bfloat16):

@@ -39,17 +39,17 @@ class ConditionedNetwork(nn.Module):
             }
         )
         layers = 1 + 2 * blocks
+        last = nn.Linear(CONDITION_WIDTH, 2 * layers * width)
         self.condition = nn.Sequential(
-            nn.Linear(FEATURES, CONDITION_WIDTH),
-            nn.ReLU(),
-            nn.Linear(CONDITION_WIDTH, 2 * layers * width),
+            nn.Linear(FEATURES, CONDITION_WIDTH), nn.ReLU(), last
         )
         with torch.no_grad():
             for tail in self.tail.values():
-                tail.weight.mul_(0.1)
-                tail.bias.zero_()
-            self.condition[2].weight.zero_()
-            self.condition[2].bias.zero_()
+                weight, bias = _parameters(tail)
+                weight.mul_(0.1)
+                bias.zero_()
+            last.weight.zero_()
+            last.bias.zero_()
 
     def forward(self, sons: Tensor, told: Tensor, ratio: int) -> Tensor:
         """Enlarge sons that were made in different ways.
@@ -69,9 +69,9 @@ class ConditionedNetwork(nn.Module):
         turned = self.condition(told).reshape(len(told), -1, 2, self.width)
         turns = iter(turned[..., None, None].unbind(1))
         features = _turned(self.head[str(colours)](sons), next(turns))
-        for block in self.body:
-            hidden = torch.relu(_turned(block.first(features), next(turns)))
-            features = features + _turned(block.second(hidden), next(turns))
+        for first, second in self._pairs():
+            hidden = torch.relu(_turned(first(features), next(turns)))
+            features = features + _turned(second(hidden), next(turns))
         detail = shuffle(self.tail[f"{colours}x{ratio}"](features), (ratio, ratio))
         return enlarge(sons, (ratio, ratio)) + detail
 
@@ -90,9 +90,9 @@ class ConditionedNetwork(nn.Module):
         """
         turns = iter(self.condition(told).reshape(-1, 2, self.width))
         layers = [("head", self.head[str(colours)])]
-        for number, block in enumerate(self.body):
-            layers.append((f"body.{number}.first", block.first))  # type: ignore[arg-type]
-            layers.append((f"body.{number}.second", block.second))  # type: ignore[arg-type]
+        for number, (first, second) in enumerate(self._pairs()):
+            layers.append((f"body.{number}.first", first))
+            layers.append((f"body.{number}.second", second))
         made: dict[str, Tensor] = {}
         for name, layer in layers:
             gain, shift = next(turns)
@@ -101,6 +101,11 @@ class ConditionedNetwork(nn.Module):
             made[f"{name}.bias"] = bias * (1 + gain) + shift
         weight, bias = _parameters(self.tail[f"{colours}x{ratio}"])
         return made | {"tail.weight": weight, "tail.bias": bias}
+
+    def _pairs(self) -> list[tuple[nn.Module, nn.Module]]:
+        """The two convolutions of every block."""
+        blocks = [block for block in self.body if isinstance(block, Block)]
+        return [(block.first, block.second) for block in blocks]
 
     def as_start(self, card: dict[str, Any]) -> LearnedStart:
         """Copy of the weights as plain data."""

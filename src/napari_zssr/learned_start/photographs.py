@@ -230,7 +230,8 @@ def _stripes(draw: Draw, height: int, width: int) -> Array:
     wave = np.sin((u + bend[0] * v * v) * 2 * math.pi / period)
     kind = draw.integers(4)
     if kind == 0:
-        return wave.astype(np.float32)
+        plain: Array = wave.astype(np.float32)
+        return plain
     if kind == 1:
         across = np.sin((v + bend[1] * u * u) * 2 * math.pi / period)
         wave = np.maximum(wave, across) if draw.random() < 0.5 else wave * across

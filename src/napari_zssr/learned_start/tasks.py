@@ -27,6 +27,8 @@ LOWEST_NOISE, LARGEST_NOISE = 0.0005, 0.006
 ROUNDED = 0.6
 LEVELS = 255
 FIRST_SCENES = 64
+# Parts of a scene that show next to nothing are drawn anew.
+FLAT, TRIES = 0.02, 4
 FADED = 0.5
 
 
@@ -117,7 +119,8 @@ def taps(ratio: int) -> int:
 
 def reduction_kernel(ratio: int) -> Array:
     """Antialiased bicubic reduction as a blur, (taps, taps)."""
-    return np.pad(bicubic_kernel(ratio), 2 * ratio)
+    made: Array = np.pad(bicubic_kernel(ratio), 2 * ratio)
+    return made
 
 
 def gaussian_kernel(covariance: Array, ratio: int) -> Array:
@@ -165,8 +168,10 @@ def draw_batch(bank: Tensor, draw: Draw, size: int, colours: int, ratio: int) ->
 
 
 def degraded(patches: Tensor, ways: list[Way], ratio: int, draw: Draw) -> Batch:
-    """Pairs of fine patches (B, C, Y, X); of the fathers, what kernels cannot see past
-    is cut off."""
+    """Pairs of fine patches, (B, C, Y, X).
+
+    What the kernels cannot see past is cut off the fathers.
+    """
     size, colours = patches.shape[:2]
     kernels = torch.from_numpy(np.stack([way.kernel for way in ways])).float()
     weights = kernels.repeat_interleave(colours, 0)[:, None]
@@ -191,9 +196,12 @@ def degraded(patches: Tensor, ways: list[Way], ratio: int, draw: Draw) -> Batch:
 
 def whole_patch(bank: Tensor, draw: Draw, side: int, colours: int) -> Tensor:
     """Part of a scene, turned, and of weaker contrast now and then; (C, side, side)."""
-    number = int(draw.integers(len(bank)))
-    top, left = draw.integers(0, bank.shape[-1] - side + 1, 2)
-    patch = bank[number, :, top : top + side, left : left + side].float()
+    for _ in range(TRIES):
+        number = int(draw.integers(len(bank)))
+        top, left = draw.integers(0, bank.shape[-1] - side + 1, 2)
+        patch = bank[number, :, top : top + side, left : left + side].float()
+        if patch.std() > FLAT:
+            break
     if colours == 1:
         mix = torch.from_numpy(draw.dirichlet((1, 1, 1)).astype(np.float32))
         patch = (patch * mix[:, None, None]).sum(0, keepdim=True)
@@ -222,7 +230,8 @@ def _covariance(draw: Draw, largest: float) -> Array:
 
 def _places(ratio: int) -> Array:
     """Of a kernel's weights along one axis, fine pixels from its middle."""
-    return np.arange(taps(ratio)) - (taps(ratio) - 1) / 2
+    places: Array = np.arange(taps(ratio), dtype=np.float64) - (taps(ratio) - 1) / 2
+    return places
 
 
 def _convolved(one: Array, other: Array) -> Array:

@@ -30,8 +30,12 @@ def tissue(draw: Draw, side: int) -> Array:
         return transmitted(draw, np.exp(-_section(draw, side)).astype(np.float32))
     if style == "epithelium":
         return emitted(draw, _epithelium(draw, side))
-    light = fibres(draw, side, int(log_uniform(draw, 15, 90)))
-    return emitted(draw, light) if draw.random() < 0.6 else transmitted(draw, 1 - light)
+    light = fibres(draw, side, int(log_uniform(draw, 40, 200)))
+    return (
+        emitted(draw, light)
+        if draw.random() < 0.6
+        else transmitted(draw, np.exp(-light))
+    )
 
 
 def _epithelium(draw: Draw, side: int) -> Array:
@@ -39,9 +43,10 @@ def _epithelium(draw: Draw, side: int) -> Array:
     spacing = side * log_uniform(draw, 0.07, 0.25)
     cells = sheet(draw, side, spacing, draw.uniform(0.1, 0.35))
     wall = np.exp(-0.5 * (cells.wall / log_uniform(draw, 0.45, 1.5)) ** 2)
-    light = log_uniform(draw, 0.2, 1) * wall + 0.1 * draw.random(len(cells.centres))[
-        cells.owner
-    ] * np.exp(0.3 * clouds(draw, side, 0.6, 2))
+    fills = cells.filled(draw.uniform(0.02, 0.3, len(cells.centres)))
+    grains = clouds(draw, side, draw.uniform(0, 0.7), 1.5)
+    grainy = np.exp(draw.uniform(0.1, 0.5) * grains)
+    light = log_uniform(draw, 0.2, 1) * wall + fills * grainy
     return np.asarray(
         light + log_uniform(draw, 0.3, 1) * _kernels(draw, cells, spacing), np.float32
     )
@@ -51,10 +56,11 @@ def _kernels(draw: Draw, cells: Sheet, spacing: float, share: float = 1) -> Arra
     """A nucleus in every cell, or in a share of them."""
     side = len(cells.owner)
     made = np.zeros((side, side), np.float32)
-    grain = clouds(draw, side, draw.uniform(0.2, 0.9), 1.5, 0.2)
-    deep, flat = draw.uniform(0.1, 0.5), draw.uniform(0.5, 0.9)
+    grain = clouds(draw, side, draw.uniform(0, 0.8), 1.5, 0.2)
+    deep, flat = draw.uniform(0.1, 0.6), draw.uniform(0.5, 0.9)
     soft = log_uniform(draw, 0.8, 2)
-    for centre in cells.centres[draw.random(len(cells.centres)) < share]:
+    seen = (np.abs(cells.centres - side / 2) < side / 2 + spacing / 2).all(axis=1)
+    for centre in cells.centres[seen & (draw.random(len(seen)) < share)]:
         size = spacing * draw.uniform(0.22, 0.42)
         place = centre + 0.08 * spacing * draw.standard_normal(2)
         thin = min(1.0, flat * draw.uniform(0.7, 1.2))
@@ -71,8 +77,9 @@ def _section(draw: Draw, side: int) -> Array:
     """How much dye there is in a stained section: cells, fibres, empty lumens."""
     spacing = side * log_uniform(draw, 0.06, 0.2)
     cells = sheet(draw, side, spacing, draw.uniform(0.2, 0.6))
-    ground = 0.25 + 0.12 * clouds(draw, side, draw.uniform(0.4, 1.1), 1.5, 0.4)
-    uneven = draw.uniform(0.7, 1.3, len(cells.centres))[cells.owner]
+    rough = draw.uniform(0, 0.8)
+    ground = 0.25 + draw.uniform(0.06, 0.2) * clouds(draw, side, rough, 1.5, 0.4)
+    uneven = cells.filled(draw.uniform(0.7, 1.3, len(cells.centres)))
     gap = draw.uniform(0, 0.8) * np.exp(
         -0.5 * (cells.wall / draw.uniform(0.6, 1.5)) ** 2
     )
@@ -80,7 +87,7 @@ def _section(draw: Draw, side: int) -> Array:
     loose = step_down(swell(draw, side, side / 3) - draw.uniform(-1.5, 1), 0.15)
     if draw.random() < 0.7:
         # Connective tissue between the glands.
-        strands = fibres(draw, side, int(log_uniform(draw, 20, 70)))
+        strands = fibres(draw, side, int(log_uniform(draw, 40, 160)))
         dye = loose * dye + (1 - loose) * (0.1 + 0.35 * strands)
     many_nuclei = _kernels(draw, cells, spacing, draw.uniform(0.5, 1))
     dye = dye + draw.uniform(0.5, 1.4) * many_nuclei
@@ -106,7 +113,7 @@ def _lumens(draw: Draw, side: int) -> Array:
 
 
 def fibres(draw: Draw, side: int, many: int) -> Array:
-    """Wavy strands that run much the same way, as collagen and muscle do, 0 to 1.
+    """Wavy strands that run much the same way, as collagen and muscle do, 0 to 2.
 
     Parameters
     ----------
@@ -124,14 +131,17 @@ def fibres(draw: Draw, side: int, many: int) -> Array:
     spread = draw.uniform(0.03, 0.5)
     starts = draw.uniform(-0.3, 1.3, (many, 2)) * side
     angles = way + draw.normal(0, spread, many)
-    lines = walks(draw, starts, angles, 0.8 * side, draw.uniform(1, 8) * side, 0.6)
+    lines = walks(draw, starts, angles, 0.8 * side, draw.uniform(1, 8) * side, 0.8)
     steps = lines.shape[1]
-    period, phase = draw.uniform(15, 60), draw.uniform(0, 6, (many, 1))
-    wave = np.sin(2 * math.pi * 0.6 * np.arange(steps) / period + phase)
-    wave = draw.uniform(0, 0.12) * period * wave
+    # No two strands wave alike.
+    period = draw.uniform(20, 80) * log_uniform(draw, 0.6, 1.7, (many, 1))
+    turns = 1.6 * math.pi * np.arange(steps) / period + draw.uniform(0, 6, (many, 1))
+    wave = np.sin(turns) + 0.5 * np.sin(draw.uniform(0.3, 0.7, (many, 1)) * turns)
+    wave *= draw.uniform(0, 0.08) * period
     across = np.array([math.cos(way), -math.sin(way)])
     lines = lines - (lines[:, -1:] - lines[:, :1]) / 2 + wave[..., None] * across
     radii = log_uniform(draw, 0.5, draw.uniform(1, 4), (many, 1))
     strength = log_uniform(draw, 0.2, 1, (many, 1))
     light = tubes(lines, strength, side, radii)
-    return np.asarray(light / (np.quantile(light, 0.995) + 1e-6), np.float32).clip(0, 1)
+    light = light / (np.quantile(light, 0.99) + 1e-6)
+    return np.asarray(light / (1 + 0.5 * light), np.float32)

@@ -154,7 +154,8 @@ def features(kernel: KernelSpec, ratio: int, sigma: float) -> NDArray[np.float32
     # The middle of a coarse pixel lies between two fine ones where they are even.
     phase = 0.5 * (1 - ratio % 2)
     array = sampled_kernel(kernel, (phase, phase))
-    return array_features(bicubic_kernel(ratio) if array is None else array, ratio, sigma)
+    weights = bicubic_kernel(ratio) if array is None else array
+    return array_features(weights, ratio, sigma)
 
 
 def bicubic_kernel(ratio: int) -> NDArray[np.float64]:

@@ -92,6 +92,7 @@ class Block(nn.Module):
             self.second.weight.mul_(blocks**-0.5)
 
     def forward(self, features: Tensor) -> Tensor:
+        """(B, W, Y, X) -> the same."""
         hidden = torch.relu_(self.first(features))
         out: Tensor = features + self.second(hidden)
         return out
