@@ -59,7 +59,7 @@ def learn_start(
     ] = None,
     device: options.Device = None,
     overwrite: options.Overwrite = False,
-    quiet: Annotated[bool, typer.Option(help="Show no progress.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
 ) -> None:
     """Learn a start from generated images alone; takes an hour or more.
 
