@@ -7,6 +7,7 @@ Adam in less than half of the steps. Everything else is updated by Adam.
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -210,6 +211,10 @@ class Average:
         weight = max(1 / AVERAGE_STEPS, 9 / (9 + self._step))
         for value, parameter in zip(self._values, network.parameters(), strict=True):
             value.lerp_(parameter, weight)
+
+    def copied(self) -> Average:
+        """As it is now."""
+        return copy.deepcopy(self)
 
     def state(self) -> dict[str, Any]:
         """What it remembers of the steps so far."""
