@@ -89,6 +89,10 @@ def test_what_is_painted_is_found() -> None:
     painted = [_painted(scene, stripes) for scene in scenes]
     assert "order" in invention.broken(scenes, plain, plain, painted, SHIPPED)
     assert invention.broken(scenes, plain, plain, plain, SHIPPED) == []
+    buried = [replace(figures, order=0.5 * figures.order) for figures in plain]
+    assert invention.broken(scenes, plain, buried, plain, SHIPPED) == ["order"]
+    assert invention.broken(scenes, plain, buried, plain, FORCED) == []
+    assert "order" in invention.broken(scenes, plain, buried, painted, FORCED)
 
     points = _scenes("points")
     plain = _bicubic(points)

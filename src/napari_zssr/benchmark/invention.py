@@ -65,8 +65,8 @@ class Setting:
     changes : mapping
         Settings that differ.
     forced : bool
-        Whether the result is wanted although the image speaks against it; then even a
-        random start raises noise into peaks, and is what peaks are compared with.
+        Whether the result is wanted although the image speaks against it. Even a
+        random start then raises noise into peaks, and is what these are compared with.
     """
 
     label: str
@@ -184,7 +184,9 @@ def broken(
     Peaks: no more than bicubic's and 2 %, for each seed; where results are forced, or
     the random start's and 2 %; not those along lines. Height: 2 % of the range above
     the highest of bicubic, random start and truth; where results are forced, only if
-    the truth is known. Order: 1.1 times the random start's, mean of the seeds.
+    the truth is known. Order: 1.1 times the random start's, mean of the seeds; where
+    results are forced, or bicubic's, since an alias is in the image, and the random
+    start then buries it.
     """
     found = []
     for scene, b, r, n in zip(scenes, bicubic, random, learned, strict=True):
@@ -194,7 +196,8 @@ def broken(
         known = not setting.forced or math.isfinite(scene.top)
         if known and n.height > HEIGHT + max(0.0, r.height, _truth(scene)):
             found.append("height")
-    if _mean(learned, "order") > ORDER * _mean(random, "order"):
+    held = _mean(bicubic, "order") if setting.forced else 0.0
+    if _mean(learned, "order") > ORDER * max(held, _mean(random, "order")):
         found.append("order")
     return list(dict.fromkeys(found))
 
@@ -258,9 +261,9 @@ NOTES = (
     "times the random start's; height 2 % above the highest of bicubic, random start "
     "and truth.",
     "Always, noise off: the result is asked for although the image is noise, and the "
-    "method is told that it is not; peaks are then compared with those of the random "
-    "start, which takes noise for structure as well. As shipped, noisy images are "
-    "trained from random weights whatever the start.",
+    "method is told that it is not; peaks and order are then compared with the larger "
+    "of the random start's, which takes noise for structure as well, and bicubic's. As "
+    "shipped, noisy images are trained from random weights whatever the start.",
     "Points are Gaussians of sigma 1 px, pairs of them 1.2 px apart, of which the "
     "fine image is known; gratings have a period of 1.6 px and are seen through "
     "square pixels, so that their alias is in the image.",
