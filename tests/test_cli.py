@@ -386,7 +386,8 @@ def test_no_command_shows_the_help(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["upscale", "demo", "info", "kernel", "doctor", "benchmark"]
+    "command",
+    ["upscale", "demo", "info", "kernel", "doctor", "benchmark", "learn-start"],
 )
 def test_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([command, "--help"]) == 0

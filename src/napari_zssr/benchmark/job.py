@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_zssr import api
-from napari_zssr.checks import RANDOM
-from napari_zssr.config import Config, change
+from napari_zssr.checks import LEARNED, RANDOM
+from napari_zssr.config import PRESETS, Config, change
 from napari_zssr.errors import InputError
 from napari_zssr.files import read
 from napari_zssr.imaging.resample import imresize
@@ -41,14 +41,14 @@ class Job:
     subset : str
         Part of the set.
     plane_px : int, optional
-        Side of the plane that goes from disk to disk, for the set ``memory``.
+        Side of the plane, for the sets ``memory`` and ``start``.
     configs : tuple of Config
         For ``table2`` and ``table3``: settings measured beside each other; `config`
         alone unless given.
     kernels : tuple of str
         For ``table2``: kernels that each of them is given.
     seeds : tuple of int
-        For ``table2`` and ``table3``: seeds of what befalls the images.
+        For ``table2``, ``table3`` and ``start``: seeds of what befalls the images.
     on_event : callable, optional
         Called with every event.
     """
@@ -80,6 +80,7 @@ class Job:
         parts = [self.set_name.lower(), f"x{factor_text(self.factors)}"]
         presets = "-".join(config.preset for config in self.measured)
         parts += [presets, f"noise-{self.config.noise}"]
+        parts += [] if _usual(self.config) else [f"start-{_start_name(self.config)}"]
         parts += [] if self.plane_px is None else [f"plane-{self.plane_px}"]
         return "_".join(parts if self.subset == "all" else [*parts, self.subset])
 
@@ -93,12 +94,9 @@ class Job:
                 f"{self.set_name} x{factor_text(self.factors)}, presets {presets}, "
                 f"noise {c.noise}, seed {c.seed}"
             )
-        network = f"{c.network}, {c.steps} steps, {c.stages} factor(s)"
-        if c.start != RANDOM:
-            network += f", start {c.start} ({c.learned_steps} steps from a learned one)"
         return (
             f"{self.set_name} x{factor_text(self.factors)}, preset {c.preset} "
-            f"({network}), noise {c.noise}, seed {c.seed}"
+            f"({_training(c)}), noise {c.noise}, seed {c.seed}"
         )
 
     def each(self, items: Sequence[T]) -> Iterator[T]:
@@ -180,6 +178,19 @@ def enlarge(
     )
 
 
+def from_learned(config: Config, **changes: Any) -> Config:
+    """Settings with a learned start: the file that they name, or else the shipped one.
+
+    Parameters
+    ----------
+    config : Config
+    **changes
+        Further settings that differ.
+    """
+    start = LEARNED if config.start == RANDOM else config.start
+    return change(config, start=start, **changes)
+
+
 def bicubic(image: NDArray[Any], factors: tuple[float, float]) -> NDArray[Any]:
     """(Y, X) or (Y, X, S) enlarged or, antialiased, reduced, in its own dtype."""
     planes = np.moveaxis(image, -1, 0) if image.ndim == 3 else image
@@ -234,6 +245,27 @@ def whole_factor(factors: tuple[float, float], what: str) -> int:
             f"{what} needs one whole factor; found {factors}; give for example 2."
         )
     return int(factors[0])
+
+
+def _training(config: Config) -> str:
+    """What is trained, from where and how long."""
+    if config.start == RANDOM:
+        return f"{config.network}, {config.steps} steps, {config.stages} factor(s)"
+    started = f"{config.network}, start {_start_name(config)}"
+    steps = min(config.steps, config.learned_steps)
+    if config.start_file is None:
+        return f"{started}, {steps} steps"
+    return f"{started}, {config.steps} steps, {steps} if it is a learned start"
+
+
+def _start_name(config: Config) -> str:
+    return config.start if config.start_file is None else Path(config.start).stem
+
+
+def _usual(config: Config) -> bool:
+    """Whether training starts as the preset has it."""
+    base = PRESETS.get(config.preset)
+    return config.start == (RANDOM if base is None else base.start)
 
 
 def factor_text(factors: tuple[float, float]) -> str:

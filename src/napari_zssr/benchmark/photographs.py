@@ -111,7 +111,7 @@ def photographs(job: Job) -> Table:
     factor = whole_factor(job.factors, job.set_name)
     folder = job.data / "sr_benchmarks" / job.set_name / f"x{factor}"
     rows = [
-        _row(job, hr.stem.removesuffix("_HR"), load(_son_of(hr)), load(hr))
+        _row(job, hr.stem.removesuffix("_HR"), load(son_of(hr)), load(hr))
         for hr in job.each(listed(folder, "*_HR.png"))
     ]
     published = PUBLISHED.get((job.set_name, factor), {})
@@ -257,7 +257,8 @@ def _notes(name: str) -> tuple[str, ...]:
     return (protocol,)
 
 
-def _son_of(hr: Path) -> Path:
+def son_of(hr: Path) -> Path:
+    """File of the son that lies beside a fine image."""
     lr = hr.with_name(hr.name.replace("_HR", "_LR"))
     if not lr.is_file():
         raise InputError(f"{hr.name} lies there without {lr.name}; both are needed.")

@@ -19,6 +19,9 @@ SETS = (
     "gaussian",
     "table2",
     "table3",
+    "mzsr",
+    "start",
+    "invention",
     "caco",
     "fmd",
     "stacks",
@@ -71,7 +74,8 @@ def benchmark(
     seeds: Annotated[
         str,
         typer.Option(
-            metavar="N,N", help="For a table: seeds of its kernels or its noise."
+            metavar="N,N",
+            help="For a table or start: seeds of its kernels or its noise.",
         ),
     ] = "0,1,2",
     noise: options.Noise = None,
@@ -94,7 +98,8 @@ def benchmark(
         str,
         typer.Option(
             metavar="NAME",
-            help="For fmd: all, confocal or rest. For table 3: all or random.",
+            help="For fmd: all, confocal or rest. For table 3: all or random. For "
+            "start: all, Set5, Set14, BSD100_odd, gaussian or plane.",
         ),
     ] = "all",
     plane_px: Annotated[
@@ -102,7 +107,8 @@ def benchmark(
         typer.Option(
             "--plane-px",
             metavar="N",
-            help="For memory: one plane of N x N pixels, from disk to disk.",
+            help="For memory: one plane of N x N pixels, from disk to disk. For "
+            "start: side of its plane, 512.",
         ),
     ] = None,
 ) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from napari_zssr.checks import LEARNED
 from napari_zssr.config import Config
 from napari_zssr.imaging.noise import NoiseModel
 from napari_zssr.progress import Progress, Steps
@@ -203,6 +204,7 @@ def _train_members(
             seed=seed + number,
             rate=lesson.rate,
             made=made,
+            begun=lesson.began == LEARNED,
         )
         ready = networks[:number]
         steps += yield from trained(trainer, ready) if trained else train(trainer)

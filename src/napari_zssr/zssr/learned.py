@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 
 from napari_zssr.checks import NETWORKS_SUFFIX
 from napari_zssr.errors import InputError
-from napari_zssr.imaging.kernel import FineKernel
+from napari_zssr.imaging.kernel import sampled_kernel
+from napari_zssr.imaging.resample import cubic
 from napari_zssr.kernelspec import KernelSpec
 from napari_zssr.writing import check_place, written_whole
 from napari_zssr.zssr.arrayfile import Arrays, Format, load, packed
@@ -150,8 +151,19 @@ def features(kernel: KernelSpec, ratio: int, sigma: float) -> NDArray[np.float32
     -------
     ndarray, shape (6,), float32
     """
-    fine = FineKernel(spec=kernel, factors=(ratio, ratio), sentence="")
-    return array_features(fine.array, ratio, sigma)
+    # The middle of a coarse pixel lies between two fine ones where they are even.
+    phase = 0.5 * (1 - ratio % 2)
+    array = sampled_kernel(kernel, (phase, phase))
+    weights = bicubic_kernel(ratio) if array is None else array
+    return array_features(weights, ratio, sigma)
+
+
+def bicubic_kernel(ratio: int) -> NDArray[np.float64]:
+    """Antialiased bicubic reduction as a blur, shape (4 ratio, 4 ratio) or one more."""
+    count = 4 * ratio + ratio % 2
+    line = cubic((np.arange(count) - (count - 1) / 2) / ratio)
+    made: NDArray[np.float64] = np.outer(line, line) / line.sum() ** 2
+    return made
 
 
 def array_features(

@@ -61,7 +61,7 @@ class ResidualNetwork(nn.Module):
             self.halo += int(guide.halo)  # type: ignore[arg-type]
         seen = channels if guide is None else 2 * channels
         self.head = nn.Conv2d(seen, width, 3, padding=1)
-        self.body = nn.ModuleList([_Block(width, blocks) for _ in range(blocks)])
+        self.body = nn.ModuleList([Block(width, blocks) for _ in range(blocks)])
         self.tail = nn.Conv2d(width, channels * ratio[0] * ratio[1], 3, padding=1)
         with torch.no_grad():
             self.tail.weight.mul_(0.1)
@@ -81,7 +81,9 @@ class ResidualNetwork(nn.Module):
         return plain + detail
 
 
-class _Block(nn.Module):
+class Block(nn.Module):
+    """Two convolutions, added to what goes in."""
+
     def __init__(self, width: int, blocks: int) -> None:
         super().__init__()
         self.first = nn.Conv2d(width, width, 3, padding=1)
@@ -90,6 +92,7 @@ class _Block(nn.Module):
             self.second.weight.mul_(blocks**-0.5)
 
     def forward(self, features: Tensor) -> Tensor:
+        """(B, W, Y, X) -> the same."""
         hidden = torch.relu_(self.first(features))
         out: Tensor = features + self.second(hidden)
         return out

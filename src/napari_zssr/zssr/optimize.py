@@ -7,8 +7,10 @@ Adam in less than half of the steps. Everything else is updated by Adam.
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -33,15 +35,20 @@ class Optimizer:
         Whether hidden convolutions (those of the module ``body``) use Muon.
     adam_rate : float
         Largest learning rate of Adam.
+    decay : float
+        By how much of the learning rate hidden convolutions shrink in a step. Muon's
+        updates are of one size: of weights that have grown long they change little.
     """
 
-    def __init__(self, network: nn.Module, *, muon: bool, adam_rate: float) -> None:
+    def __init__(
+        self, network: nn.Module, *, muon: bool, adam_rate: float, decay: float = 0.0
+    ) -> None:
         named = [(n, p) for n, p in network.named_parameters() if p.requires_grad]
         hidden = [p for n, p in named if muon and "body" in n and p.ndim == 4]
         chosen = {id(p) for p in hidden}
         self._hidden = hidden
         self._momentum = [torch.zeros_like(p) for p in hidden]
-        self._adam_rate = adam_rate
+        self._adam_rate, self._decay = adam_rate, decay
         self._adam = torch.optim.Adam(
             [p for _, p in named if id(p) not in chosen], adam_rate, betas=(0.9, 0.99)
         )
@@ -57,8 +64,26 @@ class Optimizer:
         for group in self._adam.param_groups:
             group["lr"] = self._adam_rate * share
         self._adam.step()
+        if self._hidden and self._decay:
+            _shrink(self._hidden, self._decay * MUON_RATE * share)
         if self._hidden:
             _muon_step(self._hidden, self._momentum, MUON_RATE * share)
+
+    def state(self) -> dict[str, Any]:
+        """What it remembers of the steps so far."""
+        return {"momentum": self._momentum, "adam": self._adam.state_dict()}
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Go on from `state`."""
+        for momentum, saved in zip(self._momentum, state["momentum"], strict=True):
+            momentum.copy_(saved)
+        self._adam.load_state_dict(state["adam"])
+
+
+@torch.no_grad()
+def _shrink(parameters: Sequence[Tensor], share: float) -> None:
+    for parameter in parameters:
+        parameter.mul_(1 - share)
 
 
 @torch.no_grad()
@@ -186,6 +211,20 @@ class Average:
         weight = max(1 / AVERAGE_STEPS, 9 / (9 + self._step))
         for value, parameter in zip(self._values, network.parameters(), strict=True):
             value.lerp_(parameter, weight)
+
+    def copied(self) -> Average:
+        """As it is now."""
+        return copy.deepcopy(self)
+
+    def state(self) -> dict[str, Any]:
+        """What it remembers of the steps so far."""
+        return {"step": self._step, "values": self._values}
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Go on from `state`."""
+        self._step = state["step"]
+        for value, saved in zip(self._values, state["values"], strict=True):
+            value.copy_(saved)
 
     @torch.no_grad()
     def copy_to(self, network: nn.Module) -> None:

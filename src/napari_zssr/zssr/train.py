@@ -36,6 +36,10 @@ CHECK_EVERY = 50
 PATIENCE = 4
 BETTER = 0.998
 EARLIEST_STOP = 0.4
+# From a learned start: how often the held-out regions are looked at, and how often in
+# vain before training ends.
+LOOK_EVERY = 10
+LOOKS_IN_VAIN = 3
 PAPER_ERROR_EVERY = 50
 REFRESH_PX = 2 * 512**2
 PAPER_REVIEW_EVERY = 60
@@ -60,6 +64,8 @@ class Trainer:
         Share of the usual learning rates.
     made : tuple of (PairSet, HeldOut), optional
         Pairs of these windows, made here unless given.
+    begun : bool
+        Whether the network knows much already (a learned start).
     """
 
     def __init__(
@@ -73,6 +79,7 @@ class Trainer:
         seed: int,
         rate: float = 1.0,
         made: tuple[PairSet, HeldOut] | None = None,
+        begun: bool = False,
     ) -> None:
         self.network = network
         self.windows = windows
@@ -88,6 +95,7 @@ class Trainer:
         )
         self.average = Average(network)
         self.squared = spec.alpha > 0
+        self.begun = begun
 
     def step(self, crops: Tensor, share: float) -> Tensor:
         """One update; returns the loss, still on the device."""
@@ -155,6 +163,8 @@ def train(trainer: Trainer) -> Steps[int]:
     """
     if trainer.config.network == "paper":
         return (yield from _train_paper(trainer))
+    if trainer.begun:
+        return (yield from _train_further(trainer))
     return (yield from _train_one_cycle(trainer))
 
 
@@ -180,6 +190,27 @@ def _train_one_cycle(trainer: Trainer) -> Steps[int]:
             if stale >= PATIENCE:
                 cycle.finish_by(step, step + max(20, step // 5))
     trainer.average.swap(trainer.network)
+    return step
+
+
+def _train_further(trainer: Trainer) -> Steps[int]:
+    """One cycle; what is best on the held-out regions stays, and ends it in time."""
+    cycle = OneCycle(trainer.config.steps)
+    best, kept = trainer.held_out_error(), trainer.average.copied()
+    step = vain = 0
+    while step < cycle.total and vain < LOOKS_IN_VAIN:
+        if not trainer.spec.noise.is_clean and step > 0:
+            trainer.refresh()
+        for batch in trainer.draw(min(LOOK_EVERY, cycle.total - step)):
+            loss = trainer.step(batch, cycle.share(step))
+            trainer.average.update(trainer.network)
+            step += 1
+            yield _progress(step, cycle.total, loss)
+        error = trainer.held_out_error()
+        vain = 0 if error < best else vain + 1
+        if error < best:
+            best, kept = error, trainer.average.copied()
+    kept.copy_to(trainer.network)
     return step
 
 

@@ -1,0 +1,1 @@
+"""How a start is learned from generated images; nothing here is needed to use it."""

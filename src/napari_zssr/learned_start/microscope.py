@@ -1,0 +1,53 @@
+"""Generated images as microscopes show them, no one's photographs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from napari_zssr.learned_start import fluorescence
+from napari_zssr.learned_start.electron import electron
+from napari_zssr.learned_start.fields import Array, Draw
+from napari_zssr.learned_start.finish import emitted
+from napari_zssr.learned_start.nuclei import nuclei
+from napari_zssr.learned_start.tissue import tissue
+
+Kind = Callable[[Draw, int], Array]
+
+
+def _glowing(light: Kind) -> Kind:
+    """The recorded image of what is emitted."""
+
+    def seen(draw: Draw, side: int) -> Array:
+        return emitted(draw, light(draw, side))
+
+    return seen
+
+
+KINDS: dict[str, Kind] = {
+    "filaments": _glowing(fluorescence.filaments),
+    "membranes": _glowing(fluorescence.membranes),
+    "nuclei": _glowing(nuclei),
+    "vesicles": _glowing(fluorescence.vesicles),
+    "tissue": tissue,
+    "points": _glowing(fluorescence.points),
+    "electron": electron,
+}
+
+
+def microscope_scene(draw: Draw, side: int = 192) -> Array:
+    """A fine image such as a microscope shows, without noise.
+
+    Parameters
+    ----------
+    draw : numpy.random.Generator
+        Decides all: the kind, what stands where, focus and contrast.
+    side : int
+        Pixels of each side.
+
+    Returns
+    -------
+    ndarray, shape (side, side)
+        From 0 to 1.
+    """
+    names = tuple(KINDS)
+    return KINDS[names[int(draw.integers(len(names)))]](draw, side)
