@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from napari_zssr.learned_start import microscope
+from napari_zssr.learned_start import microscope, photographs
 
 IMAGES = Path(__file__).parent / "images"
 SIDE = 144
@@ -28,8 +28,11 @@ Kind = Callable[[np.random.Generator, int], NDArray[np.float32]]
 
 
 def kinds() -> dict[str, dict[str, Kind]]:
-    """Families of kinds; an image is (side, side) or (side, side, 3), from 0 to 1."""
-    return {"microscope": dict(microscope.KINDS)}
+    """Families of kinds; an image is (side, side) or (3, side, side), from 0 to 1."""
+    return {
+        "photographs": dict(photographs.KINDS),
+        "microscope": dict(microscope.KINDS),
+    }
 
 
 def row(name: str, kind: Kind) -> NDArray[np.uint8]:
@@ -45,7 +48,7 @@ def row(name: str, kind: Kind) -> NDArray[np.uint8]:
         seen = np.rint(255 * image).astype(np.uint8)
         left = column * (SIDE + GAP)
         made[LABEL : LABEL + SIDE, left : left + SIDE] = (
-            seen[..., None] if seen.ndim == 2 else seen
+            seen[..., None] if seen.ndim == 2 else seen.transpose(1, 2, 0)
         )
     return made
 
