@@ -14,7 +14,7 @@ from torch import Tensor
 
 from napari_zssr.checks import checked_whole
 from napari_zssr.errors import InputError
-from napari_zssr.learned_start.meta import MetaTrainer
+from napari_zssr.learned_start.meta import MetaTrainer, pretrain_error
 from napari_zssr.learned_start.network import COLOURS, RATIOS, ConditionedNetwork
 from napari_zssr.learned_start.tasks import Bank, Batch, draw_batch
 from napari_zssr.progress import Progress, Steps
@@ -147,7 +147,7 @@ class Learner:
 
     def pretrain(self) -> Tensor:
         """One update; returns the loss, still on the device."""
-        loss = self._loss(self.batch())
+        loss = pretrain_error(self.network, self.batch(), self.spec.bfloat16)
         self.optimizer.zero_grad()
         torch.autograd.backward([loss])
         self.optimizer.step(self.cycle.share(self.step))
@@ -194,15 +194,6 @@ class Learner:
         self.network.load_state_dict(state["network"])
         self.average.load(state["average"])
         self.optimizer.load(state["optimizer"])
-
-    def _loss(self, batch: Batch) -> Tensor:
-        device = self.spec.device
-        sons = batch.sons.to(device).contiguous(memory_format=torch.channels_last)
-        kind = torch.device(device).type
-        with torch.autocast(kind, torch.bfloat16, enabled=self.spec.bfloat16):
-            made = self.network(sons, batch.told.to(device), batch.ratio)
-        loss: Tensor = (made.float() - batch.fathers.to(device)).abs().mean()
-        return loss
 
 
 def _state(path: Path, device: str) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from torch import Tensor
 from napari_zssr.learned_start.network import ConditionedNetwork
 from napari_zssr.learned_start.tasks import (
     SIDE,
-    Way,
+    Batch,
     degraded,
     draw_batch,
     random_way,
@@ -51,6 +51,15 @@ class Task:
     query: tuple[Tensor, Tensor]
     told: Tensor
 
+    def on(self, device: torch.device) -> Task:
+        """The task on a device."""
+        (son, father), (seen, truth) = self.support, self.query
+        return Task(
+            support=(son.to(device), father.to(device)),
+            query=(seen.to(device), truth.to(device)),
+            told=self.told.to(device),
+        )
+
 
 class MetaTrainer:
     """Meta-training, step by step.
@@ -79,6 +88,7 @@ class MetaTrainer:
         self.network, self.bank = network, bank
         self.seed, self.shares, self.batch = seed, shares, batch
         self.bfloat16 = bfloat16
+        self.device = next(network.parameters()).device
         self.optimizer = Optimizer(network, muon=True, adam_rate=ADAM_RATE)
         self.average = Average(network)
 
@@ -86,7 +96,8 @@ class MetaTrainer:
         """One step of meta-training; returns the mean error after adapting."""
         draw = np.random.default_rng((self.seed, 2, step))
         self.optimizer.zero_grad()
-        errors = [self._learn_task(_task(self.bank, draw)) for _ in range(TASKS)]
+        tasks = [random_task(self.bank, draw) for _ in range(TASKS)]
+        errors = [self._learn_task(task.on(self.device)) for task in tasks]
         self._keep_in_mind(draw)
         self.optimizer.step(OUTER_SHARE * OneCycle(total).share(step))
         self.average.update(self.network)
@@ -131,26 +142,33 @@ class MetaTrainer:
         kinds = list(self.shares)
         colours, ratio = kinds[draw.choice(len(kinds), p=list(self.shares.values()))]
         batch = draw_batch(self.bank, draw, self.batch, colours, ratio)
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.bfloat16):
-            made = self.network(batch.sons, batch.told, ratio)
-        error = (made.float() - batch.fathers).abs().mean()
+        error = pretrain_error(self.network, batch, self.bfloat16)
         torch.autograd.backward([error])
 
     def _error(self, network: ResidualNetwork, pair: tuple[Tensor, Tensor]) -> Tensor:
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.bfloat16):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
             made = network(pair[0])
         error: Tensor = (made.float() - pair[1]).abs().mean()
         return error
 
 
-def _task(bank: Tensor, draw: np.random.Generator) -> Task:
+def pretrain_error(network: ConditionedNetwork, batch: Batch, bfloat16: bool) -> Tensor:
+    """Mean absolute error on pairs, on the network's device."""
+    device = next(network.parameters()).device
+    sons = batch.sons.to(device).contiguous(memory_format=torch.channels_last)
+    with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
+        made = network(sons, batch.told.to(device), batch.ratio)
+    error: Tensor = (made.float() - batch.fathers.to(device)).abs().mean()
+    return error
+
+
+def random_task(bank: Tensor, draw: np.random.Generator) -> Task:
     """A scene that is degraded twice in the same way."""
     colours = 1 if draw.random() < 0.5 else 3
     way = random_way(draw, RATIO)
     patch = whole_patch(bank, draw, SIDE, colours)[None]
     first = degraded(patch, [way], RATIO, draw)
-    quiet = Way(kernel=way.kernel, sigma=way.sigma, rounded=way.rounded)
-    second = degraded(first.sons, [quiet], RATIO, draw)
+    second = degraded(first.sons, [way], RATIO, draw)
     top, left = draw.integers(0, first.sons.shape[-1] - QUERY_PX + 1, 2)
     son = first.sons[..., top : top + QUERY_PX, left : left + QUERY_PX]
     rows = slice(RATIO * top, RATIO * (top + QUERY_PX))
