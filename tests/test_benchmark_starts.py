@@ -73,7 +73,7 @@ def test_mzsr_beside_the_paper(data: Path, seen: list[Config], tmp_path: Path) -
     assert found.images is not None
     assert len(found.images.rows) == 7
     assert set(found.images.column("returned")) == {"bicubic / bicubic"}
-    assert (tmp_path / "mzsr_x2_fast_noise-auto.csv").is_file()
+    assert (tmp_path / "mzsr_x2_fast_noise-auto_start-random.csv").is_file()
     with pytest.raises(InputError, match="give 2"):
         run_benchmark(data, set_name="mzsr", factor=3)
 

@@ -42,13 +42,14 @@ from napari_zssr.zssr.learned import (
     shipped_start,
     write_start,
 )
-from napari_zssr.zssr.policy import LEARNED_RATE
+from napari_zssr.zssr.policy import LEARNED_RATES
 from napari_zssr.zssr.restore import restored
 from napari_zssr.zssr.saved import load_networks
 from napari_zssr.zssr.train import Trainer
 
 QUICK = change(
     FAST,
+    start="random",
     steps=9,
     learned_steps=3,
     tuned_steps=2,
@@ -270,7 +271,7 @@ def test_training_goes_on_from_the_start(
     ((weights, rate),) = seen
     wanted = folded(shipped_start(), 1, 2, KernelSpec(), 0.0)["head.weight"]
     np.testing.assert_array_equal(weights, wanted)
-    assert rate == LEARNED_RATE
+    assert rate == LEARNED_RATES[2]
     (plane,) = made.report.planes
     assert (plane.steps, plane.began) == (3, "learned")
     assert plane.sentence.endswith(

@@ -26,7 +26,10 @@ PLAIN: dict[str, Any] = {
     "precision": "float32",
 }
 RIDGE = change(INSTANT, **PLAIN)
-QUICK = change(FAST, steps=3, width=8, batch=2, crop_px=16, networks=2, **PLAIN)
+QUICK = change(
+    FAST, start="random", steps=3, width=8, batch=2, crop_px=16, networks=2, **PLAIN
+)
+LEARNED = change(FAST, learned_steps=12, batch=2, crop_px=16, **PLAIN)
 WINDOW = (slice(6, 22), slice(10, 30))
 
 
@@ -134,8 +137,9 @@ def test_pictures_are_like_the_result() -> None:
 
 
 @pytest.mark.usefixtures("often")
-def test_the_last_look_is_the_result() -> None:
-    made = pictures(rings(), change(QUICK, ensemble=False))
+@pytest.mark.parametrize("config", [QUICK, LEARNED], ids=["random", "learned"])
+def test_the_last_look_is_the_result(config: Config) -> None:
+    made = pictures(rings(), change(config, ensemble=False))
     np.testing.assert_array_equal(made[-2], made[-1])
 
 

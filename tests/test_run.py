@@ -18,6 +18,7 @@ from napari_zssr.stack.run import Upscaled, upscale_steps
 
 QUICK = change(
     FAST,
+    start="random",
     steps=3,
     width=8,
     batch=2,

@@ -47,7 +47,7 @@ PLAIN: dict[str, Any] = {
     "device": "cpu",
     "precision": "float32",
 }
-QUICK = change(FAST, steps=4, width=8, blocks=2, **PLAIN)
+QUICK = change(FAST, start="random", steps=4, width=8, blocks=2, **PLAIN)
 SLOW = change(PAPER, steps=2, gradual=2, width=8, **PLAIN)
 
 

@@ -32,6 +32,7 @@ from napari_zssr.zssr.shared import noise_of, sample_of
 
 QUICK = change(
     FAST,
+    start="random",
     steps=8,
     tuned_steps=3,
     width=8,

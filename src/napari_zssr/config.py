@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from napari_zssr.checks import (
+    LEARNED,
     RANDOM,
     STARTS,
     check_device,
@@ -242,7 +243,7 @@ def preset(name: str) -> Config:
 
 
 INSTANT = Config(preset="instant", network="ridge", steps=1, gradual=1)
-FAST = Config(preset="fast", gradual=1)
+FAST = Config(preset="fast", start=LEARNED, gradual=1)
 BALANCED = Config()
 PAPER = Config(
     preset="paper",

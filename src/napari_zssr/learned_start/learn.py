@@ -24,7 +24,10 @@ from napari_zssr.zssr.optimize import ADAM_RATE, Average, OneCycle, Optimizer
 
 # How often each number of colours and ratio is drawn.
 SHARES = {(1, 2): 0.3, (3, 2): 0.3, (1, 3): 0.1, (3, 3): 0.1, (1, 4): 0.1, (3, 4): 0.1}
-DECAY = 2.0
+# Share of the rates that training on an image takes, and by how much of Muon's rate
+# weights shrink: at full rates weights grow stiff or, held short, most of the hidden
+# channels fall silent for ever.
+SHARE, DECAY = 0.25, 0.3
 SAVE_EVERY = 500
 REPORT_EVERY = 20
 FORMAT = "learn-start 1"
@@ -53,9 +56,9 @@ class LearnSpec:
     """
 
     seed: int = 0
-    scenes: int = 3000
-    steps: int = 25_000
-    meta_steps: int = 1000
+    scenes: int = 2000
+    steps: int = 9000
+    meta_steps: int = 0
     batch: int = 16
     width: int = 48
     blocks: int = 4
@@ -150,7 +153,7 @@ class Learner:
         loss = pretrain_error(self.network, self.batch(), self.spec.bfloat16)
         self.optimizer.zero_grad()
         torch.autograd.backward([loss])
-        self.optimizer.step(self.cycle.share(self.step))
+        self.optimizer.step(SHARE * self.cycle.share(self.step))
         self.average.update(self.network)
         self.step += 1
         return loss.detach()

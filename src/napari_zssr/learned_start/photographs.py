@@ -14,12 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from napari_zssr.imaging.resample import imresize
+
 Array = NDArray[np.float32]
 Draw = np.random.Generator
 
 # Drawn on a grid that is twice as fine, then smoothed and thinned.
 OVERSAMPLED = 2
 SMOOTHING_PX = (0.25, 0.6)
+# Shares of pictures that were reduced by software, and that were sharpened.
+REDUCED, SHARPENED = 0.55, 0.2
 LARGEST_SHARE = 0.7
 PALETTE = 6
 SMALL_TEXTURE = 128
@@ -294,12 +298,26 @@ def _inside(
 
 
 def _thinned(draw: Draw, fine: Array) -> Array:
-    """What lens and camera leave: smoothed, thinned, and with another gamma."""
-    width = OVERSAMPLED * draw.uniform(*SMOOTHING_PX)
-    smooth = ndimage.gaussian_filter(fine, (0, width, width))
-    # Means of the fine pixels, so that what is shown lies in the pixels' centres.
-    means = (smooth[:, ::2] + smooth[:, 1::2]) / 2
-    thin: Array = ((means[..., ::2] + means[..., 1::2]) / 2).clip(0, 1)
+    """What lens, camera and software leave, at half the size and of another gamma.
+
+    Photographs were reduced by software more often than not, and many were sharpened:
+    both leave a little overshoot along edges, which a lens alone does not.
+    """
+    way = draw.random()
+    if way < REDUCED:
+        soft = ndimage.gaussian_filter(fine, (0, *[draw.uniform(0, 0.8)] * 2))
+        thin = imresize(soft, (0.5, 0.5)).astype(np.float32)
+    else:
+        width = OVERSAMPLED * draw.uniform(*SMOOTHING_PX)
+        smooth = ndimage.gaussian_filter(fine, (0, width, width))
+        # Means of fine pixels, so that what is shown lies in the pixels' centres.
+        means = (smooth[:, ::2] + smooth[:, 1::2]) / 2
+        thin = (means[..., ::2] + means[..., 1::2]) / 2
+    if way > 1 - SHARPENED:
+        width = draw.uniform(0.5, 1.2)
+        blurred = ndimage.gaussian_filter(thin, (0, width, width))
+        thin = thin + np.float32(draw.uniform(0.2, 1.0)) * (thin - blurred)
+    shown: Array = thin.clip(0, 1)
     if draw.random() < 0.4:
-        thin = thin ** np.float32(draw.uniform(0.5, 1.8))
-    return thin
+        shown = shown ** np.float32(draw.uniform(0.5, 1.8))
+    return shown

@@ -96,6 +96,7 @@ class Trainer:
         self.average = Average(network)
         self.squared = spec.alpha > 0
         self.begun = begun
+        self.kept: Average | None = None
 
     def step(self, crops: Tensor, share: float) -> Tensor:
         """One update; returns the loss, still on the device."""
@@ -144,7 +145,7 @@ class Trainer:
         """Copy of the network as training would return it now."""
         twin = copy.deepcopy(self.network)
         if self.config.network != "paper":
-            self.average.copy_to(twin)
+            (self.kept or self.average).copy_to(twin)
         return twin
 
 
@@ -196,21 +197,24 @@ def _train_one_cycle(trainer: Trainer) -> Steps[int]:
 def _train_further(trainer: Trainer) -> Steps[int]:
     """One cycle; what is best on the held-out regions stays, and ends it in time."""
     cycle = OneCycle(trainer.config.steps)
-    best, kept = trainer.held_out_error(), trainer.average.copied()
+    best = trainer.held_out_error()
+    trainer.kept = trainer.average.copied()
     step = vain = 0
     while step < cycle.total and vain < LOOKS_IN_VAIN:
         if not trainer.spec.noise.is_clean and step > 0:
             trainer.refresh()
-        for batch in trainer.draw(min(LOOK_EVERY, cycle.total - step)):
+        crops = trainer.draw(min(LOOK_EVERY, cycle.total - step))
+        for number, batch in enumerate(crops, start=1):
             loss = trainer.step(batch, cycle.share(step))
             trainer.average.update(trainer.network)
             step += 1
+            if number == len(crops):
+                error = trainer.held_out_error()
+                vain = 0 if error < best else vain + 1
+                if error < best:
+                    best, trainer.kept = error, trainer.average.copied()
             yield _progress(step, cycle.total, loss)
-        error = trainer.held_out_error()
-        vain = 0 if error < best else vain + 1
-        if error < best:
-            best, kept = error, trainer.average.copied()
-    kept.copy_to(trainer.network)
+    trainer.kept.copy_to(trainer.network)
     return step
 
 
