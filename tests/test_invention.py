@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,6 @@ import pytest
 from napari_zssr.benchmark import invention
 from napari_zssr.benchmark.invention import Figures, Scene, Setting
 from napari_zssr.config import FAST, Config, change
-from napari_zssr.zssr.learned import LearnedStart, write_start
 
 # Few steps suffice: what a start has learned is strongest before any of them.
 RANDOM = change(FAST, start="random", steps=8, batch=2, device="cpu")
@@ -23,10 +21,9 @@ QUIET = ("uneven light", "points", "two points below the limit")
 
 
 @pytest.fixture
-def learned(small_start: LearnedStart, tmp_path: Path) -> Config:
-    """Settings with the start that is examined."""
-    path = write_start(tmp_path / "start.safetensors", small_start)
-    return change(RANDOM, start=str(path), learned_steps=2)
+def learned() -> Config:
+    """Settings with the start that is examined: the shipped one."""
+    return change(RANDOM, start="learned", learned_steps=2)
 
 
 def _scenes(name: str) -> list[Scene]:

@@ -1,0 +1,49 @@
+"""The start that is shipped: from where it says, and as it says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from napari_zssr.learned_start.learn import Learner, LearnSpec
+from napari_zssr.zssr.learned import shipped_file, shipped_start
+
+LOG = Path(__file__).parent.parent / "docs" / "start_log.tsv"
+STEPS = 60
+
+
+def test_its_first_steps_come_out_again() -> None:
+    """Rounding differs between processors, the pictures and the order do not."""
+    logged = {}
+    for line in LOG.read_text().splitlines()[1:]:
+        stage, step, loss = line.split("\t")[:3]
+        logged[stage, int(step)] = float(loss)
+    learner = Learner(LearnSpec(**shipped_start().card["settings"]))
+    while learner.step < STEPS:
+        loss = learner.pretrain()
+        told = logged.get(("pretrain", learner.step))
+        if told is not None:
+            assert float(loss) == pytest.approx(told, rel=0.03)
+    assert sum(step <= STEPS for _, step in logged) == 3
+
+
+def test_the_log_is_that_of_the_whole_run() -> None:
+    settings = shipped_start().card["settings"]
+    lines = LOG.read_text().splitlines()
+    assert int(lines[-1].split("\t")[1]) == settings["steps"]
+    assert settings["meta_steps"] == 0
+
+
+def test_its_channels_are_alive() -> None:
+    """Rates that are too high leave most hidden channels silent for ever."""
+    arrays = shipped_start().arrays
+    for name, array in arrays.items():
+        if name.startswith("body") and name.endswith("weight"):
+            strength = np.abs(array).reshape(len(array), -1).max(axis=1)
+            assert np.mean(strength > 1e-3) > 0.8
+
+
+def test_it_is_small() -> None:
+    assert shipped_file().stat().st_size < 4_000_000
