@@ -22,7 +22,7 @@ from qtpy.QtCore import QThreadPool, QTimer
 from qtpy.QtWidgets import QApplication, QFileDialog
 
 from napari_zssr import save_networks
-from napari_zssr.config import FAST, Config, change
+from napari_zssr.config import BALANCED, FAST, Config, change
 from napari_zssr.errors import InputError
 from napari_zssr.plugin import _cost, _networks
 from napari_zssr.plugin._layers import KEY
@@ -35,6 +35,7 @@ from napari_zssr.zssr.saved import load_networks
 
 QUICK = change(
     FAST,
+    start="random",
     steps=20,
     width=4,
     blocks=1,
@@ -884,7 +885,7 @@ def test_the_learned_start_is_chosen_and_told(
     tifffile.imwrite(path, rings(24, 32))
     desk.viewer.open(path, plugin="napari")
     fields = desk.widget.form.how.advanced.fields
-    desk.set(change(FAST, noise="off", always=True, device="cpu"))
+    desk.set(change(BALANCED, noise="off", always=True, device="cpu"))
     fields["start"].value = "learned"
     fields["learned_steps"].value = "3"
     desk.widget.refresh()
