@@ -33,7 +33,7 @@ NARROWEST = 16
 TUNED_RATE = 0.1
 # The same from a learned start, by the enlargement of one application: sons of sons are
 # small where that is large, and what they teach holds less well for the image.
-LEARNED_RATES = {2: 0.5, 3: 0.05, 4: 0.05}
+LEARNED_RATES = {2: 0.25, 3: 0.05, 4: 0.05}
 DEEP_BLOCKS = 5
 
 
