@@ -42,7 +42,7 @@ from napari_zssr.zssr.learned import (
     shipped_start,
     write_start,
 )
-from napari_zssr.zssr.policy import LEARNED_RATES
+from napari_zssr.zssr.policy import LEARNED_RATE
 from napari_zssr.zssr.restore import restored
 from napari_zssr.zssr.saved import load_networks
 from napari_zssr.zssr.train import Trainer
@@ -271,7 +271,7 @@ def test_training_goes_on_from_the_start(
     ((weights, rate),) = seen
     wanted = folded(shipped_start(), 1, 2, KernelSpec(), 0.0)["head.weight"]
     np.testing.assert_array_equal(weights, wanted)
-    assert rate == LEARNED_RATES[2]
+    assert rate == LEARNED_RATE
     (plane,) = made.report.planes
     assert (plane.steps, plane.began) == (3, "learned")
     assert plane.sentence.endswith(

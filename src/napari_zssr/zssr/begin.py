@@ -27,6 +27,9 @@ from napari_zssr.zssr.sentences import (
     will_begin_from_saved,
 )
 
+# Enlargement of one application that is trained for.
+LEARNED_RATIO = 2
+
 Start = Checkpoint | LearnedStart
 Starts = Sequence[Start | None]
 
@@ -163,15 +166,21 @@ def unfit(
 
 
 def as_learned(config: Config, start: LearnedStart) -> Config:
-    """Settings as they are where a learned start is of use."""
+    """Settings as they are where a learned start is of use.
+
+    Sons of sons are tiny for large enlargements, so that training is for x2, as from
+    random weights; without any, the start is applied once.
+    """
+    steps = min(config.steps, config.learned_steps)
+    further = steps > 0 and max(config.factors) > LEARNED_RATIO
     return replace(
         config,
         width=start.width,
         blocks=start.blocks,
         networks=1,
-        gradual=1,
-        ratio=ratio_for(config.factors),
-        steps=min(config.steps, config.learned_steps),
+        gradual=2 if further else 1,
+        ratio=LEARNED_RATIO if steps else ratio_for(config.factors),
+        steps=steps,
     )
 
 

@@ -31,9 +31,8 @@ HELD_OUT = {"ridge": (100, 0.2), "trained": (49, 0.07)}
 NARROWEST = 16
 # Share of the usual learning rates with which shared networks are tuned to a plane.
 TUNED_RATE = 0.1
-# The same from a learned start, by the enlargement of one application: sons of sons are
-# small where that is large, and what they teach holds less well for the image.
-LEARNED_RATES = {2: 0.25, 3: 0.05, 4: 0.05}
+# The same from a learned start.
+LEARNED_RATE = 0.25
 DEEP_BLOCKS = 5
 
 
@@ -189,9 +188,7 @@ def for_noise(config: Config, level: float) -> Config:
 
 def begun_rate(beginning: Beginning) -> float:
     """Share of the usual learning rates for what training begins from."""
-    if beginning.began != LEARNED:
-        return 1.0
-    return LEARNED_RATES[beginning.config.ratio]
+    return LEARNED_RATE if beginning.began == LEARNED else 1.0
 
 
 def for_jpeg(config: Config, noise: NoiseModel) -> Config:
