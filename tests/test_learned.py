@@ -128,7 +128,7 @@ def by_hand(
 def test_folded_weights_do_what_gains_and_shifts_do(
     samples: int, ratio: int, small_start: LearnedStart
 ) -> None:
-    config = change(FAST, factor=ratio, kernel=GAUSSIAN)
+    config = change(FAST, factor=ratio, kernel=GAUSSIAN, learned_steps=0)
     noise = NoiseModel(offset=0.003**2)
     found = begun(config, small_start, samples, noise=noise, level=0.003)
     assert found.networks is not None
@@ -357,18 +357,29 @@ def test_colours_are_learned_together(shipped: Path) -> None:
 def test_it_is_applied_once_up_to_four(
     factor: float, ratio: int, small_start: LearnedStart
 ) -> None:
-    config = change(FAST, factor=factor)
+    config = change(FAST, factor=factor, learned_steps=0)
     assert ratio_for(config.factors) == ratio
     sized = as_learned(config, small_start)
     assert sized.ratio == ratio
     assert sized.applications == (3 if factor == 5 else 1)
-    assert sized.stages == 1
 
 
+@pytest.mark.parametrize(
+    ("factor", "stages"), [(1.5, 1), (2, 1), (3, 3), (4, 3), (5, 4)]
+)
+def test_training_is_for_two(
+    factor: float, stages: int, small_start: LearnedStart
+) -> None:
+    sized = as_learned(change(FAST, factor=factor), small_start)
+    assert (sized.ratio, sized.stages) == (2, stages)
+
+
+@pytest.mark.parametrize("steps", [0, 2])
 @pytest.mark.parametrize("factor", [2, 2.5, 3, 4])
 @pytest.mark.parametrize("kernel", ["bicubic", "gaussian:1.2"])
 def test_blobs_stay_in_their_place(
     factor: float,
+    steps: int,
     kernel: str,
     small_start: LearnedStart,
     tmp_path: Path,
@@ -379,11 +390,12 @@ def test_blobs_stay_in_their_place(
     center = (21.3, 18.6)
     y, x = np.arange(44)[:, None] - center[0], np.arange(40)[None, :] - center[1]
     image = np.exp(-(y**2 + x**2) / 18).astype(np.float32)
-    changes = {"factor": factor, "kernel": kernel, "learned_steps": 2}
+    changes = {"factor": factor, "kernel": kernel, "learned_steps": steps}
     made = run(image, change(QUICK, start=str(path), **changes))
     assert made.report.planes[0].began == "learned"
     assert made.networks[0] is not None
-    assert made.networks[0].ratio == (ratio_for((factor, factor)),) * 2
+    ratio = 2 if steps else ratio_for((factor, factor))
+    assert made.networks[0].ratio == (ratio, ratio)
     found = ndimage.center_of_mass(made.image)
     back = [(c + 0.5) / factor - 0.5 for c in found]
     assert back == pytest.approx(center, abs=0.05 / factor)
@@ -392,7 +404,7 @@ def test_blobs_stay_in_their_place(
 def test_networks_of_another_ratio_serve_a_sister(
     shipped: Path, tmp_path: Path
 ) -> None:
-    first = run(rings(), change(LEARNED, factor=3))
+    first = run(rings(), change(LEARNED, factor=3, learned_steps=0))
     path = save_networks(first, tmp_path / "n.safetensors")
     second = run(rings(), change(QUICK, factor=3, start=str(path), steps=0))
     np.testing.assert_allclose(second.image, first.image, atol=1e-5)
@@ -424,7 +436,7 @@ def test_shared_learning_begins_from_it(
     made = run(stack_of(), change(LEARNED, strategy=strategy, factor=factor), "ZYX")
     (kept,) = made.networks
     assert kept is not None
-    assert (kept.width, kept.ratio, kept.began) == (8, (factor,) * 2, "learned")
+    assert (kept.width, kept.ratio, kept.began) == (8, (2, 2), "learned")
     for plane in made.report.planes:
         assert plane.steps == (2 if strategy == "tuned" else 0)
         assert plane.sentence.endswith(
