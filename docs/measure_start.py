@@ -3,8 +3,8 @@
     python docs/measure_start.py
 
 A generated texture of 1024 x 1024 pixels, reduced by bicubic, is enlarged by `fast`
-from random weights, and from the learned start with fewer and fewer steps and without the
-eight versions. One thread.
+from random weights, and from the learned start with fewer and fewer steps and without
+the eight versions. One thread.
 """
 
 from __future__ import annotations
