@@ -59,11 +59,11 @@ def leaves(draw: Draw, side: int) -> Array:
     smallest, power = draw.choice([4, 8, 16, 32]), draw.uniform(1.6, 3.2)
     soft, widest = draw.uniform(0, 0.8) ** 2, draw.uniform(1, 10)
     for _ in range(int(draw.integers(60, 700))):
-        reach = _radius(draw, smallest, power)
+        reach = radius(draw, smallest, LARGEST_PX, power)
         box = int(2 * reach) + 3
         shape = _shape(draw, box, int(draw.choice(SHAPES, p=shares / shares.sum())))
         corner = draw.integers(-box // 2, side, 2)
-        part, seen = _inside(corner, box, side)
+        part, seen = inside(corner, box, side)
         fill = draw.random() + draw.uniform(-0.15, 0.15) * shade[part] + grains[part]
         if draw.random() < 0.12:
             fill = fill + _stripes(draw, fill.shape)
@@ -103,10 +103,10 @@ def _clouds(draw: Draw, side: int, power: float) -> Array:
     return clouds
 
 
-def _radius(draw: Draw, smallest: float, power: float) -> float:
+def radius(draw: Draw, smallest: float, largest: float, power: float) -> float:
     """Radius from a power law, pixels."""
     share, rest = draw.random(), 1 - power
-    between = share * LARGEST_PX**rest + (1 - share) * smallest**rest
+    between = share * largest**rest + (1 - share) * smallest**rest
     return float(between ** (1 / rest))
 
 
@@ -139,7 +139,7 @@ def _stripes(draw: Draw, shape: tuple[int, ...]) -> Array:
     return bars
 
 
-def _inside(
+def inside(
     corner: NDArray[np.int_], box: int, side: int
 ) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
     """The part of the image that a box covers, and that part of the box."""

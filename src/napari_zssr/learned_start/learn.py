@@ -15,15 +15,13 @@ from torch import Tensor
 from napari_zssr.checks import checked_whole
 from napari_zssr.errors import InputError
 from napari_zssr.learned_start.meta import MetaTrainer, pretrain_error
-from napari_zssr.learned_start.network import COLOURS, RATIOS, ConditionedNetwork
+from napari_zssr.learned_start.network import ConditionedNetwork
 from napari_zssr.learned_start.tasks import Bank, Batch, draw_batch
 from napari_zssr.progress import Progress, Steps
 from napari_zssr.writing import written_whole
 from napari_zssr.zssr.learned import LearnedStart
 from napari_zssr.zssr.optimize import ADAM_RATE, Average, OneCycle, Optimizer
 
-# How often each number of colours and ratio is drawn.
-SHARES = {(1, 2): 0.3, (3, 2): 0.3, (1, 3): 0.1, (3, 3): 0.1, (1, 4): 0.1, (3, 4): 0.1}
 # Share of the rates that training on an image takes, and by how much of Muon's rate
 # weights shrink: at full rates weights grow stiff or, held short, most of the hidden
 # channels fall silent for ever.
@@ -102,9 +100,7 @@ def learn_start(spec: LearnSpec, *, resume: Path | None = None) -> Steps[Learned
     network = learner.averaged()
     if spec.meta_steps:
         bank = learner.bank.after(spec.steps)
-        meta = MetaTrainer(
-            network, bank, seed=spec.seed, shares=SHARES, bfloat16=spec.bfloat16
-        )
+        meta = MetaTrainer(network, bank, seed=spec.seed, bfloat16=spec.bfloat16)
         for step in range(spec.meta_steps):
             loss = meta.update(step, spec.meta_steps)
             yield from _told("meta-train", step + 1, spec.meta_steps, loss)
@@ -161,10 +157,7 @@ class Learner:
     def batch(self) -> Batch:
         """Pairs of the next step, which follow from seed and step alone."""
         draw = np.random.default_rng((self.spec.seed, 1, self.step))
-        kinds = list(SHARES)
-        colours, ratio = kinds[draw.choice(len(kinds), p=list(SHARES.values()))]
-        bank = self.bank.after(self.step)
-        return draw_batch(bank, draw, self.spec.batch, colours, ratio)
+        return draw_batch(self.bank.after(self.step), draw, self.spec.batch)
 
     def averaged(self) -> ConditionedNetwork:
         """Copy of the network with the averaged weights."""
@@ -217,6 +210,3 @@ def _told(stage: str, step: int, total: int, loss: Tensor) -> Steps[None]:
         yield Progress(stage=stage, step=step, total=total, loss=float(loss))
     else:
         yield Progress(stage=stage, step=step, total=total)
-
-
-__all__ = ["COLOURS", "RATIOS", "LearnSpec", "Learner", "card_of", "learn_start"]

@@ -81,12 +81,11 @@ class MetaTrainer:
         bank: Tensor,
         *,
         seed: int,
-        shares: dict[tuple[int, int], float],
         batch: int = 16,
         bfloat16: bool = True,
     ) -> None:
         self.network, self.bank = network, bank
-        self.seed, self.shares, self.batch = seed, shares, batch
+        self.seed, self.batch = seed, batch
         self.bfloat16 = bfloat16
         self.device = next(network.parameters()).device
         self.optimizer = Optimizer(network, muon=True, adam_rate=ADAM_RATE)
@@ -139,9 +138,7 @@ class MetaTrainer:
 
     def _keep_in_mind(self, draw: np.random.Generator) -> None:
         """Gradients of an ordinary batch, of any ratio."""
-        kinds = list(self.shares)
-        colours, ratio = kinds[draw.choice(len(kinds), p=list(self.shares.values()))]
-        batch = draw_batch(self.bank, draw, self.batch, colours, ratio)
+        batch = draw_batch(self.bank, draw, self.batch)
         error = pretrain_error(self.network, batch, self.bfloat16)
         torch.autograd.backward([error])
 

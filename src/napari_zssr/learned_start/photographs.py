@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from napari_zssr.imaging.resample import imresize
+from napari_zssr.imaging.scenes import inside, radius
 
 Array = NDArray[np.float32]
 Draw = np.random.Generator
@@ -53,7 +54,7 @@ def leaves(draw: Draw, side: int) -> Array:
     power = draw.uniform(2.2, 3.2)
     smallest = draw.choice([3, 5, 8, 14])
     for _ in range(int(draw.integers(100, 500))):
-        painter.leaf(_radius(draw, smallest, LARGEST_SHARE * side, power))
+        painter.leaf(radius(draw, smallest, LARGEST_SHARE * side, power))
     return _thinned(draw, painter.image)
 
 
@@ -61,11 +62,11 @@ def strokes(draw: Draw, side: int) -> Array:
     """Large shapes with bundles of thin strokes: hair, twigs, writing, lattices."""
     painter = _Painter(draw, OVERSAMPLED * side)
     for _ in range(int(draw.integers(5, 40))):
-        painter.leaf(_radius(draw, 16, LARGEST_SHARE * side, 2.0))
+        painter.leaf(radius(draw, 16, LARGEST_SHARE * side, 2.0))
     for _ in range(int(draw.integers(2, 9))):
         painter.bundle()
     for _ in range(int(draw.integers(0, 60))):
-        painter.leaf(_radius(draw, 3, 0.2 * side, 2.5))
+        painter.leaf(radius(draw, 3, 0.2 * side, 2.5))
     return _thinned(draw, painter.image)
 
 
@@ -73,7 +74,7 @@ def surfaces(draw: Draw, side: int) -> Array:
     """A few large textured regions with sharp borders."""
     painter = _Painter(draw, OVERSAMPLED * side, textured=0.9)
     for _ in range(int(draw.integers(6, 50))):
-        painter.leaf(_radius(draw, 24, 1.5 * side, 1.8))
+        painter.leaf(radius(draw, 24, 1.5 * side, 1.8))
     return _thinned(draw, painter.image)
 
 
@@ -102,7 +103,7 @@ class _Painter:
         draw = self.draw
         box = 2 * math.ceil(OVERSAMPLED * reach) + 3
         corner = draw.integers(-box // 2, self.side - box // 2, 2)
-        part, seen = _inside(corner, box, self.side)
+        part, seen = inside(corner, box, self.side)
         if part[0].start >= part[0].stop or part[1].start >= part[1].stop:
             return
         cover = _shape(draw, box, seen)
@@ -277,24 +278,6 @@ def _shape(draw: Draw, box: int, seen: tuple[slice, slice]) -> Array:
             mask &= x * math.cos(side) + y * math.sin(side) < draw.uniform(0.2, 0.9)
     cover: Array = mask.astype(np.float32)
     return cover
-
-
-def _radius(draw: Draw, smallest: float, largest: float, power: float) -> float:
-    """Radius from a power law, pixels."""
-    share, rest = draw.random(), 1 - power
-    between = share * largest**rest + (1 - share) * smallest**rest
-    return float(between ** (1 / rest))
-
-
-def _inside(
-    corner: NDArray[np.int_], box: int, side: int
-) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
-    """The part of the image that a box covers, and that part of the box."""
-    spans = [(max(0, int(c)), min(side, int(c) + box)) for c in corner]
-    (top, bottom), (left, right) = spans
-    y, x = (int(c) for c in corner)
-    seen = (slice(top - y, bottom - y), slice(left - x, right - x))
-    return (slice(top, bottom), slice(left, right)), seen
 
 
 def _thinned(draw: Draw, fine: Array) -> Array:

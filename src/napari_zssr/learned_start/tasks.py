@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from napari_zssr.learned_start.microscope import microscope_scene
 from napari_zssr.learned_start.photographs import photograph
 from napari_zssr.zssr.learned import array_features, bicubic_kernel
 
@@ -17,6 +18,8 @@ Array = NDArray[np.float64]
 Draw = np.random.Generator
 
 SIDE = 192
+# How often each number of colours and ratio is drawn.
+SHARES = {(1, 2): 0.3, (3, 2): 0.3, (1, 3): 0.1, (3, 3): 0.1, (1, 4): 0.1, (3, 4): 0.1}
 # Side of the sons' crops by ratio, chosen so that their fathers fit into a scene.
 CROPS = {2: 32, 3: 32, 4: 24}
 # Shares of the ways to blur.
@@ -104,8 +107,6 @@ def scene(seed: tuple[int, int]) -> NDArray[np.float32]:
     draw = np.random.default_rng(seed)
     if draw.random() >= MICROSCOPE:
         return photograph(draw, SIDE)
-    from napari_zssr.learned_start.microscope import microscope_scene
-
     grey = microscope_scene(draw, SIDE)
     stain = draw.uniform(0.2, 1, 3) if draw.random() < 0.5 else np.ones(3)
     tinted: NDArray[np.float32] = (grey * stain[:, None, None]).astype(np.float32)
@@ -151,16 +152,17 @@ def random_way(draw: Draw, ratio: int) -> Way:
     return Way(kernel=kernel, sigma=sigma, rounded=draw.random() < ROUNDED)
 
 
-def draw_batch(bank: Tensor, draw: Draw, size: int, colours: int, ratio: int) -> Batch:
-    """Crops of random scenes, degraded each in its own way.
+def draw_batch(bank: Tensor, draw: Draw, size: int) -> Batch:
+    """Crops of random scenes, degraded each in its own way, of one kind.
 
     Parameters
     ----------
     bank : Tensor, shape (scenes, 3, 192, 192)
     draw : numpy.random.Generator
     size : int
-    colours, ratio : int
     """
+    kinds = list(SHARES)
+    colours, ratio = kinds[draw.choice(len(kinds), p=list(SHARES.values()))]
     side = CROPS[ratio] * ratio + taps(ratio) - ratio
     ways = [random_way(draw, ratio) for _ in range(size)]
     patches = torch.stack([whole_patch(bank, draw, side, colours) for _ in range(size)])
