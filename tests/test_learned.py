@@ -17,7 +17,7 @@ from safetensors.numpy import load, save
 from scipy import ndimage
 
 from napari_zssr import InputError, save_networks
-from napari_zssr.config import FAST, Config, change
+from napari_zssr.config import BALANCED, FAST, Config, change
 from napari_zssr.imaging.noise import NoiseModel
 from napari_zssr.imaging.resample import imresize
 from napari_zssr.kernelspec import KernelSpec
@@ -30,7 +30,7 @@ from napari_zssr.stack.preview import preview_steps
 from napari_zssr.stack.recipe import recipe
 from napari_zssr.stack.run import Upscaled, upscale_steps
 from napari_zssr.stack.start import expected_config, starting_networks
-from napari_zssr.zssr import learned
+from napari_zssr.zssr import learned, train
 from napari_zssr.zssr.arrayfile import KEY
 from napari_zssr.zssr.begin import as_learned, begun, load_begun, unfit
 from napari_zssr.zssr.learned import (
@@ -280,6 +280,24 @@ def test_training_goes_on_from_the_start(
     (kept,) = made.networks
     assert kept is not None
     assert (kept.width, kept.blocks, kept.began) == (8, 1, "learned")
+
+
+def test_it_stays_on_the_way_to_what_training_finds(
+    shipped: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once it goes all of the way, once as far as it does: along the same line."""
+
+    def trained(share: float) -> NDArray[np.float32]:
+        monkeypatch.setattr(train, "FURTHER", share)
+        (kept,) = run(rings(), change(LEARNED, learned_steps=3)).networks
+        assert kept is not None
+        return np.concatenate([a.ravel() for _, a in sorted(kept.weights[0].items())])
+
+    begun_from = folded(shipped_start(), 1, 2, KernelSpec(), 0.0)
+    first = np.concatenate([a.ravel() for _, a in sorted(begun_from.items())])
+    usual, whole = trained(train.FURTHER) - first, trained(1.0) - first
+    np.testing.assert_allclose(usual, 0.6 * whole, atol=1e-7)
+    assert np.abs(whole).max() > 1e-4
 
 
 @pytest.mark.parametrize(
@@ -587,6 +605,12 @@ def test_a_run_costs_what_the_start_does(small_start: LearnedStart) -> None:
     assert cost(wide)[1] > cost(small_start)[1]
     # Applied once, where the other is applied twice, on four times the pixels.
     assert cost(small_start, factor=4)[1] < cost(small_start, factor=4.1)[1]
+    # Noise that is not known may take three networks, and does not where it is.
+    balanced = change(BALANCED, device="cpu")
+    for level, networks in ((None, 3), (0.0, 1), (0.02, 1)):
+        wanted = expected_config(balanced, (wide,), "YX", (400, 400), level)
+        assert wanted.networks == networks
+        assert (wanted == balanced) == (level == 0.02)
     # What cannot begin from it costs as ever.
     for changes in ({"noise": 0.02}, {"factor": (2, 3)}):
         assert cost(wide, **changes) == cost(None, **changes)

@@ -216,6 +216,17 @@ class Average:
         """As it is now."""
         return copy.deepcopy(self)
 
+    @torch.no_grad()
+    def draw_to(self, other: Average, share: float) -> None:
+        """Go a share of the way to other values."""
+        for value, wanted in zip(self._values, other.values, strict=True):
+            value.lerp_(wanted, share)
+
+    @property
+    def values(self) -> list[Tensor]:
+        """Averaged parameters."""
+        return self._values
+
     def state(self) -> dict[str, Any]:
         """What it remembers of the steps so far."""
         return {"step": self._step, "values": self._values}
