@@ -224,8 +224,9 @@ def test_choices_measure_a_preset_and_its_variants(
     assert None not in shipped
     assert "one network" not in labels
     changes = dict(zip(labels, found.column("change"), strict=True))
-    assert changes["half the steps"] == "steps 4"
-    assert changes["no ensemble"] == "ensemble False"
+    assert changes["half the steps"] == "start random, steps 4"
+    assert changes["ensemble"] == "ensemble True"
+    assert changes["from random weights"] == "start random"
     deeper = found.rows[labels.index("deeper")]
     assert deeper[2:4] == shipped[2:4]
     assert deeper[4] == 0

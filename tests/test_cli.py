@@ -41,7 +41,7 @@ USAGE = [
     (["upscale", "a.tif", "--factor", "nan"], "Factor nan"),
     (["upscale", "a.tif", "--preset", "fats"], "did you mean 'fast'"),
     (["upscale", "a.tif", "--noise", "loud"], "Noise 'loud'"),
-    (["upscale", "a.tif", "--steps", "0"], "steps is 0"),
+    (["upscale", "a.tif", "--start", "random", "--steps", "0"], "steps is 0"),
     (["upscale", "a.tif", "--start", "nets.pt"], ".safetensors"),
     (["upscale", "a.tif", "-p", "instant", "--start", "n.safetensors"], "'instant'"),
     (["upscale", "a.tif", "--start", "lerned"], "did you mean 'learned'"),
@@ -486,7 +486,7 @@ def test_info(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--start", "learned", "--noise", "off"], "images only), at most 50 steps."),
+        (["--start", "learned", "--noise", "off"], "images only), at most 200 steps."),
         (["--start", "learned"], "A noisy image, or one that was a JPEG"),
         (["--start", "learned", "--noise", "0.05"], "since the image is noisy."),
         (["--start", "learned", "-f", "1,2"], "since Y and X are enlarged differently"),

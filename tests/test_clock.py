@@ -12,6 +12,8 @@ from napari_zssr.plugin._summary import after, in_the_form, stopped
 from napari_zssr.progress import PlaneDone, Progress, drain
 from napari_zssr.stack.axes import labelled
 from napari_zssr.stack.run import upscale_steps
+from napari_zssr.stack.start import starting_networks
+from napari_zssr.zssr.begin import as_expected
 from napari_zssr.zssr.saved import as_saved, write_networks
 
 SMALL: dict[str, Any] = {
@@ -24,6 +26,7 @@ SMALL: dict[str, Any] = {
     "always": True,
     "device": "cpu",
     "strategy": "independent",
+    "start": "random",
 }
 
 
@@ -50,6 +53,31 @@ def test_the_share_grows_to_the_whole(config: Config) -> None:
     drain(upscale_steps(labelled(np.stack([plane] * 2), axes="ZYX"), config), look)
     assert shares == sorted(shares)
     np.testing.assert_allclose(done, (0.5, 1.0), atol=0.01)
+
+
+@pytest.mark.parametrize(
+    ("noise", "grain", "moves"), [("off", 0, 20), ("auto", 0, 20), ("auto", 0.05, 30)]
+)
+def test_the_share_grows_with_every_step_whether_or_not_there_is_noise(
+    noise: str, grain: float, moves: int, shipped: Path
+) -> None:
+    """Without it one network is trained further, with it three from random weights."""
+    y, x = np.mgrid[:112, :112] / 7
+    plane = 0.5 + 0.2 * np.sin(y) + 0.2 * np.cos(x)
+    plane += np.random.default_rng(0).normal(0, grain, plane.shape)
+    config = change(BALANCED, **SMALL | {"start": "learned", "noise": noise})
+    expected = as_expected(config, starting_networks(config, "YX", (112, 112)), 1)
+    clock, shares = Clock(expected, (112, 112), "YX"), []
+
+    def look(event: Any) -> None:
+        if isinstance(event, Progress):
+            share = clock.tell(event)
+            if event.stage == "train":
+                shares.append(share)
+
+    drain(upscale_steps(labelled(plane, axes="YX"), config), look)
+    assert len(shares) == moves
+    assert np.diff(shares).min() > 0
 
 
 def test_the_share_grows_where_nothing_is_trained(tmp_path: Path) -> None:

@@ -125,7 +125,7 @@ def test_wrong_settings_are_met_in_the_form(desk: Desk) -> None:
     fields["noise"].value = "given"
     for name, value, says in (
         ("steps", "many", "no whole number"),
-        ("steps", "0", "whole number from 1"),
+        ("learned_steps", "-1", "whole number from 0"),
         ("kernel", "file", "Choose the file"),
         ("start", "file", "Choose the file of saved networks"),
         ("noise_sigma", "x", "not a number"),
@@ -846,14 +846,10 @@ def test_the_form_says_what_training_will_begin_from(
 
 
 def test_the_preset_decides_what_training_begins_from(
-    desk: Desk, shipped: Path, monkeypatch: pytest.MonkeyPatch
+    desk: Desk, shipped: Path
 ) -> None:
-    from napari_zssr.plugin import _fields
-
-    learned = change(FAST, start="learned")
-    monkeypatch.setitem(_fields.PRESETS, "fast", learned)
     desk.add(rings(24, 32))
-    desk.set(learned)
+    desk.set(FAST)
     how = desk.widget.form.how
     fields, rows = how.advanced.fields, how.advanced.rows
     assert fields["start"].value is None
@@ -864,14 +860,14 @@ def test_the_preset_decides_what_training_begins_from(
         ("fast", "the learned start"),
         ("paper", "this image only"),
         ("instant", ""),
-        ("balanced", "this image only"),
+        ("balanced", "the learned start"),
     ):
         how.preset.value = preset
         desk.widget.refresh()
         assert desk.why == ""
         assert says in begins(desk)
         assert bool(begins(desk)) == bool(says)
-        assert rows["learned_steps"].visible == (preset == "fast")
+        assert rows["learned_steps"].visible == (preset in ("fast", "balanced"))
     how.preset.value = "fast"
     fields["start"].value = "random"
     assert not rows["learned_steps"].visible
@@ -885,7 +881,10 @@ def test_the_learned_start_is_chosen_and_told(
     tifffile.imwrite(path, rings(24, 32))
     desk.viewer.open(path, plugin="napari")
     fields = desk.widget.form.how.advanced.fields
-    desk.set(change(BALANCED, noise="off", always=True, device="cpu"))
+    wish = change(BALANCED, noise="off", always=True, device="cpu", start="random")
+    desk.set(wish)
+    desk.widget.after.command.native.click()
+    assert "--start random" in copied()
     fields["start"].value = "learned"
     fields["learned_steps"].value = "3"
     desk.widget.refresh()
@@ -893,7 +892,7 @@ def test_the_learned_start_is_chosen_and_told(
     asked = _cost._wish(request).config
     assert (asked.width, asked.steps) == (8, 3)
     desk.widget.after.command.native.click()
-    assert "--start learned" in copied()
+    assert "--start" not in copied()
     assert "--learned-steps 3" in copied()
     desk.widget.start()
     desk.wait()

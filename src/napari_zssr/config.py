@@ -106,9 +106,9 @@ class Config:
     factor: float | tuple[float, float] = (2.0, 2.0)
     preset: str = "balanced"
     network: Network = "residual"
-    start: str = "random"
+    start: str = LEARNED
     steps: int = 400
-    learned_steps: int = 50
+    learned_steps: int = 200
     batch: int = 4
     crop_px: int = 32
     width: int = 32
@@ -242,12 +242,13 @@ def preset(name: str) -> Config:
     return PRESETS[name]
 
 
-INSTANT = Config(preset="instant", network="ridge", steps=1, gradual=1)
-FAST = Config(preset="fast", start=LEARNED, gradual=1)
+INSTANT = Config(preset="instant", network="ridge", start=RANDOM, steps=1, gradual=1)
+FAST = Config(preset="fast", learned_steps=50, ensemble=False, gradual=1)
 BALANCED = Config()
 PAPER = Config(
     preset="paper",
     network="paper",
+    start=RANDOM,
     steps=3000,
     batch=1,
     crop_px=128,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,6 +20,7 @@ from napari_zssr.benchmark.job import (
 )
 from napari_zssr.benchmark.microscopes import BAND, THIN_RINGS, decimated_captures
 from napari_zssr.benchmark.table import Cell, Table
+from napari_zssr.checks import LEARNED, RANDOM
 from napari_zssr.config import Config, change
 from napari_zssr.errors import InputError
 from napari_zssr.imaging.metrics import band_correlation, luma, psnr
@@ -38,6 +39,8 @@ PICTURES = {
 CROP_PX = 256
 PHOTONS, BRIGHT, READ_NOISE = 30.0, 99.9, 0.01
 PHOTON_SEED = 3
+# Settings of which a learned start takes no notice.
+OF_RANDOM_WEIGHTS = frozenset({"width", "blocks", "networks", "gradual", "steps"})
 # What the program is told of the noise.
 NOISE: Mapping[Kind, str] = {"pictures": "off", "captures": "auto"}
 COLUMNS = (
@@ -130,7 +133,11 @@ def variants(config: Config) -> list[Variant]:
         The preset; a variant that leaves all of its settings alone is left out.
     """
     half, twice = max(1, config.steps // 2), 2 * config.steps
+    fewer, more = config.learned_steps // 2, 2 * config.learned_steps
     listed = [
+        Variant("from random weights", {"start": RANDOM}),
+        Variant("half the learned steps", {"learned_steps": fewer}, ("pictures",)),
+        Variant("twice the learned steps", {"learned_steps": more}, ("pictures",)),
         Variant("narrower", {"width": 16}),
         Variant("wider", {"width": 64}),
         Variant("half the steps", {"steps": half}),
@@ -139,6 +146,7 @@ def variants(config: Config) -> list[Variant]:
         Variant("larger batch", {"batch": 8}, ("pictures",)),
         Variant("three networks", {"networks": 3}),
         Variant("no ensemble", {"ensemble": False}),
+        Variant("ensemble", {"ensemble": True}),
         Variant("no back-projection", {"back_projection": 0}, ("pictures",)),
         Variant("one factor", {"gradual": 1}),
         Variant("two factors", {"gradual": 2}, ("pictures",)),
@@ -146,7 +154,12 @@ def variants(config: Config) -> list[Variant]:
         Variant("told of noise", {"noise": 0.004}, ("pictures",)),
         Variant("noise ignored", {"noise": "off"}, ("captures",)),
     ]
-    return [Variant("as shipped"), *(v for v in listed if _differs(config, v))]
+    listed = [v for v in listed if _differs(config, v)]
+    if config.start == LEARNED:
+        listed = [_alone(v) for v in listed]
+    else:
+        listed = [v for v in listed if "learned_steps" not in v.changes]
+    return [Variant("as shipped"), *listed]
 
 
 def pictures(factor: int, limit: int | None = None) -> list[Case]:
@@ -239,6 +252,13 @@ def _picture(name: str, group: Group, image: NDArray[np.uint8], factor: int) -> 
     truth = image[:rows, :columns]
     son = bicubic(truth, (1 / factor, 1 / factor))
     return Case(name=name, group=group, son=son, truth=truth)
+
+
+def _alone(variant: Variant) -> Variant:
+    """From random weights where a learned start would take no notice of the change."""
+    if not variant.changes.keys() & OF_RANDOM_WEIGHTS:
+        return variant
+    return replace(variant, changes={"start": RANDOM, **variant.changes})
 
 
 def _differs(config: Config, variant: Variant) -> bool:

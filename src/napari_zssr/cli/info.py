@@ -56,8 +56,8 @@ def facts(stack: ImageStack, config: Config) -> dict[str, Any]:
     from napari_zssr.stack.start import starting_networks
 
     starts = starting_networks(config, stack.axes, stack.data.shape)
-    plan = _plan(stack, config, starts)
     noise = noise_levels(stack)
+    plan = _plan(stack, config, starts, noise)
     return {
         "name": stack.name,
         "axes": stack.axes,
@@ -114,11 +114,14 @@ def _noise(plane: Any, letters: str) -> float | None:
     return float(estimate_noise((grey - low) / (high - low)).sigma(0.5))
 
 
-def _plan(stack: ImageStack, config: Config, starts: Starts) -> Plan:
+def _plan(
+    stack: ImageStack, config: Config, starts: Starts, noise: list[float | None]
+) -> Plan:
     from napari_zssr.stack.prepare import make_plan
     from napari_zssr.stack.start import expected_config
 
-    wanted = expected_config(config, starts, stack.axes, stack.data.shape)
+    level = max((one for one in noise if one is not None), default=0.0)
+    wanted = expected_config(config, starts, stack.axes, stack.data.shape, level)
     return make_plan(stack, wanted)
 
 

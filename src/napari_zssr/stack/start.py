@@ -53,7 +53,11 @@ def starting_networks(
 
 
 def expected_config(
-    config: Config, starts: Sequence[Start | None], axes: str, shape: Sequence[int]
+    config: Config,
+    starts: Sequence[Start | None],
+    axes: str,
+    shape: Sequence[int],
+    level: float | None = None,
 ) -> Config:
     """Settings that the cost of a run is foretold from.
 
@@ -63,8 +67,10 @@ def expected_config(
         As in `starting_networks`.
     starts : sequence of (Checkpoint, LearnedStart or None)
         What that found.
+    level : float, optional
+        Largest noise of the channels, where that is known.
     """
-    return as_expected(config, starts, _colours(axes, shape))
+    return as_expected(config, starts, _colours(axes, shape), level)
 
 
 def foretold_start(

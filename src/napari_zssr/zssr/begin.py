@@ -184,7 +184,9 @@ def as_learned(config: Config, start: LearnedStart) -> Config:
     )
 
 
-def as_expected(config: Config, starts: Starts, samples: int) -> Config:
+def as_expected(
+    config: Config, starts: Starts, samples: int, level: float | None = None
+) -> Config:
     """Settings that the cost of a run is foretold from.
 
     Parameters
@@ -194,12 +196,21 @@ def as_expected(config: Config, starts: Starts, samples: int) -> Config:
         What the channels of an image start from.
     samples : int
         Colours that are learned together.
+    level : float, optional
+        Largest noise of the channels at the mean signal, where that is known. Where it
+        is not, as many networks are expected as a noisy plane takes.
     """
     for start in starts:
         if isinstance(start, LearnedStart):
-            level = config.noise if isinstance(config.noise, float) else 0.0
-            why = unfit(config, start, samples, level=level)
-            return config if why else as_learned(config, start)
+            if config.noise != "auto":
+                level = 0.0 if config.noise == "off" else config.noise
+            why = unfit(config, start, samples, level=level or 0.0)
+            if why:
+                return config
+            wanted = as_learned(config, start)
+            if level is not None or wanted.steps == 0:
+                return wanted
+            return replace(wanted, networks=config.networks * config.gradual)
     return as_saved(config, [one for one in starts if isinstance(one, Checkpoint)])
 
 
