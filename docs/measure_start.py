@@ -3,7 +3,7 @@
     python docs/measure_start.py
 
 A generated texture of 1024 x 1024 pixels, reduced by bicubic, is enlarged by `fast`
-from random weights, and from the learned start with fewer and fewer steps and without
+from random weights, and from the learned start with fewer and fewer steps and with
 the eight versions. One thread.
 """
 
@@ -28,10 +28,12 @@ from napari_zssr.zssr.plane import super_resolve_plane
 SIDE, SEED, BORDER = 1024, 3, 2
 VARIANTS = (
     {"start": "random"},
+    {"start": "random", "ensemble": True},
+    {"ensemble": True},
     {},
-    {"ensemble": False},
-    {"learned_steps": 10, "ensemble": False},
-    {"learned_steps": 0, "ensemble": False},
+    {"learned_steps": 20},
+    {"learned_steps": 10},
+    {"learned_steps": 0},
 )
 
 

@@ -54,10 +54,10 @@ class LearnSpec:
     """
 
     seed: int = 0
-    scenes: int = 2000
-    steps: int = 9000
+    scenes: int = 4000
+    steps: int = 50000
     meta_steps: int = 0
-    batch: int = 16
+    batch: int = 8
     width: int = 48
     blocks: int = 4
     device: str = "cpu"
