@@ -289,15 +289,31 @@ def test_it_stays_on_the_way_to_what_training_finds(
 
     def trained(share: float) -> NDArray[np.float32]:
         monkeypatch.setattr(train, "FURTHER", share)
-        (kept,) = run(rings(), change(LEARNED, learned_steps=3)).networks
+        (kept,) = run(
+            rings(), change(LEARNED, learned_steps=3, kernel=GAUSSIAN)
+        ).networks
         assert kept is not None
         return np.concatenate([a.ravel() for _, a in sorted(kept.weights[0].items())])
 
-    begun_from = folded(shipped_start(), 1, 2, KernelSpec(), 0.0)
+    begun_from = folded(shipped_start(), 1, 2, GAUSSIAN, 0.0)
     first = np.concatenate([a.ravel() for _, a in sorted(begun_from.items())])
     usual, whole = trained(train.FURTHER) - first, trained(1.0) - first
     np.testing.assert_allclose(usual, 0.6 * whole, atol=1e-7)
     assert np.abs(whole).max() > 1e-4
+
+
+def test_a_bright_region_does_not_outvote_the_dark_ones(
+    shipped: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Later weights are a little better on one region, and far worse on all others."""
+    first, later = torch.tensor([100.0, 1, 1, 1]), torch.tensor([90.0, 2, 2, 2])
+    told = iter([first, later])
+    monkeypatch.setattr(train, "region_errors", lambda *_: next(told))
+    (kept,) = run(rings(), LEARNED).networks
+    assert kept is not None
+    wanted = folded(shipped_start(), 1, 2, KernelSpec(), 0.0)
+    for name, array in kept.weights[0].items():
+        np.testing.assert_array_equal(array, wanted[name])
 
 
 @pytest.mark.parametrize(

@@ -826,7 +826,7 @@ def begins(desk: Desk) -> str:
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({}, "the learned start (generated images only), at most 30 steps."),
+        ({}, "the learned start (generated images only), at most 50 steps."),
         ({"noise": "auto"}, "A noisy image, or one that was a JPEG, is learned from"),
         ({"noise": 0.02}, "from random weights, since the image is noisy."),
         ({"factor": (1, 2)}, "since Y and X are enlarged differently."),

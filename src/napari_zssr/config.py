@@ -243,7 +243,7 @@ def preset(name: str) -> Config:
 
 
 INSTANT = Config(preset="instant", network="ridge", start=RANDOM, steps=1, gradual=1)
-FAST = Config(preset="fast", learned_steps=30, ensemble=False, gradual=1)
+FAST = Config(preset="fast", learned_steps=50, ensemble=False, gradual=1)
 BALANCED = Config()
 PAPER = Config(
     preset="paper",

@@ -38,11 +38,12 @@ BETTER = 0.998
 EARLIEST_STOP = 0.4
 # From a learned start: how often the held-out regions are looked at, and how often in
 # vain before training ends.
-LOOK_EVERY = 10
+LOOK_EVERY = 25
 LOOKS_IN_VAIN = 3
 # How far it goes from there towards what training found: fathers are softer than fine
 # images, the more so the wider the blur, and what training finds suits them too well.
 FURTHER = 0.6
+LEAST_ERROR = 1e-12
 PAPER_ERROR_EVERY = 50
 REFRESH_PX = 2 * 512**2
 PAPER_REVIEW_EVERY = 60
@@ -145,12 +146,18 @@ class Trainer:
         return found
 
     def held_out_error(self) -> float:
-        """Squared error of what was found so far on the held-out regions."""
+        """Squared error of what was found so far on the held-out regions.
+
+        From a learned start the mean of its logarithms: what suits a few bright
+        regions must not make all dark ones worse.
+        """
         found = self.found()
         found.swap(self.network)
         with torch.no_grad():
             error = region_errors(self.network(self.held_out.sons), self.held_out)
         found.swap(self.network)
+        if self.began is not None:
+            return float(error.clamp_min(LEAST_ERROR).log().mean())
         return float(error.sum())
 
     def as_returned(self) -> nn.Module:
@@ -210,7 +217,7 @@ def _train_further(trainer: Trainer) -> Steps[int]:
     """One cycle; what is best on the held-out regions stays, and ends it in time."""
     cycle = OneCycle(trainer.config.steps)
     best = trainer.held_out_error()
-    trainer.kept = trainer.found()
+    trainer.kept = trainer.found().copied()
     step = vain = 0
     while step < cycle.total and vain < LOOKS_IN_VAIN:
         if not trainer.spec.noise.is_clean and step > 0:
@@ -224,7 +231,7 @@ def _train_further(trainer: Trainer) -> Steps[int]:
                 error = trainer.held_out_error()
                 vain = 0 if error < best else vain + 1
                 if error < best:
-                    best, trainer.kept = error, trainer.found()
+                    best, trainer.kept = error, trainer.found().copied()
             yield _progress(step, cycle.total, loss)
     trainer.kept.copy_to(trainer.network)
     return step
