@@ -44,7 +44,7 @@ def _made(scenes: Sequence[Scene], config: Config, setting: Setting) -> list[Fig
 
 def _broken(name: str, learned: Config, setting: Setting) -> list[str]:
     scenes = _scenes(name)
-    # The fewer, the stricter; but only all make noise into what they are measured by.
+    # Fewer are stricter; where results are forced the random start has all of its own.
     random = RANDOM if setting.forced else change(RANDOM, steps=40)
     both = [_made(scenes, config, setting) for config in (random, learned)]
     return invention.broken(scenes, _bicubic(scenes), *both, setting)

@@ -40,7 +40,7 @@ CLOSED, OPEN = "\u25b8 Advanced", "\u25be Advanced"
 PRESET_WORDS = {
     "instant": "A linear filter fitted to the image: seconds, a first look.",
     "fast": "One small network: for long stacks.",
-    "balanced": "It learns at growing sizes: for the image that matters.",
+    "balanced": "Trained for longer: for the image that matters.",
     "paper": "The network of the 2018 paper: for comparison, slow.",
 }
 

@@ -202,10 +202,8 @@ def as_expected(
     """
     for start in starts:
         if isinstance(start, LearnedStart):
-            if config.noise != "auto":
-                level = 0.0 if config.noise == "off" else config.noise
-            why = unfit(config, start, samples, level=level or 0.0)
-            if why:
+            level = _known_level(config, level)
+            if unfit(config, start, samples, level=level or 0.0):
                 return config
             wanted = as_learned(config, start)
             if level is not None or wanted.steps == 0:
@@ -233,12 +231,18 @@ def foretold(
         return ""
     if not isinstance(start, LearnedStart):
         return will_begin_from_saved(config.steps) if start else ALONE
-    if config.noise != "auto":
-        level = 0.0 if config.noise == "off" else config.noise
+    level = _known_level(config, level)
     if why := unfit(config, start, samples, level=level or 0.0):
         return will_begin_from_random(why)
     steps = as_learned(config, start).steps
     return will_begin_from_learned(steps, sure=config.noise != "auto")
+
+
+def _known_level(config: Config, measured: float | None) -> float | None:
+    """Noise that the settings tell, else what was measured; None is unknown."""
+    if config.noise == "auto":
+        return measured
+    return 0.0 if config.noise == "off" else config.noise
 
 
 def sized(config: Config, start: Start | None) -> Config:

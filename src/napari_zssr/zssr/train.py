@@ -138,7 +138,7 @@ class Trainer:
         return crops.reshape(steps, self.config.batch, -1)
 
     def found(self) -> Average:
-        """Averaged weights; from a learned start, on the way to them."""
+        """Averaged weights; from a learned start a copy, on the way to them."""
         if self.began is None:
             return self.average
         found = self.average.copied()
@@ -217,7 +217,7 @@ def _train_further(trainer: Trainer) -> Steps[int]:
     """One cycle; what is best on the held-out regions stays, and ends it in time."""
     cycle = OneCycle(trainer.config.steps)
     best = trainer.held_out_error()
-    trainer.kept = trainer.found().copied()
+    trainer.kept = trainer.found()
     step = vain = 0
     while step < cycle.total and vain < LOOKS_IN_VAIN:
         if not trainer.spec.noise.is_clean and step > 0:
@@ -231,7 +231,7 @@ def _train_further(trainer: Trainer) -> Steps[int]:
                 error = trainer.held_out_error()
                 vain = 0 if error < best else vain + 1
                 if error < best:
-                    best, trainer.kept = error, trainer.found().copied()
+                    best, trainer.kept = error, trainer.found()
             yield _progress(step, cycle.total, loss)
     trainer.kept.copy_to(trainer.network)
     return step
