@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from napari_zssr.api import (
+        read,
         save_networks,
         upscale,
         upscale_lazy,
@@ -27,11 +28,11 @@ if TYPE_CHECKING:
     from napari_zssr.errors import (
         Cancelled,
         ComputeError,
+        ImageWarning,
         InputError,
         StorageError,
         ZSSRError,
     )
-    from napari_zssr.files import read
     from napari_zssr.kernels import Kernel
     from napari_zssr.kernelspec import KernelSpec, Optics
     from napari_zssr.progress import Progress, drain
@@ -51,6 +52,7 @@ __all__ = [
     "ComputeError",
     "Config",
     "ImageStack",
+    "ImageWarning",
     "InputError",
     "Kernel",
     "KernelSpec",
@@ -73,6 +75,7 @@ __all__ = [
 
 _HOMES = {
     "api": (
+        "read",
         "save_networks",
         "upscale",
         "upscale_lazy",
@@ -80,8 +83,14 @@ _HOMES = {
         "upscale_to_disk",
     ),
     "config": ("BALANCED", "FAST", "INSTANT", "PAPER", "Config"),
-    "errors": ("Cancelled", "ComputeError", "InputError", "StorageError", "ZSSRError"),
-    "files": ("read",),
+    "errors": (
+        "Cancelled",
+        "ComputeError",
+        "ImageWarning",
+        "InputError",
+        "StorageError",
+        "ZSSRError",
+    ),
     "kernels": ("Kernel",),
     "kernelspec": ("KernelSpec", "Optics"),
     "progress": ("Progress", "drain"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from os import PathLike
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from numpy.typing import NDArray
 
 from napari_zssr.config import BALANCED, Config, change, preset
+from napari_zssr.errors import ImageWarning
 from napari_zssr.files.kernels import pinned
 from napari_zssr.progress import Steps, drain
 from napari_zssr.stack.axes import ImageStack, labelled
@@ -34,6 +36,8 @@ def upscale(
     *,
     axes: str | None = None,
     spacing: GivenSpacing = None,
+    image: int | str | None = None,
+    partial: bool = False,
     **changes: Any,
 ) -> NDArray[Any]:
     """Enlarge an image by learning from it alone.
@@ -48,6 +52,11 @@ def upscale(
         Letters of the axes, such as "TCZYX"; read or guessed unless given.
     spacing : float, sequence or mapping, optional
         Pixel size in micrometres.
+    image : int or str, optional
+        Index or name of one of several images in the file; the largest unless given.
+    partial : bool
+        Keep the complete planes of an acquisition that was stopped, instead of
+        refusing the file.
     **changes
         Settings changed on top of `config`: ``factor=3``, ``steps=200``.
 
@@ -64,8 +73,8 @@ def upscale(
     ComputeError
         The computation failed.
     """
-    steps = upscale_steps(image_or_path, config, axes=axes, spacing=spacing, **changes)
-    return drain(steps).image
+    stack = as_stack(image_or_path, axes, spacing, image, partial)
+    return drain(stack_steps(stack, _config(config, changes))).image
 
 
 def upscale_steps(
@@ -74,13 +83,15 @@ def upscale_steps(
     *,
     axes: str | None = None,
     spacing: GivenSpacing = None,
+    image: int | str | None = None,
+    partial: bool = False,
     **changes: Any,
 ) -> Steps[Upscaled]:
     """`upscale` step by step: yields progress, returns all that is known.
 
     Parameters
     ----------
-    image_or_path, config, axes, spacing, **changes
+    image_or_path, config, axes, spacing, image, partial, **changes
         As in `upscale`; checked at once, not at the first step.
 
     Returns
@@ -88,8 +99,8 @@ def upscale_steps(
     generator
         Yields `Progress` and `PlaneDone`, returns `Upscaled`. To cancel, close it.
     """
-    stack = as_stack(image_or_path, axes, spacing)
-    return stack_steps(stack, _chosen(config, changes))
+    stack = as_stack(image_or_path, axes, spacing, image, partial)
+    return stack_steps(stack, _config(config, changes))
 
 
 def upscale_to_disk(
@@ -105,6 +116,8 @@ def upscale_to_disk(
     overwrite: bool = False,
     axes: str | None = None,
     spacing: GivenSpacing = None,
+    image: int | str | None = None,
+    partial: bool = False,
     **changes: Any,
 ) -> Written:
     """Enlarge an image of any size into a file.
@@ -134,7 +147,7 @@ def upscale_to_disk(
         the file.
     overwrite : bool
         Replace a file that is there, and begin again what was begun otherwise.
-    axes, spacing, **changes
+    axes, spacing, image, partial, **changes
         As in `upscale`.
 
     Returns
@@ -152,8 +165,8 @@ def upscale_to_disk(
         The computation failed.
     """
     steps = upscale_to_disk_steps(
-        as_stack(image_or_path, axes, spacing, lazy=True),
-        _chosen(config, changes),
+        as_stack(image_or_path, axes, spacing, image, partial, lazy=True),
+        _config(config, changes),
         Path(target),
         workers=Workers(processes=workers, client=client, scheduler=scheduler),
         threads=threads,
@@ -169,13 +182,15 @@ def upscale_lazy(
     *,
     axes: str | None = None,
     spacing: GivenSpacing = None,
+    image: int | str | None = None,
+    partial: bool = False,
     **changes: Any,
 ) -> dask.array.Array:
     """Enlarge an image plane by plane, each when it is looked at.
 
     Parameters
     ----------
-    image_or_path, config, axes, spacing, **changes
+    image_or_path, config, axes, spacing, image, partial, **changes
         As in `upscale`; lazy pixels stay lazy, a few planes of each channel are read.
 
     Returns
@@ -188,8 +203,8 @@ def upscale_lazy(
     InputError
         The image or a setting cannot be used.
     """
-    stack = as_stack(image_or_path, axes, spacing, lazy=True)
-    return lazily_upscaled(stack, _chosen(config, changes))
+    stack = as_stack(image_or_path, axes, spacing, image, partial, lazy=True)
+    return lazily_upscaled(stack, _config(config, changes))
 
 
 def save_networks(
@@ -221,37 +236,95 @@ def save_networks(
     return write_networks(Path(path), result.networks, overwrite=overwrite)
 
 
-def _chosen(config: Config | str, changes: dict[str, Any]) -> Config:
+def _config(config: Config | str, changes: dict[str, Any]) -> Config:
     chosen = preset(config) if isinstance(config, str) else config
     chosen = change(chosen, **changes) if changes else chosen
     return replace(chosen, kernel=pinned(chosen.kernel))
 
 
+def read(
+    path: str | PathLike[str],
+    *,
+    axes: str | None = None,
+    spacing: GivenSpacing = None,
+    image: int | str | None = None,
+    partial: bool = False,
+    lazy: bool = False,
+) -> ImageStack:
+    """Read an image with axes, spacing and channels.
+
+    Parameters
+    ----------
+    path : str or path
+        File, or the folder of a Zarr image.
+    axes : str, optional
+        One letter of TCZYXS for each axis; overrides what the file says.
+    spacing : float, sequence or mapping, optional
+        Pixel size in micrometres (T: seconds); overrides what the file says.
+    image : int or str, optional
+        Index or name of one of several images in the file; the largest unless given.
+    partial : bool
+        Keep the complete planes of an acquisition that was stopped, instead of
+        refusing the file.
+    lazy : bool
+        Leave the pixels of TIFF and Zarr in the file until `data` is indexed.
+
+    Raises
+    ------
+    InputError
+        The file is missing, broken, incomplete, or of a kind that cannot be used.
+
+    Warns
+    -----
+    ImageWarning
+        For what was assumed, chosen or converted.
+    """
+    from napari_zssr.files import read as read_file
+
+    return _warned(
+        read_file(
+            path, axes=axes, spacing=spacing, image=image, partial=partial, lazy=lazy
+        )
+    )
+
+
 def as_stack(
-    image: Image, axes: str | None, spacing: GivenSpacing, lazy: bool = False
+    source: Image,
+    axes: str | None = None,
+    spacing: GivenSpacing = None,
+    image: int | str | None = None,
+    partial: bool = False,
+    lazy: bool = False,
 ) -> ImageStack:
     """Image with named axes from whatever was given; a file is read."""
-    if isinstance(image, str | PathLike):
-        from napari_zssr.files import read
-
-        return read(Path(image), axes=axes, spacing=spacing, lazy=lazy)
-    if isinstance(image, ImageStack):
+    if isinstance(source, str | PathLike):
+        return read(
+            source, axes=axes, spacing=spacing, image=image, partial=partial, lazy=lazy
+        )
+    if isinstance(source, ImageStack):
         if axes is None and spacing is None:
-            return image
+            return source
         relabelled = labelled(
-            image.data,
-            axes=axes or image.axes,
-            spacing=image.spacing if spacing is None else spacing,
-            units=image.units if spacing is None else None,
+            source.data,
+            axes=axes or source.axes,
+            spacing=source.spacing if spacing is None else spacing,
+            units=source.units if spacing is None else None,
         )
         return replace(
             relabelled,
-            channels=image.channels if _same_channels(image, relabelled) else (),
-            name=image.name,
-            source=image.source,
-            checksum=image.checksum,
+            channels=source.channels if _same_channels(source, relabelled) else (),
+            name=source.name,
+            source=source.source,
+            checksum=source.checksum,
         )
-    return labelled(image, axes=axes, spacing=spacing)
+    return _warned(labelled(source, axes=axes, spacing=spacing))
+
+
+def _warned(stack: ImageStack) -> ImageStack:
+    """Warn of what was assumed of an image, as the command line says it."""
+    for message in stack.messages:
+        warnings.warn(message, ImageWarning, stacklevel=4)
+    return stack
 
 
 def _same_channels(image: ImageStack, relabelled: ImageStack) -> bool:

@@ -1,4 +1,4 @@
-"""What can go wrong, in one sentence a user can act on."""
+"""What can go wrong or was assumed, in one sentence a user can act on."""
 
 
 class ZSSRError(Exception):
@@ -19,3 +19,7 @@ class StorageError(ComputeError):
 
 class Cancelled(ZSSRError):
     """The run was stopped on request."""
+
+
+class ImageWarning(UserWarning):
+    """Something was assumed, chosen or converted when an image was read."""

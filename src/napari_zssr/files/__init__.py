@@ -7,11 +7,12 @@ PNG, JPEG and BMP; vendor formats through bioio where it is installed.
 from __future__ import annotations
 
 from dataclasses import replace
+from os import PathLike
 from pathlib import Path
 
 from napari_zssr.errors import InputError
-from napari_zssr.files.found import Found
 from napari_zssr.files.identity import checksum
+from napari_zssr.files.image import FileImage, ReadOptions
 from napari_zssr.stack.axes import (
     ImageStack,
     Spacing,
@@ -30,10 +31,12 @@ _VENDOR = {".czi", ".nd2", ".lif", ".lof", ".oir", ".oib", ".vsi", ".dv", ".sldy
 
 
 def read(
-    path: str | Path,
+    path: str | PathLike[str],
     *,
     axes: str | None = None,
     spacing: Spacing | None = None,
+    image: int | str | None = None,
+    partial: bool = False,
     lazy: bool = False,
 ) -> ImageStack:
     """Read an image with axes, spacing and channels.
@@ -47,6 +50,11 @@ def read(
     spacing : mapping, sequence or float, optional
         Pixel size in micrometres (T: seconds) by letter, one for each axis, or one
         number for Y and X; overrides what the file says.
+    image : int or str, optional
+        Index or name of one of several images in the file; the largest unless given.
+    partial : bool
+        Keep the complete planes of an acquisition that was stopped, instead of
+        refusing the file.
     lazy : bool
         Leave the pixels of TIFF and Zarr in the file: they are read when `data` is
         indexed, and what is damaged is told then. Other kinds are read whole.
@@ -54,7 +62,7 @@ def read(
     Returns
     -------
     ImageStack
-        The largest image of a file that holds several.
+        Its `messages` say what was assumed, chosen or converted.
 
     Raises
     ------
@@ -64,7 +72,8 @@ def read(
     """
     source = Path(path).expanduser()
     kind = _kind(source)
-    stack = _overridden(_find(source, kind, lazy), axes, spacing)
+    options = ReadOptions(image=image, partial=partial, lazy=lazy)
+    stack = _overridden(_find(source, kind, options), axes, spacing)
     return replace(
         stack,
         name=_stem(source),
@@ -108,16 +117,16 @@ def _folder_kind(path: Path) -> str:
     )
 
 
-def _find(path: Path, kind: str, lazy: bool) -> Found:
+def _find(path: Path, kind: str, options: ReadOptions) -> FileImage:
     """Read by the reader of that kind, imported only now."""
     if kind == "tiff":
         from napari_zssr.files.tiff import read_tiff
 
-        return read_tiff(path, lazy=lazy)
+        return read_tiff(path, options)
     if kind == "zarr":
         from napari_zssr.files.omezarr import read_zarr
 
-        return read_zarr(path, lazy=lazy)
+        return read_zarr(path, options)
     if kind == "picture":
         from napari_zssr.files.pictures import read_picture
 
@@ -127,7 +136,9 @@ def _find(path: Path, kind: str, lazy: bool) -> Found:
     return read_vendor(path)
 
 
-def _overridden(found: Found, axes: str | None, spacing: Spacing | None) -> ImageStack:
+def _overridden(
+    found: FileImage, axes: str | None, spacing: Spacing | None
+) -> ImageStack:
     data = check_pixels(found.data)
     guessed = False
     if axes is not None:
@@ -148,7 +159,12 @@ def _overridden(found: Found, axes: str | None, spacing: Spacing | None) -> Imag
         data, axes=letters, spacing=sizes, units=units, channels=found.channels
     )
     origin = tuple(starts.get(a, 0.0) for a in letters) if starts else ()
-    return replace(stack, guessed=guessed and data.ndim > 2, origin=origin)
+    return replace(
+        stack,
+        guessed=guessed and data.ndim > 2,
+        origin=origin,
+        messages=found.messages,
+    )
 
 
 def _stem(path: Path) -> str:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from zarr.errors import BaseZarrError
 
 from napari_zssr.errors import InputError
-from napari_zssr.files.found import Found
+from napari_zssr.files.image import FileImage, ReadOptions
 from napari_zssr.stack.axes import LETTERS, Channel, short_unit
 from napari_zssr.stack.source import FilePixels, native
 
@@ -80,14 +80,8 @@ class ZarrPixels(FilePixels):
         return self._found
 
 
-def read_zarr(path: Path, *, lazy: bool = False) -> Found:
+def read_zarr(path: Path, options: ReadOptions) -> FileImage:
     """Read a Zarr array, or level 0 of an OME-Zarr image.
-
-    Parameters
-    ----------
-    path : Path
-    lazy : bool
-        Leave the pixels where they are.
 
     Raises
     ------
@@ -98,14 +92,14 @@ def read_zarr(path: Path, *, lazy: bool = False) -> Found:
         node = zarr.open(str(path), mode="r")
         if isinstance(node, zarr.Array):
             names = getattr(node.metadata, "dimension_names", None) or ()
-            found = Found(data=ZarrPixels(path), axes=_letters(names))
+            found = FileImage(data=ZarrPixels(path), axes=_letters(names))
         else:
             attributes = dict(node.attrs)
             told = attributes.get("ome", attributes)
             if not isinstance(told, Mapping) or not told.get("multiscales"):
                 raise InputError(_no_image(path, node))
             found = _level_0(path, told, attributes.get(OWN))
-        return found if lazy else replace(found, data=found.data[...])
+        return found if options.lazy else replace(found, data=found.data[...])
 
 
 @contextmanager
@@ -122,7 +116,7 @@ def _refused(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _level_0(path: Path, told: Mapping[str, Any], own: Any) -> Found:
+def _level_0(path: Path, told: Mapping[str, Any], own: Any) -> FileImage:
     multiscale = told["multiscales"][0]
     dataset = multiscale["datasets"][0]
     data = ZarrPixels(path, dataset["path"])
@@ -132,7 +126,7 @@ def _level_0(path: Path, told: Mapping[str, Any], own: Any) -> Found:
     scale, start = _placed((dataset, multiscale), data.ndim)
     spacing, units = _spacing(letters, scale, [a.get("unit") for a in listed])
     places = zip(letters, start.tolist(), strict=True)
-    return Found(
+    return FileImage(
         data=data,
         axes=_with_samples(letters, own),
         spacing=spacing,

@@ -9,13 +9,13 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from napari_zssr.errors import InputError
-from napari_zssr.files.found import Found
+from napari_zssr.files.image import FileImage
 
 _BROKEN = (OSError, ValueError, SyntaxError, EOFError, UnidentifiedImageError)
 _WIDE_RGB = {2, 4, 6}
 
 
-def read_picture(path: Path) -> Found:
+def read_picture(path: Path) -> FileImage:
     """Read a picture: grey as YX, colour as YXS, a palette as what it shows.
 
     Raises
@@ -41,7 +41,7 @@ def read_picture(path: Path) -> Found:
         ) from error
     if data.dtype == np.int32 and data.min() >= 0 and data.max() <= 65535:
         data = data.astype(np.uint16)
-    return Found(data=data, axes="YX" if data.ndim == 2 else "YXS")
+    return FileImage(data=data, axes="YX" if data.ndim == 2 else "YXS")
 
 
 def _plain(picture: Image.Image) -> Image.Image:

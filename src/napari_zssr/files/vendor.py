@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 
 from napari_zssr.errors import InputError
-from napari_zssr.files.found import Found
+from napari_zssr.files.image import FileImage
 from napari_zssr.stack.axes import Channel
 
 # GPL, and so not part of the extra
 _READERS = {".czi": " bioio-czi", ".lif": " bioio-lif"}
 
 
-def read_vendor(path: Path) -> Found:
+def read_vendor(path: Path) -> FileImage:
     """Read the largest scene.
 
     Raises
@@ -57,7 +57,7 @@ def _size(image: Any, scene: str) -> int:
     return math.prod(image.shape)
 
 
-def _found(image: Any) -> Found:
+def _found(image: Any) -> FileImage:
     order = str(image.dims.order).upper()
     data = np.asarray(image.data)
     kept = [i for i, a in enumerate(order) if data.shape[i] > 1 or a in "YX"]
@@ -69,7 +69,7 @@ def _found(image: Any) -> Found:
         a: float(s) for a, s in sizes.items() if s and math.isfinite(s) and s > 0
     }
     units: dict[str, str | None] = {a: "s" if a == "T" else "um" for a in spacing}
-    return Found(
+    return FileImage(
         data=data.reshape([data.shape[i] for i in kept]),
         axes="".join(order[i] for i in kept),
         spacing=spacing,

@@ -60,6 +60,9 @@ class ImageStack:
         is large), of the pixels where there is no file, or empty.
     origin : tuple of float
         Centre of the first pixel along each axis, in `units`; empty when it is 0.
+    messages : tuple of str
+        Sentences on what was assumed, chosen or converted when it was read, which
+        every door shows.
     """
 
     data: Pixels
@@ -72,6 +75,7 @@ class ImageStack:
     source: str = ""
     checksum: str = ""
     origin: tuple[float, ...] = ()
+    messages: tuple[str, ...] = ()
 
     def size_um(self, letter: str) -> float | None:
         """Pixel size along an axis in um, None where it is not told in a length."""

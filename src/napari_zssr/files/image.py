@@ -1,4 +1,4 @@
-"""What a reader found in a file, before the user's overrides."""
+"""What readers give, and what they are asked for."""
 
 from __future__ import annotations
 
@@ -8,9 +8,29 @@ from napari_zssr.stack.axes import Channel
 from napari_zssr.stack.source import Pixels
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadOptions:
+    """How a file is read, whatever its format.
+
+    Attributes
+    ----------
+    image : int, str or None
+        Index or name of one of several images in the file; None takes the largest.
+    partial : bool
+        Keep the complete planes of an acquisition that was stopped, instead of
+        refusing the file.
+    lazy : bool
+        Leave the pixels in the file until they are indexed, where that is possible.
+    """
+
+    image: int | str | None = None
+    partial: bool = False
+    lazy: bool = False
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Found:
-    """Pixels and what the file says of them.
+class FileImage:
+    """One image of a file, before the user's overrides.
 
     Attributes
     ----------
@@ -24,6 +44,8 @@ class Found:
         One for each index of C, or empty.
     origin : dict
         Centre of the first pixel by letter, only where it is not 0.
+    messages : tuple of str
+        Sentences on what was assumed, chosen or converted.
     """
 
     data: Pixels
@@ -32,3 +54,4 @@ class Found:
     units: dict[str, str | None] = field(default_factory=dict)
     channels: tuple[Channel, ...] = ()
     origin: dict[str, float] = field(default_factory=dict)
+    messages: tuple[str, ...] = ()
