@@ -205,9 +205,9 @@ def test_plain_zarr_array(tmp_path: Path) -> None:
     assert read(tmp_path / "b.zarr").axes == "TYX"
 
 
-def test_zarr_collection_names_an_image(tmp_path: Path) -> None:
+def test_zarr_group_without_an_image(tmp_path: Path) -> None:
     zarr.open_group(str(tmp_path / "a.zarr"), mode="w").create_group("0")
-    with pytest.raises(InputError, match="collection"):
+    with pytest.raises(InputError, match="holds no image"):
         read(tmp_path / "a.zarr")
 
 
@@ -366,6 +366,7 @@ class FakeScenes:
     physical_pixel_sizes = SimpleNamespace(Z=None, Y=0.2, X=0.3)
     time_interval = None
     channel_names = ("DNA", "actin")
+    dtype = HYPER.dtype
 
     def __init__(self, path: Path) -> None:
         self.data = HYPER[:1, :2, :1]

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
         StorageError,
         ZSSRError,
     )
+    from napari_zssr.files import list_images
+    from napari_zssr.files.contents import ImageEntry
     from napari_zssr.kernels import Kernel
     from napari_zssr.kernelspec import KernelSpec, Optics
     from napari_zssr.progress import Progress, drain
@@ -51,6 +53,7 @@ __all__ = [
     "Cancelled",
     "ComputeError",
     "Config",
+    "ImageEntry",
     "ImageStack",
     "ImageWarning",
     "InputError",
@@ -64,6 +67,7 @@ __all__ = [
     "ZSSRError",
     "__version__",
     "drain",
+    "list_images",
     "read",
     "save_networks",
     "upscale",
@@ -91,6 +95,8 @@ _HOMES = {
         "StorageError",
         "ZSSRError",
     ),
+    "files": ("list_images",),
+    "files.contents": ("ImageEntry",),
     "kernels": ("Kernel",),
     "kernelspec": ("KernelSpec", "Optics"),
     "progress": ("Progress", "drain"),

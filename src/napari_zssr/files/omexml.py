@@ -126,3 +126,24 @@ def _number(text: str | None) -> float | None:
     except ValueError:
         return None
     return value if math.isfinite(value) and value > 0 else None
+
+
+def image_names(xml: str) -> list[str]:
+    """Names of the images that have pixels, in their order.
+
+    Parameters
+    ----------
+    xml : str
+        OME-XML.
+
+    Returns
+    -------
+    list of str
+        Empty where the XML cannot be parsed.
+    """
+    try:
+        root = ElementTree.fromstring(xml)
+    except ElementTree.ParseError:
+        return []
+    images = root.findall("{*}Image")
+    return [i.get("Name", "") for i in images if i.find("{*}Pixels") is not None]

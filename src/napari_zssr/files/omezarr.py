@@ -15,7 +15,14 @@ from numpy.typing import NDArray
 from zarr.errors import BaseZarrError
 
 from napari_zssr.errors import InputError
-from napari_zssr.files.image import FileImage, ReadOptions
+from napari_zssr.files.contents import ImageEntry, choose
+from napari_zssr.files.image import FileImage, ReadOptions, sole_entry
+from napari_zssr.files.zarrimages import (
+    ZarrImage,
+    ome_attributes,
+    zarr_entries,
+    zarr_images,
+)
 from napari_zssr.stack.axes import LETTERS, Channel, short_unit
 from napari_zssr.stack.source import FilePixels, native
 
@@ -93,13 +100,25 @@ def read_zarr(path: Path, options: ReadOptions) -> FileImage:
         if isinstance(node, zarr.Array):
             names = getattr(node.metadata, "dimension_names", None) or ()
             found = FileImage(data=ZarrPixels(path), axes=_letters(names))
+            choose([sole_entry(found)], options.image, path.name)
         else:
-            attributes = dict(node.attrs)
-            told = attributes.get("ome", attributes)
-            if not isinstance(told, Mapping) or not told.get("multiscales"):
-                raise InputError(_no_image(path, node))
-            found = _level_0(path, told, attributes.get(OWN))
+            found = _chosen(path, node, options.image)
         return found if options.lazy else replace(found, data=found.data[...])
+
+
+def list_zarr(path: Path) -> tuple[ImageEntry, ...]:
+    """List the images of a Zarr folder.
+
+    Raises
+    ------
+    InputError
+        It cannot be decoded.
+    """
+    with _refused(path):
+        node = zarr.open(str(path), mode="r")
+        if isinstance(node, zarr.Array):
+            return (sole_entry(read_zarr(path, ReadOptions(lazy=True))),)
+        return zarr_entries(node, zarr_images(path, node))
 
 
 @contextmanager
@@ -116,10 +135,27 @@ def _refused(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _level_0(path: Path, told: Mapping[str, Any], own: Any) -> FileImage:
-    multiscale = told["multiscales"][0]
+def _chosen(path: Path, group: zarr.Group, wanted: int | str | None) -> FileImage:
+    """One of the images in a group, the largest unless another is asked for."""
+    images = zarr_images(path, group)
+    entries = zarr_entries(group, images)
+    entry, messages = choose(entries, wanted, path.name)
+    image = images[entry.index]
+    node: Any = group[image.inside] if image.inside else group
+    if image.multiscale is None:
+        names = getattr(node.metadata, "dimension_names", None) or ()
+        found = FileImage(data=ZarrPixels(path, image.inside), axes=_letters(names))
+    else:
+        found = _level_0(path, node, image)
+    several = entry if len(entries) > 1 else None
+    return replace(found, entry=several, messages=messages + found.messages)
+
+
+def _level_0(path: Path, node: zarr.Group, image: ZarrImage) -> FileImage:
+    told, own = ome_attributes(node), dict(node.attrs).get(OWN)
+    multiscale = told["multiscales"][image.multiscale or 0]
     dataset = multiscale["datasets"][0]
-    data = ZarrPixels(path, dataset["path"])
+    data = ZarrPixels(path, "/".join(filter(None, (image.inside, dataset["path"]))))
     axes = multiscale.get("axes") or ["t", "c", "z", "y", "x"][-data.ndim :]
     listed = [{"name": a} if isinstance(a, str) else a for a in axes]
     letters = _letters([a["name"] for a in listed])
@@ -199,13 +235,3 @@ def _color(text: Any) -> int | None:
     if len(packed) != 3 or packed == b"\xff\xff\xff":
         return None
     return int.from_bytes(packed + b"\xff", "big", signed=True)
-
-
-def _no_image(path: Path, node: zarr.Group) -> str:
-    inside = sorted(node.keys())[:3]
-    if not inside:
-        return f"{path.name} holds no image; give the folder of an OME-Zarr image."
-    return (
-        f"{path.name} is a collection, not one image; give an image in it, for example "
-        f"{path / inside[0]}."
-    )

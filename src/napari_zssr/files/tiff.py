@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
 import tifffile
 
+from napari_zssr.files.contents import ImageEntry, choose
 from napari_zssr.files.damage import refused
 from napari_zssr.files.image import FileImage, ReadOptions
 from napari_zssr.files.tiff_metadata import calibration
 from napari_zssr.files.tiffpixels import TiffPixels, layout_of
+from napari_zssr.files.tiffseries import tiff_entries, tiff_images
 from napari_zssr.stack.source import Pixels
 
 
 def read_tiff(path: Path, options: ReadOptions) -> FileImage:
-    """Read one series of a TIFF, the largest unless another is asked for.
+    """Read one image of a TIFF, the largest unless another is asked for.
 
     Raises
     ------
@@ -24,25 +25,35 @@ def read_tiff(path: Path, options: ReadOptions) -> FileImage:
         package.
     """
     with refused(path), tifffile.TiffFile(path) as file:
-        number = _largest(file)
-        series = file.series[number]
+        images = tiff_images(file)
+        entries = tiff_entries(images)
+        entry, messages = choose(entries, options.image, path.name)
+        image = images[entry.index]
+        series = image.series
         data: Pixels
-        if options.lazy and layout_of(file, number) is not None:
-            data = TiffPixels(path, number)
+        if options.lazy and layout_of(series) is not None:
+            data = TiffPixels(path, entry.index)
         else:
             data = series.asarray()
-        found = calibration(file, number)
+        found = calibration(file, image.source)
         return FileImage(
             data=data,
             axes="".join(series.axes).upper(),
             spacing=found.spacing,
             units=found.units,
             channels=found.channels,
+            entry=entry if len(entries) > 1 else None,
+            messages=messages + image.messages,
         )
 
 
-def _largest(file: tifffile.TiffFile) -> int:
-    if not file.series:
-        raise ValueError("no image in it")
-    sizes = [math.prod(series.shape) for series in file.series]
-    return sizes.index(max(sizes))
+def list_tiff(path: Path) -> tuple[ImageEntry, ...]:
+    """List the images of a TIFF.
+
+    Raises
+    ------
+    InputError
+        The file is truncated or broken.
+    """
+    with refused(path), tifffile.TiffFile(path) as file:
+        return tiff_entries(tiff_images(file))

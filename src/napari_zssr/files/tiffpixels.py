@@ -14,13 +14,14 @@ import tifffile
 from numpy.typing import NDArray
 
 from napari_zssr.files.damage import refused
+from napari_zssr.files.tiffseries import tiff_images
 from napari_zssr.stack.source import FilePixels, native
 
 _Part = int | slice
 
 
 class TiffPixels(FilePixels):
-    """Pixels of one series of a TIFF, read by page or, where they lie in one, by row.
+    """Pixels of one image of a TIFF, read by page or, where they lie in one, by row.
 
     The file is opened at the first use and closed after every reading. Threads may
     share an instance; a pickle holds the name of the file.
@@ -28,18 +29,18 @@ class TiffPixels(FilePixels):
     Parameters
     ----------
     path : Path
-    series : int
-        Number of the series.
+    image : int
+        Index of the image.
     """
 
-    def __init__(self, path: Path, series: int) -> None:
+    def __init__(self, path: Path, image: int) -> None:
         self.path = path
-        self.series = series
+        self.image = image
         self._lock = threading.Lock()
         self._found: _Layout | None = None
 
     def __reduce__(self) -> tuple[type[TiffPixels], tuple[Path, int]]:
-        return TiffPixels, (self.path, self.series)
+        return TiffPixels, (self.path, self.image)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -72,7 +73,7 @@ class TiffPixels(FilePixels):
         with self._lock:
             if self._found is None:
                 with refused(self.path), tifffile.TiffFile(self.path) as file:
-                    found = layout_of(file, self.series)
+                    found = layout_of(tiff_images(file)[self.image].series)
                     if found is None:
                         raise ValueError("its pages cannot be read one by one")
                     self._found = found
@@ -105,11 +106,11 @@ class _Layout:
         return np.dtype(self.series.dtype).newbyteorder("=")
 
 
-def layout_of(file: tifffile.TiffFile, number: int) -> _Layout | None:
+def layout_of(series: tifffile.TiffPageSeries) -> _Layout | None:
     """How a series is read in parts; None where it can only be read whole."""
-    series = file.series[number]
+    file = series.parent
     shape = tuple(series.shape)
-    if series.transform is not None or series.keyframe is None:
+    if series.transform is not None or series.keyframe is None or file is None:
         return None
     offset = series.dataoffset
     if offset is not None:

@@ -336,7 +336,9 @@ def _identity(ready: Prepared, threads: int) -> dict[str, Any]:
     """All that decides the pixels, by which a run is known again."""
     settings = ready.config.to_dict()
     stack = ready.stack
-    return {
+    # A run of a file with one image is known without it.
+    which = {} if stack.image_index is None else {"image": stack.image_index}
+    return which | {
         "format": FORMAT,
         "input": stack.checksum or _checksum(ready),
         "shape": list(stack.data.shape),

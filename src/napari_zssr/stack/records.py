@@ -54,7 +54,8 @@ class ImageStack:
     guessed : bool
         True when the axes were guessed, not read.
     name, source : str
-        Stem of the file and its path, or empty.
+        Stem of the file (and title of the image in it, where there are several) and
+        its path, or empty.
     checksum : str
         First 16 hexadecimal digits of a SHA-256: of the file (of parts of it, where it
         is large), of the pixels where there is no file, or empty.
@@ -63,6 +64,10 @@ class ImageStack:
     messages : tuple of str
         Sentences on what was assumed, chosen or converted when it was read, which
         every door shows.
+    image_index : int or None
+        Which image of its file it is, where that holds several.
+    image_name : str
+        The name of that image in its file, or empty.
     """
 
     data: Pixels
@@ -76,6 +81,8 @@ class ImageStack:
     checksum: str = ""
     origin: tuple[float, ...] = ()
     messages: tuple[str, ...] = ()
+    image_index: int | None = None
+    image_name: str = ""
 
     def size_um(self, letter: str) -> float | None:
         """Pixel size along an axis in um, None where it is not told in a length."""

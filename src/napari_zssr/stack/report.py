@@ -30,6 +30,7 @@ class Report:
     sentence: str
     start_checksum: str = ""
     kernels: tuple[dict[str, Any], ...] = ()
+    messages: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain, JSON-serialisable form."""
@@ -62,6 +63,7 @@ def report_of(
         sentence=_sentence(reports, config),
         start_checksum=start_checksum(config),
         kernels=tuple(kernel.to_dict() for kernel in ready.kernels),
+        messages=ready.stack.messages,
     )
 
 
