@@ -37,9 +37,8 @@ _NO_FILE = (
 GivenSpacing = float | Sequence[float | None] | Mapping[str, float] | None
 
 
-# "all" is a str too, but gives a list.
 @overload
-def upscale(  # type: ignore[overload-overlap]
+def upscale(
     image_or_path: Image,
     config: Config | str = BALANCED,
     *,
@@ -149,7 +148,7 @@ def upscale_steps(
 
 
 @overload
-def upscale_to_disk(  # type: ignore[overload-overlap]
+def upscale_to_disk(
     image_or_path: Image,
     target: str | PathLike[str],
     config: Config | str = BALANCED,

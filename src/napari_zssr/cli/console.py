@@ -113,6 +113,13 @@ def note(sentence: str) -> None:
     typer.echo(sentence, err=True)
 
 
+def note_messages(stack: ImageStack) -> None:
+    """Print what was assumed, chosen or converted when an image was read."""
+    for message in stack.messages:
+        note(message)
+    note_guess(stack)
+
+
 def note_guess(stack: ImageStack) -> None:
     """Tell that the axes were guessed, and how to say better."""
     if stack.guessed:

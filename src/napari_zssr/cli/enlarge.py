@@ -20,6 +20,27 @@ if TYPE_CHECKING:
 SUFFIXES = (".tif", ".tiff", ".ome", ".zarr", ".png", ".jpg", ".jpeg")
 
 
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One image of one file.
+
+    Attributes
+    ----------
+    path : Path
+    image : int, str or None
+        Which one of several; None takes the largest.
+    label : str
+        What the name of its result has for it; empty where there is no choice.
+    """
+
+    path: Path
+    image: int | str | None = None
+    label: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.path} {self.label}".rstrip()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
     """What is asked for, whichever image it is.
@@ -33,8 +54,7 @@ class Order:
     overwrite : bool
     networks : Path or None
         File for what was learned.
-    axes, spacing : str or None
-        As given.
+    reading : Reading
     quiet : bool
         Show no progress.
     """
@@ -45,8 +65,7 @@ class Order:
     shard: tuple[int, int] = (1, 1)
     overwrite: bool = False
     networks: Path | None = None
-    axes: str | None = None
-    spacing: str | None = None
+    reading: options.Reading = options.AS_THE_FILE_SAYS
     quiet: bool = False
 
 
@@ -94,17 +113,50 @@ class Outcome:
         }
 
 
-def default_output(image: Path, config: Config, ending: str = "ome.tif") -> Path:
+def sources(path: Path, image: str | None) -> list[Source]:
+    """The images of a file that are asked for.
+
+    Parameters
+    ----------
+    path : Path
+    image : str or None
+        Index, name, or "all".
+
+    Returns
+    -------
+    list of Source
+        One for a file that cannot be read, too: reading it says why.
+    """
+    from napari_zssr.files import list_images
+    from napari_zssr.files.contents import ALL, choose, file_labels
+
+    if image is None:
+        return [Source(path)]
+    try:
+        entries = list_images(path)
+        wanted = entries if image == ALL else (choose(entries, image, path.name)[0],)
+    except InputError:
+        return [Source(path, image)]
+    if len(entries) == 1:
+        return [Source(path, 0)]
+    labels = file_labels(entries)
+    return [Source(path, entry.index, labels[entry.index]) for entry in wanted]
+
+
+def default_output(
+    image: Path, config: Config, ending: str = "ome.tif", label: str = ""
+) -> Path:
     """``cells.ome.tif`` becomes ``cells_x2.ome.tif`` in the same folder."""
     stem = image.name
     while Path(stem).suffix.lower() in SUFFIXES:
         stem = Path(stem).stem
     y, x = config.factors
-    label = f"x{y:g}" if y == x else f"x{y:g}x{x:g}"
-    return image.with_name(f"{stem}_{label}.{ending}")
+    factor = f"x{y:g}" if y == x else f"x{y:g}x{x:g}"
+    parts = "_".join(filter(None, (stem, label, factor)))
+    return image.with_name(f"{parts}.{ending}")
 
 
-def enlarge(image: Path, target: Path, order: Order) -> Outcome:
+def enlarge(image: Source, target: Path, order: Order) -> Outcome:
     """Read, enlarge and write one image.
 
     Raises
@@ -114,7 +166,7 @@ def enlarge(image: Path, target: Path, order: Order) -> Outcome:
     ComputeError
         The computation or the disk failed.
     """
-    check_target(image, target, order)
+    check_target(image.path, target, order)
     in_memory = target.suffix.lower() == ".png"
     if in_memory and (order.workers != HERE or order.shard != (1, 1)):
         raise InputError(
@@ -122,9 +174,9 @@ def enlarge(image: Path, target: Path, order: Order) -> Outcome:
             "--workers, --scheduler and --shard, or write .ome.tif."
         )
     stack = read_image(
-        image,
-        axes=order.axes,
-        spacing=order.spacing,
+        image.path,
+        order.reading,
+        image=image.image,
         quiet=order.quiet,
         lazy=not in_memory,
     )
@@ -136,19 +188,34 @@ def enlarge(image: Path, target: Path, order: Order) -> Outcome:
 
 def read_image(
     path: Path,
+    reading: options.Reading = options.AS_THE_FILE_SAYS,
     *,
-    axes: str | None = None,
-    spacing: str | None = None,
+    image: int | str | None = None,
     quiet: bool = False,
     lazy: bool = False,
 ) -> ImageStack:
-    """Read an image; unless quiet, tell when its axes were guessed."""
+    """Read an image; unless quiet, print what was assumed of it.
+
+    Parameters
+    ----------
+    path : Path
+    reading : Reading
+    image : int, str or None
+        Which one of several, in place of the one that `reading` names.
+    quiet, lazy : bool
+    """
     from napari_zssr.files import read
 
-    given = options.parse_spacing(spacing)
-    stack = read(path, axes=axes, spacing=given, lazy=lazy)
+    stack = read(
+        path,
+        axes=reading.axes,
+        spacing=options.parse_spacing(reading.spacing),
+        image=reading.image if image is None else image,
+        partial=reading.partial,
+        lazy=lazy,
+    )
     if not quiet:
-        console.note_guess(stack)
+        console.note_messages(stack)
     return stack
 
 

@@ -52,7 +52,7 @@ def list_vendor(path: Path) -> tuple[ImageEntry, ...]:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
-    """bioio's image; what goes wrong with it in one sentence."""
+    """Open an image with bioio; what goes wrong with it in one sentence."""
     try:
         bioio = importlib.import_module("bioio")
     except ImportError as error:
