@@ -64,7 +64,13 @@ class FileJob:
 
         order = self._order
         yield Progress(stage="read", step=0, total=1)
-        stack = read(self.row.image, axes=order.axes, lazy=True)
+        stack = read(
+            self.row.image.path,
+            axes=order.axes,
+            image=self.row.image.image,
+            partial=order.partial,
+            lazy=True,
+        )
         shape = stack.data.shape
         starts = starting_networks(order.config, stack.axes, shape)
         wanted = expected_config(order.config, starts, stack.axes, shape)

@@ -9,6 +9,7 @@ from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
+from napari_zssr.plugin._file_images import read_images
 from napari_zssr.plugin._stored import lazy_levels
 from napari_zssr.plugin._taken import taken
 from napari_zssr.stack.records import ImageStack
@@ -35,7 +36,8 @@ def read_image(path: str | Path | Sequence[str | Path]) -> Reader | None:
     Returns
     -------
     callable or None
-        Reads the pixels, whole, and gives one layer for each channel; it raises
+        Reads the pixels, whole, and gives one layer for each channel of each image
+        in the file; it raises
         InputError for a damaged file. None for what is no such image, and for masks
         and complex numbers, which can be looked at but not enlarged.
     """
@@ -45,9 +47,8 @@ def read_image(path: str | Path | Sequence[str | Path]) -> Reader | None:
         return None
 
     def layers(_: Any) -> list[LayerData]:
-        from napari_zssr.files import read
-
-        return _layers(read(source))
+        stacks = read_images(source)
+        return [layer for stack in stacks for layer in _layers(stack)]
 
     return layers
 
@@ -81,7 +82,7 @@ def _layers(stack: ImageStack) -> list[LayerData]:
     if stack.guessed:
         # Without labels a guess stays one, also in the form.
         place = _place(stack, stack.axes) | {"name": stack.name}
-        place["metadata"] = taken(stack.channels)
+        place["metadata"] = taken(stack.channels, stack.image_index)
         del place["axis_labels"]
         return [(stack.data, place, "image")]
     many = "C" in stack.axes
@@ -155,7 +156,7 @@ def _axis(stack: ImageStack, letter: str) -> tuple[float, float, str]:
 
 def _looks(stack: ImageStack, count: int) -> list[dict[str, Any]]:
     """Name, colour and blending of each layer."""
-    told = [taken(stack.channels[n : n + 1]) for n in range(count)]
+    told = [taken(stack.channels[n : n + 1], stack.image_index) for n in range(count)]
     named: list[dict[str, Any]] = [
         {"name": name, "metadata": how}
         for name, how in zip(_names(stack, count), told, strict=True)
