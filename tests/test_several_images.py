@@ -159,9 +159,10 @@ def micromanager(path: Path) -> Images:
         tags |= {277: 1, 278: height, 279: plane.nbytes}
         page = struct.pack("<H", len(tags) + 1)
         page += b"".join(struct.pack("<HHII", t, 4, 1, v) for t, v in tags.items())
-        page += struct.pack("<HHI4s", 51123, 2, 3, b"{}")
+        page += struct.pack("<HHII", 51123, 2, 8, start + 140)
         starts.append(start)
         nexts.append(start + len(page))
+        page += bytes(140 - len(page)) + b'{"a":1}\0'
         body += page + bytes(162 - len(page)) + plane.tobytes()
     for at, following in zip(nexts, starts[1:], strict=False):
         body[at : at + 4] = struct.pack("<I", following)
