@@ -32,6 +32,7 @@ from napari_zssr.stack.one_plane import (
     intensity_maps,
     plane_steps,
 )
+from napari_zssr.stack.plan import output_type
 from napari_zssr.stack.prepare import make_plan
 from napari_zssr.stack.shared import remembered_steps
 from napari_zssr.stack.source import CheckedPlanes
@@ -99,8 +100,12 @@ def preview_steps(
     plane = data[place.index]
     starts = starting_networks(config, stack.axes, stack.data.shape)
     wanted = expected_config(config, starts, stack.axes, stack.data.shape)
-    plan = make_plan(replace(stack, data=plane, axes=axes), wanted)
     mapping = _intensity_map(data, stack, place)
+    plan = make_plan(
+        replace(stack, data=plane, axes=axes),
+        wanted,
+        output_dtype=output_type(config, plane.dtype, [mapping]),
+    )
     checked = replace(stack, data=data)
     found = channel_kernel(checked, config, mapping, place.channel)
     config = replace(config, kernel=found.spec)
