@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_zssr.errors import InputError
-from napari_zssr.imaging.quantization import quantized
+from napari_zssr.imaging.quantization import as_integers, quantized
 
 # In float64 at a time.
 BAND_PIXELS = 2**22
@@ -60,10 +60,22 @@ class IntensityMap:
         origin : tuple of int
             Row and column of the first pixel in its plane.
         """
-        exact = values.astype(np.float64) * self.scale + self.offset
         if dtype.kind not in "iu":
-            return exact.astype(dtype)
+            return self.restore_plainly(values, dtype)
+        exact = self._exact(values)
         return quantized(exact, dtype, offset=self.offset, origin=origin)
+
+    def restore_plainly(
+        self, values: NDArray[Any], dtype: np.dtype[Any]
+    ) -> NDArray[Any]:
+        """`restore` for what is no intensity, such as transparency."""
+        exact = self._exact(values)
+        return exact.astype(dtype) if dtype.kind == "f" else as_integers(exact, dtype)
+
+    def _exact(self, values: NDArray[Any]) -> NDArray[np.float64]:
+        exact: NDArray[np.float64] = values.astype(np.float64) * self.scale
+        exact += self.offset
+        return exact
 
 
 def _bands(shape: tuple[int, ...]) -> Iterator[tuple[Any, ...]]:

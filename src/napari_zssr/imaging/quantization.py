@@ -5,8 +5,9 @@ integers: what lies outside the range of the type is cut off, and where the valu
 hardly vary they are all rounded the same way. Both are mended in squares of
 `BLOCK_PX` x `BLOCK_PX` pixels that are counted from the corner of the plane, so that
 neither tiles nor workers matter: the sum over each square stays what it was to 1 count
-or 0.4 % of what it holds above the offset. Each pixel stays within 1 count of its value
-unless that lies outside the range or the square has to make up for others that do.
+or 0.4 % of what it holds above the offset. Where a square as a whole lies below 0, its
+neighbours make up for it. Each pixel stays within 1 count of its value unless that lies
+outside the range or the square has to make up for others that do.
 """
 
 from __future__ import annotations
@@ -15,13 +16,15 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import gaussian_filter, uniform_filter
 
 BLOCK_PX = 16
 # What the sum over a block may change by: in counts, and as a fraction of the block's
 # intensity above the offset.
 TOLERANCE_COUNTS = 1.0
 TOLERANCE = 0.004
+# Sides, in blocks, of the neighbourhoods that make up for a block below 0, in turn.
+NEIGHBOURHOODS = (3, 3, 3, 5, 9, 17)
 # Rounds of sharing out what was cut off; a few are enough as a rule.
 ROUNDS = 16
 
@@ -63,9 +66,7 @@ def quantized(
     exact = values.astype(np.float64, copy=False)
     limits = np.iinfo(dtype)
     rounded = np.round(exact).clip(limits.min, limits.max)
-    whole = _as_type(rounded, dtype)
-    if exact.ndim < 2 or exact.size == 0:
-        return whole
+    whole = as_integers(rounded, dtype)
     for plane in np.ndindex(exact.shape[:-2]):
         _keep_sums(exact[plane], rounded[plane], whole[plane], offset, origin)
     return whole
@@ -116,8 +117,9 @@ def _region_means(plane: NDArray[Any]) -> NDArray[Any]:
     )
 
 
-def _as_type(rounded: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
-    """Whole numbers within the range of a type, as that type."""
+def as_integers(values: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Round to integers of a type, each value by itself; same shape."""
+    rounded = np.round(values)
     limits = np.iinfo(dtype)
     top = float(limits.max)
     # The largest 64-bit integers are no float64 numbers; the next one overflows.
@@ -138,22 +140,25 @@ def _keep_sums(
     rows, columns = (
         _edges(size, first) for size, first in zip(exact.shape, origin, strict=True)
     )
-    wanted, kept = _sums(exact, rows, columns), _sums(rounded, rows, columns)
+    limits = np.iinfo(whole.dtype)
+    low, high = float(limits.min), float(limits.max)
     counts = np.outer(np.diff(rows), np.diff(columns))
+    kept = _sums(rounded, rows, columns)
+    wanted = _sums(exact, rows, columns)
+    if (wanted < low * counts).any():
+        wanted = _without_debts(wanted - low * counts) + low * counts
     held = np.maximum(wanted - offset * counts, 0)
     off = np.abs(wanted - kept) > np.maximum(TOLERANCE_COUNTS, TOLERANCE * held)
     if not off.any():
         return
-    limits = np.iinfo(whole.dtype)
-    low, high = float(limits.min), float(limits.max)
     for at in np.flatnonzero(off.any(axis=1)):
         band = slice(rows[at], rows[at + 1])
         places = [slice(columns[n], columns[n + 1]) for n in np.flatnonzero(off[at])]
         blocks = _stacked([exact[band, place] for place in places])
-        corrected = _with_sums(blocks, low, high)
+        corrected = _with_sums(blocks, wanted[at][off[at]], low, high)
         for place, block in zip(places, corrected, strict=True):
             height, width = whole[band, place].shape
-            whole[band, place] = _as_type(
+            whole[band, place] = as_integers(
                 block[: height * width].reshape(height, width), whole.dtype
             )
 
@@ -180,10 +185,23 @@ def _stacked(blocks: list[NDArray[Any]]) -> NDArray[Any]:
     return out
 
 
-def _with_sums(blocks: NDArray[Any], low: float, high: float) -> NDArray[Any]:
-    """Whole numbers from `low` to `high` with the sums of the rows (NaN is left)."""
+def _without_debts(sums: NDArray[Any]) -> NDArray[Any]:
+    """Sums of blocks (Y, X) with those below 0 taken from the nearest with more."""
+    for size in NEIGHBOURHOODS:
+        have, debt = sums.clip(0), (-sums).clip(0)
+        near = uniform_filter(have, size, mode="constant")
+        payable = np.divide(debt, near, out=np.zeros_like(debt), where=near > 0)
+        paid = have * uniform_filter(payable, size, mode="constant")
+        sums = have - paid - np.where(near > 0, 0, debt)
+    return sums
+
+
+def _with_sums(
+    blocks: NDArray[Any], wanted: NDArray[Any], low: float, high: float
+) -> NDArray[Any]:
+    """Whole numbers from `low` to `high` with these sums of the rows (NaN is left)."""
     count = np.isfinite(blocks).sum(axis=1)
-    wanted = np.nansum(blocks, axis=1).clip(low * count, high * count)
+    wanted = wanted.clip(low * count, high * count)
     within = _within(blocks, wanted, low, high)
     rounded = np.round(within)
     missing = np.round(wanted - np.nansum(rounded, axis=1))

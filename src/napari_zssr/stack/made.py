@@ -148,5 +148,7 @@ def restored(
     origin: tuple[int, int],
 ) -> NDArray[Any]:
     """Normalised colours (C, Y, X) with their alpha, in the result's dtype."""
-    whole = np.concatenate(parts) if len(parts) > 1 else parts[0]
-    return mapping.restore(whole, dtype, origin)
+    colours = mapping.restore(parts[0], dtype, origin)
+    if len(parts) == 1:
+        return colours
+    return np.concatenate([colours, mapping.restore_plainly(parts[1], dtype)])
