@@ -94,8 +94,11 @@ def upscale(
     Returns
     -------
     ndarray
-        ceil(f Y) x ceil(f X) pixels, the dtype of the input. Output pixel j lies at
-        input coordinate (j + 0.5) / f - 0.5. A list of them where `image` is "all".
+        ceil(f Y) x ceil(f X) pixels. Output pixel j lies at input coordinate
+        (j + 0.5) / f - 0.5. The dtype is that of the input, but float32 where the
+        input holds so few counts that whole numbers would lose more than 0.5 % of its
+        intensity (``dtype="same"`` or ``"float32"`` decide otherwise). A list of arrays
+        where `image` is "all".
 
     Raises
     ------

@@ -44,6 +44,7 @@ def upscale(
     device: options.Device = None,
     precision: options.Precision = None,
     tile_px: options.TilePx = None,
+    dtype: options.OutputType = None,
     reading: options.Reading = options.AS_THE_FILE_SAYS,
     fill_nonfinite: options.FillNonfinite = False,
     save_networks: options.SaveNetworks = None,
@@ -79,6 +80,7 @@ def upscale(
         device=device,
         precision=precision,
         tile_px=tile_px,
+        dtype=dtype,
         nonfinite="fill" if fill_nonfinite else None,
     )
     order = Order(

@@ -110,7 +110,9 @@ def outline_of(stack: ImageStack) -> Outline:
     )
 
 
-def enlarged(stack: ImageStack, factors: tuple[float, float]) -> Outline:
+def enlarged(
+    stack: ImageStack, factors: tuple[float, float], dtype: str = ""
+) -> Outline:
     """Outline of what becomes of an image.
 
     Parameters
@@ -119,6 +121,8 @@ def enlarged(stack: ImageStack, factors: tuple[float, float]) -> Outline:
         The image; its pixels may be lazy.
     factors : tuple of float
         Enlargement along (Y, X).
+    dtype : str
+        Type of its pixels; that of the image unless given.
 
     Returns
     -------
@@ -129,7 +133,7 @@ def enlarged(stack: ImageStack, factors: tuple[float, float]) -> Outline:
     shift = output_origin(now.spacing, now.axes, factors)
     return Outline(
         shape=output_shape(now.shape, now.axes, factors),
-        dtype=now.dtype,
+        dtype=dtype or now.dtype,
         axes=now.axes,
         spacing=output_spacing(now.spacing, now.axes, factors),
         units=now.units,
