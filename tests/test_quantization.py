@@ -165,8 +165,15 @@ def test_sparse_bright_objects_keep_their_type() -> None:
     image = np.zeros((64, 64), np.uint8)
     image[20:28, 30:40] = 200
     assert image.mean() < 10
-    assert not loses_intensity(image, 0)
+    assert not loses_intensity([image], 0)
     assert upscale(image, INSTANT).dtype == np.uint8
+
+
+def test_dim_planes_at_the_ends_do_not_decide_for_a_stack() -> None:
+    bright = (200 * CELL).astype(np.uint8)
+    dim = draw().poisson(0.3, (64, 64)).astype(np.uint8)
+    assert loses_intensity([dim], 0)
+    assert not loses_intensity([dim, bright, dim, dim], 0)
 
 
 def test_one_dim_channel_decides_for_all() -> None:

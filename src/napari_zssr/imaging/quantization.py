@@ -12,6 +12,7 @@ outside the range or the square has to make up for others that do.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,8 @@ NEIGHBOURHOODS = (3, 3, 3, 5, 9, 17)
 # Rounds of sharing out what was cut off; a few are enough as a rule.
 ROUNDS = 16
 
-# Counts above the offset from which integers are fine enough for any image.
+# Counts above the offset, where the intensity of an image lies, from which integers are
+# fine enough.
 ENOUGH_COUNTS = 10.0
 # Loss of a plane's or a region's intensity that integers are not to cause.
 LARGEST_LOSS = 0.005
@@ -72,48 +74,53 @@ def quantized(
     return whole
 
 
-def loses_intensity(plane: NDArray[Any], offset: float) -> bool:
-    """Whether integers are too coarse for what a plane becomes.
+def loses_intensity(planes: Sequence[NDArray[Any]], offset: float) -> bool:
+    """Whether integers are too coarse for what a channel becomes.
 
     Parameters
     ----------
-    plane : ndarray, shape (Y, X)
-        Integers.
+    planes : sequence of ndarray, shape (Y, X)
+        Integers: some planes of the channel.
     offset : float
         Intensity that means nothing.
 
     Returns
     -------
     bool
-        True where the plane, smoothed as noise is and rounded, would lose more than
-        0.5 % of its intensity above the offset or of that of one of 4 x 4 regions.
-        False where it holds 10 counts or more above the offset in the mean, or none.
+        True where its objects hold few counts (the mean above the offset, weighted by
+        itself, is below 10) and a plane, smoothed as noise is and rounded, would lose
+        more than 0.5 % of its intensity or of that of one of 4 x 4 regions.
     """
-    above = plane.astype(np.float32) - np.float32(offset)
-    mean = float(above.mean())
+    mean = float(np.mean([plane.mean() for plane in planes])) - offset
     if not 0 < mean < ENOUGH_COUNTS:
         return False
-    smooth = gaussian_filter(above, SMOOTHING_PX)
+    smooth = [
+        gaussian_filter(plane.astype(np.float32) - np.float32(offset), SMOOTHING_PX)
+        for plane in planes
+    ]
+    if np.mean([(plane**2).mean() for plane in smooth]) >= ENOUGH_COUNTS * mean:
+        return False
+    return any(_rounding_loses(plane, offset, mean) for plane in smooth)
+
+
+def _rounding_loses(smooth: NDArray[Any], offset: float, mean: float) -> bool:
+    """Whether a plane or a region above `DARK` of the channel's mean changes much."""
     rounded = np.round(smooth + offset) - offset
     kept, wanted = _region_means(rounded), _region_means(smooth)
+    kept, wanted = np.append(kept, kept.mean()), np.append(wanted, wanted.mean())
     judged = wanted >= DARK * mean
     loss = np.abs(kept - wanted)
-    whole = abs(float(rounded.mean() - smooth.mean()))
-    return whole > LARGEST_LOSS * mean or bool(
-        (loss[judged] > LARGEST_LOSS * wanted[judged]).any()
-    )
+    return bool((loss[judged] > LARGEST_LOSS * wanted[judged]).any())
 
 
 def _region_means(plane: NDArray[Any]) -> NDArray[Any]:
     """Means over a grid of `REGIONS` x `REGIONS`, of fewer where there are no more."""
-    rows = np.array_split(plane, min(REGIONS, plane.shape[0]), axis=0)
+    count = min(REGIONS, *plane.shape)
     return np.array(
         [
-            [float(part.mean()) for part in np.array_split(row, REGIONS, axis=1)]
-            for row in rows
-            if row.shape[1] >= REGIONS
+            [part.mean() for part in np.array_split(row, count, axis=1)]
+            for row in np.array_split(plane, count, axis=0)
         ]
-        or [[float(plane.mean())]]
     )
 
 

@@ -22,7 +22,7 @@ from napari_zssr.imaging.noise import (
     has_room_for_noise,
     recorrupted,
 )
-from napari_zssr.imaging.quantization import ENOUGH_COUNTS, loses_intensity
+from napari_zssr.imaging.quantization import loses_intensity
 from napari_zssr.imaging.resample import Window, output_window
 from napari_zssr.imaging.signal import shows_signal
 from napari_zssr.progress import Event, Snapshot, Steps, changed, drain
@@ -317,9 +317,7 @@ def _few_counts(sampled: list[NDArray[Any]], mapping: IntensityMap) -> bool:
     first = sampled[0]
     if first.dtype.kind not in "iu" or len(first) > 1:
         return False
-    if np.mean([plane.mean() for plane in sampled]) - mapping.offset >= ENOUGH_COUNTS:
-        return False
-    return any(loses_intensity(plane[0], mapping.offset) for plane in sampled)
+    return loses_intensity([plane[0] for plane in sampled], mapping.offset)
 
 
 def plane_noise(colours: NDArray[Any], config: Config) -> NoiseModel:
