@@ -588,6 +588,25 @@ def test_napari_opens_all_images(
     assert "holds 9 images; 'a' (index 0, 8 x 8) was taken" in shown[0]
 
 
+@pytest.mark.parametrize(("index", "words"), [(1, ["--image", "1"]), (None, [])])
+def test_copied_command_names_the_image(
+    tmp_path: Path, index: int | None, words: list[str]
+) -> None:
+    layers = pytest.importorskip("napari.layers")
+    from napari_zssr.plugin._copy import as_command
+    from napari_zssr.plugin._layers import KEY, Selection
+    from napari_zssr.plugin._request import Request
+    from napari_zssr.plugin._taken import taken
+
+    source = {KEY: {"file": str(tmp_path / "a.ome.tif")}}
+    layer = layers.Image(PIXELS[0], metadata=source | taken((), index))
+    request = Request(
+        layer=layer, axes="YX", selection=Selection(), config=RIDGE, step=()
+    )
+    command = as_command(request).split()
+    assert [w for w in command if w in ("--image", "1")] == words
+
+
 def test_batch_form_offers_all_images(tmp_path: Path, qtbot: Any) -> None:
     pytest.importorskip("napari")
     from napari.components import ViewerModel

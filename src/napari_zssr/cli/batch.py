@@ -27,10 +27,7 @@ class Row:
 
     Attributes
     ----------
-    file : str
-    image : str
-        Which one of several images in the file, by name or index.
-    output : str
+    file, output : str
     status : {"done", "skipped", "unfinished", "failed"}
     planes, learned : int
         Planes that are finished, and those of them that gained over bicubic.
@@ -38,11 +35,12 @@ class Row:
         Median held-out gain of these.
     seconds : float
     sentence : str
-        What came of it.
+        What was assumed when it was read, and what came of it.
+    image : str
+        Which one of several images in the file, by name or index.
     """
 
     file: str
-    image: str = ""
     output: str
     status: str
     planes: int = 0
@@ -50,6 +48,7 @@ class Row:
     gain_db: float | None = None
     seconds: float = 0.0
     sentence: str = ""
+    image: str = ""
 
 
 class Batch:
