@@ -33,7 +33,7 @@ from napari_zssr.stack.recipe import plain, unfinished_recipe
 from napari_zssr.stack.report import Report, report_of, versions
 from napari_zssr.stack.schedule import run_tasks
 from napari_zssr.stack.source import CheckedPlanes, StoredArray, is_lazy
-from napari_zssr.stack.store import check_output
+from napari_zssr.stack.store import check_output, warn_of_format
 from napari_zssr.stack.tasks import (
     DiskJob,
     PlaneTask,
@@ -111,7 +111,7 @@ def upscale_to_disk_steps(
         Its pixels may be lazy; they are never loaded whole.
     config : Config
     target : str or Path
-        ``.ome.zarr`` or ``.ome.tif``.
+        ``.ome.zarr``, ``.ome.tif``, or ``.png`` for a single plane.
     workers : Workers
         Who does the planes.
     threads : int, optional
@@ -138,10 +138,15 @@ def upscale_to_disk_steps(
         The disk is full or the folder is gone.
     ComputeError
         The cluster was lost.
+
+    Warns
+    -----
+    ImageWarning
+        For what other programs will not see in the file.
     """
     started = time.monotonic()
     target = Path(target).expanduser().resolve()
-    _check(target, threads, shard)
+    _check(threads, shard)
     part = part_folder(target)
     # A run that was killed after its result had its name is ended, not refused.
     placed = part.is_dir() and len(Ledger(part).finished()) == _count(stack)
@@ -152,6 +157,7 @@ def upscale_to_disk_steps(
     workers = replace(workers, devices=workers.devices or place.devices)
     job, ledger = _begin(stack, config, part, place, threads, overwrite)
     try:
+        warn_of_format(target, job.outline)
         yield _told(job, target, place)
         ready = _reachable(job.ready, part, workers)
         job = replace(job, ready=ready, keep_networks=keep_networks)
@@ -287,13 +293,8 @@ def _worth_keeping(job: DiskJob, ledger: Ledger) -> bool:
     return bool(ledger.finished()) or any(file.exists() for file in shared)
 
 
-def _check(target: Path, threads: int | None, shard: tuple[int, int]) -> None:
+def _check(threads: int | None, shard: tuple[int, int]) -> None:
     """Refuse what makes no run."""
-    if target.suffix.lower() == ".png":
-        raise InputError(
-            f"{target.name} cannot be written plane by plane; use .ome.zarr or "
-            ".ome.tif."
-        )
     if threads is not None:
         checked_whole("threads", threads, 1)
     number, count = (checked_whole("shard", part, 1) for part in shard)
