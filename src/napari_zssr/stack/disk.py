@@ -23,7 +23,7 @@ from napari_zssr.stack.axes import ImageStack, PlaneIndex, planes
 from napari_zssr.stack.finish import finish, part_folder
 from napari_zssr.stack.ledger import Ledger, begun_with, discard
 from napari_zssr.stack.middle import MiddleNetworks
-from napari_zssr.stack.needs import check_scratch, needs, told
+from napari_zssr.stack.needs import check_room, needs, told
 from napari_zssr.stack.omezarr import create
 from napari_zssr.stack.one_plane import PlaneReport
 from napari_zssr.stack.outline import Outline, enlarged
@@ -199,7 +199,7 @@ def _begin(
 def _told(job: DiskJob, target: Path, place: Place) -> Progress:
     """What the run takes, in a sentence, before it takes it."""
     found = needs(job.ready.plan, target, workers=place.sharing)
-    check_scratch(job.ready.plan, found, target)
+    check_room(job.ready.plan, found, target)
     return Progress(stage="plan", step=1, total=1, message=told(job.ready.plan, found))
 
 
