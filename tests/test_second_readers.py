@@ -200,13 +200,13 @@ def by_ome_types(path: Path) -> Seen:
     sizes["C"] //= samples
     keys = {a: f"physical_size_{a.lower()}" for a in "ZYX"} | {"T": "time_increment"}
     known = {a: k for a, k in keys.items() if getattr(pixels, k) is not None}
-    told = [c.color.as_rgb_tuple()[:3] for c in pixels.channels]
+    message = [c.color.as_rgb_tuple()[:3] for c in pixels.channels]
     return Seen(
         sizes={a: n for a, n in sizes.items() if n > 1},
         spacing={a: getattr(pixels, k) for a, k in known.items()},
         units={a: getattr(pixels, f"{k}_unit").value for a, k in known.items()},
         names=[channel.name or "" for channel in pixels.channels],
-        colors=[packed(*rgb) for rgb in told],
+        colors=[packed(*rgb) for rgb in message],
         waves=[
             (channel.emission_wavelength, channel.excitation_wavelength)
             for channel in pixels.channels
@@ -254,11 +254,11 @@ def by_bioio_zarr(path: Path) -> Seen:
     spacing = spatial(reader)
     if reader.time_interval is not None:
         spacing["T"] = reader.time_interval
-    told = {a: getattr(reader.dimension_properties, a).unit for a in spacing}
+    message = {a: getattr(reader.dimension_properties, a).unit for a in spacing}
     return Seen(
         sizes=read_by_bioio(reader),
         spacing=spacing,
-        units={a: None if unit is None else str(unit) for a, unit in told.items()},
+        units={a: None if unit is None else str(unit) for a, unit in message.items()},
         names=reader.channel_names,
         image=reader.scenes[0],
     )

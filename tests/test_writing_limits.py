@@ -1,4 +1,4 @@
-"""The limits of formats and file systems: kept to, or told before the first plane."""
+"""The limits of formats and file systems: kept to, or said before the first plane."""
 
 from __future__ import annotations
 
@@ -68,13 +68,13 @@ UNITS = [
 
 
 @pytest.mark.parametrize("name", FORMATS)
-@pytest.mark.parametrize(("axes", "units", "told"), UNITS)
+@pytest.mark.parametrize(("axes", "units", "message"), UNITS)
 def test_units_that_ome_forbids_are_told_and_kept(
-    tmp_path: Path, name: str, axes: str, units: dict[str, str], told: str
+    tmp_path: Path, name: str, axes: str, units: dict[str, str], message: str
 ) -> None:
     spacing = {a: n + 0.125 for n, a in enumerate(axes)}
     stack = stack_of(axes, spacing=spacing, units=units)
-    with pytest.warns(ImageWarning, match=f"cannot say the unit {told}; ") as found:
+    with pytest.warns(ImageWarning, match=f"cannot say the unit {message}; ") as found:
         path = write(tmp_path / name, stack)
     assert len(found) == 1
     again = read(path)
@@ -199,17 +199,17 @@ def test_what_no_format_can_say(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str, name: str
 ) -> None:
     monkeypatch.setattr(Prepared, "enlarged", None)
-    changes, told = WRONG[case]
+    changes, message = WRONG[case]
     stack = replace(stack_of(spacing=0.1), **changes)
-    with pytest.raises(InputError, match=told):
+    with pytest.raises(InputError, match=message):
         write(tmp_path / name, stack)
-    with pytest.raises(InputError, match=told):
+    with pytest.raises(InputError, match=message):
         upscale_to_disk(stack, tmp_path / name, RIDGE)
     assert os.listdir(tmp_path) == []
 
 
 @pytest.mark.parametrize(
-    ("name", "axes", "dtype", "told"),
+    ("name", "axes", "dtype", "message"),
     [
         ("a.ome.tif", "YX", "f2", "float16"),
         ("a.ome.tif", "YX", "u8", "uint64"),
@@ -223,10 +223,10 @@ def test_pixels_that_a_format_cannot_hold(
     name: str,
     axes: str,
     dtype: str,
-    told: str,
+    message: str,
 ) -> None:
     monkeypatch.setattr(Prepared, "enlarged", None)
-    with pytest.raises(InputError, match=told):
+    with pytest.raises(InputError, match=message):
         upscale_to_disk(stack_of(axes, dtype), tmp_path / name, RIDGE)
     assert os.listdir(tmp_path) == []
 
@@ -270,9 +270,9 @@ def test_text_that_xml_and_json_cannot_hold(
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         path = write(tmp_path / name, stack, provenance={"name": given})
-    told = [str(warning.message) for warning in caught]
-    assert bool(told) == ("\ufffd" in written)
-    assert all("Characters that files cannot hold" in sentence for sentence in told)
+    message = [str(warning.message) for warning in caught]
+    assert bool(message) == ("\ufffd" in written)
+    assert all("Characters that files cannot hold" in sentence for sentence in message)
     assert [channel.name for channel in read(path).channels] == [written, "b"]
     assert read_provenance(path) == {"name": given}
 
@@ -378,8 +378,8 @@ def test_long_names_on_the_command_line(
     name = f"{'x' * (count - 4)}.tif"
     tifffile.imwrite(name, stack_of().data)
     assert main(["upscale", name, "-p", "instant"]) == code
-    told = capsys.readouterr().err
-    assert ("too long" in told) == bool(code)
+    message = capsys.readouterr().err
+    assert ("too long" in message) == bool(code)
     assert len(os.listdir(tmp_path)) == (1 if code else 2)
 
 
@@ -458,9 +458,9 @@ def test_a_picture_on_the_command_line_is_kept_when_it_cannot_be_written(
     with monkeypatch.context() as patch:
         patch.setattr(ending, "write_png", _full)
         assert main(line) == 1
-    told = capsys.readouterr().err
-    assert "1 plane is finished and kept in out.png.part" in told
-    assert "the disk is full" in told
+    message = capsys.readouterr().err
+    assert "1 plane is finished and kept in out.png.part" in message
+    assert "the disk is full" in message
     assert main(line) == 0
     assert sorted(os.listdir(tmp_path)) == ["in.png", "out.png"]
 
@@ -479,8 +479,10 @@ def test_the_command_line_prints_what_a_file_cannot_say(
     )
     assert main(["upscale", str(path), "-p", "instant"]) == 0
     lines = capsys.readouterr().err.splitlines()
-    told = [line for line in lines if line.startswith("OME-TIFF cannot say the unit s")]
-    assert len(told) == 1
+    message = [
+        line for line in lines if line.startswith("OME-TIFF cannot say the unit s")
+    ]
+    assert len(message) == 1
 
 
 def test_a_dry_run_takes_no_time(tmp_path: Path) -> None:

@@ -132,13 +132,13 @@ def _made(
         return image
     record = None if provenance is None else json.dumps(dict(provenance))
     read = partial(read_plane, image)
-    made = part / f"assembled{target.suffix}"
+    assembled = part / f"assembled{target.suffix}"
     if target.suffix.lower() == ".png":
-        write_png(made, _single_plane(outline, read), record)
+        write_png(assembled, _single_plane(outline, read), record)
     else:
-        assemble_tiff(made, outline, record, read)
-    sync_file(made)
-    return made
+        assemble_tiff(assembled, outline, record, read)
+    sync_file(assembled)
+    return assembled
 
 
 def _single_plane(outline: Outline, read: Rows) -> NDArray[Any]:

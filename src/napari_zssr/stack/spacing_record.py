@@ -79,8 +79,8 @@ def restore_spacing(
 def _entries(record: Any) -> list[tuple[str, float, str | None]]:
     """Entries of a record, none where it is damaged."""
     try:
-        told = json.loads(record) if isinstance(record, str) else record
-        entries = [(a, float(size), unit) for a, (size, unit) in dict(told).items()]
+        content = json.loads(record) if isinstance(record, str) else record
+        entries = [(a, float(size), unit) for a, (size, unit) in dict(content).items()]
     except (TypeError, ValueError):
         return []
     return [

@@ -30,6 +30,7 @@ from napari_zssr.writing import check_place, draft_name, storing, written_whole
 
 _TIFF = {".tif", ".tiff"}
 _ZARR = {".zarr"}
+_REPLACED = "\ufffd"
 _USUAL = ".ome.tif, .ome.zarr or .png"
 
 _UNREADABLE = (OSError, ValueError, ElementTree.ParseError, tifffile.TiffFileError)
@@ -147,10 +148,13 @@ def check_format(path: str | Path, outline: Outline) -> tuple[str, ...]:
         return ()
     messages = check_zarr(outline) if suffix in _ZARR else check_tiff(outline)
     names = [outline.name, *(channel.name for channel in outline.channels)]
-    replaced = [name for name in map(legal_text, names) if "\ufffd" in name]
-    if replaced:
-        told = f"Characters that files cannot hold are replaced in {replaced[0]!r}."
-        messages = (*messages, told)
+    replaced = [name for name in names if _REPLACED in legal_text(name)]
+    if any(_REPLACED not in name for name in replaced):
+        message = (
+            "Characters that files cannot hold are replaced in "
+            f"{legal_text(replaced[0])!r}."
+        )
+        return (*messages, message)
     return messages
 
 
