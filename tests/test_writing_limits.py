@@ -231,6 +231,32 @@ def test_pixels_that_a_format_cannot_hold(
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.parametrize(
+    ("axes", "dtype", "name", "message"),
+    [
+        ("ZYX", "u1", "b.png", "2 along Z; write an .ome.tif."),
+        ("YX", "f4", "b.png", "write an .ome.tif."),
+        ("YX", "f2", "b.ome.tif", "convert them to float32"),
+    ],
+)
+def test_the_command_line_refuses_in_one_sentence(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    axes: str,
+    dtype: str,
+    name: str,
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    tifffile.imwrite("a.tif", stack_of(axes, dtype).data)
+    line = ["upscale", "a.tif", "--axes", axes, "-o", name, "-p", "instant"]
+    assert main(line) == 2
+    (sentence,) = capsys.readouterr().err.splitlines()
+    assert message in sentence
+    assert os.listdir(tmp_path) == ["a.tif"]
+
+
 def test_what_the_libraries_refuse_is_refused_before(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
