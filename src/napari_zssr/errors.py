@@ -22,4 +22,4 @@ class Cancelled(ZSSRError):
 
 
 class ImageWarning(UserWarning):
-    """Something was assumed, chosen or converted when an image was read."""
+    """Something was assumed, chosen or converted when an image was read or written."""

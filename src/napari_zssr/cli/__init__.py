@@ -6,7 +6,10 @@ import io
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TextIO
 
 OK, FAILURE, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 STOPPED = "Stopped; no unfinished file stands under its final name."
@@ -31,7 +34,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = [word for word in arguments if word != "--debug"]
     _tolerate_any_text()
     try:
-        code = _run(arguments)
+        with _warnings_as_notes():
+            code = _run(arguments)
     except (KeyboardInterrupt, Exception) as error:  # noqa: BLE001 the last resort
         if debug:
             traceback.print_exc()
@@ -54,6 +58,32 @@ def _run(arguments: list[str]) -> int:
     except SystemExit as end:
         code = end.code
     return code if isinstance(code, int) else OK
+
+
+@contextmanager
+def _warnings_as_notes() -> Iterator[None]:
+    """Print what was assumed of an image as one sentence, without a place in code."""
+    from napari_zssr.errors import ImageWarning
+
+    with warnings.catch_warnings():
+        usual = warnings.showwarning
+
+        def show(
+            message: Warning | str,
+            category: type[Warning],
+            filename: str,
+            lineno: int,
+            file: TextIO | None = None,
+            line: str | None = None,
+        ) -> None:
+            if issubclass(category, ImageWarning):
+                _say(_one_line(str(message)))
+            else:
+                usual(message, category, filename, lineno, file, line)
+
+        warnings.simplefilter("always", ImageWarning)
+        warnings.showwarning = show
+        yield
 
 
 def verdict(error: BaseException) -> tuple[int, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -107,7 +108,8 @@ class Batch:
         """What came of an image, and whether to go on with the next one."""
         from napari_zssr.stack.finish import part_folder
 
-        if self._skip_existing and target.exists() and not part_folder(target).exists():
+        there = os.path.exists(target) and not part_folder(target).exists()
+        if self._skip_existing and there:
             return _skipped(image, target), True
         started = time.monotonic()
         try:

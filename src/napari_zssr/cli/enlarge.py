@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -167,34 +167,10 @@ def enlarge(image: Source, target: Path, order: Order) -> Outcome:
         The computation or the disk failed.
     """
     check_target(image.path, target, order)
-    in_memory = target.suffix.lower() == ".png"
-    if in_memory:
-        order = replace(order, config=_in_integers(order.config))
-    if in_memory and (order.workers != HERE or order.shard != (1, 1)):
-        raise InputError(
-            "A PNG holds one plane, so there is nothing to share out; leave out "
-            "--workers, --scheduler and --shard, or write .ome.tif."
-        )
     stack = read_image(
-        image.path,
-        order.reading,
-        image=image.image,
-        quiet=order.quiet,
-        lazy=not in_memory,
+        image.path, order.reading, image=image.image, quiet=order.quiet, lazy=True
     )
-    check_fit(target, stack)
-    if in_memory:
-        return _in_memory(stack, target, order)
     return _to_disk(stack, target, order)
-
-
-def _in_integers(config: Config) -> Config:
-    """Settings whose result a PNG can hold."""
-    if config.dtype == "float32":
-        raise InputError(
-            "A PNG cannot hold float32 pixels; write an .ome.tif, or leave out --dtype."
-        )
-    return replace(config, dtype="same")
 
 
 def read_image(
@@ -257,7 +233,9 @@ def check_target(image: Path, target: Path, order: Order) -> None:
     """Refuse before the run what could not be written after it."""
     from napari_zssr.stack.finish import part_folder
     from napari_zssr.stack.store import check_output
+    from napari_zssr.writing import check_name
 
+    check_name(target)
     if target.exists() and image.exists() and target.samefile(image):
         raise InputError(
             f"The output {str(target)!r} is the input itself; give another name with "
@@ -267,28 +245,6 @@ def check_target(image: Path, target: Path, order: Order) -> None:
     check_output(target, overwrite=order.overwrite or part_folder(target).is_dir())
     if order.networks is not None:
         _check_networks(order.networks, order)
-
-
-def check_fit(target: Path, stack: ImageStack) -> None:
-    """Refuse before the run what the output's format could not hold after it."""
-    from napari_zssr.stack.store import check_output
-
-    check_output(target, overwrite=True, stack=stack)
-
-
-def _in_memory(stack: ImageStack, target: Path, order: Order) -> Outcome:
-    from napari_zssr.stack.outline import outline_of
-
-    result = upscale_to(
-        stack, order.config, target, overwrite=order.overwrite, quiet=order.quiet
-    )
-    return Outcome(
-        target=target,
-        outline=outline_of(result.as_stack()),
-        guessed=stack.guessed,
-        report=result.report,
-        networks=_save(result.networks, order),
-    )
 
 
 def _to_disk(stack: ImageStack, target: Path, order: Order) -> Outcome:

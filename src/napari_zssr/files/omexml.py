@@ -6,6 +6,9 @@ import math
 from xml.etree import ElementTree
 
 from napari_zssr.stack.axes import Channel, short_unit
+from napari_zssr.stack.ome_units import short_of_ome
+from napari_zssr.stack.outline import NAMESPACE
+from napari_zssr.stack.spacing_record import SPACING, restore_spacing
 
 _TO_NM = {"pm": 1e-3, "angstrom": 0.1, "nm": 1.0, "um": 1e3, "mm": 1e6}
 _INDICES = {
@@ -51,9 +54,16 @@ def parse_pixels(
     pixels = chosen.find("{*}Pixels")
     assert pixels is not None
     spacing, units = _spacing(pixels)
+    restore_spacing(_record(root), spacing, units)
     na, index = _objective(root, chosen)
     channels = [_channel(c, na, index) for c in pixels.findall("{*}Channel")]
     return spacing, units, tuple(channels)
+
+
+def _record(root: ElementTree.Element) -> str | None:
+    """Pixel sizes that this program has noted, since OME has no place for them."""
+    path = f".//{{*}}MapAnnotation[@Namespace='{NAMESPACE}']"
+    return root.findtext(f"{path}/{{*}}Value/{{*}}M[@K='{SPACING}']")
 
 
 def _objective(
@@ -90,7 +100,7 @@ def _spacing(
         told = pixels.get(f"{key}Unit", usual)
         if size is None or told == "pixel":
             continue
-        spacing[letter], units[letter] = size, short_unit(told)
+        spacing[letter], units[letter] = size, short_of_ome(told)
     return spacing, units
 
 

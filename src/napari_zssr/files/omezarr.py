@@ -23,8 +23,10 @@ from napari_zssr.files.zarrimages import (
     zarr_entries,
     zarr_images,
 )
-from napari_zssr.stack.axes import LETTERS, Channel, short_unit
+from napari_zssr.stack.axes import LETTERS, Channel
+from napari_zssr.stack.ome_units import short_of_ome
 from napari_zssr.stack.source import FilePixels, native
+from napari_zssr.stack.spacing_record import SPACING, restore_spacing
 
 _BROKEN = (OSError, ValueError, RuntimeError, LookupError, TypeError, BaseZarrError)
 
@@ -161,6 +163,8 @@ def _level_0(path: Path, node: zarr.Group, image: ZarrImage) -> FileImage:
     letters = _letters([a["name"] for a in listed])
     scale, start = _placed((dataset, multiscale), data.ndim)
     spacing, units = _spacing(letters, scale, [a.get("unit") for a in listed])
+    if isinstance(own, Mapping):
+        restore_spacing(own.get(SPACING), spacing, units)
     places = zip(letters, start.tolist(), strict=True)
     return FileImage(
         data=data,
@@ -205,7 +209,7 @@ def _spacing(
     for letter, size, unit in zip(axes, scale, told_units, strict=True):
         useful = math.isfinite(size) and size > 0 and (unit or size != 1)
         if letter in "TZYX" and useful:
-            spacing[letter], units[letter] = float(size), short_unit(unit)
+            spacing[letter], units[letter] = float(size), short_of_ome(unit)
     return spacing, units
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
@@ -308,7 +309,7 @@ def _rows(order: Order) -> list[BatchRow]:
             state=THERE,
             sentence=f"{target.name} is there already.",
         )
-        if target.exists() and not order.overwrite
+        if os.path.exists(target) and not order.overwrite
         else BatchRow(image=image, target=target)
         for image, target in order.pairs
     ]

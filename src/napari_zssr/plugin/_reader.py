@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import cycle, islice
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 from napari_zssr.plugin._file_images import read_images
@@ -151,7 +152,18 @@ def _axis(stack: ImageStack, letter: str) -> tuple[float, float, str]:
     start = stack.origin[at] if stack.origin else 0.0
     if letter == "T" and unit in _SECONDS:
         return size * _SECONDS[unit], start * _SECONDS[unit], "s"
-    return size, start, unit or "pixel"
+    return size, start, _known_unit(unit)
+
+
+def _known_unit(unit: str | None) -> str:
+    """Unit as napari takes it, which refuses those that pint does not know."""
+    import pint
+
+    try:
+        pint.application_registry.Unit(unit or "pixel")
+    except (pint.PintError, TokenError, AssertionError, TypeError, ValueError):
+        return "pixel"
+    return unit or "pixel"
 
 
 def _looks(stack: ImageStack, count: int) -> list[dict[str, Any]]:

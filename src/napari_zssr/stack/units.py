@@ -17,11 +17,6 @@ def short_unit(text: str | None) -> str | None:
     return _UNITS.get(plain) or _UNITS.get(plain.lower())
 
 
-def long_unit(unit: str | None) -> str | None:
-    """Word of UDUNITS for a short name ("micrometer"), None if it has none."""
-    return _WORDS.get(unit or "")
-
-
 def in_um(size: float | None, unit: str | None) -> float | None:
     """A length in micrometres, None if it has no unit of length."""
     scale = _UM.get(unit or "")
@@ -30,10 +25,6 @@ def in_um(size: float | None, unit: str | None) -> float | None:
 
 _UM = {"pm": 1e-6, "angstrom": 1e-4, "nm": 1e-3, "um": 1.0, "mm": 1e3, "cm": 1e4}
 _UM |= {"m": 1e6}
-_WORDS = {"pm": "picometer", "nm": "nanometer", "um": "micrometer"}
-_WORDS |= {"mm": "millimeter", "cm": "centimeter", "m": "meter"}
-_WORDS |= {"angstrom": "angstrom", "us": "microsecond", "ms": "millisecond"}
-_WORDS |= {"s": "second", "min": "minute", "h": "hour", "d": "day"}
 _UNITS = {
     short: short for short in ("pm", "nm", "um", "mm", "cm", "m", "ms", "us", "s", "h")
 } | {
