@@ -9,6 +9,8 @@ import tifffile
 
 from napari_zssr.files.damage import refused
 from napari_zssr.files.image import FileImage, ReadOptions
+from napari_zssr.files.imagej import signed_pixels
+from napari_zssr.files.omeset import open_tiff
 from napari_zssr.files.tiff_metadata import calibration
 from napari_zssr.files.tiffpixels import TiffPixels, layout_of
 from napari_zssr.stack.source import Pixels
@@ -23,7 +25,7 @@ def read_tiff(path: Path, options: ReadOptions) -> FileImage:
         The file is truncated, broken, or compressed in a way that needs another
         package.
     """
-    with refused(path), tifffile.TiffFile(path) as file:
+    with refused(path), open_tiff(path) as file:
         number = _largest(file)
         series = file.series[number]
         data: Pixels
@@ -31,13 +33,15 @@ def read_tiff(path: Path, options: ReadOptions) -> FileImage:
             data = TiffPixels(path, number)
         else:
             data = series.asarray()
-        found = calibration(file, number)
+        found = calibration(file, series)
         return FileImage(
-            data=data,
+            data=signed_pixels(file, data),
             axes="".join(series.axes).upper(),
             spacing=found.spacing,
             units=found.units,
             channels=found.channels,
+            origin=found.origin,
+            messages=found.messages,
         )
 
 

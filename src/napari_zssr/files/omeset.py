@@ -1,0 +1,138 @@
+"""Opening a TIFF with the OME-XML that describes it, wherever that stands.
+
+A set of OME-TIFFs may keep its XML in a companion file or in one of its members; the
+others then name that file and hold nothing but pixels.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from xml.etree import ElementTree
+
+import tifffile
+
+from napari_zssr.errors import InputError
+
+STATED = "Stated"  # prefix of what the XML said before its sizes were corrected
+
+
+def open_tiff(path: Path) -> tifffile.TiffFile:
+    """Open a TIFF, or the set of OME-TIFFs that a file belongs to.
+
+    Parameters
+    ----------
+    path : Path
+        A TIFF, a member of a set, or its companion file.
+
+    Raises
+    ------
+    InputError
+        The companion file cannot be used, or it or all its members are missing.
+    TiffFileError, OSError
+        It is no TIFF or cannot be opened.
+    """
+    if path.suffix.lower() == ".ome":
+        return _open_companion(path)
+    file = tifffile.TiffFile(path)
+    if not file.is_ome:
+        return file
+    try:
+        root = ElementTree.fromstring(file.pages.first.description)
+    except ElementTree.ParseError:
+        return file
+    reference = root.find("{*}BinaryOnly")
+    if reference is not None:
+        file.close()
+        xml = _set_xml(path, reference.get("MetadataFile", ""))
+        return tifffile.TiffFile(path, omexml=xml)
+    if not _correct_sizes(root, file):
+        return file
+    file.close()
+    xml = ElementTree.tostring(root, encoding="unicode")
+    return tifffile.TiffFile(path, omexml=xml)
+
+
+def set_message(file: tifffile.TiffFile) -> tuple[str, ...]:
+    """Sentence where other files were opened with a member of a set."""
+    xml, own = file.ome_metadata, file.pages.first.description
+    if not xml or xml == own or f"{STATED}SizeX=" in xml:
+        return ()
+    return (f"{file.filename} is part of a set, which was opened as a whole.",)
+
+
+def _open_companion(path: Path) -> tifffile.TiffFile:
+    """The first member of the set that is there, with the companion's XML."""
+    xml = _companion_xml(path)
+    names = [
+        uuid.get("FileName", "")
+        for uuid in ElementTree.fromstring(xml).iterfind(".//{*}TiffData/{*}UUID")
+    ]
+    for name in dict.fromkeys(names):
+        if name and (path.parent / name).is_file():
+            return tifffile.TiffFile(path.parent / name, omexml=xml)
+    listed = f" ({names[0]} and others)" if len(set(names)) > 1 else "".join(names[:1])
+    raise InputError(
+        f"{path.name} describes a set of OME-TIFFs, but none of its files"
+        f"{listed} is beside it; put them into one folder."
+    )
+
+
+def _set_xml(path: Path, name: str) -> str:
+    """OME-XML of the file that a member of a set names."""
+    metadata = path.parent / name
+    if not name or not metadata.is_file():
+        raise InputError(
+            f"{path.name} is part of a set of files whose description "
+            f"{name or 'it does not name'} is not beside it; put it into the same "
+            "folder, or export the image as one OME-TIFF."
+        )
+    if name.lower().endswith((".tif", ".tiff", ".tf2", ".tf8", ".btf")):
+        with tifffile.TiffFile(metadata) as file:
+            return file.ome_metadata or ""
+    return _companion_xml(metadata)
+
+
+def _companion_xml(path: Path) -> str:
+    try:
+        root = ElementTree.parse(path).getroot()
+    except ElementTree.ParseError as error:
+        raise InputError(
+            f"{path.name} is no readable OME-XML ({error}); copy or export it again."
+        ) from error
+    if not root.tag.endswith("OME"):
+        raise InputError(
+            f"{path.name} is no OME-XML; give the companion file of a set of OME-TIFFs."
+        )
+    return ElementTree.tostring(root, encoding="unicode")
+
+
+def _correct_sizes(root: ElementTree.Element, file: tifffile.TiffFile) -> bool:
+    """Set sizes in the XML to those of the pages, since tifffile refuses others."""
+    claims: dict[int, list[ElementTree.Element]] = {}
+    for pixels in root.iterfind("{*}Image/{*}Pixels"):
+        block = pixels.find("{*}TiffData")
+        uuid = None if block is None else block.find("{*}UUID")
+        if block is not None and (uuid is None or uuid.text == root.get("UUID")):
+            claims.setdefault(int(block.get("IFD", 0)), []).append(pixels)
+    # Of several images that claim a page, tifffile takes those that fit it.
+    single = {ifd: images[0] for ifd, images in claims.items() if len(images) == 1}
+    corrected = [_correct_size(each, file, ifd) for ifd, each in single.items()]
+    return any(corrected)
+
+
+def _correct_size(
+    pixels: ElementTree.Element, file: tifffile.TiffFile, ifd: int
+) -> bool:
+    """Set the size of one image to that of its first page, where they differ."""
+    try:
+        page = file.pages.get(ifd).aspage()
+    except IndexError:
+        return False
+    size = {"SizeX": str(page.imagewidth), "SizeY": str(page.imagelength)}
+    stated = {key: pixels.get(key, "") for key in size}
+    if stated == size:
+        return False
+    for key, value in size.items():
+        pixels.set(key, value)
+        pixels.set(f"{STATED}{key}", stated[key])
+    return True
