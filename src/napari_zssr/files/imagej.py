@@ -10,7 +10,7 @@ import tifffile
 from numpy.typing import NDArray
 
 from napari_zssr.files.calibration import Calibration, calibrated, merged, number
-from napari_zssr.files.resolution import page_resolution, unit_calibration
+from napari_zssr.files.resolution import Resolution, page_resolution, unit_calibration
 from napari_zssr.stack.axes import Channel, short_unit
 from napari_zssr.stack.source import FilePixels, Pixels, is_lazy, native
 from napari_zssr.stack.units import in_um
@@ -24,48 +24,43 @@ def imagej_sizes(
 ) -> Calibration:
     """Pixel sizes, time step and origin by ImageJ's rules."""
     metadata = file.imagej_metadata or {}
-    unit = short_unit(str(metadata.get("unit", "")))
-    plane = Calibration()
-    if unit is not None and in_um(1.0, unit) is not None:
-        resolution = page_resolution(file.pages.first)
-        plane = unit_calibration(resolution, unit, "ImageJ's text")
-        plane = merged(_other_y_unit(metadata, resolution.lengths), plane)
+    plane = _plane_sizes(metadata, page_resolution(file.pages.first))
     axes = "".join(series.axes).upper()
     sizes = merged(plane, _depth(metadata, axes, "X" in plane.spacing))
     return merged(_with_origin(sizes, metadata), _time_step(metadata, axes))
 
 
-def _other_y_unit(metadata: dict[str, Any], lengths: dict[str, float]) -> Calibration:
-    """Size along Y where ImageJ gives that axis a unit of its own."""
-    return calibrated({"Y": (lengths.get("Y"), metadata.get("yunit"))})
+def _plane_sizes(metadata: dict[str, Any], resolution: Resolution) -> Calibration:
+    """Sizes along Y and X; of a kymograph one of them is a time."""
+    unit = short_unit(str(metadata.get("unit", "")))
+    lengths = resolution.lengths
+    if unit is not None and in_um(1.0, unit) is not None:
+        sizes = unit_calibration(resolution, unit, "ImageJ's text")
+    else:
+        sizes = calibrated({letter: (size, unit) for letter, size in lengths.items()})
+    own_y = calibrated({"Y": (lengths.get("Y"), metadata.get("yunit"))})
+    return merged(own_y, sizes)
 
 
 def _depth(metadata: dict[str, Any], axes: str, is_calibrated: bool) -> Calibration:
     """Distance of slices; ImageJ writes it only where it is not 1."""
     unit = short_unit(str(metadata.get("zunit", metadata.get("unit", ""))))
-    spacing, written = metadata.get("spacing"), "spacing" in metadata
-    if not written and is_calibrated and "Z" in axes:
+    spacing, messages = metadata.get("spacing"), []
+    if spacing is None and is_calibrated and "Z" in axes:
         spacing = 1.0
-    size = number(abs(spacing)) if isinstance(spacing, int | float) else None
-    um = in_um(size, unit)
-    if um is None or "Z" not in axes:
-        return Calibration()
-    messages = []
-    if not written:
         messages = [
             f"ImageJ's text names no distance of slices, which means 1 {unit} there."
         ]
-    known = (um, "um") if unit in {"cm", "in"} else (size, unit)
+    size = number(abs(spacing)) if isinstance(spacing, int | float) else None
+    known = (in_um(size, unit), "um") if unit in {"cm", "in"} else (size, unit)
     return calibrated({"Z": known}, messages=messages)
 
 
 def _time_step(metadata: dict[str, Any], axes: str) -> Calibration:
     """Interval of frames; the frames per second are a speed of playback."""
-    if "T" not in axes:
-        return Calibration()
     step = calibrated({"T": (metadata.get("finterval"), metadata.get("tunit", "s"))})
     fps = number(metadata.get("fps"))
-    if step.spacing or fps is None:
+    if step.spacing or fps is None or "T" not in axes:
         return step
     return Calibration(
         messages=(

@@ -54,13 +54,14 @@ def _lsm(file: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> Calibratio
 
 
 def _stk(file: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> Calibration:
-    """MetaMorph STK: sizes in the unit that the file names, times by plane."""
+    """MetaMorph STK: sizes in the unit that the file names, Z in um, times by plane."""
     metadata = file.stk_metadata or {}
-    unit = str(metadata.get("CalibrationUnits", ""))
+    is_calibrated = metadata.get("SpatialCalibration", True)
+    unit = str(metadata.get("CalibrationUnits", "")) if is_calibrated else None
     sizes: dict[str, tuple[Any, str | None]] = {
         letter: (metadata.get(f"{letter}Calibration"), unit) for letter in "YX"
     }
-    sizes["Z"] = (_middle(metadata.get("ZDistance")), unit)
+    sizes["Z"] = (_middle(metadata.get("ZDistance")), "um")
     created = metadata.get("DatetimeCreated")
     if created is not None:
         sizes["T"] = (_step(created.astype("int64") * 1e-9), "s")

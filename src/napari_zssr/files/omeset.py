@@ -43,21 +43,12 @@ def open_tiff(path: Path) -> tifffile.TiffFile:
     reference = root.find("{*}BinaryOnly")
     if reference is not None:
         file.close()
-        xml = _set_xml(path, reference.get("MetadataFile", ""))
-        return tifffile.TiffFile(path, omexml=xml)
+        return _open_set(path, reference.get("MetadataFile", ""))
     if not _correct_sizes(root, file):
         return file
     file.close()
     xml = ElementTree.tostring(root, encoding="unicode")
     return tifffile.TiffFile(path, omexml=xml)
-
-
-def set_message(file: tifffile.TiffFile) -> tuple[str, ...]:
-    """Sentence where other files were opened with a member of a set."""
-    xml, own = file.ome_metadata, file.pages.first.description
-    if not xml or xml == own or f"{STATED}SizeX=" in xml:
-        return ()
-    return (f"{file.filename} is part of a set, which was opened as a whole.",)
 
 
 def _open_companion(path: Path) -> tifffile.TiffFile:
@@ -77,19 +68,18 @@ def _open_companion(path: Path) -> tifffile.TiffFile:
     )
 
 
-def _set_xml(path: Path, name: str) -> str:
-    """OME-XML of the file that a member of a set names."""
+def _open_set(path: Path, name: str) -> tifffile.TiffFile:
+    """The set that a member belongs to, by the file that the member names."""
     metadata = path.parent / name
     if not name or not metadata.is_file():
         raise InputError(
             f"{path.name} is part of a set of files whose description "
-            f"{name or 'it does not name'} is not beside it; put it into the same "
-            "folder, or export the image as one OME-TIFF."
+            f"{name or '(not named)'} is not beside it; put it into the same folder, "
+            "or export the image as one OME-TIFF."
         )
-    if name.lower().endswith((".tif", ".tiff", ".tf2", ".tf8", ".btf")):
-        with tifffile.TiffFile(metadata) as file:
-            return file.ome_metadata or ""
-    return _companion_xml(metadata)
+    if metadata.suffix.lower() == ".ome":
+        return tifffile.TiffFile(path, omexml=_companion_xml(metadata))
+    return tifffile.TiffFile(metadata)
 
 
 def _companion_xml(path: Path) -> str:

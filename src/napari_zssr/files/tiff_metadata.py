@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from functools import reduce
-
 import tifffile
 
 from napari_zssr.files.calibration import Calibration, merged
 from napari_zssr.files.imagej import imagej_channels, imagej_sizes, value_messages
 from napari_zssr.files.instruments import instrument_calibration
 from napari_zssr.files.micromanager import page_number, summary_calibration
-from napari_zssr.files.omeset import set_message
 from napari_zssr.files.omexml import PlaneAddress, ome_calibration
 from napari_zssr.files.resolution import page_resolution, tag_calibration
 from napari_zssr.files.tifffile_json import json_calibration
@@ -32,16 +29,19 @@ def calibration(
     series : TiffPageSeries
         One of its series, or a part of one with pages of its own.
     """
-    sources = [_micromanager, _ome, instrument_calibration, _json]
-    known = reduce(
-        lambda found, source: merged(found, source(file, series)),
-        sources,
-        Calibration(),
-    )
+    known = Calibration(messages=_files_message(series))
+    for source in (_micromanager, _ome, instrument_calibration, _json):
+        known = merged(known, source(file, series))
     for source in (_imagej, _tags):
         if "X" not in known.spacing:
             known = merged(known, source(file, series))
     return merged(known, _imagej_display(file, series))
+
+
+def _files_message(series: tifffile.TiffPageSeries) -> tuple[str, ...]:
+    if not series.is_multifile:
+        return ()
+    return ("The image is spread over several files, which were opened together.",)
 
 
 def _micromanager(
@@ -68,8 +68,7 @@ def _ome(file: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> Calibratio
         width=series.keyframe.imagewidth,
         name=series.name,
     )
-    found = ome_calibration(xml, address, file.filename)
-    return merged(Calibration(messages=set_message(file)), found)
+    return ome_calibration(xml, address, file.filename)
 
 
 def _json(file: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> Calibration:
