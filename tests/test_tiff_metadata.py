@@ -489,10 +489,11 @@ def test_positions_of_micromanager(tmp_path: Path, position: int) -> None:
 
 
 def test_summary_comes_before_ome_and_ome_before_imagej(tmp_path: Path) -> None:
-    stack = MicroManagerStack(
-        summary={"Interval_ms": 250}, ome=micromanager_images(0.4)
-    )
+    """Its names excepted, since OME-XML says more of channels."""
+    summary = {"Interval_ms": 250, "ChNames": ["Ch0"]}
+    stack = MicroManagerStack(summary=summary, ome=micromanager_images(0.4))
     found = metadata_of(write_micromanager(tmp_path / "a_MMStack.ome.tif", stack))
+    assert [c.name for c in found.channels] == ["DAPI"]
     assert found.spacing == {"T": 250, "Y": 0.4, "X": 0.4}
 
 
@@ -639,6 +640,16 @@ def test_metaseries(
     options: dict[str, Any] = {"software": "MetaSeries", "metadata": None}
     tifffile.imwrite(path, PLANE, description=text, **options)
     assert size(read(path), "X") == expected
+
+
+def test_malformed_metadata_of_an_instrument(tmp_path: Path) -> None:
+    path, text = tmp_path / "a.tif", "<MetaData><PlaneInfo></MetaData>"
+    tifffile.imwrite(
+        path, PLANE, description=text, software="MetaSeries", metadata=None
+    )
+    stack = read(path)
+    np.testing.assert_array_equal(stack.data, PLANE)
+    assert "metaseries" in stack.messages[0]
 
 
 def test_olympus_sis(tmp_path: Path) -> None:

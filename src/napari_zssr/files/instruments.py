@@ -12,6 +12,8 @@ import tifffile
 from napari_zssr.files.calibration import Calibration, calibrated, number
 from napari_zssr.stack.axes import Channel
 
+# SyntaxError is what xml.etree raises
+_MALFORMED = (ValueError, TypeError, LookupError, AttributeError, SyntaxError)
 _APERIO_SIZE = re.compile(r"\|\s*MPP\s*=\s*([0-9.]+)")
 
 
@@ -29,7 +31,15 @@ def instrument_calibration(
     """
     for kind, reader in _READERS.items():
         if getattr(file, f"is_{kind}", False):
-            return reader(file, series)
+            try:
+                return reader(file, series)
+            except _MALFORMED as error:
+                return Calibration(
+                    messages=(
+                        f"The instrument's own metadata ({kind}) cannot be read "
+                        f"({error}); set the spacing.",
+                    )
+                )
     return Calibration()
 
 

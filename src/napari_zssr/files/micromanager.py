@@ -11,36 +11,55 @@ from napari_zssr.files.calibration import Calibration, calibrated
 from napari_zssr.stack.axes import Channel
 
 
-def summary_calibration(
-    file: tifffile.TiffFile, axes: str, shape: tuple[int, ...]
-) -> Calibration:
-    """Pixel sizes, time step and channel names from the summary of an acquisition.
+def summary_sizes(file: tifffile.TiffFile) -> Calibration:
+    """Pixel sizes and time step from the summary of an acquisition.
+
+    They come before those of the OME-XML, in which old versions write milliseconds
+    for seconds.
 
     Parameters
     ----------
     file : TiffFile
-        Open file with Micro-Manager's tag.
-    axes : str
-        Letters of the image.
-    shape : tuple of int
-        Size along each axis.
+        Open file.
     """
-    summary = (file.micromanager_metadata or {}).get("Summary")
-    if not isinstance(summary, dict):
-        return Calibration()
+    summary = _summary(file)
     plane = file.pages.first.tags.valueof("MicroManagerMetadata")
-    plane = plane if isinstance(plane, dict) else {}
-    size = summary.get("PixelSize_um") or plane.get("PixelSizeUm")
-    sizes = {
-        "T": (summary.get("Interval_ms"), "ms"),
-        "Z": (summary.get("z-step_um"), "um"),
-        "Y": (size, "um"),
-        "X": (size, "um"),
-    }
-    count = shape[axes.index("C")] if "C" in axes else 1
-    names = _names(summary.get("ChNames"))
-    channels = [Channel(name=name) for name in names] if len(names) == count else []
-    return calibrated(sizes, channels=channels)
+    size = summary.get("PixelSize_um")
+    if not size and isinstance(plane, dict):
+        size = plane.get("PixelSizeUm")
+    return calibrated(
+        {
+            "T": (summary.get("Interval_ms"), "ms"),
+            "Z": (summary.get("z-step_um"), "um"),
+            "Y": (size, "um"),
+            "X": (size, "um"),
+        }
+    )
+
+
+def summary_channels(
+    file: tifffile.TiffFile, series: tifffile.TiffPageSeries
+) -> Calibration:
+    """Channel names from the summary, where there is one for each channel.
+
+    Parameters
+    ----------
+    file : TiffFile
+        Open file.
+    series : TiffPageSeries
+        The image.
+    """
+    axes = "".join(series.axes).upper()
+    names = _names(_summary(file).get("ChNames"))
+    if len(names) != (series.shape[axes.index("C")] if "C" in axes else 1):
+        return Calibration()
+    return Calibration(channels=tuple(Channel(name=name) for name in names))
+
+
+def _summary(file: tifffile.TiffFile) -> dict[str, Any]:
+    metadata = file.micromanager_metadata if file.is_micromanager else None
+    summary = (metadata or {}).get("Summary")
+    return summary if isinstance(summary, dict) else {}
 
 
 def _names(value: Any) -> list[str]:

@@ -6,6 +6,7 @@ others then name that file and hold nothing but pixels.
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -33,20 +34,21 @@ def open_tiff(path: Path) -> tifffile.TiffFile:
     """
     if path.suffix.lower() == ".ome":
         return _open_companion(path)
-    file = tifffile.TiffFile(path)
-    if not file.is_ome:
-        return file
-    try:
-        root = ElementTree.fromstring(file.pages.first.description)
-    except ElementTree.ParseError:
-        return file
-    reference = root.find("{*}BinaryOnly")
-    if reference is not None:
-        file.close()
-        return _open_set(path, reference.get("MetadataFile", ""))
-    if not _correct_sizes(root, file):
-        return file
-    file.close()
+    with ExitStack() as opened:
+        file = opened.enter_context(tifffile.TiffFile(path))
+        try:
+            root = ElementTree.fromstring(file.pages.first.description)
+        except ElementTree.ParseError:
+            root = None
+        if root is None or not file.is_ome:
+            opened.pop_all()
+            return file
+        reference = root.find("{*}BinaryOnly")
+        if reference is not None:
+            return _open_set(path, reference.get("MetadataFile", ""))
+        if not _correct_sizes(root, file):
+            opened.pop_all()
+            return file
     xml = ElementTree.tostring(root, encoding="unicode")
     return tifffile.TiffFile(path, omexml=xml)
 
@@ -61,10 +63,10 @@ def _open_companion(path: Path) -> tifffile.TiffFile:
     for name in dict.fromkeys(names):
         if name and (path.parent / name).is_file():
             return tifffile.TiffFile(path.parent / name, omexml=xml)
-    listed = f" ({names[0]} and others)" if len(set(names)) > 1 else "".join(names[:1])
+    first = f" ({names[0]} and others)" if names else ""
     raise InputError(
-        f"{path.name} describes a set of OME-TIFFs, but none of its files"
-        f"{listed} is beside it; put them into one folder."
+        f"{path.name} describes a set of OME-TIFFs, but none of its files{first} is "
+        "beside it; put them into one folder."
     )
 
 

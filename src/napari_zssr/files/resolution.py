@@ -69,7 +69,7 @@ def page_resolution(page: tifffile.TiffPage) -> Resolution:
         if isinstance(value, tuple) and len(value) == 2 and min(value) > 0:
             lengths[letter] = value[1] / value[0]
     unit = page.tags.valueof("ResolutionUnit", default=1)
-    return Resolution(lengths=lengths, unit={2: "inch", 3: "cm"}.get(int(unit), ""))
+    return Resolution(lengths=lengths, unit={2: "inch", 3: "cm"}.get(unit, ""))
 
 
 def tag_calibration(resolution: Resolution) -> Calibration:

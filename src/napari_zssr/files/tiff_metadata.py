@@ -7,7 +7,7 @@ import tifffile
 from napari_zssr.files.calibration import Calibration, merged
 from napari_zssr.files.imagej import imagej_channels, imagej_sizes, value_messages
 from napari_zssr.files.instruments import instrument_calibration
-from napari_zssr.files.micromanager import page_number, summary_calibration
+from napari_zssr.files.micromanager import page_number, summary_channels, summary_sizes
 from napari_zssr.files.omexml import PlaneAddress, ome_calibration
 from napari_zssr.files.resolution import page_resolution, tag_calibration
 from napari_zssr.files.tifffile_json import json_calibration
@@ -29,8 +29,8 @@ def calibration(
     series : TiffPageSeries
         One of its series, or a part of one with pages of its own.
     """
-    known = Calibration(messages=_files_message(series))
-    for source in (_micromanager, _ome, instrument_calibration, _json):
+    known = merged(Calibration(messages=_files_message(series)), summary_sizes(file))
+    for source in (_ome, summary_channels, instrument_calibration, _json):
         known = merged(known, source(file, series))
     for source in (_imagej, _tags):
         if "X" not in known.spacing:
@@ -42,15 +42,6 @@ def _files_message(series: tifffile.TiffPageSeries) -> tuple[str, ...]:
     if not series.is_multifile:
         return ()
     return ("The image is spread over several files, which were opened together.",)
-
-
-def _micromanager(
-    file: tifffile.TiffFile, series: tifffile.TiffPageSeries
-) -> Calibration:
-    if not file.is_micromanager:
-        return Calibration()
-    axes, shape = "".join(series.axes).upper(), tuple(series.shape)
-    return summary_calibration(file, axes, shape)
 
 
 def _ome(file: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> Calibration:
