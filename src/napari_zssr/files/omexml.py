@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from xml.etree import ElementTree
 
 from napari_zssr.files.calibration import Calibration, calibrated, number
@@ -70,7 +71,7 @@ def ome_calibration(xml: str, address: PlaneAddress, own_file: str) -> Calibrati
         which of its images is meant.
     """
     try:
-        root = ElementTree.fromstring(xml)
+        root = _parsed(xml)
     except ElementTree.ParseError as error:
         return Calibration(messages=(f"The OME-XML cannot be parsed ({error}).",))
     images = [i for i in root.findall("{*}Image") if i.find("{*}Pixels") is not None]
@@ -88,6 +89,12 @@ def ome_calibration(xml: str, address: PlaneAddress, own_file: str) -> Calibrati
             "them this is; set the spacing.",
         )
     )
+
+
+@lru_cache(maxsize=1)
+def _parsed(xml: str) -> ElementTree.Element:
+    """Root of an OME-XML, kept since each image of a file asks for the same one."""
+    return ElementTree.fromstring(xml)
 
 
 def _images_of(
