@@ -163,8 +163,9 @@ def _extent(corners: Any, column: int, pixels: int) -> float | None:
 
 
 def _scaled(value: Any, factor: float) -> float | None:
+    """A length in another unit, without the digits that rounding adds."""
     size = number(value)
-    return None if size is None else size * factor
+    return None if size is None else float(f"{size * factor:.12g}")
 
 
 def _middle(values: Iterable[float] | None) -> float | None:
