@@ -58,7 +58,7 @@ def test_imagej_hyperstack(tmp_path: Path) -> None:
         ("\\u00B5m", "um", 0.25),
         ("nm", "nm", 0.25),
         ("pixel", None, None),
-        ("inch", None, None),
+        ("inch", "um", 6350.0),
     ],
 )
 def test_imagej_units(

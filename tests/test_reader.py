@@ -285,3 +285,28 @@ def test_folders_are_not_asked_about_and_zarr_opens_by_a_file(
         (layer,) = viewer.open(file, plugin=None)
         assert layer.source.reader_plugin == "napari-zssr"
         assert layer_axes(layer) == ("TYX", False)
+
+
+def test_a_set_of_files_opens_by_its_companion(
+    viewer: ViewerModel, tmp_path: Path
+) -> None:
+    for number in range(2):
+        name, plane = f"z{number}.ome.tif", noise(9, 8) + number
+        tifffile.imwrite(tmp_path / name, plane, metadata=None)
+    blocks = "".join(
+        f'<TiffData FirstZ="{n}" IFD="0" PlaneCount="1">'
+        f'<UUID FileName="z{n}.ome.tif">urn:uuid:{n}</UUID></TiffData>'
+        for n in range(2)
+    )
+    companion = tmp_path / "worm.companion.ome"
+    companion.write_text(
+        '<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06"><Image>'
+        '<Pixels DimensionOrder="XYZCT" Type="uint16" SizeX="8" SizeY="9" SizeZ="2" '
+        f'SizeC="1" SizeT="1" PhysicalSizeX="0.25">{blocks}</Pixels></Image></OME>'
+    )
+    (layer,) = viewer.open(companion, plugin=None)
+    assert layer.source.reader_plugin == "napari-zssr"
+    assert layer.name == "worm"
+    assert layer.data.shape == (2, 9, 8)
+    assert (layer.data[1] == layer.data[0] + 1).all()
+    assert layer.scale[-1] == 0.25

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from napari_zssr.stack.report import Report
     from napari_zssr.stack.run import Upscaled
 
-SUFFIXES = (".tif", ".tiff", ".ome", ".zarr", ".png", ".jpg", ".jpeg")
+SUFFIXES = (".tif", ".tiff", ".ome", ".companion", ".zarr", ".png", ".jpg", ".jpeg")
 
 
 @dataclass(frozen=True, slots=True)

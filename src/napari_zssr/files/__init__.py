@@ -136,7 +136,7 @@ def _kind(path: Path) -> str:
         raise InputError(f"{path.name} is an empty file; save or copy it again.")
     if path.suffix.lower() in _VENDOR:
         return "vendor"
-    if head.startswith(_TIFF):
+    if head.startswith(_TIFF) or path.suffix.lower() == ".ome":
         return "tiff"
     if head.startswith(_PICTURE):
         return "picture"
@@ -214,7 +214,7 @@ def _overridden(
 def _stem(path: Path) -> str:
     """Name without the folder and without known endings (``.ome.tif`` is one)."""
     name = path.resolve().name
-    for ending in (".ome.tiff", ".ome.tif", ".ome.zarr", ".zarr"):
+    for ending in (".companion.ome", ".ome.tiff", ".ome.tif", ".ome.zarr", ".zarr"):
         if name.lower().endswith(ending):
             return name[: -len(ending)]
     return Path(name).stem

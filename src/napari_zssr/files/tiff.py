@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import tifffile
-
 from napari_zssr.files.contents import ImageEntry, choose
 from napari_zssr.files.damage import refused
 from napari_zssr.files.image import FileImage, ReadOptions
+from napari_zssr.files.imagej import signed_pixels
+from napari_zssr.files.omeset import open_tiff
 from napari_zssr.files.tiff_metadata import calibration
 from napari_zssr.files.tiffpixels import TiffPixels, layout_of
 from napari_zssr.files.tiffseries import tiff_entries, tiff_images
@@ -24,7 +24,7 @@ def read_tiff(path: Path, options: ReadOptions) -> FileImage:
         The file is truncated, broken, or compressed in a way that needs another
         package.
     """
-    with refused(path), tifffile.TiffFile(path) as file:
+    with refused(path), open_tiff(path) as file:
         images = tiff_images(file)
         entries = tiff_entries(images)
         entry, messages = choose(entries, options.image, path.name)
@@ -35,15 +35,16 @@ def read_tiff(path: Path, options: ReadOptions) -> FileImage:
             data = TiffPixels(path, entry.index)
         else:
             data = series.asarray()
-        found = calibration(file, image.source)
+        found = calibration(file, series)
         return FileImage(
-            data=data,
+            data=signed_pixels(file, data),
             axes="".join(series.axes).upper(),
             spacing=found.spacing,
             units=found.units,
             channels=found.channels,
             entry=entry if len(entries) > 1 else None,
-            messages=messages + image.messages,
+            origin=found.origin,
+            messages=messages + image.messages + found.messages,
         )
 
 
@@ -55,5 +56,5 @@ def list_tiff(path: Path) -> tuple[ImageEntry, ...]:
     InputError
         The file is truncated or broken.
     """
-    with refused(path), tifffile.TiffFile(path) as file:
+    with refused(path), open_tiff(path) as file:
         return tiff_entries(tiff_images(file))

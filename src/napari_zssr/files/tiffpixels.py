@@ -14,6 +14,7 @@ import tifffile
 from numpy.typing import NDArray
 
 from napari_zssr.files.damage import refused
+from napari_zssr.files.omeset import open_tiff
 from napari_zssr.files.tiffseries import tiff_images
 from napari_zssr.stack.source import FilePixels, native
 
@@ -72,7 +73,7 @@ class TiffPixels(FilePixels):
     def _layout(self) -> _Layout:
         with self._lock:
             if self._found is None:
-                with refused(self.path), tifffile.TiffFile(self.path) as file:
+                with refused(self.path), open_tiff(self.path) as file:
                     found = layout_of(tiff_images(file)[self.image].series)
                     if found is None:
                         raise ValueError("its pages cannot be read one by one")

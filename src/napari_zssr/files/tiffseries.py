@@ -13,6 +13,7 @@ import tifffile
 
 from napari_zssr.files.contents import ImageEntry
 from napari_zssr.files.omexml import image_names
+from napari_zssr.files.tiff_metadata import calibration
 
 # Letters of tifffile for positions and tiles of the stage, and phases.
 _POSITIONS = "RPM"
@@ -117,16 +118,17 @@ def _by_position(
     names, messages = _position_names(file, len(positions)), _unrecorded(positions)
     for position, pages in enumerate(positions):
         if any(page is not None for page in pages):
+            own = _like(
+                series,
+                pages,
+                axes="".join(axes[i] for i in kept),
+                shape=[shape[i] for i in kept],
+            )
             yield TiffImage(
-                series=_like(
-                    series,
-                    pages,
-                    axes="".join(axes[i] for i in kept),
-                    shape=[shape[i] for i in kept],
-                ),
+                series=own,
                 source=source,
                 position=position,
-                name=names[position],
+                name=calibration(file, own).name or names[position],
                 messages=messages,
             )
 

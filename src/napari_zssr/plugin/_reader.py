@@ -59,6 +59,8 @@ def _image(path: Path) -> Path | None:
     folder = path.parent if path.name in _ZARR else path
     if folder.is_dir():
         return folder if any((folder / mark).is_file() for mark in _ZARR) else None
+    if path.name.lower().endswith(".companion.ome"):
+        return path if path.is_file() else None
     fits = path.suffix.lower() in _ENDINGS and path.is_file()
     return path if fits and _holds_numbers(path) else None
 
