@@ -32,7 +32,7 @@ def inverted(pixels: Samples, bits: int) -> Samples:
         Bits that an unsigned value uses, at most those of its type.
     """
     if pixels.dtype.kind == "i":
-        return np.invert(pixels)
+        return np.bitwise_xor(pixels, -1, dtype=pixels.dtype)
     return np.subtract(2**bits - 1, pixels, dtype=pixels.dtype)
 
 

@@ -17,6 +17,7 @@ from napari_zssr.stack.axes import Channel
 
 _MIN_IS_WHITE, _RGB, _PALETTE, _CMYK, _YCBCR = 0, 2, 3, 5, 6
 _LAB = {8: "CIELab", 9: "ICCLab"}
+_NAMES = {_CMYK: "CMYK", _YCBCR: "YCbCr", **_LAB}
 _INTENSITIES = {0, 1, 2, 4, 34892, 51177}
 _JPEG = {6, 7, 33007, 34892}
 _ALPHA = {1, 2}
@@ -278,8 +279,7 @@ def _converted(page: tifffile.TiffPage, kind: int) -> _Meaning:
     return _Meaning(
         count=3 + alpha,
         convert=partial(_with_alpha, _conversion(page, kind), inks),
-        message=f"Its colours were converted from {_LAB.get(kind, _name(kind))} to "
-        "RGB.",
+        message=f"Its colours were converted from {_NAMES[kind]} to RGB.",
     )
 
 
