@@ -31,9 +31,9 @@ def inverted(pixels: Samples, bits: int) -> Samples:
     bits : int
         Bits that an unsigned value uses, at most those of its type.
     """
-    if pixels.dtype.kind == "i":
-        return np.bitwise_xor(pixels, -1, dtype=pixels.dtype)
-    return np.subtract(2**bits - 1, pixels, dtype=pixels.dtype)
+    most = -1 if pixels.dtype.kind == "i" else 2**bits - 1
+    turned: Samples = np.subtract(most, pixels, dtype=pixels.dtype)
+    return turned
 
 
 def rgb_from_cmyk(inks: Samples) -> Samples:

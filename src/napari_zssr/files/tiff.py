@@ -33,7 +33,7 @@ def read_tiff(path: Path, options: ReadOptions) -> FileImage:
         layout = layout_of(path, file, number, crop=options.partial)
         data: Pixels
         if options.lazy and layout.leading is not None:
-            data = TiffPixels(path, number, partial=options.partial)
+            data = TiffPixels(path, number, partial=options.partial, layout=layout)
         else:
             data = layout.whole()
         found = calibration(file, number)

@@ -18,7 +18,7 @@ from napari_zssr.errors import InputError
 
 Page = tifffile.TiffPage | tifffile.TiffFrame
 _COUNTED_BY_PAGES = {"uniform", "generic"}
-_LAST_CROPPED = {"T": 0, "Z": 2, "C": 3, "S": 3}
+_CROPPED_LAST = {"T": 0, "Z": 2}
 _IMAGEJ_ORDERS = {
     "czt": "TZC",
     "ctz": "ZTC",
@@ -212,17 +212,34 @@ def _broken(file: tifffile.TiffFile) -> bool:
 
 
 def _complete_sizes(there: NDArray[np.bool_], axes: str) -> tuple[int, ...] | None:
-    """Crop T, else Z, else C to the indices at which nothing is missing."""
-    ranks = [_LAST_CROPPED.get(letter, 1) for letter in axes]
+    """Crop T, else Z, to what is there in full; where no crop does, C as well."""
+    if "C" not in axes:
+        return _cropped(there, axes)
+    channels = axes.index("C")
+    blocks = []
+    for count in range(there.shape[channels], 0, -1):
+        block = _cropped(there.take(range(count), axis=channels), axes)
+        if block is not None:
+            blocks.append(block)
+            if count == there.shape[channels]:
+                break
+    return max(blocks, key=math.prod, default=None)
+
+
+def _cropped(there: NDArray[np.bool_], axes: str) -> tuple[int, ...] | None:
+    """Crop one axis after the other, but for C, until nothing is missing."""
+    order = sorted(range(there.ndim), key=lambda n: _CROPPED_LAST.get(axes[n], 1))
     kept = list(there.shape)
-    for axis in sorted(range(there.ndim), key=lambda n: ranks[n]):
+    for axis in order:
+        if axes[axis] == "C":
+            continue
         others = tuple(n for n in range(there.ndim) if n != axis)
         full = np.atleast_1d(there.all(axis=others))
         kept[axis] = full.size if full.all() else int(full.argmin())
         if kept[axis]:
             return tuple(kept)
         kept[axis], there = 1, there.take([0], axis=axis)
-    return None
+    return tuple(kept) if there.all() else None
 
 
 def _missing_files(path: Path, file: tifffile.TiffFile) -> list[str]:

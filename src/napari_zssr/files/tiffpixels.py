@@ -36,14 +36,23 @@ class TiffPixels(FilePixels):
         Number of the series.
     partial : bool
         Leave out planes that are not there in full, instead of refusing the file.
+    layout : Layout, optional
+        What was found out when the file was read; found out at the first use otherwise.
     """
 
-    def __init__(self, path: Path, series: int, *, partial: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path,
+        series: int,
+        *,
+        partial: bool = False,
+        layout: Layout | None = None,
+    ) -> None:
         self.path = path
         self.series = series
         self.partial = partial
         self._lock = threading.Lock()
-        self._found: Layout | None = None
+        self._found = layout
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _unpickled, (self.path, self.series, self.partial)
