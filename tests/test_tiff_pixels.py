@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 import pickle
+import struct
 import subprocess
 import sys
 import tempfile
@@ -171,6 +173,24 @@ def shaped_cut(path: Path) -> None:
     cut(path, 8.5)
 
 
+def stk_cut(path: Path) -> None:
+    """MetaMorph: one directory, its UIC2 tag as long as there are planes."""
+    uic2 = [0, 1, 0, 0, 0, 0] * 12
+    tags = [(33628, 4, 2, (0, 0), True), (33629, 5, 36, uic2, True)]
+    data = PLANES.reshape(-1, 26)
+    tifffile.imwrite(path, data, metadata=None, byteorder="<", extratags=tags)
+    with tifffile.TiffFile(path) as file:
+        found = file.pages.first.tags
+        places = {code: found[code].offset for code in (257, 278, 279, 33629)}
+    content = bytearray(path.read_bytes())
+    content[places[33629] + 4 : places[33629] + 8] = struct.pack("<I", 12)
+    for code, value in ((257, 20), (278, 20), (279, PLANES[0].nbytes)):
+        at = places[code] + 2
+        content[at : at + 10] = struct.pack("<HII", 4, 1, value)
+    path.write_bytes(content)
+    cut(path, 8.2)
+
+
 STOPPED: dict[str, Callable[[Path], None]] = {
     "ImageJ": imagej_cut,
     "ImageJ, compressed pages": imagej_pages,
@@ -188,6 +208,65 @@ def test_a_stopped_acquisition_of_other_programs(tmp_path: Path, kind: str) -> N
     assert (axes, data.shape) == ("TZYX", (2, 4, 20, 26))
     np.testing.assert_array_equal(data.reshape(-1, 20, 26), PLANES[:8])
     assert "8 are kept (T 2, Z 4)" in messages[0]
+
+
+def test_a_stopped_acquisition_of_metamorph(tmp_path: Path) -> None:
+    path = tmp_path / "a.stk"
+    stk_cut(path)
+    refused(path, "8 of 12 planes")
+    _, data, messages = kept(path)
+    np.testing.assert_array_equal(data, PLANES[:8])
+    assert "8 of 12 planes" in messages[0]
+
+
+def micromanager(path: Path, places: list[tuple[int, int]], **summary: int) -> Path:
+    """A Micro-Manager stack of (time, position), its index map at the end."""
+    told = {"MicroManagerVersion": "2.0", "Slices": 1, "Channels": 1, **summary}
+    text = json.dumps(told).encode()
+    text += b" " * (-len(text) % 4)
+    height, width = PLANES.shape[1:]
+    body = bytearray(struct.pack("<2s6xI20xII", b"II", 54773648, 2355492, len(text)))
+    body[2:8], body[40:] = struct.pack("<HI", 42, 40 + len(text)), text
+    directories = []
+    for n in range(len(places)):
+        at = len(body)
+        strip = at + 162  # as far behind each directory as Micro-Manager writes it
+        tags = [
+            (256, 4, 1, width), (257, 4, 1, height), (258, 4, 1, 16), (259, 4, 1, 1),
+            (262, 4, 1, 1), (273, 4, 1, strip), (277, 4, 1, 1), (278, 4, 1, height),
+            (279, 4, 1, PLANES[0].nbytes), (51123, 2, len(text), 40),
+        ]  # fmt: skip
+        packed = b"".join(struct.pack("<HHII", *tag) for tag in tags)
+        following = strip + PLANES[0].nbytes if n + 1 < len(places) else 0
+        directory = struct.pack("<H", len(tags)) + packed + struct.pack("<I", following)
+        body += directory.ljust(162, b"\0") + PLANES[n].tobytes()
+        directories.append(at)
+    body[12:16] = struct.pack("<I", len(body))
+    body += struct.pack("<II", 3453623, len(places))
+    for (t, position), at in zip(places, directories, strict=True):
+        body += struct.pack("<5I", 0, 0, t, position, at)
+    path.write_bytes(body)
+    return path
+
+
+def test_a_stopped_acquisition_of_micro_manager(tmp_path: Path) -> None:
+    path = micromanager(tmp_path / "a.tif", [(0, 0), (1, 0), (2, 0)], Frames=5)
+    refused(path, "3 of 5 planes")
+    axes, data, _ = kept(path)
+    assert axes == "TYX"
+    np.testing.assert_array_equal(data, PLANES[:3])
+
+
+@pytest.mark.parametrize("position", [0, 2])
+def test_other_positions_of_micro_manager_are_not_missing(
+    tmp_path: Path, position: int
+) -> None:
+    """It writes a file for each position, and counts them all in each."""
+    places = [(t, position) for t in range(3)]
+    path = micromanager(tmp_path / "a.tif", places, Frames=3, Positions=4)
+    for lazy in (False, True):
+        stack = read(path, lazy=lazy)
+        np.testing.assert_array_equal(np.asarray(stack.data), PLANES[:3])
 
 
 @pytest.mark.parametrize("bigtiff", [False, True])

@@ -193,7 +193,10 @@ def _palette(page: tifffile.TiffPage, colours: NDArray[np.uint8]) -> _Meaning:
         grey = len(set(ramp)) == 1
         return _Meaning(
             channels=() if grey else (Channel(color=packed),),
-            message="Its palette is a ramp of one colour: the pixels are intensities.",
+            message=""
+            if _by_instrument(page)
+            else "Its palette is a ramp of one "
+            "colour: the pixels are read as intensities.",
         )
     if _by_instrument(page) and colour.is_smooth(colours):
         return _Meaning(
