@@ -332,19 +332,6 @@ def test_wide_colour_png_is_refused(tmp_path: Path) -> None:
         read(path)
 
 
-def test_compression_names_the_extra(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    tifffile.imwrite(tmp_path / "a.tif", GREY)
-
-    def refuse(*_: object, **__: object) -> None:
-        raise ValueError("<COMPRESSION.LZW: 5> requires the 'imagecodecs' package")
-
-    monkeypatch.setattr(tifffile.TiffPageSeries, "asarray", refuse)
-    with pytest.raises(InputError, match=r"napari-zssr\[formats\]"):
-        read(tmp_path / "a.tif")
-
-
 def test_vendor_format_names_the_extra(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -203,14 +203,14 @@ def test_stale_sizes_are_said() -> None:
         ("0.01", "in", (0.01, "in")),
         ("2", "\u00c5", (2, "angstrom")),
         ("3", "pixel", None),
-        ("3", "reference frame", None),
+        ("3", "reference frame", (3, None)),
         ("0", "", None),
         ("-1", "", None),
         ("NaN", "", None),
         ("", "", None),
     ],
 )
-def test_units(size: str, unit: str, read: tuple[float, str] | None) -> None:
+def test_units(size: str, unit: str, read: tuple[float, str | None] | None) -> None:
     stated = f'PhysicalSizeX="{size}"' + (
         f' PhysicalSizeXUnit="{unit}"' if unit else ""
     )

@@ -96,7 +96,7 @@ def verdict(error: BaseException) -> tuple[int, str]:
     """
     import typer
 
-    from napari_zssr.errors import Cancelled, InputError, ZSSRError
+    from napari_zssr.errors import Cancelled, InputError, ZSSRError, internal_error
 
     if _interrupted(error) or isinstance(error, Cancelled | typer.Abort):
         return INTERRUPTED, STOPPED
@@ -108,10 +108,7 @@ def verdict(error: BaseException) -> tuple[int, str]:
         return BAD_INPUT, f"{_one_line(error.format_message()).rstrip('.')}; {hint}."
     if isinstance(error, MemoryError):
         return FAILURE, "The memory of this machine did not suffice; close programs."
-    name, text = type(error).__name__, _one_line(str(error))
-    return FAILURE, (
-        f"Unexpected failure ({name}: {text}); run again with --debug for details."
-    )
+    return FAILURE, internal_error(error)
 
 
 def _interrupted(error: BaseException | None) -> bool:

@@ -58,7 +58,8 @@ def read(
         refusing the file.
     lazy : bool
         Leave the pixels of TIFF and Zarr in the file: they are read when `data` is
-        indexed, and what is damaged is told then. Other kinds are read whole.
+        indexed, and those that cannot be decoded are told then. Other kinds are read
+        whole.
 
     Returns
     -------

@@ -30,8 +30,6 @@ class TiffImage:
     ----------
     series : TiffPageSeries
         Its pages, one of tifffile's series or a part of one.
-    source : int
-        Index of the series of tifffile that it comes from, for the metadata.
     position : int or None
         Which one of that series' positions it is, where there are several.
     name : str
@@ -41,7 +39,6 @@ class TiffImage:
     """
 
     series: tifffile.TiffPageSeries
-    source: int
     position: int | None = None
     name: str = ""
     messages: tuple[str, ...] = ()
@@ -61,17 +58,9 @@ def tiff_images(file: tifffile.TiffFile) -> tuple[TiffImage, ...]:
         Without the smaller levels of pyramids and the thumbnail, label and macro
         images of slides. Each position is an image, consecutive series of like pages
         that state no axes are one, and so are like pages beyond the described ones.
-
-    Raises
-    ------
-    ValueError
-        There is none.
     """
-    if not file.series:
-        raise ValueError("no image in it")
-    series = list(enumerate(file.series))
-    main = [(n, each) for n, each in series if not _is_accessory(each)] or series
-    images = [image for n, each in main for image in _by_position(file, each, source=n)]
+    main = [each for each in file.series if not _is_accessory(each)] or file.series
+    images = [image for each in main for image in _by_position(file, each)]
     return (*_joined(images, file.filename), *_undescribed(file, images))
 
 
@@ -101,14 +90,14 @@ def _is_accessory(series: tifffile.TiffPageSeries) -> bool:
 
 
 def _by_position(
-    file: tifffile.TiffFile, series: tifffile.TiffPageSeries, *, source: int
+    file: tifffile.TiffFile, series: tifffile.TiffPageSeries
 ) -> Iterator[TiffImage]:
     """A series as it is, or one image for each of its positions."""
     axes, shape = "".join(series.axes).upper(), tuple(series.shape)
     leading = len(shape) - series.keyframe.ndim
     moved = [i for i in range(leading) if axes[i] in _POSITIONS]
     if not moved or math.prod(shape[:leading]) != len(series):
-        yield TiffImage(series=series, source=source, name=series.name)
+        yield TiffImage(series=series, name=series.name)
         return
     kept = [i for i in range(len(shape)) if i not in moved]
     numbers = np.arange(len(series)).reshape(shape[:leading])
@@ -126,7 +115,6 @@ def _by_position(
             )
             yield TiffImage(
                 series=own,
-                source=source,
                 position=position,
                 name=calibration(file, own).name or names[position],
                 messages=messages,
@@ -174,7 +162,6 @@ def _joined(images: Sequence[TiffImage], filename: str) -> Iterator[TiffImage]:
                 axes="Q" + first.keyframe.axes,
                 shape=[len(pages), *first.keyframe.shape],
             ),
-            source=parts[0].source,
             messages=(
                 f"{filename} was written in {len(parts)} parts of like pages, which "
                 f"were read as one stack of {len(pages)}.",
@@ -217,7 +204,7 @@ def _undescribed(
         shape = [len(pages), *first.keyframe.shape]
         axes = "Q" + first.keyframe.axes
         series = _like(first, pages, axes=axes, shape=shape)
-        yield TiffImage(series=series, source=images[0].source, name="further pages")
+        yield TiffImage(series=series, name="further pages")
 
 
 def _like(
