@@ -77,6 +77,12 @@ def number(value: Any) -> float | None:
     return size if math.isfinite(size) and size > 0 else None
 
 
+def whole_number(value: Any, default: int = 0) -> int:
+    """A whole number from 0 up; the default for what a damaged file holds instead."""
+    size = number(value)
+    return default if size is None else int(size)
+
+
 def merged(first: Calibration, second: Calibration) -> Calibration:
     """Join two sources; the second adds what the first does not say."""
     return Calibration(

@@ -13,6 +13,7 @@ from xml.etree import ElementTree
 import tifffile
 
 from napari_zssr.errors import InputError
+from napari_zssr.files.calibration import whole_number
 
 STATED = "Stated"  # prefix of what the XML said before its sizes were corrected
 
@@ -105,7 +106,7 @@ def _correct_sizes(root: ElementTree.Element, file: tifffile.TiffFile) -> bool:
         block = pixels.find("{*}TiffData")
         uuid = None if block is None else block.find("{*}UUID")
         if block is not None and (uuid is None or uuid.text == root.get("UUID")):
-            claims.setdefault(int(block.get("IFD", 0)), []).append(pixels)
+            claims.setdefault(whole_number(block.get("IFD")), []).append(pixels)
     # Of several images that claim a page, tifffile takes those that fit it.
     single = {ifd: images[0] for ifd, images in claims.items() if len(images) == 1}
     corrected = [_correct_size(each, file, ifd) for ifd, each in single.items()]

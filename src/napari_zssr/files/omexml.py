@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from xml.etree import ElementTree
 
-from napari_zssr.files.calibration import Calibration, number
+from napari_zssr.files.calibration import Calibration, number, whole_number
 from napari_zssr.files.omeset import STATED
 from napari_zssr.stack.axes import Channel, short_unit
 from napari_zssr.stack.ome_units import short_of_ome
@@ -124,9 +124,9 @@ def _holds(
 ) -> bool:
     """Whether one of an image's blocks of planes holds the plane."""
     for block in image.findall("{*}Pixels/{*}TiffData"):
-        first = int(block.get("IFD", 0))
+        first = whole_number(block.get("IFD"))
         count = block.get("PlaneCount", block.get("NumPlanes"))
-        planes = int(count) if count else 1 if "IFD" in block.attrib else None
+        planes = whole_number(count) or (1 if "IFD" in block.attrib else None)
         if _file_of(root, block, own_file).lower() != address.file.lower():
             continue
         ifd = first if address.ifd is None else address.ifd
@@ -158,7 +158,7 @@ def _stated_size(image: ElementTree.Element) -> tuple[int, int]:
     pixels = image.find("{*}Pixels")
     assert pixels is not None
     height, width = (
-        int(pixels.get(f"{STATED}{key}", pixels.get(key)) or 0)
+        whole_number(pixels.get(f"{STATED}{key}", pixels.get(key)))
         for key in ("SizeY", "SizeX")
     )
     return height, width

@@ -15,6 +15,7 @@ import tifffile
 from numpy.typing import NDArray
 
 from napari_zssr.errors import InputError
+from napari_zssr.files.calibration import whole_number
 
 Page = tifffile.TiffPage | tifffile.TiffFrame
 _COUNTED_BY_PAGES = {"uniform", "generic"}
@@ -119,13 +120,13 @@ def restore_imagej_series(file: tifffile.TiffFile) -> None:
         return
     text = file.imagej_metadata or {}
     frames, slices, channels = (
-        max(1, int(text.get(name, 1))) for name in ("frames", "slices", "channels")
+        whole_number(text.get(name), 1) for name in ("frames", "slices", "channels")
     )
     count = {"T": frames, "Z": slices, "C": channels}
     axes = _IMAGEJ_ORDERS.get(str(text.get("order", "czt")).lower(), "TZC")
     shape = tuple(count[letter] for letter in axes)
     if math.prod(shape) <= 1:
-        axes, shape = "I", (max(1, int(text.get("images", 1))),)
+        axes, shape = "I", (whole_number(text.get("images"), 1),)
     if math.prod(shape) > 1:
         pages = file.pages[:] if file.pages.is_multipage else [page]
         file.series[0] = tifffile.TiffPageSeries(
@@ -198,7 +199,7 @@ def _promised_sizes(
     named = {"T": "Frames", "Z": "Slices", "C": "Channels"}
     found = dict(zip(axes, sizes, strict=True))
     for letter, key in named.items():
-        found[letter] = max(found.get(letter, 1), int(summary.get(key) or 1))
+        found[letter] = max(found.get(letter, 1), whole_number(summary.get(key), 1))
     return tuple(found.values())
 
 
