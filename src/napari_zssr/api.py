@@ -15,7 +15,7 @@ from napari_zssr.config import BALANCED, Config, change, preset
 from napari_zssr.errors import ImageWarning
 from napari_zssr.files.kernels import pinned
 from napari_zssr.progress import Steps, drain
-from napari_zssr.stack.axes import ImageStack, labelled
+from napari_zssr.stack.axes import ImageStack, labelled, relabelled
 from napari_zssr.stack.disk import Written, upscale_to_disk_steps
 from napari_zssr.stack.lazy import lazily_upscaled
 from napari_zssr.stack.run import Upscaled
@@ -302,21 +302,7 @@ def as_stack(
             source, axes=axes, spacing=spacing, image=image, partial=partial, lazy=lazy
         )
     if isinstance(source, ImageStack):
-        if axes is None and spacing is None:
-            return source
-        relabelled = labelled(
-            source.data,
-            axes=axes or source.axes,
-            spacing=source.spacing if spacing is None else spacing,
-            units=source.units if spacing is None else None,
-        )
-        return replace(
-            relabelled,
-            channels=source.channels if _same_channels(source, relabelled) else (),
-            name=source.name,
-            source=source.source,
-            checksum=source.checksum,
-        )
+        return relabelled(source, axes, spacing)
     return _warned(labelled(source, axes=axes, spacing=spacing))
 
 
@@ -325,8 +311,3 @@ def _warned(stack: ImageStack) -> ImageStack:
     for message in stack.messages:
         warnings.warn(message, ImageWarning, stacklevel=4)
     return stack
-
-
-def _same_channels(image: ImageStack, relabelled: ImageStack) -> bool:
-    """Whether other axes leave the channels what they were."""
-    return ("C" in relabelled.axes) == ("C" in image.axes)

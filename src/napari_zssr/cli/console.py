@@ -113,13 +113,6 @@ def note(sentence: str) -> None:
     typer.echo(sentence, err=True)
 
 
-def note_guess(stack: ImageStack) -> None:
-    """Tell that the axes were guessed, and how to say better."""
-    if stack.guessed:
-        shape = " x ".join(str(n) for n in stack.data.shape)
-        note(f"Axes guessed as {stack.axes} ({shape}); say otherwise with --axes.")
-
-
 def describe(image: Outline) -> str:
     """Axes, shape, dtype and spacing of an image in a few words."""
     shape = " x ".join(str(n) for n in image.shape)

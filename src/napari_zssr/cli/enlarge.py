@@ -142,13 +142,14 @@ def read_image(
     quiet: bool = False,
     lazy: bool = False,
 ) -> ImageStack:
-    """Read an image; unless quiet, tell when its axes were guessed."""
+    """Read an image; unless quiet, print what was assumed of it."""
     from napari_zssr.files import read
 
     given = options.parse_spacing(spacing)
     stack = read(path, axes=axes, spacing=given, lazy=lazy)
     if not quiet:
-        console.note_guess(stack)
+        for message in stack.messages:
+            console.note(message)
     return stack
 
 

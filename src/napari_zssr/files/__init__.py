@@ -17,6 +17,7 @@ from napari_zssr.stack.axes import (
     ImageStack,
     Spacing,
     check_pixels,
+    guess_message,
     labelled,
     parse_axes,
     settle_axes,
@@ -159,11 +160,13 @@ def _overridden(
         data, axes=letters, spacing=sizes, units=units, channels=found.channels
     )
     origin = tuple(starts.get(a, 0.0) for a in letters) if starts else ()
+    guessed = guessed and data.ndim > 2
+    guess = (guess_message(letters, data.shape),) if guessed else ()
     return replace(
         stack,
-        guessed=guessed and data.ndim > 2,
+        guessed=guessed,
         origin=origin,
-        messages=found.messages,
+        messages=(*found.messages, *guess),
     )
 
 

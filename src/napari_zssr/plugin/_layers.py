@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_zssr.errors import InputError
 from napari_zssr.plugin._selection import (
     WHOLE,
     Selection,
@@ -24,8 +25,8 @@ from napari_zssr.plugin._selection import (
 )
 from napari_zssr.plugin._taken import CHANNELS, layer_channels
 from napari_zssr.stack.axes import (
-    LETTERS,
     ImageStack,
+    axis_letters,
     check_pixels,
     guess_axes,
     labelled,
@@ -62,8 +63,6 @@ KEY = "napari_zssr"
 ATTRIBUTION = "attribution"
 KEPT = (ATTRIBUTION, CHANNELS)
 
-_NAMES = {"time": "T", "frame": "T", "frames": "T", "depth": "Z", "slice": "Z"}
-_NAMES |= {"ch": "C", "channel": "C", "channels": "C", "row": "Y", "column": "X"}
 _CARRIED = {"gamma", "blending", "opacity", "visible", "interpolation2d"}
 _CARRIED |= {"interpolation3d", "depiction", "rendering", "projection_mode"}
 _CARRIED_GREY = {"colormap", "contrast_limits", "attenuation", "iso_threshold"}
@@ -95,8 +94,9 @@ def layer_axes(layer: Image) -> tuple[str, bool]:
     shape = level0(layer).shape[: layer.ndim]
     if layer.ndim == 2:
         return f"YX{samples}", False
-    settled, _ = settle_axes(_with_yx(labels), shape, np.uint16)
-    if not _complete(settled):
+    try:
+        settled, _ = settle_axes(labels, shape, np.uint16)
+    except InputError:
         settled = guess_axes(shape, np.uint16)
     return settled + samples, True
 
@@ -197,7 +197,7 @@ def layer_stack(
 ) -> ImageStack:
     """`lazy_stack` with the pixels of the selection loaded, and their checksum."""
     stack = lazy_stack(layer, axes, selection)
-    data = native(check_pixels(np.asarray(stack.data)))
+    data = native(check_pixels(stack.data))
     return replace(stack, data=data, checksum=_checksum(data))
 
 
@@ -285,14 +285,8 @@ def _checksum(pixels: NDArray[Any]) -> str:
 
 
 def _letters(names: Sequence[Any]) -> str:
-    """One letter for each name of an axis, ``?`` for unknown and repeated ones."""
-    found: list[str] = []
-    for name in names:
-        plain = str(name).strip().lower()
-        letter = _NAMES.get(plain, plain.upper())
-        usable = len(letter) == 1 and letter in LETTERS and letter != "S"
-        found.append(letter if usable and letter not in found else "?")
-    return "".join(found)
+    """One letter for each name of an axis; samples are no axis of a layer."""
+    return axis_letters(names).replace("S", "?")
 
 
 def _complete(letters: str) -> bool:
@@ -309,13 +303,3 @@ def _from_metadata(metadata: Mapping[str, Any]) -> list[str]:
         for told in (own, metadata.get("axes"))
         if isinstance(told, str)
     ]
-
-
-def _with_yx(letters: str) -> str:
-    """Name the last two axes, which napari shows first, where they have no name."""
-    named = list(letters)
-    for place, letter in ((-2, "Y"), (-1, "X")):
-        others = set(letters) & set(LETTERS)
-        if others and named[place] == "?" and letter not in named:
-            named[place] = letter
-    return "".join(named)

@@ -63,6 +63,9 @@ class ImageStack:
     messages : tuple of str
         Sentences on what was assumed, chosen or converted when it was read, which
         every door shows.
+    labels : bool
+        True when the pixels are numbers of objects or a mask, which no network
+        enlarges.
     """
 
     data: Pixels
@@ -76,6 +79,7 @@ class ImageStack:
     checksum: str = ""
     origin: tuple[float, ...] = ()
     messages: tuple[str, ...] = ()
+    labels: bool = False
 
     def size_um(self, letter: str) -> float | None:
         """Pixel size along an axis in um, None where it is not told in a length."""
