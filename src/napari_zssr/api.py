@@ -250,6 +250,7 @@ def read(
     image: int | str | None = None,
     partial: bool = False,
     lazy: bool = False,
+    labels: bool = False,
 ) -> ImageStack:
     """Read an image with axes, spacing and channels.
 
@@ -268,6 +269,8 @@ def read(
         refusing the file.
     lazy : bool
         Leave the pixels of TIFF and Zarr in the file until `data` is indexed.
+    labels : bool
+        Read a label image or a mask, for `upscale_labels`; they are refused otherwise.
 
     Raises
     ------
@@ -283,7 +286,13 @@ def read(
 
     return _warned(
         read_file(
-            path, axes=axes, spacing=spacing, image=image, partial=partial, lazy=lazy
+            path,
+            axes=axes,
+            spacing=spacing,
+            image=image,
+            partial=partial,
+            lazy=lazy,
+            labels=labels,
         )
     )
 
@@ -295,15 +304,22 @@ def as_stack(
     image: int | str | None = None,
     partial: bool = False,
     lazy: bool = False,
+    labels: bool = False,
 ) -> ImageStack:
     """Image with named axes from whatever was given; a file is read."""
     if isinstance(source, str | PathLike):
         return read(
-            source, axes=axes, spacing=spacing, image=image, partial=partial, lazy=lazy
+            source,
+            axes=axes,
+            spacing=spacing,
+            image=image,
+            partial=partial,
+            lazy=lazy,
+            labels=labels,
         )
     if isinstance(source, ImageStack):
         return relabelled(source, axes, spacing)
-    return _warned(labelled(source, axes=axes, spacing=spacing))
+    return _warned(labelled(source, axes=axes, spacing=spacing, labels=labels))
 
 
 def _warned(stack: ImageStack) -> ImageStack:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,6 +36,8 @@ class Order:
         File for what was learned.
     axes, spacing : str or None
         As given.
+    labels : bool
+        The images are label images or masks.
     quiet : bool
         Show no progress.
     """
@@ -47,6 +50,7 @@ class Order:
     networks: Path | None = None
     axes: str | None = None
     spacing: str | None = None
+    labels: bool = False
     quiet: bool = False
 
 
@@ -115,8 +119,14 @@ def enlarge(image: Path, target: Path, order: Order) -> Outcome:
         The computation or the disk failed.
     """
     check_target(image, target, order)
+    shared_out = order.workers != HERE or order.shard != (1, 1)
+    if order.labels and (shared_out or order.networks is not None):
+        raise InputError(
+            "Labels are enlarged at once, and nothing is learned for them; leave out "
+            "--workers, --scheduler, --shard and --save-networks."
+        )
     in_memory = target.suffix.lower() == ".png"
-    if in_memory and (order.workers != HERE or order.shard != (1, 1)):
+    if in_memory and shared_out:
         raise InputError(
             "A PNG holds one plane, so there is nothing to share out; leave out "
             "--workers, --scheduler and --shard, or write .ome.tif."
@@ -127,7 +137,10 @@ def enlarge(image: Path, target: Path, order: Order) -> Outcome:
         spacing=order.spacing,
         quiet=order.quiet,
         lazy=not in_memory,
+        labels=order.labels,
     )
+    if order.labels:
+        return _labels(stack, target, order)
     check_fit(target, stack)
     if in_memory:
         return _in_memory(stack, target, order)
@@ -141,12 +154,13 @@ def read_image(
     spacing: str | None = None,
     quiet: bool = False,
     lazy: bool = False,
+    labels: bool = False,
 ) -> ImageStack:
     """Read an image; unless quiet, print what was assumed of it."""
     from napari_zssr.files import read
 
     given = options.parse_spacing(spacing)
-    stack = read(path, axes=axes, spacing=given, lazy=lazy)
+    stack = read(path, axes=axes, spacing=given, lazy=lazy, labels=labels)
     if not quiet:
         for message in stack.messages:
             console.note(message)
@@ -197,6 +211,32 @@ def check_fit(target: Path, stack: ImageStack) -> None:
     from napari_zssr.stack.store import check_output
 
     check_output(target, overwrite=True, stack=stack)
+
+
+def _labels(stack: ImageStack, target: Path, order: Order) -> Outcome:
+    """Labels by nearest pixels, which nothing is learned for."""
+    from napari_zssr.stack.nearest import SENTENCE, write_enlarged_labels
+    from napari_zssr.stack.outline import outline_of
+    from napari_zssr.stack.report import Report, versions
+
+    started = time.monotonic()
+    result = write_enlarged_labels(
+        target, stack, order.config.factors, overwrite=order.overwrite
+    )
+    report = Report(
+        planes=(),
+        seconds=time.monotonic() - started,
+        device="cpu",
+        precision=result.data.dtype.name,
+        seed=order.config.seed,
+        versions=dict(versions()),
+        input_name=stack.name,
+        input_checksum=stack.checksum,
+        sentence=SENTENCE,
+    )
+    return Outcome(
+        target=target, outline=outline_of(result), guessed=stack.guessed, report=report
+    )
 
 
 def _in_memory(stack: ImageStack, target: Path, order: Order) -> Outcome:

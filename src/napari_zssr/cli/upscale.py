@@ -38,6 +38,7 @@ def upscale(
     tile_px: options.TilePx = None,
     axes: options.Axes = None,
     spacing: options.Spacing = None,
+    labels: options.Labels = False,
     fill_nonfinite: options.FillNonfinite = False,
     save_networks: options.SaveNetworks = None,
     overwrite: options.Overwrite = False,
@@ -83,6 +84,7 @@ def upscale(
         networks=save_networks,
         axes=axes,
         spacing=spacing,
+        labels=labels,
         quiet=json,
     )
     pairs = _pairs(expanded(images), output, output_dir, order, ending)

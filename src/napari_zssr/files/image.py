@@ -21,11 +21,14 @@ class ReadOptions:
         refusing the file.
     lazy : bool
         Leave the pixels in the file until they are indexed, where that is possible.
+    labels : bool
+        Label images and masks are wanted.
     """
 
     image: int | str | None = None
     partial: bool = False
     lazy: bool = False
+    labels: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -46,6 +49,8 @@ class FileImage:
         Centre of the first pixel by letter, only where it is not 0.
     messages : tuple of str
         Sentences on what was assumed, chosen or converted.
+    labels : bool
+        True when the file says that the pixels are numbers of objects.
     """
 
     data: Pixels
@@ -55,3 +60,4 @@ class FileImage:
     channels: tuple[Channel, ...] = ()
     origin: dict[str, float] = field(default_factory=dict)
     messages: tuple[str, ...] = ()
+    labels: bool = False

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_zssr.stack.layout import zarr_axes
+from napari_zssr.stack.source import full_index
 
 if TYPE_CHECKING:
     import zarr
@@ -95,9 +95,9 @@ class LevelPixels:
 
     def __getitem__(self, index: Any) -> NDArray[Any]:
         """Pixels; what is not there yet, or any more, is 0."""
-        full = _full(index, self.shape)
-        parts = tuple(slice(i, i + 1) if isinstance(i, Integral) else i for i in full)
-        first = tuple(0 if isinstance(i, Integral) else slice(None) for i in full)
+        full = full_index(index, self.shape)
+        parts = tuple(slice(i, i + 1) if isinstance(i, int) else i for i in full)
+        first = tuple(0 if isinstance(i, int) else slice(None) for i in full)
         while (folder := self._there()) is not None:
             found = self._read(folder, parts)
             # Of a folder that was renamed meanwhile, zeros may have been read.
@@ -196,19 +196,6 @@ def stored_tiff(path: Path, axes: str, shape: tuple[int, ...]) -> Any:
     order = [stack.axes.index(a) for a in axes if a in stack.axes]
     rest = [i for i in range(len(stack.axes)) if i not in order]
     return pixels.transpose([*order, *rest]).reshape(shape)
-
-
-def _full(index: Any, shape: tuple[int, ...]) -> tuple[Any, ...]:
-    """Whole number or slice for each axis; numbers from the front, slices in full."""
-    given = list(index) if isinstance(index, tuple) else [index]
-    if Ellipsis in given:
-        at = given.index(Ellipsis)
-        given[at : at + 1] = [slice(None)] * (len(shape) - len(given) + 1)
-    given += [slice(None)] * (len(shape) - len(given))
-    return tuple(
-        range(n)[i] if isinstance(i, Integral) else slice(*i.indices(n))
-        for i, n in zip(given, shape, strict=True)
-    )
 
 
 def _lazy(pixels: Any, chunks: tuple[int, ...]) -> Any:

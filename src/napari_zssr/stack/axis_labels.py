@@ -98,7 +98,7 @@ def labelled(
     name, source, checksum : str
         Where the image comes from.
     labels : bool
-        The pixels are numbers of objects, or a mask.
+        Let a mask pass, whose pixels are booleans.
 
     Raises
     ------
@@ -138,7 +138,7 @@ def labelled(
         checksum=checksum,
         origin=origin if any(origin) else (),
         messages=(guess_message(letters, array.shape),) if guessed else (),
-        labels=labels,
+        labels=array.dtype.kind == "b",
     )
 
 
@@ -217,7 +217,7 @@ def check_pixels(data: Any, *, labels: bool = False) -> Pixels:
     ----------
     data : array-like or Pixels
     labels : bool
-        The pixels are numbers of objects, or a mask.
+        Let booleans pass.
 
     Raises
     ------
@@ -245,11 +245,6 @@ def _check_shape(shape: tuple[int, ...]) -> None:
 
 
 def _check_type(dtype: np.dtype[Any], labels: bool) -> None:
-    if labels and dtype.kind not in "biu":
-        raise InputError(
-            f"Labels are whole numbers, but the pixels are {dtype}; convert them to an "
-            "integer type first."
-        )
     if dtype.kind == "b" and not labels:
         raise InputError(
             f"The image is boolean, so a mask; enlarge {NEAREST_ADVICE}, or give the "

@@ -139,6 +139,33 @@ class StoredArray:
         return np.array(np.load(self._path, mmap_mode="r")[index])
 
 
+def full_index(index: Any, shape: tuple[int, ...]) -> tuple[int | slice, ...]:
+    """One whole number or slice an axis, none of the numbers negative.
+
+    Parameters
+    ----------
+    index : tuple of (int, slice or Ellipsis), or one of them
+    shape : tuple of int
+        Size along each axis.
+
+    Raises
+    ------
+    IndexError
+        A number is outside, or there are more of them than axes.
+    """
+    given = list(index) if isinstance(index, tuple) else [index]
+    if Ellipsis in given:
+        at = given.index(Ellipsis)
+        given[at : at + 1] = [slice(None)] * (len(shape) - len(given) + 1)
+    given += [slice(None)] * (len(shape) - len(given))
+    if len(given) > len(shape):
+        raise IndexError(f"{len(given)} indices for {len(shape)} axes")
+    return tuple(
+        part if isinstance(part, slice) else range(size)[part]
+        for part, size in zip(given, shape, strict=True)
+    )
+
+
 def loaded(data: Pixels) -> NDArray[Any]:
     """All pixels in memory, in the byte order of this machine."""
     return native(data[...])
