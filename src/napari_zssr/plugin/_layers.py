@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from napari.layers import Labels
 from numpy.typing import NDArray
 
 from napari_zssr.errors import InputError
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ATTRIBUTION",
     "KEY",
+    "LABELS_REFUSED",
     "WHOLE",
     "Selection",
     "current_slice",
@@ -58,6 +60,10 @@ __all__ = [
     "result_kwargs",
 ]
 
+LABELS_REFUSED = (
+    "Labels are not enlarged by networks, which would invent some; enlarge "
+    "them with napari-zssr upscale --labels, or by upscale_labels(layer.data)."
+)
 # Names in a layer's metadata: of the recipe, and of whom an image comes from.
 KEY = "napari_zssr"
 ATTRIBUTION = "attribution"
@@ -170,8 +176,10 @@ def lazy_stack(
     Raises
     ------
     InputError
-        Axes, selection or the type of the pixels cannot be used.
+        Axes, selection or the type of the pixels cannot be used, or they are labels.
     """
+    if isinstance(layer, Labels):
+        raise InputError(LABELS_REFUSED)
     data = level0(layer)
     found, guessed = layer_axes(layer) if axes is None else (axes, False)
     letters = parse_axes(found, data.ndim)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -9,13 +10,18 @@ from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
-from napari_zssr.plugin._stored import lazy_levels
+from napari.utils.notifications import show_info
+
+from napari_zssr.plugin._stored import lazy_planes, zarr_arrays
 from napari_zssr.plugin._taken import taken
 from napari_zssr.stack.records import ImageStack
-from napari_zssr.stack.source import loaded
+from napari_zssr.stack.source import is_lazy, loaded
 
 LayerData = tuple[Any, dict[str, Any], str]
 Reader = Callable[[Any], list[LayerData]]
+
+# What is larger is not loaded, but for the slices that are shown.
+LOADED_BYTES = 2**30
 
 _ENDINGS = {".tif", ".tiff"}
 _STARTS = {b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"}
@@ -35,9 +41,10 @@ def read_image(path: str | Path | Sequence[str | Path]) -> Reader | None:
     Returns
     -------
     callable or None
-        Reads the pixels, whole, and gives one layer for each channel; it raises
-        InputError for a damaged file. None for what is no such image, and for masks
-        and complex numbers, which can be looked at but not enlarged.
+        Gives one layer for each channel, or labels: of a Zarr image a lazy one with
+        all its levels, of a large TIFF a lazy one. It raises InputError for a damaged
+        file. None for what is no such image, and for masks and complex numbers, which
+        can be looked at but not enlarged.
     """
     listed = [path] if isinstance(path, str | Path) else list(path)
     source = _image(Path(listed[0])) if len(listed) == 1 else None
@@ -45,9 +52,10 @@ def read_image(path: str | Path | Sequence[str | Path]) -> Reader | None:
         return None
 
     def layers(_: Any) -> list[LayerData]:
-        from napari_zssr.files import read
-
-        return _layers(read(source))
+        found, messages = _file_layers(source, loaded_bytes=LOADED_BYTES)
+        for message in messages:
+            show_info(message)
+        return found
 
     return layers
 
@@ -77,54 +85,75 @@ def _holds_numbers(path: Path) -> bool:
 
 
 def _layers(stack: ImageStack) -> list[LayerData]:
-    """One layer for each channel, each a view of the pixels that were read."""
+    """One layer for each channel, each a view of the pixels."""
+    kind = "labels" if stack.labels else "image"
     if stack.guessed:
         # Without labels a guess stays one, also in the form.
         place = _place(stack, stack.axes) | {"name": stack.name}
         place["metadata"] = taken(stack.channels)
         del place["axis_labels"]
-        return [(stack.data, place, "image")]
+        return [(stack.data, _fitting(place, kind), kind)]
     many = "C" in stack.axes
     axes = "".join(letter for letter in stack.axes if letter not in "CYXS") + "YX"
     axes += "S" if "S" in stack.axes else ""
     order = [stack.axes.index(letter) for letter in ("C" if many else "") + axes]
-    data = _ready(stack.data).transpose(order)
+    pixels: Any = stack.data
+    data = pixels.transpose(order)
     images = list(data) if many else [data]
     place = _place(stack, axes)
     return [
-        (image, place | looks, "image")
+        (image, _fitting(place | looks, kind), kind)
         for image, looks in zip(images, _looks(stack, len(images)), strict=True)
     ]
 
 
 def lazy_layers(path: Path) -> list[LayerData]:
-    """Layers of a file that was written here, none of its pixels read yet.
+    """Layers of a file, none of its pixels read yet.
 
     Parameters
     ----------
     path : Path
-        An OME-Zarr, whose levels become a multiscale layer, or an OME-TIFF.
+        An OME-Zarr, whose levels become a multiscale layer, or a TIFF.
 
     Raises
     ------
     InputError
         It cannot be read.
     """
+    return _file_layers(path, loaded_bytes=0)[0]
+
+
+def _file_layers(
+    path: Path, *, loaded_bytes: int
+) -> tuple[list[LayerData], tuple[str, ...]]:
+    """Layers of a file, and what was assumed of it.
+
+    Files of at most so many bytes are loaded, but for Zarr, which is always lazy.
+    """
     from napari_zssr.files import read
 
-    stack = read(path, lazy=True)
-    found = [_layers(replace(stack, data=level)) for level in lazy_levels(path, stack)]
-    if len(found) == 1:
-        return found[0]
-    return [
-        ([data for data, _, _ in levels], levels[0][1] | {"multiscale": True}, "image")
-        for levels in zip(*found, strict=True)
-    ]
+    stack = read(path, lazy=True, labels=True)
+    pixels = math.prod(stack.data.shape) * stack.data.dtype.itemsize
+    if path.is_dir():
+        levels = zarr_arrays(path)
+    elif pixels > loaded_bytes and is_lazy(stack.data):
+        levels = [lazy_planes(stack)]
+    else:
+        levels = [loaded(stack.data)]
+    found = [_layers(replace(stack, data=level)) for level in levels]
+    layers = found[0]
+    if len(found) > 1:
+        layers = [
+            ([data for data, _, _ in of], of[0][1] | {"multiscale": True}, of[0][2])
+            for of in zip(*found, strict=True)
+        ]
+    return layers, stack.messages
 
 
-def _ready(data: Any) -> Any:
-    """Pixels in memory, unless they are a dask array."""
-    return data if hasattr(data, "dask") else loaded(data)
+def _fitting(attributes: dict[str, Any], kind: str) -> dict[str, Any]:
+    """Attributes that a layer of that kind has; labels have colours of their own."""
+    none = {"rgb", "colormap", "blending"} if kind == "labels" else set()
+    return {key: value for key, value in attributes.items() if key not in none}
 
 
 def _place(stack: ImageStack, axes: str) -> dict[str, Any]:

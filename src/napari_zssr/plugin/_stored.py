@@ -161,19 +161,28 @@ def reach(shape: Sequence[int], axes: str, finished: int) -> tuple[int, ...]:
     return (*shape[:outer], there, *shape[outer + 1 :])
 
 
-def lazy_levels(path: Path, stack: ImageStack) -> list[Any]:
-    """Levels of a file that was written here, in the axes that it was read with.
+def zarr_arrays(path: Path) -> list[Any]:
+    """Dask arrays of all levels of a Zarr image, the full resolution first.
 
     Parameters
     ----------
     path : Path
-    stack : ImageStack
-        As the file tells it.
+        Folder of the image.
     """
-    sizes = dict(zip(stack.axes, stack.data.shape, strict=True))
-    if path.is_dir():
-        return StoredImage(stack.axes, sizes.get("S", 1), path).levels()
-    return [stored_tiff(path, stack.axes, stack.data.shape)]
+    from napari_zssr.files.omezarr import zarr_levels
+
+    return [_lazy(level, level.chunks) for level in zarr_levels(path)]
+
+
+def lazy_planes(stack: ImageStack) -> Any:
+    """Dask array of an image that is read when it is indexed, a chunk for each plane.
+
+    Parameters
+    ----------
+    stack : ImageStack
+    """
+    sizes = zip(stack.axes, stack.data.shape, strict=True)
+    return _lazy(stack.data, tuple(n if a in "YXS" else 1 for a, n in sizes))
 
 
 def stored_tiff(path: Path, axes: str, shape: tuple[int, ...]) -> Any:
@@ -190,8 +199,7 @@ def stored_tiff(path: Path, axes: str, shape: tuple[int, ...]) -> Any:
     from napari_zssr.files import read
 
     stack = read(path, lazy=True)
-    sizes = zip(stack.axes, stack.data.shape, strict=True)
-    pixels = _lazy(stack.data, tuple(n if a in "YXS" else 1 for a, n in sizes))
+    pixels = lazy_planes(stack)
     # The file has other axes only where their size is 1.
     order = [stack.axes.index(a) for a in axes if a in stack.axes]
     rest = [i for i in range(len(stack.axes)) if i not in order]
