@@ -173,7 +173,8 @@ def loaded(data: Pixels) -> NDArray[Any]:
 
 def native(pixels: Any) -> NDArray[Any]:
     """Array in the byte order of this machine; the mask of a masked array stays."""
-    given = np.asanyarray(pixels)
+    # Asked for an array, dask gives one without its mask.
+    given = pixels.compute() if hasattr(pixels, "__dask_graph__") else pixels
     array = given if isinstance(given, np.ma.MaskedArray) else np.asarray(given)
     return array.astype(array.dtype.newbyteorder("="), copy=False)
 
