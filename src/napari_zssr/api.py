@@ -63,8 +63,10 @@ def upscale(
     Returns
     -------
     ndarray
-        ceil(f Y) x ceil(f X) pixels, the dtype of the input. Output pixel j lies at
-        input coordinate (j + 0.5) / f - 0.5.
+        ceil(f Y) x ceil(f X) pixels. Output pixel j lies at input coordinate
+        (j + 0.5) / f - 0.5. The dtype is that of the input, but float32 where the
+        input holds so few counts that whole numbers would lose more than 0.5 % of its
+        intensity (``dtype="same"`` or ``"float32"`` decide otherwise).
 
     Raises
     ------

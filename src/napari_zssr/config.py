@@ -31,6 +31,7 @@ from napari_zssr.kernelspec import KernelSpec
 Network = Literal["ridge", "residual", "paper"]
 Precision = Literal["auto", "float32", "bfloat16"]
 NonFinite = Literal["refuse", "fill"]
+OutputType = Literal["auto", "same", "float32"]
 Strategy = Literal["independent", "shared", "tuned"]
 
 # Planes that networks are learned from where the planes of a channel share them.
@@ -101,6 +102,9 @@ class Config:
         Side of the tiles at inference, in input pixels; None decides from memory.
     nonfinite : {"refuse", "fill"}
         What to do with NaN and Inf.
+    dtype : {"auto", "same", "float32"}
+        Pixels of the result: those of the image, but float32 where whole numbers would
+        lose more than 0.5 % of a small signal; always those of the image; float32.
     """
 
     factor: float | tuple[float, float] = (2.0, 2.0)
@@ -128,6 +132,7 @@ class Config:
     precision: Precision = "auto"
     tile_px: int | None = None
     nonfinite: NonFinite = "refuse"
+    dtype: OutputType = "auto"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "factor", checked_factor(self.factor))
@@ -138,6 +143,7 @@ class Config:
         check_one_of("strategy", self.strategy, Strategy)
         check_one_of("precision", self.precision, Precision)
         check_one_of("nonfinite", self.nonfinite, NonFinite)
+        check_one_of("dtype", self.dtype, OutputType)
         check_device(self.device)
         check_switch("ensemble", self.ensemble)
         check_switch("always", self.always)

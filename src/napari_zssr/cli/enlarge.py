@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -126,6 +126,8 @@ def enlarge(image: Path, target: Path, order: Order) -> Outcome:
             "--workers, --scheduler, --shard and --save-networks."
         )
     in_memory = target.suffix.lower() == ".png"
+    if in_memory:
+        order = replace(order, config=_in_integers(order.config))
     if in_memory and shared_out:
         raise InputError(
             "A PNG holds one plane, so there is nothing to share out; leave out "
@@ -145,6 +147,15 @@ def enlarge(image: Path, target: Path, order: Order) -> Outcome:
     if in_memory:
         return _in_memory(stack, target, order)
     return _to_disk(stack, target, order)
+
+
+def _in_integers(config: Config) -> Config:
+    """Settings whose result a PNG can hold."""
+    if config.dtype == "float32":
+        raise InputError(
+            "A PNG cannot hold float32 pixels; write an .ome.tif, or leave out --dtype."
+        )
+    return replace(config, dtype="same")
 
 
 def read_image(

@@ -117,12 +117,12 @@ def _noise(plane: Any, letters: str) -> float | None:
 def _plan(
     stack: ImageStack, config: Config, starts: Starts, noise: list[float | None]
 ) -> Plan:
-    from napari_zssr.stack.prepare import make_plan
+    from napari_zssr.stack.prepare import expected_dtype, make_plan
     from napari_zssr.stack.start import expected_config
 
     level = max((one for one in noise if one is not None), default=0.0)
     wanted = expected_config(config, starts, stack.axes, stack.data.shape, level)
-    return make_plan(stack, wanted)
+    return make_plan(stack, wanted, output_dtype=expected_dtype(stack, config))
 
 
 def _starts(

@@ -293,6 +293,16 @@ Labels = Annotated[
         "no value is new.",
     ),
 ]
+OutputType = Annotated[
+    str | None,
+    option(
+        "--dtype",
+        panel=OUTPUT,
+        metavar="auto|same|float32",
+        help="Pixels of the result: as in the image, but float32 where it holds few "
+        "counts; always as in the image; float32. Default: auto.",
+    ),
+]
 FillNonfinite = Annotated[
     bool,
     option(

@@ -36,6 +36,7 @@ def upscale(
     device: options.Device = None,
     precision: options.Precision = None,
     tile_px: options.TilePx = None,
+    dtype: options.OutputType = None,
     axes: options.Axes = None,
     spacing: options.Spacing = None,
     labels: options.Labels = False,
@@ -73,6 +74,7 @@ def upscale(
         device=device,
         precision=precision,
         tile_px=tile_px,
+        dtype=dtype,
         nonfinite="fill" if fill_nonfinite else None,
     )
     order = Order(

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_zssr.errors import InputError
+from napari_zssr.imaging.quantization import as_integers, quantized
 
 # In float64 at a time.
 BAND_PIXELS = 2**22
@@ -25,10 +26,13 @@ class IntensityMap:
     ----------
     offset, scale : float
         In units of the image.
+    few_counts : bool
+        Whether integers are too coarse for the result (`loses_intensity`).
     """
 
     offset: float
     scale: float
+    few_counts: bool = False
 
     def normalise(self, values: NDArray[Any]) -> NDArray[np.float32]:
         """Intensities to float32, about 0..1, nothing clipped; same shape."""
@@ -39,19 +43,39 @@ class IntensityMap:
             out[band] = (values[band].astype(np.float64) - self.offset) / self.scale
         return out
 
-    def restore(self, values: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
-        """Inverse of `normalise`; rounded and clipped to the range of `dtype` only."""
-        exact = values.astype(np.float64) * self.scale + self.offset
+    def restore(
+        self,
+        values: NDArray[Any],
+        dtype: np.dtype[Any],
+        origin: tuple[int, int] = (0, 0),
+    ) -> NDArray[Any]:
+        """Inverse of `normalise`, in any type of pixels.
+
+        Parameters
+        ----------
+        values : ndarray, shape (..., Y, X)
+            Normalised.
+        dtype : dtype
+            Integers keep the sums of neighbourhoods, see `quantized`.
+        origin : tuple of int
+            Row and column of the first pixel in its plane.
+        """
         if dtype.kind not in "iu":
-            return exact.astype(dtype)
-        limits = np.iinfo(dtype)
-        top = float(limits.max)
-        # The largest 64-bit integers are no float64 numbers; the next one overflows.
-        exact_top = top if int(top) == limits.max else float(np.nextafter(top, 0))
-        rounded = np.round(exact)
-        whole = rounded.clip(float(limits.min), exact_top).astype(dtype)
-        whole[rounded >= top] = limits.max
-        return whole
+            return self.restore_plainly(values, dtype)
+        exact = self._exact(values)
+        return quantized(exact, dtype, offset=self.offset, origin=origin)
+
+    def restore_plainly(
+        self, values: NDArray[Any], dtype: np.dtype[Any]
+    ) -> NDArray[Any]:
+        """`restore` for what is no intensity, such as transparency."""
+        exact = self._exact(values)
+        return exact.astype(dtype) if dtype.kind == "f" else as_integers(exact, dtype)
+
+    def _exact(self, values: NDArray[Any]) -> NDArray[np.float64]:
+        exact: NDArray[np.float64] = values.astype(np.float64) * self.scale
+        exact += self.offset
+        return exact
 
 
 def _bands(shape: tuple[int, ...]) -> Iterator[tuple[Any, ...]]:

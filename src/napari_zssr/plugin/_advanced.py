@@ -15,7 +15,7 @@ from napari_zssr.plugin._rows import Column, Row, say, words
 
 AS_PRESET = "as the preset"
 FILE = "file"
-SWITCHES = ("device", "precision", "always", "nonfinite")
+SWITCHES = ("device", "precision", "always", "nonfinite", "dtype")
 NUMBERS: dict[str, tuple[str, str]] = {
     "steps": (
         "Training steps",
@@ -74,6 +74,7 @@ class AdvancedFields(Column):
             "precision",
             "always",
             "nonfinite",
+            "dtype",
         ):
             if self.fields[name].value is not None:
                 found[name] = self.fields[name].value
@@ -101,7 +102,7 @@ class AdvancedFields(Column):
         for name in ("strategy", "ensemble"):
             value, usual = getattr(config, name), getattr(preset, name)
             self.fields[name].value = None if value == usual else value
-        for name in ("seed", "always", "nonfinite", "precision"):
+        for name in ("seed", "always", "nonfinite", "precision", "dtype"):
             self.fields[name].value = getattr(config, name)
         if config.device in self.fields["device"].choices:
             self.fields["device"].value = config.device
@@ -271,6 +272,20 @@ def _switches() -> list[Row]:
                 choices=[("refuse", "refuse"), ("fill", "fill")],
                 tooltip="What to do with NaN and infinite pixels: refuse the image, or "
                 "fill them from their neighbours.",
+            ),
+        ),
+        Row(
+            "Result's type",
+            ComboBox(
+                name="dtype",
+                choices=[
+                    ("automatic", "auto"),
+                    ("as the image", "same"),
+                    ("float32", "float32"),
+                ],
+                tooltip="Whole numbers cannot hold fractions of a count. By itself the "
+                "result has the image's type, but float32 where the image holds so few "
+                "counts that rounding would lose more than 0.5 % of its intensity.",
             ),
         ),
         Row(

@@ -13,7 +13,6 @@ from napari_zssr.plugin._layers import layer_stack, result_kwargs
 from napari_zssr.plugin._stored import reach
 from napari_zssr.plugin._summary import stopped
 from napari_zssr.progress import Progress, Steps
-from napari_zssr.stack.axes import output_shape
 from napari_zssr.stack.recipe import recipe, unfinished_recipe
 
 if TYPE_CHECKING:
@@ -109,16 +108,19 @@ class MemoryJob:
         stack = layer_stack(request.layer, request.axes, request.selection)
         ranges = request.selection.ranges
         self.recipe = unfinished_recipe(stack, request.config, selection=ranges)
-        shape = output_shape(stack.data.shape, stack.axes, request.config.factors)
-        # Zeros are not written until a slice is: a large result costs nothing yet.
-        self._out = np.zeros(shape, stack.data.dtype.newbyteorder("="))
-        result = yield from upscale_steps(stack, request.config, out=self._out)
+        steps = upscale_steps(stack, request.config, allocate=self._allocate)
+        result = yield from steps
         return Enlarged(
-            data=self._out,
+            data=result.image,
             report=result.report,
             recipe=recipe(stack, result, selection=ranges),
             networks=result.networks,
         )
+
+    def _allocate(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+        # Zeros are not written until a slice is: a large result costs nothing yet.
+        self._out = np.zeros(shape, dtype)
+        return self._out
 
     def reached(self, count: int) -> NDArray[Any]:
         """As far as what is finished: the rest would be black."""

@@ -182,7 +182,7 @@ def _begin(
     ledger = Ledger.begin(part, _identity(ready, threads), overwrite=overwrite)
     job = DiskJob(
         ready=ready,
-        outline=enlarged(stack, config.factors),
+        outline=enlarged(stack, config.factors, ready.plan.output_dtype),
         part=part,
         token=f"stop-{secrets.token_hex(4)}",
         threads=threads,
@@ -308,7 +308,12 @@ def _count(stack: ImageStack) -> int:
 
 
 def _planned(
-    stack: ImageStack, config: Config, *, place: Place, before: Mapping[str, Any]
+    stack: ImageStack,
+    config: Config,
+    *,
+    output_dtype: np.dtype[Any],
+    place: Place,
+    before: Mapping[str, Any],
 ) -> Plan:
     """Plan of the run; with the tiles that it was begun with, if it was."""
     try:
@@ -317,6 +322,7 @@ def _planned(
             stack.data.shape,
             stack.data.dtype,
             stack.axes,
+            output_dtype=output_dtype,
             device=place.device,
             free_bytes=place.free_bytes,
             cores=place.threads,

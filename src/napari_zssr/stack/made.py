@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_zssr.imaging.intensity import IntensityMap
+from napari_zssr.imaging.quantization import BLOCK_PX
 from napari_zssr.zssr.saved import Checkpoint
 
 if TYPE_CHECKING:
@@ -68,7 +69,9 @@ class PlaneMade:
         Transparency, normalised.
     mapping : IntensityMap
     dtype : dtype
-        Of the image.
+        Of the result.
+    origin : tuple of int
+        Row and column of the first pixel in the enlarged plane.
     report : PlaneReport
     networks : Checkpoint or None
         Those that made it, where networks did.
@@ -80,6 +83,7 @@ class PlaneMade:
     dtype: np.dtype[Any]
     report: PlaneReport
     networks: Checkpoint | None
+    origin: tuple[int, int] = (0, 0)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -88,12 +92,12 @@ class PlaneMade:
         return channels + (self.alpha is not None), height, width
 
     def bands(self, rows: int = BAND_ROWS) -> Iterator[NDArray[Any]]:
-        """Consecutive rows (C, rows, X') from the first on, in the dtype of the image.
+        """Consecutive rows (C, rows, X') from the first on, in the result's dtype.
 
         Parameters
         ----------
         rows : int
-            Of each band; the last one may have fewer.
+            Of each band, at most; bands end where blocks of `quantized` do.
 
         Raises
         ------
@@ -101,9 +105,13 @@ class PlaneMade:
             What was on disk could not be read.
         """
         parts = [self.colours] if self.alpha is None else [self.colours, self.alpha]
-        for first in range(0, self.shape[1], rows):
-            place = (slice(None), slice(first, first + rows), slice(None))
-            yield restored([p[place].numpy() for p in parts], self.mapping, self.dtype)
+        top, left = self.origin
+        height, step = self.shape[1], max(1, rows // BLOCK_PX) * BLOCK_PX
+        edges = [*range(-top % BLOCK_PX or step, height, step), height]
+        for first, last in zip([0, *edges], edges, strict=False):
+            place = (slice(None), slice(first, last), slice(None))
+            band = [part[place].numpy() for part in parts]
+            yield restored(band, self.mapping, self.dtype, (top + first, left))
 
     def fill(self, out: NDArray[Any]) -> None:
         """Write the pixels into an array (C, Y', X'), band by band."""
@@ -114,7 +122,7 @@ class PlaneMade:
 
     @property
     def pixels(self) -> NDArray[Any]:
-        """All of it, shape (C, Y', X'), in the dtype of the image."""
+        """All of it, shape (C, Y', X'), in the dtype of the result."""
         out = np.empty(self.shape, dtype=self.dtype)
         self.fill(out)
         return out
@@ -134,8 +142,13 @@ class PlaneMade:
 
 
 def restored(
-    parts: list[NDArray[Any]], mapping: IntensityMap, dtype: np.dtype[Any]
+    parts: list[NDArray[Any]],
+    mapping: IntensityMap,
+    dtype: np.dtype[Any],
+    origin: tuple[int, int],
 ) -> NDArray[Any]:
-    """Normalised colours (C, Y, X) with their alpha, in the image's dtype."""
-    whole = np.concatenate(parts) if len(parts) > 1 else parts[0]
-    return mapping.restore(whole, dtype)
+    """Normalised colours (C, Y, X) with their alpha, in the result's dtype."""
+    colours = mapping.restore(parts[0], dtype, origin)
+    if len(parts) == 1:
+        return colours
+    return np.concatenate([colours, mapping.restore_plainly(parts[1], dtype)])

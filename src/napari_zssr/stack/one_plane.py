@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -22,7 +22,8 @@ from napari_zssr.imaging.noise import (
     has_room_for_noise,
     recorrupted,
 )
-from napari_zssr.imaging.resample import Window
+from napari_zssr.imaging.quantization import loses_intensity
+from napari_zssr.imaging.resample import Window, output_window
 from napari_zssr.imaging.signal import shows_signal
 from napari_zssr.progress import Event, Snapshot, Steps, changed, drain
 from napari_zssr.stack.axes import PlaneIndex, plane_axes, to_cyx
@@ -117,7 +118,8 @@ def plane_steps(work: PlaneWork, config: Config, plan: Plan) -> Steps[PlaneMade]
         colours=result.image,
         alpha=alpha,
         mapping=work.mapping,
-        dtype=work.pixels.dtype,
+        dtype=np.dtype(plan.output_dtype),
+        origin=_origin(config, work),
         report=_report(result, work, noise, stripes, time.monotonic() - started),
         networks=result.networks,
     )
@@ -159,7 +161,7 @@ def first_look(work: PlaneWork, config: Config, plan: Plan) -> Snapshot | None:
     if seen is None:
         return None
     alpha = drain(_enlarged_alpha(normal[len(colours) :], config, work))
-    return _seen(seen, work, alpha)
+    return _in_pixels(seen, work, alpha, plan, config)
 
 
 def _learned(
@@ -187,7 +189,8 @@ def _learned(
         shared=work.shared,
         scratch=work.scratch,
     )
-    return (yield from changed(steps, partial(_shown, work=work, alpha=alpha)))
+    in_pixels = partial(_in_pixels, work=work, alpha=alpha, plan=plan, config=config)
+    return (yield from changed(steps, partial(_shown, in_pixels=in_pixels)))
 
 
 def _without_signal(
@@ -234,16 +237,27 @@ def _enlarged_alpha(
     return (yield from bicubic_steps(tensor, config.factors, work.window, work.scratch))
 
 
-def _shown(event: Event, work: PlaneWork, alpha: Canvas | None) -> Event:
-    """Turn an event's picture into the image's dtype."""
-    return _seen(event, work, alpha) if isinstance(event, Snapshot) else event
+def _shown(event: Event, in_pixels: Callable[[Snapshot], Snapshot]) -> Event:
+    """Turn an event's picture into the pixels of the result."""
+    return in_pixels(event) if isinstance(event, Snapshot) else event
 
 
-def _seen(shot: Snapshot, work: PlaneWork, alpha: Canvas | None) -> Snapshot:
+def _in_pixels(
+    shot: Snapshot, work: PlaneWork, alpha: Canvas | None, plan: Plan, config: Config
+) -> Snapshot:
     parts = [shot.image]
     if alpha is not None:
         parts.append(alpha[:, :, :].numpy())
-    return replace(shot, image=restored(parts, work.mapping, work.pixels.dtype))
+    dtype, origin = np.dtype(plan.output_dtype), _origin(config, work)
+    return replace(shot, image=restored(parts, work.mapping, dtype, origin))
+
+
+def _origin(config: Config, work: PlaneWork) -> tuple[int, int]:
+    """First row and column of what is wanted of the enlarged plane."""
+    if work.window is None:
+        return 0, 0
+    rows, columns = output_window(work.window, config.factors)
+    return rows.start, columns.start
 
 
 def _report(
@@ -290,13 +304,20 @@ def intensity_maps(
     for channel, places in by_channel.items():
         step = max(1, -(-len(places) // SAMPLED_PLANES))
         chosen = places[step // 2 :: step]
+        sampled = [to_cyx(data[p.index], plane_axes(axes)) for p in chosen]
         room = max(1, SAMPLED_PIXELS // len(chosen))
-        samples = [
-            _thinned(colours_of(to_cyx(data[p.index], plane_axes(axes))), room)
-            for p in chosen
-        ]
-        maps[channel] = intensity_map(np.concatenate(samples))
+        thinned = [_thinned(colours_of(plane), room) for plane in sampled]
+        mapping = intensity_map(np.concatenate(thinned))
+        maps[channel] = replace(mapping, few_counts=_few_counts(sampled, mapping))
     return maps
+
+
+def _few_counts(sampled: list[NDArray[Any]], mapping: IntensityMap) -> bool:
+    """Whether integers are too coarse for a grey channel, by planes (C, Y, X) of it."""
+    first = sampled[0]
+    if first.dtype.kind not in "iu" or len(first) > 1:
+        return False
+    return loses_intensity([plane[0] for plane in sampled], mapping.offset)
 
 
 def plane_noise(colours: NDArray[Any], config: Config) -> NoiseModel:

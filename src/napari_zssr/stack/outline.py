@@ -112,7 +112,9 @@ def outline_of(stack: ImageStack) -> Outline:
     )
 
 
-def enlarged(stack: ImageStack, factors: tuple[float, float]) -> Outline:
+def enlarged(
+    stack: ImageStack, factors: tuple[float, float], dtype: str = ""
+) -> Outline:
     """Outline of what becomes of an image.
 
     Parameters
@@ -121,6 +123,8 @@ def enlarged(stack: ImageStack, factors: tuple[float, float]) -> Outline:
         The image; its pixels may be lazy.
     factors : tuple of float
         Enlargement along (Y, X).
+    dtype : str
+        Type of its pixels; that of the image unless given.
 
     Returns
     -------
@@ -132,6 +136,7 @@ def enlarged(stack: ImageStack, factors: tuple[float, float]) -> Outline:
     return replace(
         now,
         shape=output_shape(now.shape, now.axes, factors),
+        dtype=dtype or now.dtype,
         spacing=output_spacing(now.spacing, now.axes, factors),
         origin=tuple(a + b for a, b in zip(now.origin, shift, strict=True)),
     )

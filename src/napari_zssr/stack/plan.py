@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from napari_zssr.config import SHARED_PLANES, Config
 from napari_zssr.errors import ComputeError
+from napari_zssr.imaging.intensity import IntensityMap
 from napari_zssr.imaging.noise import recorrupted
 from napari_zssr.stack.axes import output_shape, planes
 from napari_zssr.stack.start import colour_count
@@ -80,6 +81,7 @@ def resolve(
     dtype: np.dtype[Any],
     axes: str,
     *,
+    output_dtype: np.dtype[Any] | None = None,
     device: str = "cpu",
     free_bytes: int | None = None,
     cores: int | None = None,
@@ -95,9 +97,12 @@ def resolve(
     shape : sequence of int
         Size along each axis.
     dtype : dtype
-        Of the image, and of the result.
+        Of the image.
     axes : str
         Letters of the axes.
+    output_dtype : dtype, optional
+        Of the result, see `output_type`; as the settings have it without a look at the
+        pixels unless given.
     device : str
         Device that computes, resolved.
     free_bytes : int, optional
@@ -118,8 +123,9 @@ def resolve(
     """
     out_shape = output_shape(shape, axes, config.factors)
     kind = np.dtype(dtype)
+    output_kind = output_dtype or output_type(config, kind)
     plane = _Plane.of(shape, out_shape, axes)
-    output_bytes = math.prod(out_shape) * kind.itemsize
+    output_bytes = math.prod(out_shape) * output_kind.itemsize
     count = len(planes(axes, shape))
     held_bytes = math.prod(shape) * kind.itemsize + output_bytes
     if to_disk:
@@ -140,7 +146,7 @@ def resolve(
     return Plan(
         output_shape=out_shape,
         output_axes=axes,
-        output_dtype=kind.name,
+        output_dtype=output_kind.name,
         planes=count,
         tile_px=tile_px,
         precision=precision,
@@ -151,6 +157,30 @@ def resolve(
         seconds=_operations(config, plane, channels, alike)
         / _speed(device, cores, precision),
     )
+
+
+def output_type(
+    config: Config, dtype: np.dtype[Any], maps: Iterable[IntensityMap] = ()
+) -> np.dtype[Any]:
+    """Type of the pixels of a result.
+
+    Parameters
+    ----------
+    config : Config
+    dtype : dtype
+        Of the image.
+    maps : iterable of IntensityMap
+        Of its channels, where they are known.
+
+    Returns
+    -------
+    dtype
+        In the byte order of this machine.
+    """
+    few = config.dtype == "auto" and any(mapping.few_counts for mapping in maps)
+    if few or config.dtype == "float32":
+        return np.dtype(np.float32)
+    return np.dtype(dtype).newbyteorder("=")
 
 
 def weights(config: Config) -> float:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -32,7 +33,7 @@ from napari_zssr.stack.one_plane import (
     intensity_maps,
     plane_steps,
 )
-from napari_zssr.stack.plan import Plan, resolve
+from napari_zssr.stack.plan import Plan, output_type, resolve
 from napari_zssr.stack.shared import shared_steps
 from napari_zssr.stack.source import CheckedPlanes
 from napari_zssr.stack.start import expected_config, starting_networks
@@ -125,7 +126,7 @@ class Prepared:
 def prepare(
     stack: ImageStack,
     config: Config,
-    planned: Callable[[ImageStack, Config], Plan] | None = None,
+    planned: Callable[..., Plan] | None = None,
 ) -> Prepared:
     """Decide all that an image's planes have in common.
 
@@ -135,7 +136,7 @@ def prepare(
         Its pixels may be lazy; a few planes of each channel are read.
     config : Config
     planned : callable, optional
-        Stands for `make_plan`.
+        Stands for `make_plan`; takes its arguments.
 
     Raises
     ------
@@ -148,11 +149,12 @@ def prepare(
     config = replace(config, kernel=pinned(config.kernel))
     starts = starting_networks(config, stack.axes, stack.data.shape)
     wanted = expected_config(config, starts, stack.axes, stack.data.shape)
-    plan = (planned or make_plan)(stack, wanted)
     data = CheckedPlanes(stack.data, config.nonfinite)
     listed = planes(stack.axes, stack.data.shape)
     checked = replace(stack, data=data)
     maps = intensity_maps(data, stack.axes, listed)
+    kind = output_type(config, stack.data.dtype, maps.values())
+    plan = (planned or make_plan)(stack, wanted, output_dtype=kind)
     return Prepared(
         stack=checked,
         config=config,
@@ -178,13 +180,30 @@ def _enlargeable(stack: ImageStack, nonfinite: str) -> ImageStack:
     return replace(stack, data=data)
 
 
-def make_plan(stack: ImageStack, config: Config, *, to_disk: bool = False) -> Plan:
+def expected_dtype(stack: ImageStack, config: Config) -> np.dtype[Any]:
+    """Type of the pixels of a result; a few planes of each channel are read."""
+    if config.dtype != "auto" or stack.data.dtype.kind not in "iu":
+        return output_type(config, stack.data.dtype)
+    listed = planes(stack.axes, stack.data.shape)
+    maps = intensity_maps(stack.data, stack.axes, listed)
+    return output_type(config, stack.data.dtype, maps.values())
+
+
+def make_plan(
+    stack: ImageStack,
+    config: Config,
+    *,
+    output_dtype: np.dtype[Any] | None = None,
+    to_disk: bool = False,
+) -> Plan:
     """Plan for an image on the device that the settings name.
 
     Parameters
     ----------
     stack : ImageStack
     config : Config
+    output_dtype : dtype, optional
+        Of the result, as in `resolve`.
     to_disk : bool
         Whether image and result stay on disk, as in `resolve`.
     """
@@ -196,6 +215,7 @@ def make_plan(stack: ImageStack, config: Config, *, to_disk: bool = False) -> Pl
         stack.data.shape,
         stack.data.dtype,
         stack.axes,
+        output_dtype=output_dtype,
         device=device,
         free_bytes=free_bytes(device),
         cores=os.cpu_count(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -13,6 +14,7 @@ from napari_zssr.errors import InputError
 from napari_zssr.imaging.intensity import IntensityMap
 from napari_zssr.imaging.kernel import FineKernel
 from napari_zssr.imaging.kernelfile import pinned
+from napari_zssr.imaging.quantization import BLOCK_PX
 from napari_zssr.imaging.resample import Window, imresize, moved, output_window
 from napari_zssr.progress import Event, Progress, Snapshot, Steps, changed
 from napari_zssr.stack.axes import (
@@ -32,6 +34,7 @@ from napari_zssr.stack.one_plane import (
     intensity_maps,
     plane_steps,
 )
+from napari_zssr.stack.plan import output_type
 from napari_zssr.stack.prepare import make_plan
 from napari_zssr.stack.shared import remembered_steps
 from napari_zssr.stack.source import CheckedPlanes
@@ -99,19 +102,29 @@ def preview_steps(
     plane = data[place.index]
     starts = starting_networks(config, stack.axes, stack.data.shape)
     wanted = expected_config(config, starts, stack.axes, stack.data.shape)
-    plan = make_plan(replace(stack, data=plane, axes=axes), wanted)
     mapping = _intensity_map(data, stack, place)
+    plan = make_plan(
+        replace(stack, data=plane, axes=axes),
+        wanted,
+        output_dtype=output_type(config, plane.dtype, [mapping]),
+    )
     checked = replace(stack, data=data)
     found = channel_kernel(checked, config, mapping, place.channel)
     config = replace(config, kernel=found.spec)
+    pixels = to_cyx(plane, axes)
+    size = (pixels.shape[1], pixels.shape[2])
+    wanted_window = output_window(_inside(window, plane, axes), config.factors)
+    wide = _with_whole_blocks(wanted_window, size, config.factors)
     work = PlaneWork(
-        pixels=to_cyx(plane, axes),
+        pixels=pixels,
         mapping=mapping,
         place=place,
-        window=_inside(window, plane, axes),
+        window=wide,
         start=starts[place.channel],
     )
-    ordered = partial(_ordered, axes=axes)
+    first = output_window(wide, config.factors)
+    cut = moved(wanted_window, (-first[0].start, -first[1].start))
+    ordered = partial(_ordered, axes=axes, cut=cut)
     listed = planes(stack.axes, stack.data.shape)
     if place.channel in sharing_channels(config, listed):
         seen = first_look(work, config, plan)
@@ -120,10 +133,9 @@ def preview_steps(
             shared = yield from remembered_steps(checked, config, plan, work)
             work = replace(work, shared=shared)
     made = yield from changed(plane_steps(work, config, plan), ordered)
-    assert work.window is not None
     return PreviewResult(
-        image=from_cyx(made.pixels, axes),
-        window=output_window(work.window, config.factors),
+        image=from_cyx(made.pixels[:, *cut], axes),
+        window=wanted_window,
         report=made.report,
         kernel=found,
     )
@@ -182,8 +194,22 @@ def _inside(window: Window, plane: NDArray[Any], axes: str) -> Window:
     return rows, columns
 
 
-def _ordered(event: Event, axes: str) -> Event:
-    """Put an event's picture in the order of the plane's axes."""
+def _with_whole_blocks(
+    wanted: Window, size: tuple[int, int], factors: tuple[float, float]
+) -> Window:
+    """Input pixels (Y, X) of all blocks, see `quantized`, that a result touches."""
+    rows, columns = (
+        slice(
+            max(0, math.floor(part.start // BLOCK_PX * BLOCK_PX / f) - 1),
+            min(n, math.ceil(-(-part.stop // BLOCK_PX) * BLOCK_PX / f) + 1),
+        )
+        for part, n, f in zip(wanted, size, factors, strict=True)
+    )
+    return rows, columns
+
+
+def _ordered(event: Event, axes: str, cut: Window) -> Event:
+    """The wanted part of an event's picture, in the order of the plane's axes."""
     if isinstance(event, Snapshot):
-        return replace(event, image=from_cyx(event.image, axes))
+        return replace(event, image=from_cyx(event.image[:, *cut], axes))
     return event

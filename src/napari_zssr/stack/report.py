@@ -29,6 +29,7 @@ class Report:
     input_checksum: str
     sentence: str
     start_checksum: str = ""
+    dtype: str = ""
     kernels: tuple[dict[str, Any], ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
@@ -59,7 +60,8 @@ def report_of(
         versions=dict(versions()),
         input_name=ready.stack.name,
         input_checksum=ready.stack.checksum,
-        sentence=_sentence(reports, config),
+        sentence=_sentence(reports, config) + _few_counts(ready),
+        dtype=ready.plan.output_dtype,
         start_checksum=start_checksum(config),
         kernels=tuple(kernel.to_dict() for kernel in ready.kernels),
     )
@@ -97,6 +99,17 @@ def _sentence(reports: tuple[PlaneReport, ...], config: Config) -> str:
     return (
         f"{len(learned)} of {len(reports)} planes gained over bicubic{middle} on "
         f"{how}{rest}.{_began(reports, config)}{_smoothed(learned)}"
+    )
+
+
+def _few_counts(ready: Prepared) -> str:
+    """Why the result is not of the image's type."""
+    usual = ready.stack.data.dtype.name
+    if ready.config.dtype != "auto" or ready.plan.output_dtype == usual:
+        return ""
+    return (
+        f" The result is float32, since the image ({usual}) holds few counts and "
+        "rounding would lose more than 0.5 % of its intensity."
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_zssr.config import Config
-from napari_zssr.errors import InputError
 from napari_zssr.progress import PlaneDone, Steps
 from napari_zssr.stack.axes import (
     Channel,
@@ -22,11 +22,12 @@ from napari_zssr.stack.axes import (
     to_cyx,
 )
 from napari_zssr.stack.middle import MiddleNetworks
-from napari_zssr.stack.plan import Plan
 from napari_zssr.stack.prepare import Prepared, prepare
 from napari_zssr.stack.report import Report, report_of
 from napari_zssr.stack.source import is_lazy
 from napari_zssr.zssr.saved import Checkpoint
+
+Allocate = Callable[[tuple[int, ...], np.dtype[Any]], NDArray[Any]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -36,7 +37,8 @@ class Upscaled:
     Attributes
     ----------
     image : ndarray
-        Enlarged pixels, in the dtype of the input.
+        Enlarged pixels, in the dtype of the input unless `config` says otherwise or
+        its counts are too few for whole numbers.
     axes : str
     spacing : tuple of (float or None)
         Pixel size along each axis.
@@ -80,7 +82,7 @@ class Upscaled:
 
 
 def upscale_steps(
-    stack: ImageStack, config: Config, *, out: NDArray[Any] | None = None
+    stack: ImageStack, config: Config, *, allocate: Allocate = np.empty
 ) -> Steps[Upscaled]:
     """Enlarge every plane of an image, by the strategy that the settings ask for.
 
@@ -88,9 +90,9 @@ def upscale_steps(
     ----------
     stack : ImageStack
     config : Config
-    out : ndarray, optional
-        Array for the result, which can be looked at while it is filled: what
-        `PlaneDone` names is there.
+    allocate : callable
+        Gives an array of a shape and dtype for the result, which can be read while it
+        is filled: what `PlaneDone` names is there.
 
     Returns
     -------
@@ -99,14 +101,14 @@ def upscale_steps(
     Raises
     ------
     InputError
-        The image, a setting or `out` cannot be used.
+        The image or a setting cannot be used.
     ComputeError
         The computation failed.
     """
     started = time.monotonic()
     ready = prepare(stack, config)
     listed, axes = ready.listed, ready.stack.axes
-    out = _output(ready.plan, out)
+    out = allocate(ready.plan.output_shape, np.dtype(ready.plan.output_dtype))
     if not is_lazy(stack.data):
         _check_all(ready, listed)
     shared = {}
@@ -142,15 +144,3 @@ def _check_all(ready: Prepared, listed: tuple[PlaneIndex, ...]) -> None:
     if ready.config.nonfinite == "refuse" and ready.stack.data.dtype.kind == "f":
         for place in listed:
             ready.stack.data[place.index]
-
-
-def _output(plan: Plan, out: NDArray[Any] | None) -> NDArray[Any]:
-    """Array for the result: the one that was given, or a new one."""
-    if out is None:
-        return np.empty(plan.output_shape, dtype=plan.output_dtype)
-    if out.shape != plan.output_shape or out.dtype != np.dtype(plan.output_dtype):
-        raise InputError(
-            f"The array for the result has shape {out.shape} and type {out.dtype}; "
-            f"give {plan.output_shape} and {plan.output_dtype}."
-        )
-    return out
