@@ -258,7 +258,9 @@ def test_large_tiffs_are_lazy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.mark.parametrize("axes", ["YX", "ZYX", "CYX"])
-def test_label_images_become_labels(tmp_path: Path, axes: str) -> None:
+def test_label_images_become_labels(
+    tmp_path: Path, axes: str, same_threads: None
+) -> None:
     data = noise(3, 9, 8)[0 if axes == "YX" else ...]
     path = tmp_path / "cells.ome.zarr"
     image = labelled(data, axes=axes, spacing={"Y": 0.5, "X": 0.25})
@@ -274,7 +276,7 @@ def test_label_images_become_labels(tmp_path: Path, axes: str) -> None:
         assert tuple(layer.scale[-2:]) == (0.5, 0.25)
 
 
-def test_labels_layers_are_refused_with_advice() -> None:
+def test_labels_layers_are_refused_with_advice(same_threads: None) -> None:
     with pytest.raises(InputError, match="upscale --labels, or by upscale_labels"):
         layer_stack(Labels(noise(9, 8)))  # type: ignore[arg-type]
 

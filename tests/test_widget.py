@@ -111,7 +111,7 @@ def test_it_is_narrow_even_with_large_letters(window: Desk) -> None:
 # ---- what cannot run cannot be pressed
 
 
-def test_without_an_image_a_line_says_why(desk: Desk) -> None:
+def test_without_an_image_a_line_says_why(desk: Desk, same_threads: None) -> None:
     assert not desk.widget.controls.run.enabled
     assert "Open an image" in desk.why
     desk.viewer.add_labels(np.ones((9, 8), np.int32))
