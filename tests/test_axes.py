@@ -408,7 +408,7 @@ def test_channels_only_where_they_match() -> None:
         ("\u00c5", "angstrom"),
         ("sec", "s"),
         ("pixel", None),
-        ("inch", None),
+        ("inch", "in"),
         ("", None),
         (None, None),
     ],

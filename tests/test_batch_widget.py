@@ -21,6 +21,7 @@ from napari_zssr.config import FAST, Config, change
 from napari_zssr.errors import StorageError
 from napari_zssr.files import read
 from napari_zssr.plugin._batch import BatchWidget
+from napari_zssr.plugin._batch_form import Source
 from napari_zssr.plugin._batch_table import BatchRow, closing
 from napari_zssr.progress import PlaneDone
 from napari_zssr.stack import disk
@@ -284,7 +285,9 @@ def test_closing_the_dock_stops_and_keeps_what_is_finished(
 )
 def test_a_batch_ends_with_a_sentence(states: list[str], says: str) -> None:
     rows = [
-        BatchRow(image=Path(f"a{n}"), target=Path("b"), state=state, sentence="No.")
+        BatchRow(
+            image=Source(Path(f"a{n}")), target=Path("b"), state=state, sentence="No."
+        )
         for n, state in enumerate(states)
     ]
     assert closing(rows, Path("out")).startswith(says.replace("No.)", "No)"))

@@ -63,7 +63,6 @@ USAGE = [
     (["upscale", "a.tif", "-o", "there.tif"], "exists"),
     (["upscale", "a.tif", "--axes", "YQ"], "'Q'"),
     (["upscale", "a.tif", "--spacing", "small"], "Spacing 'small'"),
-    (["upscale", "stack.tif", "--axes", "ZYX", "-o", "b.png"], ".ome.tif"),
     (["upscale", "text.tif"], "text.tif"),
 ]
 

@@ -135,7 +135,6 @@ REFUSED = [
     (["a.tif", "--shard", "3/2"], "Shard '3/2'"),
     (["a.tif", "--shard", "half"], "Shard 'half'"),
     (["a.tif", "--workers", "2", "--scheduler", "tcp://h:1"], "both asked for"),
-    (["a.tif", "-o", "a.png", "--workers", "2"], "A PNG holds one plane"),
 ]
 
 

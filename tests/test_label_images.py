@@ -186,7 +186,7 @@ def test_masks_are_refused_with_advice(kind: str, tmp_path: Path) -> None:
     given: Any = mask
     if kind == "tiff":
         given = tmp_path / "a.tif"
-        tifffile.imwrite(given, mask)
+        tifffile.imwrite(given, mask, photometric="minisblack")
     elif kind == "png":
         given = tmp_path / "a.png"
         Image.fromarray(mask).save(given)

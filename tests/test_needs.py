@@ -10,7 +10,7 @@ import pytest
 from napari_zssr.config import INSTANT
 from napari_zssr.errors import StorageError
 from napari_zssr.stack import needs as module
-from napari_zssr.stack.needs import check_scratch, needs, told
+from napari_zssr.stack.needs import check_room, needs, told
 from napari_zssr.stack.plan import Plan, resolve
 
 GB = 10**9
@@ -47,12 +47,26 @@ def test_a_small_disk_is_told_and_a_tiny_one_refused(disk: list[int]) -> None:
     disk[0] = 2 * GB
     found = needs(huge, Path("a.ome.zarr"))
     assert found.disk_bytes > 1.7 * GB
-    check_scratch(huge, found, Path("a.ome.zarr"))
+    check_room(huge, found, Path("a.ome.zarr"))
     disk[0] = GB
     found = needs(huge, Path("a.ome.zarr"))
     assert "only if the pixels can be compressed" in told(huge, found)
     with pytest.raises(StorageError, match=r"needs 1\.1 GB .* 1\.0 GB are free"):
-        check_scratch(huge, found, Path("a.ome.zarr"))
+        check_room(huge, found, Path("a.ome.zarr"))
+
+
+def test_a_tiff_that_cannot_be_assembled_is_refused_before_the_first_plane(
+    disk: list[int],
+) -> None:
+    """It is not compressed, unlike the pixels that it is assembled from."""
+    deep = plan(planes=100)
+    disk[0] = deep.output_bytes - 1
+    found = needs(deep, Path("a.ome.tif"))
+    with pytest.raises(StorageError, match=r"needs 839 MB .* 839 MB are free; make"):
+        check_room(deep, found, Path("a.ome.tif"))
+    check_room(deep, found, Path("a.ome.zarr"))
+    disk[0] += 1
+    check_room(deep, needs(deep, Path("a.ome.tif")), Path("a.ome.tif"))
 
 
 def test_what_is_told_before_a_run(disk: list[int]) -> None:

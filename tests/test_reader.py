@@ -21,7 +21,7 @@ from napari.layers import Image, Labels
 from napari_zssr.config import INSTANT, change
 from napari_zssr.errors import InputError
 from napari_zssr.files import read
-from napari_zssr.plugin import _reader
+from napari_zssr.plugin import _file_images
 from napari_zssr.plugin._layers import (
     WHOLE,
     layer_axes,
@@ -251,7 +251,7 @@ def test_own_zarr_is_multiscale_in_each_channel(
 def test_large_tiffs_are_lazy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = three_channels(tmp_path / "cell.ome.tif", GREEN, WHITE, ORANGE)
     for limit, kind in ((data.nbytes, np.ndarray), (data.nbytes - 1, da.Array)):
-        monkeypatch.setattr(_reader, "LOADED_BYTES", limit)
+        monkeypatch.setattr(_file_images, "LOADED_BYTES", limit)
         for channel, layer in enumerate(opened(tmp_path / "cell.ome.tif")):
             assert isinstance(layer.data, kind)
             assert (np.asarray(layer.data) == data[:, channel]).all()
@@ -285,7 +285,7 @@ def test_what_was_assumed_is_shown(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shown: list[str] = []
-    monkeypatch.setattr(_reader, "show_info", shown.append)
+    monkeypatch.setattr(_file_images, "show_info", shown.append)
     zarr.create_array(tmp_path / "a.zarr", data=noise(7, 30, 40))
     three_channels(tmp_path / "cell.ome.tif", GREEN, WHITE, ORANGE)
     opened(tmp_path / "a.zarr")
@@ -371,3 +371,28 @@ def test_folders_are_not_asked_about_and_zarr_opens_by_a_file(
         (layer,) = viewer.open(file, plugin=None)
         assert layer.source.reader_plugin == "napari-zssr"
         assert layer_axes(layer) == ("TYX", False)
+
+
+def test_a_set_of_files_opens_by_its_companion(
+    viewer: ViewerModel, tmp_path: Path
+) -> None:
+    for number in range(2):
+        name, plane = f"z{number}.ome.tif", noise(9, 8) + number
+        tifffile.imwrite(tmp_path / name, plane, metadata=None)
+    blocks = "".join(
+        f'<TiffData FirstZ="{n}" IFD="0" PlaneCount="1">'
+        f'<UUID FileName="z{n}.ome.tif">urn:uuid:{n}</UUID></TiffData>'
+        for n in range(2)
+    )
+    companion = tmp_path / "worm.companion.ome"
+    companion.write_text(
+        '<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06"><Image>'
+        '<Pixels DimensionOrder="XYZCT" Type="uint16" SizeX="8" SizeY="9" SizeZ="2" '
+        f'SizeC="1" SizeT="1" PhysicalSizeX="0.25">{blocks}</Pixels></Image></OME>'
+    )
+    (layer,) = viewer.open(companion, plugin=None)
+    assert layer.source.reader_plugin == "napari-zssr"
+    assert layer.name == "worm"
+    assert layer.data.shape == (2, 9, 8)
+    assert (layer.data[1] == layer.data[0] + 1).all()
+    assert layer.scale[-1] == 0.25

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,13 @@ pytest.importorskip("napari")
 
 from napari.layers import Image
 
-from napari_zssr.errors import InputError
+from napari_zssr.errors import ImageWarning, InputError
 from napari_zssr.files import read
 from napari_zssr.plugin._layers import KEY
+from napari_zssr.plugin._reader import read_image
 from napari_zssr.plugin._writer import write_ome_tiff
-from napari_zssr.stack.store import read_provenance
+from napari_zssr.stack.axes import labelled
+from napari_zssr.stack.store import read_provenance, write
 
 UM = {"scale": (0.5, 0.13, 0.13), "units": ("um",) * 3, "axis_labels": "ZYX"}
 
@@ -71,6 +74,24 @@ def test_rgb_and_multiscale_layers_are_written_whole(tmp_path: Path) -> None:
     stack = save(tmp_path / "m.ome.tif", layer)
     assert (stack.data == fine).all()
     assert read_provenance(tmp_path / "m.ome.tif") is None
+
+
+@pytest.mark.parametrize(
+    ("unit", "shown"), [("s", "second"), ("frames", "pixel"), ("(", "pixel")]
+)
+def test_units_that_ome_forbids_are_read_back(
+    tmp_path: Path, unit: str, shown: str
+) -> None:
+    """napari itself takes no unit that it does not know."""
+    stack = labelled(noise(9, 8), spacing=(2.0, 0.1), units=(unit, "um"))
+    with pytest.warns(ImageWarning, match=re.escape(f"the unit {unit} along Y")):
+        path = write(tmp_path / "kymograph.ome.tif", stack)
+    reader = read_image(str(path))
+    assert reader is not None
+    ((data, attributes, _),) = reader(str(path))
+    layer = Image(data, **attributes)
+    assert tuple(layer.scale) == (2.0, 0.1)
+    assert [str(one) for one in layer.units] == [shown, "micrometer"]
 
 
 UNLIKE: dict[str, tuple[dict[str, Any], str]] = {

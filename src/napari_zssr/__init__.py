@@ -33,6 +33,8 @@ if TYPE_CHECKING:
         StorageError,
         ZSSRError,
     )
+    from napari_zssr.files import list_images
+    from napari_zssr.files.contents import ImageEntry
     from napari_zssr.kernels import Kernel
     from napari_zssr.kernelspec import KernelSpec, Optics
     from napari_zssr.label_images import upscale_labels, upscale_labels_to_disk
@@ -52,6 +54,7 @@ __all__ = [
     "Cancelled",
     "ComputeError",
     "Config",
+    "ImageEntry",
     "ImageStack",
     "ImageWarning",
     "InputError",
@@ -65,6 +68,7 @@ __all__ = [
     "ZSSRError",
     "__version__",
     "drain",
+    "list_images",
     "read",
     "save_networks",
     "upscale",
@@ -94,6 +98,8 @@ _HOMES = {
         "StorageError",
         "ZSSRError",
     ),
+    "files": ("list_images",),
+    "files.contents": ("ImageEntry",),
     "kernels": ("Kernel",),
     "kernelspec": ("KernelSpec", "Optics"),
     "label_images": ("upscale_labels", "upscale_labels_to_disk"),

@@ -7,12 +7,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from numpy.typing import NDArray
 
 from napari_zssr.config import BALANCED, Config, change, preset
-from napari_zssr.errors import ImageWarning
+from napari_zssr.errors import ImageWarning, InputError
+from napari_zssr.files import list_images
+from napari_zssr.files import read as read_file
+from napari_zssr.files.contents import ALL, ImageEntry, labelled_paths
 from napari_zssr.files.kernels import pinned
 from napari_zssr.progress import Steps, drain
 from napari_zssr.stack.axes import ImageStack, labelled, relabelled
@@ -27,7 +30,34 @@ if TYPE_CHECKING:
     import dask.array
 
 Image = NDArray[Any] | str | PathLike[str] | ImageStack
+_NO_FILE = (
+    "image= chooses one of the images in a file, but pixels were given; give the path "
+    "of the file, or leave image= out."
+)
 GivenSpacing = float | Sequence[float | None] | Mapping[str, float] | None
+
+
+@overload
+def upscale(
+    image_or_path: Image,
+    config: Config | str = BALANCED,
+    *,
+    image: Literal["all"],
+    **options: Any,
+) -> list[NDArray[Any]]: ...
+
+
+@overload
+def upscale(
+    image_or_path: Image,
+    config: Config | str = BALANCED,
+    *,
+    axes: str | None = None,
+    spacing: GivenSpacing = None,
+    image: int | str | None = None,
+    partial: bool = False,
+    **changes: Any,
+) -> NDArray[Any]: ...
 
 
 def upscale(
@@ -39,7 +69,7 @@ def upscale(
     image: int | str | None = None,
     partial: bool = False,
     **changes: Any,
-) -> NDArray[Any]:
+) -> NDArray[Any] | list[NDArray[Any]]:
     """Enlarge an image by learning from it alone.
 
     Parameters
@@ -53,7 +83,8 @@ def upscale(
     spacing : float, sequence or mapping, optional
         Pixel size in micrometres.
     image : int or str, optional
-        Index or name of one of several images in the file; the largest unless given.
+        Index or name of one of several images in the file (`list_images` lists them),
+        or "all"; the largest unless given.
     partial : bool
         Keep the complete planes of an acquisition that was stopped, instead of
         refusing the file.
@@ -66,7 +97,8 @@ def upscale(
         ceil(f Y) x ceil(f X) pixels. Output pixel j lies at input coordinate
         (j + 0.5) / f - 0.5. The dtype is that of the input, but float32 where the
         input holds so few counts that whole numbers would lose more than 0.5 % of its
-        intensity (``dtype="same"`` or ``"float32"`` decide otherwise).
+        intensity (``dtype="same"`` or ``"float32"`` decide otherwise). A list of arrays
+        where `image` is "all".
 
     Raises
     ------
@@ -75,6 +107,19 @@ def upscale(
     ComputeError
         The computation failed.
     """
+    if image == ALL:
+        return [
+            upscale(
+                image_or_path,
+                config,
+                axes=axes,
+                spacing=spacing,
+                image=entry.index,
+                partial=partial,
+                **changes,
+            )
+            for entry in _entries(image_or_path)
+        ]
     stack = as_stack(image_or_path, axes, spacing, image, partial)
     return drain(stack_steps(stack, _config(config, changes))).image
 
@@ -105,6 +150,18 @@ def upscale_steps(
     return stack_steps(stack, _config(config, changes))
 
 
+@overload
+def upscale_to_disk(
+    image_or_path: Image,
+    target: str | PathLike[str],
+    config: Config | str = BALANCED,
+    *,
+    image: Literal["all"],
+    **options: Any,
+) -> list[Written]: ...
+
+
+@overload
 def upscale_to_disk(
     image_or_path: Image,
     target: str | PathLike[str],
@@ -121,7 +178,26 @@ def upscale_to_disk(
     image: int | str | None = None,
     partial: bool = False,
     **changes: Any,
-) -> Written:
+) -> Written: ...
+
+
+def upscale_to_disk(
+    image_or_path: Image,
+    target: str | PathLike[str],
+    config: Config | str = BALANCED,
+    *,
+    workers: int = 0,
+    client: Any = None,
+    scheduler: str = "",
+    threads: int | None = None,
+    shard: tuple[int, int] = (1, 1),
+    overwrite: bool = False,
+    axes: str | None = None,
+    spacing: GivenSpacing = None,
+    image: int | str | None = None,
+    partial: bool = False,
+    **changes: Any,
+) -> Written | list[Written]:
     """Enlarge an image of any size into a file.
 
     The image is read and written plane by plane. What is finished stands in the folder
@@ -132,7 +208,8 @@ def upscale_to_disk(
     image_or_path : ndarray, lazy array, path or ImageStack
         A path, a zarr or a dask array is never loaded whole.
     target : str or path
-        ``.ome.zarr`` or ``.ome.tif``.
+        ``.ome.zarr`` or ``.ome.tif``. Where `image` is "all" and there are several,
+        each has its name or index in it: ``fine_Pos1.ome.tif``.
     config : Config or str
         Settings, or the name of a preset.
     workers : int
@@ -155,6 +232,7 @@ def upscale_to_disk(
     Returns
     -------
     Written
+        A list of them where `image` is "all".
 
     Raises
     ------
@@ -166,16 +244,29 @@ def upscale_to_disk(
     ComputeError
         The computation failed.
     """
-    steps = upscale_to_disk_steps(
-        as_stack(image_or_path, axes, spacing, image, partial, lazy=True),
-        _config(config, changes),
-        Path(target),
-        workers=Workers(processes=workers, client=client, scheduler=scheduler),
-        threads=threads,
-        shard=shard,
-        overwrite=overwrite,
-    )
-    return drain(steps)
+    settings = _config(config, changes)
+    engaged = Workers(processes=workers, client=client, scheduler=scheduler)
+
+    def write(which: int | str | None, path: Path) -> Written:
+        stack = as_stack(image_or_path, axes, spacing, which, partial, lazy=True)
+        steps = upscale_to_disk_steps(
+            stack,
+            settings,
+            path,
+            workers=engaged,
+            threads=threads,
+            shard=shard,
+            overwrite=overwrite,
+        )
+        return drain(steps)
+
+    if image != ALL:
+        return write(image, Path(target))
+    entries = _entries(image_or_path)
+    targets = labelled_paths(Path(target), entries)
+    return [
+        write(entry.index, path) for entry, path in zip(entries, targets, strict=True)
+    ]
 
 
 def upscale_lazy(
@@ -207,6 +298,13 @@ def upscale_lazy(
     """
     stack = as_stack(image_or_path, axes, spacing, image, partial, lazy=True)
     return lazily_upscaled(stack, _config(config, changes))
+
+
+def _entries(source: Image) -> tuple[ImageEntry, ...]:
+    """All images of a file."""
+    if isinstance(source, str | PathLike):
+        return list_images(source)
+    raise InputError(_NO_FILE)
 
 
 def save_networks(
@@ -284,8 +382,6 @@ def read(
     ImageWarning
         For what was assumed, chosen or converted.
     """
-    from napari_zssr.files import read as read_file
-
     return _warned(
         read_file(
             path,
@@ -319,6 +415,8 @@ def as_stack(
             lazy=lazy,
             labels=labels,
         )
+    if image is not None:
+        raise InputError(_NO_FILE)
     if isinstance(source, ImageStack):
         return relabelled(source, axes, spacing)
     return _warned(labelled(source, axes=axes, spacing=spacing, labels=labels))

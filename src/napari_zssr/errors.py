@@ -1,5 +1,15 @@
 """What can go wrong or was assumed, in one sentence a user can act on."""
 
+from __future__ import annotations
+
+import functools
+import os
+import tempfile
+import traceback
+from pathlib import Path
+
+ISSUES = "https://github.com/napari-zssr/napari-zssr/issues"
+
 
 class ZSSRError(Exception):
     """Base of all errors that napari-zssr raises on purpose."""
@@ -22,4 +32,35 @@ class Cancelled(ZSSRError):
 
 
 class ImageWarning(UserWarning):
-    """Something was assumed, chosen or converted when an image was read."""
+    """Something was assumed, chosen or converted when an image was read or written."""
+
+
+def internal_error(error: BaseException) -> str:
+    """Sentence for an error that nobody foresaw; its traceback is saved in a file.
+
+    Parameters
+    ----------
+    error : BaseException
+        Whatever is no `ZSSRError`.
+
+    Returns
+    -------
+    str
+        Names the file, one for all such errors of a process, and where to report it.
+    """
+    text = " ".join(str(error).split())[:300]
+    what = f"Unexpected failure ({type(error).__name__}: {text})"
+    try:
+        file = _traceback_file()
+        with file.open("a", encoding="utf-8") as opened:
+            opened.writelines(traceback.format_exception(error))
+    except OSError:
+        return f"{what}; please report it at {ISSUES}."
+    return f"{what}; please report it at {ISSUES} with the traceback in {file}."
+
+
+@functools.cache
+def _traceback_file() -> Path:
+    handle, name = tempfile.mkstemp(prefix="napari-zssr-", suffix=".log")
+    os.close(handle)
+    return Path(name)

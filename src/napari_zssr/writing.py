@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import glob
+import hashlib
 import os
 import secrets
 from collections.abc import Collection, Iterator
@@ -15,6 +17,9 @@ from napari_zssr.errors import ComputeError, InputError, StorageError
 
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 _FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
+_ABSENT = {errno.ENOENT, errno.ENOTDIR, errno.EACCES}
+# Bytes of a name on nearly all file systems.
+_NAME_BYTES = 255
 
 
 def check_place(
@@ -42,9 +47,11 @@ def check_place(
     Raises
     ------
     InputError
-        Unknown ending, existing file, missing folder or no permission.
+        Unknown ending, a name that the disk cannot hold, existing file, missing folder
+        or no permission.
     """
     target = Path(path).expanduser()
+    check_name(target)
     suffix = target.suffix.lower()
     if suffix not in endings:
         raise InputError(
@@ -57,6 +64,36 @@ def check_place(
         raise InputError(f"The folder {folder} does not exist; create it first.")
     if not os.access(folder, os.W_OK):
         raise InputError(f"The folder {folder} is not writable; choose another one.")
+
+
+def check_name(target: Path) -> None:
+    """Refuse a name that the file system cannot hold, however it is left alone.
+
+    Parameters
+    ----------
+    target : Path
+        Name of what is to be written.
+
+    Raises
+    ------
+    InputError
+        It is too long, or holds what no name may hold.
+    """
+    try:
+        target.lstat()
+    except (OSError, ValueError) as error:
+        if getattr(error, "errno", None) in _ABSENT:
+            return
+        count = len(os.fsencode(target.name))
+        if count > _name_bytes(target.parent):
+            raise InputError(
+                f"The name {_shortened(target.name, 40)!r} is too long, {count} bytes "
+                f"of at most {_name_bytes(target.parent)}; choose a shorter one."
+            ) from error
+        raise InputError(
+            f"{str(target)!r} cannot be the name of a file ({error}); choose another "
+            "one."
+        ) from error
 
 
 def check_replaceable(
@@ -143,7 +180,7 @@ def storing(target: Path, left: str = "what was finished is kept") -> Iterator[N
         if error.errno in _FORBIDDEN:
             raise InputError(
                 f"{target} cannot be written ({error.strerror}); close it elsewhere or "
-                "choose another folder."
+                f"choose another folder, {left}."
             ) from error
         if error.errno in _FULL:
             raise StorageError(
@@ -180,9 +217,46 @@ def write_synced(path: Path, content: Any) -> None:
         draft.unlink(missing_ok=True)
 
 
+def sibling(target: Path, before: str = "", after: str = "") -> Path:
+    """Name beside a file or folder that is derived from its own.
+
+    Parameters
+    ----------
+    target : Path
+    before, after : str
+        What stands around its name. Where the whole would be too long for the file
+        system, the name is cut and told apart by a checksum.
+    """
+    room = _name_bytes(target.parent) - len(os.fsencode(before + after))
+    return target.with_name(f"{before}{_shortened(target.name, room)}{after}")
+
+
+def _shortened(name: str, room: int) -> str:
+    """A name of at most so many bytes, always the same one."""
+    encoded = os.fsencode(name)
+    if len(encoded) <= room:
+        return name
+    mark = f"~{hashlib.sha256(encoded).hexdigest()[:8]}"
+    return encoded[: room - len(mark)].decode("utf-8", "ignore") + mark
+
+
+def _name_bytes(folder: Path) -> int:
+    """Longest name in a folder; of one that is not there, the usual."""
+    try:
+        return os.pathconf(folder, "PC_NAME_MAX")
+    except (AttributeError, OSError, ValueError):
+        return _NAME_BYTES
+
+
 def draft_name(target: Path) -> Path:
     """A new hidden name beside a file or folder."""
-    return target.with_name(f".{secrets.token_hex(4)}.{target.name}")
+    return sibling(target, f".{secrets.token_hex(4)}.")
+
+
+def drafts_of(target: Path) -> Iterator[Path]:
+    """Drafts of a file or folder that processes have left when they were killed."""
+    named = sibling(target, f".{'x' * 8}.").name[10:]
+    return target.parent.glob(f".????????.{glob.escape(named)}")
 
 
 def sync_folder(folder: Path) -> None:

@@ -6,7 +6,10 @@ import io
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TextIO
 
 OK, FAILURE, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 STOPPED = "Stopped; no unfinished file stands under its final name."
@@ -31,7 +34,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = [word for word in arguments if word != "--debug"]
     _tolerate_any_text()
     try:
-        code = _run(arguments)
+        with _warnings_as_notes():
+            code = _run(arguments)
     except (KeyboardInterrupt, Exception) as error:  # noqa: BLE001 the last resort
         if debug:
             traceback.print_exc()
@@ -56,6 +60,32 @@ def _run(arguments: list[str]) -> int:
     return code if isinstance(code, int) else OK
 
 
+@contextmanager
+def _warnings_as_notes() -> Iterator[None]:
+    """Print what was assumed of an image as one sentence, without a place in code."""
+    from napari_zssr.errors import ImageWarning
+
+    with warnings.catch_warnings():
+        usual = warnings.showwarning
+
+        def show(
+            message: Warning | str,
+            category: type[Warning],
+            filename: str,
+            lineno: int,
+            file: TextIO | None = None,
+            line: str | None = None,
+        ) -> None:
+            if issubclass(category, ImageWarning):
+                _say(_one_line(str(message)))
+            else:
+                usual(message, category, filename, lineno, file, line)
+
+        warnings.simplefilter("always", ImageWarning)
+        warnings.showwarning = show
+        yield
+
+
 def verdict(error: BaseException) -> tuple[int, str]:
     """Exit code and sentence for what ended a command.
 
@@ -66,7 +96,7 @@ def verdict(error: BaseException) -> tuple[int, str]:
     """
     import typer
 
-    from napari_zssr.errors import Cancelled, InputError, ZSSRError
+    from napari_zssr.errors import Cancelled, InputError, ZSSRError, internal_error
 
     if _interrupted(error) or isinstance(error, Cancelled | typer.Abort):
         return INTERRUPTED, STOPPED
@@ -78,10 +108,7 @@ def verdict(error: BaseException) -> tuple[int, str]:
         return BAD_INPUT, f"{_one_line(error.format_message()).rstrip('.')}; {hint}."
     if isinstance(error, MemoryError):
         return FAILURE, "The memory of this machine did not suffice; close programs."
-    name, text = type(error).__name__, _one_line(str(error))
-    return FAILURE, (
-        f"Unexpected failure ({name}: {text}); run again with --debug for details."
-    )
+    return FAILURE, internal_error(error)
 
 
 def _interrupted(error: BaseException | None) -> bool:

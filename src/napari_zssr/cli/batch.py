@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -14,7 +15,7 @@ from typing import Any
 import typer
 
 from napari_zssr.cli import console, verdict
-from napari_zssr.cli.enlarge import Order, Outcome, enlarge
+from napari_zssr.cli.enlarge import Order, Outcome, Source, enlarge
 from napari_zssr.errors import InputError, StorageError
 from napari_zssr.writing import written_whole
 
@@ -35,7 +36,9 @@ class Row:
         Median held-out gain of these.
     seconds : float
     sentence : str
-        What came of it.
+        What was assumed when it was read, and what came of it.
+    image : str
+        Which one of several images in the file, by name or index.
     """
 
     file: str
@@ -46,6 +49,7 @@ class Row:
     gain_db: float | None = None
     seconds: float = 0.0
     sentence: str = ""
+    image: str = ""
 
 
 class Batch:
@@ -78,7 +82,9 @@ class Batch:
         if report is not None:
             _check_report(report)
 
-    def run(self, pairs: Sequence[tuple[Path, Path]], *, as_json: bool = False) -> int:
+    def run(
+        self, pairs: Sequence[tuple[Source, Path]], *, as_json: bool = False
+    ) -> int:
         """Enlarge each image into its target; the exit code."""
         for number, (image, target) in enumerate(pairs, start=1):
             if not as_json:
@@ -98,11 +104,12 @@ class Batch:
         good = {DONE, SKIPPED} | ({UNFINISHED} if self._order.shard[1] > 1 else set())
         return 0 if all(row.status in good for row in self._rows) else 1
 
-    def _row(self, image: Path, target: Path) -> tuple[Row, bool]:
+    def _row(self, image: Source, target: Path) -> tuple[Row, bool]:
         """What came of an image, and whether to go on with the next one."""
         from napari_zssr.stack.finish import part_folder
 
-        if self._skip_existing and target.exists() and not part_folder(target).exists():
+        there = os.path.exists(target) and not part_folder(target).exists()
+        if self._skip_existing and there:
             return _skipped(image, target), True
         started = time.monotonic()
         try:
@@ -124,18 +131,18 @@ class Batch:
             draft.write_text(text.getvalue(), encoding="utf-8", newline="")
 
 
-def _row(image: Path, made: Outcome) -> Row:
+def _row(image: Source, made: Outcome) -> Row:
     planes = [asdict(plane) for plane in made.report.planes]
     row = _counted(image, made.target, planes)
     if not made.missing:
-        return replace(row, status=DONE, sentence=made.report.sentence)
+        return replace(row, status=DONE, sentence=_sentence(made.report.to_dict()))
     status = FAILED if made.failures else UNFINISHED
     count = "1 plane is" if made.missing == 1 else f"{made.missing} planes are"
     why = (sentence for _, sentence in made.failures[:1])
     return replace(row, status=status, sentence=" ".join([f"{count} missing.", *why]))
 
 
-def _skipped(image: Path, target: Path) -> Row:
+def _skipped(image: Source, target: Path) -> Row:
     """What the record of a finished result tells of it."""
     from napari_zssr.stack.store import read_provenance
 
@@ -146,19 +153,31 @@ def _skipped(image: Path, target: Path) -> Row:
         told = {}
     row = _counted(image, target, told.get("planes", []))
     there = f"{target.name} is there already."
-    return replace(row, status=SKIPPED, sentence=f"{there} {told.get('sentence', '')}")
+    return replace(row, status=SKIPPED, sentence=f"{there} {_sentence(told)}")
 
 
-def _failed(image: Path, target: Path, error: Exception) -> Row:
+def _sentence(report: dict[str, Any]) -> str:
+    """What was assumed when an image was read, and what came of it."""
+    return " ".join([*report.get("messages", ()), report.get("sentence", "")])
+
+
+def _failed(image: Source, target: Path, error: Exception) -> Row:
     _, sentence = verdict(error)
-    return Row(file=str(image), output=str(target), status=FAILED, sentence=sentence)
+    return Row(
+        file=str(image.path),
+        image=image.label,
+        output=str(target),
+        status=FAILED,
+        sentence=sentence,
+    )
 
 
-def _counted(image: Path, target: Path, planes: Sequence[dict[str, Any]]) -> Row:
+def _counted(image: Source, target: Path, planes: Sequence[dict[str, Any]]) -> Row:
     learned = [p.get("gain_db") for p in planes if p.get("returned") == "learned"]
     gains = sorted(gain for gain in learned if gain is not None)
     return Row(
-        file=str(image),
+        file=str(image.path),
+        image=image.label,
         output=str(target),
         status=DONE,
         planes=len(planes),
@@ -173,7 +192,8 @@ def _table(rows: Sequence[Row]) -> list[list[str]]:
         gain = "" if row.gain_db is None else f"{row.gain_db:.2f}"
         counts = [str(row.planes or ""), str(row.learned) if row.planes else ""]
         spent = console.in_seconds(row.seconds) if row.seconds else ""
-        lines.append([Path(row.file).name, row.status, *counts, gain, spent])
+        name = f"{Path(row.file).name} {row.image}".rstrip()
+        lines.append([name, row.status, *counts, gain, spent])
     return lines
 
 

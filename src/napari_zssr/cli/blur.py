@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any
 
 from napari_zssr.checks import check_one_of
 from napari_zssr.cli import options
@@ -168,41 +166,7 @@ class Blur:
 
 
 NOTHING_SAID = Blur()
-
-
-def takes_blur(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Offer the options of `Blur` in place of a command's argument ``blur``.
-
-    Parameters
-    ----------
-    command : callable
-        Typer reads its signature; only arguments of one value each are known to it.
-    """
-    hints = get_type_hints(Blur, include_extras=True)
-    offered = [
-        inspect.Parameter(
-            field.name,
-            inspect.Parameter.KEYWORD_ONLY,
-            default=None,
-            annotation=hints[field.name],
-        )
-        for field in fields(Blur)
-    ]
-    own = inspect.signature(command, eval_str=True)
-    shown: list[inspect.Parameter] = []
-    for name, argument in own.parameters.items():
-        keyword = argument.replace(kind=inspect.Parameter.KEYWORD_ONLY)
-        shown += offered if name == "blur" else [keyword]
-
-    @functools.wraps(command)
-    def taking(**given: Any) -> Any:
-        told = {field.name: given.pop(field.name) for field in fields(Blur)}
-        return command(**given, blur=Blur(**told))
-
-    signature = own.replace(parameters=shown)
-    taking.__signature__ = signature  # type: ignore[attr-defined]
-    taking.__annotations__ = {each.name: each.annotation for each in shown}
-    return taking
+takes_blur = options.takes("blur", Blur)
 
 
 def parse_kernel_spacing(text: str | None) -> tuple[float, ...] | None:

@@ -113,6 +113,12 @@ def note(sentence: str) -> None:
     typer.echo(sentence, err=True)
 
 
+def note_messages(stack: ImageStack) -> None:
+    """Print what was assumed, chosen or converted when an image was read."""
+    for message in stack.messages:
+        note(message)
+
+
 def describe(image: Outline) -> str:
     """Axes, shape, dtype and spacing of an image in a few words."""
     shape = " x ".join(str(n) for n in image.shape)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,28 @@ if TYPE_CHECKING:
     from napari_zssr.stack.report import Report
     from napari_zssr.stack.run import Upscaled
 
-SUFFIXES = (".tif", ".tiff", ".ome", ".zarr", ".png", ".jpg", ".jpeg")
+SUFFIXES = (".tif", ".tiff", ".ome", ".companion", ".zarr", ".png", ".jpg", ".jpeg")
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One image of one file.
+
+    Attributes
+    ----------
+    path : Path
+    image : int, str or None
+        Which one of several; None takes the largest.
+    label : str
+        What the name of its result has for it; empty where there is no choice.
+    """
+
+    path: Path
+    image: int | str | None = None
+    label: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.path} {self.label}".rstrip()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,8 +55,7 @@ class Order:
     overwrite : bool
     networks : Path or None
         File for what was learned.
-    axes, spacing : str or None
-        As given.
+    reading : Reading
     labels : bool
         The images are label images or masks.
     quiet : bool
@@ -48,8 +68,7 @@ class Order:
     shard: tuple[int, int] = (1, 1)
     overwrite: bool = False
     networks: Path | None = None
-    axes: str | None = None
-    spacing: str | None = None
+    reading: options.Reading = options.AS_THE_FILE_SAYS
     labels: bool = False
     quiet: bool = False
 
@@ -98,17 +117,50 @@ class Outcome:
         }
 
 
-def default_output(image: Path, config: Config, ending: str = "ome.tif") -> Path:
+def sources(path: Path, image: str | None) -> list[Source]:
+    """The images of a file that are asked for.
+
+    Parameters
+    ----------
+    path : Path
+    image : str or None
+        Index, name, or "all".
+
+    Returns
+    -------
+    list of Source
+        One for a file that cannot be read, too: reading it says why.
+    """
+    from napari_zssr.files import list_images
+    from napari_zssr.files.contents import ALL, choose, file_labels
+
+    if image is None:
+        return [Source(path)]
+    try:
+        entries = list_images(path)
+        wanted = entries if image == ALL else (choose(entries, image, path.name)[0],)
+    except InputError:
+        return [Source(path, image)]
+    if len(entries) == 1:
+        return [Source(path, 0)]
+    labels = file_labels(entries)
+    return [Source(path, entry.index, labels[entry.index]) for entry in wanted]
+
+
+def default_output(
+    image: Path, config: Config, ending: str = "ome.tif", label: str = ""
+) -> Path:
     """``cells.ome.tif`` becomes ``cells_x2.ome.tif`` in the same folder."""
     stem = image.name
     while Path(stem).suffix.lower() in SUFFIXES:
         stem = Path(stem).stem
     y, x = config.factors
-    label = f"x{y:g}" if y == x else f"x{y:g}x{x:g}"
-    return image.with_name(f"{stem}_{label}.{ending}")
+    factor = f"x{y:g}" if y == x else f"x{y:g}x{x:g}"
+    parts = "_".join(filter(None, (stem, label, factor)))
+    return image.with_name(f"{parts}.{ending}")
 
 
-def enlarge(image: Path, target: Path, order: Order) -> Outcome:
+def enlarge(image: Source, target: Path, order: Order) -> Outcome:
     """Read, enlarge and write one image.
 
     Raises
@@ -118,63 +170,58 @@ def enlarge(image: Path, target: Path, order: Order) -> Outcome:
     ComputeError
         The computation or the disk failed.
     """
-    check_target(image, target, order)
+    check_target(image.path, target, order)
     shared_out = order.workers != HERE or order.shard != (1, 1)
     if order.labels and (shared_out or order.networks is not None):
         raise InputError(
             "Labels are enlarged at once, and nothing is learned for them; leave out "
             "--workers, --scheduler, --shard and --save-networks."
         )
-    in_memory = target.suffix.lower() == ".png"
-    if in_memory:
-        order = replace(order, config=_in_integers(order.config))
-    if in_memory and shared_out:
-        raise InputError(
-            "A PNG holds one plane, so there is nothing to share out; leave out "
-            "--workers, --scheduler and --shard, or write .ome.tif."
-        )
     stack = read_image(
-        image,
-        axes=order.axes,
-        spacing=order.spacing,
+        image.path,
+        order.reading,
+        image=image.image,
         quiet=order.quiet,
-        lazy=not in_memory,
+        lazy=True,
         labels=order.labels,
     )
     if order.labels:
         return _labels(stack, target, order)
-    check_fit(target, stack)
-    if in_memory:
-        return _in_memory(stack, target, order)
     return _to_disk(stack, target, order)
-
-
-def _in_integers(config: Config) -> Config:
-    """Settings whose result a PNG can hold."""
-    if config.dtype == "float32":
-        raise InputError(
-            "A PNG cannot hold float32 pixels; write an .ome.tif, or leave out --dtype."
-        )
-    return replace(config, dtype="same")
 
 
 def read_image(
     path: Path,
+    reading: options.Reading = options.AS_THE_FILE_SAYS,
     *,
-    axes: str | None = None,
-    spacing: str | None = None,
+    image: int | str | None = None,
     quiet: bool = False,
     lazy: bool = False,
     labels: bool = False,
 ) -> ImageStack:
-    """Read an image; unless quiet, print what was assumed of it."""
+    """Read an image; unless quiet, print what was assumed of it.
+
+    Parameters
+    ----------
+    path : Path
+    reading : Reading
+    image : int, str or None
+        Which one of several, in place of the one that `reading` names.
+    quiet, lazy, labels : bool
+    """
     from napari_zssr.files import read
 
-    given = options.parse_spacing(spacing)
-    stack = read(path, axes=axes, spacing=given, lazy=lazy, labels=labels)
+    stack = read(
+        path,
+        axes=reading.axes,
+        spacing=options.parse_spacing(reading.spacing),
+        image=reading.image if image is None else image,
+        partial=reading.partial,
+        lazy=lazy,
+        labels=labels,
+    )
     if not quiet:
-        for message in stack.messages:
-            console.note(message)
+        console.note_messages(stack)
     return stack
 
 
@@ -205,7 +252,9 @@ def check_target(image: Path, target: Path, order: Order) -> None:
     """Refuse before the run what could not be written after it."""
     from napari_zssr.stack.finish import part_folder
     from napari_zssr.stack.store import check_output
+    from napari_zssr.writing import check_name
 
+    check_name(target)
     if target.exists() and image.exists() and target.samefile(image):
         raise InputError(
             f"The output {str(target)!r} is the input itself; give another name with "
@@ -215,13 +264,6 @@ def check_target(image: Path, target: Path, order: Order) -> None:
     check_output(target, overwrite=order.overwrite or part_folder(target).is_dir())
     if order.networks is not None:
         _check_networks(order.networks, order)
-
-
-def check_fit(target: Path, stack: ImageStack) -> None:
-    """Refuse before the run what the output's format could not hold after it."""
-    from napari_zssr.stack.store import check_output
-
-    check_output(target, overwrite=True, stack=stack)
 
 
 def _labels(stack: ImageStack, target: Path, order: Order) -> Outcome:
@@ -247,21 +289,6 @@ def _labels(stack: ImageStack, target: Path, order: Order) -> Outcome:
     )
     return Outcome(
         target=target, outline=outline_of(result), guessed=stack.guessed, report=report
-    )
-
-
-def _in_memory(stack: ImageStack, target: Path, order: Order) -> Outcome:
-    from napari_zssr.stack.outline import outline_of
-
-    result = upscale_to(
-        stack, order.config, target, overwrite=order.overwrite, quiet=order.quiet
-    )
-    return Outcome(
-        target=target,
-        outline=outline_of(result.as_stack()),
-        guessed=stack.guessed,
-        report=result.report,
-        networks=_save(result.networks, order),
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -12,14 +14,16 @@ from napari_zssr.cli.enlarge import read_image
 
 if TYPE_CHECKING:
     from napari_zssr.config import Config
+    from napari_zssr.files.contents import ImageEntry
     from napari_zssr.stack.axes import ImageStack
     from napari_zssr.stack.plan import Plan
     from napari_zssr.zssr.begin import Starts
 
 
 @takes_blur
+@options.takes_reading
 def info(
-    image: options.Input,
+    path: options.Input,
     factor: options.Factor = None,
     preset: options.Preset = "balanced",
     blur: Blur = NOTHING_SAID,
@@ -28,11 +32,13 @@ def info(
     steps: options.TrainingSteps = None,
     learned_steps: options.LearnedSteps = None,
     device: options.Device = None,
-    axes: options.Axes = None,
-    spacing: options.Spacing = None,
+    reading: options.Reading = options.AS_THE_FILE_SAYS,
     json: options.Json = False,
 ) -> None:
     """Show axes, pixel size and noise of an image, and what enlarging it would take."""
+    from napari_zssr.files import list_images
+    from napari_zssr.files.contents import ALL
+
     config = options.settings(
         preset,
         factor,
@@ -43,12 +49,27 @@ def info(
         learned_steps=learned_steps,
         device=device,
     )
-    stack = read_image(image, axes=axes, spacing=spacing, quiet=json)
-    content = facts(stack, config)
+    entries = list_images(path)
+    every = reading.image == ALL
+    contents = []
+    for which in [entry.index for entry in entries] if every else [reading.image]:
+        stack = read_image(path, reading, image=which, quiet=json, lazy=True)
+        contents.append(facts(stack, config) | {"images": list(map(asdict, entries))})
+        if not json:
+            typer.echo(console.table(_lines(stack, contents[-1])))
+    if not json and len(entries) > 1:
+        typer.echo(console.table(_contents(entries)))
     if json:
-        console.echo_json(content)
-    else:
-        typer.echo(console.table(_lines(stack, content)))
+        console.echo_json(contents if every else contents[0])
+
+
+def _contents(entries: Sequence[ImageEntry]) -> list[list[str]]:
+    """A table of the images in a file."""
+    head = ["index", "name", "axes", "shape", "dtype"]
+    return [head] + [
+        [str(each.index), each.name, each.axes, each.size, each.dtype]
+        for each in entries
+    ]
 
 
 def facts(stack: ImageStack, config: Config) -> dict[str, Any]:
@@ -60,6 +81,9 @@ def facts(stack: ImageStack, config: Config) -> dict[str, Any]:
     plan = _plan(stack, config, starts, noise)
     return {
         "name": stack.name,
+        "image_index": stack.image_index,
+        "image_name": stack.image_name,
+        "messages": stack.messages,
         "axes": stack.axes,
         "axes_guessed": stack.guessed,
         "shape": stack.data.shape,
@@ -159,7 +183,9 @@ def _lines(stack: ImageStack, content: dict[str, Any]) -> list[tuple[str, str]]:
     count = content["planes"]
     blur = told_of([kernel["sentence"] for kernel in content["kernels"]], names)
     starts = told_of(content["starts"], names)
+    several = stack.image_index is not None
     return [
+        *([("name", stack.name)] if several else []),
         ("image", console.describe(outline_of(stack))),
         ("axes", f"{stack.axes}, {'guessed' if stack.guessed else 'from the file'}"),
         ("noise", ", ".join(noise)),

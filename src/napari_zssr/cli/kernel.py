@@ -52,14 +52,14 @@ Beads = Annotated[
 
 
 @takes_blur
+@options.takes_reading
 def kernel(
-    image: options.Input,
+    path: options.Input,
     output: Saved = None,
     factor: options.Factor = None,
     blur: Blur = NOTHING_SAID,
     show_beads: Beads = False,
-    axes: options.Axes = None,
-    spacing: options.Spacing = None,
+    reading: options.Reading = options.AS_THE_FILE_SAYS,
     fill_nonfinite: options.FillNonfinite = False,
     overwrite: options.Overwrite = False,
     json: options.Json = False,
@@ -70,7 +70,7 @@ def kernel(
     narrower than the point spread function.
     """
     if show_beads:
-        stack = read_image(image, axes=axes, spacing=spacing, quiet=json)
+        stack = read_image(path, reading, quiet=json)
         beads(stack, blur, output, overwrite=overwrite, as_json=json)
         return
     if output is not None:
@@ -81,7 +81,7 @@ def kernel(
         kernel=blur.spec() or KernelSpec(kind="estimate"),
         nonfinite="fill" if fill_nonfinite else None,
     )
-    stack = read_image(image, axes=axes, spacing=spacing, quiet=json, lazy=True)
+    stack = read_image(path, reading, quiet=json, lazy=True)
     found = kernels_told(stack, config)
     names = [channel.name for channel in stack.channels]
     files = _saved(found, names, output, overwrite)

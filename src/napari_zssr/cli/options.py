@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_type_hints
 
 import typer
 
 from napari_zssr.config import PRESETS, Config, change, preset
 from napari_zssr.errors import InputError
+
+Command = Callable[..., Any]
 
 ENGINE, IMAGE, OUTPUT = "What is computed", "How the input is read", "What comes out"
 WORK = "Who does the work"
@@ -293,6 +299,25 @@ Labels = Annotated[
         "no value is new.",
     ),
 ]
+Image = Annotated[
+    str | None,
+    option(
+        "--image",
+        panel=IMAGE,
+        metavar="N|NAME|all",
+        help="Which one of several images in a file, by its index or name in `info`; "
+        "all makes one result of each. Default: the largest.",
+    ),
+]
+Partial = Annotated[
+    bool,
+    option(
+        "--partial",
+        panel=IMAGE,
+        help="Keep the complete planes of an acquisition that was stopped, instead of "
+        "refusing the file.",
+    ),
+]
 OutputType = Annotated[
     str | None,
     option(
@@ -309,6 +334,77 @@ FillNonfinite = Annotated[
         "--fill-nonfinite", panel=IMAGE, help="Fill NaN and Inf instead of refusing."
     ),
 ]
+
+
+def takes(argument: str, record: type) -> Callable[[Command], Command]:
+    """Offer the fields of a record as options in place of one argument of a command.
+
+    Parameters
+    ----------
+    argument : str
+        Name of the argument.
+    record : type
+        Frozen dataclass whose fields are annotated as options and have defaults.
+
+    Returns
+    -------
+    callable
+        Decorator; typer reads the signature that it makes, and knows only arguments of
+        one value each.
+    """
+    hints = get_type_hints(record, include_extras=True)
+    offered = [
+        inspect.Parameter(
+            field.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=field.default,
+            annotation=hints[field.name],
+        )
+        for field in fields(record)
+    ]
+
+    def decorated(command: Command) -> Command:
+        own = inspect.signature(command, eval_str=True)
+        shown: list[inspect.Parameter] = []
+        for name, parameter in own.parameters.items():
+            keyword = parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+            shown += offered if name == argument else [keyword]
+
+        @functools.wraps(command)
+        def run(**given: Any) -> Any:
+            values = {each.name: given.pop(each.name) for each in offered}
+            return command(**given, **{argument: record(**values)})
+
+        signature = own.replace(parameters=shown)
+        run.__signature__ = signature  # type: ignore[attr-defined]
+        run.__annotations__ = {each.name: each.annotation for each in shown}
+        return run
+
+    return decorated
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """How the input is read.
+
+    Attributes
+    ----------
+    axes, spacing : str or None
+        Instead of what the file says.
+    image : str or None
+        Index or name of one of several images in a file, or "all".
+    partial : bool
+        Keep the complete planes of an acquisition that was stopped.
+    """
+
+    axes: Axes = None
+    spacing: Spacing = None
+    image: Image = None
+    partial: Partial = False
+
+
+AS_THE_FILE_SAYS = Reading()
+takes_reading = takes("reading", Reading)
 
 
 def settings(name: str, factor: str | None = None, **changes: Any) -> Config:

@@ -9,12 +9,20 @@ import typer
 from napari_zssr.cli import console, options
 from napari_zssr.cli.batch import Batch
 from napari_zssr.cli.blur import NOTHING_SAID, Blur, takes_blur, told_of
-from napari_zssr.cli.enlarge import Order, Outcome, default_output, enlarge
+from napari_zssr.cli.enlarge import (
+    Order,
+    Outcome,
+    Source,
+    default_output,
+    enlarge,
+    sources,
+)
 from napari_zssr.errors import InputError
 from napari_zssr.stack.workers import Workers
 
 
 @takes_blur
+@options.takes_reading
 def upscale(
     images: options.Inputs,
     output: options.Output = None,
@@ -37,8 +45,7 @@ def upscale(
     precision: options.Precision = None,
     tile_px: options.TilePx = None,
     dtype: options.OutputType = None,
-    axes: options.Axes = None,
-    spacing: options.Spacing = None,
+    reading: options.Reading = options.AS_THE_FILE_SAYS,
     labels: options.Labels = False,
     fill_nonfinite: options.FillNonfinite = False,
     save_networks: options.SaveNetworks = None,
@@ -84,8 +91,7 @@ def upscale(
         shard=options.parse_shard(shard),
         overwrite=overwrite,
         networks=save_networks,
-        axes=axes,
-        spacing=spacing,
+        reading=reading,
         labels=labels,
         quiet=json,
     )
@@ -123,23 +129,35 @@ def _pairs(
     output_dir: Path | None,
     order: Order,
     ending: str,
-) -> list[tuple[Path, Path]]:
+) -> list[tuple[Source, Path]]:
     """Images and what they become, results of the others among them left out."""
     pairs = []
-    for image in images:
-        target = output or default_output(image, order.config, ending.lstrip("."))
-        if output is None and output_dir is not None:
-            target = output_dir / target.name
-        pairs.append((image, target))
+    for path in images:
+        for source in sources(path, order.reading.image):
+            target = _target(source, output, order, ending.lstrip("."))
+            if output is None and output_dir is not None:
+                target = output_dir / target.name
+            pairs.append((source, target))
     if output_dir is not None:
         _make_folder(output_dir)
-    sources = {target: image for image, target in pairs if image != target}
-    for image in images:
-        if image in sources:
+    results = {target: each.path for each, target in pairs if each.path != target}
+    for path in images:
+        if path in results:
             console.note(
-                f"{image} is left out: it is what {sources[image].name} becomes."
+                f"{path} is left out: it is what {results[path].name} becomes."
             )
-    return [pair for pair in pairs if pair[0] not in sources]
+    return [pair for pair in pairs if pair[0].path not in results]
+
+
+def _target(source: Source, output: Path | None, order: Order, ending: str) -> Path:
+    """File of a result; several images of a file have their labels in the name."""
+    from napari_zssr.files.contents import ALL, labelled_path
+
+    if output is None:
+        return default_output(source.path, order.config, ending, source.label)
+    if source.label and order.reading.image == ALL:
+        return labelled_path(output, source.label)
+    return output
 
 
 def _make_folder(folder: Path) -> None:
@@ -152,26 +170,27 @@ def _make_folder(folder: Path) -> None:
 
 
 def _check_batch(
-    pairs: list[tuple[Path, Path]], output: Path | None, networks: Path | None
+    pairs: list[tuple[Source, Path]], output: Path | None, networks: Path | None
 ) -> None:
     """Refuse what can only be meant for one image."""
     option = "-o" if output is not None else "--save-networks"
-    if len(pairs) > 1 and (output is not None or networks is not None):
+    several = len({source.path for source, _ in pairs}) > 1
+    if (several and output is not None) or (len(pairs) > 1 and networks is not None):
         raise InputError(
             f"{option} names one file, but {len(pairs)} images are given; give one "
             "image, or --output-dir instead of -o."
         )
-    sources: dict[Path, Path] = {}
-    for image, target in pairs:
-        if target in sources:
+    known: dict[Path, Source] = {}
+    for source, target in pairs:
+        if target in known:
             raise InputError(
-                f"{sources[target]} and {image} would both become {target.name}; "
+                f"{known[target]} and {source} would both become {target.name}; "
                 "rename one of them, or enlarge them into different folders."
             )
-        sources[target] = image
+        known[target] = source
 
 
-def _one(image: Path, target: Path, order: Order, *, as_json: bool) -> int:
+def _one(image: Source, target: Path, order: Order, *, as_json: bool) -> int:
     made = enlarge(image, target, order)
     if as_json:
         console.echo_json(made.to_dict())

@@ -11,8 +11,9 @@ from os import PathLike
 from pathlib import Path
 
 from napari_zssr.errors import InputError
+from napari_zssr.files.contents import ImageEntry, choose
 from napari_zssr.files.identity import checksum
-from napari_zssr.files.image import FileImage, ReadOptions
+from napari_zssr.files.image import FileImage, ReadOptions, sole_entry
 from napari_zssr.stack.axes import (
     NEAREST_ADVICE,
     ImageStack,
@@ -25,7 +26,7 @@ from napari_zssr.stack.axes import (
     spacing_per_axis,
 )
 
-__all__ = ["read"]
+__all__ = ["list_images", "read"]
 
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _PICTURE = (b"\x89PNG", b"\xff\xd8\xff", b"BM")
@@ -60,7 +61,8 @@ def read(
         refusing the file.
     lazy : bool
         Leave the pixels of TIFF and Zarr in the file: they are read when `data` is
-        indexed, and what is damaged is told then. Other kinds are read whole.
+        indexed, and those that cannot be decoded are told then. Other kinds are read
+        whole.
     labels : bool
         Read label images and masks too, which are refused otherwise.
 
@@ -81,10 +83,48 @@ def read(
     stack = _overridden(_find(source, kind, options), axes, spacing, labels)
     return replace(
         stack,
-        name=_stem(source),
+        name=" ".join(filter(None, (_stem(source), stack.name))),
         source=str(source),
         checksum=checksum(source),
     )
+
+
+def list_images(path: str | PathLike[str]) -> tuple[ImageEntry, ...]:
+    """List the images in a file, without reading pixels.
+
+    Parameters
+    ----------
+    path : str or Path
+        File, or the folder of a Zarr image, plate, well or collection.
+
+    Returns
+    -------
+    tuple of ImageEntry
+        Positions, scenes, series or fields; their `index` or `name` is what
+        ``image=`` takes.
+
+    Raises
+    ------
+    InputError
+        The file is missing, broken, empty or of an unknown kind.
+    """
+    source = Path(path).expanduser()
+    kind = _kind(source)
+    if kind == "tiff":
+        from napari_zssr.files.tiff import list_tiff
+
+        return list_tiff(source)
+    if kind == "zarr":
+        from napari_zssr.files.omezarr import list_zarr
+
+        return list_zarr(source)
+    if kind == "picture":
+        from napari_zssr.files.pictures import read_picture
+
+        return (sole_entry(read_picture(source)),)
+    from napari_zssr.files.vendor import list_vendor
+
+    return list_vendor(source)
 
 
 def _kind(path: Path) -> str:
@@ -102,7 +142,7 @@ def _kind(path: Path) -> str:
         raise InputError(f"{path.name} is an empty file; save or copy it again.")
     if path.suffix.lower() in _VENDOR:
         return "vendor"
-    if head.startswith(_TIFF):
+    if head.startswith(_TIFF) or path.suffix.lower() == ".ome":
         return "tiff"
     if head.startswith(_PICTURE):
         return "picture"
@@ -135,10 +175,12 @@ def _find(path: Path, kind: str, options: ReadOptions) -> FileImage:
     if kind == "picture":
         from napari_zssr.files.pictures import read_picture
 
-        return read_picture(path)
+        found = read_picture(path)
+        choose([sole_entry(found)], options.image, path.name)
+        return found
     from napari_zssr.files.vendor import read_vendor
 
-    return read_vendor(path)
+    return read_vendor(path, options)
 
 
 def _overridden(
@@ -182,13 +224,16 @@ def _overridden(
         origin=origin,
         messages=(*found.messages, *guess),
         labels=found.labels or stack.labels,
+        name=found.entry.title if found.entry else "",
+        image_index=found.entry.index if found.entry else None,
+        image_name=found.entry.name if found.entry else "",
     )
 
 
 def _stem(path: Path) -> str:
     """Name without the folder and without known endings (``.ome.tif`` is one)."""
     name = path.resolve().name
-    for ending in (".ome.tiff", ".ome.tif", ".ome.zarr", ".zarr"):
+    for ending in (".companion.ome", ".ome.tiff", ".ome.tif", ".ome.zarr", ".zarr"):
         if name.lower().endswith(ending):
             return name[: -len(ending)]
     return Path(name).stem

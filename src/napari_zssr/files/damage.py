@@ -7,94 +7,111 @@ import struct
 import threading
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import tifffile
 
 from napari_zssr.errors import InputError
+from napari_zssr.files.decoders import missing_decoder
+from napari_zssr.files.omeset import open_tiff
+from napari_zssr.files.tiff_planes import restore_imagej_series
 
-_BROKEN = (
-    OSError,
+# What files bring about, wherever it is raised.
+_BROKEN = (OSError, EOFError, struct.error, zlib.error, tifffile.TiffFileError)
+# What tifffile and its decoders raise on files that they cannot make sense of.
+_FAILED = (
+    *_BROKEN,
+    ImportError,
     ValueError,
     RuntimeError,
     LookupError,
     TypeError,
     AttributeError,
     ArithmeticError,
-    struct.error,
-    zlib.error,
-    tifffile.TiffFileError,
-)
-_SERIOUS = (
-    "missing data",
-    "missing files",
-    "series failed to read",
-    "corrupted file",
-    "corrupted tag list",
-    "invalid page offset",
-    "invalid offset to",
-    "circular reference",
+    AssertionError,
 )
 
 
 @contextmanager
-def refused(path: Path) -> Iterator[None]:
-    """Turn tifffile's errors, and what it only logs, into one sentence.
+def opened(path: Path) -> Iterator[tifffile.TiffFile]:
+    """Open a TIFF and list its series; faults of the file become one sentence.
+
+    Other errors of the caller's block are its own, and pass.
 
     Raises
     ------
     InputError
-        The file is truncated, broken, or compressed in a way that needs another
-        package.
+        It is no TIFF, or its structure is broken.
     """
-    complaints = _Complaints()
-    log = logging.getLogger("tifffile")
-    log.addFilter(complaints)
-    try:
-        yield
-    except _BROKEN as error:
-        if isinstance(error, InputError):
+    with _quiet(), ExitStack() as held:
+        with decoding(path):
+            file = held.enter_context(open_tiff(path))
+            series = file.series
+            if series:
+                restore_imagej_series(file)
+        if not series:
+            raise InputError(
+                f"{path.name} is damaged or incomplete, there is no image in it; copy "
+                "or export it again."
+            )
+        try:
+            yield file
+        except _BROKEN as error:
+            raise _refusal(path, error) from error
+
+
+@contextmanager
+def decoding(path: Path) -> Iterator[None]:
+    """Turn errors into one sentence; for a block that is tifffile's alone.
+
+    Raises
+    ------
+    InputError
+        The file is truncated, broken, or stored in a way that cannot be decoded.
+    """
+    with _quiet():
+        try:
+            yield
+        except InputError:
             raise
-        raise InputError(_reason(path, error)) from error
-    finally:
-        log.removeFilter(complaints)
-    if complaints.found:
-        raise InputError(
-            f"{path.name} is damaged or incomplete ({complaints.found[0]}); copy or "
-            "export it again."
+        except _FAILED as error:
+            raise _refusal(path, error) from error
+
+
+def _refusal(path: Path, error: Exception) -> InputError:
+    text = " ".join(str(error).split())[:120]
+    if isinstance(error, ImportError) or "imagecodecs' package" in text:
+        return InputError(missing_decoder(path))
+    if isinstance(error, NotImplementedError) or "not supported" in text:
+        return InputError(
+            f"{path.name} is stored in a way that cannot be read ({text}); save it "
+            "uncompressed."
         )
-
-
-class _Complaints(logging.Filter):
-    """Keeps back what tifffile logs in this thread: pages lost or unreadable."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.found: list[str] = []
-        self._thread = threading.get_ident()
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        if record.thread != self._thread:
-            return True
-        text = record.getMessage()
-        if any(word in text.lower() for word in _SERIOUS):
-            self.found.append(_shortened(text.split("> ", 1)[-1].rstrip(".")))
-        return False
-
-
-def _reason(path: Path, error: BaseException) -> str:
-    text = _shortened(str(error))
-    if "imagecodecs" in text:
-        return (
-            f"{path.name} is compressed in a way that needs the imagecodecs package; "
-            'run pip install "napari-zssr[formats]", or save it uncompressed.'
+    if isinstance(error, FileNotFoundError | PermissionError):
+        name = Path(str(error.filename or path)).name
+        return InputError(
+            f"{path.name} cannot be read ({name}: {error.strerror}); check the folder."
         )
-    return (
+    if isinstance(error, TypeError | AttributeError | AssertionError):
+        text = f"tifffile fails on it with {type(error).__name__}: {text}"
+    return InputError(
         f"{path.name} cannot be read as a TIFF, it is damaged or incomplete "
         f"({text}); copy or export it again."
     )
 
 
-def _shortened(text: str) -> str:
-    return " ".join(text.split())[:120]
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep what tifffile logs in this thread from the terminal."""
+    here = threading.get_ident()
+    log = logging.getLogger("tifffile")
+
+    def others(record: logging.LogRecord) -> bool:
+        return record.thread != here
+
+    log.addFilter(others)
+    try:
+        yield
+    finally:
+        log.removeFilter(others)

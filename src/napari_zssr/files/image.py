@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from napari_zssr.files.contents import ImageEntry
 from napari_zssr.stack.axes import Channel
 from napari_zssr.stack.source import Pixels
 
@@ -47,6 +48,8 @@ class FileImage:
         One for each index of C, or empty.
     origin : dict
         Centre of the first pixel by letter, only where it is not 0.
+    entry : ImageEntry or None
+        Which image of the file it is, where there are several.
     messages : tuple of str
         Sentences on what was assumed, chosen or converted.
     labels : bool
@@ -59,5 +62,22 @@ class FileImage:
     units: dict[str, str | None] = field(default_factory=dict)
     channels: tuple[Channel, ...] = ()
     origin: dict[str, float] = field(default_factory=dict)
+    entry: ImageEntry | None = None
     messages: tuple[str, ...] = ()
     labels: bool = False
+
+
+def sole_entry(image: FileImage) -> ImageEntry:
+    """Entry of the one image of a file.
+
+    Parameters
+    ----------
+    image : FileImage
+    """
+    return ImageEntry(
+        index=0,
+        name="",
+        axes=image.axes,
+        shape=tuple(image.data.shape),
+        dtype=str(image.data.dtype),
+    )

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_zssr.errors import InputError
-from napari_zssr.stack.axes import axis_letters, short_unit
+from napari_zssr.stack.axes import axis_letters
+from napari_zssr.stack.ome_units import short_of_ome
 
 _TYPES = {"channel": "C", "time": "T"}
 # Versions before 0.3 have these and name none.
@@ -50,6 +51,19 @@ class Placement:
 def level_paths(multiscale: Mapping[str, Any]) -> tuple[str, ...]:
     """Paths of the arrays of an image, the full resolution first."""
     return tuple(str(dataset["path"]) for dataset in multiscale["datasets"])
+
+
+def axes_of(multiscale: Mapping[str, Any], ndim: int) -> str:
+    """Letters of the axes that an image names; empty where it names none.
+
+    Parameters
+    ----------
+    multiscale : mapping
+        An entry of ``multiscales``.
+    ndim : int
+        Number of axes of its arrays.
+    """
+    return _letters(_axes(multiscale, multiscale["datasets"][0], ndim))
 
 
 def placement(multiscale: Mapping[str, Any], shape: Sequence[int]) -> Placement:
@@ -113,7 +127,7 @@ def _placement(
             )
         unit = axis.get("unit")
         if unit or size != 1:
-            spacing[letter], units[letter] = size, short_unit(unit)
+            spacing[letter], units[letter] = size, short_of_ome(unit)
             origin |= {letter: first} if first else {}
     return Placement(
         axes=letters,

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-import math
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from xml.etree import ElementTree
 
+from napari_zssr.files.calibration import Calibration, number, whole_number
+from napari_zssr.files.omeset import STATED
 from napari_zssr.stack.axes import Channel, short_unit
+from napari_zssr.stack.ome_units import short_of_ome
+from napari_zssr.stack.outline import NAMESPACE
+from napari_zssr.stack.spacing_record import SPACING, restore_spacing
 
 _TO_NM = {"pm": 1e-3, "angstrom": 0.1, "nm": 1.0, "um": 1e3, "mm": 1e6}
 _INDICES = {
@@ -23,37 +29,170 @@ _MODALITIES = {
 }
 
 
-def parse_pixels(
-    xml: str, image: int
-) -> tuple[dict[str, float], dict[str, str | None], tuple[Channel, ...]]:
-    """Spacing and units by letter, and the channels of one image.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlaneAddress:
+    """Where a plane of an image stands, and how large it is.
+
+    Attributes
+    ----------
+    file : str
+        Name of the file.
+    ifd : int or None
+        Number of the page in it, None where that is not known.
+    height, width : int
+        Size of the page.
+    name : str
+        Name of the image, or empty.
+    """
+
+    file: str
+    ifd: int | None
+    height: int
+    width: int
+    name: str = ""
+
+
+def ome_calibration(xml: str, address: PlaneAddress, own_file: str) -> Calibration:
+    """Pixel sizes, units and channels of the image that has a plane.
+
+    Which image it is decides what its TiffData name, never the order in the XML:
+    microscopes also list images whose pixels are elsewhere or were never taken.
 
     Parameters
     ----------
     xml : str
         OME-XML.
-    image : int
-        Position of the image; the first one is taken where it is not there.
+    address : PlaneAddress
+        Where the first plane of the image stands.
+    own_file : str
+        Name of the file that holds the XML.
 
     Returns
     -------
-    tuple of (dict, dict, tuple of Channel)
-        Empty where the XML says nothing or cannot be parsed.
+    Calibration
+        Empty where the XML says nothing; with a sentence where it cannot be told
+        which of its images is meant.
     """
     try:
-        root = ElementTree.fromstring(xml)
-    except ElementTree.ParseError:
-        return {}, {}, ()
+        root = _parsed(xml)
+    except ElementTree.ParseError as error:
+        return Calibration(messages=(f"The OME-XML cannot be parsed ({error}).",))
     images = [i for i in root.findall("{*}Image") if i.find("{*}Pixels") is not None]
-    if not images:
-        return {}, {}, ()
-    chosen = images[image] if image < len(images) else images[0]
-    pixels = chosen.find("{*}Pixels")
+    candidates = _images_of(root, images, address, own_file)
+    readings = [_image_calibration(root, image, address) for image in candidates]
+    if not readings:
+        return Calibration()
+    if all(
+        replace(each, name="") == replace(readings[0], name="") for each in readings
+    ):
+        return readings[0] if len(readings) == 1 else replace(readings[0], name="")
+    return Calibration(
+        messages=(
+            f"The OME-XML describes {len(readings)} images and does not say which of "
+            "them this is; set the spacing.",
+        )
+    )
+
+
+@lru_cache(maxsize=1)
+def _parsed(xml: str) -> ElementTree.Element:
+    """Root of an OME-XML, kept since each image of a file asks for the same one."""
+    return ElementTree.fromstring(xml)
+
+
+def _images_of(
+    root: ElementTree.Element,
+    images: list[ElementTree.Element],
+    address: PlaneAddress,
+    own_file: str,
+) -> list[ElementTree.Element]:
+    """The images that hold a plane, or that could, where none says so."""
+    holding = [image for image in images if _holds(root, image, address, own_file)]
+    if len(holding) == 1:
+        return holding
+    images = holding or images
+    for agrees in (_has_size, _has_name):
+        images = [image for image in images if agrees(image, address)] or images
+    return images
+
+
+def _holds(
+    root: ElementTree.Element,
+    image: ElementTree.Element,
+    address: PlaneAddress,
+    own_file: str,
+) -> bool:
+    """Whether one of an image's blocks of planes holds the plane."""
+    for block in image.findall("{*}Pixels/{*}TiffData"):
+        first = whole_number(block.get("IFD"))
+        count = block.get("PlaneCount", block.get("NumPlanes"))
+        planes = whole_number(count) or (1 if "IFD" in block.attrib else None)
+        if _file_of(root, block, own_file).lower() != address.file.lower():
+            continue
+        ifd = first if address.ifd is None else address.ifd
+        if first <= ifd and (planes is None or ifd < first + planes):
+            return True
+    return False
+
+
+def _file_of(
+    root: ElementTree.Element, block: ElementTree.Element, own_file: str
+) -> str:
+    """Name of the file of a block of planes; a renamed file is known by its UUID."""
+    uuid = block.find("{*}UUID")
+    if uuid is None or (uuid.text and uuid.text == root.get("UUID")):
+        return own_file
+    return uuid.get("FileName", own_file)
+
+
+def _has_size(image: ElementTree.Element, address: PlaneAddress) -> bool:
+    return _stated_size(image) == (address.height, address.width)
+
+
+def _has_name(image: ElementTree.Element, address: PlaneAddress) -> bool:
+    return image.get("Name", "") == address.name
+
+
+def _stated_size(image: ElementTree.Element) -> tuple[int, int]:
+    """Height and width by the XML, 0 where it names none."""
+    pixels = image.find("{*}Pixels")
     assert pixels is not None
-    spacing, units = _spacing(pixels)
-    na, index = _objective(root, chosen)
+    height, width = (
+        whole_number(pixels.get(f"{STATED}{key}", pixels.get(key)))
+        for key in ("SizeY", "SizeX")
+    )
+    return height, width
+
+
+def _image_calibration(
+    root: ElementTree.Element, image: ElementTree.Element, address: PlaneAddress
+) -> Calibration:
+    pixels = image.find("{*}Pixels")
+    assert pixels is not None
+    na, index = _objective(root, image)
     channels = [_channel(c, na, index) for c in pixels.findall("{*}Channel")]
-    return spacing, units, tuple(channels)
+    (height, width), messages = _stated_size(image), []
+    if height and width and (height, width) != (address.height, address.width):
+        messages = [
+            f"The OME-XML says {height} x {width} pixels (Y x X), but the pages hold "
+            f"{address.height} x {address.width}, which were read; check the pixel "
+            "size."
+        ]
+    spacing, units = _spacing(pixels)
+    restore_spacing(_record(root), spacing, units)
+    return Calibration(
+        spacing=spacing,
+        units=units,
+        channels=tuple(channels),
+        name=image.get("Name", ""),
+        messages=tuple(messages),
+    )
+
+
+def _record(root: ElementTree.Element) -> str | None:
+    """Pixel sizes that this program has noted, since OME has no place for them."""
+    path = f".//{{*}}MapAnnotation[@Namespace='{NAMESPACE}']"
+    return root.findtext(f"{path}/{{*}}Value/{{*}}M[@K='{SPACING}']")
 
 
 def _objective(
@@ -65,10 +204,10 @@ def _objective(
     if settings is not None:
         objectives = [o for o in objectives if o.get("ID") == settings.get("ID")]
     lens = objectives[0] if len(objectives) == 1 else None
-    na = None if lens is None else _number(lens.get("LensNA"))
+    na = None if lens is None else number(lens.get("LensNA"))
     index = None
     if settings is not None:
-        index = _number(settings.get("RefractiveIndex"))
+        index = number(settings.get("RefractiveIndex"))
         index = index or _INDICES.get(settings.get("Medium", ""))
     if index is None and lens is not None:
         index = _INDICES.get(lens.get("Immersion", ""))
@@ -78,6 +217,7 @@ def _objective(
 def _spacing(
     pixels: ElementTree.Element,
 ) -> tuple[dict[str, float], dict[str, str | None]]:
+    """Sizes and units by letter, the unit OME's default where none is named."""
     spacing: dict[str, float] = {}
     units: dict[str, str | None] = {}
     for letter, key, usual in (
@@ -86,11 +226,10 @@ def _spacing(
         ("Y", "PhysicalSizeY", "um"),
         ("X", "PhysicalSizeX", "um"),
     ):
-        size = _number(pixels.get(key))
-        told = pixels.get(f"{key}Unit", usual)
-        if size is None or told == "pixel":
-            continue
-        spacing[letter], units[letter] = size, short_unit(told)
+        size = number(pixels.get(key))
+        unit = pixels.get(f"{key}Unit", usual)
+        if size is not None and unit != "pixel":
+            spacing[letter], units[letter] = size, short_of_ome(unit)
     return spacing, units
 
 
@@ -110,7 +249,7 @@ def _channel(
 
 
 def _wavelength(element: ElementTree.Element, key: str) -> float | None:
-    length = _number(element.get(key))
+    length = number(element.get(key))
     scale = _TO_NM.get(short_unit(element.get(f"{key}Unit", "nm")) or "")
     return None if length is None or scale is None else length * scale
 
@@ -120,9 +259,22 @@ def _signed(color: int) -> int:
     return (color + 2**31) % 2**32 - 2**31
 
 
-def _number(text: str | None) -> float | None:
+def image_names(xml: str) -> list[str]:
+    """Names of the images that have pixels, in their order.
+
+    Parameters
+    ----------
+    xml : str
+        OME-XML.
+
+    Returns
+    -------
+    list of str
+        Empty where the XML cannot be parsed.
+    """
     try:
-        value = float(text or "")
-    except ValueError:
-        return None
-    return value if math.isfinite(value) and value > 0 else None
+        root = _parsed(xml)
+    except ElementTree.ParseError:
+        return []
+    images = root.findall("{*}Image")
+    return [i.get("Name", "") for i in images if i.find("{*}Pixels") is not None]

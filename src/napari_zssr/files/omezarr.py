@@ -10,12 +10,19 @@ from typing import Any
 
 import zarr
 
-from napari_zssr.errors import InputError
-from napari_zssr.files.image import FileImage, ReadOptions
+from napari_zssr.files.contents import ImageEntry, choose
+from napari_zssr.files.image import FileImage, ReadOptions, sole_entry
 from napari_zssr.files.ngff import level_paths, placement
 from napari_zssr.files.zarr_pixels import ZarrPixels, refused
+from napari_zssr.files.zarrimages import (
+    ZarrImage,
+    ome_attributes,
+    zarr_entries,
+    zarr_images,
+)
 from napari_zssr.stack.axes import Channel, axis_letters
 from napari_zssr.stack.axis_names import stored_names
+from napari_zssr.stack.spacing_record import SPACING, restore_spacing
 
 # Key of what this program notes of images that it has written.
 OWN = "napari-zssr"
@@ -27,7 +34,7 @@ def read_zarr(path: Path, options: ReadOptions) -> FileImage:
     Parameters
     ----------
     path : Path
-        Folder of the array or of the image.
+        Folder of the array, of the image, or of several images.
     options : ReadOptions
 
     Raises
@@ -38,23 +45,39 @@ def read_zarr(path: Path, options: ReadOptions) -> FileImage:
     with refused(path):
         node = zarr.open(str(path), mode="r")
         if isinstance(node, zarr.Array):
-            found = FileImage(
-                data=ZarrPixels(path), axes=axis_letters(stored_names(node))
-            )
+            found = _plain(path, node, "")
+            choose([sole_entry(found)], options.image, path.name)
         else:
-            found = _level_0(path, _ome(path, node), node.attrs.get(OWN))
+            found = _chosen(path, node, options.image)
         messages = (*found.messages, *_pixels(found).messages)
         found = replace(found, messages=messages)
         return found if options.lazy else replace(found, data=found.data[...])
 
 
-def zarr_levels(path: Path) -> list[ZarrPixels]:
-    """All levels of what `read_zarr` reads, the full resolution first.
+def list_zarr(path: Path) -> tuple[ImageEntry, ...]:
+    """List the images of a Zarr folder.
+
+    Raises
+    ------
+    InputError
+        It cannot be decoded.
+    """
+    with refused(path):
+        node = zarr.open(str(path), mode="r")
+        if isinstance(node, zarr.Array):
+            return (sole_entry(read_zarr(path, ReadOptions(lazy=True))),)
+        return zarr_entries(node, zarr_images(path, node))
+
+
+def zarr_levels(path: Path, image: int | None = None) -> list[ZarrPixels]:
+    """All levels of an image, the full resolution first.
 
     Parameters
     ----------
     path : Path
-        Folder of the array or of the image.
+        Folder as for `read_zarr`.
+    image : int, optional
+        Index of the image, where there are several.
 
     Raises
     ------
@@ -62,38 +85,67 @@ def zarr_levels(path: Path) -> list[ZarrPixels]:
         As `read_zarr`.
     """
     with refused(path):
-        node = zarr.open(str(path), mode="r")
+        node: Any = zarr.open(str(path), mode="r")
         if isinstance(node, zarr.Array):
             return [ZarrPixels(path)]
-        told = _ome(path, node)
-        full = _pixels(_level_0(path, told, None))
-        others = level_paths(told["multiscales"][0])[1:]
-        levels = [ZarrPixels(path, inside, full.reversed_axes) for inside in others]
-        return [full, *(one for one in levels if len(one.shape) == len(full.shape))]
+        chosen = zarr_images(path, node)[image or 0]
+        group = node[chosen.inside] if chosen.inside else node
+        if chosen.multiscale is None:
+            return [ZarrPixels(path, chosen.inside)]
+        full = _pixels(_level_0(path, group, chosen))
+        coarser = [
+            ZarrPixels(path, inside, full.reversed_axes)
+            for inside in _paths(group, chosen)[1:]
+        ]
+        return [full, *(one for one in coarser if one.ndim == full.ndim)]
 
 
-def _ome(path: Path, node: zarr.Group) -> Mapping[str, Any]:
-    """Metadata of an image."""
-    attributes = dict(node.attrs)
-    told = attributes.get("ome", attributes)
-    if not isinstance(told, Mapping) or not told.get("multiscales"):
-        raise InputError(_no_image(path, node))
-    return told
+def _chosen(path: Path, group: zarr.Group, wanted: int | str | None) -> FileImage:
+    """One of the images in a group, the largest unless another is asked for."""
+    images = zarr_images(path, group)
+    entries = zarr_entries(group, images)
+    entry, messages = choose(entries, wanted, path.name)
+    image = images[entry.index]
+    node: Any = group[image.inside] if image.inside else group
+    if image.multiscale is None:
+        found = _plain(path, node, image.inside)
+    else:
+        found = _level_0(path, node, image)
+    several = entry if len(entries) > 1 else None
+    return replace(found, entry=several, messages=messages + found.messages)
 
 
-def _level_0(path: Path, told: Mapping[str, Any], own: Any) -> FileImage:
-    multiscale = told["multiscales"][0]
-    inside = level_paths(multiscale)[0]
-    place = placement(multiscale, ZarrPixels(path, inside).shape)
+def _plain(path: Path, array: zarr.Array[Any], inside: str) -> FileImage:
+    """An array without OME's metadata."""
+    letters = axis_letters(stored_names(array))
+    return FileImage(data=ZarrPixels(path, inside), axes=letters)
+
+
+def _paths(group: zarr.Group, image: ZarrImage) -> list[str]:
+    """Paths of an image's levels in the folder."""
+    multiscale = ome_attributes(group)["multiscales"][image.multiscale or 0]
+    levels = level_paths(multiscale)
+    return [f"{image.inside}/{level}" if image.inside else level for level in levels]
+
+
+def _level_0(path: Path, group: zarr.Group, image: ZarrImage) -> FileImage:
+    metadata, own = ome_attributes(group), dict(group.attrs).get(OWN)
+    inside = _paths(group, image)[0]
+    place = placement(
+        metadata["multiscales"][image.multiscale or 0], ZarrPixels(path, inside).shape
+    )
+    spacing, units = dict(place.spacing), dict(place.units)
+    if isinstance(own, Mapping):
+        restore_spacing(own.get(SPACING), spacing, units)
     return FileImage(
         data=ZarrPixels(path, inside, place.reversed_axes),
         axes=_with_samples(place.axes, own),
-        spacing=place.spacing,
-        units=place.units,
-        channels=_channels(told.get("omero") or {}),
+        spacing=spacing,
+        units=units,
+        channels=_channels(metadata.get("omero") or {}),
         origin=place.origin,
         messages=place.messages,
-        labels="image-label" in told,
+        labels="image-label" in metadata,
     )
 
 
@@ -134,13 +186,3 @@ def _color(text: Any) -> int | None:
     if len(packed) != 3 or packed == b"\xff\xff\xff":
         return None
     return int.from_bytes(packed + b"\xff", "big", signed=True)
-
-
-def _no_image(path: Path, node: zarr.Group) -> str:
-    inside = sorted(node.keys())[:3]
-    if not inside:
-        return f"{path.name} holds no image; give the folder of an OME-Zarr image."
-    return (
-        f"{path.name} is a collection, not one image; give an image in it, for example "
-        f"{path / inside[0]}."
-    )

@@ -9,14 +9,17 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from napari_zssr.errors import InputError
+from napari_zssr.files.colour import oriented
 from napari_zssr.files.image import FileImage
 
 _BROKEN = (OSError, ValueError, SyntaxError, EOFError, UnidentifiedImageError)
 _WIDE_RGB = {2, 4, 6}
+_OTHER_COLOURS = {"CMYK", "YCbCr", "HSV", "LAB", "RGBX"}
+_ORIENTATION = 274
 
 
 def read_picture(path: Path) -> FileImage:
-    """Read a picture: grey as YX, colour as YXS, a palette as what it shows.
+    """Read a picture upright: grey as YX, colour as YXS, a palette as what it shows.
 
     Raises
     ------
@@ -28,7 +31,9 @@ def read_picture(path: Path) -> FileImage:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with Image.open(path) as picture:
-                data = np.asarray(_plain(picture))
+                orientation = picture.getexif().get(_ORIENTATION, 1)
+                messages = _messages(picture.mode, orientation)
+                data = oriented(np.asarray(_plain(picture)), orientation, 0, 1)
     except Image.DecompressionBombError as error:
         raise InputError(
             f"{path.name} has more pixels than are read from a picture; save it as a "
@@ -41,14 +46,29 @@ def read_picture(path: Path) -> FileImage:
         ) from error
     if data.dtype == np.int32 and data.min() >= 0 and data.max() <= 65535:
         data = data.astype(np.uint16)
-    return FileImage(data=data, axes="YX" if data.ndim == 2 else "YXS")
+    axes = "YX" if data.ndim == 2 else "YXS"
+    return FileImage(data=data, axes=axes, messages=messages)
+
+
+def _messages(mode: str, orientation: int) -> tuple[str, ...]:
+    """What is converted, a palette aside: its colours are what every program shows."""
+    converted = f"Its colours were converted from {mode} to RGB."
+    turned = f"It was turned by its EXIF orientation ({orientation})."
+    return tuple(
+        message
+        for message, holds in (
+            (converted, mode in _OTHER_COLOURS),
+            (turned, orientation in range(2, 9)),
+        )
+        if holds
+    )
 
 
 def _plain(picture: Image.Image) -> Image.Image:
     """Grey, RGB or RGBA."""
     if picture.mode in {"P", "PA", "LA", "La", "RGBa"}:
         return _without_palette(picture.convert("RGBA"))
-    if picture.mode in {"CMYK", "YCbCr", "HSV", "LAB", "RGBX"}:
+    if picture.mode in _OTHER_COLOURS:
         return picture.convert("RGB")
     return picture
 

@@ -2,106 +2,86 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, field
-from typing import Any
-
 import tifffile
 
-from napari_zssr.files.omexml import parse_pixels
-from napari_zssr.stack.axes import Channel, short_unit
+from napari_zssr.files.calibration import Calibration, merged
+from napari_zssr.files.imagej import imagej_channels, imagej_sizes, value_messages
+from napari_zssr.files.instruments import instrument_calibration
+from napari_zssr.files.micromanager import page_number, summary_channels, summary_sizes
+from napari_zssr.files.omexml import PlaneAddress, ome_calibration
+from napari_zssr.files.resolution import page_resolution, tag_calibration
+from napari_zssr.files.tifffile_json import json_calibration
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Calibration:
-    """What the metadata of one series say.
-
-    Attributes
-    ----------
-    spacing, units : dict
-        By axis letter, only where known.
-    channels : tuple of Channel
-        One for each index of C, or empty.
-    """
-
-    spacing: dict[str, float] = field(default_factory=dict)
-    units: dict[str, str | None] = field(default_factory=dict)
-    channels: tuple[Channel, ...] = ()
-
-
-def calibration(file: tifffile.TiffFile, series_index: int) -> Calibration:
+def calibration(
+    file: tifffile.TiffFile, series: tifffile.TiffPageSeries
+) -> Calibration:
     """Read the pixel sizes, units and channels of one series.
+
+    What the microscope wrote itself comes first, then OME-XML, ImageJ's text and the
+    resolution tags; a later source adds only what the earlier ones do not say, and
+    those that measure in the tags are not asked once the pixel size is known.
 
     Parameters
     ----------
     file : TiffFile
         Open file.
-    series_index : int
-        Index of the series in it.
+    series : TiffPageSeries
+        One of its series, or a part of one with pages of its own.
     """
-    series = file.series[series_index]
-    axes = "".join(series.axes).upper()
-    if file.is_ome and file.ome_metadata and series.kind == "ome":
-        spacing, units, channels = parse_pixels(file.ome_metadata, series_index)
-        return Calibration(spacing=spacing, units=units, channels=channels)
-    if file.is_imagej:
-        spacing, units = _imagej_spacing(file, axes)
-        channels = _imagej_channels(file.imagej_metadata or {}, axes, series.shape)
-        return Calibration(spacing=spacing, units=units, channels=channels)
-    return Calibration()
+    known = merged(Calibration(messages=_files_message(series)), summary_sizes(file))
+    for source in (_ome, summary_channels, instrument_calibration, _json):
+        known = merged(known, source(file, series))
+    for source in (_imagej, _tags):
+        if "X" not in known.spacing:
+            known = merged(known, source(file, series))
+    return merged(known, _imagej_display(file, series))
 
 
-def _imagej_spacing(
-    file: tifffile.TiffFile, axes: str
-) -> tuple[dict[str, float], dict[str, str | None]]:
-    """Pixel sizes where ImageJ names a length; "pixel" and "inch" are none."""
-    told = file.imagej_metadata or {}
-    tags = file.pages.first.tags
-    sizes: dict[str, Any] = {"T": told.get("finterval"), "Z": told.get("spacing")}
-    for letter, tag in (("Y", "YResolution"), ("X", "XResolution")):
-        pixels, length = tags[tag].value if tag in tags else (0, 0)
-        sizes[letter] = length / pixels if pixels else None
-    unit = told.get("unit")
-    names = {
-        "T": told.get("tunit", "s"),
-        "Z": told.get("zunit", unit),
-        "Y": told.get("yunit", unit),
-        "X": unit,
-    }
-    units = {letter: short_unit(str(name)) for letter, name in names.items()}
-    spacing = {
-        letter: float(size)
-        for letter, size in sizes.items()
-        if letter in axes and units[letter] and _positive(size)
-    }
-    return spacing, {letter: units[letter] for letter in spacing}
-
-
-def _positive(size: Any) -> bool:
-    return isinstance(size, int | float) and math.isfinite(size) and size > 0
-
-
-def _imagej_channels(
-    told: dict[str, Any], axes: str, shape: tuple[int, ...]
-) -> tuple[Channel, ...]:
-    """Names from one label a channel, colours from the brightest entry of the LUTs."""
-    count = shape[axes.index("C")] if "C" in axes else 1
-    labels, tables = told.get("Labels") or [], told.get("LUTs") or []
-    if isinstance(labels, str):
-        labels = [labels]
-    named = "C" in axes and len(labels) == count == math.prod(shape[:-2])
-    names = [str(label) for label in labels] if named else [""] * count
-    colors = [_lut_color(t) for t in tables] if len(tables) == count else [None] * count
-    if not any(names) and not any(c is not None for c in colors):
+def _files_message(series: tifffile.TiffPageSeries) -> tuple[str, ...]:
+    if not series.is_multifile:
         return ()
-    return tuple(
-        Channel(name=name, color=color)
-        for name, color in zip(names, colors, strict=True)
+    return ("The image is spread over several files, which were opened together.",)
+
+
+def _ome(file: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> Calibration:
+    xml = file.ome_metadata if file.is_ome else None
+    page = next((page for page in series.pages if page is not None), None)
+    if not xml or page is None:
+        return Calibration()
+    ifd: int | None = page.index
+    if series.kind == "mmstack":
+        ifd = page_number(file, page.offset) if page.parent is file else None
+    address = PlaneAddress(
+        file=page.parent.filename,
+        ifd=ifd,
+        height=series.keyframe.imagelength,
+        width=series.keyframe.imagewidth,
+        name=series.name,
+    )
+    return ome_calibration(xml, address, file.filename)
+
+
+def _json(file: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> Calibration:
+    return json_calibration(series) if series.kind == "shaped" else Calibration()
+
+
+def _imagej(file: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> Calibration:
+    return imagej_sizes(file, series) if file.is_imagej else Calibration()
+
+
+def _imagej_display(
+    file: tifffile.TiffFile, series: tifffile.TiffPageSeries
+) -> Calibration:
+    """ImageJ's names and colours of channels, and what its values mean."""
+    if not file.is_imagej:
+        return Calibration()
+    metadata, axes = file.imagej_metadata or {}, "".join(series.axes).upper()
+    return Calibration(
+        channels=imagej_channels(metadata, axes, tuple(series.shape)),
+        messages=value_messages(metadata, series.dtype),
     )
 
 
-def _lut_color(table: Any) -> int | None:
-    if getattr(table, "shape", None) != (3, 256):
-        return None
-    packed = bytes([*(int(v) for v in table[:, -1]), 255])
-    return int.from_bytes(packed, "big", signed=True)
+def _tags(file: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> Calibration:
+    return tag_calibration(page_resolution(series.keyframe))

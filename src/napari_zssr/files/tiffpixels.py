@@ -13,14 +13,19 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
-from napari_zssr.files.damage import refused
+from napari_zssr.errors import InputError
+from napari_zssr.files.damage import decoding, opened
+from napari_zssr.files.decoders import check_decoders
+from napari_zssr.files.photometric import PageSamples, page_samples
+from napari_zssr.files.tiff_planes import complete_planes
+from napari_zssr.files.tiffseries import tiff_images
 from napari_zssr.stack.source import FilePixels, full_index, native
 
 _Part = int | slice
 
 
 class TiffPixels(FilePixels):
-    """Pixels of one series of a TIFF, read by page or, where they lie in one, by row.
+    """Pixels of one image of a TIFF, read by page or, where they lie in one, by row.
 
     The file is opened at the first use and closed after every reading. Threads may
     share an instance; a pickle holds the name of the file.
@@ -28,18 +33,30 @@ class TiffPixels(FilePixels):
     Parameters
     ----------
     path : Path
-    series : int
-        Number of the series.
+    image : int
+        Index of the image.
+    partial : bool
+        Leave out planes that are not there in full, instead of refusing the file.
+    layout : Layout, optional
+        What was found out when the file was read; found out at the first use otherwise.
     """
 
-    def __init__(self, path: Path, series: int) -> None:
+    def __init__(
+        self,
+        path: Path,
+        image: int,
+        *,
+        partial: bool = False,
+        layout: Layout | None = None,
+    ) -> None:
         self.path = path
-        self.series = series
+        self.image = image
+        self.partial = partial
         self._lock = threading.Lock()
-        self._found: _Layout | None = None
+        self._found = layout
 
-    def __reduce__(self) -> tuple[type[TiffPixels], tuple[Path, int]]:
-        return TiffPixels, (self.path, self.series)
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _unpickled, (self.path, self.image, self.partial)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -61,67 +78,160 @@ class TiffPixels(FilePixels):
         """
         layout = self._layout()
         parts = full_index(index, layout.shape)
-        with self._lock, refused(self.path):
-            layout.file.filehandle.open()
+        with self._lock:
+            with decoding(self.path):
+                layout.file.filehandle.open()
             try:
                 return _read(layout, parts)
             finally:
                 layout.file.close()
 
-    def _layout(self) -> _Layout:
+    def _layout(self) -> Layout:
         with self._lock:
             if self._found is None:
-                with refused(self.path), tifffile.TiffFile(self.path) as file:
-                    found = layout_of(file, self.series)
-                    if found is None:
-                        raise ValueError("its pages cannot be read one by one")
+                with opened(self.path) as file:
+                    series = tiff_images(file)[self.image].series
+                    found = layout_of(self.path, file, series, crop=self.partial)
+                    if found.leading is None:
+                        raise InputError(
+                            f"{self.path.name} has changed: its pages cannot be read "
+                            "one by one any more; read it again."
+                        )
                     self._found = found
             return self._found
 
 
+def _unpickled(path: Path, image: int, partial: bool) -> TiffPixels:
+    return TiffPixels(path, image, partial=partial)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Layout:
-    """Where the pixels of a series stand.
+class Layout:
+    """Where the pixels of a series stand, and what they are.
 
     Attributes
     ----------
-    leading : int
-        Number of axes that count pages; the others are those of a page.
+    path : Path
+    file : TiffFile
+    series : TiffPageSeries
+    leading : int or None
+        Number of axes that count pages; the others are those of a page. None where
+        the series can only be read whole.
+    sizes : tuple of int
+        Size along the leading axes, of what is given out.
+    samples : PageSamples
+        How a page is given out; the whole series where it can only be read whole.
     offset : int or None
         Place of the first pixel where all follow it without a gap.
+    messages : tuple of str
+        What is missing or was converted.
     """
 
+    path: Path
     file: tifffile.TiffFile
     series: tifffile.TiffPageSeries
-    leading: int
+    leading: int | None
+    sizes: tuple[int, ...]
+    samples: PageSamples
     offset: int | None
+    messages: tuple[str, ...] = ()
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return tuple(self.series.shape)
+        """Size along each axis."""
+        return (*self.sizes, *self.samples.shape)
+
+    @property
+    def axes(self) -> str:
+        """Letters of the axes, also unknown ones."""
+        return _letters(self.series)[: len(self.sizes)] + self.samples.axes
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        return np.dtype(self.series.dtype).newbyteorder("=")
+        """Type of the pixels, in the byte order of this machine."""
+        return self.samples.dtype
+
+    @property
+    def cropped(self) -> bool:
+        """Whether planes that are not there in full are left out."""
+        return self.sizes != tuple(self.series.shape[: len(self.sizes)])
+
+    def whole(self) -> NDArray[Any]:
+        """All pixels, read at once."""
+        if self.cropped:
+            return _read(self, [slice(None)] * len(self.shape))
+        with decoding(self.path):
+            pixels = self.series.asarray()
+        return native(self.samples(pixels))
 
 
-def layout_of(file: tifffile.TiffFile, number: int) -> _Layout | None:
-    """How a series is read in parts; None where it can only be read whole."""
-    series = file.series[number]
+def layout_of(
+    path: Path,
+    file: tifffile.TiffFile,
+    series: tifffile.TiffPageSeries,
+    *,
+    crop: bool,
+) -> Layout:
+    """Find out how a series is read, without reading pixels.
+
+    Parameters
+    ----------
+    path : Path
+    file : TiffFile
+        Open file.
+    series : TiffPageSeries
+        One of its series, or a part of one with pages of its own.
+    crop : bool
+        Leave out planes that are not there in full.
+
+    Raises
+    ------
+    InputError
+        Planes are missing, or it holds pixels that cannot be decoded or converted.
+    """
+    check_decoders(path, series.keyframe)
+    with decoding(path):
+        leading, offset = _leading_axes(series)
+    at = leading or 0
+    sizes: tuple[int, ...] = tuple(series.shape[:at])
+    messages: tuple[str, ...] = ()
+    if leading is not None:
+        planes = complete_planes(path, file, series, sizes, crop=crop)
+        sizes, messages = planes.sizes, planes.messages
+    letters, shape = _letters(series), tuple(series.shape)
+    samples = page_samples(series.keyframe, letters[at:], shape[at:])
+    if "C" in letters[:at] and "C" in samples.axes:
+        raise InputError(
+            f"{path.name} holds channels of {samples.shape[samples.axes.index('C')]} "
+            "samples each that are no colours; save each of them as a channel."
+        )
+    return Layout(
+        path=path,
+        file=file,
+        series=series,
+        leading=leading,
+        sizes=sizes,
+        samples=samples,
+        offset=offset,
+        messages=(*messages, *samples.messages),
+    )
+
+
+def _letters(series: tifffile.TiffPageSeries) -> str:
+    return "".join(series.axes).upper()
+
+
+def _leading_axes(series: tifffile.TiffPageSeries) -> tuple[int | None, int | None]:
+    """How many axes count pages (None: not readable by page), and `Layout.offset`."""
     shape = tuple(series.shape)
-    if series.transform is not None or series.keyframe is None:
-        return None
-    offset = series.dataoffset
-    if offset is not None:
-        leading = _axes_before_plane("".join(series.axes).upper(), len(shape))
-    else:
-        sizes = [math.prod(shape[n:]) for n in range(len(shape) + 1)]
-        if math.prod(series.keyframe.shape) not in sizes:
-            return None
-        leading = sizes.index(math.prod(series.keyframe.shape))
-        if len(series) != math.prod(shape[:leading]):
-            return None
-    return _Layout(file=file, series=series, leading=leading, offset=offset)
+    if series.transform is not None:
+        return None, None
+    if series.dataoffset is not None:
+        return _axes_before_plane(_letters(series), len(shape)), series.dataoffset
+    sizes, page = [math.prod(shape[n:]) for n in range(len(shape) + 1)], series.keyframe
+    if page.size not in sizes or len(series) > sizes[0] // page.size:
+        return None, None
+    return sizes.index(page.size), None
 
 
 def _axes_before_plane(axes: str, count: int) -> int:
@@ -129,9 +239,10 @@ def _axes_before_plane(axes: str, count: int) -> int:
     return min(found) if len(axes) == count and found else max(0, count - 2)
 
 
-def _read(layout: _Layout, parts: Sequence[_Part]) -> NDArray[Any]:
-    before, inside = parts[: layout.leading], tuple(parts[layout.leading :])
-    ranges = [_range(n, part) for n, part in zip(layout.shape, before, strict=False)]
+def _read(layout: Layout, parts: Sequence[_Part]) -> NDArray[Any]:
+    leading = len(layout.sizes)
+    before, inside = parts[:leading], tuple(parts[leading:])
+    ranges = [_range(n, part) for n, part in zip(layout.sizes, before, strict=True)]
     kept = [
         len(r)
         for r, part in zip(ranges, before, strict=True)
@@ -139,7 +250,7 @@ def _read(layout: _Layout, parts: Sequence[_Part]) -> NDArray[Any]:
     ]
     if not kept:
         return _page(layout, [r[0] for r in ranges], inside)
-    nothing = np.broadcast_to(np.empty(()), layout.shape[layout.leading :])
+    nothing = np.broadcast_to(np.empty(()), layout.samples.shape)
     page = nothing[inside].shape
     out = np.empty((math.prod(kept), *page), dtype=layout.dtype)
     for n, place in enumerate(np.ndindex(*(len(r) for r in ranges))):
@@ -148,30 +259,42 @@ def _read(layout: _Layout, parts: Sequence[_Part]) -> NDArray[Any]:
     return out.reshape(*kept, *page)
 
 
-def _page(
-    layout: _Layout, at: Sequence[int], inside: tuple[_Part, ...]
+def _page(layout: Layout, at: Sequence[int], inside: tuple[_Part, ...]) -> NDArray[Any]:
+    """Part of one page as it is given out, an array of its own."""
+    if not layout.samples.as_stored:
+        whole = (slice(None),) * (len(layout.series.shape) - len(layout.sizes))
+        return native(layout.samples(_stored_page(layout, at, whole))[inside])
+    return _stored_page(layout, at, inside)
+
+
+def _stored_page(
+    layout: Layout, at: Sequence[int], inside: tuple[_Part, ...]
 ) -> NDArray[Any]:
-    """Part of one page, an array of its own."""
-    sizes, shape = layout.shape[: layout.leading], layout.shape[layout.leading :]
+    """Part of one page as it is in the file."""
+    leading = len(layout.sizes)
+    sizes, shape = layout.series.shape[:leading], layout.series.shape[leading:]
     number = int(np.ravel_multi_index(at, sizes)) if sizes else 0
     if layout.offset is not None:
         return _rows(layout, number, shape, inside)
     page = layout.series[number]
     if page is None:
-        raise ValueError(f"page {number} is missing")
+        raise InputError(
+            f"{layout.path.name} is incomplete (page {number} is missing)."
+        )
     elsewhere = page.parent.filehandle
     was_closed = elsewhere.closed
-    elsewhere.open()
-    try:
-        pixels = page.asarray()
-    finally:
-        if was_closed:
-            elsewhere.close()
+    with decoding(layout.path):
+        elsewhere.open()
+        try:
+            pixels = page.asarray()
+        finally:
+            if was_closed:
+                elsewhere.close()
     return native(pixels.reshape(shape)[inside])
 
 
 def _rows(
-    layout: _Layout, number: int, shape: tuple[int, ...], inside: tuple[_Part, ...]
+    layout: Layout, number: int, shape: tuple[int, ...], inside: tuple[_Part, ...]
 ) -> NDArray[Any]:
     """Part of a page whose pixels stand in the file as they are: only its rows."""
     first = inside[0]
@@ -181,7 +304,8 @@ def _rows(
     dtype = np.dtype(layout.series.dtype).newbyteorder(layout.file.byteorder)
     assert layout.offset is not None
     start = layout.offset + (number * shape[0] + low) * width * dtype.itemsize
-    read = layout.file.filehandle.read_array(dtype, (high - low) * width, start)
+    with decoding(layout.path):
+        read = layout.file.filehandle.read_array(dtype, (high - low) * width, start)
     pixels = read.reshape(high - low, *shape[1:])
     own = slice(None, None, rows.step) if isinstance(first, slice) else 0
     return native(pixels[(own, *inside[1:])])

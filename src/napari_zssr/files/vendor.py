@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import importlib
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from napari_zssr.errors import InputError
-from napari_zssr.files.image import FileImage
+from napari_zssr.files.contents import ImageEntry, choose
+from napari_zssr.files.image import FileImage, ReadOptions
 from napari_zssr.stack.axes import Channel
 
 # GPL, and so not part of the extra
 _READERS = {".czi": " bioio-czi", ".lif": " bioio-lif"}
 
 
-def read_vendor(path: Path) -> FileImage:
-    """Read the largest scene.
+def read_vendor(path: Path, options: ReadOptions) -> FileImage:
+    """Read one scene, the largest unless another is asked for.
 
     Raises
     ------
@@ -26,6 +30,29 @@ def read_vendor(path: Path) -> FileImage:
         bioio or its reader for this format is not installed, or it cannot read the
         file.
     """
+    with _opened(path) as image:
+        entries = _entries(image)
+        entry, messages = choose(entries, options.image, path.name)
+        image.set_scene(image.scenes[entry.index])
+        several = entry if len(entries) > 1 else None
+        return replace(_found(image), entry=several, messages=messages)
+
+
+def list_vendor(path: Path) -> tuple[ImageEntry, ...]:
+    """List the scenes of a file.
+
+    Raises
+    ------
+    InputError
+        As `read_vendor`.
+    """
+    with _opened(path) as image:
+        return _entries(image)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """Open an image with bioio; what goes wrong with it in one sentence."""
     try:
         bioio = importlib.import_module("bioio")
     except ImportError as error:
@@ -33,10 +60,9 @@ def read_vendor(path: Path) -> FileImage:
             f"{path.name} needs the bioio package; {_advice(path)}"
         ) from error
     try:
-        image = bioio.BioImage(path)
-        scenes = list(image.scenes)
-        image.set_scene(max(scenes, key=lambda scene: _size(image, scene)))
-        return _found(image)
+        yield bioio.BioImage(path)
+    except InputError:
+        raise
     except Exception as error:
         text = " ".join(str(error).split())[:120]
         raise InputError(
@@ -52,9 +78,20 @@ def _advice(path: Path) -> str:
     )
 
 
-def _size(image: Any, scene: str) -> int:
-    image.set_scene(scene)
-    return math.prod(image.shape)
+def _entries(image: Any) -> tuple[ImageEntry, ...]:
+    entries = []
+    for index, scene in enumerate(image.scenes):
+        image.set_scene(scene)
+        entries.append(
+            ImageEntry(
+                index=index,
+                name=str(scene),
+                axes=str(image.dims.order).upper(),
+                shape=tuple(image.shape),
+                dtype=str(image.dtype),
+            )
+        )
+    return tuple(entries)
 
 
 def _found(image: Any) -> FileImage:

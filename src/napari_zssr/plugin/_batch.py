@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
@@ -64,7 +65,13 @@ class FileJob:
 
         order = self._order
         yield Progress(stage="read", step=0, total=1)
-        stack = read(self.row.image, axes=order.axes, lazy=True)
+        stack = read(
+            self.row.image.path,
+            axes=order.axes,
+            image=self.row.image.image,
+            partial=order.partial,
+            lazy=True,
+        )
         shape = stack.data.shape
         starts = starting_networks(order.config, stack.axes, shape)
         wanted = expected_config(order.config, starts, stack.axes, shape)
@@ -302,7 +309,7 @@ def _rows(order: Order) -> list[BatchRow]:
             state=THERE,
             sentence=f"{target.name} is there already.",
         )
-        if target.exists() and not order.overwrite
+        if os.path.exists(target) and not order.overwrite
         else BatchRow(image=image, target=target)
         for image, target in order.pairs
     ]

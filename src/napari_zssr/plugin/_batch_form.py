@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,40 @@ from magicgui.widgets import CheckBox, ComboBox, LineEdit
 
 from napari_zssr.config import Config
 from napari_zssr.errors import InputError
+from napari_zssr.files import list_images
+from napari_zssr.files.contents import ALL, file_labels, labelled_path
 from napari_zssr.plugin._defaults import default_config
 from napari_zssr.plugin._fields import FactorFields, HowFields
 from napari_zssr.plugin._result import TIFF, ZARR, proposed_name
 from napari_zssr.plugin._rows import Column, Row, heading, path_field
 
 FOLDER, FILES = "folder", "files"
+LARGEST = "largest"
 USUAL_NAMES = "*.tif *.tiff"
 OUTPUT = "enlarged"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One image of one file.
+
+    Attributes
+    ----------
+    path : Path
+    image : int or None
+        Index of one of several images in the file; None takes the largest.
+    label : str
+        What the name of its result has for it; empty where there is no choice.
+    """
+
+    path: Path
+    image: int | None = None
+    label: str = ""
+
+    @property
+    def name(self) -> str:
+        """Name of the file, and which image of it."""
+        return f"{self.path.name} {self.label}".rstrip()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,21 +55,24 @@ class Order:
 
     Attributes
     ----------
-    pairs : tuple of (Path, Path)
+    pairs : tuple of (Source, Path)
         Each image and the file that it becomes.
     folder : Path
         Of the results; made when the batch starts.
     config : Config
     axes : str or None
         Letters for every image, where their files are not to be asked.
+    partial : bool
+        Keep the complete planes of acquisitions that were stopped.
     overwrite : bool
         Enlarge again what is there already.
     """
 
-    pairs: tuple[tuple[Path, Path], ...]
+    pairs: tuple[tuple[Source, Path], ...]
     folder: Path
     config: Config
     axes: str | None
+    partial: bool
     overwrite: bool
 
 
@@ -92,15 +122,16 @@ class BatchForm(Column):
         if folder.exists() and not folder.is_dir():
             raise InputError(f"{folder} is a file; choose a folder for the results.")
         ending = self.fields["ending"].value
+        sources = self._sources(images)
         targets = [
-            folder / proposed_name(image.name, config.factors, ending)
-            for image in images
+            folder / proposed_name(_labelled(source), config.factors, ending)
+            for source in sources
         ]
         # In one folder, results of an earlier batch are no images of this one.
         pairs = [
-            (image, target)
-            for image, target in zip(images, targets, strict=True)
-            if image.absolute() not in targets
+            (source, target)
+            for source, target in zip(sources, targets, strict=True)
+            if source.path.absolute() not in targets
         ]
         _check_different([target for _, target in pairs])
         return Order(
@@ -108,6 +139,7 @@ class BatchForm(Column):
             folder=folder,
             config=config,
             axes=self.fields["axes"].value.strip() or None,
+            partial=self.fields["partial"].value,
             overwrite=self.fields["overwrite"].value,
         )
 
@@ -136,6 +168,12 @@ class BatchForm(Column):
             )
         return sorted(found)
 
+    def _sources(self, files: Sequence[Path]) -> list[Source]:
+        """The images of the files that are wanted."""
+        if self.fields["within"].value != ALL:
+            return [Source(file) for file in files]
+        return [source for file in files for source in _all_images(file)]
+
     def _follow(self, *_: Any) -> None:
         """Show what counts, and propose a folder unless the user has named one."""
         in_folder = self.fields["source"].value == FOLDER
@@ -156,6 +194,35 @@ class BatchForm(Column):
 def _path(value: Any) -> Path | None:
     """A path, or None where the field is empty."""
     return None if str(value) in ("", ".") else Path(value).expanduser().absolute()
+
+
+def _labelled(source: Source) -> str:
+    """Name of the file, the label of the image in it."""
+    if not source.label:
+        return source.path.name
+    return labelled_path(source.path, source.label).name
+
+
+def _all_images(file: Path) -> Sequence[Source]:
+    """All images of a file; of one that cannot be read, itself: its run says why."""
+    try:
+        modified = file.stat().st_mtime_ns
+    except OSError:
+        return [Source(file)]
+    return _listed(file, modified)
+
+
+@lru_cache(maxsize=10_000)
+def _listed(file: Path, _modified_ns: int) -> Sequence[Source]:
+    """Opened once, since the form is looked at after every change."""
+    try:
+        entries = list_images(file)
+    except InputError:
+        return [Source(file)]
+    if len(entries) == 1:
+        return [Source(file)]
+    labels = file_labels(entries)
+    return [Source(file, each.index, labels[each.index]) for each in entries]
 
 
 def _is_image(path: Path) -> bool:
@@ -194,6 +261,17 @@ def _image_rows() -> list[Row]:
         mode=FileDialogMode.EXISTING_FILES,
         tooltip="The images to enlarge, as many as you like.",
     )
+    within = ComboBox(
+        name="within",
+        choices=[("largest image", LARGEST), ("all images", ALL)],
+        tooltip="Of a file with several images, such as positions or scenes: the one "
+        "with the most pixels, or each of them to a file of its own.",
+    )
+    partial = CheckBox(
+        name="partial",
+        text="Keep what a stopped acquisition finished",
+        tooltip="Otherwise a file with fewer planes than it promises is refused.",
+    )
     axes = LineEdit(
         name="axes",
         tooltip="One letter for each axis of every image (T time, C channel, Z depth, "
@@ -205,7 +283,9 @@ def _image_rows() -> list[Row]:
         Row("Folder", folder),
         Row("Names", names),
         Row("Files", files),
+        Row("In a file", within),
         Row("Axes", axes),
+        Row("", partial),
     ]
 
 

@@ -13,6 +13,7 @@ from qtpy.QtCore import QSize, Qt
 from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableWidget
 from qtpy.QtWidgets import QTableWidgetItem as Item
 
+from napari_zssr.plugin._batch_form import Source
 from napari_zssr.plugin._clock import in_words
 
 if TYPE_CHECKING:
@@ -31,7 +32,8 @@ class BatchRow:
 
     Attributes
     ----------
-    image, target : Path
+    image : Source
+    target : Path
     state : str
     planes : int
         Planes that are finished.
@@ -42,7 +44,7 @@ class BatchRow:
         What came of it.
     """
 
-    image: Path
+    image: Source
     target: Path
     state: str = WAITING
     planes: int = 0
@@ -55,7 +57,8 @@ class BatchRow:
         reports = made.report.planes
         learned = [p.gain_db for p in reports if p.returned == "learned"]
         gains = sorted(gain for gain in learned if gain is not None)
-        self.state, self.sentence = DONE, made.report.sentence
+        sentences = [*made.report.messages, made.report.sentence]
+        self.state, self.sentence = DONE, " ".join(sentences)
         self.planes = len(reports)
         self.gain_db = gains[len(gains) // 2] if gains else None
         if made.path is None:
@@ -136,7 +139,7 @@ class BatchTable(QTableWidget):
                 item.setText(text)
             if column:
                 item.setTextAlignment(Qt.AlignmentFlag.AlignCenter)
-            item.setToolTip(row.sentence or str(row.image))
+            item.setToolTip(row.sentence or str(row.image.path))
         if row is self.selected:
             self.chosen.emit()
 

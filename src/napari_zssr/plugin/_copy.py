@@ -19,7 +19,7 @@ from napari_zssr.plugin._layers import (
     result_kwargs,
 )
 from napari_zssr.plugin._request import Request
-from napari_zssr.plugin._taken import layer_channels
+from napari_zssr.plugin._taken import image_index, layer_channels
 
 # Blurs that are told in micrometres, and their names among what a file tells.
 NEED_SIZES = ("optics", "psf")
@@ -95,6 +95,9 @@ def as_command(request: Request) -> str:
     if config.kernel.kind in NEED_SIZES:
         # The file may not tell what was given to the layer.
         words += ["--spacing", ",".join(f"{a}={n:g}" for a, n in _known(request))]
+    index = image_index(layer)
+    if index is not None:
+        words += ["--image", str(index)]
     if layer_axes(layer)[0] != request.axes:
         words += ["--axes", request.axes]
     return shlex.join(words)

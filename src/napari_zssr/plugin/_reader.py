@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import math
 import struct
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from itertools import cycle, islice
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
-from napari.utils.notifications import show_info
-
-from napari_zssr.plugin._stored import lazy_planes, zarr_arrays
+from napari_zssr.plugin._file_images import read_images, read_levels
 from napari_zssr.plugin._taken import taken
 from napari_zssr.stack.records import ImageStack
-from napari_zssr.stack.source import is_lazy, loaded
 
 LayerData = tuple[Any, dict[str, Any], str]
 Reader = Callable[[Any], list[LayerData]]
-
-# What is larger is not loaded, but for the slices that are shown.
-LOADED_BYTES = 2**30
 
 _ENDINGS = {".tif", ".tiff"}
 _STARTS = {b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"}
@@ -41,10 +34,10 @@ def read_image(path: str | Path | Sequence[str | Path]) -> Reader | None:
     Returns
     -------
     callable or None
-        Gives one layer for each channel, or labels: of a Zarr image a lazy one with
-        all its levels, of a large TIFF a lazy one. It raises InputError for a damaged
-        file. None for what is no such image, and for masks and complex numbers, which
-        can be looked at but not enlarged.
+        Gives one layer for each channel of each image in the file, or labels: of Zarr
+        lazy ones with all levels, of a large TIFF lazy ones. It raises InputError for
+        a damaged file. None for what is no such image, and for masks and complex
+        numbers, which can be looked at but not enlarged.
     """
     listed = [path] if isinstance(path, str | Path) else list(path)
     source = _image(Path(listed[0])) if len(listed) == 1 else None
@@ -52,10 +45,8 @@ def read_image(path: str | Path | Sequence[str | Path]) -> Reader | None:
         return None
 
     def layers(_: Any) -> list[LayerData]:
-        found, messages = _file_layers(source, loaded_bytes=LOADED_BYTES)
-        for message in messages:
-            show_info(message)
-        return found
+        images = read_images(source)
+        return [layer for levels in images for layer in _multiscale_layers(levels)]
 
     return layers
 
@@ -65,6 +56,8 @@ def _image(path: Path) -> Path | None:
     folder = path.parent if path.name in _ZARR else path
     if folder.is_dir():
         return folder if any((folder / mark).is_file() for mark in _ZARR) else None
+    if path.name.lower().endswith(".companion.ome"):
+        return path if path.is_file() else None
     fits = path.suffix.lower() in _ENDINGS and path.is_file()
     return path if fits and _holds_numbers(path) else None
 
@@ -90,7 +83,7 @@ def _layers(stack: ImageStack) -> list[LayerData]:
     if stack.guessed:
         # Without labels a guess stays one, also in the form.
         place = _place(stack, stack.axes) | {"name": stack.name}
-        place["metadata"] = taken(stack.channels)
+        place["metadata"] = taken(stack.channels, stack.image_index)
         del place["axis_labels"]
         return [(stack.data, _fitting(place, kind), kind)]
     many = "C" in stack.axes
@@ -120,34 +113,18 @@ def lazy_layers(path: Path) -> list[LayerData]:
     InputError
         It cannot be read.
     """
-    return _file_layers(path, loaded_bytes=0)[0]
+    return _multiscale_layers(read_levels(path))
 
 
-def _file_layers(
-    path: Path, *, loaded_bytes: int
-) -> tuple[list[LayerData], tuple[str, ...]]:
-    """Layers of a file, and what was assumed of it.
-
-    Files of at most so many bytes are loaded, but for Zarr, which is always lazy.
-    """
-    from napari_zssr.files import read
-
-    stack = read(path, lazy=True, labels=True)
-    pixels = math.prod(stack.data.shape) * stack.data.dtype.itemsize
-    if path.is_dir():
-        levels = zarr_arrays(path)
-    elif pixels > loaded_bytes and is_lazy(stack.data):
-        levels = [lazy_planes(stack)]
-    else:
-        levels = [loaded(stack.data)]
-    found = [_layers(replace(stack, data=level)) for level in levels]
-    layers = found[0]
-    if len(found) > 1:
-        layers = [
-            ([data for data, _, _ in of], of[0][1] | {"multiscale": True}, of[0][2])
-            for of in zip(*found, strict=True)
-        ]
-    return layers, stack.messages
+def _multiscale_layers(levels: Sequence[ImageStack]) -> list[LayerData]:
+    """Layers of an image, multiscale ones where it has several levels."""
+    full, *coarser = [_layers(level) for level in levels]
+    if not coarser:
+        return full
+    return [
+        ([data for data, _, _ in of], of[0][1] | {"multiscale": True}, of[0][2])
+        for of in zip(full, *coarser, strict=True)
+    ]
 
 
 def _fitting(attributes: dict[str, Any], kind: str) -> dict[str, Any]:
@@ -179,12 +156,23 @@ def _axis(stack: ImageStack, letter: str) -> tuple[float, float, str]:
     start = stack.origin[at] if stack.origin else 0.0
     if letter == "T" and unit in _SECONDS:
         return size * _SECONDS[unit], start * _SECONDS[unit], "s"
-    return size, start, unit or "pixel"
+    return size, start, _known_unit(unit)
+
+
+def _known_unit(unit: str | None) -> str:
+    """Unit as napari takes it, which refuses those that pint does not know."""
+    import pint
+
+    try:
+        pint.application_registry.Unit(unit or "pixel")
+    except (pint.PintError, TokenError, AssertionError, TypeError, ValueError):
+        return "pixel"
+    return unit or "pixel"
 
 
 def _looks(stack: ImageStack, count: int) -> list[dict[str, Any]]:
     """Name, colour and blending of each layer."""
-    told = [taken(stack.channels[n : n + 1]) for n in range(count)]
+    told = [taken(stack.channels[n : n + 1], stack.image_index) for n in range(count)]
     named: list[dict[str, Any]] = [
         {"name": name, "metadata": how}
         for name, how in zip(_names(stack, count), told, strict=True)

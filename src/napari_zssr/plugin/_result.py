@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -119,7 +120,7 @@ class ResultFields(Column):
 
     def _show_what_counts(self, targets: object = None) -> None:
         found = targets if isinstance(targets, list) else []
-        there = any(t.exists() or t == self._refused for t in found)
+        there = any(os.path.exists(t) or t == self._refused for t in found)
         self.rows["file"].visible = self.to_disk
         self.rows["overwrite"].visible = self.to_disk and (there or self.overwrite)
 

@@ -161,17 +161,19 @@ def reach(shape: Sequence[int], axes: str, finished: int) -> tuple[int, ...]:
     return (*shape[:outer], there, *shape[outer + 1 :])
 
 
-def zarr_arrays(path: Path) -> list[Any]:
+def zarr_arrays(path: Path, image: int | None) -> list[Any]:
     """Dask arrays of all levels of a Zarr image, the full resolution first.
 
     Parameters
     ----------
     path : Path
-        Folder of the image.
+        Folder of the image, or of several.
+    image : int or None
+        Index of the image, where there are several.
     """
     from napari_zssr.files.omezarr import zarr_levels
 
-    return [_lazy(level, level.chunks) for level in zarr_levels(path)]
+    return [_lazy(level, level.chunks) for level in zarr_levels(path, image)]
 
 
 def lazy_planes(stack: ImageStack) -> Any:

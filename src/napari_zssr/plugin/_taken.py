@@ -1,4 +1,4 @@
-"""How the channels of a layer were taken, kept in its metadata."""
+"""Where a layer comes from and how its channels were taken, kept in its metadata."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from napari_zssr.stack.records import Channel
 if TYPE_CHECKING:
     from napari.layers import Image
 
-# Name in a layer's metadata.
+# Names in a layer's metadata.
 CHANNELS = "napari_zssr_channels"
+IMAGE = "napari_zssr_image"
 
 
 def layer_channels(layer: Image) -> tuple[Channel, ...]:
@@ -24,9 +25,16 @@ def layer_channels(layer: Image) -> tuple[Channel, ...]:
         return ()
 
 
-def taken(channels: Sequence[Channel]) -> dict[str, Any]:
-    """Metadata of a layer, by which `layer_channels` knows how it was taken."""
+def image_index(layer: Image) -> int | None:
+    """Which image of its file a layer shows, where there are several."""
+    index = layer.metadata.get(IMAGE)
+    return index if isinstance(index, int) else None
+
+
+def taken(channels: Sequence[Channel], image: int | None = None) -> dict[str, Any]:
+    """Metadata of a layer, by which `layer_channels` and `image_index` know it."""
     # Name and colour are the layer's own.
     plain = [replace(channel, name="", color=None) for channel in channels]
     told = [{k: v for k, v in asdict(one).items() if v} for one in plain]
-    return {CHANNELS: told} if any(told) else {}
+    known = {} if image is None else {IMAGE: image}
+    return known | ({CHANNELS: told} if any(told) else {})

@@ -13,7 +13,7 @@ from weakref import WeakSet
 
 from napari.qt.threading import create_worker
 
-from napari_zssr.errors import ComputeError, InputError, ZSSRError
+from napari_zssr.errors import ComputeError, InputError, ZSSRError, internal_error
 from napari_zssr.plugin._torch import load_torch
 from napari_zssr.progress import Event, Steps
 
@@ -195,5 +195,4 @@ def _told(error: Exception) -> ZSSRError:
             "Memory ran out; enlarge a smaller part, fewer slices at a time, or close "
             "other programs."
         )
-    lines = str(error).splitlines() or ["no reason given"]
-    return ComputeError(f"The computation failed: {type(error).__name__}, {lines[0]}.")
+    return ComputeError(internal_error(error))

@@ -23,7 +23,7 @@ from napari_zssr.stack.axes import ImageStack, PlaneIndex, planes
 from napari_zssr.stack.finish import finish, part_folder
 from napari_zssr.stack.ledger import Ledger, begun_with, discard
 from napari_zssr.stack.middle import MiddleNetworks
-from napari_zssr.stack.needs import check_scratch, needs, told
+from napari_zssr.stack.needs import check_room, needs, told
 from napari_zssr.stack.omezarr import create
 from napari_zssr.stack.one_plane import PlaneReport
 from napari_zssr.stack.outline import Outline, enlarged
@@ -33,7 +33,7 @@ from napari_zssr.stack.recipe import plain, unfinished_recipe
 from napari_zssr.stack.report import Report, report_of, versions
 from napari_zssr.stack.schedule import run_tasks
 from napari_zssr.stack.source import CheckedPlanes, StoredArray, is_lazy
-from napari_zssr.stack.store import check_output
+from napari_zssr.stack.store import check_output, warn_of_format
 from napari_zssr.stack.tasks import (
     DiskJob,
     PlaneTask,
@@ -111,7 +111,7 @@ def upscale_to_disk_steps(
         Its pixels may be lazy; they are never loaded whole.
     config : Config
     target : str or Path
-        ``.ome.zarr`` or ``.ome.tif``.
+        ``.ome.zarr``, ``.ome.tif``, or ``.png`` for a single plane.
     workers : Workers
         Who does the planes.
     threads : int, optional
@@ -138,20 +138,27 @@ def upscale_to_disk_steps(
         The disk is full or the folder is gone.
     ComputeError
         The cluster was lost.
+
+    Warns
+    -----
+    ImageWarning
+        For what other programs will not see in the file.
     """
     started = time.monotonic()
     target = Path(target).expanduser().resolve()
-    _check(target, threads, shard)
+    _check(threads, shard)
     part = part_folder(target)
     # A run that was killed after its result had its name is ended, not refused.
     placed = part.is_dir() and len(Ledger(part).finished()) == _count(stack)
     check_output(target, overwrite=overwrite or placed, stack=stack)
+    config = _fitting(config, target)
     yield Progress(stage="plan", step=0, total=1)
     new = not part.exists()
     place = look(workers, config)
     workers = replace(workers, devices=workers.devices or place.devices)
     job, ledger = _begin(stack, config, part, place, threads, overwrite)
     try:
+        warn_of_format(target, job.outline)
         yield _told(job, target, place)
         ready = _reachable(job.ready, part, workers)
         job = replace(job, ready=ready, keep_networks=keep_networks)
@@ -193,7 +200,7 @@ def _begin(
 def _told(job: DiskJob, target: Path, place: Place) -> Progress:
     """What the run takes, in a sentence, before it takes it."""
     found = needs(job.ready.plan, target, workers=place.sharing)
-    check_scratch(job.ready.plan, found, target)
+    check_room(job.ready.plan, found, target)
     return Progress(stage="plan", step=1, total=1, message=told(job.ready.plan, found))
 
 
@@ -287,13 +294,8 @@ def _worth_keeping(job: DiskJob, ledger: Ledger) -> bool:
     return bool(ledger.finished()) or any(file.exists() for file in shared)
 
 
-def _check(target: Path, threads: int | None, shard: tuple[int, int]) -> None:
+def _check(threads: int | None, shard: tuple[int, int]) -> None:
     """Refuse what makes no run."""
-    if target.suffix.lower() == ".png":
-        raise InputError(
-            f"{target.name} cannot be written plane by plane; use .ome.zarr or "
-            ".ome.tif."
-        )
     if threads is not None:
         checked_whole("threads", threads, 1)
     number, count = (checked_whole("shard", part, 1) for part in shard)
@@ -301,6 +303,18 @@ def _check(target: Path, threads: int | None, shard: tuple[int, int]) -> None:
         raise InputError(
             f"Shard {number} of {count} does not exist; give 1 to {count} of {count}."
         )
+
+
+def _fitting(config: Config, target: Path) -> Config:
+    """Settings whose result the format can hold: a PNG has integers only."""
+    if target.suffix.lower() != ".png":
+        return config
+    if config.dtype == "float32":
+        raise InputError(
+            "A PNG cannot hold float32 pixels; write an .ome.tif, or choose another "
+            "dtype."
+        )
+    return replace(config, dtype="same")
 
 
 def _count(stack: ImageStack) -> int:
@@ -342,7 +356,9 @@ def _identity(ready: Prepared, threads: int) -> dict[str, Any]:
     """All that decides the pixels, by which a run is known again."""
     settings = ready.config.to_dict()
     stack = ready.stack
-    return {
+    # A run of a file with one image is known without it.
+    which = {} if stack.image_index is None else {"image": stack.image_index}
+    return which | {
         "format": FORMAT,
         "input": stack.checksum or _checksum(ready),
         "shape": list(stack.data.shape),

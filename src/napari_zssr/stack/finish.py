@@ -13,8 +13,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from napari_zssr.errors import ComputeError
 from napari_zssr.stack.attributes import META
+from napari_zssr.stack.axes import plane_axes, planes, to_cyx
 from napari_zssr.stack.claim import claimed
 from napari_zssr.stack.ledger import (
     Ledger,
@@ -22,15 +26,21 @@ from napari_zssr.stack.ledger import (
     remove_discarded,
     remove_drafts,
 )
-from napari_zssr.stack.ometiff import assemble_tiff
+from napari_zssr.stack.ometiff import Rows, assemble_tiff
 from napari_zssr.stack.outline import Outline
 from napari_zssr.stack.placing import place, remove_replaced
-from napari_zssr.writing import storing, sync_file, sync_folder, write_synced
+from napari_zssr.stack.png import write_png
+from napari_zssr.writing import (
+    sibling,
+    storing,
+    sync_file,
+    sync_folder,
+    write_synced,
+)
 
 IMAGE = "image.ome.zarr"
 """Name of the growing image in the folder of a run."""
 
-_TIFF = "assembled.ome.tif"
 _PLACING = "placing.json"
 
 
@@ -42,7 +52,7 @@ def part_folder(target: Path) -> Path:
     target : Path
         The result to be.
     """
-    return target.with_name(f"{target.name}.part")
+    return sibling(target, after=".part")
 
 
 def finish(
@@ -60,8 +70,8 @@ def finish(
     part : Path
         Folder of the run, which `Ledger.begin` has made, with `IMAGE` in it.
     target : Path
-        The result; what ends in ``.zarr`` is renamed, anything else assembled as an
-        OME-TIFF.
+        The result; what ends in ``.zarr`` is renamed, ``.png`` written as one, anything
+        else assembled as an OME-TIFF.
     outline : Outline
         The image.
     provenance : mapping, optional
@@ -82,7 +92,8 @@ def finish(
         Planes are missing, or the disk is full or fails; the run can be finished
         later.
     """
-    with storing(target), claimed(part) as mine:
+    left = f"all planes are kept in {part}, and the same run again only ends it"
+    with storing(target, left), claimed(part) as mine:
         if mine:
             if not _is_placed(part, target):
                 _check_complete(part, target, outline)
@@ -121,9 +132,22 @@ def _made(
         return image
     record = None if provenance is None else json.dumps(dict(provenance))
     read = partial(read_plane, image)
-    assemble_tiff(part / _TIFF, outline, record, read)
-    sync_file(part / _TIFF)
-    return part / _TIFF
+    assembled = part / f"assembled{target.suffix}"
+    if target.suffix.lower() == ".png":
+        write_png(assembled, _single_plane(outline, read), record)
+    else:
+        assemble_tiff(assembled, outline, record, read)
+    sync_file(assembled)
+    return assembled
+
+
+def _single_plane(outline: Outline, read: Rows) -> NDArray[Any]:
+    """The only plane, with the axes Y, X and S."""
+    (only,) = planes(outline.axes, outline.shape)
+    plane = np.moveaxis(
+        to_cyx(read(only.index, slice(None)), plane_axes(outline.axes)), 0, -1
+    )
+    return plane if plane.shape[-1] > 1 else plane[..., 0]
 
 
 def _announce(part: Path, made: Path) -> None:

@@ -6,7 +6,6 @@ share a disk.
 
 from __future__ import annotations
 
-import glob
 import json
 import os
 import shutil
@@ -16,7 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from napari_zssr.errors import InputError
-from napari_zssr.writing import draft_name, storing, sync_folder, write_synced
+from napari_zssr.writing import (
+    draft_name,
+    drafts_of,
+    sibling,
+    storing,
+    sync_folder,
+    write_synced,
+)
 
 _PROGRAM = "napari-zssr"
 _NAMED = 3
@@ -186,12 +192,12 @@ def remove_drafts(part: Path) -> None:
     part : Path
         Folder of a run that nobody begins any more.
     """
-    for draft in part.parent.glob(f".????????.{glob.escape(part.name)}"):
+    for draft in drafts_of(part):
         shutil.rmtree(draft, ignore_errors=True)
 
 
 def _gone(part: Path) -> Path:
-    return part.with_name(f".{part.name}.gone")
+    return sibling(part, ".", ".gone")
 
 
 def _make(part: Path, identity: Any) -> None:

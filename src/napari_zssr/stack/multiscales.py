@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from itertools import islice
 from typing import Any
@@ -9,10 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_zssr.stack.layout import Level, zarr_axes
-from napari_zssr.stack.outline import Outline
+from napari_zssr.errors import InputError
+from napari_zssr.stack.layout import Level, levels_of, zarr_axes
+from napari_zssr.stack.ome_units import zarr_unit
+from napari_zssr.stack.outline import NAMESPACE, Outline, legal_text
 from napari_zssr.stack.records import Channel
-from napari_zssr.stack.units import long_unit
+from napari_zssr.stack.spacing_record import SPACING, record_message, spacing_record
 
 _TYPES = {"T": "time", "C": "channel", "Z": "space", "Y": "space", "X": "space"}
 _SAMPLES = {"red": "FF0000", "green": "00FF00", "blue": "0000FF", "alpha": "FFFFFF"}
@@ -20,6 +23,51 @@ _SAMPLES = {"red": "FF0000", "green": "00FF00", "blue": "0000FF", "alpha": "FFFF
 LABELS = "image-label"
 # The colour of a channel must be given; white says nothing.
 _NO_COLOUR = "FFFFFF"
+
+
+def check_zarr(outline: Outline) -> tuple[str, ...]:
+    """Refuse an image that OME-Zarr cannot hold, by making its attributes.
+
+    Parameters
+    ----------
+    outline : Outline
+        The image.
+
+    Returns
+    -------
+    tuple of str
+        Sentences on what other programs will not see.
+
+    Raises
+    ------
+    InputError
+        What is known of it does not make attributes.
+    """
+    try:
+        json.dumps(attributes_of(outline, levels_of(outline)), allow_nan=False)
+    except (ValueError, TypeError, LookupError, ArithmeticError) as error:
+        raise InputError(
+            f"The image does not fit into an OME-Zarr ({error}); check its pixel sizes "
+            "and channels."
+        ) from error
+    record = spacing_record(outline, zarr_unit)
+    return (record_message("OME-Zarr", record),) if record else ()
+
+
+def attributes_of(outline: Outline, levels: Sequence[Level]) -> dict[str, Any]:
+    """Attributes of an image's group: those of OME-Zarr, and this program's own.
+
+    Parameters
+    ----------
+    outline : Outline
+        The image.
+    levels : sequence of Level
+        Its pyramid.
+    """
+    own: dict[str, Any] = {"axes": outline.axes, "samples": outline.sizes.get("S", 1)}
+    if record := spacing_record(outline, zarr_unit):
+        own[SPACING] = record
+    return {"ome": ome_attributes(outline, levels), NAMESPACE: own}
 
 
 def ome_attributes(outline: Outline, levels: Sequence[Level]) -> dict[str, Any]:
@@ -39,7 +87,7 @@ def ome_attributes(outline: Outline, levels: Sequence[Level]) -> dict[str, Any]:
     ]
     image: dict[str, Any] = {"axes": _axes(outline), "datasets": datasets}
     if outline.name:
-        image["name"] = outline.name
+        image["name"] = legal_text(outline.name)
     if outline.labels:
         image |= {
             "type": "nearest",
@@ -59,7 +107,7 @@ def _axes(outline: Outline) -> list[dict[str, str]]:
     axes = []
     for letter in zarr_axes(outline.axes):
         axis = {"name": letter.lower(), "type": _TYPES[letter]}
-        unit = None if letter == "C" else long_unit(units[letter])
+        unit = None if letter == "C" else zarr_unit(units[letter], letter)
         axes.append(axis if unit is None else axis | {"unit": unit})
     return axes
 
@@ -105,7 +153,8 @@ def _channels(outline: Outline) -> list[dict[str, Any]]:
     if samples < 3:
         return [_channel(channel) for channel in known for _ in range(samples)]
     return [
-        _channel(channel) | {"label": f"{channel.name} {name}".strip(), "color": color}
+        _channel(channel)
+        | {"label": legal_text(f"{channel.name} {name}".strip()), "color": color}
         for channel in known
         for name, color in islice(_SAMPLES.items(), samples)
     ]
@@ -114,7 +163,7 @@ def _channels(outline: Outline) -> list[dict[str, Any]]:
 def _channel(channel: Channel) -> dict[str, Any]:
     told: dict[str, Any] = {"color": _NO_COLOUR}
     if channel.name:
-        told["label"] = channel.name
+        told["label"] = legal_text(channel.name)
     if channel.color is not None:
         told["color"] = channel.color.to_bytes(4, "big", signed=True)[:3].hex().upper()
     # As OMERO itself names them.

@@ -11,6 +11,7 @@ from napari_zssr.stack.plan import Plan
 
 # All levels of a pyramid beside its first one.
 PYRAMID = 4 / 3
+_TIFF = (".tif", ".tiff")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,14 +59,22 @@ def needs(plan: Plan, target: Path, *, workers: int = 1) -> Needs:
     )
 
 
-def check_scratch(plan: Plan, found: Needs, target: Path) -> None:
-    """Refuse a run whose planes have no room while they are worked on.
+def check_room(plan: Plan, found: Needs, target: Path) -> None:
+    """Refuse a run whose planes or whose file, which is not compressed, have no room.
 
     Raises
     ------
     StorageError
     """
-    if found.disk_free is not None and plan.scratch_bytes > found.disk_free:
+    if found.disk_free is None:
+        return
+    if target.suffix.lower() in _TIFF and plan.output_bytes > found.disk_free:
+        raise StorageError(
+            f"The OME-TIFF needs {_size(plan.output_bytes)} on the disk of "
+            f"{target.parent}, {_size(found.disk_free)} are free; make room, choose "
+            "another folder, or write an .ome.zarr, which is compressed."
+        )
+    if plan.scratch_bytes > found.disk_free:
         raise StorageError(
             f"A plane that is worked on needs {plan.scratch_bytes / 1e9:.1f} GB on the "
             f"disk of {target.parent}, {found.disk_free / 1e9:.1f} GB are free; make "

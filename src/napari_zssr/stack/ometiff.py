@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
+import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 from xml.etree import ElementTree
 
 import numpy as np
@@ -14,38 +17,68 @@ from numpy.typing import NDArray
 from napari_zssr.errors import InputError
 from napari_zssr.stack.axes import Channel, planes
 from napari_zssr.stack.layout import band_rows
-from napari_zssr.stack.outline import NAMESPACE, Outline
+from napari_zssr.stack.ome_units import xml_unit
+from napari_zssr.stack.outline import NAMESPACE, Outline, legal_text
+from napari_zssr.stack.spacing_record import SPACING, record_message, spacing_record
+from napari_zssr.stack.units import in_um
 
 BIGTIFF_BYTES = int(3.9e9)
 
 _OME_TYPES = {f"{kind}{bits}" for kind in ("uint", "int") for bits in (8, 16, 32)}
 _OME_TYPES |= {"float32", "float64"}
-_OME_UNITS = {unit: unit for unit in ("pm", "nm", "mm", "cm", "m", "ms", "s", "min")}
-_OME_UNITS |= {"h": "h", "d": "d", "um": "µm", "us": "µs", "angstrom": "Å"}
-_METRES = {"pm": 1e-12, "angstrom": 1e-10, "nm": 1e-9, "um": 1e-6, "mm": 1e-3}
-_METRES |= {"cm": 1e-2, "m": 1.0}
+# Pixels per centimetre that two whole numbers of 32 bits can tell.
+_DENSITIES = (2.0**-31, 2.0**32 - 1)
+_UNITLESS = "reference frame"
+_PROVENANCE = "provenance"
 
 Rows = Callable[[tuple[int | slice, ...], slice], NDArray[Any]]
 
 
-def check_type(dtype: str) -> None:
-    """Refuse pixels that OME-TIFF does not know.
+def check_tiff(outline: Outline) -> tuple[str, ...]:
+    """Refuse an image that OME-TIFF cannot hold, by writing a small one like it.
 
     Parameters
     ----------
-    dtype : str
-        Name of the pixels' type.
+    outline : Outline
+        The image.
+
+    Returns
+    -------
+    tuple of str
+        Sentences on what other programs will not see.
 
     Raises
     ------
     InputError
-        Convert them first.
+        Convert it, or write another format.
     """
-    if dtype not in _OME_TYPES:
+    if outline.dtype not in _OME_TYPES:
         raise InputError(
-            f"OME-TIFF cannot hold pixels of type {dtype}; convert them to float32 or "
-            "uint16 first."
+            f"OME-TIFF cannot hold pixels of type {outline.dtype}; convert them to "
+            "float32 or uint16 first."
         )
+    small = _smallest(outline.along(file_axes(outline)))
+    file = io.BytesIO()
+    try:
+        write_tiff(file, small, None, np.zeros(small.shape, small.dtype))
+        file.seek(0)
+        with tifffile.TiffFile(file) as written:
+            ElementTree.fromstring(written.ome_metadata or "")
+    except (ValueError, LookupError, ElementTree.ParseError) as error:
+        raise InputError(
+            f"The image does not fit into an OME-TIFF ({error}); write an .ome.zarr."
+        ) from error
+    record = _record(small)
+    return (record_message("OME-TIFF", record),) if record else ()
+
+
+def _smallest(outline: Outline) -> Outline:
+    """The same image with the fewest pixels."""
+    few = {"T": 1, "Z": 1, "Y": 2, "X": 2}
+    shape = tuple(
+        few.get(a, n) for a, n in zip(outline.axes, outline.shape, strict=True)
+    )
+    return replace(outline, shape=shape)
 
 
 def file_axes(outline: Outline) -> str:
@@ -62,14 +95,13 @@ def file_axes(outline: Outline) -> str:
 
 
 def write_tiff(
-    path: Path, outline: Outline, record: str | None, data: NDArray[Any]
+    path: Path | BinaryIO, outline: Outline, record: str | None, data: NDArray[Any]
 ) -> None:
     """Write an image that is in memory.
 
     Parameters
     ----------
-    path : Path
-        The file.
+    path : Path or file
     outline : Outline
         The image, in the order of `file_axes`.
     record : str, optional
@@ -140,45 +172,63 @@ def _options(outline: Outline, record: str | None) -> dict[str, Any]:
 def _ome_metadata(outline: Outline, record: str | None) -> dict[str, Any]:
     content: dict[str, Any] = {"axes": outline.axes}
     if outline.name:
-        content["Name"] = outline.name
+        content["Name"] = legal_text(outline.name)
     for letter, size, unit in zip(
         outline.axes, outline.spacing, outline.units, strict=True
     ):
-        key = "TimeIncrement" if letter == "T" else f"PhysicalSize{letter}"
-        known = _OME_UNITS.get(unit or "")
-        if size is None or letter not in "TZYX" or (letter == "T" and not known):
+        symbol = xml_unit(unit, letter) if letter in "TZYX" else None
+        if size is None or letter not in "TZYX" or (letter == "T" and not symbol):
             continue
-        content |= {key: size, f"{key}Unit": known or "reference frame"}
+        key = "TimeIncrement" if letter == "T" else f"PhysicalSize{letter}"
+        content |= {key: float(size), f"{key}Unit": symbol or _UNITLESS}
     if outline.channels:
         content["Channel"] = [_ome_channel(c) for c in outline.channels]
-    if record is not None:
-        content["MapAnnotation"] = {
-            "Namespace": NAMESPACE,
-            "Value": {"provenance": record},
-        }
+    own = {} if record is None else {_PROVENANCE: record}
+    if spacing := _record(outline):
+        own[SPACING] = json.dumps(spacing)
+    if own:
+        content["MapAnnotation"] = {"Namespace": NAMESPACE, "Value": own}
     return content
 
 
+def _record(outline: Outline) -> dict[str, list[Any]]:
+    """Sizes that the schema has no place for: it knows no time without a unit."""
+    found = spacing_record(outline, xml_unit)
+    listed = zip(outline.axes, outline.spacing, outline.units, strict=True)
+    times = {
+        a: [size, unit] for a, size, unit in listed if a == "T" and size and not unit
+    }
+    return found | times
+
+
 def _ome_channel(channel: Channel) -> dict[str, Any]:
-    told: dict[str, Any] = {"Name": channel.name or None, "Color": channel.color}
+    told: dict[str, Any] = {
+        "Name": legal_text(channel.name) or None,
+        "Color": channel.color,
+    }
     for key, length in (
         ("EmissionWavelength", channel.emission_nm),
         ("ExcitationWavelength", channel.excitation_nm),
     ):
         if length is not None:
-            told |= {key: length, f"{key}Unit": "nm"}
+            told |= {key: float(length), f"{key}Unit": "nm"}
     return told
 
 
 def _resolution(outline: Outline) -> dict[str, Any]:
-    """Pixels per centimetre, for readers that do not know OME."""
+    """Pixels per centimetre, for readers that do not know OME.
+
+    None where they do not fit into the tags, as in atomic resolution.
+    """
     densities = []
+    low, high = _DENSITIES
     for letter in "XY":
         axis = outline.axes.index(letter)
-        size, unit = outline.spacing[axis], _METRES.get(outline.units[axis] or "")
-        if size is None or unit is None:
+        size = in_um(outline.spacing[axis], outline.units[axis])
+        density = 1e4 / size if size else 0.0
+        if not low <= density <= high:
             return {}
-        densities.append(0.01 / (size * unit))
+        densities.append(density)
     return {"resolution": tuple(densities), "resolutionunit": "CENTIMETER"}
 
 
@@ -201,5 +251,5 @@ def stored_text(path: Path) -> str | None:
         return None
     for note in ElementTree.fromstring(xml).findall(".//{*}MapAnnotation"):
         if note.get("Namespace") == NAMESPACE:
-            return note.findtext("{*}Value/{*}M")
+            return note.findtext(f"{{*}}Value/{{*}}M[@K='{_PROVENANCE}']")
     return None

@@ -21,7 +21,7 @@ from napari_zssr.stack.attributes import META, read_attributes, write_attributes
 from napari_zssr.stack.axes import from_cyx, plane_axes, to_cyx
 from napari_zssr.stack.begun import Begun, begun, open_level
 from napari_zssr.stack.layout import levels_of, zarr_axes, zarr_index, zarr_shape
-from napari_zssr.stack.multiscales import ome_attributes, window_of
+from napari_zssr.stack.multiscales import attributes_of, window_of
 from napari_zssr.stack.outline import NAMESPACE, Outline
 from napari_zssr.stack.pyramid import BandWriter, halved, nearest_halved
 from napari_zssr.stack.shards import ShardFiles, new_array
@@ -284,8 +284,7 @@ def _seen(image: Begun, channel: int) -> NDArray[Any]:
 
 
 def _attributes(outline: Outline, levels: int | None) -> dict[str, Any]:
-    own = {"axes": outline.axes, "samples": outline.sizes.get("S", 1)}
-    return {"ome": ome_attributes(outline, levels_of(outline, levels)), NAMESPACE: own}
+    return attributes_of(outline, levels_of(outline, levels))
 
 
 def _appear(draft: Path, folder: Path) -> None:

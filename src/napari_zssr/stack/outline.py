@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,6 +18,8 @@ from napari_zssr.stack.axes import (
 
 # Under this name files hold what only this program writes.
 NAMESPACE = "napari-zssr"
+
+_ILLEGAL = re.compile("[^ -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +92,17 @@ class Outline:
             units=tuple(self.units[i] for i in order),
             origin=tuple(self.origin[i] for i in order),
         )
+
+
+def legal_text(text: str) -> str:
+    """Text as XML and JSON can hold it: without control characters and half pairs.
+
+    Parameters
+    ----------
+    text : str
+        A name that a user or a file system has given.
+    """
+    return _ILLEGAL.sub("\ufffd", " ".join(re.split(r"[\t\r\n]", text)))
 
 
 def outline_of(stack: ImageStack) -> Outline:

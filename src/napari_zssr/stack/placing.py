@@ -6,7 +6,7 @@ import os
 import shutil
 from pathlib import Path
 
-from napari_zssr.writing import check_replaceable, sync_folder
+from napari_zssr.writing import check_replaceable, sibling, sync_folder
 
 # One of them is in the folder of every Zarr image.
 ZARR_MARKS = ("zarr.json", ".zattrs", ".zgroup", ".zarray")
@@ -63,4 +63,4 @@ def remove_replaced(target: Path) -> None:
 
 
 def _aside(target: Path) -> Path:
-    return target.with_name(f".{target.name}.replaced")
+    return sibling(target, ".", ".replaced")

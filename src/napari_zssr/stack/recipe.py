@@ -49,6 +49,8 @@ def unfinished_recipe(
         "spacing": stack.spacing,
         "units": stack.units,
     }
+    if stack.image_index is not None:
+        source["image"] = {"index": stack.image_index, "name": stack.image_name}
     if selection:
         source["selection"] = selection
     content = {

@@ -54,7 +54,8 @@ class ImageStack:
     guessed : bool
         True when the axes were guessed, not read.
     name, source : str
-        Stem of the file and its path, or empty.
+        Stem of the file (and title of the image in it, where there are several) and
+        its path, or empty.
     checksum : str
         First 16 hexadecimal digits of a SHA-256: of the file (of parts of it, where it
         is large), of the pixels where there is no file, or empty.
@@ -63,6 +64,10 @@ class ImageStack:
     messages : tuple of str
         Sentences on what was assumed, chosen or converted when it was read, which
         every door shows.
+    image_index : int or None
+        Which image of its file it is, where that holds several.
+    image_name : str
+        The name of that image in its file, or empty.
     labels : bool
         True when the pixels are numbers of objects or a mask, which no network
         enlarges.
@@ -79,6 +84,8 @@ class ImageStack:
     checksum: str = ""
     origin: tuple[float, ...] = ()
     messages: tuple[str, ...] = ()
+    image_index: int | None = None
+    image_name: str = ""
     labels: bool = False
 
     def size_um(self, letter: str) -> float | None:

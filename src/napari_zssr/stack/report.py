@@ -31,6 +31,7 @@ class Report:
     start_checksum: str = ""
     dtype: str = ""
     kernels: tuple[dict[str, Any], ...] = ()
+    messages: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain, JSON-serialisable form."""
@@ -64,6 +65,7 @@ def report_of(
         dtype=ready.plan.output_dtype,
         start_checksum=start_checksum(config),
         kernels=tuple(kernel.to_dict() for kernel in ready.kernels),
+        messages=ready.stack.messages,
     )
 
 

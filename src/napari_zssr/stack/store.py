@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
+import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
@@ -15,23 +17,27 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
-from napari_zssr.errors import InputError
+from napari_zssr.errors import ImageWarning, InputError
 from napari_zssr.stack.attributes import read_attributes
-from napari_zssr.stack.axes import ImageStack, planes
+from napari_zssr.stack.axes import Channel, ImageStack, planes, spacing_per_axis
+from napari_zssr.stack.multiscales import check_zarr
 from napari_zssr.stack.ometiff import (
     assemble_tiff,
-    check_type,
+    check_tiff,
     file_axes,
     stored_text,
     write_tiff,
 )
-from napari_zssr.stack.outline import NAMESPACE, outline_of
+from napari_zssr.stack.outline import NAMESPACE, Outline, legal_text, outline_of
 from napari_zssr.stack.placing import ZARR_MARKS, place
+from napari_zssr.stack.png import check_png, png_text, write_png
+from napari_zssr.stack.recipe import plain
 from napari_zssr.stack.source import is_lazy, loaded, native
 from napari_zssr.writing import check_place, draft_name, storing, written_whole
 
 _TIFF = {".tif", ".tiff"}
 _ZARR = {".zarr"}
+_REPLACED = "\ufffd"
 _USUAL = ".ome.tif, .ome.zarr or .png"
 
 _UNREADABLE = (OSError, ValueError, ElementTree.ParseError, tifffile.TiffFileError)
@@ -58,7 +64,7 @@ def write(
     overwrite : bool
         Replace what is there.
     provenance : mapping, optional
-        JSON-serialisable record that `read_provenance` reads back.
+        Record that `read_provenance` reads back; NaN and Inf become None.
 
     Returns
     -------
@@ -71,16 +77,23 @@ def write(
         The name, folder or pixels do not allow it.
     ComputeError
         The disk is full or fails.
+
+    Warns
+    -----
+    ImageWarning
+        For what other programs will not see.
     """
-    check_output(path, overwrite, stack=stack)
+    check_output(path, overwrite)
     target = Path(path).expanduser().resolve()
+    warn_of_format(target, outline_of(stack))
+    content = None if provenance is None else plain(provenance)
     if target.suffix.lower() in _ZARR:
-        _write_zarr(target, stack, provenance, overwrite)
+        _write_zarr(target, stack, content, overwrite)
         return target
-    record = None if provenance is None else json.dumps(dict(provenance))
+    record = None if content is None else json.dumps(content)
     with written_whole(target) as draft:
         if target.suffix.lower() not in _TIFF:
-            _write_png(draft, in_file_order(stack), record)
+            write_png(draft, _single_plane(in_file_order(stack)), record)
         elif is_lazy(stack.data):
             assemble_tiff(draft, outline_of(stack), record, partial(_rows, stack))
         else:
@@ -101,19 +114,81 @@ def check_output(
     overwrite : bool
         Whether a file may be replaced.
     stack : ImageStack, optional
-        Its axes and dtype are checked against the format too; of its shape only
-        axes other than Y and X matter, so the input serves as well as the result.
+        What is known of it is checked against the format too; of its shape only axes
+        other than Y and X matter.
 
     Raises
     ------
     InputError
-        Unknown ending, existing file, missing folder, no permission, or pixels that
-        the format cannot hold.
+        Unknown ending, a name that is too long, existing file, missing folder, no
+        permission, or an image that the format cannot hold.
     """
     marks = ZARR_MARKS if Path(path).suffix.lower() in _ZARR else ()
     check_place(path, overwrite, {*_TIFF, *_ZARR, ".png"}, _USUAL, marks)
     if stack is not None:
-        _check_fits(stack, Path(path).suffix.lower())
+        check_format(path, outline_of(stack))
+
+
+def check_format(path: str | Path, outline: Outline) -> tuple[str, ...]:
+    """Refuse an image that its format could not hold, before its pixels are there.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file to be written.
+    outline : Outline
+        The image.
+
+    Returns
+    -------
+    tuple of str
+        Sentences on what other programs will not see.
+
+    Raises
+    ------
+    InputError
+        Type of the pixels, axes, pixel sizes or channels that the format cannot hold.
+    """
+    spacing_per_axis(outline.axes, outline.spacing)
+    _check_channels(outline)
+    suffix = Path(path).suffix.lower()
+    if suffix == ".png":
+        check_png(outline)
+        return ()
+    messages = check_zarr(outline) if suffix in _ZARR else check_tiff(outline)
+    names = [outline.name, *(channel.name for channel in outline.channels)]
+    replaced = [name for name in names if _REPLACED in legal_text(name)]
+    if any(_REPLACED not in name for name in replaced):
+        message = (
+            "Characters that files cannot hold are replaced in "
+            f"{legal_text(replaced[0])!r}."
+        )
+        return (*messages, message)
+    return messages
+
+
+def warn_of_format(path: str | Path, outline: Outline) -> None:
+    """Refuse what `check_format` refuses, and warn of what it says.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file to be written.
+    outline : Outline
+        The image.
+
+    Raises
+    ------
+    InputError
+        The format cannot hold it.
+
+    Warns
+    -----
+    ImageWarning
+        For what other programs will not see.
+    """
+    for message in check_format(path, outline):
+        warnings.warn(message, ImageWarning, stacklevel=3)
 
 
 def in_file_order(stack: ImageStack) -> ImageStack:
@@ -161,40 +236,47 @@ def _stored(path: Path) -> Any:
     if path.is_dir():
         own = read_attributes(path).get(NAMESPACE)
         return own.get("provenance") if isinstance(own, dict) else None
-    text = _png_text(path) if path.suffix.lower() == ".png" else stored_text(path)
+    text = png_text(path) if path.suffix.lower() == ".png" else stored_text(path)
     return None if text is None else json.loads(text)
 
 
-def _png_text(path: Path) -> str | None:
-    from PIL import Image
-
-    with Image.open(path) as picture:
-        text = picture.info.get(NAMESPACE)
-    return text if isinstance(text, str) else None
-
-
-def _check_fits(stack: ImageStack, suffix: str) -> None:
-    if suffix == ".png":
-        _check_png(stack)
-    elif suffix in _TIFF:
-        check_type(stack.data.dtype.name)
-
-
-def _check_png(stack: ImageStack) -> None:
-    sizes = dict(zip(stack.axes, stack.data.shape, strict=True))
-    many = [letter for letter in "TCZ" if sizes.get(letter, 1) > 1]
-    if many:
+def _check_channels(outline: Outline) -> None:
+    """Refuse what neither OME-XML nor OME-Zarr can say of a channel."""
+    count = outline.sizes.get("C", 1)
+    if outline.channels and len(outline.channels) != count:
         raise InputError(
-            f"A PNG holds one plane, but the image has {sizes[many[0]]} along "
-            f"{many[0]}; write an .ome.tif."
+            f"{len(outline.channels)} channels are described, but the image has "
+            f"{count}; describe each one, or none."
         )
-    colour = sizes.get("S", 1) in {3, 4}
-    allowed = {"uint8"} if colour else {"uint8", "uint16"}
-    if stack.data.dtype.name not in allowed or sizes.get("S") == 2:
-        raise InputError(
-            f"A PNG cannot hold these pixels ({stack.data.dtype.name}, axes "
-            f"{stack.axes}); write an .ome.tif."
-        )
+    for number, channel in enumerate(outline.channels):
+        what = _impossible(channel)
+        if what:
+            raise InputError(
+                f"Channel {number} has {what}; correct it, or leave it out."
+            )
+
+
+def _impossible(channel: Channel) -> str:
+    """What is wrong about a channel; empty where nothing is."""
+    for name, length in (
+        ("an emission", channel.emission_nm),
+        ("an excitation", channel.excitation_nm),
+    ):
+        if length is not None and not 0 < length < math.inf:
+            return f"{name} of {length:g} nm, which is no wavelength"
+    color = channel.color
+    if color is not None and not -(2**31) <= color < 2**31:
+        return f"the colour {color}, which is no signed number of 32 bits"
+    return ""
+
+
+def _single_plane(stack: ImageStack) -> NDArray[Any]:
+    """Y, X and S of an image that is one plane."""
+    keep = tuple(
+        slice(None) if a in "YX" or (a == "S" and n > 1) else 0
+        for a, n in zip(stack.axes, stack.data.shape, strict=True)
+    )
+    return np.asarray(stack.data[keep])
 
 
 def _write_zarr(
@@ -227,19 +309,3 @@ def _rows(
     at = list(index)
     at[stack.axes.index("Y")] = rows
     return native(stack.data[tuple(at)])
-
-
-def _write_png(path: Path, stack: ImageStack, record: str | None) -> None:
-    from PIL import Image
-    from PIL.PngImagePlugin import PngInfo
-
-    keep = tuple(
-        slice(None) if a in "YX" or (a == "S" and n > 1) else 0
-        for a, n in zip(stack.axes, stack.data.shape, strict=True)
-    )
-    notes = PngInfo()
-    if record is not None:
-        notes.add_itxt(NAMESPACE, record, zip=True)
-    Image.fromarray(np.ascontiguousarray(stack.data[keep])).save(
-        path, format="PNG", pnginfo=notes
-    )

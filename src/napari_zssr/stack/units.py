@@ -17,11 +17,6 @@ def short_unit(text: str | None) -> str | None:
     return _UNITS.get(plain) or _UNITS.get(plain.lower())
 
 
-def long_unit(unit: str | None) -> str | None:
-    """Word of UDUNITS for a short name ("micrometer"), None if it has none."""
-    return _WORDS.get(unit or "")
-
-
 def in_um(size: float | None, unit: str | None) -> float | None:
     """A length in micrometres, None if it has no unit of length."""
     scale = _UM.get(unit or "")
@@ -29,47 +24,26 @@ def in_um(size: float | None, unit: str | None) -> float | None:
 
 
 _UM = {"pm": 1e-6, "angstrom": 1e-4, "nm": 1e-3, "um": 1.0, "mm": 1e3, "cm": 1e4}
-_UM |= {"m": 1e6}
+_UM |= {"m": 1e6, "in": 25400.0}
 _WORDS = {"pm": "picometer", "nm": "nanometer", "um": "micrometer"}
-_WORDS |= {"mm": "millimeter", "cm": "centimeter", "m": "meter"}
-_WORDS |= {"angstrom": "angstrom", "us": "microsecond", "ms": "millisecond"}
-_WORDS |= {"s": "second", "min": "minute", "h": "hour", "d": "day"}
-_UNITS = {
-    short: short for short in ("pm", "nm", "um", "mm", "cm", "m", "ms", "us", "s", "h")
-} | {
-    "micron": "um",
-    "microns": "um",
-    "micrometer": "um",
-    "micrometers": "um",
-    "micrometre": "um",
-    "micrometres": "um",
-    "picometer": "pm",
-    "nanometer": "nm",
-    "nanometers": "nm",
-    "nanometre": "nm",
-    "nanometres": "nm",
-    "millimeter": "mm",
-    "millimetre": "mm",
-    "centimeter": "cm",
-    "centimetre": "cm",
-    "meter": "m",
-    "metre": "m",
-    "angstrom": "angstrom",
-    "\u00e5": "angstrom",
-    "\u00c5": "angstrom",
-    "\u212b": "angstrom",
-    "microsecond": "us",
-    "millisecond": "ms",
-    "milliseconds": "ms",
-    "msec": "ms",
-    "second": "s",
-    "seconds": "s",
-    "sec": "s",
-    "min": "min",
-    "minute": "min",
-    "minutes": "min",
-    "hour": "h",
-    "hours": "h",
-    "day": "d",
-    "d": "d",
-}
+_WORDS |= {"mm": "millimeter", "cm": "centimeter", "m": "meter", "in": "inch"}
+_WORDS |= {"angstrom": "angstrom", "ps": "picosecond", "ns": "nanosecond"}
+_WORDS |= {"us": "microsecond", "ms": "millisecond", "s": "second"}
+_WORDS |= {"min": "minute", "h": "hour", "d": "day"}
+_OTHERS = {"um": ("micron", "u"), "in": ("inches",), "angstrom": ("\u00e5", "\u212b")}
+_OTHERS |= {"us": ("usec",), "ms": ("msec",), "s": ("sec",), "h": ("hr", "hrs")}
+
+
+def _spellings() -> dict[str, str]:
+    """Short names by all that is written for them, in small letters."""
+    names = {}
+    for short, word in _WORDS.items():
+        british = word.replace("meter", "metre")
+        for name in (short, word, british, *_OTHERS.get(short, ())):
+            names[name] = short
+            if len(name) > 2:
+                names[f"{name}s"] = short
+    return names
+
+
+_UNITS = _spellings()
