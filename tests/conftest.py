@@ -219,6 +219,16 @@ def settled(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
+def same_threads() -> Iterator[None]:
+    """For Labels layers, which load numba, which changes the threads of torch."""
+    import torch
+
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
 def desk(qtbot: Any, settled: None) -> Iterator[Desk]:
     """The widget and a viewer without a window, which takes a second to open."""
     from napari.components import ViewerModel

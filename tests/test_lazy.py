@@ -19,8 +19,8 @@ from napari_zssr.config import change
 from napari_zssr.errors import InputError
 from napari_zssr.files import read
 from napari_zssr.files.identity import checksum
-from napari_zssr.files.omezarr import ZarrPixels
 from napari_zssr.files.tiffpixels import TiffPixels
+from napari_zssr.files.zarr_pixels import ZarrPixels
 from napari_zssr.progress import PlaneDone, drain
 from napari_zssr.stack.axes import ImageStack, labelled, planes
 from napari_zssr.stack.run import upscale_steps

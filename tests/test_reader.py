@@ -5,6 +5,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import dask.array as da
 import numpy as np
 import pytest
 import tifffile
@@ -15,11 +16,12 @@ pytest.importorskip("napari")
 import npe2
 from napari.components import ViewerModel
 from napari.errors import MultipleReaderError
-from napari.layers import Image
+from napari.layers import Image, Labels
 
 from napari_zssr.config import INSTANT, change
 from napari_zssr.errors import InputError
 from napari_zssr.files import read
+from napari_zssr.plugin import _file_images
 from napari_zssr.plugin._layers import (
     WHOLE,
     layer_axes,
@@ -30,6 +32,7 @@ from napari_zssr.plugin._layers import (
 from napari_zssr.plugin._reader import read_image
 from napari_zssr.plugin._writer import write_ome_tiff
 from napari_zssr.progress import drain
+from napari_zssr.stack import layout
 from napari_zssr.stack.axes import Channel, labelled
 from napari_zssr.stack.run import upscale_steps
 from napari_zssr.stack.store import write
@@ -206,6 +209,89 @@ def test_ome_zarr_by_its_folder_or_a_file_in_it(tmp_path: Path, within: str) -> 
     spacing, units = layer_spacing(layer, "TYX")
     assert spacing == pytest.approx({"T": 0.5, "Y": 130, "X": 130})
     assert units == {"T": "s", "Y": "nm", "X": "nm"}
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+def test_zarr_is_lazy_and_has_all_its_levels(tmp_path: Path, version: str) -> None:
+    path = ome_zarr(tmp_path / "worm.ome.zarr", version)
+    group = zarr.open_group(path)
+    group.create_array("1", data=noise(2, 5, 4))
+    told = dict(group.attrs)
+    multiscales = (told if version == "0.4" else told["ome"])["multiscales"]
+    multiscales[0]["datasets"].append({"path": "1"})
+    group.attrs.update(told)
+    (layer,) = opened(path)
+    assert layer.multiscale
+    assert [level.shape for level in layer.data] == [(2, 9, 8), (2, 5, 4)]
+    for level in layer.data:
+        assert isinstance(level, da.Array)
+        assert (level == noise(*level.shape)).all()
+    assert layer_spacing(layer, "TYX")[0] == pytest.approx(
+        {"T": 0.5, "Y": 130, "X": 130}
+    )
+    assert layer_stack(layer).data.shape == (2, 9, 8)
+
+
+def test_own_zarr_is_multiscale_in_each_channel(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(layout, "SMALLEST", 4)
+    for name, axes, shape in (("c", "ZCYX", (4, 3, 9, 8)), ("s", "YXS", (9, 8, 3))):
+        data = noise(*shape, dtype="uint8")
+        write(tmp_path / f"{name}.zarr", labelled(data, axes=axes, spacing=0.5))
+        layers = opened(tmp_path / f"{name}.zarr")
+        assert len(layers) == (3 if axes == "ZCYX" else 1)
+        for channel, layer in enumerate(layers):
+            right = data[:, channel] if axes == "ZCYX" else data
+            assert layer.multiscale
+            assert layer.rgb == (axes == "YXS")
+            assert (np.asarray(layer.data[0]) == right).all()
+
+
+def test_large_tiffs_are_lazy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = three_channels(tmp_path / "cell.ome.tif", GREEN, WHITE, ORANGE)
+    for limit, kind in ((data.nbytes, np.ndarray), (data.nbytes - 1, da.Array)):
+        monkeypatch.setattr(_file_images, "LOADED_BYTES", limit)
+        for channel, layer in enumerate(opened(tmp_path / "cell.ome.tif")):
+            assert isinstance(layer.data, kind)
+            assert (np.asarray(layer.data) == data[:, channel]).all()
+
+
+@pytest.mark.parametrize("axes", ["YX", "ZYX", "CYX"])
+def test_label_images_become_labels(
+    tmp_path: Path, axes: str, same_threads: None
+) -> None:
+    data = noise(3, 9, 8)[0 if axes == "YX" else ...]
+    path = tmp_path / "cells.ome.zarr"
+    image = labelled(data, axes=axes, spacing={"Y": 0.5, "X": 0.25})
+    write(path, replace(image, labels=True))
+    reader = read_image(path)
+    assert reader is not None
+    found = reader(path)
+    assert [kind for _, _, kind in found] == ["labels"] * (3 if axes == "CYX" else 1)
+    for number, (pixels, attributes, _) in enumerate(found):
+        layer = Labels(pixels, **attributes)
+        right = data[number] if axes == "CYX" else data
+        assert (np.asarray(layer.data) == right).all()
+        assert tuple(layer.scale[-2:]) == (0.5, 0.25)
+
+
+def test_labels_layers_are_refused_with_advice(same_threads: None) -> None:
+    with pytest.raises(InputError, match="upscale --labels, or by upscale_labels"):
+        layer_stack(Labels(noise(9, 8)))  # type: ignore[arg-type]
+
+
+def test_what_was_assumed_is_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[str] = []
+    monkeypatch.setattr(_file_images, "show_info", shown.append)
+    zarr.create_array(tmp_path / "a.zarr", data=noise(7, 30, 40))
+    three_channels(tmp_path / "cell.ome.tif", GREEN, WHITE, ORANGE)
+    opened(tmp_path / "a.zarr")
+    opened(tmp_path / "cell.ome.tif")
+    (sentence,) = shown
+    assert sentence.startswith("Axes guessed as ZYX (7 x 30 x 40)")
 
 
 def test_a_guess_stays_a_guess(tmp_path: Path) -> None:

@@ -211,8 +211,9 @@ def test_images_of_a_tiff(
             np.testing.assert_array_equal(stack.data[...], pixels)
             assert "taken" not in " ".join(stack.messages)
     stack = read(path)
-    assert message in " ".join(stack.messages)
-    assert bool(stack.messages) == bool(message)
+    told = [each for each in stack.messages if not each.startswith("Axes guessed")]
+    assert message in " ".join(told)
+    assert bool(told) == bool(message)
     assert (stack.image_index is None) == (len(entries) == 1)
 
 

@@ -410,7 +410,7 @@ def test_what_is_whole_is_not_refused(tmp_path: Path, options: dict[str, Any]) -
     path = tmp_path / "a.tif"
     tifffile.imwrite(path, PLANES, photometric="minisblack", **options)
     for lazy in (False, True):
-        stack = read(path, lazy=lazy)
+        stack = read(path, axes="ZYX", lazy=lazy)
         np.testing.assert_array_equal(np.asarray(stack.data), PLANES)
         assert stack.messages == ()
 

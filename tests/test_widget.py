@@ -111,9 +111,11 @@ def test_it_is_narrow_even_with_large_letters(window: Desk) -> None:
 # ---- what cannot run cannot be pressed
 
 
-def test_without_an_image_a_line_says_why(desk: Desk) -> None:
+def test_without_an_image_a_line_says_why(desk: Desk, same_threads: None) -> None:
     assert not desk.widget.controls.run.enabled
     assert "Open an image" in desk.why
+    desk.viewer.add_labels(np.ones((9, 8), np.int32))
+    desk.qtbot.waitUntil(lambda: "--labels" in desk.why)
     desk.widget.start()
     assert not desk.widget._run.running
 

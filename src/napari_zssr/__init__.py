@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from napari_zssr.files.contents import ImageEntry
     from napari_zssr.kernels import Kernel
     from napari_zssr.kernelspec import KernelSpec, Optics
+    from napari_zssr.label_images import upscale_labels, upscale_labels_to_disk
     from napari_zssr.progress import Progress, drain
     from napari_zssr.stack.axes import ImageStack
     from napari_zssr.stack.disk import Written
@@ -71,6 +72,8 @@ __all__ = [
     "read",
     "save_networks",
     "upscale",
+    "upscale_labels",
+    "upscale_labels_to_disk",
     "upscale_lazy",
     "upscale_steps",
     "upscale_to_disk",
@@ -99,6 +102,7 @@ _HOMES = {
     "files.contents": ("ImageEntry",),
     "kernels": ("Kernel",),
     "kernelspec": ("KernelSpec", "Optics"),
+    "label_images": ("upscale_labels", "upscale_labels_to_disk"),
     "progress": ("Progress", "drain"),
     "stack.axes": ("ImageStack",),
     "stack.disk": ("Written",),

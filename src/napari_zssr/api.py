@@ -18,7 +18,7 @@ from napari_zssr.files import read as read_file
 from napari_zssr.files.contents import ALL, ImageEntry, labelled_paths
 from napari_zssr.files.kernels import pinned
 from napari_zssr.progress import Steps, drain
-from napari_zssr.stack.axes import ImageStack, labelled
+from napari_zssr.stack.axes import ImageStack, labelled, relabelled
 from napari_zssr.stack.disk import Written, upscale_to_disk_steps
 from napari_zssr.stack.lazy import lazily_upscaled
 from napari_zssr.stack.run import Upscaled
@@ -350,6 +350,7 @@ def read(
     image: int | str | None = None,
     partial: bool = False,
     lazy: bool = False,
+    labels: bool = False,
 ) -> ImageStack:
     """Read an image with axes, spacing and channels.
 
@@ -368,6 +369,8 @@ def read(
         refusing the file.
     lazy : bool
         Leave the pixels of TIFF and Zarr in the file until `data` is indexed.
+    labels : bool
+        Read a label image or a mask, for `upscale_labels`; they are refused otherwise.
 
     Raises
     ------
@@ -381,7 +384,13 @@ def read(
     """
     return _warned(
         read_file(
-            path, axes=axes, spacing=spacing, image=image, partial=partial, lazy=lazy
+            path,
+            axes=axes,
+            spacing=spacing,
+            image=image,
+            partial=partial,
+            lazy=lazy,
+            labels=labels,
         )
     )
 
@@ -393,31 +402,24 @@ def as_stack(
     image: int | str | None = None,
     partial: bool = False,
     lazy: bool = False,
+    labels: bool = False,
 ) -> ImageStack:
     """Image with named axes from whatever was given; a file is read."""
     if isinstance(source, str | PathLike):
         return read(
-            source, axes=axes, spacing=spacing, image=image, partial=partial, lazy=lazy
+            source,
+            axes=axes,
+            spacing=spacing,
+            image=image,
+            partial=partial,
+            lazy=lazy,
+            labels=labels,
         )
     if image is not None:
         raise InputError(_NO_FILE)
     if isinstance(source, ImageStack):
-        if axes is None and spacing is None:
-            return source
-        relabelled = labelled(
-            source.data,
-            axes=axes or source.axes,
-            spacing=source.spacing if spacing is None else spacing,
-            units=source.units if spacing is None else None,
-        )
-        return replace(
-            relabelled,
-            channels=source.channels if _same_channels(source, relabelled) else (),
-            name=source.name,
-            source=source.source,
-            checksum=source.checksum,
-        )
-    return _warned(labelled(source, axes=axes, spacing=spacing))
+        return relabelled(source, axes, spacing)
+    return _warned(labelled(source, axes=axes, spacing=spacing, labels=labels))
 
 
 def _warned(stack: ImageStack) -> ImageStack:
@@ -425,8 +427,3 @@ def _warned(stack: ImageStack) -> ImageStack:
     for message in stack.messages:
         warnings.warn(message, ImageWarning, stacklevel=4)
     return stack
-
-
-def _same_channels(image: ImageStack, relabelled: ImageStack) -> bool:
-    """Whether other axes leave the channels what they were."""
-    return ("C" in relabelled.axes) == ("C" in image.axes)

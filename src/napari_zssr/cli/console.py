@@ -117,14 +117,6 @@ def note_messages(stack: ImageStack) -> None:
     """Print what was assumed, chosen or converted when an image was read."""
     for message in stack.messages:
         note(message)
-    note_guess(stack)
-
-
-def note_guess(stack: ImageStack) -> None:
-    """Tell that the axes were guessed, and how to say better."""
-    if stack.guessed:
-        shape = " x ".join(str(n) for n in stack.data.shape)
-        note(f"Axes guessed as {stack.axes} ({shape}); say otherwise with --axes.")
 
 
 def describe(image: Outline) -> str:

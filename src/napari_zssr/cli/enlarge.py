@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -55,6 +56,8 @@ class Order:
     networks : Path or None
         File for what was learned.
     reading : Reading
+    labels : bool
+        The images are label images or masks.
     quiet : bool
         Show no progress.
     """
@@ -66,6 +69,7 @@ class Order:
     overwrite: bool = False
     networks: Path | None = None
     reading: options.Reading = options.AS_THE_FILE_SAYS
+    labels: bool = False
     quiet: bool = False
 
 
@@ -167,9 +171,22 @@ def enlarge(image: Source, target: Path, order: Order) -> Outcome:
         The computation or the disk failed.
     """
     check_target(image.path, target, order)
+    shared_out = order.workers != HERE or order.shard != (1, 1)
+    if order.labels and (shared_out or order.networks is not None):
+        raise InputError(
+            "Labels are enlarged at once, and nothing is learned for them; leave out "
+            "--workers, --scheduler, --shard and --save-networks."
+        )
     stack = read_image(
-        image.path, order.reading, image=image.image, quiet=order.quiet, lazy=True
+        image.path,
+        order.reading,
+        image=image.image,
+        quiet=order.quiet,
+        lazy=True,
+        labels=order.labels,
     )
+    if order.labels:
+        return _labels(stack, target, order)
     return _to_disk(stack, target, order)
 
 
@@ -180,6 +197,7 @@ def read_image(
     image: int | str | None = None,
     quiet: bool = False,
     lazy: bool = False,
+    labels: bool = False,
 ) -> ImageStack:
     """Read an image; unless quiet, print what was assumed of it.
 
@@ -189,7 +207,7 @@ def read_image(
     reading : Reading
     image : int, str or None
         Which one of several, in place of the one that `reading` names.
-    quiet, lazy : bool
+    quiet, lazy, labels : bool
     """
     from napari_zssr.files import read
 
@@ -200,6 +218,7 @@ def read_image(
         image=reading.image if image is None else image,
         partial=reading.partial,
         lazy=lazy,
+        labels=labels,
     )
     if not quiet:
         console.note_messages(stack)
@@ -245,6 +264,32 @@ def check_target(image: Path, target: Path, order: Order) -> None:
     check_output(target, overwrite=order.overwrite or part_folder(target).is_dir())
     if order.networks is not None:
         _check_networks(order.networks, order)
+
+
+def _labels(stack: ImageStack, target: Path, order: Order) -> Outcome:
+    """Labels by nearest pixels, which nothing is learned for."""
+    from napari_zssr.stack.nearest import SENTENCE, write_enlarged_labels
+    from napari_zssr.stack.outline import outline_of
+    from napari_zssr.stack.report import Report, versions
+
+    started = time.monotonic()
+    result = write_enlarged_labels(
+        target, stack, order.config.factors, overwrite=order.overwrite
+    )
+    report = Report(
+        planes=(),
+        seconds=time.monotonic() - started,
+        device="cpu",
+        precision=result.data.dtype.name,
+        seed=order.config.seed,
+        versions=dict(versions()),
+        input_name=stack.name,
+        input_checksum=stack.checksum,
+        sentence=SENTENCE,
+    )
+    return Outcome(
+        target=target, outline=outline_of(result), guessed=stack.guessed, report=report
+    )
 
 
 def _to_disk(stack: ImageStack, target: Path, order: Order) -> Outcome:

@@ -290,6 +290,15 @@ Spacing = Annotated[
         "letter.",
     ),
 ]
+Labels = Annotated[
+    bool,
+    option(
+        "--labels",
+        panel=IMAGE,
+        help="Enlarge a label image or a mask by nearest pixels: nothing is learned, "
+        "no value is new.",
+    ),
+]
 Image = Annotated[
     str | None,
     option(

@@ -46,6 +46,7 @@ def upscale(
     tile_px: options.TilePx = None,
     dtype: options.OutputType = None,
     reading: options.Reading = options.AS_THE_FILE_SAYS,
+    labels: options.Labels = False,
     fill_nonfinite: options.FillNonfinite = False,
     save_networks: options.SaveNetworks = None,
     overwrite: options.Overwrite = False,
@@ -91,6 +92,7 @@ def upscale(
         overwrite=overwrite,
         networks=save_networks,
         reading=reading,
+        labels=labels,
         quiet=json,
     )
     pairs = _pairs(expanded(images), output, output_dir, order, ending)

@@ -15,9 +15,11 @@ from napari_zssr.files.contents import ImageEntry, choose
 from napari_zssr.files.identity import checksum
 from napari_zssr.files.image import FileImage, ReadOptions, sole_entry
 from napari_zssr.stack.axes import (
+    NEAREST_ADVICE,
     ImageStack,
     Spacing,
     check_pixels,
+    guess_message,
     labelled,
     parse_axes,
     settle_axes,
@@ -39,6 +41,7 @@ def read(
     image: int | str | None = None,
     partial: bool = False,
     lazy: bool = False,
+    labels: bool = False,
 ) -> ImageStack:
     """Read an image with axes, spacing and channels.
 
@@ -60,6 +63,8 @@ def read(
         Leave the pixels of TIFF and Zarr in the file: they are read when `data` is
         indexed, and those that cannot be decoded are told then. Other kinds are read
         whole.
+    labels : bool
+        Read label images and masks too, which are refused otherwise.
 
     Returns
     -------
@@ -74,8 +79,8 @@ def read(
     """
     source = Path(path).expanduser()
     kind = _kind(source)
-    options = ReadOptions(image=image, partial=partial, lazy=lazy)
-    stack = _overridden(_find(source, kind, options), axes, spacing)
+    options = ReadOptions(image=image, partial=partial, lazy=lazy, labels=labels)
+    stack = _overridden(_find(source, kind, options), axes, spacing, labels)
     return replace(
         stack,
         name=" ".join(filter(None, (_stem(source), stack.name))),
@@ -179,9 +184,14 @@ def _find(path: Path, kind: str, options: ReadOptions) -> FileImage:
 
 
 def _overridden(
-    found: FileImage, axes: str | None, spacing: Spacing | None
+    found: FileImage, axes: str | None, spacing: Spacing | None, labels: bool
 ) -> ImageStack:
-    data = check_pixels(found.data)
+    if found.labels and not labels:
+        raise InputError(
+            "The image is one of labels by its metadata; enlarge "
+            f"{NEAREST_ADVICE}, or give the image they were made from."
+        )
+    data = check_pixels(found.data, labels=labels)
     guessed = False
     if axes is not None:
         letters = parse_axes(axes, data.ndim)
@@ -198,14 +208,22 @@ def _overridden(
             units[letter] = "s" if letter == "T" else "um"
             starts.pop(letter, None)
     stack = labelled(
-        data, axes=letters, spacing=sizes, units=units, channels=found.channels
+        data,
+        axes=letters,
+        spacing=sizes,
+        units=units,
+        channels=found.channels,
+        labels=labels,
     )
     origin = tuple(starts.get(a, 0.0) for a in letters) if starts else ()
+    guessed = guessed and data.ndim > 2
+    guess = (guess_message(letters, data.shape),) if guessed else ()
     return replace(
         stack,
-        guessed=guessed and data.ndim > 2,
+        guessed=guessed,
         origin=origin,
-        messages=found.messages,
+        messages=(*found.messages, *guess),
+        labels=found.labels or stack.labels,
         name=found.entry.title if found.entry else "",
         image_index=found.entry.index if found.entry else None,
         image_name=found.entry.name if found.entry else "",

@@ -22,11 +22,14 @@ class ReadOptions:
         refusing the file.
     lazy : bool
         Leave the pixels in the file until they are indexed, where that is possible.
+    labels : bool
+        Label images and masks are wanted.
     """
 
     image: int | str | None = None
     partial: bool = False
     lazy: bool = False
+    labels: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -49,6 +52,8 @@ class FileImage:
         Which image of the file it is, where there are several.
     messages : tuple of str
         Sentences on what was assumed, chosen or converted.
+    labels : bool
+        True when the file says that the pixels are numbers of objects.
     """
 
     data: Pixels
@@ -59,6 +64,7 @@ class FileImage:
     origin: dict[str, float] = field(default_factory=dict)
     entry: ImageEntry | None = None
     messages: tuple[str, ...] = ()
+    labels: bool = False
 
 
 def sole_entry(image: FileImage) -> ImageEntry:

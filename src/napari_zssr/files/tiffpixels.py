@@ -19,7 +19,7 @@ from napari_zssr.files.decoders import check_decoders
 from napari_zssr.files.photometric import PageSamples, page_samples
 from napari_zssr.files.tiff_planes import complete_planes
 from napari_zssr.files.tiffseries import tiff_images
-from napari_zssr.stack.source import FilePixels, native
+from napari_zssr.stack.source import FilePixels, full_index, native
 
 _Part = int | slice
 
@@ -77,7 +77,7 @@ class TiffPixels(FilePixels):
             What is asked for cannot be read.
         """
         layout = self._layout()
-        parts = _spelled_out(index, layout.shape)
+        parts = full_index(index, layout.shape)
         with self._lock:
             with decoding(self.path):
                 layout.file.filehandle.open()
@@ -237,24 +237,6 @@ def _leading_axes(series: tifffile.TiffPageSeries) -> tuple[int | None, int | No
 def _axes_before_plane(axes: str, count: int) -> int:
     found = [axes.index(letter) for letter in "YXS" if letter in axes]
     return min(found) if len(axes) == count and found else max(0, count - 2)
-
-
-def _spelled_out(index: Any, shape: tuple[int, ...]) -> list[_Part]:
-    """One whole number or slice an axis, none of them negative or missing."""
-    given = list(index) if isinstance(index, tuple) else [index]
-    if Ellipsis in given:
-        at = given.index(Ellipsis)
-        given[at : at + 1] = [slice(None)] * (len(shape) - len(given) + 1)
-    given += [slice(None)] * (len(shape) - len(given))
-    if len(given) > len(shape):
-        raise IndexError(f"{len(given)} indices for {len(shape)} axes")
-    parts: list[_Part] = []
-    for part, size in zip(given, shape, strict=True):
-        if isinstance(part, slice):
-            parts.append(part)
-        else:
-            parts.append(range(size)[part])
-    return parts
 
 
 def _read(layout: Layout, parts: Sequence[_Part]) -> NDArray[Any]:

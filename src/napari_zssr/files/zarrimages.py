@@ -11,7 +11,10 @@ import zarr
 
 from napari_zssr.errors import InputError
 from napari_zssr.files.contents import ImageEntry
+from napari_zssr.files.ngff import axes_of, level_paths
 from napari_zssr.files.omexml import image_names
+from napari_zssr.stack.axes import axis_letters
+from napari_zssr.stack.axis_names import stored_names
 
 _DEEPEST = 3
 _NOT_IMAGES = {"OME", "labels"}
@@ -91,18 +94,16 @@ def ome_attributes(group: zarr.Group) -> Mapping[str, Any]:
 
 def _entry(group: zarr.Group, index: int, image: ZarrImage) -> ImageEntry:
     node: Any = group[image.inside] if image.inside else group
-    names: Sequence[Any] = ()
     if image.multiscale is None:
-        names = getattr(node.metadata, "dimension_names", None) or ()
+        axes = axis_letters(stored_names(node))
     else:
         multiscale = ome_attributes(node)["multiscales"][image.multiscale]
-        axes = multiscale.get("axes") or ()
-        names = [a if isinstance(a, str) else a.get("name") for a in axes]
-        node = node[multiscale["datasets"][0]["path"]]
+        node = node[level_paths(multiscale)[0]]
+        axes = axes_of(multiscale, node.ndim)
     return ImageEntry(
         index=index,
         name=image.name,
-        axes="".join((name or "q")[:1].upper() for name in names),
+        axes=axes,
         shape=tuple(node.shape),
         dtype=str(node.dtype),
     )

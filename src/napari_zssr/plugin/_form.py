@@ -12,7 +12,7 @@ from napari_zssr.errors import InputError
 from napari_zssr.plugin._defaults import default_config
 from napari_zssr.plugin._fields import HowFields, WhatFields
 from napari_zssr.plugin._image import ImageFields
-from napari_zssr.plugin._layers import KEY, level0
+from napari_zssr.plugin._layers import KEY, LABELS_REFUSED, level0
 from napari_zssr.plugin._request import Request
 from napari_zssr.plugin._result import ResultFields
 from napari_zssr.plugin._rows import Column, heading
@@ -70,6 +70,8 @@ class Form(Column):
         config = self.how.config(self.what.factors)
         layers = self.image.layers()
         if not layers:
+            if self.image.only_labels:
+                raise InputError(LABELS_REFUSED)
             raise InputError("Open an image, or choose a layer, to enlarge it.")
         targets = self.result.targets(layers, config.factors)
         made = []

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from magicgui.widgets import CheckBox, ComboBox, LineEdit
-from napari.layers import Image
+from napari.layers import Image, Labels
 from psygnal import Signal
 
 from napari_zssr.errors import InputError
@@ -63,6 +63,12 @@ class ImageFields(Column):
             for layer in layers_of(self._viewer)
             if isinstance(layer, Image) and not is_preview(layer)
         ]
+
+    @property
+    def only_labels(self) -> bool:
+        """Whether there are layers of labels, and none that can be enlarged."""
+        labels = (isinstance(layer, Labels) for layer in layers_of(self._viewer))
+        return not self.images() and any(labels)
 
     def layers(self) -> list[Image]:
         """Layers that a run would enlarge, in the order of the layer list."""

@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from napari.layers import Labels
 from numpy.typing import NDArray
 
+from napari_zssr.errors import InputError
 from napari_zssr.plugin._selection import (
     WHOLE,
     Selection,
@@ -24,8 +26,8 @@ from napari_zssr.plugin._selection import (
 )
 from napari_zssr.plugin._taken import CHANNELS, layer_channels
 from napari_zssr.stack.axes import (
-    LETTERS,
     ImageStack,
+    axis_letters,
     check_pixels,
     guess_axes,
     labelled,
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ATTRIBUTION",
     "KEY",
+    "LABELS_REFUSED",
     "WHOLE",
     "Selection",
     "current_slice",
@@ -57,13 +60,15 @@ __all__ = [
     "result_kwargs",
 ]
 
+LABELS_REFUSED = (
+    "Labels are not enlarged by networks, which would invent some; enlarge "
+    "them with napari-zssr upscale --labels, or by upscale_labels(layer.data)."
+)
 # Names in a layer's metadata: of the recipe, and of whom an image comes from.
 KEY = "napari_zssr"
 ATTRIBUTION = "attribution"
 KEPT = (ATTRIBUTION, CHANNELS)
 
-_NAMES = {"time": "T", "frame": "T", "frames": "T", "depth": "Z", "slice": "Z"}
-_NAMES |= {"ch": "C", "channel": "C", "channels": "C", "row": "Y", "column": "X"}
 _CARRIED = {"gamma", "blending", "opacity", "visible", "interpolation2d"}
 _CARRIED |= {"interpolation3d", "depiction", "rendering", "projection_mode"}
 _CARRIED_GREY = {"colormap", "contrast_limits", "attenuation", "iso_threshold"}
@@ -95,8 +100,9 @@ def layer_axes(layer: Image) -> tuple[str, bool]:
     shape = level0(layer).shape[: layer.ndim]
     if layer.ndim == 2:
         return f"YX{samples}", False
-    settled, _ = settle_axes(_with_yx(labels), shape, np.uint16)
-    if not _complete(settled):
+    try:
+        settled, _ = settle_axes(labels, shape, np.uint16)
+    except InputError:
         settled = guess_axes(shape, np.uint16)
     return settled + samples, True
 
@@ -170,8 +176,10 @@ def lazy_stack(
     Raises
     ------
     InputError
-        Axes, selection or the type of the pixels cannot be used.
+        Axes, selection or the type of the pixels cannot be used, or they are labels.
     """
+    if isinstance(layer, Labels):
+        raise InputError(LABELS_REFUSED)
     data = level0(layer)
     found, guessed = layer_axes(layer) if axes is None else (axes, False)
     letters = parse_axes(found, data.ndim)
@@ -197,7 +205,7 @@ def layer_stack(
 ) -> ImageStack:
     """`lazy_stack` with the pixels of the selection loaded, and their checksum."""
     stack = lazy_stack(layer, axes, selection)
-    data = native(check_pixels(np.asarray(stack.data)))
+    data = native(check_pixels(stack.data))
     return replace(stack, data=data, checksum=_checksum(data))
 
 
@@ -285,14 +293,8 @@ def _checksum(pixels: NDArray[Any]) -> str:
 
 
 def _letters(names: Sequence[Any]) -> str:
-    """One letter for each name of an axis, ``?`` for unknown and repeated ones."""
-    found: list[str] = []
-    for name in names:
-        plain = str(name).strip().lower()
-        letter = _NAMES.get(plain, plain.upper())
-        usable = len(letter) == 1 and letter in LETTERS and letter != "S"
-        found.append(letter if usable and letter not in found else "?")
-    return "".join(found)
+    """One letter for each name of an axis; samples are no axis of a layer."""
+    return axis_letters(names).replace("S", "?")
 
 
 def _complete(letters: str) -> bool:
@@ -309,13 +311,3 @@ def _from_metadata(metadata: Mapping[str, Any]) -> list[str]:
         for told in (own, metadata.get("axes"))
         if isinstance(told, str)
     ]
-
-
-def _with_yx(letters: str) -> str:
-    """Name the last two axes, which napari shows first, where they have no name."""
-    named = list(letters)
-    for place, letter in ((-2, "Y"), (-1, "X")):
-        others = set(letters) & set(LETTERS)
-        if others and named[place] == "?" and letter not in named:
-            named[place] = letter
-    return "".join(named)

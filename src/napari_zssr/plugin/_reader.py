@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from itertools import cycle, islice
 from pathlib import Path
 from tokenize import TokenError
 from typing import Any
 
-from napari_zssr.plugin._file_images import read_images
-from napari_zssr.plugin._stored import lazy_levels
+from napari_zssr.plugin._file_images import read_images, read_levels
 from napari_zssr.plugin._taken import taken
 from napari_zssr.stack.records import ImageStack
-from napari_zssr.stack.source import loaded
 
 LayerData = tuple[Any, dict[str, Any], str]
 Reader = Callable[[Any], list[LayerData]]
@@ -37,10 +34,10 @@ def read_image(path: str | Path | Sequence[str | Path]) -> Reader | None:
     Returns
     -------
     callable or None
-        Reads the pixels, whole, and gives one layer for each channel of each image
-        in the file; it raises
-        InputError for a damaged file. None for what is no such image, and for masks
-        and complex numbers, which can be looked at but not enlarged.
+        Gives one layer for each channel of each image in the file, or labels: of Zarr
+        lazy ones with all levels, of a large TIFF lazy ones. It raises InputError for
+        a damaged file. None for what is no such image, and for masks and complex
+        numbers, which can be looked at but not enlarged.
     """
     listed = [path] if isinstance(path, str | Path) else list(path)
     source = _image(Path(listed[0])) if len(listed) == 1 else None
@@ -48,8 +45,8 @@ def read_image(path: str | Path | Sequence[str | Path]) -> Reader | None:
         return None
 
     def layers(_: Any) -> list[LayerData]:
-        stacks = read_images(source)
-        return [layer for stack in stacks for layer in _layers(stack)]
+        images = read_images(source)
+        return [layer for levels in images for layer in _multiscale_layers(levels)]
 
     return layers
 
@@ -81,54 +78,59 @@ def _holds_numbers(path: Path) -> bool:
 
 
 def _layers(stack: ImageStack) -> list[LayerData]:
-    """One layer for each channel, each a view of the pixels that were read."""
+    """One layer for each channel, each a view of the pixels."""
+    kind = "labels" if stack.labels else "image"
     if stack.guessed:
         # Without labels a guess stays one, also in the form.
         place = _place(stack, stack.axes) | {"name": stack.name}
         place["metadata"] = taken(stack.channels, stack.image_index)
         del place["axis_labels"]
-        return [(stack.data, place, "image")]
+        return [(stack.data, _fitting(place, kind), kind)]
     many = "C" in stack.axes
     axes = "".join(letter for letter in stack.axes if letter not in "CYXS") + "YX"
     axes += "S" if "S" in stack.axes else ""
     order = [stack.axes.index(letter) for letter in ("C" if many else "") + axes]
-    data = _ready(stack.data).transpose(order)
+    pixels: Any = stack.data
+    data = pixels.transpose(order)
     images = list(data) if many else [data]
     place = _place(stack, axes)
     return [
-        (image, place | looks, "image")
+        (image, _fitting(place | looks, kind), kind)
         for image, looks in zip(images, _looks(stack, len(images)), strict=True)
     ]
 
 
 def lazy_layers(path: Path) -> list[LayerData]:
-    """Layers of a file that was written here, none of its pixels read yet.
+    """Layers of a file, none of its pixels read yet.
 
     Parameters
     ----------
     path : Path
-        An OME-Zarr, whose levels become a multiscale layer, or an OME-TIFF.
+        An OME-Zarr, whose levels become a multiscale layer, or a TIFF.
 
     Raises
     ------
     InputError
         It cannot be read.
     """
-    from napari_zssr.files import read
+    return _multiscale_layers(read_levels(path))
 
-    stack = read(path, lazy=True)
-    found = [_layers(replace(stack, data=level)) for level in lazy_levels(path, stack)]
-    if len(found) == 1:
-        return found[0]
+
+def _multiscale_layers(levels: Sequence[ImageStack]) -> list[LayerData]:
+    """Layers of an image, multiscale ones where it has several levels."""
+    full, *coarser = [_layers(level) for level in levels]
+    if not coarser:
+        return full
     return [
-        ([data for data, _, _ in levels], levels[0][1] | {"multiscale": True}, "image")
-        for levels in zip(*found, strict=True)
+        ([data for data, _, _ in of], of[0][1] | {"multiscale": True}, of[0][2])
+        for of in zip(full, *coarser, strict=True)
     ]
 
 
-def _ready(data: Any) -> Any:
-    """Pixels in memory, unless they are a dask array."""
-    return data if hasattr(data, "dask") else loaded(data)
+def _fitting(attributes: dict[str, Any], kind: str) -> dict[str, Any]:
+    """Attributes that a layer of that kind has; labels have colours of their own."""
+    none = {"rgb", "colormap", "blending"} if kind == "labels" else set()
+    return {key: value for key, value in attributes.items() if key not in none}
 
 
 def _place(stack: ImageStack, axes: str) -> dict[str, Any]:

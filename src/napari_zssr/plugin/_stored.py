@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_zssr.stack.layout import zarr_axes
+from napari_zssr.stack.source import full_index
 
 if TYPE_CHECKING:
     import zarr
@@ -95,9 +95,9 @@ class LevelPixels:
 
     def __getitem__(self, index: Any) -> NDArray[Any]:
         """Pixels; what is not there yet, or any more, is 0."""
-        full = _full(index, self.shape)
-        parts = tuple(slice(i, i + 1) if isinstance(i, Integral) else i for i in full)
-        first = tuple(0 if isinstance(i, Integral) else slice(None) for i in full)
+        full = full_index(index, self.shape)
+        parts = tuple(slice(i, i + 1) if isinstance(i, int) else i for i in full)
+        first = tuple(0 if isinstance(i, int) else slice(None) for i in full)
         while (folder := self._there()) is not None:
             found = self._read(folder, parts)
             # Of a folder that was renamed meanwhile, zeros may have been read.
@@ -161,19 +161,30 @@ def reach(shape: Sequence[int], axes: str, finished: int) -> tuple[int, ...]:
     return (*shape[:outer], there, *shape[outer + 1 :])
 
 
-def lazy_levels(path: Path, stack: ImageStack) -> list[Any]:
-    """Levels of a file that was written here, in the axes that it was read with.
+def zarr_arrays(path: Path, image: int | None) -> list[Any]:
+    """Dask arrays of all levels of a Zarr image, the full resolution first.
 
     Parameters
     ----------
     path : Path
-    stack : ImageStack
-        As the file tells it.
+        Folder of the image, or of several.
+    image : int or None
+        Index of the image, where there are several.
     """
-    sizes = dict(zip(stack.axes, stack.data.shape, strict=True))
-    if path.is_dir():
-        return StoredImage(stack.axes, sizes.get("S", 1), path).levels()
-    return [stored_tiff(path, stack.axes, stack.data.shape)]
+    from napari_zssr.files.omezarr import zarr_levels
+
+    return [_lazy(level, level.chunks) for level in zarr_levels(path, image)]
+
+
+def lazy_planes(stack: ImageStack) -> Any:
+    """Dask array of an image that is read when it is indexed, a chunk for each plane.
+
+    Parameters
+    ----------
+    stack : ImageStack
+    """
+    sizes = zip(stack.axes, stack.data.shape, strict=True)
+    return _lazy(stack.data, tuple(n if a in "YXS" else 1 for a, n in sizes))
 
 
 def stored_tiff(path: Path, axes: str, shape: tuple[int, ...]) -> Any:
@@ -190,25 +201,11 @@ def stored_tiff(path: Path, axes: str, shape: tuple[int, ...]) -> Any:
     from napari_zssr.files import read
 
     stack = read(path, lazy=True)
-    sizes = zip(stack.axes, stack.data.shape, strict=True)
-    pixels = _lazy(stack.data, tuple(n if a in "YXS" else 1 for a, n in sizes))
+    pixels = lazy_planes(stack)
     # The file has other axes only where their size is 1.
     order = [stack.axes.index(a) for a in axes if a in stack.axes]
     rest = [i for i in range(len(stack.axes)) if i not in order]
     return pixels.transpose([*order, *rest]).reshape(shape)
-
-
-def _full(index: Any, shape: tuple[int, ...]) -> tuple[Any, ...]:
-    """Whole number or slice for each axis; numbers from the front, slices in full."""
-    given = list(index) if isinstance(index, tuple) else [index]
-    if Ellipsis in given:
-        at = given.index(Ellipsis)
-        given[at : at + 1] = [slice(None)] * (len(shape) - len(given) + 1)
-    given += [slice(None)] * (len(shape) - len(given))
-    return tuple(
-        range(n)[i] if isinstance(i, Integral) else slice(*i.indices(n))
-        for i, n in zip(given, shape, strict=True)
-    )
 
 
 def _lazy(pixels: Any, chunks: tuple[int, ...]) -> Any:

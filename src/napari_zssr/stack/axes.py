@@ -12,30 +12,34 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_zssr.imaging.resample import output_size
-from napari_zssr.stack.labels import (
-    LETTERS,
+from napari_zssr.stack.axis_guess import guess_axes, guess_message, settle_axes
+from napari_zssr.stack.axis_labels import (
+    NEAREST_ADVICE,
     Spacing,
     Units,
     check_pixels,
-    guess_axes,
     labelled,
     parse_axes,
-    settle_axes,
+    relabelled,
     spacing_per_axis,
 )
+from napari_zssr.stack.axis_names import LETTERS, axis_letters
 from napari_zssr.stack.records import Channel, ImageStack, PlaneIndex
 from napari_zssr.stack.units import short_unit
 
 __all__ = [
     "LETTERS",
+    "NEAREST_ADVICE",
     "Channel",
     "ImageStack",
     "PlaneIndex",
     "Spacing",
     "Units",
+    "axis_letters",
     "check_pixels",
     "from_cyx",
     "guess_axes",
+    "guess_message",
     "labelled",
     "output_origin",
     "output_shape",
@@ -43,6 +47,7 @@ __all__ = [
     "parse_axes",
     "plane_axes",
     "planes",
+    "relabelled",
     "settle_axes",
     "short_unit",
     "spacing_per_axis",

@@ -11,6 +11,7 @@ import zarr
 
 from napari_zssr.errors import InputError
 from napari_zssr.stack.attributes import read_attributes
+from napari_zssr.stack.multiscales import LABELS
 from napari_zssr.stack.outline import NAMESPACE
 
 
@@ -26,11 +27,14 @@ class Begun:
         Size along S, 1 without it.
     levels : sequence of zarr.Array
         For reading, their axes in the order t, c, z, y, x.
+    labels : bool
+        The pixels are numbers of objects.
     """
 
     axes: str
     samples: int
     levels: Sequence[zarr.Array[Any]]
+    labels: bool
 
 
 def begun(folder: Path) -> Begun:
@@ -54,6 +58,7 @@ def begun(folder: Path) -> Begun:
             axes=own["axes"],
             samples=own["samples"],
             levels=[open_level(folder, n) for n in range(count)],
+            labels=LABELS in attributes["ome"],
         )
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise InputError(

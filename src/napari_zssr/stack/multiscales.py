@@ -19,6 +19,8 @@ from napari_zssr.stack.spacing_record import SPACING, record_message, spacing_re
 
 _TYPES = {"T": "time", "C": "channel", "Z": "space", "Y": "space", "X": "space"}
 _SAMPLES = {"red": "FF0000", "green": "00FF00", "blue": "0000FF", "alpha": "FFFFFF"}
+# Key of what is told of a label image; what has it is one.
+LABELS = "image-label"
 # The colour of a channel must be given; white says nothing.
 _NO_COLOUR = "FFFFFF"
 
@@ -86,6 +88,12 @@ def ome_attributes(outline: Outline, levels: Sequence[Level]) -> dict[str, Any]:
     image: dict[str, Any] = {"axes": _axes(outline), "datasets": datasets}
     if outline.name:
         image["name"] = legal_text(outline.name)
+    if outline.labels:
+        image |= {
+            "type": "nearest",
+            "metadata": {"description": "One of 2 x 2 pixels."},
+        }
+        return {"version": "0.5", "multiscales": [image], LABELS: {"version": "0.5"}}
     image |= {"type": "mean", "metadata": {"description": "Mean of 2 x 2 pixels."}}
     channels = [
         told | {"active": True, "window": _window(outline.dtype)}

@@ -23,7 +23,7 @@ from napari_zssr.stack.begun import Begun, begun, open_level
 from napari_zssr.stack.layout import levels_of, zarr_axes, zarr_index, zarr_shape
 from napari_zssr.stack.multiscales import attributes_of, window_of
 from napari_zssr.stack.outline import NAMESPACE, Outline
-from napari_zssr.stack.pyramid import BandWriter
+from napari_zssr.stack.pyramid import BandWriter, halved, nearest_halved
 from napari_zssr.stack.shards import ShardFiles, new_array
 from napari_zssr.writing import draft_name, storing, sync_file, sync_folder
 
@@ -143,9 +143,10 @@ class PlaneWriter:
             for n, array in enumerate(image.levels)
         ]
         writer: BandWriter | None = None
+        halve = nearest_halved if image.labels else halved
         for level in reversed(self._files):
             size = (image.samples, *level.size)
-            writer = BandWriter(size, level.dtype, level.rows, level.put, writer)
+            writer = BandWriter(size, level.dtype, level.rows, level.put, writer, halve)
         if writer is None:
             raise InputError(f"{folder} has no levels; give another folder.")
         self._writer = writer
@@ -255,7 +256,8 @@ def complete(folder: Path, provenance: Mapping[str, Any] | None) -> None:
     for draft in folder.rglob(".*"):
         draft.unlink(missing_ok=True)
     attributes = read_attributes(folder)
-    for number, told in enumerate(attributes["ome"]["omero"]["channels"]):
+    shown = attributes["ome"].get("omero", {}).get("channels", ())
+    for number, told in enumerate(shown):
         seen = _seen(image, number)
         if seen.size:
             told["window"] = window_of(seen)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -46,6 +46,8 @@ class Outline:
         One for each index of C (one without C), or empty.
     name : str
         Name, or empty.
+    labels : bool
+        The pixels are numbers of objects.
     """
 
     shape: tuple[int, ...]
@@ -56,6 +58,7 @@ class Outline:
     origin: tuple[float, ...]
     channels: tuple[Channel, ...] = ()
     name: str = ""
+    labels: bool = False
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -81,15 +84,13 @@ class Outline:
             Letters of this outline's axes.
         """
         order = [self.axes.index(letter) for letter in axes]
-        return Outline(
+        return replace(
+            self,
             shape=tuple(self.shape[i] for i in order),
-            dtype=self.dtype,
             axes=axes,
             spacing=tuple(self.spacing[i] for i in order),
             units=tuple(self.units[i] for i in order),
             origin=tuple(self.origin[i] for i in order),
-            channels=self.channels,
-            name=self.name,
         )
 
 
@@ -121,6 +122,7 @@ def outline_of(stack: ImageStack) -> Outline:
         origin=stack.origin or (0.0,) * len(stack.axes),
         channels=stack.channels,
         name=stack.name,
+        labels=stack.labels,
     )
 
 
@@ -145,13 +147,10 @@ def enlarged(
     """
     now = outline_of(stack)
     shift = output_origin(now.spacing, now.axes, factors)
-    return Outline(
+    return replace(
+        now,
         shape=output_shape(now.shape, now.axes, factors),
         dtype=dtype or now.dtype,
-        axes=now.axes,
         spacing=output_spacing(now.spacing, now.axes, factors),
-        units=now.units,
         origin=tuple(a + b for a, b in zip(now.origin, shift, strict=True)),
-        channels=now.channels,
-        name=now.name,
     )

@@ -12,11 +12,13 @@ from typing import Any
 import numpy as np
 
 from napari_zssr.config import Config
+from napari_zssr.errors import InputError
 from napari_zssr.imaging.intensity import IntensityMap
 from napari_zssr.imaging.kernel import FineKernel
 from napari_zssr.imaging.kernelfile import pinned
 from napari_zssr.progress import Event, Progress, Steps, changed
 from napari_zssr.stack.axes import (
+    NEAREST_ADVICE,
     ImageStack,
     PlaneIndex,
     check_pixels,
@@ -143,7 +145,7 @@ def prepare(
     ComputeError
         The memory does not suffice.
     """
-    stack = replace(stack, data=check_pixels(stack.data))
+    stack = _enlargeable(stack, config.nonfinite)
     config = replace(config, kernel=pinned(config.kernel))
     starts = starting_networks(config, stack.axes, stack.data.shape)
     wanted = expected_config(config, starts, stack.axes, stack.data.shape)
@@ -161,6 +163,21 @@ def prepare(
         starts=starts,
         kernels=channel_kernels(checked, config, maps),
     )
+
+
+def _enlargeable(stack: ImageStack, nonfinite: str) -> ImageStack:
+    """The image, unless networks cannot enlarge it; masked pixels in memory filled."""
+    if stack.labels:
+        raise InputError(
+            f"The image holds labels or a mask; enlarge {NEAREST_ADVICE}, or give the "
+            "image they were made from."
+        )
+    data = check_pixels(stack.data)
+    if isinstance(data, np.ma.MaskedArray):
+        checked, data = CheckedPlanes(data, nonfinite), np.empty(data.shape, data.dtype)
+        for place in planes(stack.axes, data.shape):
+            data[place.index] = checked[place.index]
+    return replace(stack, data=data)
 
 
 def expected_dtype(stack: ImageStack, config: Config) -> np.dtype[Any]:

@@ -1,5 +1,7 @@
 """Pyramids from bands of rows: each level holds the means of 2 x 2 pixels.
 
+Of labels, whose mean is another label, it holds the first of the four.
+
 A pixel of the next level lies half a pixel further on, in the middle of its four.
 Where a side is odd, the last pixels stand for a partner that is not there.
 """
@@ -13,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Put = Callable[[int, NDArray[Any]], None]
+Halve = Callable[[NDArray[Any]], NDArray[Any]]
 
 
 def halved(band: NDArray[Any]) -> NDArray[Any]:
@@ -36,6 +39,20 @@ def halved(band: NDArray[Any]) -> NDArray[Any]:
     wide = np.promote_types(band.dtype, np.float32)
     mean: NDArray[Any] = sum(part.astype(wide) * wide.type(0.25) for part in four)
     return mean.astype(band.dtype)
+
+
+def nearest_halved(band: NDArray[Any]) -> NDArray[Any]:
+    """One of 2 x 2 pixels, for labels.
+
+    Parameters
+    ----------
+    band : ndarray, (C, Y, X)
+
+    Returns
+    -------
+    ndarray, (C, ceil(Y / 2), ceil(X / 2))
+    """
+    return band[:, ::2, ::2]
 
 
 def _mean_of_integers(four: list[NDArray[Any]]) -> NDArray[Any]:
@@ -63,6 +80,8 @@ class BandWriter:
         Stores a band (C, rows, X), given its first row; the last one may be lower.
     below : BandWriter, optional
         Gets the halves.
+    halve : callable
+        Makes them.
     """
 
     def __init__(
@@ -72,11 +91,13 @@ class BandWriter:
         rows: int,
         put: Put,
         below: BandWriter | None = None,
+        halve: Halve = halved,
     ) -> None:
         self.shape = shape
         self._rows = min(rows, shape[1])
         self._put = put
         self._below = below
+        self._halve = halve
         self._dtype = dtype
         self._gathered: NDArray[Any] | None = None
         self._held = 0
@@ -123,4 +144,4 @@ class BandWriter:
         self._put(self._stored, band)
         self._stored += band.shape[1]
         if self._below is not None:
-            self._below.add(halved(band))
+            self._below.add(self._halve(band))

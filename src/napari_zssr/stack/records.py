@@ -68,6 +68,9 @@ class ImageStack:
         Which image of its file it is, where that holds several.
     image_name : str
         The name of that image in its file, or empty.
+    labels : bool
+        True when the pixels are numbers of objects or a mask, which no network
+        enlarges.
     """
 
     data: Pixels
@@ -83,6 +86,7 @@ class ImageStack:
     messages: tuple[str, ...] = ()
     image_index: int | None = None
     image_name: str = ""
+    labels: bool = False
 
     def size_um(self, letter: str) -> float | None:
         """Pixel size along an axis in um, None where it is not told in a length."""

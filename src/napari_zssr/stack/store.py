@@ -8,6 +8,7 @@ import shutil
 import warnings
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -20,12 +21,18 @@ from napari_zssr.errors import ImageWarning, InputError
 from napari_zssr.stack.attributes import read_attributes
 from napari_zssr.stack.axes import Channel, ImageStack, planes, spacing_per_axis
 from napari_zssr.stack.multiscales import check_zarr
-from napari_zssr.stack.ometiff import check_tiff, file_axes, stored_text, write_tiff
+from napari_zssr.stack.ometiff import (
+    assemble_tiff,
+    check_tiff,
+    file_axes,
+    stored_text,
+    write_tiff,
+)
 from napari_zssr.stack.outline import NAMESPACE, Outline, legal_text, outline_of
 from napari_zssr.stack.placing import ZARR_MARKS, place
 from napari_zssr.stack.png import check_png, png_text, write_png
 from napari_zssr.stack.recipe import plain
-from napari_zssr.stack.source import loaded, native
+from napari_zssr.stack.source import is_lazy, loaded, native
 from napari_zssr.writing import check_place, draft_name, storing, written_whole
 
 _TIFF = {".tif", ".tiff"}
@@ -53,7 +60,7 @@ def write(
     stack : ImageStack
         What to write. Axes are reordered to T, C, Z in the stack's order (in OME-Zarr
         T, C, Z), then Y, X and S where they are not so already; RGB samples are
-        channels of OME-Zarr. For OME-Zarr the pixels may be lazy.
+        channels of OME-Zarr. Lazy pixels are read plane by plane.
     overwrite : bool
         Replace what is there.
     provenance : mapping, optional
@@ -83,13 +90,15 @@ def write(
     if target.suffix.lower() in _ZARR:
         _write_zarr(target, stack, content, overwrite)
         return target
-    ordered = in_file_order(stack)
     record = None if content is None else json.dumps(content)
     with written_whole(target) as draft:
-        if target.suffix.lower() in _TIFF:
-            write_tiff(draft, outline_of(ordered), record, loaded(ordered.data))
+        if target.suffix.lower() not in _TIFF:
+            write_png(draft, _single_plane(in_file_order(stack)), record)
+        elif is_lazy(stack.data):
+            assemble_tiff(draft, outline_of(stack), record, partial(_rows, stack))
         else:
-            write_png(draft, _single_plane(ordered), record)
+            ordered = in_file_order(stack)
+            write_tiff(draft, outline_of(ordered), record, loaded(ordered.data))
     return target
 
 
@@ -291,3 +300,12 @@ def _write_zarr(
             place(draft, target, overwrite=overwrite)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
+
+
+def _rows(
+    stack: ImageStack, index: tuple[int | slice, ...], rows: slice
+) -> NDArray[Any]:
+    """Some rows of a plane, its axes in the order of the stack."""
+    at = list(index)
+    at[stack.axes.index("Y")] = rows
+    return native(stack.data[tuple(at)])

@@ -1,21 +1,29 @@
-"""From a bare array to an image with named axes: guessing and checking."""
+"""From a bare array to an image with named axes, all of it checked."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import DTypeLike
 
 from napari_zssr.errors import InputError
+from napari_zssr.stack.axis_guess import guess_message, settle_axes
+from napari_zssr.stack.axis_names import (
+    LETTERS,
+    Coordinates,
+    axis_letters,
+    stored_coordinates,
+    stored_names,
+)
 from napari_zssr.stack.records import Channel, ImageStack
 from napari_zssr.stack.source import Pixels, is_lazy, native
 from napari_zssr.stack.units import short_unit
 
-LETTERS = "TCZYXS"
-SMALL = 4
+# What to do with labels and masks, wherever they are refused.
+NEAREST_ADVICE = "it with --labels or upscale_labels(), which keep each value"
 
 Spacing = Mapping[str, float | None] | Sequence[float | None] | float
 Units = Mapping[str, str | None] | Sequence[str | None] | str
@@ -56,69 +64,6 @@ def parse_axes(text: str, ndim: int) -> str:
     return axes
 
 
-def guess_axes(shape: Sequence[int], dtype: DTypeLike) -> str:
-    """Guess the axes of an unlabelled image.
-
-    Parameters
-    ----------
-    shape : sequence of int
-        Two to five axes, or six with RGB samples last.
-    dtype : dtype
-        A trailing 3 or 4 of uint8 is taken for RGB(A) samples.
-
-    Raises
-    ------
-    InputError
-        Too few or too many axes.
-    """
-    rgb = np.dtype(dtype) == np.uint8 and _small_last(shape, {3, 4})
-    if rgb:
-        return _guess_leading(tuple(shape[:-3])) + "YXS"
-    if len(shape) == 3 and _small_last(shape, {2, 3, 4}) and shape[0] > SMALL:
-        return "YXC"
-    if len(shape) < 2:
-        raise InputError(
-            f"The image has shape {tuple(shape)}; an image needs at least Y and X."
-        )
-    return _guess_leading(tuple(shape[:-2])) + "YX"
-
-
-def settle_axes(found: str, shape: Sequence[int], dtype: DTypeLike) -> tuple[str, bool]:
-    """Axes of a file whose letters are not all known, such as ``"QYX"``.
-
-    Parameters
-    ----------
-    found : str
-        Letters that the file states, any of them.
-    shape : sequence of int
-        Size along each axis.
-    dtype : dtype
-        Type of the pixels.
-
-    Returns
-    -------
-    tuple of (str, bool)
-        Letters of TCZYXS, and whether some were guessed.
-    """
-    unknown = [i for i, letter in enumerate(found) if letter not in LETTERS]
-    if not unknown and {"Y", "X"} <= set(found):
-        return found, False
-    if set(found) & set(LETTERS) <= {"Y", "X"}:
-        return guess_axes(shape, dtype), True
-    free = [letter for letter in "TZC" if letter not in found]
-    if len(unknown) > len(free):
-        raise InputError(
-            f"The file's axes {found!r} are not understood; name them, for example "
-            "axes='TCZYX'."
-        )
-    if len(unknown) == 1 and shape[unknown[0]] <= SMALL and "C" in free:
-        free = ["C"]
-    letters = list(found)
-    for i, letter in zip(unknown, free, strict=False):
-        letters[i] = letter
-    return "".join(letters), True
-
-
 def labelled(
     data: Any,
     *,
@@ -129,6 +74,7 @@ def labelled(
     name: str = "",
     source: str = "",
     checksum: str = "",
+    labels: bool = False,
 ) -> ImageStack:
     """Image with named axes from a bare array.
 
@@ -137,29 +83,43 @@ def labelled(
     data : array-like or Pixels
         Integer or floating-point pixels; lazy ones stay so.
     axes : str, optional
-        One letter for each axis; guessed when missing.
+        One letter for each axis; where it is missing, the names that the array carries
+        are taken (xarray, zarr), and what has none is guessed and said in `messages`.
     spacing : mapping, sequence or float, optional
         Pixel size by letter (``{"Y": 0.1}``), one for each axis, or one number that
         serves Y and X. Positive.
     units : mapping, sequence or str, optional
         Unit by letter, one for each axis, or one for Z, Y and X. Axes that have a
-        spacing are in micrometres, T in seconds, unless said otherwise.
+        spacing are in micrometres, T in seconds, unless said otherwise. Spacing and
+        units are taken from the coordinates that an array carries (xarray) unless
+        given.
     channels : sequence of Channel
         One for each index of C.
     name, source, checksum : str
         Where the image comes from.
+    labels : bool
+        Let a mask pass, whose pixels are booleans.
 
     Raises
     ------
     InputError
         The pixels, axes or spacing cannot be used.
     """
-    array = check_pixels(data)
-    letters = (
-        guess_axes(array.shape, array.dtype)
+    array = check_pixels(data, labels=labels)
+    names = stored_names(data)
+    letters, guessed = (
+        settle_axes(axis_letters(names), array.shape, array.dtype)
         if axes is None
-        else parse_axes(axes, array.ndim)
+        else (parse_axes(axes, array.ndim), False)
     )
+    guessed = guessed and array.ndim > 2
+    known = _by_letter(letters, stored_coordinates(data, names))
+    if spacing is None and known:
+        spacing = {letter: one.step for letter, one in known.items()}
+        units = {letter: one.unit for letter, one in known.items()}
+        origin = tuple(known[a].start if a in known else 0.0 for a in letters)
+    else:
+        origin = ()
     if "S" in letters and array.shape[letters.index("S")] not in {1, 2, 3, 4}:
         raise InputError(
             f"Axes {letters!r} name {array.shape[letters.index('S')]} RGB samples; "
@@ -172,10 +132,52 @@ def labelled(
         spacing=sizes,
         units=_units_per_axis(letters, units, sizes),
         channels=_matching_channels(tuple(channels), letters, array.shape),
-        guessed=axes is None and array.ndim > 2,
+        guessed=guessed,
         name=name,
         source=source,
         checksum=checksum,
+        origin=origin if any(origin) else (),
+        messages=(guess_message(letters, array.shape),) if guessed else (),
+        labels=array.dtype.kind == "b",
+    )
+
+
+def relabelled(
+    stack: ImageStack, axes: str | None, spacing: Spacing | None
+) -> ImageStack:
+    """The same image with other axes or another pixel size.
+
+    Parameters
+    ----------
+    stack : ImageStack
+    axes : str, optional
+        One letter for each axis; as they are unless given.
+    spacing : mapping, sequence or float, optional
+        As in `labelled`; as it is unless given.
+
+    Raises
+    ------
+    InputError
+        The axes or the spacing cannot be used.
+    """
+    if axes is None and spacing is None:
+        return stack
+    changed = labelled(
+        stack.data,
+        axes=axes or stack.axes,
+        spacing=stack.spacing if spacing is None else spacing,
+        units=stack.units if spacing is None else None,
+        labels=stack.labels,
+    )
+    same_channels = ("C" in changed.axes) == ("C" in stack.axes)
+    return replace(
+        stack,
+        axes=changed.axes,
+        spacing=changed.spacing,
+        units=changed.units,
+        channels=stack.channels if same_channels else (),
+        guessed=stack.guessed and axes is None,
+        origin=stack.origin if spacing is None else (),
     )
 
 
@@ -205,57 +207,69 @@ def spacing_per_axis(axes: str, spacing: Spacing | None) -> tuple[float | None, 
     return tuple(_checked_size(letter, named.get(letter)) for letter in axes)
 
 
-def check_pixels(data: Any) -> Pixels:
+def check_pixels(data: Any, *, labels: bool = False) -> Pixels:
     """Array in native byte order, refused when it cannot hold an image.
 
-    What reads its pixels only when asked (zarr, dask, a lazy file) comes back as it is.
+    What reads its pixels only when asked (zarr, dask, a lazy file) comes back as it is,
+    and the mask of a masked array stays.
+
+    Parameters
+    ----------
+    data : array-like or Pixels
+    labels : bool
+        Let booleans pass.
 
     Raises
     ------
     InputError
-        Empty, boolean, complex or other pixels than numbers of 8 to 64 bits.
+        Empty, of unknown size, or other pixels than numbers of 8 to 64 bits.
     """
-    array: Pixels = data if is_lazy(data) else np.asarray(data)
-    if 0 in array.shape:
-        raise InputError(
-            f"The image is empty (shape {array.shape}); give at least one pixel."
-        )
-    if array.dtype.kind == "b":
-        raise InputError(
-            "The image is boolean; convert a mask to uint8 first, or give the image "
-            "it was made from."
-        )
-    if array.dtype.kind == "c":
-        raise InputError(
-            f"The image is complex ({array.dtype}); give its magnitude or real part."
-        )
-    if array.dtype.kind not in "iuf" or array.dtype.itemsize > 8:
-        raise InputError(
-            f"Pixels of type {array.dtype} cannot be used; give integers or floating "
-            "point of at most 64 bits."
-        )
+    kept = is_lazy(data) or isinstance(data, np.ma.MaskedArray)
+    array: Pixels = data if kept else np.asarray(data)
+    _check_shape(array.shape)
+    _check_type(array.dtype, labels)
     return native(array) if isinstance(array, np.ndarray) else array
 
 
-def _small_last(shape: Sequence[int], sizes: set[int]) -> bool:
-    return len(shape) >= 3 and shape[-1] in sizes and min(shape[-3:-1]) > SMALL
-
-
-def _guess_leading(sizes: tuple[int, ...]) -> str:
-    """Letters of the axes before Y and X."""
-    if len(sizes) > 3:
+def _check_shape(shape: tuple[int, ...]) -> None:
+    unknown = [axis for axis, size in enumerate(shape) if math.isnan(size)]
+    if unknown:
         raise InputError(
-            f"The image has {len(sizes) + 2} axes, too many to guess; name them, for "
-            "example axes='TCZYX'."
+            f"The image's size along axis {unknown[0]} is not known, since dask has "
+            "not counted its chunks; call .compute_chunk_sizes() on it first."
         )
-    small = [size <= SMALL for size in sizes]
-    if len(sizes) == 1:
-        return "C" if small[0] else "Z"
-    if len(sizes) == 2:
-        return "ZC" if small[1] else "CZ" if small[0] else "TZ"
-    if len(sizes) == 3:
-        return "TZC" if small[2] and not small[1] else "TCZ"
-    return ""
+    if 0 in shape:
+        raise InputError(
+            f"The image is empty (shape {shape}); give at least one pixel."
+        )
+
+
+def _check_type(dtype: np.dtype[Any], labels: bool) -> None:
+    if dtype.kind == "b" and not labels:
+        raise InputError(
+            f"The image is boolean, so a mask; enlarge {NEAREST_ADVICE}, or give the "
+            "image it was made from."
+        )
+    if dtype.kind == "c":
+        raise InputError(
+            f"The image is complex ({dtype}); give its magnitude or real part."
+        )
+    if dtype.kind not in "biuf" or dtype.itemsize > 8:
+        raise InputError(
+            f"Pixels of type {dtype} cannot be used; give integers or floating "
+            "point of at most 64 bits."
+        )
+
+
+def _by_letter(
+    axes: str, coordinates: Sequence[Coordinates | None]
+) -> dict[str, Coordinates]:
+    """What is known along axes that have a pixel size."""
+    return {
+        letter: one
+        for letter, one in zip(axes, coordinates, strict=False)
+        if one is not None and letter in "TZYX"
+    }
 
 
 def _checked_size(letter: str, size: float | None) -> float | None:
