@@ -271,6 +271,7 @@ def masked(dtype: str, *shape: int, fill: float = 200) -> Any:
     return np.ma.array(image, mask=hidden)
 
 
+@pytest.mark.filterwarnings("ignore:The result is float32")
 @pytest.mark.parametrize("dtype", ["uint8", "int32", "float32"])
 @pytest.mark.parametrize("lazy", [False, True])
 def test_masked_pixels_are_refused_or_filled(dtype: str, lazy: bool) -> None:

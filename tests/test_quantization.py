@@ -7,11 +7,12 @@ import pytest
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from napari_zssr import upscale, upscale_steps, upscale_to_disk
+from napari_zssr import ImageWarning, upscale, upscale_steps, upscale_to_disk
 from napari_zssr.config import INSTANT, Config, change
 from napari_zssr.errors import InputError
 from napari_zssr.files import read
 from napari_zssr.imaging.intensity import intensity_map
+from napari_zssr.imaging.piecewise import is_piecewise_constant
 from napari_zssr.imaging.quantization import (
     BLOCK_PX,
     TOLERANCE,
@@ -23,6 +24,9 @@ from napari_zssr.imaging.quantization import (
 from napari_zssr.progress import drain
 from napari_zssr.stack.axes import labelled
 from napari_zssr.stack.preview import preview_steps
+
+# That a result is float32 is said by every call here.
+pytestmark = pytest.mark.filterwarnings("ignore::napari_zssr.errors.ImageWarning")
 
 U1, U2 = np.dtype(np.uint8), np.dtype(np.uint16)
 
@@ -198,6 +202,35 @@ def test_the_type_can_be_chosen(dtype: str, wanted: str) -> None:
     assert result.image.dtype == wanted
     assert "is float32" not in result.report.sentence
     assert result.image.mean() == pytest.approx(dim.mean(), rel=0.005)
+
+
+def test_python_says_that_the_result_is_float32() -> None:
+    dim = draw().poisson(0.3, (48, 48)).astype(np.uint8)
+    with pytest.warns(ImageWarning, match="is float32"):
+        upscale(dim, INSTANT)
+
+
+def test_what_looks_like_labels_is_said() -> None:
+    labels = np.kron(draw().integers(0, 5, (6, 6)), np.ones((8, 8), int))
+    with pytest.warns(ImageWarning, match="--labels or upscale_labels"):
+        upscale(labels.astype(np.int32), INSTANT)
+
+
+@pytest.mark.parametrize(
+    ("image", "piecewise"),
+    [
+        (np.kron(np.eye(8, dtype=np.int64) * 7, np.ones((6, 6), int)), True),
+        (np.full((40, 40), 9), False),
+        (draw().poisson(0.3, (64, 64)), False),
+        (draw().poisson(300, (64, 64)), False),
+        ((255 * CELL).astype(np.uint8), False),
+        (np.round(5 * CELL), False),
+    ],
+)
+def test_labels_consist_of_areas_of_one_value(
+    image: NDArray[Any], piecewise: bool
+) -> None:
+    assert is_piecewise_constant([image]) == piecewise
 
 
 def test_another_type_is_refused() -> None:

@@ -333,7 +333,7 @@ def test_bytes_of_a_name_count(tmp_path: Path) -> None:
     upscale_to_disk(stack_of(), target, RIDGE)
     assert os.listdir(tmp_path) == [target.name]
     too_long = tmp_path / ("\u65e5" * 83 + ".ome.tif")
-    with pytest.raises(InputError, match="too long, 257 bytes of at most 255"):
+    with pytest.raises(InputError, match="too long: 257 bytes of at most 255"):
         upscale_to_disk(stack_of(), too_long, RIDGE)
     assert os.listdir(tmp_path) == [target.name]
 

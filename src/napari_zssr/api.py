@@ -106,6 +106,11 @@ def upscale(
         The image or a setting cannot be used.
     ComputeError
         The computation failed.
+
+    Warns
+    -----
+    ImageWarning
+        For what was assumed of the image, and where the result is float32.
     """
     if image == ALL:
         return [
@@ -121,7 +126,10 @@ def upscale(
             for entry in _entries(image_or_path)
         ]
     stack = as_stack(image_or_path, axes, spacing, image, partial)
-    return drain(stack_steps(stack, _config(config, changes))).image
+    result = drain(stack_steps(stack, _config(config, changes)))
+    for remark in result.report.remarks:
+        warnings.warn(remark, ImageWarning, stacklevel=2)
+    return result.image
 
 
 def upscale_steps(
@@ -382,6 +390,11 @@ def read(
     ImageWarning
         For what was assumed, chosen or converted.
     """
+    if not isinstance(path, str | PathLike):
+        raise InputError(
+            f"read takes the name of a file, not {type(path).__name__}; give arrays to "
+            "upscale itself."
+        )
     return _warned(
         read_file(
             path,
@@ -405,6 +418,13 @@ def as_stack(
     labels: bool = False,
 ) -> ImageStack:
     """Image with named axes from whatever was given; a file is read."""
+    if isinstance(source, list | tuple) and any(
+        isinstance(e, str | PathLike) for e in source
+    ):
+        raise InputError(
+            f"{len(source)} names of files were given; enlarge one file at a time, or "
+            "all of them by napari-zssr upscale FILE..."
+        )
     if isinstance(source, str | PathLike):
         return read(
             source,

@@ -87,8 +87,8 @@ def check_name(target: Path) -> None:
         count = len(os.fsencode(target.name))
         if count > _name_bytes(target.parent):
             raise InputError(
-                f"The name {_shortened(target.name, 40)!r} is too long, {count} bytes "
-                f"of at most {_name_bytes(target.parent)}; choose a shorter one."
+                f"The name of the result, {target.name!r}, is too long: {count} bytes "
+                f"of at most {_name_bytes(target.parent)}; give a shorter one (-o)."
             ) from error
         raise InputError(
             f"{str(target)!r} cannot be the name of a file ({error}); choose another "

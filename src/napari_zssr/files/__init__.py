@@ -188,7 +188,7 @@ def _overridden(
 ) -> ImageStack:
     if found.labels and not labels:
         raise InputError(
-            "The image is one of labels by its metadata; enlarge "
+            "The metadata say that this is a label image; enlarge "
             f"{NEAREST_ADVICE}, or give the image they were made from."
         )
     data = check_pixels(found.data, labels=labels)

@@ -160,6 +160,10 @@ def _named(entries: Sequence[ImageEntry], wanted: int | str, file: str) -> Image
             f"indices {indices}."
         )
     text = str(wanted)
+    if not named:
+        # As the image is called in the names of results.
+        labels = zip(entries, file_labels(entries), strict=True)
+        named = [entry for entry, label in labels if label == text]
     by_index = [entry for entry in entries if text == str(entry.index)]
     for entry in (*named, *by_index):
         return entry

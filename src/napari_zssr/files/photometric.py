@@ -208,7 +208,7 @@ def _palette(page: tifffile.TiffPage, colours: NDArray[np.uint8]) -> _Meaning:
         count=1 if grey_table else 3,
         convert=partial(_looked_up, colours[:, 0] if grey_table else colours),
         dtype=np.uint8,
-        message="Its palette was applied: the indices are read as "
+        message="The palette was applied: the indices are read as "
         f"{'grey' if grey_table else 'RGB'}.",
     )
 

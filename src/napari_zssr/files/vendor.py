@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import math
+import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -64,7 +65,7 @@ def _opened(path: Path) -> Iterator[Any]:
     except InputError:
         raise
     except Exception as error:
-        text = " ".join(str(error).split())[:120]
+        text = textwrap.shorten(str(error), 120, placeholder="...")
         raise InputError(
             f"{path.name} cannot be read by bioio ({text}); {_advice(path)}"
         ) from error

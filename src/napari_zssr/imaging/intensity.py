@@ -28,11 +28,14 @@ class IntensityMap:
         In units of the image.
     few_counts : bool
         Whether integers are too coarse for the result (`loses_intensity`).
+    piecewise : bool
+        Whether the channel looks like labels (`is_piecewise_constant`).
     """
 
     offset: float
     scale: float
     few_counts: bool = False
+    piecewise: bool = False
 
     def normalise(self, values: NDArray[Any]) -> NDArray[np.float32]:
         """Intensities to float32, about 0..1, nothing clipped; same shape."""

@@ -104,9 +104,11 @@ def guess_message(axes: str, shape: Sequence[int]) -> str:
         Size along each axis.
     """
     sizes = " x ".join(str(size) for size in shape)
+    colours = axes.endswith("C") and shape[-1] in {3, 4}
+    example = f"; colours are {axes[:-1]}S" if colours else ""
     return (
         f"Axes guessed as {axes} ({sizes}); if they are others, name them by axes=, "
-        "--axes or in the form."
+        f"--axes or in the form{example}."
     )
 
 

@@ -22,6 +22,7 @@ from napari_zssr.imaging.noise import (
     has_room_for_noise,
     recorrupted,
 )
+from napari_zssr.imaging.piecewise import is_piecewise_constant
 from napari_zssr.imaging.quantization import loses_intensity
 from napari_zssr.imaging.resample import Window, output_window
 from napari_zssr.imaging.signal import shows_signal
@@ -308,7 +309,12 @@ def intensity_maps(
         room = max(1, SAMPLED_PIXELS // len(chosen))
         thinned = [_thinned(colours_of(plane), room) for plane in sampled]
         mapping = intensity_map(np.concatenate(thinned))
-        maps[channel] = replace(mapping, few_counts=_few_counts(sampled, mapping))
+        maps[channel] = replace(
+            mapping,
+            few_counts=_few_counts(sampled, mapping),
+            piecewise=len(sampled[0]) == 1
+            and is_piecewise_constant([plane[0] for plane in sampled]),
+        )
     return maps
 
 

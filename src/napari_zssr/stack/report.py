@@ -32,6 +32,7 @@ class Report:
     dtype: str = ""
     kernels: tuple[dict[str, Any], ...] = ()
     messages: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain, JSON-serialisable form."""
@@ -61,7 +62,8 @@ def report_of(
         versions=dict(versions()),
         input_name=ready.stack.name,
         input_checksum=ready.stack.checksum,
-        sentence=_sentence(reports, config) + _few_counts(ready),
+        sentence=" ".join((_sentence(reports, config), *_remarks(ready))),
+        remarks=_remarks(ready),
         dtype=ready.plan.output_dtype,
         start_checksum=start_checksum(config),
         kernels=tuple(kernel.to_dict() for kernel in ready.kernels),
@@ -104,15 +106,22 @@ def _sentence(reports: tuple[PlaneReport, ...], config: Config) -> str:
     )
 
 
-def _few_counts(ready: Prepared) -> str:
-    """Why the result is not of the image's type."""
+def _remarks(ready: Prepared) -> tuple[str, ...]:
+    """Sentences on the type of the result, and on an image that is perhaps none."""
     usual = ready.stack.data.dtype.name
-    if ready.config.dtype != "auto" or ready.plan.output_dtype == usual:
-        return ""
-    return (
-        f" The result is float32, since the image ({usual}) holds few counts and "
-        "rounding would lose more than 0.5 % of its intensity."
-    )
+    remarks = []
+    if ready.config.dtype == "auto" and ready.plan.output_dtype != usual:
+        remarks.append(
+            f"The result is float32, since the image ({usual}) holds few counts and "
+            "rounding would lose more than 0.5 % of its intensity."
+        )
+    if any(mapping.piecewise for mapping in ready.maps.values()):
+        remarks.append(
+            "The image consists of areas of one value each, as labels and masks do; if "
+            "it is one of them, enlarge it by --labels or upscale_labels, which make "
+            "no new values."
+        )
+    return tuple(remarks)
 
 
 def _asked_learned(reports: tuple[PlaneReport, ...]) -> bool:
