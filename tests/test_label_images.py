@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -227,3 +228,19 @@ def test_options_that_labels_do_not_have(
     tifffile.imwrite(source, cells("uint16"))
     assert main(["upscale", str(source), "--labels", option]) != 0
     assert "leave out --workers" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+@pytest.mark.parametrize("photometric", ["palette", "miniswhite"])
+def test_numbers_stay_whatever_colours_they_stand_for(
+    tmp_path: Path, photometric: str, lazy: bool
+) -> None:
+    labels = np.kron(np.arange(6).reshape(2, 3), np.ones((8, 8))).astype(np.uint8)
+    palette = {"colormap": np.arange(768).reshape(3, 256).astype(np.uint16) * 80}
+    options = palette if photometric == "palette" else {}
+    path = tmp_path / "labels.tif"
+    tifffile.imwrite(path, labels, photometric=photometric, **options)
+    stack = read(path, labels=True, lazy=lazy)
+    np.testing.assert_array_equal(stack.data[...], labels)
+    again = pickle.loads(pickle.dumps(stack.data))
+    np.testing.assert_array_equal(again[...], labels)

@@ -34,10 +34,13 @@ def read_tiff(path: Path, options: ReadOptions) -> FileImage:
         entries = tiff_entries(images)
         entry, messages = choose(entries, options.image, path.name)
         image = images[entry.index]
-        layout = layout_of(path, file, image.series, crop=options.partial)
+        partial, labels = options.partial, options.labels
+        layout = layout_of(path, file, image.series, crop=partial, labels=labels)
         data: Pixels
         if options.lazy and layout.leading is not None:
-            data = TiffPixels(path, entry.index, partial=options.partial, layout=layout)
+            data = TiffPixels(
+                path, entry.index, partial=partial, labels=labels, layout=layout
+            )
         else:
             data = layout.whole()
         found = calibration(file, image.series)

@@ -37,6 +37,8 @@ class TiffPixels(FilePixels):
         Index of the image.
     partial : bool
         Leave out planes that are not there in full, instead of refusing the file.
+    labels : bool
+        Give numbers out as they are stored, whatever colours they stand for.
     layout : Layout, optional
         What was found out when the file was read; found out at the first use otherwise.
     """
@@ -47,16 +49,18 @@ class TiffPixels(FilePixels):
         image: int,
         *,
         partial: bool = False,
+        labels: bool = False,
         layout: Layout | None = None,
     ) -> None:
         self.path = path
         self.image = image
         self.partial = partial
+        self.labels = labels
         self._lock = threading.Lock()
         self._found = layout
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _unpickled, (self.path, self.image, self.partial)
+        return _unpickled, (self.path, self.image, self.partial, self.labels)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -91,7 +95,9 @@ class TiffPixels(FilePixels):
             if self._found is None:
                 with opened(self.path) as file:
                     series = tiff_images(file)[self.image].series
-                    found = layout_of(self.path, file, series, crop=self.partial)
+                    found = layout_of(
+                        self.path, file, series, crop=self.partial, labels=self.labels
+                    )
                     if found.leading is None:
                         raise InputError(
                             f"{self.path.name} has changed: its pages cannot be read "
@@ -101,8 +107,8 @@ class TiffPixels(FilePixels):
             return self._found
 
 
-def _unpickled(path: Path, image: int, partial: bool) -> TiffPixels:
-    return TiffPixels(path, image, partial=partial)
+def _unpickled(path: Path, image: int, partial: bool, labels: bool) -> TiffPixels:
+    return TiffPixels(path, image, partial=partial, labels=labels)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -171,6 +177,7 @@ def layout_of(
     series: tifffile.TiffPageSeries,
     *,
     crop: bool,
+    labels: bool = False,
 ) -> Layout:
     """Find out how a series is read, without reading pixels.
 
@@ -183,6 +190,8 @@ def layout_of(
         One of its series, or a part of one with pages of its own.
     crop : bool
         Leave out planes that are not there in full.
+    labels : bool
+        Give numbers out as they are stored, whatever colours they stand for.
 
     Raises
     ------
@@ -200,6 +209,9 @@ def layout_of(
         sizes, messages = planes.sizes, planes.messages
     letters, shape = _letters(series), tuple(series.shape)
     samples = page_samples(series.keyframe, letters[at:], shape[at:])
+    if labels and "S" not in letters and samples.orientation == 1:
+        stored = np.dtype(series.dtype).newbyteorder("=")
+        samples = PageSamples(axes=letters[at:], shape=shape[at:], dtype=stored)
     if "C" in letters[:at] and "C" in samples.axes:
         raise InputError(
             f"{path.name} holds channels of {samples.shape[samples.axes.index('C')]} "
