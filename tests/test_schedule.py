@@ -214,7 +214,7 @@ TOO_MANY = [
 ]
 
 
-@pytest.mark.parametrize("given", TOO_MANY, ids=str)
+@pytest.mark.parametrize("given", TOO_MANY, ids=" ".join)
 def test_workers_that_make_no_sense(given: dict[str, Any]) -> None:
     with pytest.raises(InputError):
         Workers(**given)

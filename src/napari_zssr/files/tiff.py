@@ -35,7 +35,15 @@ def read_tiff(path: Path, options: ReadOptions) -> FileImage:
         entry, messages = choose(entries, options.image, path.name)
         image = images[entry.index]
         partial, labels = options.partial, options.labels
-        layout = layout_of(path, file, image.series, crop=partial, labels=labels)
+        several = len(entries) > 1
+        layout = layout_of(
+            path,
+            file,
+            image.series,
+            crop=partial,
+            labels=labels,
+            title=f"{path.name}, {entry.title}," if several else "",
+        )
         data: Pixels
         if options.lazy and layout.leading is not None:
             data = TiffPixels(
@@ -50,7 +58,7 @@ def read_tiff(path: Path, options: ReadOptions) -> FileImage:
             spacing=_turned(found.spacing, layout),
             units=_turned(found.units, layout),
             channels=_channels(found, layout),
-            entry=entry if len(entries) > 1 else None,
+            entry=entry if several else None,
             origin=_turned(found.origin, layout),
             messages=messages + image.messages + layout.messages + found.messages,
         )

@@ -58,6 +58,7 @@ def complete_planes(
     sizes: Sequence[int],
     *,
     crop: bool,
+    title: str = "",
 ) -> Completeness:
     """Count the planes of a series that are in the file.
 
@@ -74,6 +75,8 @@ def complete_planes(
         Size along each axis before those of a page.
     crop : bool
         Crop T, else Z, else C to what is there in full, instead of refusing the file.
+    title : str
+        What the image is called in sentences; the file's name unless given.
 
     Raises
     ------
@@ -92,13 +95,15 @@ def complete_planes(
     if not crop or not there.any():
         absent = "".join(f", without {name}" for name in _missing_files(path, file))
         raise InputError(
-            f"{path.name} is damaged or incomplete ({count} are in it{absent}); "
+            f"{title or path.name} is damaged or incomplete ({count} are in it"
+            f"{absent}); "
             f"{advice}, or keep the complete ones with partial=True (--partial)."
         )
     kept = _complete_sizes(there, axes)
     if kept is None:
         raise InputError(
-            f"{path.name} is damaged or incomplete ({count} are in it, but not the "
+            f"{title or path.name} is damaged or incomplete ({count} are in it, but "
+            "not the "
             f"first); {advice}."
         )
     shown = ", ".join(f"{a} {n}" for a, n in zip(axes, kept, strict=True)) or "1"

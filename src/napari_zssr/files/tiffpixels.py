@@ -178,6 +178,7 @@ def layout_of(
     *,
     crop: bool,
     labels: bool = False,
+    title: str = "",
 ) -> Layout:
     """Find out how a series is read, without reading pixels.
 
@@ -192,6 +193,8 @@ def layout_of(
         Leave out planes that are not there in full.
     labels : bool
         Give numbers out as they are stored, whatever colours they stand for.
+    title : str
+        What the image is called in sentences; the file's name unless given.
 
     Raises
     ------
@@ -205,7 +208,7 @@ def layout_of(
     sizes: tuple[int, ...] = tuple(series.shape[:at])
     messages: tuple[str, ...] = ()
     if leading is not None:
-        planes = complete_planes(path, file, series, sizes, crop=crop)
+        planes = complete_planes(path, file, series, sizes, crop=crop, title=title)
         sizes, messages = planes.sizes, planes.messages
     letters, shape = _letters(series), tuple(series.shape)
     samples = page_samples(series.keyframe, letters[at:], shape[at:])

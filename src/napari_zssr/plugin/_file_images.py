@@ -79,7 +79,7 @@ def read_levels(
     """
     from napari_zssr.files import read
 
-    stack = read(path, image=image, lazy=True, labels=True)
+    stack = read(path, image=image, lazy=True, labels=path.is_dir())
     if path.is_dir():
         arrays = zarr_arrays(path, stack.image_index)
         return [replace(stack, data=array) for array in arrays]
