@@ -246,7 +246,7 @@ def test_every_setting_changes_the_digest() -> None:
         "noise": "off",
         "gradual": 2, "back_projection": 0, "ensemble": False, "always": True,
         "seed": 7, "device": "cpu", "precision": "float32", "tile_px": 512,
-        "nonfinite": "fill", "start": "nets.safetensors",
+        "nonfinite": "fill", "dtype": "same", "start": "nets.safetensors",
         "strategy": "shared", "tuned_steps": 7, "learned_steps": 7, "ratio": 3,
     }  # fmt: skip
     assert set(others) == {f.name for f in dataclasses.fields(Config)}
