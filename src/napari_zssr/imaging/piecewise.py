@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 # Share of neighbouring pixels that are equal, of those that are no background.
 EQUAL = 0.9
 LEAST_PAIRS = 32
+# Side of the middle part of a plane that is looked at.
+WINDOW_PX = 384
 
 
 def is_piecewise_constant(planes: Sequence[NDArray[Any]]) -> bool:
@@ -19,7 +21,8 @@ def is_piecewise_constant(planes: Sequence[NDArray[Any]]) -> bool:
     Parameters
     ----------
     planes : sequence of ndarray, shape (Y, X)
-        Some planes of a channel. Their most frequent value counts as background.
+        Some planes of a channel; of large ones the middle counts. Their most frequent
+        value there is background.
 
     Returns
     -------
@@ -29,7 +32,7 @@ def is_piecewise_constant(planes: Sequence[NDArray[Any]]) -> bool:
     if planes[0].dtype.kind not in "iu":
         return False
     equal = pairs = 0
-    for plane in planes:
+    for plane in map(_middle, planes):
         values, counts = np.unique(plane, return_counts=True)
         objects = plane != values[counts.argmax()]
         for axis in (0, 1):
@@ -38,6 +41,14 @@ def is_piecewise_constant(planes: Sequence[NDArray[Any]]) -> bool:
             pairs += int(inside.sum())
             equal += int((inside & (first == second)).sum())
     return pairs >= LEAST_PAIRS and equal >= EQUAL * pairs
+
+
+def _middle(plane: NDArray[Any]) -> NDArray[Any]:
+    rows, columns = (
+        slice(max(0, (size - WINDOW_PX) // 2), (size + WINDOW_PX) // 2)
+        for size in plane.shape
+    )
+    return plane[rows, columns]
 
 
 def _neighbours(plane: NDArray[Any], axis: int) -> tuple[NDArray[Any], NDArray[Any]]:

@@ -15,7 +15,6 @@ from napari_zssr.plugin._rows import Column, Row, say, words
 
 AS_PRESET = "as the preset"
 FILE = "file"
-SWITCHES = ("device", "precision", "always", "nonfinite", "dtype")
 NUMBERS: dict[str, tuple[str, str]] = {
     "steps": (
         "Training steps",

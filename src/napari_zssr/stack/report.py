@@ -52,7 +52,7 @@ def report_of(
     seconds : float
         How long it took.
     """
-    config = ready.config
+    config, remarks = ready.config, _remarks(ready)
     return Report(
         planes=reports,
         seconds=seconds,
@@ -62,8 +62,8 @@ def report_of(
         versions=dict(versions()),
         input_name=ready.stack.name,
         input_checksum=ready.stack.checksum,
-        sentence=" ".join((_sentence(reports, config), *_remarks(ready))),
-        remarks=_remarks(ready),
+        sentence=" ".join((_sentence(reports, config), *remarks)),
+        remarks=remarks,
         dtype=ready.plan.output_dtype,
         start_checksum=start_checksum(config),
         kernels=tuple(kernel.to_dict() for kernel in ready.kernels),
