@@ -8,18 +8,18 @@ import numpy as np
 import pytest
 
 from napari_zssr.cli import main
-from napari_zssr.learned_start import learn, tasks
+from napari_zssr.learned_start import learn, scenes
 from napari_zssr.progress import Progress
 from napari_zssr.zssr.learned import load_start
 
-TINY = ["--scenes", "4", "--steps", "3", "--meta-steps", "1", "--batch", "2"]
+TINY = ["--scenes", "4", "--steps", "3", "--batch", "2"]
 CPU = ["--device", "cpu"]
 
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Few scenes at first, the state kept after every step."""
-    monkeypatch.setattr(tasks, "FIRST_SCENES", 3)
+    monkeypatch.setattr(scenes, "FIRST_SCENES", 3)
     monkeypatch.setattr(learn, "SAVE_EVERY", 1)
 
 
@@ -30,7 +30,7 @@ def test_a_start_is_learned_and_written(
     command = ["learn-start", "--out", str(out), "--seed", "5", *TINY, *CPU]
     assert main(command) == 0
     said = capsys.readouterr().out
-    assert "learned in 3 steps and 1 of meta-training from 4 generated" in said
+    assert "learned in 3 steps from 4 generated" in said
     start = load_start(out)
     assert start.card["settings"]["seed"] == 5
     assert start.card["settings"]["device"] == "cpu"
@@ -47,8 +47,7 @@ def test_ctrl_c_leaves_what_the_same_command_goes_on_from(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     whole, out = tmp_path / "whole.safetensors", tmp_path / "start.safetensors"
-    tiny = [*TINY, "--meta-steps", "0"]
-    assert main(["learn-start", "--out", str(whole), *tiny, *CPU]) == 0
+    assert main(["learn-start", "--out", str(whole), *TINY, *CPU]) == 0
     true = learn.learn_start
     seen: list[int] = []
 
@@ -69,7 +68,7 @@ def test_ctrl_c_leaves_what_the_same_command_goes_on_from(
             seen.append(event.step)
             yield event
 
-    command = ["learn-start", "--out", str(out), *tiny, *CPU]
+    command = ["learn-start", "--out", str(out), *TINY, *CPU]
     monkeypatch.setattr(learn, "learn_start", stopped)
     capsys.readouterr()
     assert main(command) == 130

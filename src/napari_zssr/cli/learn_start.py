@@ -34,18 +34,18 @@ def learn_start(
         int | None, typer.Option(metavar="N", help="Images that are generated.")
     ] = None,
     steps: Annotated[
-        int | None, typer.Option(metavar="N", help="Steps of pretraining.")
-    ] = None,
-    meta_steps: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N",
-            help="Steps of meta-training, after which few steps on an image lead "
-            "furthest; 0 leaves it out.",
-        ),
+        int | None, typer.Option(metavar="N", help="Steps of learning.")
     ] = None,
     batch: Annotated[
         int | None, typer.Option(metavar="N", help="Pairs of each step.")
+    ] = None,
+    start: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Learned start to go on from, which stays for planes without "
+            "noise. Default: random weights.",
+        ),
     ] = None,
     checkpoint: Annotated[
         Path | None,
@@ -74,28 +74,29 @@ def learn_start(
         seed=seed,
         scenes=scenes,
         steps=steps,
-        meta_steps=meta_steps,
         batch=batch,
+        start=None if start is None else str(start),
     )
-    start = _learned(spec, kept, quiet=quiet)
-    _write(out, start, overwrite)
+    found = _learned(spec, kept, quiet=quiet)
+    _write(out, found, overwrite)
     if checkpoint is None:
         kept.unlink(missing_ok=True)
     size = console.in_bytes(out.expanduser().stat().st_size)
     typer.echo(
-        f"{out}: learned in {spec.steps} steps and {spec.meta_steps} of meta-training "
-        f"from {spec.scenes} generated images, {size}."
+        f"{out}: learned in {spec.steps} steps from {spec.scenes} generated images, "
+        f"{size}."
     )
 
 
-def _spec(device: str, **wanted: int | None) -> LearnSpec:
+def _spec(device: str, **wanted: int | str | None) -> LearnSpec:
     """What is asked for, the rest as it is usual."""
     from napari_zssr.learned_start.learn import LearnSpec
-    from napari_zssr.zssr.device import resolve_device
+    from napari_zssr.zssr.device import fast_bfloat16, resolve_device
 
     check_device(device)
+    found = resolve_device(device)
     given: dict[str, Any] = {k: v for k, v in wanted.items() if v is not None}
-    return LearnSpec(device=resolve_device(device), **given)
+    return LearnSpec(device=found, bfloat16=fast_bfloat16(found), **given)
 
 
 def _learned(spec: LearnSpec, kept: Path, *, quiet: bool) -> LearnedStart:

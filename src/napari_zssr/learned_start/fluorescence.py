@@ -49,7 +49,7 @@ def filaments(draw: Draw, side: int) -> Array:
 
 def _threads(draw: Draw, side: int, style: str) -> Array:
     """Thin filaments of one width and many strengths."""
-    many = int(log_uniform(draw, 25, 250))
+    many = int(log_uniform(draw, 25, 600))
     length = side * log_uniform(draw, 0.3, 1.3)
     starts, angles = draw.uniform(-0.2, 1.2, (many, 2)) * side, _turns(draw, many)
     bend = side * log_uniform(draw, 0.4, 12)

@@ -1,9 +1,9 @@
-"""Learning a start: pretraining over many ways to degrade, then meta-training."""
+"""Learning a start from generated pairs that are degraded in many ways."""
 
 from __future__ import annotations
 
 import platform
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -14,12 +14,13 @@ from torch import Tensor
 
 from napari_zssr.checks import checked_whole
 from napari_zssr.errors import InputError
-from napari_zssr.learned_start.meta import MetaTrainer, pretrain_error
 from napari_zssr.learned_start.network import ConditionedNetwork
-from napari_zssr.learned_start.tasks import Bank, Batch, draw_batch
+from napari_zssr.learned_start.scenes import Bank
+from napari_zssr.learned_start.tasks import Batch, draw_batch
 from napari_zssr.progress import Progress, Steps
 from napari_zssr.writing import written_whole
-from napari_zssr.zssr.learned import LearnedStart
+from napari_zssr.zssr.arrayfile import checksum
+from napari_zssr.zssr.learned import LearnedStart, load_start, with_clean
 from napari_zssr.zssr.optimize import ADAM_RATE, Average, OneCycle, Optimizer
 
 # Share of the rates that training on an image takes, and by how much of Muon's rate
@@ -28,7 +29,9 @@ from napari_zssr.zssr.optimize import ADAM_RATE, Average, OneCycle, Optimizer
 SHARE, DECAY = 0.25, 0.3
 SAVE_EVERY = 500
 REPORT_EVERY = 20
-FORMAT = "learn-start 1"
+FORMAT = "learn-start 2"
+# Below this squared error a crop weighs less: rounding and the scenes' own limits.
+LEAST_ERROR = 1e-8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,13 +44,13 @@ class LearnSpec:
     scenes : int
         Generated images.
     steps : int
-        Steps of pretraining.
-    meta_steps : int
-        Steps of meta-training.
     batch : int
         Pairs of a step.
     width, blocks : int
         Channels of the network's hidden layers, and residual blocks.
+    start : str
+        File of a learned start to go on from, which stays in the result for planes
+        without noise; empty for random weights.
     device : str
     bfloat16 : bool
         Arithmetic of the network.
@@ -56,15 +59,15 @@ class LearnSpec:
     seed: int = 0
     scenes: int = 4000
     steps: int = 50000
-    meta_steps: int = 0
     batch: int = 8
     width: int = 48
     blocks: int = 4
+    start: str = ""
     device: str = "cpu"
-    bfloat16: bool = True
+    bfloat16: bool = False
 
     def __post_init__(self) -> None:
-        lowest = {"seed": 0, "scenes": 1, "steps": 1, "meta_steps": 0, "batch": 1}
+        lowest = {"seed": 0, "scenes": 1, "steps": 1, "batch": 1}
         for name, low in (lowest | {"width": 4, "blocks": 1}).items():
             object.__setattr__(
                 self, name, checked_whole(name, getattr(self, name), low)
@@ -87,30 +90,26 @@ def learn_start(spec: LearnSpec, *, resume: Path | None = None) -> Steps[Learned
     Raises
     ------
     InputError
-        The file belongs to another run.
+        The file belongs to another run, or the start to go on from is of no use.
     """
     learner = Learner(spec)
     if resume is not None and resume.exists():
         learner.load(resume)
     while learner.step < spec.steps:
-        loss = learner.pretrain()
-        yield from _told("pretrain", learner.step, spec.steps, loss)
+        loss = learner.update()
+        yield from _reported(learner.step, spec.steps, loss)
         if resume is not None and learner.step % SAVE_EVERY == 0:
             learner.save(resume)
-    network = learner.averaged()
-    if spec.meta_steps:
-        bank = learner.bank.after(spec.steps)
-        meta = MetaTrainer(network, bank, seed=spec.seed, bfloat16=spec.bfloat16)
-        for step in range(spec.meta_steps):
-            loss = meta.update(step, spec.meta_steps)
-            yield from _told("meta-train", step + 1, spec.meta_steps, loss)
-        network = meta.averaged()
-    return network.as_start(card_of(spec))
+    start = learner.averaged().as_start(card_of(spec))
+    # What it went on from knew planes without noise at least as well.
+    return with_clean(start, load_start(spec.start)) if spec.start else start
 
 
 def card_of(spec: LearnSpec) -> dict[str, Any]:
-    """What is told of a start: how it was learned, and with what."""
+    """How a start was learned, and with what."""
     settings = asdict(spec)
+    if spec.start:
+        settings["start"] = f"sha256 {checksum(spec.start)}"
     return {
         "learned from": "generated images",
         "settings": settings,
@@ -122,8 +121,22 @@ def card_of(spec: LearnSpec) -> dict[str, Any]:
     }
 
 
+def pair_error(network: ConditionedNetwork, batch: Batch, bfloat16: bool) -> Tensor:
+    """Mean over the pairs of the root mean square error, on the network's device.
+
+    The root lets pairs of all noise levels count alike.
+    """
+    device = next(network.parameters()).device
+    sons = batch.sons.to(device).contiguous(memory_format=torch.channels_last)
+    with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
+        enlarged = network(sons, batch.features.to(device), batch.ratio)
+    squared = (enlarged - batch.fathers.to(device)).square().flatten(1).mean(1)
+    error: Tensor = (squared + LEAST_ERROR).sqrt().mean()
+    return error
+
+
 class Learner:
-    """Pretraining, step by step.
+    """Learning, step by step.
 
     Parameters
     ----------
@@ -136,6 +149,8 @@ class Learner:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(spec.seed)
             network = ConditionedNetwork(width=spec.width, blocks=spec.blocks)
+        if spec.start:
+            network.load_start(load_start(spec.start))
         self.network = network.to(spec.device)
         self.optimizer = Optimizer(
             self.network, muon=True, adam_rate=ADAM_RATE, decay=DECAY
@@ -144,9 +159,9 @@ class Learner:
         self.cycle = OneCycle(spec.steps)
         self.step = 0
 
-    def pretrain(self) -> Tensor:
-        """One update; returns the loss, still on the device."""
-        loss = pretrain_error(self.network, self.batch(), self.spec.bfloat16)
+    def update(self) -> Tensor:
+        """One step; returns the loss, still on the device."""
+        loss = pair_error(self.network, self.batch(), self.spec.bfloat16)
         self.optimizer.zero_grad()
         torch.autograd.backward([loss])
         self.optimizer.step(SHARE * self.cycle.share(self.step))
@@ -161,15 +176,15 @@ class Learner:
 
     def averaged(self) -> ConditionedNetwork:
         """Copy of the network with the averaged weights."""
-        made = ConditionedNetwork(width=self.spec.width, blocks=self.spec.blocks)
-        self.average.copy_to(made.to(self.spec.device))
-        return made
+        network = ConditionedNetwork(width=self.spec.width, blocks=self.spec.blocks)
+        self.average.copy_to(network.to(self.spec.device))
+        return network
 
     def save(self, path: Path) -> None:
         """Keep the state, so that a stopped run can go on."""
         state = {
             "format": FORMAT,
-            "spec": asdict(replace(self.spec, meta_steps=0)),
+            "spec": asdict(self.spec),
             "step": self.step,
             "network": self.network.state_dict(),
             "average": self.average.state(),
@@ -181,8 +196,7 @@ class Learner:
     def load(self, path: Path) -> None:
         """Go on from a state."""
         state = _state(path, self.spec.device)
-        # Meta-training comes after what is kept.
-        if state["spec"] != asdict(replace(self.spec, meta_steps=0)):
+        if state["spec"] != asdict(self.spec):
             raise InputError(
                 f"{path} keeps a run with other settings; give those, or another file."
             )
@@ -205,8 +219,8 @@ def _state(path: Path, device: str) -> dict[str, Any]:
     return state
 
 
-def _told(stage: str, step: int, total: int, loss: Tensor) -> Steps[None]:
+def _reported(step: int, total: int, loss: Tensor) -> Steps[None]:
     if step % REPORT_EVERY == 0 or step == total:
-        yield Progress(stage=stage, step=step, total=total, loss=float(loss))
+        yield Progress(stage="learn", step=step, total=total, loss=float(loss))
     else:
-        yield Progress(stage=stage, step=step, total=total)
+        yield Progress(stage="learn", step=step, total=total)

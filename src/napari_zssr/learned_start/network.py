@@ -7,16 +7,24 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from napari_zssr.zssr.learned import FEATURES, LearnedStart
+from napari_zssr.errors import InputError
+from napari_zssr.zssr.learned import FEATURES, LearnedStart, Ratio, tail_name
 from napari_zssr.zssr.network import Block, enlarge, shuffle
 
 COLOURS = (1, 3)
-RATIOS = (2, 3, 4)
+# Enlargements along (Y, X) by number of colours; their transposes are the transposed
+# network's.
+RATIOS: dict[int, tuple[Ratio, ...]] = {
+    1: ((1, 1), (2, 2), (2, 1), (3, 1), (4, 1)),
+    3: ((1, 1), (2, 2)),
+}
 CONDITION_WIDTH = 64
 
 
 class ConditionedNetwork(nn.Module):
     """A residual network whose channels a blur, a ratio and a noise turn up or down.
+
+    Feature-wise linear modulation (Perez et al., AAAI 2018).
 
     Parameters
     ----------
@@ -33,9 +41,11 @@ class ConditionedNetwork(nn.Module):
         self.body = nn.ModuleList([Block(width, blocks) for _ in range(blocks)])
         self.tail = nn.ModuleDict(
             {
-                f"{c}x{r}": nn.Conv2d(width, c * r * r, 3, padding=1)
+                tail_name(c, ratio): nn.Conv2d(
+                    width, c * ratio[0] * ratio[1], 3, padding=1
+                )
                 for c in COLOURS
-                for r in RATIOS
+                for ratio in RATIOS[c]
             }
         )
         layers = 1 + 2 * blocks
@@ -51,61 +61,51 @@ class ConditionedNetwork(nn.Module):
             last.weight.zero_()
             last.bias.zero_()
 
-    def forward(self, sons: Tensor, told: Tensor, ratio: int) -> Tensor:
-        """Enlarge sons that were made in different ways.
+    def forward(self, sons: Tensor, features: Tensor, ratio: Ratio) -> Tensor:
+        """Enlarge sons that were degraded in different ways.
 
         Parameters
         ----------
         sons : Tensor, shape (B, C, Y, X)
-        told : Tensor, shape (B, 6)
+        features : Tensor, shape (B, FEATURES)
             `array_features` of each.
-        ratio : int
+        ratio : tuple of int
+            One of `RATIOS`.
 
         Returns
         -------
-        Tensor, shape (B, C, ratio Y, ratio X)
+        Tensor, shape (B, C, r_y Y, r_x X), float32
         """
         colours = sons.shape[1]
-        turned = self.condition(told).reshape(len(told), -1, 2, self.width)
-        turns = iter(turned[..., None, None].unbind(1))
-        features = _turned(self.head[str(colours)](sons), next(turns))
+        modulation = self.condition(features).reshape(len(features), -1, 2, self.width)
+        parts = iter(modulation[..., None, None].unbind(1))
+        hidden = _modulated(self.head[str(colours)](sons), next(parts))
         for first, second in self._pairs():
-            hidden = torch.relu(_turned(first(features), next(turns)))
-            features = features + _turned(second(hidden), next(turns))
-        detail = shuffle(self.tail[f"{colours}x{ratio}"](features), (ratio, ratio))
-        return enlarge(sons, (ratio, ratio)) + detail
-
-    def folded(self, told: Tensor, colours: int, ratio: int) -> dict[str, Tensor]:
-        """Weights of the ordinary network for one way, differentiable.
-
-        Parameters
-        ----------
-        told : Tensor, shape (6,)
-        colours, ratio : int
-
-        Returns
-        -------
-        dict of Tensor
-            As `ResidualNetwork` names them.
-        """
-        turns = iter(self.condition(told).reshape(-1, 2, self.width))
-        layers = [("head", self.head[str(colours)])]
-        for number, (first, second) in enumerate(self._pairs()):
-            layers.append((f"body.{number}.first", first))
-            layers.append((f"body.{number}.second", second))
-        made: dict[str, Tensor] = {}
-        for name, layer in layers:
-            gain, shift = next(turns)
-            weight, bias = _parameters(layer)
-            made[f"{name}.weight"] = weight * (1 + gain)[:, None, None, None]
-            made[f"{name}.bias"] = bias * (1 + gain) + shift
-        weight, bias = _parameters(self.tail[f"{colours}x{ratio}"])
-        return made | {"tail.weight": weight, "tail.bias": bias}
+            inner = torch.relu(_modulated(first(hidden), next(parts)))
+            hidden = hidden + _modulated(second(inner), next(parts))
+        detail = shuffle(self.tail[tail_name(colours, ratio)](hidden), ratio)
+        return enlarge(sons, ratio) + detail.float()
 
     def _pairs(self) -> list[tuple[nn.Module, nn.Module]]:
         """The two convolutions of every block."""
         blocks = [block for block in self.body if isinstance(block, Block)]
         return [(block.first, block.second) for block in blocks]
+
+    def load_start(self, start: LearnedStart) -> None:
+        """Take over the weights that a learned start has.
+
+        Raises
+        ------
+        InputError
+            Its layers have other sizes.
+        """
+        if (start.width, start.blocks) != (self.width, self.blocks):
+            raise InputError(
+                f"The start to go on from has {start.blocks} blocks of {start.width} "
+                f"channels; ask for those, not for {self.blocks} of {self.width}."
+            )
+        names = self.state_dict().keys()
+        self.load_state_dict({n: torch.tensor(start.arrays[n]) for n in names})
 
     def as_start(self, card: dict[str, Any]) -> LearnedStart:
         """Copy of the weights as plain data."""
@@ -120,10 +120,10 @@ class ConditionedNetwork(nn.Module):
         )
 
 
-def _turned(features: Tensor, turn: Tensor) -> Tensor:
+def _modulated(features: Tensor, modulation: Tensor) -> Tensor:
     """Features (B, W, Y, X) by gain and shift, (B, 2, W, 1, 1)."""
-    gain, shift = turn.to(features.dtype).unbind(1)
-    return features * (1 + gain) + shift
+    gain, shift = modulation.to(features.dtype).unbind(1)
+    return torch.addcmul(shift, features, 1 + gain)
 
 
 def _parameters(layer: nn.Module) -> tuple[Tensor, Tensor]:

@@ -15,7 +15,7 @@ DIVIDING = 0.15
 def nuclei(draw: Draw, side: int) -> Array:
     """Nuclei of one cell type, some dividing; light emitted, shape (side, side)."""
     light = np.zeros((side, side), np.float32)
-    radius = side * log_uniform(draw, 0.03, 0.25)
+    radius = side * log_uniform(draw, 0.03, 0.5)
     many = min(60, 3 + int(draw.uniform(0.3, 1) * (side / (2 * radius)) ** 2))
     coarse = clouds(draw, side, draw.uniform(0, 1.0), draw.uniform(1.5, 3), 0.2)
     grain = draw.uniform(0.08, 0.6)
