@@ -21,7 +21,7 @@ from torch import Tensor
 from napari_zssr.config import Config, change
 from napari_zssr.errors import ComputeError
 from napari_zssr.imaging.intensity import IntensityMap
-from napari_zssr.imaging.noise import estimate_noise
+from napari_zssr.imaging.noise_estimate import estimate_noise
 from napari_zssr.kernelspec import KernelSpec
 from napari_zssr.progress import drain
 from napari_zssr.stack.axes import labelled, planes, to_cyx

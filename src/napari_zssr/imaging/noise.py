@@ -1,23 +1,18 @@
-"""Poisson-Gaussian noise: its model, its estimate from one image, recorruption.
+"""Poisson-Gaussian noise: its model and recorruption.
 
-The estimate looks at blocks of 8 x 8 pixels in the frequency domain. Noise fills every
-block of one brightness alike, texture does not: the low quantile of the blocks'
-energies gives the noise, and how far the median lies above it tells texture from
-noise, band by band. Bands of unequal strength mean spatially correlated noise.
+Bands of unequal strength mean spatially correlated noise.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
-from scipy import fft, stats
 
+from napari_zssr.camera import CameraNoise
 from napari_zssr.imaging.jpeg import Steps, as_jpeg
 
 if TYPE_CHECKING:
@@ -27,20 +22,6 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 
 BLOCK = 8
-BLOCK_STEP = 4
-BINS = 12
-LEAST_BLOCKS = 20
-QUANTILE = 0.1
-# Median over low quantile of the blocks' energies, as a multiple of what pure noise
-# gives; thresholds chosen on scikit-image's pictures and confocal captures.
-PURE = 1.2
-MIN_TRUSTED = 0.25
-PURE_ENOUGH = (1.15, 1.5, 1.3)
-STEEPEST = (2.2, 3.2)
-MAX_BLOCKS = 40_000
-FLAT = 1.25
-# Below it (in normalised intensities) shot noise is left out: rounding would win.
-SMALLEST_GAIN = 1e-6
 WHITE = (1.0, 1.0, 1.0, 1.0)
 # Noise (fraction of the range) from which pairs are recorrupted.
 RECORRUPT_FROM = 0.004
@@ -72,6 +53,13 @@ class NoiseModel:
     bands: tuple[float, ...] = WHITE
     jpeg: Steps = ()
 
+    @classmethod
+    def of_camera(cls, camera: CameraNoise) -> NoiseModel:
+        """Noise in a camera's counts: shot noise of the light, and read noise."""
+        shot = 1 / camera.gain
+        read = (camera.read_noise / camera.gain) ** 2
+        return cls(gain=shot, offset=read - shot * camera.offset)
+
     @property
     def is_clean(self) -> bool:
         """Whether there is no noise at all."""
@@ -84,18 +72,6 @@ class NoiseModel:
     def variance(self, signal: Tensor) -> Tensor:
         """Variance for every pixel of a tensor of signals, same shape."""
         return (self.gain * signal + self.offset).clamp_min(0.0)
-
-    def stabilised(self, image: Tensor) -> Tensor:
-        """Image in units in which its noise has variance 1 (Anscombe's transform).
-
-        The generalised transform of Starck, Murtagh and Bijaoui (1995), section 1.
-        """
-        if self.gain < SMALLEST_GAIN:
-            even: Tensor = image / math.sqrt(max(self.offset, 1e-12))
-            return even
-        variance = self.gain * image + self.offset + 0.375 * self.gain**2
-        even = 2 / self.gain * variance.clamp_min(0.0).sqrt()
-        return even
 
     def mapped(self, scale: float, offset: float) -> NoiseModel:
         """Model of the noise after intensities y = (x - offset) / scale."""
@@ -188,132 +164,23 @@ def recorrupt(
     return image + alpha * drawn, image - drawn / alpha
 
 
-def estimate_noise(*planes: NDArray[Any]) -> NoiseModel:
-    """Noise of one plane, or of several that have it in common.
+def band_masks() -> tuple[NDArray[np.bool_], ...]:
+    """Which of 8 x 8 frequencies belong to each of the four bands."""
+    return _MASKS
 
-    Texture is not taken for noise. Of several planes the noise is white: from few
-    blocks of each, its correlation cannot be told from texture.
+
+def band_strengths(power: Array) -> tuple[float, ...]:
+    """`NoiseModel.bands` of noise with a power spectrum.
 
     Parameters
     ----------
-    *planes : ndarray, shape (Y, X)
-        Any linear intensity; the model is in its units.
-
-    Returns
-    -------
-    NoiseModel
-        `CLEAN` where the planes are too small or only texture is seen.
+    power : ndarray, shape (8, 8)
+        Power at multiples of 1/16 cycle per pixel along (Y, X), from 0 up.
     """
-    large = [plane for plane in planes if min(plane.shape) >= 4 * BLOCK]
-    if not large:
-        return CLEAN
-    blocks = [_block_energies(np.asarray(p)) for p in large]
-    means, energies = (np.concatenate(part) for part in zip(*blocks, strict=True))
-    found = _bins(means, energies)
-    trusted = [b for b in found if b.texture[3] < PURE]
-    if not trusted or len(trusted) < MIN_TRUSTED * len(found):
-        return CLEAN
-    gain, offset = _fit_line(trusted)
-    bands = _band_profile(found) if len(planes) == 1 else WHITE
-    white_share = 1.0 / bands[3] ** 2
-    return NoiseModel(gain=gain * white_share, offset=offset * white_share, bands=bands)
-
-
-def has_room_for_noise(plane: NDArray[Any]) -> bool:
-    """Whether a plane (Y, X) has blocks enough to tell noise at every brightness."""
-    rows, columns = (int(max(0, (n - BLOCK) // BLOCK_STEP + 1)) for n in plane.shape)
-    return rows * columns >= BINS * LEAST_BLOCKS
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Bin:
-    """Blocks of like brightness: variance and texture ratio in each band."""
-
-    mean: float
-    variance: tuple[float, ...]
-    texture: tuple[float, ...]
-    blocks: int
-
-
-def _block_energies(values: NDArray[Any]) -> tuple[Array, Array]:
-    """Mean and energy in each band of blocks; shapes (blocks,), (blocks, 4)."""
-    blocks = sliding_window_view(values, (BLOCK, BLOCK))
-    step = max(
-        BLOCK_STEP,
-        int(np.ceil(np.sqrt(blocks.shape[0] * blocks.shape[1] / MAX_BLOCKS))),
-    )
-    chosen = blocks[::step, ::step].reshape(-1, BLOCK, BLOCK).astype(np.float64)
-    energy = fft.dctn(chosen, axes=(1, 2), norm="ortho") ** 2
-    bands = np.stack([energy[:, mask].mean(axis=1) for mask in _MASKS], axis=1)
-    return chosen.mean(axis=(1, 2)), bands
-
-
-def _bins(means: Array, energies: Array) -> list[_Bin]:
-    edges = np.quantile(means, np.linspace(0, 1, BINS + 1))
-    found = []
-    for low, high in pairwise(edges):
-        inside = energies[(means >= low) & (means <= high)]
-        if len(inside) < LEAST_BLOCKS:
-            continue
-        variance, texture = zip(
-            *(_low_quantile(inside[:, k], int(_MASKS[k].sum())) for k in range(4)),
-            strict=True,
-        )
-        middle = float(means[(means >= low) & (means <= high)].mean())
-        found.append(
-            _Bin(mean=middle, variance=variance, texture=texture, blocks=len(inside))
-        )
-    return found
-
-
-def _low_quantile(energy: Array, terms: int) -> tuple[float, float]:
-    """Noise variance from the quietest blocks, and how far the median exceeds it."""
-    expected = stats.chi2.ppf((QUANTILE, 0.5), terms) / terms
-    quiet, middle = np.quantile(energy, (QUANTILE, 0.5)) / expected
-    if quiet <= 0:
-        return 0.0, 1.0 if middle <= 0 else np.inf
-    return float(quiet), float(middle / quiet)
-
-
-def _fit_line(bins: list[_Bin]) -> tuple[float, float]:
-    """Gain and offset of variance = gain * mean + offset, both not negative."""
-    x = np.array([b.mean for b in bins])
-    y = np.array([b.variance[3] for b in bins])
-    weight = 1 / np.maximum(y, y.max() * 1e-3 + 1e-30)
-    if len(bins) < 3 or np.ptp(x) == 0:
-        return 0.0, float(np.median(y))
-    gain, offset = np.polyfit(x, y, 1, w=weight)
-    if gain < 0:
-        return 0.0, float(np.average(y, weights=weight))
-    at_darkest = gain * x.min() + offset
-    if at_darkest < 0:
-        ground = x.min()
-        slope = float(
-            np.sum(weight * y * (x - ground)) / np.sum(weight * (x - ground) ** 2)
-        )
-        return max(slope, 0.0), -max(slope, 0.0) * float(ground)
-    return float(gain), float(offset)
-
-
-def _band_profile(bins: list[_Bin]) -> tuple[float, ...]:
-    """Strength of the bands relative to white noise of the same variance.
-
-    Texture falls off faster with frequency than optics and scanners colour noise.
-    """
-    texture = np.median([b.texture for b in bins], axis=0)
-    strength = np.sqrt(np.median([b.variance for b in bins], axis=0))
-    low, mid, high, top = (float(s) for s in strength)
-    pure = texture[:3] < PURE_ENOUGH
-    if top <= 0 or not (pure[1] and pure[2] and mid <= STEEPEST[1] * top):
-        return WHITE
-    if not (pure[0] and low <= STEEPEST[0] * mid):
-        low = mid
-    profile = np.maximum(np.array([low, mid, high, top]) / top, 1.0)
-    if profile.max() < FLAT:
-        return WHITE
     counts = np.array([mask.sum() for mask in _MASKS])
-    mean = (counts * profile**2).sum() / counts.sum()
-    return tuple(float(p) for p in profile / np.sqrt(mean))
+    strength = np.sqrt([power[mask].mean() for mask in _MASKS])
+    mean = (counts * strength**2).sum() / counts.sum()
+    return tuple(float(s) for s in strength / np.sqrt(mean))
 
 
 def _wrapped_kernel(bands: tuple[float, ...], size: tuple[int, int]) -> Array:
@@ -328,7 +195,7 @@ def _wrapped_kernel(bands: tuple[float, ...], size: tuple[int, int]) -> Array:
 def _shaping_kernel(bands: tuple[float, ...]) -> Array:
     """Kernel (15, 15), squares summing to 1, that gives white noise these bands."""
     size = 15
-    frequency = np.abs(fft.fftfreq(size)) * 2 * BLOCK
+    frequency = np.abs(np.fft.fftfreq(size)) * 2 * BLOCK
     order = np.add.outer(frequency, frequency)
     centers = [(low + high) / 2 for low, high in BANDS]
     response = np.interp(order, centers, bands)
