@@ -98,7 +98,7 @@ def test_it_is_narrow_even_with_large_letters(window: Desk) -> None:
         1.5 * get_settings().appearance.font_size
     )
     fields = window.widget.form.how.advanced.fields
-    fields["noise"].value = "given"
+    fields["noise"].value = "camera"
     fields["start"].value = "file"
     window.widget.form.how.blur.fields["kernel"].value = "file"
     window.widget.form.how.unfold(True)
@@ -120,6 +120,25 @@ def test_without_an_image_a_line_says_why(desk: Desk, same_threads: None) -> Non
     assert not desk.widget._run.running
 
 
+def test_the_noise_of_a_camera_is_asked_for_in_its_units(desk: Desk) -> None:
+    desk.add(rings(32, 32))
+    how = desk.widget.form.how
+    how.unfold(True)
+    fields, rows = how.advanced.fields, how.advanced.rows
+    names = ("gain", "offset", "read_noise")
+    desk.widget.native.show()
+    assert not any(rows[name].visible for name in names)
+    fields["noise"].value = "camera"
+    assert all(rows[name].visible for name in names)
+    for name, value in zip(names, ("0.46", "100", "1.6"), strict=True):
+        fields[name].value = value
+    wanted = "camera: gain 0.46, offset 100, read noise 1.6"
+    assert desk.widget.form.requests()[0].config.noise == wanted
+    other = "camera: gain 2, offset 0, read noise 3"
+    desk.set(change(FAST, noise=other))
+    assert desk.widget.form.requests()[0].config.noise == other
+
+
 def test_wrong_settings_are_met_in_the_form(desk: Desk) -> None:
     desk.add(rings(32, 32))
     how = desk.widget.form.how
@@ -131,7 +150,11 @@ def test_wrong_settings_are_met_in_the_form(desk: Desk) -> None:
         ("kernel", "file", "Choose the file"),
         ("start", "file", "Choose the file of saved networks"),
         ("noise_sigma", "x", "not a number"),
+        ("gain", "0", "gain of the camera is 0"),
+        ("offset", "x", "offset x"),
     ):
+        if name == "gain":
+            fields["noise"].value = "camera"
         usual, fields[name].value = fields[name].value, value
         desk.qtbot.waitUntil(lambda says=says: says in desk.why)
         assert not desk.widget.controls.run.enabled
@@ -361,7 +384,7 @@ def test_cancel_at_each_stage(
     desk: Desk, stage: str, networks: list[weakref.ref[Any]]
 ) -> None:
     desk.add(rings(4, 24, 24), axis_labels=("z", "y", "x"))
-    desk.set(QUICK)
+    desk.set(change(QUICK, strategy="tuned"))
     show = desk.widget._tell
 
     def look(event: Any) -> None:
@@ -527,7 +550,7 @@ def test_missing_pixels_are_told_and_can_be_filled(desk: Desk) -> None:
 
 def start_slow(desk: Desk, planes: int = 3) -> Image:
     layer = desk.add(rings(planes, 24, 24), axis_labels=("z", "y", "x"))
-    desk.set(QUICK)
+    desk.set(change(QUICK, strategy="tuned"))
     desk.widget.start()
     return layer
 
@@ -723,10 +746,10 @@ def test_the_strategy_is_met_in_the_form(desk: Desk, tmp_path: Path) -> None:
     for strategy in ("shared", "independent", "tuned"):
         desk.set(change(QUICK, strategy=strategy))
         assert form.config((2, 2)).strategy == strategy
-        assert (field.value is None) == (strategy == "tuned")
-    desk.set(change(QUICK, strategy="shared"))
+        assert (field.value is None) == (strategy == FAST.strategy)
+    desk.set(change(QUICK, strategy="tuned"))
     desk.widget.after.python.native.click()
-    assert "strategy='shared'" in copied()
+    assert "strategy='tuned'" in copied()
 
 
 def test_there_is_no_command_for_a_layer_without_a_file(desk: Desk) -> None:
@@ -829,9 +852,7 @@ def begins(desk: Desk) -> str:
     ("changes", "says"),
     [
         ({}, "the learned start (generated images only), at most 50 steps."),
-        ({"noise": "auto"}, "A noisy image, or one that was a JPEG, is learned from"),
-        ({"noise": 0.02}, "from random weights, since the image is noisy."),
-        ({"factor": (1, 2)}, "since Y and X are enlarged differently."),
+        ({"noise": 0.02}, "the learned start (generated images only), at most"),
         ({"learned_steps": 0}, "(generated images only) is used as it is."),
         ({"start": "random"}, "from random weights: this image only."),
     ],
@@ -911,10 +932,10 @@ def test_the_learned_start_is_chosen_and_told(
 
 def test_the_cost_is_that_of_the_saved_networks(desk: Desk, nets: Path) -> None:
     desk.add(rings(24, 32))
-    desk.set(change(QUICK, start=str(nets), steps=0, gradual=3, width=64, networks=3))
+    desk.set(change(QUICK, start=str(nets), steps=0, gradual=3, width=64))
     (request,) = desk.widget.form.requests()
     asked = _cost._wish(request).config
-    assert (asked.width, asked.networks, asked.gradual, asked.steps) == (4, 1, 1, 0)
+    assert (asked.width, asked.gradual, asked.steps) == (4, 1, 0)
     assert request.config.width == 64
 
 

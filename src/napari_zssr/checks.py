@@ -12,11 +12,12 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import PurePath
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_zssr.camera import EXAMPLE, CameraNoise, is_camera, parsed_camera
 from napari_zssr.errors import InputError
 
 MAX_FACTOR = 16.0
@@ -84,18 +85,20 @@ def checked_kernel(array: NDArray[Any] | None) -> NDArray[np.float64]:
     return values
 
 
-def checked_noise(noise: Any) -> Literal["auto", "off"] | float:
-    """``auto``, ``off`` or a standard deviation, 0 to 1 of the image's range."""
+def checked_noise(noise: Any) -> str | float:
+    """``auto``, ``off``, a camera, or a deviation from 0 to 1 of the image's range."""
     if isinstance(noise, str) and noise in ("auto", "off"):
-        return noise  # type: ignore[return-value]
+        return noise
+    if isinstance(noise, CameraNoise) or (isinstance(noise, str) and is_camera(noise)):
+        return str(parsed_camera(str(noise)))
     try:
         sigma = math.nan if isinstance(noise, bool) else float(noise)
     except (TypeError, ValueError):
         sigma = math.nan
     if not 0 <= sigma <= 1:
         raise InputError(
-            f"Noise {noise!r} cannot be used; give 'auto', 'off' or a standard "
-            "deviation from 0 to 1 of the image's range."
+            f"Noise {noise!r} cannot be used; give 'auto', 'off', a standard "
+            f"deviation from 0 to 1 of the image's range, or a camera: {EXAMPLE}."
         )
     return sigma
 

@@ -159,8 +159,10 @@ Noise = Annotated[
     option(
         "--noise",
         panel=ENGINE,
-        metavar="auto|off|SIGMA",
-        help="Noise of the image; SIGMA as a fraction of its range. Default: auto.",
+        metavar="auto|off|SIGMA|CAMERA",
+        help="Noise of the image; SIGMA as a fraction of its range; or that of a "
+        "camera, in electrons: 'camera: gain 0.46, offset 100, read noise 1.6'. "
+        "Default: auto.",
     ),
 ]
 Gradual = Annotated[

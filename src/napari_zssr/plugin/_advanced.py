@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import html
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from magicgui.widgets import ComboBox, FileEdit, LineEdit, SpinBox
 
+from napari_zssr.camera import PREFIX, is_camera, parsed_camera
 from napari_zssr.checks import LEARNED, RANDOM
 from napari_zssr.config import Config
 from napari_zssr.errors import InputError
@@ -29,13 +31,24 @@ NUMBERS: dict[str, tuple[str, str]] = {
     "gradual": (
         "Gradual factors",
         "Number of enlargements on the way to the factor. More of them can help and "
-        "take longer. On a noisy image as many networks are averaged instead.",
+        "take longer.",
     ),
     "back_projection": (
         "Back-projection",
         "Rounds that make the result, when shrunk again, agree with your image. 0 for "
         "none. It fades out by itself on noisy images.",
     ),
+}
+
+# Fields of a camera: label, value that is shown at first, and what it means.
+CAMERA = {
+    "gain": (
+        "Gain (e-/count)",
+        "1",
+        "Electrons per count, from the camera's data sheet.",
+    ),
+    "offset": ("Offset (counts)", "100", "Counts without light."),
+    "read_noise": ("Read noise (e-)", "1.5", "Electrons, standard deviation."),
 }
 
 
@@ -106,10 +119,18 @@ class AdvancedFields(Column):
         if config.device in self.fields["device"].choices:
             self.fields["device"].value = config.device
         self._show_start(config, preset)
-        given = not isinstance(config.noise, str)
-        self.fields["noise"].value = "given" if given else config.noise
-        if given:
-            self.fields["noise_sigma"].value = f"{config.noise:g}"
+        self._show_noise(config.noise)
+
+    def _show_noise(self, noise: str | float) -> None:
+        if isinstance(noise, float):
+            self.fields["noise"].value = "given"
+            self.fields["noise_sigma"].value = f"{noise:g}"
+        elif is_camera(noise):
+            self.fields["noise"].value = PREFIX
+            for name, value in asdict(parsed_camera(noise)).items():
+                self.fields[name].value = f"{value:g}"
+        else:
+            self.fields["noise"].value = noise
 
     def _show_start(self, config: Config, preset: Config) -> None:
         saved = config.start_file
@@ -120,6 +141,9 @@ class AdvancedFields(Column):
 
     def _chosen_noise(self) -> str | float:
         kind: str = self.fields["noise"].value
+        if kind == PREFIX:
+            gain, offset, read = (self.fields[name].value.strip() for name in CAMERA)
+            return f"{PREFIX}: gain {gain}, offset {offset}, read noise {read}"
         if kind != "given":
             return kind
         try:
@@ -142,7 +166,10 @@ class AdvancedFields(Column):
         return str(path)
 
     def _show_what_counts(self) -> None:
-        self.rows["noise_sigma"].visible = self.fields["noise"].value == "given"
+        noise = self.fields["noise"].value
+        self.rows["noise_sigma"].visible = noise == "given"
+        for name in CAMERA:
+            self.rows[name].visible = noise == PREFIX
         start = self.fields["start"].value or self._usual_start
         self.rows["start_file"].visible = start == FILE
         self.rows["learned_steps"].visible = start != RANDOM
@@ -154,7 +181,12 @@ def _noise() -> list[Row]:
             "Noise",
             ComboBox(
                 name="noise",
-                choices=[("estimated", "auto"), ("ignored", "off"), ("given", "given")],
+                choices=[
+                    ("estimated", "auto"),
+                    ("ignored", "off"),
+                    ("given", "given"),
+                    ("of the camera", PREFIX),
+                ],
                 tooltip="Noise is estimated from the image, so that it is not "
                 "sharpened with the structures. Ignore it only where there is none.",
             ),
@@ -167,6 +199,10 @@ def _noise() -> list[Row]:
                 tooltip="Standard deviation of the noise as a fraction of the image's "
                 "range, from 0 to 1.",
             ),
+        ),
+        *(
+            Row(label, LineEdit(name=name, value=value, tooltip=tooltip))
+            for name, (label, value, tooltip) in CAMERA.items()
         ),
     ]
 

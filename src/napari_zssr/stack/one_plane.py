@@ -12,16 +12,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_zssr.camera import parsed_camera
 from napari_zssr.config import Config
-from napari_zssr.errors import ComputeError, ZSSRError
+from napari_zssr.errors import ComputeError, InputError, ZSSRError
 from napari_zssr.imaging.intensity import IntensityMap, intensity_map
-from napari_zssr.imaging.noise import (
-    CLEAN,
-    NoiseModel,
-    estimate_noise,
-    has_room_for_noise,
-    recorrupted,
-)
+from napari_zssr.imaging.noise import CLEAN, NoiseModel, recorrupted
+from napari_zssr.imaging.noise_estimate import estimate_noise, has_room_for_noise
 from napari_zssr.imaging.piecewise import is_piecewise_constant
 from napari_zssr.imaging.quantization import loses_intensity
 from napari_zssr.imaging.resample import Window, output_window
@@ -49,7 +45,6 @@ __all__ = [
     "common_noise",
     "first_look",
     "intensity_maps",
-    "plane_noise",
     "plane_steps",
     "smoothing",
 ]
@@ -220,7 +215,7 @@ def _noise(colours: NDArray[Any], work: PlaneWork, config: Config) -> NoiseModel
 
 
 def _own_noise(colours: NDArray[Any], work: PlaneWork, config: Config) -> NoiseModel:
-    noise = plane_noise(colours, config)
+    noise = common_noise([colours], config, work.mapping)
     return with_jpeg(noise, colours_of(work.pixels), work.mapping.scale, config)
 
 
@@ -326,17 +321,30 @@ def _few_counts(sampled: list[NDArray[Any]], mapping: IntensityMap) -> bool:
     return loses_intensity([plane[0] for plane in sampled], mapping.offset)
 
 
-def plane_noise(colours: NDArray[Any], config: Config) -> NoiseModel:
-    """Noise model of a normalised plane (C, Y, X): as asked for, or estimated."""
-    return common_noise([colours], config)
+def common_noise(
+    parts: Sequence[NDArray[Any]], config: Config, mapping: IntensityMap
+) -> NoiseModel:
+    """Noise model of planes that have it in common: as asked for, or estimated.
 
+    Parameters
+    ----------
+    parts : sequence of ndarray, shape (C, Y, X)
+        Normalised planes or parts of them.
+    config : Config
+    mapping : IntensityMap
+        How they were normalised.
 
-def common_noise(parts: Sequence[NDArray[Any]], config: Config) -> NoiseModel:
-    """Noise model of parts of planes (C, Y, X) that have their noise in common."""
+    Raises
+    ------
+    InputError
+        A camera's noise would exceed the range of the image.
+    """
     if config.noise == "off":
         return CLEAN
+    if isinstance(config.noise, float):
+        return NoiseModel(offset=config.noise**2)
     if config.noise != "auto":
-        return NoiseModel(offset=float(config.noise) ** 2)
+        return _camera_noise(parts, config.noise, mapping)
     alone = _middle([estimate_noise(colour) for part in parts for colour in part])
     if len(parts) == 1 or has_room_for_noise(parts[0][0]):
         return alone
@@ -344,6 +352,27 @@ def common_noise(parts: Sequence[NDArray[Any]], config: Config) -> NoiseModel:
     signal = float(np.mean([part.mean() for part in parts]))
     # Weak noise, which single planes do not show, is not learned against.
     return together if recorrupted(together.sigma(signal)) else alone
+
+
+def _camera_noise(
+    parts: Sequence[NDArray[Any]], camera: str, mapping: IntensityMap
+) -> NoiseModel:
+    """Noise of a camera's counts, in normalised intensities."""
+    named = parsed_camera(camera)
+    brightest = mapping.offset + mapping.scale
+    if brightest <= named.offset:
+        raise InputError(
+            f"The offset of the camera, {named.offset:g} counts, lies above the "
+            f"brightest pixels ({brightest:.4g}); give it in the image's own counts."
+        )
+    noise = NoiseModel.of_camera(named).mapped(mapping.scale, mapping.offset)
+    level = noise.sigma(float(np.mean([part.mean() for part in parts])))
+    if level > 1:
+        raise InputError(
+            f"The noise of this camera would be {100 * level:.0f} % of the image's "
+            "range; check its gain and offset, in counts as they are in the image."
+        )
+    return noise
 
 
 def _middle(models: list[NoiseModel]) -> NoiseModel:

@@ -93,7 +93,7 @@ def shared_steps(
                 learn_shared(
                     samples,
                     config,
-                    noise=common_noise(windows, config),
+                    noise=common_noise(windows, config, maps[channel]),
                     device=plan.device,
                     tile_px=plan.tile_px,
                     precision=plan.precision,
