@@ -71,8 +71,8 @@ def small_start() -> LearnedStart:
     shapes: dict[str, tuple[int, ...]] = {}
     for samples in (1, 3):
         shapes[f"head.{samples}"] = (width, samples, 3, 3)
-        for ratio in (2, 3, 4):
-            shapes[f"tail.{samples}x{ratio}"] = (samples * ratio**2, width, 3, 3)
+        for y, x in ((1, 1), (2, 2), (2, 1), (3, 1), (4, 1)):
+            shapes[f"tail.{samples}x{y}x{x}"] = (samples * y * x, width, 3, 3)
     for part in ("first", "second"):
         shapes[f"body.0.{part}"] = (width, width, 3, 3)
     shapes["condition.0"] = (hidden, FEATURES)
@@ -84,7 +84,8 @@ def small_start() -> LearnedStart:
     return LearnedStart(
         width=width,
         blocks=blocks,
-        arrays={name: array.astype(np.float32) for name, array in arrays.items()},
+        # Files hold them in half precision.
+        arrays={k: a.astype(np.float16).astype(np.float32) for k, a in arrays.items()},
         card={"seed": 7, "from": ["nothing"]},
     )
 

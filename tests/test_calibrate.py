@@ -40,13 +40,12 @@ def test_every_plane_takes_its_time() -> None:
 
 def test_more_work_takes_longer() -> None:
     assert expected(change(FAST, steps=800)) > expected()
-    assert expected(change(FAST, networks=3)) > 2 * expected()
     assert expected(change(FAST, ensemble=True)) > expected()
     assert expected(INSTANT) < expected() / 10
 
 
 def test_saved_networks_that_are_not_trained_take_no_training() -> None:
-    left = change(FAST, start="n.safetensors", steps=0, networks=3, ensemble=False)
+    left = change(FAST, start="n.safetensors", steps=0, ensemble=False)
     # Pairs once, to judge, and one version.
     parts = 64 * 64 * 2e-6 + 64 * 64 * 5e-6
     assert expected(left) == pytest.approx(parts)
@@ -62,7 +61,7 @@ def test_of_a_large_plane_only_windows_are_learned_from() -> None:
     "config",
     [
         change(FAST, **TINY),
-        change(FAST, kernel="gaussian:1", factor=(1, 2), networks=2, **TINY),
+        change(FAST, kernel="gaussian:1", factor=(1, 2), **TINY),
         INSTANT,
         change(PAPER, **TINY),
     ],

@@ -486,9 +486,7 @@ def test_info(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ("arguments", "says"),
     [
         (["--start", "learned", "--noise", "off"], "images only), at most 200 steps."),
-        (["--start", "learned"], "A noisy image, or one that was a JPEG"),
-        (["--start", "learned", "--noise", "0.05"], "since the image is noisy."),
-        (["--start", "learned", "-f", "1,2"], "since Y and X are enlarged differently"),
+        (["--start", "learned"], "learned start (generated images only), at most"),
         (["--start", "learned", "--learned-steps", "0"], "only) is used as it is."),
         (["--start", "random"], "from random weights: this image only."),
         (["--preset", "instant"], ""),

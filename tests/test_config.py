@@ -200,6 +200,7 @@ def test_recipes_from_before_learned_starts_are_understood() -> None:
     old = BALANCED.to_dict()
     del old["learned_steps"], old["ratio"]
     assert Config.from_dict(old) == BALANCED
+    assert Config.from_dict(old | {"networks": 1}) == BALANCED
 
 
 def test_numpy_numbers_become_plain_ones() -> None:
@@ -242,7 +243,7 @@ def test_settings_are_frozen() -> None:
 def test_every_setting_changes_the_digest() -> None:
     others: dict[str, Any] = {
         "factor": 3, "preset": "mine", "network": "paper", "steps": 7, "batch": 7,
-        "crop_px": 77, "width": 7, "networks": 7, "blocks": 2, "kernel": "gaussian:1",
+        "crop_px": 77, "width": 7, "blocks": 2, "kernel": "gaussian:1",
         "noise": "off",
         "gradual": 2, "back_projection": 0, "ensemble": False, "always": True,
         "seed": 7, "device": "cpu", "precision": "float32", "tile_px": 512,

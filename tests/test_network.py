@@ -2,18 +2,20 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from napari_zssr.config import FAST, PAPER, Config, change
-from napari_zssr.imaging.noise import NoiseModel
+from napari_zssr.kernelspec import KernelSpec
+from napari_zssr.progress import drain
 from napari_zssr.zssr.network import (
     PaperNetwork,
     ResidualNetwork,
+    StagedNetwork,
     enlarge,
     shuffle,
     untrained,
 )
-from napari_zssr.zssr.nonlocal_means import NonLocalMeans
+from napari_zssr.zssr.predict import PredictSpec, predict
 from napari_zssr.zssr.ridge import RidgeFilter
 
 Ratio = tuple[int, int]
@@ -99,75 +101,11 @@ def test_every_weight_learns() -> None:
     assert all(p.grad is not None and p.grad.any() for p in network.parameters())
 
 
-class Box(nn.Module):
-    """A guide that can be followed: the mean over so many pixels."""
-
-    def __init__(self, halo: int) -> None:
-        super().__init__()
-        self.halo = halo
-
-    def forward(self, plane: Tensor) -> Tensor:
-        side = 2 * self.halo + 1
-        return nn.functional.avg_pool2d(plane, side, stride=1, padding=self.halo)
-
-
 def ridge(halo_px: int = 5) -> RidgeFilter:
     made = RidgeFilter((2, 2))
     made.filters.normal_(generator=torch.Generator().manual_seed(0))
     assert made.halo == halo_px
     return made
-
-
-def guided(base: nn.Module | None, guide: nn.Module, blocks: int = 1) -> nn.Module:
-    torch.manual_seed(0)
-    return ResidualNetwork(1, (2, 2), width=8, blocks=blocks, base=base, guide=guide)
-
-
-@pytest.mark.parametrize("ratio", RATIOS)
-@pytest.mark.parametrize("channels", [1, 3])
-def test_guided_output_has_the_ratio(channels: int, ratio: Ratio) -> None:
-    guide = NonLocalMeans(NoiseModel(offset=0.01))
-    network = ResidualNetwork(channels, ratio, width=8, guide=guide)
-    made = network(torch.rand(2, channels, 12, 15))
-    assert made.shape == (2, channels, 12 * ratio[0], 15 * ratio[1])
-
-
-@pytest.mark.parametrize("filtered", [False, True])
-@pytest.mark.parametrize("halo", [1, 4])
-def test_the_guide_widens_the_halo(halo: int, filtered: bool) -> None:
-    base = ridge() if filtered else None
-    alone = ResidualNetwork(1, (2, 2), width=8, blocks=2, base=base)
-    network = guided(base, Box(halo), blocks=2)
-    assert network.halo == alone.halo + halo
-    halo_is_true(network.double())
-
-
-def test_the_guides_result_is_enlarged() -> None:
-    guide = Box(1)
-    network = guided(None, guide)
-    nn.init.zeros_(network.tail.weight)
-    plane = torch.rand(1, 1, 12, 12)
-    torch.testing.assert_close(network(plane), enlarge(guide(plane), (2, 2)))
-
-
-def test_a_base_enlarges_the_plane_and_the_guide_is_seen_beside_it() -> None:
-    base = ridge()
-    plane = torch.rand(1, 1, 12, 12)
-    networks = [guided(base, Box(halo)) for halo in (1, 2)]
-    details = [network(plane) - base(plane) for network in networks]
-    assert not torch.allclose(details[0], details[1], atol=1e-3)
-    nn.init.zeros_(networks[0].tail.weight)
-    torch.testing.assert_close(networks[0](plane), base(plane))
-
-
-def test_the_plane_is_seen_beside_the_guide() -> None:
-    class Blank(Box):
-        def forward(self, plane: Tensor) -> Tensor:
-            return torch.zeros_like(plane)
-
-    network = guided(None, Blank(0))
-    made = [network(torch.full((1, 1, 8, 8), level)) for level in (0.0, 1.0)]
-    assert not torch.allclose(made[0], made[1], atol=1e-3)
 
 
 @pytest.mark.parametrize("config", [FAST, PAPER], ids=lambda c: c.preset)
@@ -186,20 +124,50 @@ def test_untrained_networks_come_from_their_seed(config: Config) -> None:
     assert not torch.equal(one, other)
 
 
-def test_untrained_networks_stand_on_base_and_guide() -> None:
-    base, guide = ridge(), Box(2)
+def test_untrained_networks_stand_on_a_base() -> None:
+    base = ridge()
     config = change(FAST, width=12, blocks=2)
-    network = untrained(config, 3, (2, 2), seed=0, base=base, guide=guide)
+    network = untrained(config, 3, (2, 2), seed=0, base=base)
     assert isinstance(network, ResidualNetwork)
     assert network.base is base
-    assert network.guide is guide
-    assert tuple(network.head.weight.shape) == (12, 6, 3, 3)
+    assert tuple(network.head.weight.shape) == (12, 3, 3, 3)
     assert len(network.body) == 2
-    plain = untrained(config, 3, (2, 2), seed=0)
-    assert tuple(plain.head.weight.shape) == (12, 3, 3, 3)
 
 
 def test_the_papers_network_stands_on_nothing() -> None:
-    network = untrained(PAPER, 1, (1, 1), seed=0, base=ridge(), guide=Box(2))
+    network = untrained(PAPER, 1, (1, 1), seed=0, base=ridge())
     assert isinstance(network, PaperNetwork)
     assert len(list(network.parameters())) == 8
+
+
+@pytest.mark.parametrize("base", [None, ridge()], ids=["bicubic", "filter"])
+def test_what_the_detail_is_added_to_keeps_float32(base: nn.Module | None) -> None:
+    """In bfloat16 a smooth image would have 8 bits."""
+    network = ResidualNetwork(1, (2, 2), width=8, base=base)
+    nn.init.zeros_(network.tail.weight)
+    plane = torch.linspace(0, 1, 4096).reshape(1, 1, 64, 64)
+    wanted = network(plane)
+    with torch.autocast("cpu", torch.bfloat16):
+        made = network(plane)
+    assert made.dtype == torch.float32
+    torch.testing.assert_close(made, wanted, atol=1e-6, rtol=0)
+
+
+def test_a_staged_network_applies_the_other_to_what_it_has_enlarged() -> None:
+    first, further = (ResidualNetwork(1, (2, 2), width=8) for _ in range(2))
+    staged = StagedNetwork(first, further)
+    plane = torch.rand(1, 12, 12)
+    spec = PredictSpec(factors=(4.0, 4.0), applications=2, kernel=KernelSpec())
+    with torch.no_grad():
+        wanted = further(first(plane[None]))[0]
+        torch.testing.assert_close(staged(plane[None]), first(plane[None]))
+    torch.testing.assert_close(drain(predict(staged, plane, spec)), wanted)
+    assert (staged.ratio, staged.halo) == (first.ratio, first.halo)
+
+
+def test_a_grey_network_enlarges_colours_each_by_itself() -> None:
+    network = ResidualNetwork(1, (2, 1), width=8)
+    plane = torch.rand(2, 3, 12, 15)
+    made = network(plane)
+    assert made.shape == (2, 3, 24, 15)
+    torch.testing.assert_close(made[:, 1:2], network(plane[:, 1:2]))

@@ -19,11 +19,10 @@ from napari_zssr.config import (
 )
 from napari_zssr.errors import ComputeError
 from napari_zssr.imaging.degrade import degradation
-from napari_zssr.imaging.noise import CLEAN, RECORRUPT_FROM, NoiseModel
+from napari_zssr.imaging.noise import CLEAN, NoiseModel
 from napari_zssr.imaging.resample import output_size, resize
 from napari_zssr.progress import Progress, drain
 from napari_zssr.zssr import network as networks
-from napari_zssr.zssr.nonlocal_means import NonLocalMeans
 from napari_zssr.zssr.plane import PlaneResult, bicubic, super_resolve_plane
 from napari_zssr.zssr.policy import (
     gradual_factors,
@@ -361,27 +360,3 @@ def test_a_known_blur_puts_the_network_on_the_ridge_filter(
     spec = degradation(config.kernel, (2.0, 2.0), (192, 192))
     drain(super_resolve_plane(spec.degrade(father), config))
     assert [base is not None for base in bases] == [filtered]
-
-
-@pytest.mark.parametrize(
-    ("level", "seen"), [(0.0, False), (0.9, False), (1.1, True), (5.0, True)]
-)
-def test_only_noisy_planes_are_learned_on_beside_their_smooth_selves(
-    level: float, seen: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    guides: list[nn.Module | None] = []
-    start = networks.ResidualNetwork.__init__
-
-    def init(self: Any, *args: Any, guide: nn.Module | None = None, **r: Any) -> None:
-        guides.append(guide)
-        start(self, *args, guide=guide, **r)
-
-    monkeypatch.setattr(networks.ResidualNetwork, "__init__", init)
-    noise = NoiseModel(offset=(level * RECORRUPT_FROM) ** 2)
-    config = change(QUICK, steps=2, networks=2, always=True)
-    result = solve(stripes(32, 32), config, noise=noise)
-    assert torch.isfinite(result.image).all()
-    assert len(guides) == 2
-    for guide in guides:
-        assert isinstance(guide, NonLocalMeans) == seen
-        assert guide is None or guide.noise == noise

@@ -7,14 +7,13 @@ import pytest
 import torch
 
 from napari_zssr.benchmark.photographs import random_gaussian
-from napari_zssr.config import BALANCED, FAST, INSTANT, change
+from napari_zssr.config import FAST, INSTANT, change
 from napari_zssr.imaging.noise import CLEAN, NoiseModel
 from napari_zssr.kernelspec import KernelSpec
 from napari_zssr.zssr import policy
 from napari_zssr.zssr.held_out import held_out_regions
 from napari_zssr.zssr.policy import (
     back_projection,
-    for_noise,
     learned_windows,
     pair_spec,
     training_windows,
@@ -65,23 +64,6 @@ def test_the_ridge_filter_has_more_regions_held_out() -> None:
     assert counts[0] > counts[1]
 
 
-def test_noise_makes_the_network_narrow_and_deep() -> None:
-    assert for_noise(FAST, 0.0) is FAST
-    noisy = for_noise(FAST, 0.05)
-    assert (noisy.width, noisy.blocks, noisy.steps) == (
-        FAST.width // 2,
-        5,
-        FAST.steps // 2,
-    )
-
-
-def test_noise_makes_networks_of_factors() -> None:
-    config = change(BALANCED, gradual=3, networks=2)
-    assert for_noise(config, 0.0) is config
-    noisy = for_noise(config, 0.05)
-    assert (noisy.gradual, noisy.networks) == (1, 6)
-
-
 @pytest.mark.parametrize("factors", [(1.26, 1.26), (2.0, 2.0), (2.0, 1.0)])
 def test_enlarged_windows_are_not_more_to_learn_from(
     factors: tuple[float, float], monkeypatch: pytest.MonkeyPatch
@@ -93,14 +75,6 @@ def test_enlarged_windows_are_not_more_to_learn_from(
     made = learned_windows(torch.zeros(1, *size), factors)
     pixels = [sum(w.numel() for w in windows) for windows in (given, made)]
     assert 0 < pixels[1] <= 1.1 * pixels[0]
-
-
-@pytest.mark.parametrize(("steps", "wanted"), [(0, 0), (1, 1), (3, 1)])
-def test_noise_asks_for_no_training_that_was_not_wanted(
-    steps: int, wanted: int
-) -> None:
-    config = change(FAST, start="n.safetensors", steps=steps)
-    assert for_noise(config, 0.05).steps == wanted
 
 
 def test_noisy_planes_are_recorrupted() -> None:

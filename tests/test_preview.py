@@ -26,9 +26,7 @@ PLAIN: dict[str, Any] = {
     "precision": "float32",
 }
 RIDGE = change(INSTANT, **PLAIN)
-QUICK = change(
-    FAST, start="random", steps=3, width=8, batch=2, crop_px=16, networks=2, **PLAIN
-)
+QUICK = change(FAST, start="random", steps=3, width=8, batch=2, crop_px=16, **PLAIN)
 LEARNED = change(FAST, learned_steps=12, batch=2, crop_px=16, **PLAIN)
 WINDOW = (slice(6, 22), slice(10, 30))
 
@@ -95,10 +93,10 @@ def test_equals_a_run_that_starts_from_saved_networks(
     stack = labelled(data, axes="CYX")
     learned = drain(upscale_steps(stack, change(QUICK, steps=60))).networks
     path = write_networks(tmp_path / "n.safetensors", learned)
-    config = change(QUICK, start=str(path), steps=steps, networks=1)
+    config = change(QUICK, start=str(path), steps=steps)
     whole = drain(upscale_steps(stack, config)).image
     made = preview(data, config, "CYX", 1)
-    assert made.report.steps == 2 * steps
+    assert made.report.steps == steps
     wanted = whole[1][made.window].astype(float)
     assert np.abs(made.image - wanted).max() <= 1e-3 * np.ptp(data)
     fresh = preview(data, change(QUICK, steps=3), "CYX", 1).image
@@ -131,8 +129,8 @@ def test_colours_and_alpha_keep_their_place(samples: int) -> None:
 def test_pictures_are_like_the_result() -> None:
     data = rings()
     made = pictures(data, QUICK)
-    # One at once, one after each step of two networks, and the result.
-    assert len(made) == 1 + 2 * QUICK.steps + 1
+    # One at once, one after each step, and the result.
+    assert len(made) == 1 + QUICK.steps + 1
     assert {(p.shape, p.dtype) for p in made} == {((32, 40), data.dtype)}
 
 

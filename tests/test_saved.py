@@ -19,16 +19,15 @@ from safetensors.numpy import load, save
 from napari_zssr import InputError, save_networks, writing
 from napari_zssr.config import BALANCED, FAST, INSTANT, PAPER, Config, change
 from napari_zssr.errors import ComputeError
-from napari_zssr.imaging.noise import CLEAN, NoiseModel
 from napari_zssr.imaging.resample import imresize
 from napari_zssr.progress import Progress, drain
 from napari_zssr.stack.axes import labelled
 from napari_zssr.stack.recipe import recipe
 from napari_zssr.stack.run import Upscaled, upscale_steps
 from napari_zssr.stack.start import starting_networks
+from napari_zssr.zssr import saved
 from napari_zssr.zssr.arrayfile import KEY, checksum
 from napari_zssr.zssr.network import ResidualNetwork
-from napari_zssr.zssr.nonlocal_means import NonLocalMeans
 from napari_zssr.zssr.restore import checkpoint_of, restored
 from napari_zssr.zssr.saved import (
     Checkpoint,
@@ -111,8 +110,13 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (QUICK, np.stack([rings(seed=n) for n in range(4)]), "SYX"),
         (change(QUICK, kernel="gaussian:1.2", always=False), rings(), "YX"),
         (change(QUICK, noise=0.04), noisy(rings()), "YX"),
+        (
+            change(QUICK, noise=0.04, factor=4, start="learned", learned_steps=1),
+            noisy(rings()),
+            "YX",
+        ),
     ],
-    ids=["three", "paper", "one axis", "RGBA", "base", "guide"],
+    ids=["three", "paper", "one axis", "RGBA", "base", "noisy", "staged"],
 )
 def test_saved_networks_give_the_same_pixels(
     config: Config,
@@ -125,7 +129,8 @@ def test_saved_networks_give_the_same_pixels(
     (kept,) = first.networks
     assert kept is not None
     case = request.node.callspec.id
-    assert (kept.base, kept.guide) == (case == "base", case == "guide")
+    assert kept.base == (case == "base")
+    assert (kept.further is not None) == (case == "staged")
     path = save_networks(first, tmp_path / "n.safetensors")
     second = run(image, again(config, path), axes)
     assert [plane.returned for plane in second.report.planes] == ["learned"]
@@ -142,26 +147,26 @@ def test_files_hold_what_they_were_given(two: Path, tmp_path: Path) -> None:
         assert other is not None
         for name in ("network", "width", "blocks", "factors", "ratio", "kernel"):
             assert getattr(one, name) == getattr(other, name)
-        for name, array in one.weights[0].items():
+        for name, array in one.weights.items():
             assert array.dtype == np.float32
-            np.testing.assert_array_equal(array, other.weights[0][name])
+            np.testing.assert_array_equal(array, other.weights[name])
 
 
 def test_saved_networks_are_apart_from_those_that_go_on() -> None:
     network = ResidualNetwork(1, (2, 2), width=4, blocks=1)
-    kept = checkpoint_of([network], QUICK, 1)
+    kept = checkpoint_of(network, QUICK, 1)
     assert kept is not None
-    before = {k: v.copy() for k, v in kept.weights[0].items()}
+    before = {k: v.copy() for k, v in kept.weights.items()}
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.add_(1)
-    for name, array in kept.weights[0].items():
+    for name, array in kept.weights.items():
         np.testing.assert_array_equal(array, before[name])
-    (other,) = restored(kept, CLEAN)
+    other = restored(kept)
     with torch.no_grad():
         for parameter in other.parameters():
             parameter.add_(1)
-    for name, array in kept.weights[0].items():
+    for name, array in kept.weights.items():
         np.testing.assert_array_equal(array, before[name])
 
 
@@ -215,8 +220,8 @@ def test_training_goes_on_from_saved_networks(trained: tuple[Config, Path]) -> N
     assert before is not None
     assert after is not None
     moved = [
-        not np.array_equal(before.weights[0][name], array)
-        for name, array in after.weights[0].items()
+        not np.array_equal(before.weights[name], array)
+        for name, array in after.weights.items()
     ]
     assert any(moved)
 
@@ -243,14 +248,14 @@ def test_same_file_same_pixels(one: Path, steps: int) -> None:
     assert np.array_equal(other, first) == (steps == 0)
 
 
-def test_architecture_and_number_come_from_the_file(tmp_path: Path) -> None:
-    config = change(QUICK, networks=2)
+def test_the_architecture_comes_from_the_file(tmp_path: Path) -> None:
+    config = QUICK
     path = save_networks(run(rings(), config), tmp_path / "n.safetensors")
-    wide = again(config, path, width=20, blocks=1, networks=1)
+    wide = again(config, path, width=20, blocks=1)
     made = run(rings(), wide)
     (kept,) = made.networks
     assert kept is not None
-    assert (kept.width, kept.blocks, len(kept.weights)) == (8, 2, 2)
+    assert (kept.width, kept.blocks) == (8, 2)
     np.testing.assert_allclose(
         made.image, run(rings(), again(config, path)).image, atol=1e-6
     )
@@ -276,38 +281,32 @@ def test_the_recipe_names_the_file_and_its_content(one: Path, two: Path) -> None
 # ---- noise
 
 
-def test_a_plane_without_noise_is_its_own_guide() -> None:
-    plane = torch.from_numpy(rings())[None, None]
-    torch.testing.assert_close(NonLocalMeans(CLEAN)(plane), plane)
-
-
-def test_guided_networks_serve_clean_planes(tmp_path: Path) -> None:
-    config = change(QUICK, noise=0.04)
-    path = save_networks(run(noisy(rings()), config), tmp_path / "n.safetensors")
-    made = run(rings(), again(config, path, noise="off", steps=2))
-    (kept,) = made.networks
-    assert kept is not None
-    assert kept.guide
-    assert np.isfinite(made.image).all()
-    assert abs(made.image - imresize(rings(), (2, 2))).mean() < 0.1
-
-
-def test_the_guide_smooths_the_noise_of_the_plane_it_is_used_on() -> None:
-    network = ResidualNetwork(
-        1, (2, 2), width=4, blocks=1, guide=NonLocalMeans(NoiseModel(offset=1e-4))
-    )
-    kept = checkpoint_of([network], QUICK, 1)
-    assert kept is not None
-    louder = NoiseModel(gain=1e-3, offset=4e-3)
-    (other,) = restored(kept, louder)
-    assert isinstance(other, ResidualNetwork)
-    assert isinstance(other.guide, NonLocalMeans)
-    assert other.guide.noise == louder
-
-
-def test_unguided_networks_serve_noisy_planes(one: Path) -> None:
+def test_networks_of_clean_planes_serve_noisy_ones(one: Path) -> None:
     made = run(noisy(rings()), again(QUICK, one, noise=0.04, steps=2))
     assert np.isfinite(made.image).all()
+
+
+def test_single_networks_of_format_3_are_read(
+    one: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    true, told = saved._description, {"guide": False, "networks": 1}
+    monkeypatch.setattr(saved, "_description", lambda c: true(c) | told)
+    path = one.with_name("single.safetensors")
+    write_networks(path, load_networks(one), overwrite=True)
+    assert load_networks(path)[0].weights.keys() == load_networks(one)[0].weights.keys()
+
+
+@pytest.mark.parametrize("told", [{"guide": True}, {"guide": False, "networks": 3}])
+def test_networks_of_noisy_images_before_are_refused(
+    told: dict[str, Any], one: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Format 3 has saved such networks for noisy images."""
+    true = saved._description
+    monkeypatch.setattr(saved, "_description", lambda c: true(c) | told)
+    path = one.with_name("old.safetensors")
+    write_networks(path, load_networks(one), overwrite=True)
+    with pytest.raises(InputError, match="older napari-zssr for a noisy image"):
+        run(rings(), again(QUICK, path))
 
 
 # ---- channels and planes
@@ -396,7 +395,7 @@ SPOILT: dict[str, tuple[Callable[[bytes], bytes], str]] = {
         "holds no networks",
     ),
     "other kind": (lambda c: renamed(c, format="image"), "holds no networks"),
-    "newer": (lambda c: renamed(c, version=4), "newer napari-zssr"),
+    "newer": (lambda c: renamed(c, version=5), "newer napari-zssr"),
     "cut": (lambda c: c[:-40], "is damaged"),
     "cut in the header": (lambda c: c[:100], "holds no networks"),
     "flipped": (flipped, "is damaged"),
@@ -519,9 +518,9 @@ def test_half_a_file_is_never_left(
 
 def test_a_run_costs_what_the_saved_networks_do(two: Path, tmp_path: Path) -> None:
     loaded = load_networks(two)
-    wanted = change(QUICK, width=40, blocks=7, networks=5, gradual=3)
+    wanted = change(QUICK, width=40, blocks=7, gradual=3)
     sized = as_saved(wanted, loaded)
-    assert (sized.width, sized.blocks, sized.networks) == (8, 2, 1)
+    assert (sized.width, sized.blocks) == (8, 2)
     assert sized.gradual == 3
     assert as_saved(again(wanted, two), loaded).gradual == 1
     assert as_saved(wanted, (None, None)) is wanted
@@ -558,7 +557,7 @@ def test_no_random_numbers_are_drawn(one: Path) -> None:
     torch.manual_seed(3)
     wanted = torch.rand(2)
     torch.manual_seed(3)
-    restored(kept, CLEAN)
+    restored(kept)
     assert torch.equal(torch.rand(2), wanted)
 
 
@@ -591,8 +590,7 @@ def test_closing_at_any_yield_leaks_nothing(
 def test_a_result_keeps_plain_data_alone() -> None:
     (kept,) = run(rings()).networks
     assert isinstance(kept, Checkpoint)
-    for weights in kept.weights:
-        assert all(type(array) is np.ndarray for array in weights.values())
+    assert all(type(array) is np.ndarray for array in kept.weights.values())
 
 
 @pytest.mark.gpu

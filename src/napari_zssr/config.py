@@ -70,8 +70,6 @@ class Config:
     ratio : int
         Enlargement of one application of that network, along the axes that are
         enlarged; it is applied until the factor is reached.
-    networks : int
-        Networks trained from different seeds, whose results are averaged.
     strategy : {"independent", "shared", "tuned"}
         What is learned where a channel has several planes: networks for each plane;
         networks once, from planes spread over the stack; or those, trained further
@@ -80,9 +78,11 @@ class Config:
         Training steps on each plane with strategy "tuned"; 0 is like "shared".
     kernel : KernelSpec
         Blur between father and son.
-    noise : "auto", "off" or float
-        Noise of the image: estimated, none, or its standard deviation as a fraction
-        of the image's range.
+    noise : "auto", "off", float or str
+        Noise of the image: estimated, none, its standard deviation as a fraction of
+        the image's range, or that of a camera, in its own counts: ``camera: gain
+        0.46, offset 100, read noise 1.6``, gain in electrons per count, read noise in
+        electrons.
     gradual : int
         Number of factors on the way to the final one (of `network` "residual": to its
         first application, from where every application is one).
@@ -118,11 +118,10 @@ class Config:
     width: int = 32
     blocks: int = 3
     ratio: int = 2
-    networks: int = 1
     strategy: Strategy = "tuned"
     tuned_steps: int = 40
     kernel: KernelSpec = field(default_factory=KernelSpec)
-    noise: Literal["auto", "off"] | float = "auto"
+    noise: str | float = "auto"
     gradual: int = 3
     back_projection: int = 10
     ensemble: bool = True
@@ -202,6 +201,8 @@ class Config:
     def from_dict(cls, content: Mapping[str, Any]) -> Config:
         """Settings from `to_dict`'s form; unknown keys are refused."""
         values = dict(content)
+        # Results of earlier versions may have averaged several.
+        values.pop("networks", None)
         check_known(values, cls)
         if isinstance(values.get("factor"), list):
             values["factor"] = tuple(values["factor"])
@@ -215,6 +216,14 @@ class Config:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+def ratio_of(config: Config) -> tuple[int, int]:
+    """Enlargement of one application of the network along (Y, X)."""
+    if config.network == "paper":
+        return (1, 1)
+    y, x = (config.ratio if f > 1 else 1 for f in config.factors)
+    return y, x
+
+
 _LOWEST = {
     "steps": 1,
     "learned_steps": 0,
@@ -223,7 +232,6 @@ _LOWEST = {
     "width": 4,
     "blocks": 1,
     "ratio": 2,
-    "networks": 1,
     "tuned_steps": 0,
     "gradual": 1,
     "back_projection": 0,
@@ -249,7 +257,9 @@ def preset(name: str) -> Config:
 
 
 INSTANT = Config(preset="instant", network="ridge", start=RANDOM, steps=1, gradual=1)
-FAST = Config(preset="fast", learned_steps=50, ensemble=False, gradual=1)
+FAST = Config(
+    preset="fast", learned_steps=50, strategy="shared", ensemble=False, gradual=1
+)
 BALANCED = Config()
 PAPER = Config(
     preset="paper",

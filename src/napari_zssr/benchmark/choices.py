@@ -144,7 +144,6 @@ def variants(config: Config) -> list[Variant]:
         Variant("twice the steps", {"steps": twice}),
         Variant("deeper", {"blocks": 5}, ("pictures",)),
         Variant("larger batch", {"batch": 8}, ("pictures",)),
-        Variant("three networks", {"networks": 3}),
         Variant("no ensemble", {"ensemble": False}),
         Variant("ensemble", {"ensemble": True}),
         Variant("no back-projection", {"back_projection": 0}, ("pictures",)),

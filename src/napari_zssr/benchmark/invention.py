@@ -262,8 +262,7 @@ NOTES = (
     "and truth.",
     "Always, noise off: the result is asked for although the image is noise, and the "
     "method is told that it is not; peaks and order are then compared with the larger "
-    "of the random start's, which takes noise for structure as well, and bicubic's. As "
-    "shipped, noisy images are trained from random weights whatever the start.",
+    "of the random start's, which takes noise for structure as well, and bicubic's.",
     "Points are Gaussians of sigma 1 px, pairs of them 1.2 px apart, of which the "
     "fine image is known; gratings have a period of 1.6 px and are seen through "
     "square pixels, so that their alias is in the image.",

@@ -77,8 +77,7 @@ def facts(stack: ImageStack, config: Config) -> dict[str, Any]:
     from napari_zssr.stack.start import starting_networks
 
     starts = starting_networks(config, stack.axes, stack.data.shape)
-    noise = noise_levels(stack)
-    plan = _plan(stack, config, starts, noise)
+    plan = _plan(stack, config, starts)
     return {
         "name": stack.name,
         "image_index": stack.image_index,
@@ -91,11 +90,11 @@ def facts(stack: ImageStack, config: Config) -> dict[str, Any]:
         "spacing": stack.spacing,
         "units": stack.units,
         "channels": [channel.name for channel in stack.channels],
-        "noise": noise,
+        "noise": noise_levels(stack),
         "kernels": _kernels(stack, config),
         "preset": config.preset,
         "start": config.start,
-        "starts": _starts(stack, config, starts, noise),
+        "starts": _starts(config, starts),
         "factor": config.factors,
         "output_shape": plan.output_shape,
         "output_axes": plan.output_axes,
@@ -128,7 +127,7 @@ def noise_levels(stack: ImageStack) -> list[float | None]:
 def _noise(plane: Any, letters: str) -> float | None:
     import numpy as np
 
-    from napari_zssr.imaging.noise import estimate_noise
+    from napari_zssr.imaging.noise_estimate import estimate_noise
     from napari_zssr.stack.axes import to_cyx
 
     grey = to_cyx(plane, letters)[:3].astype(np.float32).mean(axis=0)
@@ -138,28 +137,19 @@ def _noise(plane: Any, letters: str) -> float | None:
     return float(estimate_noise((grey - low) / (high - low)).sigma(0.5))
 
 
-def _plan(
-    stack: ImageStack, config: Config, starts: Starts, noise: list[float | None]
-) -> Plan:
+def _plan(stack: ImageStack, config: Config, starts: Starts) -> Plan:
     from napari_zssr.stack.prepare import expected_dtype, make_plan
-    from napari_zssr.stack.start import expected_config
+    from napari_zssr.zssr.begin import as_expected
 
-    level = max((one for one in noise if one is not None), default=0.0)
-    wanted = expected_config(config, starts, stack.axes, stack.data.shape, level)
+    wanted = as_expected(config, starts)
     return make_plan(stack, wanted, output_dtype=expected_dtype(stack, config))
 
 
-def _starts(
-    stack: ImageStack, config: Config, starts: Starts, noise: list[float | None]
-) -> list[str]:
+def _starts(config: Config, starts: Starts) -> list[str]:
     """What training on each channel will begin from, where there is any."""
-    from napari_zssr.stack.start import foretold_start
+    from napari_zssr.zssr.begin import foretold
 
-    shape = stack.data.shape
-    told = [
-        foretold_start(config, start, stack.axes, shape, level)
-        for start, level in zip(starts, noise, strict=True)
-    ]
+    told = [foretold(config, start) for start in starts]
     return told if any(told) else []
 
 

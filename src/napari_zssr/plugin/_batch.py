@@ -34,12 +34,9 @@ from napari_zssr.plugin._rows import Column, Scrolled, say, side_by_side, words
 from napari_zssr.plugin._summary import in_the_form
 from napari_zssr.plugin._worker import Run
 from napari_zssr.progress import Event, PlaneDone, Progress, Steps
-from napari_zssr.stack.start import (
-    expected_config,
-    foretold_anywhere,
-    starting_networks,
-)
+from napari_zssr.stack.start import foretold_anywhere, starting_networks
 from napari_zssr.writing import storing
+from napari_zssr.zssr.begin import as_expected
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
@@ -74,7 +71,7 @@ class FileJob:
         )
         shape = stack.data.shape
         starts = starting_networks(order.config, stack.axes, shape)
-        wanted = expected_config(order.config, starts, stack.axes, shape)
+        wanted = as_expected(order.config, starts)
         self.clock = Clock(wanted, shape, stack.axes)
         return (
             yield from upscale_to_disk_steps(

@@ -50,18 +50,17 @@ class Clock:
         each, stages = (steps, 1) if shared else (config.steps, config.stages)
         versions = 8 if config.ensemble else 1
         ridge = config.network == "ridge"
-        networks = config.networks
         self._weights = {
             "fit": float(pixels),
             "train": 0.0 if ridge else _trained(config, each),
-            "predict": float(versions * pixels * networks),
+            "predict": float(versions * pixels),
         }
         self._passes = {
             "fit": 1 if ridge else 0,
-            "train": stages * networks,
+            "train": stages,
             "predict": stages,
         }
-        once = config.stages * networks * _trained(config, config.shared_steps)
+        once = config.stages * _trained(config, config.shared_steps)
         self._once = channels * once if shared else 0.0
         self._step_once = _trained(config, config.shared_steps) if shared else 0.0
         self._whole = sum(w * self._passes[s] for s, w in self._weights.items())
@@ -113,7 +112,7 @@ class Clock:
 
 
 def _trained(config: Config, steps: int) -> float:
-    """What one network's training takes."""
+    """What training takes."""
     return steps * config.batch * config.crop_px**2 * TRAINING_COST
 
 

@@ -16,7 +16,8 @@ from napari_zssr.plugin._layers import KEY, LABELS_REFUSED, level0
 from napari_zssr.plugin._request import Request
 from napari_zssr.plugin._result import ResultFields
 from napari_zssr.plugin._rows import Column, heading
-from napari_zssr.stack.start import expected_config, foretold_start, starting_networks
+from napari_zssr.stack.start import starting_networks
+from napari_zssr.zssr.begin import as_expected, foretold
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
@@ -87,8 +88,8 @@ class Form(Column):
                     selection=selection,
                     config=config,
                     step=tuple(self._viewer.dims.current_step),
-                    started=expected_config(config, starts, axes, shape),
-                    begins=foretold_start(config, starts[0], axes, shape),
+                    started=as_expected(config, starts),
+                    begins=foretold(config, starts[0]),
                     target=target,
                     overwrite=self.result.overwrite,
                 )

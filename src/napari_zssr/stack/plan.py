@@ -188,7 +188,7 @@ def weights(config: Config) -> float:
     if config.network == "ridge":
         return 121.0 * 4
     layers = 6 if config.network == "paper" else 2 * config.blocks
-    return 9.0 * config.width**2 * layers * config.networks
+    return 9.0 * config.width**2 * layers
 
 
 @dataclass(frozen=True, slots=True)

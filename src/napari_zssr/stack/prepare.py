@@ -36,9 +36,9 @@ from napari_zssr.stack.one_plane import (
 from napari_zssr.stack.plan import Plan, output_type, resolve
 from napari_zssr.stack.shared import shared_steps
 from napari_zssr.stack.source import CheckedPlanes
-from napari_zssr.stack.start import expected_config, starting_networks
+from napari_zssr.stack.start import starting_networks
 from napari_zssr.stack.strategy import sharing_channels
-from napari_zssr.zssr.begin import Start
+from napari_zssr.zssr.begin import Start, as_expected
 from napari_zssr.zssr.saved import Checkpoint
 
 
@@ -148,7 +148,7 @@ def prepare(
     stack = _enlargeable(stack, config.nonfinite)
     config = replace(config, kernel=pinned(config.kernel))
     starts = starting_networks(config, stack.axes, stack.data.shape)
-    wanted = expected_config(config, starts, stack.axes, stack.data.shape)
+    wanted = as_expected(config, starts)
     data = CheckedPlanes(stack.data, config.nonfinite)
     listed = planes(stack.axes, stack.data.shape)
     checked = replace(stack, data=data)

@@ -38,8 +38,9 @@ from napari_zssr.stack.plan import output_type
 from napari_zssr.stack.prepare import make_plan
 from napari_zssr.stack.shared import remembered_steps
 from napari_zssr.stack.source import CheckedPlanes
-from napari_zssr.stack.start import expected_config, starting_networks
+from napari_zssr.stack.start import starting_networks
 from napari_zssr.stack.strategy import sharing_channels
+from napari_zssr.zssr.begin import as_expected
 
 BICUBIC_REACH_PX = 4
 
@@ -101,7 +102,7 @@ def preview_steps(
     data = CheckedPlanes(check_pixels(stack.data), config.nonfinite)
     plane = data[place.index]
     starts = starting_networks(config, stack.axes, stack.data.shape)
-    wanted = expected_config(config, starts, stack.axes, stack.data.shape)
+    wanted = as_expected(config, starts)
     mapping = _intensity_map(data, stack, place)
     plan = make_plan(
         replace(stack, data=plane, axes=axes),

@@ -125,24 +125,15 @@ def _remarks(ready: Prepared) -> tuple[str, ...]:
 
 
 def _asked_learned(reports: tuple[PlaneReport, ...]) -> bool:
-    """Whether planes were to begin from a learned start, used or not."""
+    """Whether planes began from a learned start."""
     return any(report.began for report in reports)
 
 
 def _began(reports: tuple[PlaneReport, ...], config: Config) -> str:
-    """What training began from, and in how many of the planes."""
-    told = [report.began for report in reports if report.began]
-    others = [why for why in told if why != LEARNED]
-    if not told or config.steps == 0:
+    """What training began from."""
+    if config.steps == 0 or not _asked_learned(reports):
         return ""
-    if len(set(told)) == 1:
-        return began_from(told[0])
-    used = len(told) - len(others)
-    why = max(sorted(set(others)), key=others.count)
-    return (
-        f" Training began from {GENERATED} in {used} of {len(told)} planes, else from "
-        f"random weights, mostly since {why}."
-    )
+    return began_from(LEARNED)
 
 
 def _shared(reports: tuple[PlaneReport, ...], config: Config) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from napari_zssr.config import Config
 from napari_zssr.errors import InputError
-from napari_zssr.zssr.begin import Start, as_expected, foretold, start_of
+from napari_zssr.zssr.begin import Start, foretold, start_of
 from napari_zssr.zssr.learned import LearnedStart
 from napari_zssr.zssr.saved import Checkpoint
 
@@ -52,50 +52,8 @@ def starting_networks(
     return found if len(found) == channels else found * channels
 
 
-def expected_config(
-    config: Config,
-    starts: Sequence[Start | None],
-    axes: str,
-    shape: Sequence[int],
-    level: float | None = None,
-) -> Config:
-    """Settings that the cost of a run is foretold from.
-
-    Parameters
-    ----------
-    config, axes, shape
-        As in `starting_networks`.
-    starts : sequence of (Checkpoint, LearnedStart or None)
-        What that found.
-    level : float, optional
-        Largest noise of the channels, where that is known.
-    """
-    return as_expected(config, starts, _colours(axes, shape), level)
-
-
-def foretold_start(
-    config: Config,
-    start: Start | None,
-    axes: str,
-    shape: Sequence[int],
-    level: float | None = None,
-) -> str:
-    """What training on a channel will begin from and why, in a sentence.
-
-    Parameters
-    ----------
-    config, axes, shape
-        As in `starting_networks`.
-    start : Checkpoint, LearnedStart or None
-        What that found for the channel.
-    level : float, optional
-        Noise of the channel, where that is known.
-    """
-    return foretold(config, start, _colours(axes, shape), level)
-
-
 def foretold_anywhere(config: Config) -> str:
-    """`foretold_start` for grey images that are still to be read.
+    """What training will begin from, of images that are still to be read.
 
     Raises
     ------
@@ -104,8 +62,8 @@ def foretold_anywhere(config: Config) -> str:
     """
     found = start_of(config)
     if isinstance(found, tuple):
-        return foretold(config, next(one for one in found if one is not None), 1)
-    return foretold(config, found, 1)
+        return foretold(config, next(one for one in found if one is not None))
+    return foretold(config, found)
 
 
 def colour_count(samples: int) -> int:

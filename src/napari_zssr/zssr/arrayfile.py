@@ -40,7 +40,8 @@ class Format(Generic[T_co]):
         Names of what the file tells beside its arrays.
     made : callable
         Makes what the file holds from what it tells and its arrays. A KeyError,
-        TypeError or ValueError says that the file is damaged.
+        TypeError or ValueError says that the file is damaged; an InputError speaks for
+        itself.
     """
 
     name: str
@@ -127,6 +128,8 @@ def _loaded(
         if about["sha256"] != _digest(kind, told, arrays):
             raise ValueError("the checksum does not agree")
         return kind.made(told, arrays)
+    except InputError:
+        raise
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(
             f"The file of networks {source} is damaged; {way_out}."

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from napari_zssr.checks import LEARNED, RANDOM
-from napari_zssr.config import Config
+from napari_zssr.config import Config, ratio_of
 from napari_zssr.imaging.kernel import for_factors
 from napari_zssr.imaging.noise import CLEAN, NoiseModel, recorrupted
+from napari_zssr.kernelspec import KernelSpec
 from napari_zssr.zssr.arrayfile import Format, checksum, load
 from napari_zssr.zssr.learned import (
     START,
     LearnedStart,
+    Weights,
     folded,
-    ratio_for,
     shipped_file,
     shipped_start,
 )
@@ -23,12 +25,13 @@ from napari_zssr.zssr.saved import NETWORKS, Checkpoint, Loaded, as_saved
 from napari_zssr.zssr.sentences import (
     ALONE,
     will_begin_from_learned,
-    will_begin_from_random,
     will_begin_from_saved,
 )
 
-# Enlargement of one application that is trained for.
-LEARNED_RATIO = 2
+# Enlargement of one application along both axes, and at most along a single one.
+LEARNED_RATIO, LARGEST_RATIO = 2, 4
+# On a noisy plane training takes a quarter of the steps; a few change next to nothing.
+NOISY_SHARE, LEAST_NOISY = 4, 25
 
 Start = Checkpoint | LearnedStart
 Starts = Sequence[Start | None]
@@ -45,8 +48,7 @@ class Beginning:
     networks : Checkpoint or None
         None is random weights.
     began : str
-        ``learned``: from a learned start. Else why not from that, where it was asked
-        for, or empty.
+        ``learned``: from a learned start; else empty.
     """
 
     config: Config
@@ -105,88 +107,81 @@ def begun(
     samples : int
         Colours that are learned together.
     noise : NoiseModel
+        In normalised intensity.
     level : float
         Standard deviation of the noise at the mean signal.
     """
     if not isinstance(start, LearnedStart):
         return Beginning(config=config, networks=start)
-    jpeg = bool(noise.jpeg)
-    if why := unfit(config, start, samples, level=level, jpeg=jpeg):
-        return Beginning(config=config, networks=None, began=why)
-    sized = as_learned(config, start)
-    ratio = float(sized.ratio)
-    kernel = for_factors(config.kernel, config.factors, (ratio, ratio))
-    weights = folded(start, samples, sized.ratio, kernel, level)
-    networks = Checkpoint(
-        network=sized.network,
-        width=sized.width,
-        blocks=sized.blocks,
-        samples=samples,
-        factors=sized.factors,
-        ratio=(sized.ratio, sized.ratio),
-        base=False,
-        guide=False,
-        kernel=sized.kernel.to_dict(),
-        weights=(weights,),
+    noisy = recorrupted(level)
+    config = as_learned(config, start, noisy=noisy)
+    ratio = ratio_of(config)
+    # Colours that are unknown for this enlargement are enlarged each by itself.
+    together = samples if ratio in start.ratios(samples) else 1
+    kernel = for_factors(
+        config.kernel, config.factors, (float(ratio[0]), float(ratio[1]))
     )
-    return Beginning(config=sized, networks=networks, began=LEARNED)
+    networks = Checkpoint(
+        network=config.network,
+        width=config.width,
+        blocks=config.blocks,
+        samples=samples,
+        factors=config.factors,
+        ratio=ratio,
+        base=False,
+        kernel=config.kernel.to_dict(),
+        weights=folded(start, together, ratio, kernel, noise),
+        further=_further(start, config, together, kernel) if noisy else None,
+    )
+    return Beginning(config=config, networks=networks, began=LEARNED)
 
 
-def unfit(
-    config: Config,
-    start: LearnedStart,
-    samples: int,
-    *,
-    level: float = 0.0,
-    jpeg: bool = False,
-) -> str:
-    """Why a learned start is of no use to a plane, as the end of a sentence; or empty.
-
-    Parameters
-    ----------
-    config : Config
-    start : LearnedStart
-    samples : int
-        Colours that are learned together.
-    level : float
-        Standard deviation of the noise at the mean signal, as far as it is known.
-    jpeg : bool
-        Whether the plane is known to have been a JPEG.
-    """
-    y, x = config.factors
-    if y != x:
-        return "Y and X are enlarged differently"
-    if not start.ratios(samples):
-        return f"the learned start knows no pixels of {samples} colours"
-    if ratio_for(config.factors) not in start.ratios(samples):
-        return f"the learned start knows no enlargement by {y:g}"
-    if recorrupted(level):
-        return "the image is noisy"
-    return "the image was a JPEG" if jpeg else ""
+def _further(
+    start: LearnedStart, config: Config, samples: int, kernel: KernelSpec
+) -> Weights | None:
+    """Weights for what a network has enlarged, and smoothed, already."""
+    if config.applications == 1:
+        return None
+    return folded(start, samples, ratio_of(config), kernel, CLEAN)
 
 
-def as_learned(config: Config, start: LearnedStart) -> Config:
-    """Settings as they are where a learned start is of use.
+def as_learned(config: Config, start: LearnedStart, *, noisy: bool = False) -> Config:
+    """Settings as they are where training begins from a learned start.
 
-    Sons of sons are tiny for large enlargements, so that training is for x2, as from
-    random weights; without any, the start is applied once.
+    Sons of sons are tiny for large enlargements, so that training is for one
+    application of the network, as from random weights. What that has enlarged is
+    learned from, too, except where the image is noisy.
     """
     steps = min(config.steps, config.learned_steps)
-    further = steps > 0 and max(config.factors) > LEARNED_RATIO
+    if noisy:
+        steps = noisy_steps(steps)
+    ratio = _ratio_for(config.factors)
+    further = steps > 0 and max(config.factors) > ratio and not noisy
     return replace(
         config,
         width=start.width,
         blocks=start.blocks,
-        networks=1,
         gradual=2 if further else 1,
-        ratio=LEARNED_RATIO if steps else ratio_for(config.factors),
+        ratio=ratio,
         steps=steps,
     )
 
 
-def as_expected(
-    config: Config, starts: Starts, samples: int, level: float | None = None
-) -> Config:
+def noisy_steps(steps: int) -> int:
+    """Training steps on a noisy plane, from a learned start."""
+    fewer = steps // NOISY_SHARE
+    return fewer if fewer >= LEAST_NOISY else 0
+
+
+def _ratio_for(factors: tuple[float, float]) -> int:
+    """Enlargement of one application: along a single axis as much as is known."""
+    if min(factors) > 1:
+        return LEARNED_RATIO
+    largest = math.ceil(max(factors) - 1e-9)
+    return largest if largest <= LARGEST_RATIO else LEARNED_RATIO
+
+
+def as_expected(config: Config, starts: Starts) -> Config:
     """Settings that the cost of a run is foretold from.
 
     Parameters
@@ -194,55 +189,27 @@ def as_expected(
     config : Config
     starts : sequence of (Checkpoint, LearnedStart or None)
         What the channels of an image start from.
-    samples : int
-        Colours that are learned together.
-    level : float, optional
-        Largest noise of the channels at the mean signal, where that is known. Where it
-        is not, as many networks are expected as a noisy plane takes.
     """
     for start in starts:
         if isinstance(start, LearnedStart):
-            level = _known_level(config, level)
-            if unfit(config, start, samples, level=level or 0.0):
-                return config
-            wanted = as_learned(config, start)
-            if level is not None or wanted.steps == 0:
-                return wanted
-            return replace(wanted, networks=config.networks * config.gradual)
+            return as_learned(config, start)
     return as_saved(config, [one for one in starts if isinstance(one, Checkpoint)])
 
 
-def foretold(
-    config: Config, start: Start | None, samples: int, level: float | None = None
-) -> str:
-    """What training will begin from and why, in a sentence; empty where it will not.
+def foretold(config: Config, start: Start | None) -> str:
+    """What training will begin from, in a sentence; empty where it will not.
 
     Parameters
     ----------
     config : Config
     start : Checkpoint, LearnedStart or None
         What it is to start from.
-    samples : int
-        Colours that are learned together.
-    level : float, optional
-        Standard deviation of the noise at the mean signal, where that is known.
     """
     if config.network == "ridge":
         return ""
-    if not isinstance(start, LearnedStart):
-        return will_begin_from_saved(config.steps) if start else ALONE
-    level = _known_level(config, level)
-    if why := unfit(config, start, samples, level=level or 0.0):
-        return will_begin_from_random(why)
-    steps = as_learned(config, start).steps
-    return will_begin_from_learned(steps, sure=config.noise != "auto")
-
-
-def _known_level(config: Config, measured: float | None) -> float | None:
-    """Noise that the settings tell, else what was measured; None is unknown."""
-    if config.noise == "auto":
-        return measured
-    return 0.0 if config.noise == "off" else config.noise
+    if isinstance(start, LearnedStart):
+        return will_begin_from_learned(as_learned(config, start).steps)
+    return will_begin_from_saved(config.steps) if start else ALONE
 
 
 def sized(config: Config, start: Start | None) -> Config:

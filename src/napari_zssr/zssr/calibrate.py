@@ -13,7 +13,7 @@ from napari_zssr.imaging.noise import CLEAN
 from napari_zssr.kernelspec import KernelSpec
 from napari_zssr.progress import Progress, Steps, drain
 from napari_zssr.zssr.held_out import HeldOut
-from napari_zssr.zssr.network import MeanNetwork, untrained
+from napari_zssr.zssr.network import untrained
 from napari_zssr.zssr.pairs import PairSet, PairSpec, build_pairs
 from napari_zssr.zssr.policy import applications, pair_spec
 from napari_zssr.zssr.predict import PredictSpec, predict
@@ -82,15 +82,13 @@ def _time_steps(
     precision: str,
     made: tuple[PairSet, HeldOut],
 ) -> Steps[tuple[nn.Module, float]]:
-    """Networks as many as in a run, and seconds of a step of one of them."""
+    """A network as in a run, and seconds of one step."""
     known_blur = config.network == "residual" and spec.kernel.kind != "bicubic"
     base = RidgeFilter(spec.ratio) if known_blur else None
-    networks = [
-        untrained(config, len(plane), spec.ratio, seed=seed, base=base).to(plane.device)
-        for seed in range(config.networks)
-    ]
+    network = untrained(config, len(plane), spec.ratio, seed=0, base=base)
+    network = network.to(plane.device)
     trainer = Trainer(
-        networks[0], [plane], spec, config, precision=precision, seed=0, made=made
+        network, [plane], spec, config, precision=precision, seed=0, made=made
     )
     crops = trainer.draw(WARM_UP_STEPS + MOST_STEPS)
     for crop in crops[:WARM_UP_STEPS]:
@@ -104,7 +102,7 @@ def _time_steps(
         yield _event(1)
         if done >= LEAST_STEPS and time.perf_counter() - started > ENOUGH_S:
             break
-    return MeanNetwork(networks), (time.perf_counter() - started) / done
+    return network, (time.perf_counter() - started) / done
 
 
 def _time_version(

@@ -43,6 +43,7 @@ def held_out_gain(
     *,
     iterations: int = 0,
     strength: float = 1.0,
+    precision: str = "float32",
 ) -> Gain:
     """Gain over bicubic on regions whose fathers were never trained on.
 
@@ -57,6 +58,8 @@ def held_out_gain(
         Of the noise, drawn afresh.
     iterations, strength : int, float
         Back-projection of the network's result, as it will be applied.
+    precision : {"float32", "bfloat16"}
+        Arithmetic of the network, as it will be applied.
     """
     generator = torch.Generator().manual_seed(seed)
     draws = 1 if spec.noise.is_clean else 4
@@ -67,9 +70,11 @@ def held_out_gain(
     for _ in range(draws):
         _, held_out = build_pairs(windows, spec, generator, warps=(IDENTITY,))
         sons = held_out.sons
-        made = back_project(
-            network(sons), sons, spec.factors, spec.kernel, iterations, strength
-        )
+        with torch.autocast(
+            sons.device.type, torch.bfloat16, enabled=precision == "bfloat16"
+        ):
+            made = network(sons).float()
+        made = back_project(made, sons, spec.factors, spec.kernel, iterations, strength)
         learned.append(region_errors(made, held_out).double())
         bicubic.append(region_errors(enlarge(sons, spec.ratio), held_out).double())
     return gain_from_errors(

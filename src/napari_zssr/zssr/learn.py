@@ -17,8 +17,7 @@ from napari_zssr.progress import Progress, Steps
 from napari_zssr.zssr.canvas import close_canvas
 from napari_zssr.zssr.enlarge import enlarged, predict_spec
 from napari_zssr.zssr.gain import Gain, held_out_gain
-from napari_zssr.zssr.network import MeanNetwork, untrained
-from napari_zssr.zssr.nonlocal_means import NonLocalMeans
+from napari_zssr.zssr.network import StagedNetwork, untrained
 from napari_zssr.zssr.pairs import PairSpec, pair_steps
 from napari_zssr.zssr.policy import (
     WHOLE_PX,
@@ -28,7 +27,7 @@ from napari_zssr.zssr.policy import (
     pair_spec,
 )
 from napari_zssr.zssr.predict import PredictSpec
-from napari_zssr.zssr.restore import restored
+from napari_zssr.zssr.restore import checkpoint_of, restored, restored_further
 from napari_zssr.zssr.ridge import fit_ridge
 from napari_zssr.zssr.saved import Checkpoint
 from napari_zssr.zssr.train import Trainer, train
@@ -36,7 +35,7 @@ from napari_zssr.zssr.warps import IDENTITY, Pair
 
 SEED_STEP = 7919
 
-Train = Callable[[Trainer, Sequence[nn.Module]], Steps[int]]
+Train = Callable[[Trainer], Steps[int]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -52,7 +51,7 @@ class Lesson:
     parts : int
         Windows that a plane of that size has; they share its held-out regions.
     config : Config
-        As `policy.for_noise` gives it.
+        With the size of what training starts from.
     noise : NoiseModel
     level : float
         Standard deviation of the noise at the mean signal.
@@ -108,32 +107,44 @@ def learn(lesson: Lesson, trained: Train | None = None) -> Steps[tuple[nn.Module
     ----------
     lesson : Lesson
     trained : callable, optional
-        Stands for `train`; it is given the networks that are ready, too.
+        Stands for `train`.
 
     Returns
     -------
     tuple of (Module, int)
-        One network, or the mean of several (`members`); steps done.
+        Network, and steps done.
     """
     windows = lesson.windows
-    networks: list[nn.Module] = []
+    network: nn.Module | None = None
+    if lesson.start is not None:
+        network = restored(lesson.start).to(windows[0].device)
     total = 0
     for number, factors in enumerate(gradual_factors(lesson.config)):
         seed = lesson.seed + SEED_STEP * number
-        networks, steps = yield from _train_members(
-            lesson, windows, lesson.pairs(factors), networks, seed, trained
+        network, steps = yield from _trained(
+            lesson, windows, lesson.pairs(factors), network, seed, trained
         )
         total += steps
         if factors != lesson.config.factors:
-            further = yield from _further(lesson, _mean(networks), factors)
+            further = yield from _further(lesson, network, factors)
             kept = windows if lesson.config.network == "paper" else lesson.windows
             windows = (*kept, *further)
-    return _mean(networks), total
+    assert network is not None
+    after = restored_further(lesson.start) if lesson.start else None
+    if after is not None:
+        network = StagedNetwork(network, after.to(windows[0].device))
+    return network, total
 
 
-def members(network: nn.Module) -> list[nn.Module]:
-    """The networks whose mean one is, or that one."""
-    return list(network.networks) if isinstance(network, MeanNetwork) else [network]
+def checkpoint(network: nn.Module, lesson: Lesson) -> Checkpoint | None:
+    """What `learn` has returned as plain data; None for what cannot be kept."""
+    return checkpoint_of(
+        network.first if isinstance(network, StagedNetwork) else network,
+        lesson.config,
+        len(lesson.windows[0]),
+        began=lesson.began,
+        further=lesson.start.further if lesson.start else None,
+    )
 
 
 def judge(network: nn.Module, lesson: Lesson) -> Gain:
@@ -147,6 +158,7 @@ def judge(network: nn.Module, lesson: Lesson) -> Gain:
         lesson.seed + 1,
         iterations=iterations,
         strength=strength,
+        precision=lesson.precision,
     )
 
 
@@ -164,70 +176,43 @@ def _further(lesson: Lesson, network: nn.Module, factors: Pair) -> Steps[list[Te
     return found
 
 
-def _train_members(
+def _trained(
     lesson: Lesson,
     windows: Sequence[Tensor],
     spec: PairSpec,
-    networks: list[nn.Module],
+    network: nn.Module | None,
     seed: int,
     trained: Train | None,
-) -> Steps[tuple[list[nn.Module], int]]:
-    """Train networks: fresh ones, saved ones or those of the factor before."""
+) -> Steps[tuple[nn.Module, int]]:
+    """Train a network: a fresh one, a saved one or that of the factor before."""
     config = lesson.config
-    if not networks and lesson.start is not None:
-        found = restored(lesson.start, lesson.noise)
-        networks = [network.to(windows[0].device) for network in found]
-    if not lesson.trains:
-        return networks, 0
+    if network is not None and not lesson.trains:
+        return network, 0
     # The paper's preset draws its own fathers as it goes.
     warps = (IDENTITY,) if config.network == "paper" else None
     generator = torch.Generator().manual_seed(seed)
     made = yield from pair_steps(windows, spec, generator, warps=warps)
     if config.network == "ridge":
         yield Progress(stage="fit", step=0, total=1)
-        return [fit_ridge(*made, generator)], 1
-    if not networks:
+        return fit_ridge(*made, generator), 1
+    if network is None:
         ridge = fit_ridge(*made, generator) if _known_blur(config, spec) else None
         base = ridge if ridge and _gains(ridge, windows, spec, seed) else None
-        networks = _fresh(lesson, spec, base, seed)
-    steps = 0
-    for number, network in enumerate(networks):
-        if number and not spec.noise.is_clean:
-            generator = torch.Generator().manual_seed(seed + number)
-            made = yield from pair_steps(windows, spec, generator, warps=warps)
-        trainer = Trainer(
-            network,
-            windows,
-            spec,
-            config,
-            precision=lesson.precision,
-            seed=seed + number,
-            rate=lesson.rate,
-            made=made,
-            begun=lesson.began == LEARNED,
-        )
-        ready = networks[:number]
-        steps += yield from trained(trainer, ready) if trained else train(trainer)
-    return networks, steps
-
-
-def _fresh(
-    lesson: Lesson, spec: PairSpec, base: nn.Module | None, seed: int
-) -> list[nn.Module]:
-    """Untrained networks on the device, each from its own seed."""
-    guide = NonLocalMeans(lesson.noise) if spec.alpha > 0 else None
-    plane = lesson.windows[0]
-    made = [
-        untrained(
-            lesson.config, len(plane), spec.ratio, seed=seed + n, base=base, guide=guide
-        )
-        for n in range(lesson.config.networks)
-    ]
-    return [network.to(plane.device) for network in made]
-
-
-def _mean(networks: list[nn.Module]) -> nn.Module:
-    return networks[0] if len(networks) == 1 else MeanNetwork(networks)
+        network = untrained(config, len(windows[0]), spec.ratio, seed=seed, base=base)
+        network = network.to(windows[0].device)
+    trainer = Trainer(
+        network,
+        windows,
+        spec,
+        config,
+        precision=lesson.precision,
+        seed=seed,
+        rate=lesson.rate,
+        made=made,
+        begun=lesson.began == LEARNED,
+    )
+    steps = yield from (trained or train)(trainer)
+    return network, steps
 
 
 def _known_blur(config: Config, spec: PairSpec) -> bool:

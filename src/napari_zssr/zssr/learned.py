@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from napari_zssr.checks import NETWORKS_SUFFIX
 from napari_zssr.errors import InputError
 from napari_zssr.imaging.kernel import sampled_kernel
+from napari_zssr.imaging.noise import NoiseModel, recorrupted
 from napari_zssr.imaging.resample import cubic
 from napari_zssr.kernelspec import KernelSpec
 from napari_zssr.writing import check_place, written_whole
@@ -28,13 +29,19 @@ from napari_zssr.zssr.arrayfile import Arrays, Format, load, packed
 
 Weights = dict[str, NDArray[np.float32]]
 
+Ratio = tuple[int, int]
+
 SHIPPED = Path(str(resources.files("napari_zssr"))) / "data" / "start.safetensors"
 INSTALL = "install napari-zssr again, or start from 'random'"
-FEATURES = 6
-# Largest enlargement of one application.
-LARGEST_RATIO = 4
-# Standard deviation of the noise that is told as 1.
-NOISE_UNIT = 0.01
+FEATURES = 17
+# Signals at which the noise is told, and deviations that are told as 1.
+SIGNALS = (0.0, 0.25, 1.0)
+NOISE_UNIT, SMALL_NOISE, JPEG_UNIT = 0.1, 0.004, 0.05
+JPEG_STEPS = 64
+# With what names of the network for planes without noise begin.
+CLEAN_PART = "clean."
+# Order of the features of the transposed image.
+TRANSPOSED = (1, 0, 2, 3, 5, 4, *range(6, FEATURES))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -47,8 +54,9 @@ class LearnedStart:
         Channels of the hidden layers, and residual blocks.
     arrays : dict
         float32 arrays by their names: ``head.SAMPLES``, ``body.N.first``,
-        ``body.N.second``, ``tail.SAMPLESxRATIO``, ``condition.0`` and
-        ``condition.2``, each with ``.weight`` and ``.bias``.
+        ``body.N.second``, ``tail.SAMPLESxYxX``, ``condition.0`` and ``condition.2``,
+        each with ``.weight`` and ``.bias``. Those that begin with ``clean.`` are of a
+        network for planes without noise, which serves the ratios that it has.
     card : dict
         What it was learned from, how, and with what.
     """
@@ -58,10 +66,12 @@ class LearnedStart:
     arrays: Mapping[str, NDArray[np.float32]]
     card: Mapping[str, Any]
 
-    def ratios(self, samples: int) -> tuple[int, ...]:
+    def ratios(self, samples: int) -> tuple[Ratio, ...]:
         """Enlargements of one application for pixels of so many colours."""
-        found = range(2, LARGEST_RATIO + 1)
-        return tuple(r for r in found if f"tail.{samples}x{r}.weight" in self.arrays)
+        named = [name.split(".")[1] for name in self.arrays if name.startswith("tail.")]
+        numbers = {tuple(int(n) for n in name.split("x")) for name in named}
+        found = {(y, x) for colours, y, x in numbers if colours == samples}
+        return tuple(sorted(found | {(x, y) for y, x in found}))
 
 
 def write_start(
@@ -93,7 +103,9 @@ def write_start(
     target = Path(path).expanduser().resolve()
     told = {"width": start.width, "blocks": start.blocks, "card": dict(start.card)}
     with written_whole(target) as draft:
-        draft.write_bytes(packed(START, told, start.arrays))
+        # Half precision holds the weights, and halves the file.
+        halved = {name: a.astype(np.float16) for name, a in start.arrays.items()}
+        draft.write_bytes(packed(START, told, halved))
     return target
 
 
@@ -129,59 +141,77 @@ def shipped_file() -> Path:
     return SHIPPED
 
 
-def ratio_for(factors: tuple[float, float]) -> int:
-    """Enlargement of one application, for equal factors along (Y, X)."""
-    ratio = math.ceil(max(factors) - 1e-9)
-    return ratio if ratio <= LARGEST_RATIO else 2
+def tail_name(samples: int, ratio: Ratio) -> str:
+    """Name of the last layer for a number of colours and an enlargement."""
+    return f"{samples}x{ratio[0]}x{ratio[1]}"
 
 
-def features(kernel: KernelSpec, ratio: int, sigma: float) -> NDArray[np.float32]:
+def bicubic_kernel(ratio: Ratio) -> NDArray[np.float64]:
+    """Antialiased bicubic reduction as a blur, 4 weights a coarse pixel or one more."""
+    lines = []
+    for r in ratio:
+        count = 4 * r + r % 2
+        line = cubic((np.arange(count) - (count - 1) / 2) / r)
+        lines.append(line / line.sum())
+    kernel: NDArray[np.float64] = np.outer(*lines)
+    return kernel
+
+
+def condition_features(
+    kernel: KernelSpec, ratio: Ratio, noise: NoiseModel
+) -> NDArray[np.float32]:
     """What a network is told of a blur, a ratio and a noise.
 
     Parameters
     ----------
     kernel : KernelSpec
         Blur on the fine grid; concrete.
-    ratio : int
-        Enlargement of one application.
-    sigma : float
-        Standard deviation of the noise, normalised intensity.
+    ratio : tuple of int
+        Enlargement of one application along (Y, X).
+    noise : NoiseModel
+        In normalised intensity.
 
     Returns
     -------
-    ndarray, shape (6,), float32
+    ndarray, shape (FEATURES,), float32
     """
     # The middle of a coarse pixel lies between two fine ones where they are even.
-    phase = 0.5 * (1 - ratio % 2)
-    array = sampled_kernel(kernel, (phase, phase))
+    phases = [0.5 * (1 - r % 2) for r in ratio]
+    array = sampled_kernel(kernel, (phases[0], phases[1]))
     weights = bicubic_kernel(ratio) if array is None else array
-    return array_features(weights, ratio, sigma)
-
-
-def bicubic_kernel(ratio: int) -> NDArray[np.float64]:
-    """Antialiased bicubic reduction as a blur, shape (4 ratio, 4 ratio) or one more."""
-    count = 4 * ratio + ratio % 2
-    line = cubic((np.arange(count) - (count - 1) / 2) / ratio)
-    made: NDArray[np.float64] = np.outer(line, line) / line.sum() ** 2
-    return made
+    return array_features(weights, ratio, noise)
 
 
 def array_features(
-    kernel: NDArray[np.floating], ratio: int, sigma: float
+    kernel: NDArray[np.floating], ratio: Ratio, noise: NoiseModel
 ) -> NDArray[np.float32]:
-    """`features` of a kernel that is given by its weights, shape (Y, X), sum 1."""
+    """`condition_features` of a kernel given by its weights, shape (Y, X), sum 1."""
     y, x = (np.arange(n, dtype=np.float64) for n in kernel.shape)
-    y = y - (kernel.sum(axis=1) * y).sum()
-    x = x - (kernel.sum(axis=0) * x).sum()
+    y = (y - (kernel.sum(axis=1) * y).sum()) / ratio[0]
+    x = (x - (kernel.sum(axis=0) * x).sum()) / ratio[1]
     moments = [y**2 @ kernel.sum(axis=1), x**2 @ kernel.sum(axis=0), y @ kernel @ x]
-    coarse = [moment / ratio**2 for moment in moments]
-    sharpness = 0.5 * math.log(ratio**2 * float((kernel**2).sum()))
-    told = [*coarse, sharpness, math.log2(ratio) - 1, sigma / NOISE_UNIT]
-    return np.array(told, dtype=np.float32)
+    sharpness = 0.5 * math.log(ratio[0] * ratio[1] * float((kernel**2).sum()))
+    enlargement = [math.log2(r) - 1 for r in ratio]
+    values = [*moments, sharpness, *enlargement, *_noise_features(noise)]
+    return np.array(values, dtype=np.float32)
+
+
+def _noise_features(noise: NoiseModel) -> list[float]:
+    """Deviation at several signals on two scales, correlation, and JPEG."""
+    sigmas = [noise.sigma(signal) for signal in SIGNALS]
+    small = [math.log1p(sigma / SMALL_NOISE) / 2 for sigma in sigmas]
+    large = [sigma / NOISE_UNIT for sigma in sigmas]
+    bands = [0.0 if noise.is_clean else 2 * (band - 1) for band in noise.bands]
+    step = float(np.mean(noise.jpeg[:JPEG_STEPS])) if noise.jpeg else 0.0
+    return [*small, *large, *bands, math.log1p(step / JPEG_UNIT)]
 
 
 def folded(
-    start: LearnedStart, samples: int, ratio: int, kernel: KernelSpec, sigma: float
+    start: LearnedStart,
+    samples: int,
+    ratio: Ratio,
+    kernel: KernelSpec,
+    noise: NoiseModel,
 ) -> Weights:
     """Weights of the ordinary network for one blur, ratio and noise.
 
@@ -190,32 +220,69 @@ def folded(
     start : LearnedStart
     samples : int
         Colours that are learned together.
-    ratio : int
+    ratio : tuple of int
         Enlargement of one application, one of `LearnedStart.ratios`.
     kernel : KernelSpec
         Blur on the fine grid of that ratio; concrete.
-    sigma : float
-        Standard deviation of the noise, normalised intensity.
+    noise : NoiseModel
+        In normalised intensity.
 
     Returns
     -------
     dict
         Arrays as `ResidualNetwork` names them.
     """
-    arrays = start.arrays
-    told = features(kernel, ratio, sigma)
-    hidden = arrays["condition.0.weight"] @ told + arrays["condition.0.bias"]
+    part = _part(start, samples, ratio, noise)
+    arrays = {
+        name.removeprefix(part): array
+        for name, array in start.arrays.items()
+        if name.startswith(part)
+    }
+    features = condition_features(kernel, ratio, noise)
+    turned = f"tail.{tail_name(samples, ratio)}.weight" not in arrays
+    if turned:
+        ratio = ratio[::-1]
+        features = features[list(TRANSPOSED)]
+    hidden = arrays["condition.0.weight"] @ features + arrays["condition.0.bias"]
     out = arrays["condition.2.weight"] @ hidden.clip(0) + arrays["condition.2.bias"]
     rows = iter(out.reshape(-1, start.width))
-    made: Weights = {}
+    weights: Weights = {}
     for name, source in _conditioned(start.blocks, samples):
         gain, shift = 1 + next(rows), next(rows)
         weight, bias = arrays[f"{source}.weight"], arrays[f"{source}.bias"]
-        made[f"{name}.weight"] = weight * gain[:, None, None, None]
-        made[f"{name}.bias"] = bias * gain + shift
+        weights[f"{name}.weight"] = weight * gain[:, None, None, None]
+        weights[f"{name}.bias"] = bias * gain + shift
     for part in ("weight", "bias"):
-        made[f"tail.{part}"] = arrays[f"tail.{samples}x{ratio}.{part}"].copy()
-    return {name: array.astype(np.float32) for name, array in made.items()}
+        weights[f"tail.{part}"] = arrays[f"tail.{tail_name(samples, ratio)}.{part}"]
+    if turned:
+        weights = {name: _transposed(array) for name, array in weights.items()}
+    return {name: array.astype(np.float32) for name, array in weights.items()}
+
+
+def _part(start: LearnedStart, samples: int, ratio: Ratio, noise: NoiseModel) -> str:
+    """With what the names of the network for a noise begin."""
+    known = f"{CLEAN_PART}tail.{tail_name(samples, ratio)}.weight" in start.arrays
+    noisy = bool(noise.jpeg) or recorrupted(noise.sigma())
+    return CLEAN_PART if known and not noisy else ""
+
+
+def with_clean(start: LearnedStart, clean: LearnedStart) -> LearnedStart:
+    """A start that leaves planes without noise to another one, at x2.
+
+    If that has left them to a third one, this does, too.
+    """
+    known = {n: a for n, a in clean.arrays.items() if n.startswith(CLEAN_PART)}
+    own = known or {
+        f"{CLEAN_PART}{name}": array
+        for name, array in clean.arrays.items()
+        if not name.startswith("tail.") or "x2x2." in name
+    }
+    return replace(start, arrays={**start.arrays, **own})
+
+
+def _transposed(array: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Weights of the network that does along X what this one does along Y."""
+    return array.swapaxes(2, 3) if array.ndim == 4 else array
 
 
 def _conditioned(blocks: int, samples: int) -> list[tuple[str, str]]:
@@ -226,18 +293,20 @@ def _conditioned(blocks: int, samples: int) -> list[tuple[str, str]]:
 
 def _start(told: Mapping[str, Any], arrays: Arrays) -> LearnedStart:
     """Learned start of a file."""
-    start = LearnedStart(arrays=dict(arrays), **told)
+    arrays = {name: array.astype(np.float32) for name, array in arrays.items()}
+    start = LearnedStart(arrays=arrays, **told)
     rows = 2 * (1 + 2 * start.blocks)
-    if arrays["condition.0.weight"].shape[1:] != (FEATURES,):
-        raise ValueError("it is told other features")
-    if arrays["condition.2.bias"].shape != (rows * start.width,):
-        raise ValueError("its gains do not fit its layers")
+    for name, array in arrays.items():
+        if name.endswith("condition.0.weight") and array.shape[1:] != (FEATURES,):
+            raise ValueError("it is told other features")
+        if name.endswith("condition.2.bias") and array.shape != (rows * start.width,):
+            raise ValueError("its gains do not fit its layers")
     return start
 
 
 START = Format(
     name="start",
-    version=1,
+    version=2,
     holds="learned start",
     told=("width", "blocks", "card"),
     made=_start,

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from napari_zssr.imaging.resample import Window
 from napari_zssr.progress import Progress, Snapshot, Steps, drain
-from napari_zssr.zssr.network import MeanNetwork
 from napari_zssr.zssr.pairs import PairSpec, build_pairs
 from napari_zssr.zssr.predict import PredictSpec, predict
 from napari_zssr.zssr.ridge import fit_ridge
@@ -49,7 +48,6 @@ def first_look(
 
 def watched(
     trainer: Trainer,
-    ready: Sequence[nn.Module],
     plane: Tensor,
     spec: PredictSpec,
     window: Window,
@@ -59,8 +57,6 @@ def watched(
     Parameters
     ----------
     trainer : Trainer
-    ready : sequence of Module
-        Networks that are trained already; the mean with them is shown.
     plane : Tensor, shape (C, Y, X)
     spec : PredictSpec
     window : tuple of slice
@@ -75,8 +71,7 @@ def watched(
             yield event
             if isinstance(event, Progress) and time.monotonic() >= due:
                 started = time.monotonic()
-                network = MeanNetwork([*ready, trainer.as_returned()])
-                yield _look(network, plane, plain, window, event.step)
+                yield _look(trainer.as_returned(), plane, plain, window, event.step)
                 took = time.monotonic() - started
                 due = time.monotonic() + max(EVERY_S, took / SHARE)
     except StopIteration as stop:

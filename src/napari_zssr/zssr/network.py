@@ -7,7 +7,6 @@ knows its ``halo``: how many input pixels around a tile change the tile.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
@@ -28,16 +27,13 @@ class ResidualNetwork(nn.Module):
     Parameters
     ----------
     channels : int
-        Channels of the image.
+        Channels of the image; with 1, those of any image are enlarged each by itself.
     ratio : tuple of int
         Enlargement along Y and X.
     width, blocks : int
         Channels and residual blocks of the body.
     base : Module, optional
         Fitted filter of the same ratio that replaces the bicubic enlargement.
-    guide : Module, optional
-        Smoother of the plane: the network sees its result beside the plane, and
-        without a base it is what is enlarged.
     """
 
     def __init__(
@@ -48,19 +44,14 @@ class ResidualNetwork(nn.Module):
         width: int = 64,
         blocks: int = 3,
         base: nn.Module | None = None,
-        guide: nn.Module | None = None,
     ) -> None:
         super().__init__()
         self.ratio = ratio
         self.base = base
-        self.guide = guide
         self.halo = 2 + 2 * blocks
         if base is not None:
             self.halo = max(self.halo, int(base.halo))  # type: ignore[arg-type]
-        if guide is not None:
-            self.halo += int(guide.halo)  # type: ignore[arg-type]
-        seen = channels if guide is None else 2 * channels
-        self.head = nn.Conv2d(seen, width, 3, padding=1)
+        self.head = nn.Conv2d(channels, width, 3, padding=1)
         self.body = nn.ModuleList([Block(width, blocks) for _ in range(blocks)])
         self.tail = nn.Conv2d(width, channels * ratio[0] * ratio[1], 3, padding=1)
         with torch.no_grad():
@@ -69,16 +60,18 @@ class ResidualNetwork(nn.Module):
 
     def forward(self, plane: Tensor) -> Tensor:
         """(B, C, Y, X) -> (B, C, Y r_y, X r_x)."""
-        smooth: Tensor = plane if self.guide is None else self.guide(plane)
-        seen = plane if self.guide is None else torch.cat([plane, smooth], dim=1)
-        features = self.head(seen)
+        if plane.shape[1] != self.head.in_channels:
+            each = self.forward(plane.flatten(0, 1)[:, None])
+            return each.reshape(*plane.shape[:2], *each.shape[2:])
+        features = self.head(plane)
         for block in self.body:
             features = block(features)
         detail = shuffle(self.tail(features), self.ratio)
-        if self.base is None:
-            return enlarge(smooth, self.ratio) + detail
-        plain: Tensor = self.base(plane)
+        plain: Tensor = (self.base or self._enlarged)(plane)
         return plain + detail
+
+    def _enlarged(self, plane: Tensor) -> Tensor:
+        return enlarge(plane, self.ratio)
 
 
 class Block(nn.Module):
@@ -135,20 +128,26 @@ class PlainNetwork(nn.Module):
         return plane
 
 
-class MeanNetwork(nn.Module):
-    """Mean of networks that were trained from different seeds."""
+class StagedNetwork(nn.Module):
+    """A network for the image, and another for what that has enlarged.
 
-    def __init__(self, networks: Sequence[nn.Module]) -> None:
+    Parameters
+    ----------
+    first, further : Module
+        Of one ratio. What the first returns is without noise, so that the other must
+        not smooth it once more.
+    """
+
+    def __init__(self, first: nn.Module, further: nn.Module) -> None:
         super().__init__()
-        self.networks = nn.ModuleList(networks)
-        self.ratio: Ratio = networks[0].ratio  # type: ignore[assignment]
-        self.halo: int = networks[0].halo  # type: ignore[assignment]
+        self.first, self.further = first, further
+        self.ratio: Ratio = first.ratio  # type: ignore[assignment]
+        self.halo: int = first.halo  # type: ignore[assignment]
 
     def forward(self, plane: Tensor) -> Tensor:
         """(B, C, Y, X) -> (B, C, Y r_y, X r_x)."""
-        made = [network(plane) for network in self.networks]
-        total: Tensor = torch.stack(made).mean(dim=0)
-        return total
+        out: Tensor = self.first(plane)
+        return out
 
 
 def untrained(
@@ -158,7 +157,6 @@ def untrained(
     *,
     seed: int,
     base: nn.Module | None = None,
-    guide: nn.Module | None = None,
 ) -> nn.Module:
     """The network that the settings ask for, before training, on the CPU.
 
@@ -170,8 +168,8 @@ def untrained(
     ratio : tuple of int
         Enlargement along Y and X; the paper's network has (1, 1).
     seed : int
-    base, guide : Module, optional
-        Fitted filter, and smoother, that the residual network stands on.
+    base : Module, optional
+        Fitted filter that the residual network stands on.
     """
     # torch initialises from its global generator, which is the caller's.
     with torch.random.fork_rng(devices=[]):
@@ -184,15 +182,16 @@ def untrained(
             width=config.width,
             blocks=config.blocks,
             base=base,
-            guide=guide,
         )
 
 
 def enlarge(plane: Tensor, ratio: Ratio) -> Tensor:
     """Bicubic enlargement by whole numbers; (..., Y, X) -> (..., Y r_y, X r_x)."""
-    return (
-        plane if ratio == (1, 1) else resize(plane, (float(ratio[0]), float(ratio[1])))
-    )
+    if ratio == (1, 1):
+        return plane
+    # bfloat16 would leave the image 8 bits.
+    with torch.autocast(plane.device.type, enabled=False):
+        return resize(plane, (float(ratio[0]), float(ratio[1])))
 
 
 def shuffle(planes: Tensor, ratio: Ratio) -> Tensor:

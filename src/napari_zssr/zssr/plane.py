@@ -2,39 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from torch import Tensor, nn
+from torch import Tensor
 
+from napari_zssr.checks import LEARNED
 from napari_zssr.config import Config
 from napari_zssr.imaging.noise import CLEAN, NoiseModel, recorrupted
 from napari_zssr.imaging.resample import Window
 from napari_zssr.progress import Snapshot, Steps
-from napari_zssr.zssr.begin import Start, begun
+from napari_zssr.zssr.begin import Start, begun, noisy_steps
 from napari_zssr.zssr.canvas import Canvas
 from napari_zssr.zssr.enlarge import enlarged
 from napari_zssr.zssr.gain import Gain
-from napari_zssr.zssr.learn import Lesson, Train, judge, learn, members
+from napari_zssr.zssr.learn import Lesson, Train, checkpoint, judge, learn
 from napari_zssr.zssr.look import first_look, watched
 from napari_zssr.zssr.policy import (
     TUNED_RATE,
     begun_rate,
     for_jpeg,
-    for_noise,
     noise_level,
     training_windows,
 )
 from napari_zssr.zssr.predict import enlarged_shape, windowed
-from napari_zssr.zssr.restore import checkpoint_of
 from napari_zssr.zssr.saved import Checkpoint
 from napari_zssr.zssr.sentences import (
     CONSTANT,
+    NOT_SAVED,
     WITHOUT_SIGNAL,
     Origin,
     gained,
-    not_begun,
     nothing_gained,
     too_small,
 )
@@ -138,8 +136,7 @@ def super_resolve_plane(
         return (yield from _plain(plane, config, why, window, scratch))
     lesson = _lesson(plane, config, noise, start, shared)
     if lesson.start is None and not lesson.trains:
-        told = not_begun(lesson.began)
-        return (yield from _plain(plane, config, told, window, scratch))
+        return (yield from _plain(plane, config, NOT_SAVED, window, scratch))
     lesson = replace(lesson, tile_px=tile_px, precision=precision, seed=seed)
     lesson = replace(lesson, scratch=scratch)
     if window is not None and shared is None:
@@ -166,9 +163,7 @@ def super_resolve_plane(
         steps=steps,
         sentence=gained(gain, origin),
         smoothed=recorrupted(lesson.level),
-        networks=checkpoint_of(
-            members(network), lesson.config, len(plane), lesson.began
-        ),
+        networks=checkpoint(network, lesson),
         began=lesson.began,
     )
 
@@ -233,12 +228,14 @@ def _lesson(
     level = noise_level(plane, noise)
     windows = tuple(training_windows(plane))
     beginning = begun(config, shared or start, len(plane), noise=noise, level=level)
-    config, began, rate = beginning.config, beginning.began, begun_rate(beginning)
+    began, rate = beginning.began, begun_rate(beginning, level)
+    config = for_jpeg(beginning.config, noise)
     trains = config.steps > 0
-    config = for_jpeg(for_noise(config, level), noise)
     if shared is not None:
         began, rate = shared.began, TUNED_RATE
         steps = config.tuned_steps if config.strategy == "tuned" else 0
+        if began == LEARNED and recorrupted(level):
+            steps = noisy_steps(steps)
         trains = steps > 0
         config = replace(config, steps=max(1, steps), gradual=1)
     return Lesson(
@@ -284,9 +281,9 @@ def _watching(plane: Tensor, lesson: Lesson, window: Window | None) -> Train | N
     if window is None:
         return None
 
-    def train(trainer: Trainer, ready: Sequence[nn.Module]) -> Steps[int]:
+    def train(trainer: Trainer) -> Steps[int]:
         spec = lesson.applied(lesson.config.factors)
-        return watched(trainer, ready, plane, spec, window)
+        return watched(trainer, plane, spec, window)
 
     return train
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from torch import Tensor
 
 from napari_zssr.checks import LEARNED
-from napari_zssr.config import Config
+from napari_zssr.config import Config, ratio_of
 from napari_zssr.imaging.dihedral import symmetries
 from napari_zssr.imaging.kernel import for_factors, sampled_kernel
 from napari_zssr.imaging.noise import NoiseModel, recorrupted
@@ -28,12 +28,10 @@ FADE = (0.003, 0.010)
 # Held-out regions and the share of the plane that they cover. A filter of few weights
 # does not miss a fifth of the plane, and many regions make its gain more certain.
 HELD_OUT = {"ridge": (100, 0.2), "trained": (49, 0.07)}
-NARROWEST = 16
 # Share of the usual learning rates with which shared networks are tuned to a plane.
 TUNED_RATE = 0.1
-# The same from a learned start.
-LEARNED_RATE = 0.25
-DEEP_BLOCKS = 5
+# The same from a learned start, and on a noisy plane.
+LEARNED_RATE, NOISY_RATE = 0.25, 0.1
 
 
 def training_windows(plane: Canvas, factors: Pair = (1.0, 1.0)) -> list[Tensor]:
@@ -92,7 +90,7 @@ def pair_spec(
     windows : int
         Parts of the plane that are learned from; they share the held-out regions.
     """
-    whole = _ratio(config)
+    whole = ratio_of(config)
     learned = factors if whole == (1, 1) else (float(whole[0]), float(whole[1]))
     kernel = for_factors(config.kernel, config.factors, learned)
     regions, share = HELD_OUT["ridge" if config.network == "ridge" else "trained"]
@@ -115,7 +113,7 @@ def gradual_factors(config: Config) -> list[Pair]:
     final = config.factors
     if config.network == "paper":
         return _paper_factors(final, config.gradual)
-    ratio = _ratio(config)
+    ratio = ratio_of(config)
     # Within the reach of one application in equal steps, then one by one.
     first = _at_most((float(ratio[0]), float(ratio[1])), final)
     listed = _equal_steps(first, config.gradual)
@@ -153,7 +151,7 @@ def _at_most(factors: Pair, final: Pair) -> Pair:
 
 def applications(config: Config, factors: Pair) -> int:
     """How often the network must be applied to reach or pass the factors."""
-    ratio = _ratio(config)
+    ratio = ratio_of(config)
     count = 1
     while ratio != (1, 1) and any(
         r**count < f - 1e-9 for r, f in zip(ratio, factors, strict=True)
@@ -167,28 +165,11 @@ def noise_level(plane: Tensor, noise: NoiseModel) -> float:
     return noise.sigma(min(1.0, max(0.0, float(plane.mean()))))
 
 
-def for_noise(config: Config, level: float) -> Config:
-    """Settings for a noisy plane: a narrower, deeper network and half the steps.
-
-    What a wide network learns late in training on a noisy plane is the noise. What it
-    has enlarged on the way teaches it that its own errors are real, so that networks
-    of other seeds take the place of further factors.
-    """
-    if not recorrupted(level) or config.network != "residual":
-        return config
-    return replace(
-        config,
-        width=max(NARROWEST, config.width // 2),
-        blocks=max(DEEP_BLOCKS, config.blocks),
-        steps=max(min(1, config.steps), config.steps // 2),
-        networks=config.networks * config.gradual,
-        gradual=1,
-    )
-
-
-def begun_rate(beginning: Beginning) -> float:
+def begun_rate(beginning: Beginning, level: float) -> float:
     """Share of the usual learning rates for what training begins from."""
-    return LEARNED_RATE if beginning.began == LEARNED else 1.0
+    if beginning.began != LEARNED:
+        return 1.0
+    return NOISY_RATE if recorrupted(level) else LEARNED_RATE
 
 
 def for_jpeg(config: Config, noise: NoiseModel) -> Config:
@@ -219,13 +200,6 @@ def back_projection(config: Config, level: float, factors: Pair) -> tuple[int, f
         return 0, strength
     grows = kernel.kind != "bicubic" and residual_growth(kernel, factors) > 1
     return (0 if grows else config.back_projection), strength
-
-
-def _ratio(config: Config) -> tuple[int, int]:
-    if config.network == "paper":
-        return (1, 1)
-    y, x = (config.ratio if f > 1 else 1 for f in config.factors)
-    return y, x
 
 
 def _starts(size: int, side: int, count: int) -> list[int]:

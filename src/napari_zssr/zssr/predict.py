@@ -22,6 +22,7 @@ from napari_zssr.imaging.resample import (
 from napari_zssr.kernelspec import KernelSpec
 from napari_zssr.progress import Progress, Steps
 from napari_zssr.zssr.canvas import Canvas
+from napari_zssr.zssr.network import StagedNetwork
 
 Pair = tuple[float, float]
 
@@ -263,7 +264,9 @@ def _applied(
     if ratio == (1, 1):
         plane = resize(plane, factors, target)
     reached = [1.0, 1.0]
-    for _ in range(spec.applications):
+    for number in range(spec.applications):
+        if number and isinstance(network, StagedNetwork):
+            network = network.further
         with torch.autocast(plane.device.type, torch.bfloat16, enabled=bfloat16):
             plane = network(plane[None])[0].float()
         reached = [a * r for a, r in zip(reached, ratio, strict=True)]

@@ -21,7 +21,7 @@ class Rates:
     Attributes
     ----------
     step_s : float
-        Seconds of one training step of one network; of the whole fit for the
+        Seconds of one training step; of the whole fit for the
         closed-form filter.
     pairs_s : float
         Seconds that making all pairs takes, by pixel that is learned from.
@@ -73,11 +73,11 @@ def expected_seconds(
 
 
 def _training(config: Config, steps: int, learned: int, rates: Rates) -> float:
-    """Seconds of training for one gradual factor; pairs are made for every network."""
+    """Seconds of training for one gradual factor."""
     if config.network == "ridge":
         return rates.step_s + learned * rates.pairs_s
     pairs = learned * rates.pairs_s if steps else 0.0
-    return config.networks * (steps * rates.step_s + pairs)
+    return steps * rates.step_s + pairs
 
 
 def _with_halo(size: int) -> int:

@@ -2,44 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import nn
 
 from napari_zssr.config import Config
 from napari_zssr.errors import InputError
-from napari_zssr.imaging.noise import NoiseModel
 from napari_zssr.zssr.arrayfile import WAY_OUT
 from napari_zssr.zssr.network import PaperNetwork, ResidualNetwork
-from napari_zssr.zssr.nonlocal_means import NonLocalMeans
 from napari_zssr.zssr.ridge import RidgeFilter
 from napari_zssr.zssr.saved import Checkpoint, Weights
 
 
 def checkpoint_of(
-    networks: Sequence[nn.Module], config: Config, samples: int, began: str = ""
+    network: nn.Module,
+    config: Config,
+    samples: int,
+    *,
+    began: str = "",
+    further: Weights | None = None,
 ) -> Checkpoint | None:
-    """Copy of trained networks on the CPU; None where there is nothing to start from.
+    """Copy of a trained network on the CPU; None where there is nothing to start from.
 
     Parameters
     ----------
-    networks : sequence of Module
-        Alike but for their weights.
+    network : Module
     config : Config
-        They were trained with.
+        It was trained with.
     samples : int
         Channels of the plane.
     began : str
-        What their training began from.
+        What its training began from.
+    further : dict, optional
+        Arrays of the network for what it has enlarged.
     """
-    first = networks[0]
-    if isinstance(first, ResidualNetwork):
-        width, blocks = first.head.out_channels, len(first.body)
-        base, guide = first.base is not None, first.guide is not None
-    elif isinstance(first, PaperNetwork):
-        width, blocks = first.width, config.blocks
-        base = guide = False
+    if isinstance(network, ResidualNetwork):
+        width, blocks = network.head.out_channels, len(network.body)
+        base = network.base is not None
+    elif isinstance(network, PaperNetwork):
+        width, blocks = network.width, config.blocks
+        base = False
     else:
         return None
     return Checkpoint(
@@ -48,57 +49,54 @@ def checkpoint_of(
         blocks=blocks,
         samples=samples,
         factors=config.factors,
-        ratio=first.ratio,
+        ratio=network.ratio,
         base=base,
-        guide=guide,
         kernel=config.kernel.to_dict(),
-        weights=tuple(_arrays(network) for network in networks),
+        weights=_arrays(network),
         began=began,
+        further=further,
     )
 
 
-def restored(saved: Checkpoint, noise: NoiseModel) -> list[nn.Module]:
-    """Networks as they were saved, on the CPU.
-
-    Parameters
-    ----------
-    saved : Checkpoint
-    noise : NoiseModel
-        Noise of the plane that they are used on, which a guide smooths. A plane
-        without noise is left as it is.
+def restored(saved: Checkpoint) -> nn.Module:
+    """A network as it was saved, on the CPU.
 
     Raises
     ------
     InputError
         The weights are not those of such networks.
     """
+    return _restored(saved, saved.weights)
+
+
+def restored_further(saved: Checkpoint) -> nn.Module | None:
+    """The network for what the `restored` one has enlarged, where it is another."""
+    return None if saved.further is None else _restored(saved, saved.further)
+
+
+def _restored(saved: Checkpoint, weights: Weights) -> nn.Module:
+    # No weights are drawn that would be thrown away.
+    with torch.device("meta"):
+        network = _empty(saved)
+    tensors = {name: torch.tensor(array) for name, array in weights.items()}
     try:
-        return [_restored(saved, weights, noise) for weights in saved.weights]
+        network.load_state_dict(tensors, assign=True)
     except RuntimeError as error:
         raise InputError(
             f"The saved networks are not what their file tells of them; {WAY_OUT}."
         ) from error
-
-
-def _restored(saved: Checkpoint, weights: Weights, noise: NoiseModel) -> nn.Module:
-    # No weights are drawn that would be thrown away.
-    with torch.device("meta"):
-        network = _empty(saved, noise)
-    tensors = {name: torch.tensor(array) for name, array in weights.items()}
-    network.load_state_dict(tensors, assign=True)
     return network
 
 
-def _empty(saved: Checkpoint, noise: NoiseModel) -> nn.Module:
+def _empty(saved: Checkpoint) -> nn.Module:
     if saved.network == "paper":
         return PaperNetwork(saved.samples, width=saved.width)
     return ResidualNetwork(
-        saved.samples,
+        saved.weights["head.weight"].shape[1],
         saved.ratio,
         width=saved.width,
         blocks=saved.blocks,
         base=RidgeFilter(saved.ratio) if saved.base else None,
-        guide=NonLocalMeans(noise) if saved.guide else None,
     )
 
 

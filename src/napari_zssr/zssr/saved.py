@@ -14,9 +14,11 @@ from napari_zssr.checks import NETWORKS_SUFFIX
 from napari_zssr.config import Config
 from napari_zssr.errors import InputError
 from napari_zssr.writing import check_place, written_whole
-from napari_zssr.zssr.arrayfile import Arrays, Format, load, packed
+from napari_zssr.zssr.arrayfile import WAY_OUT, Arrays, Format, load, packed
 
 Weights = Mapping[str, NDArray[np.float32]]
+
+FURTHER = "further"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -34,13 +36,14 @@ class Checkpoint:
         Enlargement along (Y, X) that they were trained for.
     ratio : tuple of int
         Enlargement of each application of a network.
-    base, guide : bool
-        Whether they stand on a fitted filter, which is part of the weights, and on a
-        smoothed plane.
+    base : bool
+        Whether they stand on a fitted filter, which is part of the weights.
     kernel : dict
         Blur that they were trained for, as `KernelSpec.to_dict` gives it.
-    weights : tuple of dict
-        For each network its float32 arrays by their names.
+    weights : dict
+        float32 arrays of the network by their names.
+    further : dict or None
+        Arrays of the network for what these have enlarged, where it is another.
     planes : int
         Planes that they were learned from.
     noise : dict or None
@@ -58,9 +61,9 @@ class Checkpoint:
     factors: tuple[float, float]
     ratio: tuple[int, int]
     base: bool
-    guide: bool
     kernel: Mapping[str, Any]
-    weights: tuple[Weights, ...]
+    weights: Weights
+    further: Weights | None = None
     planes: int = 1
     noise: Mapping[str, Any] | None = None
     gained: bool = False
@@ -89,7 +92,6 @@ def as_saved(config: Config, saved: Checkpoints) -> Config:
         blocks=max(one.blocks for one in there),
         # That of the paper's network, 1, is no setting.
         ratio=max(2, *(side for one in there for side in one.ratio)),
-        networks=max(len(one.weights) for one in there),
         # Without training there is nothing to learn on the way.
         gradual=config.gradual if config.steps else 1,
     )
@@ -158,11 +160,17 @@ def _packed(saved: Checkpoints) -> bytes:
         _name(channel, member, name): array
         for channel, one in enumerate(saved)
         if one is not None
-        for member, weights in enumerate(one.weights)
+        for member, weights in _members(one)
         for name, array in weights.items()
     }
     channels = [None if one is None else _description(one) for one in saved]
     return packed(NETWORKS, {"channels": channels}, arrays)
+
+
+def _members(one: Checkpoint) -> list[tuple[int | str, Weights]]:
+    """Weights with the names under which a file holds them."""
+    further = [] if one.further is None else [(FURTHER, one.further)]
+    return [(0, one.weights), *further]
 
 
 def _checkpoints(told: Mapping[str, Any], arrays: Arrays) -> Loaded:
@@ -177,39 +185,47 @@ def _checkpoints(told: Mapping[str, Any], arrays: Arrays) -> Loaded:
 
 
 def _description(one: Checkpoint) -> dict[str, Any]:
-    """All but the weights, and how many networks there are; JSON-able."""
-    names = [field.name for field in fields(one) if field.name != "weights"]
+    """All but the weights; JSON-able."""
+    arrays = ("weights", "further")
+    names = [field.name for field in fields(one) if field.name not in arrays]
     told = {name: getattr(one, name) for name in names}
     return told | {
         "factors": list(one.factors),
         "ratio": list(one.ratio),
         "kernel": dict(one.kernel),
-        "networks": len(one.weights),
     }
 
 
 def _checkpoint(told: Mapping[str, Any], arrays: Arrays, channel: int) -> Checkpoint:
     values = dict(told)
-    weights = []
-    for member in range(values.pop("networks")):
-        start = _name(channel, member, "")
-        weights.append(
-            {k.removeprefix(start): v for k, v in arrays.items() if k.startswith(start)}
+    # Up to format 3 a noisy image had several, and a smoothed plane beside it.
+    if values.pop("guide", False) or values.pop("networks", 1) > 1:
+        raise InputError(
+            "These networks were saved by an older napari-zssr for a noisy image, "
+            f"which this one does not read; {WAY_OUT}."
         )
+    weights, further = (_named(arrays, channel, m) for m in (0, FURTHER))
     y, x = values["factors"]
     r_y, r_x = values["ratio"]
-    values |= {"factors": (y, x), "ratio": (r_y, r_x), "weights": tuple(weights)}
+    values |= {"factors": (y, x), "ratio": (r_y, r_x), "weights": weights}
+    values["further"] = further or None
     return Checkpoint(**values)
 
 
-def _name(channel: int, member: int, name: str) -> str:
+def _named(arrays: Arrays, channel: int, member: int | str) -> Weights:
+    start = _name(channel, member, "")
+    return {k.removeprefix(start): v for k, v in arrays.items() if k.startswith(start)}
+
+
+def _name(channel: int, member: int | str, name: str) -> str:
     return f"{channel}/{member}/{name}"
 
 
-# 1 knew nothing of planes that share networks, 2 nothing of learned starts.
+# 1 knew nothing of planes that share networks, 2 nothing of learned starts, 3 nothing
+# of another network for what was enlarged already.
 NETWORKS = Format(
     name="networks",
-    version=3,
+    version=4,
     holds="networks",
     told=("channels",),
     made=_checkpoints,

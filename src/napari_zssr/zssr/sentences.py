@@ -17,7 +17,6 @@ WITHOUT_SIGNAL = (
 NOT_SAVED = "No networks were saved for this channel; bicubic was returned."
 GENERATED = "the learned start (generated images only)"
 ALONE = "Training begins from random weights: this image only."
-UNLESS = "A noisy image, or one that was a JPEG, is learned from alone."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,16 +106,14 @@ def nothing_gained(gain: Gain, origin: Origin) -> str:
 
 
 def began_from(began: str) -> str:
-    """Of training, after other sentences: what it began from, and why.
+    """Of training, after other sentences: what it began from.
 
     Parameters
     ----------
     began : str
         As `Beginning` has it.
     """
-    if began == LEARNED:
-        return f" Training began from {GENERATED}."
-    return f" Training began from random weights, since {began}." if began else ""
+    return f" Training began from {GENERATED}." if began == LEARNED else ""
 
 
 def will_begin_from_saved(steps: int) -> str:
@@ -126,32 +123,8 @@ def will_begin_from_saved(steps: int) -> str:
     return "Training begins from saved networks."
 
 
-def will_begin_from_random(why: str) -> str:
-    """Of a run to come that cannot start from a learned start."""
-    return f"Training begins from random weights, since {why}."
-
-
-def will_begin_from_learned(steps: int, *, sure: bool) -> str:
-    """Of a run to come that starts from a learned start.
-
-    Parameters
-    ----------
-    steps : int
-        At most.
-    sure : bool
-        Whether the image is known to be of use to it.
-    """
-    how = f"Training begins from {GENERATED}, at most {steps} steps."
+def will_begin_from_learned(steps: int) -> str:
+    """Of a run to come that starts from a learned start, at most so many steps."""
     if steps == 0:
-        how = f"T{GENERATED[1:]} is used as it is."
-    return how if sure else f"{how} {UNLESS}"
-
-
-def not_begun(began: str) -> str:
-    """Of a plane without training for which there is nothing to start from."""
-    if not began:
-        return NOT_SAVED
-    return (
-        f"The learned start was not used, since {began}, and nothing was to be "
-        "trained; bicubic was returned."
-    )
+        return f"T{GENERATED[1:]} is used as it is."
+    return f"Training begins from {GENERATED}, at most {steps} steps."

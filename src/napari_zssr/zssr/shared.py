@@ -14,16 +14,14 @@ from napari_zssr.config import Config
 from napari_zssr.imaging.noise import CLEAN, NoiseModel
 from napari_zssr.progress import Steps
 from napari_zssr.zssr.begin import Start, begun
-from napari_zssr.zssr.learn import Lesson, judge, learn, members
+from napari_zssr.zssr.learn import Lesson, checkpoint, judge, learn
 from napari_zssr.zssr.plane import SMALLEST_PX
 from napari_zssr.zssr.policy import (
     WINDOWS,
     begun_rate,
-    for_noise,
     noise_level,
     training_windows,
 )
-from napari_zssr.zssr.restore import checkpoint_of
 from napari_zssr.zssr.saved import Checkpoint
 
 
@@ -112,7 +110,7 @@ def learn_shared(
         windows=windows,
         sources=windows,
         parts=samples[0].parts,
-        config=for_noise(config, level),
+        config=config,
         noise=noise,
         level=level,
         tile_px=tile_px,
@@ -120,13 +118,11 @@ def learn_shared(
         seed=seed,
         start=beginning.networks,
         trains=config.steps > 0,
-        rate=begun_rate(beginning),
+        rate=begun_rate(beginning, level),
         began=beginning.began,
     )
     network, _ = yield from learn(lesson)
-    found = checkpoint_of(
-        members(network), lesson.config, len(windows[0]), lesson.began
-    )
+    found = checkpoint(network, lesson)
     return found and replace(
         found,
         planes=len(samples),

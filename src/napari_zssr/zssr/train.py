@@ -105,15 +105,19 @@ class Trainer:
     def step(self, crops: Tensor, share: float) -> Tensor:
         """One update; returns the loss, still on the device."""
         sons, fathers, weights = gather_crops(self.pairs, crops)
-        with torch.autocast(sons.device.type, torch.bfloat16, enabled=self.bfloat16):
-            made = self.network(sons)
-        difference = (made.float() - fathers) * weights
+        difference = (self.enlarged(sons) - fathers) * weights
         loss = (difference**2 if self.squared else difference.abs()).mean()
         self.optimizer.zero_grad()
-        loss.backward()
+        torch.autograd.backward([loss])
         self.optimizer.step(self.rate * share)
         done: Tensor = loss.detach()
         return done
+
+    def enlarged(self, sons: Tensor) -> Tensor:
+        """What the network makes of sons, in float32."""
+        with torch.autocast(sons.device.type, torch.bfloat16, enabled=self.bfloat16):
+            made: Tensor = self.network(sons)
+        return made.float()
 
     def refresh(self) -> None:
         """Draw new noise and, for the paper's preset, new fathers.
@@ -154,7 +158,7 @@ class Trainer:
         found = self.found()
         found.swap(self.network)
         with torch.no_grad():
-            error = region_errors(self.network(self.held_out.sons), self.held_out)
+            error = region_errors(self.enlarged(self.held_out.sons), self.held_out)
         found.swap(self.network)
         if self.began is not None:
             return float(error.clamp_min(LEAST_ERROR).log().mean())
@@ -273,6 +277,4 @@ def _reconstruction_error(
 ) -> float:
     """Squared error on one whole pair, the same all the way."""
     son, father, _ = whole
-    with torch.autocast(son.device.type, torch.bfloat16, enabled=trainer.bfloat16):
-        made = trainer.network(son[None])[0]
-    return float((made.float() - father).square().mean())
+    return float((trainer.enlarged(son[None])[0] - father).square().mean())
