@@ -15,6 +15,8 @@ from napari_zssr.zssr.pairs import PairSpec, build_pairs
 from napari_zssr.zssr.predict import back_project
 from napari_zssr.zssr.warps import IDENTITY
 
+DRAWS = 4
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gain:
@@ -44,6 +46,7 @@ def held_out_gain(
     iterations: int = 0,
     strength: float = 1.0,
     precision: str = "float32",
+    draws: int = DRAWS,
 ) -> Gain:
     """Gain over bicubic on regions whose fathers were never trained on.
 
@@ -60,9 +63,11 @@ def held_out_gain(
         Back-projection of the network's result, as it will be applied.
     precision : {"float32", "bfloat16"}
         Arithmetic of the network, as it will be applied.
+    draws : int
+        How often noise is drawn, where there is any.
     """
     generator = torch.Generator().manual_seed(seed)
-    draws = 1 if spec.noise.is_clean else 4
+    draws = 1 if spec.noise.is_clean else draws
     if spec.ratio == (1, 1):
         # A network on the fine grid is given the enlarged son, not the son itself.
         iterations = 0

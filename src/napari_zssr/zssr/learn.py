@@ -16,7 +16,7 @@ from napari_zssr.imaging.noise import NoiseModel
 from napari_zssr.progress import Progress, Steps
 from napari_zssr.zssr.canvas import close_canvas
 from napari_zssr.zssr.enlarge import enlarged, predict_spec
-from napari_zssr.zssr.gain import Gain, held_out_gain
+from napari_zssr.zssr.gain import DRAWS, Gain, held_out_gain
 from napari_zssr.zssr.network import StagedNetwork, untrained
 from napari_zssr.zssr.pairs import PairSpec, pair_steps
 from napari_zssr.zssr.policy import (
@@ -147,8 +147,16 @@ def checkpoint(network: nn.Module, lesson: Lesson) -> Checkpoint | None:
     )
 
 
-def judge(network: nn.Module, lesson: Lesson) -> Gain:
-    """Gain over bicubic on regions that no training has seen."""
+def judge(network: nn.Module, lesson: Lesson, draws: int = DRAWS) -> Gain:
+    """Gain over bicubic on regions that no training has seen.
+
+    Parameters
+    ----------
+    network : Module
+    lesson : Lesson
+    draws : int
+        How often noise is drawn, where there is any.
+    """
     config = lesson.config
     iterations, strength = back_projection(config, lesson.level, config.factors)
     return held_out_gain(
@@ -159,6 +167,7 @@ def judge(network: nn.Module, lesson: Lesson) -> Gain:
         iterations=iterations,
         strength=strength,
         precision=lesson.precision,
+        draws=draws,
     )
 
 

@@ -15,7 +15,7 @@ from napari_zssr.progress import Snapshot, Steps
 from napari_zssr.zssr.begin import Start, begun, noisy_steps
 from napari_zssr.zssr.canvas import Canvas
 from napari_zssr.zssr.enlarge import enlarged
-from napari_zssr.zssr.gain import Gain
+from napari_zssr.zssr.gain import DRAWS, Gain
 from napari_zssr.zssr.learn import Lesson, Train, checkpoint, judge, learn
 from napari_zssr.zssr.look import first_look, watched
 from napari_zssr.zssr.policy import (
@@ -142,7 +142,8 @@ def super_resolve_plane(
     if window is not None and shared is None:
         yield _first_look(plane, lesson, window)
     network, steps = yield from learn(lesson, _watching(plane, lesson, window))
-    gain = judge(network, lesson)
+    # What a stack has shared was judged on several planes before.
+    gain = judge(network, lesson, 1 if shared else DRAWS)
     origin = Origin(
         saved=isinstance(start, Checkpoint),
         shared=shared.planes if shared else 0,
