@@ -261,6 +261,18 @@ def test_arrays_that_do_not_fit_are_refused(
             load_start(path)
 
 
+@pytest.mark.parametrize("part", ["", "clean."])
+def test_a_start_without_a_condition_is_refused(
+    part: str, small_start: LearnedStart, tmp_path: Path
+) -> None:
+    both = with_clean(small_start, small_start)
+    arrays = dict(both.arrays)
+    del arrays[f"{part}condition.0.weight"]
+    path = write_start(tmp_path / "s.safetensors", replace(both, arrays=arrays))
+    with pytest.raises(InputError, match="is damaged"):
+        load_start(path)
+
+
 def test_a_missing_start_is_told(shipped: Path) -> None:
     shipped.unlink()
     with pytest.raises(InputError, match=r"is missing .* start from 'random'"):

@@ -27,7 +27,7 @@ WHITE = (1.0, 1.0, 1.0, 1.0)
 RECORRUPT_FROM = 0.004
 _ORDER = np.add.outer(np.arange(BLOCK), np.arange(BLOCK))
 BANDS = ((2, 4), (5, 7), (8, 10), (11, 14))
-_MASKS = tuple((low <= _ORDER) & (high >= _ORDER) for low, high in BANDS)
+BAND_MASKS = tuple((low <= _ORDER) & (high >= _ORDER) for low, high in BANDS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,11 +164,6 @@ def recorrupt(
     return image + alpha * drawn, image - drawn / alpha
 
 
-def band_masks() -> tuple[NDArray[np.bool_], ...]:
-    """Which of 8 x 8 frequencies belong to each of the four bands."""
-    return _MASKS
-
-
 def band_strengths(power: Array) -> tuple[float, ...]:
     """`NoiseModel.bands` of noise with a power spectrum.
 
@@ -177,10 +172,14 @@ def band_strengths(power: Array) -> tuple[float, ...]:
     power : ndarray, shape (8, 8)
         Power at multiples of 1/16 cycle per pixel along (Y, X), from 0 up.
     """
-    counts = np.array([mask.sum() for mask in _MASKS])
-    strength = np.sqrt([power[mask].mean() for mask in _MASKS])
-    mean = (counts * strength**2).sum() / counts.sum()
-    return tuple(float(s) for s in strength / np.sqrt(mean))
+    return unit_bands(np.sqrt([power[mask].mean() for mask in BAND_MASKS]))
+
+
+def unit_bands(strengths: Array) -> tuple[float, ...]:
+    """Strengths of the four bands, scaled to noise of variance 1."""
+    counts = np.array([mask.sum() for mask in BAND_MASKS])
+    mean = (counts * strengths**2).sum() / counts.sum()
+    return tuple(float(strength) for strength in strengths / np.sqrt(mean))
 
 
 def _wrapped_kernel(bands: tuple[float, ...], size: tuple[int, int]) -> Array:

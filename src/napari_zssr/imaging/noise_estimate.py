@@ -21,12 +21,13 @@ from numpy.typing import NDArray
 from scipy import fft, stats
 
 from napari_zssr.imaging.noise import (
+    BAND_MASKS,
     BANDS,
     BLOCK,
     CLEAN,
     WHITE,
     NoiseModel,
-    band_masks,
+    unit_bands,
 )
 
 Array = NDArray[np.float64]
@@ -101,7 +102,7 @@ def block_energies(plane: NDArray[Any]) -> tuple[Array, Array]:
     step = max(BLOCK_STEP, math.ceil(math.sqrt(count / MAX_BLOCKS)))
     chosen = blocks[::step, ::step].reshape(-1, BLOCK, BLOCK).astype(np.float64)
     energy = fft.dctn(chosen, axes=(1, 2), norm="ortho") ** 2
-    bands = np.stack([energy[:, mask].mean(axis=1) for mask in band_masks()], axis=1)
+    bands = np.stack([energy[:, mask].mean(axis=1) for mask in BAND_MASKS], axis=1)
     return chosen.mean(axis=(1, 2)), bands
 
 
@@ -134,7 +135,7 @@ def first_look(means: Array, energies: Array) -> FirstLook:
     """What blocks of these means and energies tell, shapes (blocks,), (blocks, 4)."""
     order = np.argsort(means)
     bins = np.array_split(order, max(GROUPS, min(BINS, len(means) // LEAST_IN_BIN)))
-    terms = int(band_masks()[-1].sum())
+    terms = int(BAND_MASKS[-1].sum())
     expected, usual = stats.chi2.ppf((QUIET, 0.5), terms) / terms
     signals = np.array([means[chosen].mean() for chosen in bins])
     quiet = np.array([np.quantile(energies[c, -1], QUIET) for c in bins]) / expected
@@ -188,9 +189,7 @@ def _normalised(bands: Array) -> tuple[float, ...]:
     """Bands of mean square 1, white where they are nearly so or texture."""
     if np.abs(bands - 1).max() < FLAT or bands[-1] < SMOOTHEST:
         return WHITE
-    counts = np.array([mask.sum() for mask in band_masks()])
-    mean = (counts * bands**2).sum() / counts.sum()
-    return tuple(float(band) for band in bands / math.sqrt(mean))
+    return unit_bands(bands)
 
 
 def _fit_line(signals: Array, variances: Array) -> tuple[float, float]:

@@ -252,8 +252,9 @@ def folded(
         weight, bias = arrays[f"{source}.weight"], arrays[f"{source}.bias"]
         weights[f"{name}.weight"] = weight * gain[:, None, None, None]
         weights[f"{name}.bias"] = bias * gain + shift
-    for part in ("weight", "bias"):
-        weights[f"tail.{part}"] = arrays[f"tail.{tail_name(samples, ratio)}.{part}"]
+    tail = f"tail.{tail_name(samples, ratio)}"
+    for kind in ("weight", "bias"):
+        weights[f"tail.{kind}"] = arrays[f"{tail}.{kind}"]
     if turned:
         weights = {name: _transposed(array) for name, array in weights.items()}
     return {name: array.astype(np.float32) for name, array in weights.items()}
@@ -296,10 +297,11 @@ def _start(told: Mapping[str, Any], arrays: Arrays) -> LearnedStart:
     arrays = {name: array.astype(np.float32) for name, array in arrays.items()}
     start = LearnedStart(arrays=arrays, **told)
     rows = 2 * (1 + 2 * start.blocks)
-    for name, array in arrays.items():
-        if name.endswith("condition.0.weight") and array.shape[1:] != (FEATURES,):
+    clean = any(name.startswith(CLEAN_PART) for name in arrays)
+    for part in ("", CLEAN_PART) if clean else ("",):
+        if arrays[f"{part}condition.0.weight"].shape[1:] != (FEATURES,):
             raise ValueError("it is told other features")
-        if name.endswith("condition.2.bias") and array.shape != (rows * start.width,):
+        if arrays[f"{part}condition.2.bias"].shape != (rows * start.width,):
             raise ValueError("its gains do not fit its layers")
     return start
 
