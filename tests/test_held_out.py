@@ -5,10 +5,13 @@ import itertools
 import pytest
 import torch
 
+from napari_zssr.zssr.gain import region_errors
 from napari_zssr.zssr.held_out import (
     HELD_OUT_MAX_PX,
     Region,
+    held_out_crops,
     held_out_regions,
+    stacked,
     training_mask,
 )
 from napari_zssr.zssr.warps import IDENTITY
@@ -85,3 +88,29 @@ def test_regions_are_never_large() -> None:
     for top, left, bottom, right in regions:
         assert (bottom - top) * 600 == pytest.approx(HELD_OUT_MAX_PX)
         assert (right - left) * 900 == pytest.approx(HELD_OUT_MAX_PX)
+
+
+@pytest.mark.parametrize(("side", "crops"), [(96, 1), (600, 49)])
+def test_small_sons_are_judged_whole(side: int, crops: int) -> None:
+    """Many crops with their surroundings would be several times the son."""
+    father = torch.arange(float(side * side)).reshape(1, side, side)
+    regions = held_out_regions(father, 49, 0.07, (2, 2))
+    held_out = stacked(held_out_crops(father, father[:, ::2, ::2], regions, (2, 2)))
+    assert len(held_out.sons) == crops
+    numbers = held_out.region.unique().tolist()
+    assert numbers == list(range(len(regions) + 1))
+    mask = training_mask(father, regions, IDENTITY, (2, 2))
+    inside = held_out.fathers[held_out.weight > 0]
+    assert sorted(inside.tolist()) == father[mask == 0].tolist()
+
+
+@pytest.mark.parametrize("side", [96, 600])
+def test_every_region_has_its_own_error(side: int) -> None:
+    father = torch.zeros(2, side, side)
+    regions = held_out_regions(father, 49, 0.07, (2, 2))
+    crops = held_out_crops(father, father[:, ::2, ::2], regions, (2, 2))
+    held_out = stacked(crops * 2)
+    offset = held_out.region.expand_as(held_out.fathers).sqrt()
+    errors = region_errors(held_out.fathers + offset, held_out)
+    wanted = torch.arange(1.0, 2 * len(regions) + 1, dtype=torch.float64)
+    torch.testing.assert_close(errors, wanted, rtol=1e-5, atol=0)

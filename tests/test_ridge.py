@@ -44,7 +44,8 @@ def known_pairs(ratio: Ratio, filters: Tensor) -> tuple[PairSet, HeldOut]:
         ratio=ratio,
         crop=(16, 16),
     )
-    return pairs, HeldOut(sons=son[None], fathers=father[None], weight=weight[None])
+    region = weight[None].long()
+    return pairs, HeldOut(sons=son[None], fathers=father[None], region=region)
 
 
 @pytest.mark.parametrize("ratio", [(2, 2), (1, 2), (2, 1)])

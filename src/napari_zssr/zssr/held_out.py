@@ -10,6 +10,7 @@ from torch import Tensor
 from napari_zssr.zssr.warps import IDENTITY, Size, Warp, warped, warped_extent
 
 Region = tuple[float, float, float, float]
+Crop = tuple[Tensor, Tensor, Tensor]
 
 HELD_OUT_MAX_PX = 32
 SURROUND_PX = 12
@@ -21,17 +22,22 @@ class HeldOut:
 
     Attributes
     ----------
-    sons : Tensor, shape (regions, C, y, x)
+    sons : Tensor, shape (crops, C, y, x)
         Network inputs with their surroundings, as noisy as the image.
-    fathers : Tensor, shape (regions, C, Y, X)
+    fathers : Tensor, shape (crops, C, Y, X)
         Targets.
-    weight : Tensor, shape (regions, 1, Y, X)
-        1 inside the held-out region.
+    region : Tensor, shape (crops, 1, Y, X), int64
+        Number of the held-out region that a pixel belongs to, from 1; 0 is none.
     """
 
     sons: Tensor
     fathers: Tensor
-    weight: Tensor
+    region: Tensor
+
+    @property
+    def weight(self) -> Tensor:
+        """1 inside held-out regions, shape (crops, 1, Y, X)."""
+        return (self.region > 0).to(self.fathers.dtype)
 
 
 def held_out_regions(
@@ -87,39 +93,53 @@ def held_out_crops(
     son: Tensor,
     regions: list[Region],
     ratio: tuple[int, int],
-) -> list[tuple[Tensor, Tensor, Tensor]]:
-    """Son, father and weight around each held-out region, all of one size."""
-    size = (father.shape[1], father.shape[2])
-    crops = []
+) -> list[Crop]:
+    """Son, father and region numbers around each held-out region, all of one size.
+
+    Where these would have more pixels than the son together, it comes whole.
+    """
+    boxes = [_box(r, (father.shape[1], father.shape[2]), ratio) for r in regions]
     top, left, bottom, right = regions[0]
     sides = [
         min(n, int(extent * n) + 2 * SURROUND_PX)
         for n, extent in zip(son.shape[1:], (bottom - top, right - left), strict=True)
     ]
-    for region in regions:
-        y0, x0, y1, x1 = _box(region, size, ratio)
+    if len(boxes) * sides[0] * sides[1] >= son[0].numel():
+        return [(son, father, _numbered(father, boxes))]
+    crops = []
+    for box in boxes:
+        y0, x0, y1, x1 = box
         top = _start((y0 + y1) // (2 * ratio[0]), sides[0], son.shape[1])
         left = _start((x0 + x1) // (2 * ratio[1]), sides[1], son.shape[2])
-        weight = torch.zeros_like(father[:1])
-        weight[:, y0:y1, x0:x1] = 1
         rows = slice(top * ratio[0], (top + sides[0]) * ratio[0])
         columns = slice(left * ratio[1], (left + sides[1]) * ratio[1])
         crops.append(
             (
                 son[:, top : top + sides[0], left : left + sides[1]],
                 father[:, rows, columns],
-                weight[:, rows, columns],
+                _numbered(father, [box])[:, rows, columns],
             )
         )
     return crops
 
 
-def stacked(crops: list[tuple[Tensor, Tensor, Tensor]]) -> HeldOut:
+def stacked(crops: list[Crop]) -> HeldOut:
     """Batch of the crops that are as large as the first: of the image's own windows."""
     size = crops[0][0].shape
     alike = [c for c in crops if c[0].shape == size]
-    sons, fathers, weights = (torch.stack(part) for part in zip(*alike, strict=True))
-    return HeldOut(sons=sons, fathers=fathers, weight=weights)
+    sons, fathers, numbers = (torch.stack(part) for part in zip(*alike, strict=True))
+    most = numbers.flatten(1).amax(dim=1)
+    before = (most.cumsum(0) - most)[:, None, None, None]
+    region = torch.where(numbers > 0, numbers + before, numbers)
+    return HeldOut(sons=sons, fathers=fathers, region=region)
+
+
+def _numbered(father: Tensor, boxes: list[tuple[int, int, int, int]]) -> Tensor:
+    """Number of the box that a pixel of a father (C, Y, X) lies in; (1, Y, X)."""
+    numbers = torch.zeros(1, *father.shape[1:], dtype=torch.int64)
+    for number, (y0, x0, y1, x1) in enumerate(boxes, start=1):
+        numbers[:, y0:y1, x0:x1] = number
+    return numbers.to(father.device)
 
 
 def _box(

@@ -20,6 +20,7 @@ from napari_zssr.imaging.resample import output_size, resize
 from napari_zssr.kernelspec import KernelSpec
 from napari_zssr.progress import Progress, Steps, drain
 from napari_zssr.zssr.held_out import (
+    Crop,
     HeldOut,
     held_out_crops,
     held_out_regions,
@@ -140,7 +141,7 @@ def pair_steps(
     """
     wanted = spec.warps if warps is None else tuple(warps)
     pairs = _Buffers(windows, wanted, spec)
-    held_out: list[tuple[Tensor, Tensor, Tensor]] = []
+    held_out: list[Crop] = []
     for number, window in enumerate(windows):
         yield Progress(stage="pairs", step=number, total=len(windows))
         noisy, target = recorrupt(window, spec.noise, spec.alpha, generator)
