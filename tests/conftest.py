@@ -66,7 +66,7 @@ def small_start() -> LearnedStart:
     """A learned start that has learned nothing, and is small."""
     from napari_zssr.zssr.learned import FEATURES, LearnedStart
 
-    width, blocks, hidden = 8, 1, 5
+    width, dilations, hidden = 8, (2,), 5
     rng = np.random.default_rng(7)
     shapes: dict[str, tuple[int, ...]] = {}
     for samples in (1, 3):
@@ -76,14 +76,14 @@ def small_start() -> LearnedStart:
     for part in ("first", "second"):
         shapes[f"body.0.{part}"] = (width, width, 3, 3)
     shapes["condition.0"] = (hidden, FEATURES)
-    shapes["condition.2"] = (2 * width * (1 + 2 * blocks), hidden)
+    shapes["condition.2"] = (2 * width * (1 + 2 * len(dilations)), hidden)
     arrays = {}
     for name, shape in shapes.items():
         arrays[f"{name}.weight"] = 0.05 * rng.standard_normal(shape)
         arrays[f"{name}.bias"] = 0.05 * rng.standard_normal(shape[0])
     return LearnedStart(
         width=width,
-        blocks=blocks,
+        dilations=dilations,
         # Files hold them in half precision.
         arrays={k: a.astype(np.float16).astype(np.float32) for k, a in arrays.items()},
         card={"seed": 7, "from": ["nothing"]},

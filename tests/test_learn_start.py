@@ -32,7 +32,7 @@ from napari_zssr.zssr.learned import (
 )
 from napari_zssr.zssr.network import ResidualNetwork
 
-TINY = LearnSpec(scenes=6, steps=4, batch=2, width=8, blocks=1)
+TINY = LearnSpec(scenes=6, steps=4, batch=2, width=8, dilations=(1,))
 KINDS_OF_PAIRS = [(c, ratio) for c, ratios in RATIOS.items() for ratio in ratios]
 
 
@@ -48,7 +48,7 @@ def few_first_scenes():
 def network() -> ConditionedNetwork:
     """With a condition that is not zero."""
     torch.manual_seed(0)
-    made = ConditionedNetwork(width=8, blocks=2)
+    made = ConditionedNetwork(width=8, dilations=(1, 2))
     torch.nn.init.normal_(made.condition[2].weight, std=0.1)
     return made
 
@@ -76,7 +76,7 @@ def test_pictures_stay_within_0_and_1_and_hold_edges():
 def test_folded_weights_do_what_the_conditioned_network_does(network, colours, ratio):
     kernel, noise = KernelSpec.parse("gaussian:1.2"), NoiseModel(gain=0.01, offset=2e-3)
     features = torch.tensor(condition_features(kernel, ratio, noise))
-    plain = ResidualNetwork(colours, ratio, width=8, blocks=2)
+    plain = ResidualNetwork(colours, ratio, width=8, dilations=(1, 2))
     weights = folded(network.as_start({}), colours, ratio, kernel, noise)
     plain.load_state_dict({name: torch.tensor(w) for name, w in weights.items()})
     sons = torch.rand(2, colours, 12, 12)
@@ -251,13 +251,24 @@ def test_learning_goes_on_from_a_start(tmp_path: Path):
     for name, tensor in learner.network.state_dict().items():
         np.testing.assert_array_equal(tensor.numpy(), load_start(path).arrays[name])
     made = drain(learn_start(spec))
-    kept = load_start(path).arrays["head.1.weight"]
-    np.testing.assert_array_equal(made.arrays["clean.head.1.weight"], kept)
+    small = load_start(path)
+    assert made.clean is not None
+    for name, array in made.clean.arrays.items():
+        np.testing.assert_array_equal(array, small.arrays[name])
     assert made.card["settings"]["start"] == f"sha256 {checksum(path)}"
-    again = with_clean(small := load_start(path), made)
-    for name, array in made.arrays.items():
-        if name.startswith("clean."):
-            np.testing.assert_array_equal(again.arrays[name], array)
-    assert "clean.clean.head.1.weight" not in with_clean(small, again).arrays
-    with pytest.raises(InputError, match="1 blocks of 8 channels"):
-        Learner(replace(spec, width=12))
+    assert with_clean(small, made).clean is made.clean
+    for wrong in ({"width": 12}, {"dilations": (2, 2)}, {"dilations": ()}):
+        with pytest.raises(
+            InputError, match=r"8 channels and blocks of dilations \(1,"
+        ):
+            Learner(replace(spec, **wrong))
+
+
+def test_more_blocks_add_nothing_at_first(network: ConditionedNetwork):
+    larger = ConditionedNetwork(width=8, dilations=(1, 4, 2, 2))
+    larger.load_start(network.as_start({}))
+    sons, features = torch.rand(2, 1, 12, 12), torch.randn(2, FEATURES)
+    with torch.no_grad():
+        made, wanted = (n(sons, features, (2, 2)) for n in (larger, network))
+    torch.testing.assert_close(made, wanted, atol=1e-6, rtol=1e-5)
+    assert not torch.allclose(larger.body[1].first.weight, torch.zeros(()))

@@ -40,6 +40,7 @@ from napari_zssr.zssr.learned import (
     load_start,
     shipped_start,
     tail_name,
+    start_for,
     with_clean,
     write_start,
 )
@@ -114,22 +115,23 @@ def by_hand(
     arrays = {name: torch.tensor(array) for name, array in start.arrays.items()}
     conv, samples = torch.nn.functional.conv2d, plane.shape[1]
 
-    def layer(name: str, x: torch.Tensor) -> torch.Tensor:
-        return conv(x, arrays[f"{name}.weight"], arrays[f"{name}.bias"], padding=1)
+    def layer(name: str, x: torch.Tensor, reach: int = 1) -> torch.Tensor:
+        weight, bias = arrays[f"{name}.weight"], arrays[f"{name}.bias"]
+        return conv(x, weight, bias, padding=reach, dilation=reach)
 
     hidden = arrays["condition.0.weight"] @ torch.tensor(told)
     hidden = torch.relu(hidden + arrays["condition.0.bias"])
     out = arrays["condition.2.weight"] @ hidden + arrays["condition.2.bias"]
     rows = iter(out.reshape(-1, 2, start.width, 1, 1))
 
-    def conditioned(name: str, x: torch.Tensor) -> torch.Tensor:
+    def conditioned(name: str, x: torch.Tensor, reach: int = 1) -> torch.Tensor:
         gain, shift = next(rows)
-        return layer(name, x) * (1 + gain) + shift
+        return layer(name, x, reach) * (1 + gain) + shift
 
     x = conditioned(f"head.{samples}", plane)
-    for n in range(start.blocks):
-        inner = torch.relu(conditioned(f"body.{n}.first", x))
-        x = x + conditioned(f"body.{n}.second", inner)
+    for n, reach in enumerate(start.dilations):
+        inner = torch.relu(conditioned(f"body.{n}.first", x, reach))
+        x = x + conditioned(f"body.{n}.second", inner, reach)
     x = layer(f"tail.{tail_name(samples, ratio)}", x)
     return shuffle(x, ratio)
 
@@ -191,7 +193,7 @@ def test_planes_without_noise_may_begin_from_another_network(
         (CLEAN, (2, 1), small_start),
         (CLEAN, (1, 1), small_start),
     ):
-        made = folded(both, 1, ratio, GAUSSIAN, noise)
+        made = folded(start_for(both, 1, ratio, noise), 1, ratio, GAUSSIAN, noise)
         for name, array in folded(wanted, 1, ratio, GAUSSIAN, noise).items():
             np.testing.assert_array_equal(made[name], array)
 
@@ -204,7 +206,7 @@ def test_the_file_holds_the_same_start(
 ) -> None:
     path = write_start(tmp_path / "s.safetensors", small_start)
     found = load_start(path)
-    assert (found.width, found.blocks) == (8, 1)
+    assert (found.width, found.dilations) == (8, (2,))
     assert found.card == small_start.card
     assert found.arrays.keys() == small_start.arrays.keys()
     for name, array in small_start.arrays.items():
@@ -230,7 +232,8 @@ def flipped(content: bytes) -> bytes:
 SPOILT: dict[str, tuple[Callable[[bytes], bytes], str]] = {
     "text": (lambda _: b"hello there, how are you", "holds no learned start"),
     "networks": (lambda c: told(c, format="networks"), "holds no learned start"),
-    "newer": (lambda c: told(c, version=3), "newer napari-zssr"),
+    "older": (lambda c: told(c, version=2), "older napari-zssr"),
+    "newer": (lambda c: told(c, version=4), "newer napari-zssr"),
     "cut": (lambda c: c[:-40], "is damaged"),
     "flipped": (flipped, "is damaged"),
     "other width": (lambda c: told(c, width=9), "is damaged"),
@@ -255,20 +258,24 @@ def test_arrays_that_do_not_fit_are_refused(
     small_start: LearnedStart, tmp_path: Path
 ) -> None:
     path = tmp_path / "s.safetensors"
-    for wrong in (replace(small_start, width=4), replace(small_start, blocks=2)):
+    for wrong in (
+        replace(small_start, width=4),
+        replace(small_start, dilations=(1, 1)),
+    ):
         write_start(path, wrong, overwrite=True)
         with pytest.raises(InputError, match="is damaged"):
             load_start(path)
 
 
-@pytest.mark.parametrize("part", ["", "clean."])
+@pytest.mark.parametrize("clean", [False, True])
 def test_a_start_without_a_condition_is_refused(
-    part: str, small_start: LearnedStart, tmp_path: Path
+    clean: bool, small_start: LearnedStart, tmp_path: Path
 ) -> None:
-    both = with_clean(small_start, small_start)
-    arrays = dict(both.arrays)
-    del arrays[f"{part}condition.0.weight"]
-    path = write_start(tmp_path / "s.safetensors", replace(both, arrays=arrays))
+    arrays = dict(small_start.arrays)
+    del arrays["condition.0.weight"]
+    spoilt = replace(small_start, arrays=arrays)
+    both = with_clean(*((small_start, spoilt) if clean else (spoilt, small_start)))
+    path = write_start(tmp_path / "s.safetensors", both)
     with pytest.raises(InputError, match="is damaged"):
         load_start(path)
 
@@ -326,7 +333,7 @@ def test_training_goes_on_from_the_start(
     )
     (kept,) = made.networks
     assert kept is not None
-    assert (kept.width, kept.blocks, kept.began) == (8, 1, "learned")
+    assert (kept.width, kept.dilations, kept.began) == (8, (2,), "learned")
 
 
 def test_it_stays_on_the_way_to_what_training_finds(
@@ -466,7 +473,7 @@ def test_what_was_enlarged_is_told_to_be_clean(small_start: LearnedStart) -> Non
     assert found.networks is not None
     assert found.networks.further is not None
     wanted = folded(small_start, 1, (2, 2), KernelSpec(), CLEAN)
-    for name, array in found.networks.further.items():
+    for name, array in found.networks.further.weights.items():
         np.testing.assert_array_equal(array, wanted[name])
     plain = begun(config, small_start, 1)
     assert plain.config.gradual == 2
@@ -700,7 +707,7 @@ def test_the_recipe_tells_of_the_start(shipped: Path) -> None:
 
 
 def test_a_run_costs_what_the_start_does(small_start: LearnedStart) -> None:
-    wide = replace(small_start, width=48, blocks=4)
+    wide = replace(small_start, width=48, dilations=(1,) * 4)
 
     def cost(start: LearnedStart | None, **changes: Any) -> tuple[float, int]:
         config = change(FAST, device="cpu", **changes)

@@ -145,7 +145,7 @@ def test_files_hold_what_they_were_given(two: Path, tmp_path: Path) -> None:
     for one, other in zip(loaded, load_networks(twin), strict=True):
         assert one is not None
         assert other is not None
-        for name in ("network", "width", "blocks", "factors", "ratio", "kernel"):
+        for name in ("network", "width", "dilations", "factors", "ratio", "kernel"):
             assert getattr(one, name) == getattr(other, name)
         for name, array in one.weights.items():
             assert array.dtype == np.float32
@@ -153,7 +153,7 @@ def test_files_hold_what_they_were_given(two: Path, tmp_path: Path) -> None:
 
 
 def test_saved_networks_are_apart_from_those_that_go_on() -> None:
-    network = ResidualNetwork(1, (2, 2), width=4, blocks=1)
+    network = ResidualNetwork(1, (2, 2), width=4, dilations=(2,))
     kept = checkpoint_of(network, QUICK, 1)
     assert kept is not None
     before = {k: v.copy() for k, v in kept.weights.items()}
@@ -255,7 +255,7 @@ def test_the_architecture_comes_from_the_file(tmp_path: Path) -> None:
     made = run(rings(), wide)
     (kept,) = made.networks
     assert kept is not None
-    assert (kept.width, kept.blocks) == (8, 2)
+    assert (kept.width, kept.dilations) == (8, (1, 1))
     np.testing.assert_allclose(
         made.image, run(rings(), again(config, path)).image, atol=1e-6
     )
@@ -289,11 +289,18 @@ def test_networks_of_clean_planes_serve_noisy_ones(one: Path) -> None:
 def test_single_networks_of_format_3_are_read(
     one: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    true, told = saved._description, {"guide": False, "networks": 1}
-    monkeypatch.setattr(saved, "_description", lambda c: true(c) | told)
+    true, told = saved._description, {"guide": False, "networks": 1, "blocks": 2}
+
+    def older(checkpoint: Any) -> dict[str, Any]:
+        later = {"dilations", "further"}
+        return {k: v for k, v in true(checkpoint).items() if k not in later} | told
+
+    monkeypatch.setattr(saved, "_description", older)
     path = one.with_name("single.safetensors")
     write_networks(path, load_networks(one), overwrite=True)
-    assert load_networks(path)[0].weights.keys() == load_networks(one)[0].weights.keys()
+    (found,), (wanted,) = load_networks(path), load_networks(one)
+    assert found.weights.keys() == wanted.weights.keys()
+    assert found.dilations == wanted.dilations == (1, 1)
 
 
 @pytest.mark.parametrize("told", [{"guide": True}, {"guide": False, "networks": 3}])
@@ -395,7 +402,7 @@ SPOILT: dict[str, tuple[Callable[[bytes], bytes], str]] = {
         "holds no networks",
     ),
     "other kind": (lambda c: renamed(c, format="image"), "holds no networks"),
-    "newer": (lambda c: renamed(c, version=5), "newer napari-zssr"),
+    "newer": (lambda c: renamed(c, version=6), "newer napari-zssr"),
     "cut": (lambda c: c[:-40], "is damaged"),
     "cut in the header": (lambda c: c[:100], "holds no networks"),
     "flipped": (flipped, "is damaged"),

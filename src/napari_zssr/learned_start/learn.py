@@ -46,8 +46,10 @@ class LearnSpec:
     steps : int
     batch : int
         Pairs of a step.
-    width, blocks : int
-        Channels of the network's hidden layers, and residual blocks.
+    width : int
+        Channels of the network's hidden layers.
+    dilations : tuple of int
+        Of its residual blocks, one by one.
     start : str
         File of a learned start to go on from, which stays in the result for planes
         without noise; empty for random weights.
@@ -61,17 +63,18 @@ class LearnSpec:
     steps: int = 50000
     batch: int = 8
     width: int = 48
-    blocks: int = 4
+    dilations: tuple[int, ...] = (1, 1, 2, 4, 1, 1)
     start: str = ""
     device: str = "cpu"
     bfloat16: bool = False
 
     def __post_init__(self) -> None:
         lowest = {"seed": 0, "scenes": 1, "steps": 1, "batch": 1}
-        for name, low in (lowest | {"width": 4, "blocks": 1}).items():
+        for name, low in (lowest | {"width": 4}).items():
             object.__setattr__(
                 self, name, checked_whole(name, getattr(self, name), low)
             )
+        object.__setattr__(self, "dilations", tuple(self.dilations))
 
 
 def learn_start(spec: LearnSpec, *, resume: Path | None = None) -> Steps[LearnedStart]:
@@ -148,7 +151,7 @@ class Learner:
         self.bank = Bank(spec.scenes, spec.seed)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(spec.seed)
-            network = ConditionedNetwork(width=spec.width, blocks=spec.blocks)
+            network = ConditionedNetwork(width=spec.width, dilations=spec.dilations)
         if spec.start:
             network.load_start(load_start(spec.start))
         self.network = network.to(spec.device)
@@ -176,7 +179,9 @@ class Learner:
 
     def averaged(self) -> ConditionedNetwork:
         """Copy of the network with the averaged weights."""
-        network = ConditionedNetwork(width=self.spec.width, blocks=self.spec.blocks)
+        network = ConditionedNetwork(
+            width=self.spec.width, dilations=self.spec.dilations
+        )
         self.average.copy_to(network.to(self.spec.device))
         return network
 

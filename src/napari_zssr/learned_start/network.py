@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from napari_zssr.errors import InputError
 from napari_zssr.zssr.learned import FEATURES, LearnedStart, Ratio, tail_name
-from napari_zssr.zssr.network import Block, enlarge, shuffle
+from napari_zssr.zssr.network import Block, body, enlarge, shuffle
 
 COLOURS = (1, 3)
 # Enlargements along (Y, X) by number of colours; their transposes are the transposed
@@ -28,17 +31,19 @@ class ConditionedNetwork(nn.Module):
 
     Parameters
     ----------
-    width, blocks : int
-        Channels of the hidden layers, and residual blocks.
+    width : int
+        Channels of the hidden layers.
+    dilations : sequence of int
+        Of the residual blocks, one by one.
     """
 
-    def __init__(self, *, width: int, blocks: int) -> None:
+    def __init__(self, *, width: int, dilations: Sequence[int]) -> None:
         super().__init__()
-        self.width, self.blocks = width, blocks
+        self.width, self.dilations = width, tuple(dilations)
         self.head = nn.ModuleDict(
             {str(c): nn.Conv2d(c, width, 3, padding=1) for c in COLOURS}
         )
-        self.body = nn.ModuleList([Block(width, blocks) for _ in range(blocks)])
+        self.body = body(width, dilations)
         self.tail = nn.ModuleDict(
             {
                 tail_name(c, ratio): nn.Conv2d(
@@ -48,7 +53,7 @@ class ConditionedNetwork(nn.Module):
                 for ratio in RATIOS[c]
             }
         )
-        layers = 1 + 2 * blocks
+        layers = 1 + 2 * len(dilations)
         last = nn.Linear(CONDITION_WIDTH, 2 * layers * width)
         self.condition = nn.Sequential(
             nn.Linear(FEATURES, CONDITION_WIDTH), nn.ReLU(), last
@@ -94,30 +99,63 @@ class ConditionedNetwork(nn.Module):
     def load_start(self, start: LearnedStart) -> None:
         """Take over the weights that a learned start has.
 
+        Blocks that it lacks stand in the middle, and add nothing at first.
+
         Raises
         ------
         InputError
             Its layers have other sizes.
         """
-        if (start.width, start.blocks) != (self.width, self.blocks):
+        more = len(self.dilations) - len(start.dilations)
+        half = len(start.dilations) // 2
+        old = [*range(half), *range(half + more, len(self.dilations))]
+        kept = tuple(self.dilations[n] for n in old) if more >= 0 else ()
+        if (start.width, start.dilations) != (self.width, kept):
             raise InputError(
-                f"The start to go on from has {start.blocks} blocks of {start.width} "
-                f"channels; ask for those, not for {self.blocks} of {self.width}."
+                f"The start to go on from has {start.width} channels and blocks of "
+                f"dilations {start.dilations}; ask for those, or for more blocks in "
+                "their middle."
             )
-        names = self.state_dict().keys()
-        self.load_state_dict({n: torch.tensor(start.arrays[n]) for n in names})
+        arrays = _with_blocks(start, old, len(self.dilations))
+        state = self.state_dict()
+        state |= {name: torch.tensor(array) for name, array in arrays.items()}
+        self.load_state_dict({name: state[name] for name in self.state_dict()})
 
     def as_start(self, card: dict[str, Any]) -> LearnedStart:
         """Copy of the weights as plain data."""
         return LearnedStart(
             width=self.width,
-            blocks=self.blocks,
+            dilations=self.dilations,
             arrays={
                 name: tensor.detach().float().cpu().contiguous().numpy().copy()
                 for name, tensor in self.state_dict().items()
             },
             card=card,
         )
+
+
+def _with_blocks(
+    start: LearnedStart, places: Sequence[int], blocks: int
+) -> dict[str, NDArray[np.float32]]:
+    """Arrays of a start whose blocks move to other places among more blocks."""
+    arrays = dict(start.arrays)
+    for number in range(len(places)):
+        for part in ("first.weight", "first.bias", "second.weight", "second.bias"):
+            arrays[f"body.{places[number]}.{part}"] = start.arrays[
+                f"body.{number}.{part}"
+            ]
+    layers = [0, *(1 + 2 * place + n for place in places for n in range(2))]
+    for kind in ("weight", "bias"):
+        rows = start.arrays[f"condition.2.{kind}"]
+        rows = rows.reshape(-1, 2 * start.width, *rows.shape[1:])
+        whole = np.zeros((1 + 2 * blocks, *rows.shape[1:]), np.float32)
+        whole[layers] = rows
+        arrays[f"condition.2.{kind}"] = whole.reshape(-1, *rows.shape[2:])
+        for place in set(range(blocks)) - set(places):
+            name = f"body.{place}.second.{kind}"
+            like = start.arrays[f"body.0.second.{kind}"]
+            arrays[name] = np.zeros_like(like)
+    return arrays
 
 
 def _modulated(features: Tensor, modulation: Tensor) -> Tensor:

@@ -38,6 +38,8 @@ class Format(Generic[T_co]):
         What is in such a file, for messages.
     told : tuple of str
         Names of what the file tells beside its arrays.
+    oldest : int
+        Lowest version that is read.
     made : callable
         Makes what the file holds from what it tells and its arrays. A KeyError,
         TypeError or ValueError says that the file is damaged; an InputError speaks for
@@ -49,6 +51,7 @@ class Format(Generic[T_co]):
     holds: str
     told: tuple[str, ...]
     made: Callable[[Mapping[str, Any], Arrays], T_co]
+    oldest: int = 1
 
 
 def packed(kind: Format[Any], told: Mapping[str, Any], arrays: Arrays) -> bytes:
@@ -155,6 +158,11 @@ def _about(
         raise InputError(
             f"{source} was saved by a newer napari-zssr (format {version}, this one "
             f"reads {kind.version}); update it, or {way_out}."
+        )
+    if version < kind.oldest:
+        raise InputError(
+            f"{source} was saved by an older napari-zssr (format {version}, this one "
+            f"reads {kind.oldest} and later); {way_out}."
         )
     return kind, about
 

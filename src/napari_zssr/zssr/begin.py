@@ -11,15 +11,14 @@ from napari_zssr.checks import LEARNED, RANDOM
 from napari_zssr.config import Config, ratio_of
 from napari_zssr.imaging.kernel import for_factors
 from napari_zssr.imaging.noise import CLEAN, NoiseModel, recorrupted
-from napari_zssr.kernelspec import KernelSpec
 from napari_zssr.zssr.arrayfile import Format, checksum, load
 from napari_zssr.zssr.learned import (
     START,
     LearnedStart,
-    Weights,
     folded,
     shipped_file,
     shipped_start,
+    start_for,
 )
 from napari_zssr.zssr.saved import NETWORKS, Checkpoint, Loaded, as_saved
 from napari_zssr.zssr.sentences import (
@@ -121,28 +120,27 @@ def begun(
     kernel = for_factors(
         config.kernel, config.factors, (float(ratio[0]), float(ratio[1]))
     )
-    networks = Checkpoint(
-        network=config.network,
-        width=config.width,
-        blocks=config.blocks,
-        samples=samples,
-        factors=config.factors,
-        ratio=ratio,
-        base=False,
-        kernel=config.kernel.to_dict(),
-        weights=folded(start, together, ratio, kernel, noise),
-        further=_further(start, config, together, kernel) if noisy else None,
-    )
-    return Beginning(config=config, networks=networks, began=LEARNED)
 
+    def told(noise: NoiseModel, further: Checkpoint | None = None) -> Checkpoint:
+        part = start_for(start, together, ratio, noise)
+        return Checkpoint(
+            network=config.network,
+            width=part.width,
+            dilations=part.dilations,
+            samples=samples,
+            factors=config.factors,
+            ratio=ratio,
+            base=False,
+            kernel=config.kernel.to_dict(),
+            weights=folded(part, together, ratio, kernel, noise),
+            further=further,
+        )
 
-def _further(
-    start: LearnedStart, config: Config, samples: int, kernel: KernelSpec
-) -> Weights | None:
-    """Weights for what a network has enlarged, and smoothed, already."""
-    if config.applications == 1:
-        return None
-    return folded(start, samples, ratio_of(config), kernel, CLEAN)
+    # What a network has enlarged it has smoothed, too.
+    further = told(CLEAN) if noisy and config.applications > 1 else None
+    networks = told(noise, further)
+    sized = replace(config, width=networks.width, blocks=len(networks.dilations))
+    return Beginning(config=sized, networks=networks, began=LEARNED)
 
 
 def as_learned(config: Config, start: LearnedStart, *, noisy: bool = False) -> Config:
@@ -160,7 +158,7 @@ def as_learned(config: Config, start: LearnedStart, *, noisy: bool = False) -> C
     return replace(
         config,
         width=start.width,
-        blocks=start.blocks,
+        blocks=len(start.dilations),
         gradual=2 if further else 1,
         ratio=ratio,
         steps=steps,

@@ -13,7 +13,7 @@ from napari_zssr.imaging.noise import CLEAN
 from napari_zssr.kernelspec import KernelSpec
 from napari_zssr.progress import Progress, Steps, drain
 from napari_zssr.zssr.held_out import HeldOut
-from napari_zssr.zssr.network import untrained
+from napari_zssr.zssr.network import on_device, untrained
 from napari_zssr.zssr.pairs import PairSet, PairSpec, build_pairs
 from napari_zssr.zssr.policy import applications, pair_spec
 from napari_zssr.zssr.predict import PredictSpec, predict
@@ -86,7 +86,7 @@ def _time_steps(
     known_blur = config.network == "residual" and spec.kernel.kind != "bicubic"
     base = RidgeFilter(spec.ratio) if known_blur else None
     network = untrained(config, len(plane), spec.ratio, seed=0, base=base)
-    network = network.to(plane.device)
+    network = on_device(network, plane.device)
     trainer = Trainer(
         network, [plane], spec, config, precision=precision, seed=0, made=made
     )

@@ -17,7 +17,7 @@ from napari_zssr.progress import Progress, Steps
 from napari_zssr.zssr.canvas import close_canvas
 from napari_zssr.zssr.enlarge import enlarged, predict_spec
 from napari_zssr.zssr.gain import DRAWS, Gain, held_out_gain
-from napari_zssr.zssr.network import StagedNetwork, untrained
+from napari_zssr.zssr.network import StagedNetwork, on_device, untrained
 from napari_zssr.zssr.pairs import PairSpec, pair_steps
 from napari_zssr.zssr.policy import (
     WHOLE_PX,
@@ -27,7 +27,7 @@ from napari_zssr.zssr.policy import (
     pair_spec,
 )
 from napari_zssr.zssr.predict import PredictSpec
-from napari_zssr.zssr.restore import checkpoint_of, restored, restored_further
+from napari_zssr.zssr.restore import checkpoint_of, restored
 from napari_zssr.zssr.ridge import fit_ridge
 from napari_zssr.zssr.saved import Checkpoint
 from napari_zssr.zssr.train import Trainer, train
@@ -117,7 +117,7 @@ def learn(lesson: Lesson, trained: Train | None = None) -> Steps[tuple[nn.Module
     windows = lesson.windows
     network: nn.Module | None = None
     if lesson.start is not None:
-        network = restored(lesson.start).to(windows[0].device)
+        network = on_device(restored(lesson.start), windows[0].device)
     total = 0
     for number, factors in enumerate(gradual_factors(lesson.config)):
         seed = lesson.seed + SEED_STEP * number
@@ -130,9 +130,9 @@ def learn(lesson: Lesson, trained: Train | None = None) -> Steps[tuple[nn.Module
             kept = windows if lesson.config.network == "paper" else lesson.windows
             windows = (*kept, *further)
     assert network is not None
-    after = restored_further(lesson.start) if lesson.start else None
-    if after is not None:
-        network = StagedNetwork(network, after.to(windows[0].device))
+    if lesson.start is not None and lesson.start.further is not None:
+        after = restored(lesson.start.further)
+        network = StagedNetwork(network, on_device(after, windows[0].device))
     return network, total
 
 
@@ -208,7 +208,7 @@ def _trained(
         ridge = fit_ridge(*made, generator) if _known_blur(config, spec) else None
         base = ridge if ridge and _gains(ridge, windows, spec, seed) else None
         network = untrained(config, len(windows[0]), spec.ratio, seed=seed, base=base)
-        network = network.to(windows[0].device)
+        network = on_device(network, windows[0].device)
     trainer = Trainer(
         network,
         windows,

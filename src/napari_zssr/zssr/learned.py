@@ -38,7 +38,7 @@ FEATURES = 17
 SIGNALS = (0.0, 0.25, 1.0)
 NOISE_UNIT, SMALL_NOISE, JPEG_UNIT = 0.1, 0.004, 0.05
 JPEG_STEPS = 64
-# With what names of the network for planes without noise begin.
+# With what names of arrays for planes without noise begin in a file.
 CLEAN_PART = "clean."
 # Order of the features of the transposed image.
 TRANSPOSED = (1, 0, 2, 3, 5, 4, *range(6, FEATURES))
@@ -50,21 +50,25 @@ class LearnedStart:
 
     Attributes
     ----------
-    width, blocks : int
-        Channels of the hidden layers, and residual blocks.
+    width : int
+        Channels of the hidden layers.
+    dilations : tuple of int
+        Of the residual blocks, one by one.
     arrays : dict
         float32 arrays by their names: ``head.SAMPLES``, ``body.N.first``,
         ``body.N.second``, ``tail.SAMPLESxYxX``, ``condition.0`` and ``condition.2``,
-        each with ``.weight`` and ``.bias``. Those that begin with ``clean.`` are of a
-        network for planes without noise, which serves the ratios that it has.
+        each with ``.weight`` and ``.bias``.
     card : dict
         What it was learned from, how, and with what.
+    clean : LearnedStart, optional
+        For planes without noise, at the ratios that it has.
     """
 
     width: int
-    blocks: int
+    dilations: tuple[int, ...]
     arrays: Mapping[str, NDArray[np.float32]]
     card: Mapping[str, Any]
+    clean: LearnedStart | None = None
 
     def ratios(self, samples: int) -> tuple[Ratio, ...]:
         """Enlargements of one application for pixels of so many colours."""
@@ -101,10 +105,14 @@ def write_start(
     """
     check_place(path, overwrite, {NETWORKS_SUFFIX}, NETWORKS_SUFFIX)
     target = Path(path).expanduser().resolve()
-    told = {"width": start.width, "blocks": start.blocks, "card": dict(start.card)}
+    told = {**_size(start), "card": dict(start.card), "clean": None}
+    arrays = dict(start.arrays)
+    if start.clean is not None:
+        told["clean"] = _size(start.clean)
+        arrays |= {f"{CLEAN_PART}{n}": a for n, a in start.clean.arrays.items()}
     with written_whole(target) as draft:
         # Half precision holds the weights, and halves the file.
-        halved = {name: a.astype(np.float16) for name, a in start.arrays.items()}
+        halved = {name: a.astype(np.float16) for name, a in arrays.items()}
         draft.write_bytes(packed(START, told, halved))
     return target
 
@@ -232,12 +240,7 @@ def folded(
     dict
         Arrays as `ResidualNetwork` names them.
     """
-    part = _part(start, samples, ratio, noise)
-    arrays = {
-        name.removeprefix(part): array
-        for name, array in start.arrays.items()
-        if name.startswith(part)
-    }
+    arrays = start.arrays
     features = condition_features(kernel, ratio, noise)
     turned = f"tail.{tail_name(samples, ratio)}.weight" not in arrays
     if turned:
@@ -247,7 +250,7 @@ def folded(
     out = arrays["condition.2.weight"] @ hidden.clip(0) + arrays["condition.2.bias"]
     rows = iter(out.reshape(-1, start.width))
     weights: Weights = {}
-    for name, source in _conditioned(start.blocks, samples):
+    for name, source in _conditioned(len(start.dilations), samples):
         gain, shift = 1 + next(rows), next(rows)
         weight, bias = arrays[f"{source}.weight"], arrays[f"{source}.bias"]
         weights[f"{name}.weight"] = weight * gain[:, None, None, None]
@@ -260,11 +263,25 @@ def folded(
     return {name: array.astype(np.float32) for name, array in weights.items()}
 
 
-def _part(start: LearnedStart, samples: int, ratio: Ratio, noise: NoiseModel) -> str:
-    """With what the names of the network for a noise begin."""
-    known = f"{CLEAN_PART}tail.{tail_name(samples, ratio)}.weight" in start.arrays
+def start_for(
+    start: LearnedStart, samples: int, ratio: Ratio, noise: NoiseModel
+) -> LearnedStart:
+    """The part of a learned start that serves a plane with this noise.
+
+    Parameters
+    ----------
+    start : LearnedStart
+    samples : int
+        Colours that are learned together.
+    ratio : tuple of int
+        Enlargement of one application.
+    noise : NoiseModel
+        In normalised intensity.
+    """
     noisy = bool(noise.jpeg) or recorrupted(noise.sigma())
-    return CLEAN_PART if known and not noisy else ""
+    clean = start.clean
+    serves = clean is not None and ratio in clean.ratios(samples)
+    return clean if clean is not None and serves and not noisy else start
 
 
 def with_clean(start: LearnedStart, clean: LearnedStart) -> LearnedStart:
@@ -272,13 +289,14 @@ def with_clean(start: LearnedStart, clean: LearnedStart) -> LearnedStart:
 
     If that has left them to a third one, this does, too.
     """
-    known = {n: a for n, a in clean.arrays.items() if n.startswith(CLEAN_PART)}
-    own = known or {
-        f"{CLEAN_PART}{name}": array
+    if clean.clean is not None:
+        return replace(start, clean=clean.clean)
+    arrays = {
+        name: array
         for name, array in clean.arrays.items()
         if not name.startswith("tail.") or "x2x2." in name
     }
-    return replace(start, arrays={**start.arrays, **own})
+    return replace(start, clean=replace(clean, arrays=arrays))
 
 
 def _transposed(array: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -292,24 +310,37 @@ def _conditioned(blocks: int, samples: int) -> list[tuple[str, str]]:
     return [("head", f"head.{samples}"), *((name, name) for name in body)]
 
 
+def _size(start: LearnedStart) -> dict[str, Any]:
+    return {"width": start.width, "dilations": list(start.dilations)}
+
+
 def _start(told: Mapping[str, Any], arrays: Arrays) -> LearnedStart:
     """Learned start of a file."""
-    arrays = {name: array.astype(np.float32) for name, array in arrays.items()}
-    start = LearnedStart(arrays=arrays, **told)
-    rows = 2 * (1 + 2 * start.blocks)
-    clean = any(name.startswith(CLEAN_PART) for name in arrays)
-    for part in ("", CLEAN_PART) if clean else ("",):
-        if arrays[f"{part}condition.0.weight"].shape[1:] != (FEATURES,):
-            raise ValueError("it is told other features")
-        if arrays[f"{part}condition.2.bias"].shape != (rows * start.width,):
-            raise ValueError("its gains do not fit its layers")
-    return start
+    whole = {name: array.astype(np.float32) for name, array in arrays.items()}
+    clean = {n.removeprefix(CLEAN_PART): n for n in whole if n.startswith(CLEAN_PART)}
+    card = told["card"]
+    other = None
+    if told["clean"] is not None:
+        parts = {name: whole[source] for name, source in clean.items()}
+        other = _part_of(told["clean"], parts, card)
+    own = {n: a for n, a in whole.items() if not n.startswith(CLEAN_PART)}
+    return replace(_part_of(told, own, card), clean=other)
+
+
+def _part_of(size: Mapping[str, Any], arrays: Arrays, card: Any) -> LearnedStart:
+    width, dilations = size["width"], tuple(size["dilations"])
+    if arrays["condition.0.weight"].shape[1:] != (FEATURES,):
+        raise ValueError("it is told other features")
+    if arrays["condition.2.bias"].shape != (2 * (1 + 2 * len(dilations)) * width,):
+        raise ValueError("its gains do not fit its layers")
+    return LearnedStart(width=width, dilations=dilations, arrays=arrays, card=card)
 
 
 START = Format(
     name="start",
-    version=2,
+    version=3,
+    oldest=3,
     holds="learned start",
-    told=("width", "blocks", "card"),
+    told=("width", "dilations", "card", "clean"),
     made=_start,
 )

@@ -8,7 +8,7 @@ from torch import nn
 from napari_zssr.config import Config
 from napari_zssr.errors import InputError
 from napari_zssr.zssr.arrayfile import WAY_OUT
-from napari_zssr.zssr.network import PaperNetwork, ResidualNetwork
+from napari_zssr.zssr.network import Block, PaperNetwork, ResidualNetwork
 from napari_zssr.zssr.ridge import RidgeFilter
 from napari_zssr.zssr.saved import Checkpoint, Weights
 
@@ -19,7 +19,7 @@ def checkpoint_of(
     samples: int,
     *,
     began: str = "",
-    further: Weights | None = None,
+    further: Checkpoint | None = None,
 ) -> Checkpoint | None:
     """Copy of a trained network on the CPU; None where there is nothing to start from.
 
@@ -32,21 +32,22 @@ def checkpoint_of(
         Channels of the plane.
     began : str
         What its training began from.
-    further : dict, optional
-        Arrays of the network for what it has enlarged.
+    further : Checkpoint, optional
+        The network for what it has enlarged.
     """
     if isinstance(network, ResidualNetwork):
-        width, blocks = network.head.out_channels, len(network.body)
+        width = network.head.out_channels
+        dilations = tuple(b.dilation for b in network.body if isinstance(b, Block))
         base = network.base is not None
     elif isinstance(network, PaperNetwork):
-        width, blocks = network.width, config.blocks
+        width, dilations = network.width, ()
         base = False
     else:
         return None
     return Checkpoint(
         network=config.network,
         width=width,
-        blocks=blocks,
+        dilations=dilations,
         samples=samples,
         factors=config.factors,
         ratio=network.ratio,
@@ -66,19 +67,10 @@ def restored(saved: Checkpoint) -> nn.Module:
     InputError
         The weights are not those of such networks.
     """
-    return _restored(saved, saved.weights)
-
-
-def restored_further(saved: Checkpoint) -> nn.Module | None:
-    """The network for what the `restored` one has enlarged, where it is another."""
-    return None if saved.further is None else _restored(saved, saved.further)
-
-
-def _restored(saved: Checkpoint, weights: Weights) -> nn.Module:
     # No weights are drawn that would be thrown away.
     with torch.device("meta"):
         network = _empty(saved)
-    tensors = {name: torch.tensor(array) for name, array in weights.items()}
+    tensors = {name: torch.tensor(array) for name, array in saved.weights.items()}
     try:
         network.load_state_dict(tensors, assign=True)
     except RuntimeError as error:
@@ -95,7 +87,7 @@ def _empty(saved: Checkpoint) -> nn.Module:
         saved.weights["head.weight"].shape[1],
         saved.ratio,
         width=saved.width,
-        blocks=saved.blocks,
+        dilations=saved.dilations,
         base=RidgeFilter(saved.ratio) if saved.base else None,
     )
 

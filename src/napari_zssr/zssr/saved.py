@@ -28,8 +28,10 @@ class Checkpoint:
     Attributes
     ----------
     network : {"residual", "paper"}
-    width, blocks : int
-        Channels of the hidden layers, and residual blocks.
+    width : int
+        Channels of the hidden layers.
+    dilations : tuple of int
+        Of the residual blocks, one by one.
     samples : int
         Colours that are learned together.
     factors : tuple of float
@@ -42,8 +44,8 @@ class Checkpoint:
         Blur that they were trained for, as `KernelSpec.to_dict` gives it.
     weights : dict
         float32 arrays of the network by their names.
-    further : dict or None
-        Arrays of the network for what these have enlarged, where it is another.
+    further : Checkpoint or None
+        Networks for what these have enlarged, where they are others.
     planes : int
         Planes that they were learned from.
     noise : dict or None
@@ -56,14 +58,14 @@ class Checkpoint:
 
     network: str
     width: int
-    blocks: int
+    dilations: tuple[int, ...]
     samples: int
     factors: tuple[float, float]
     ratio: tuple[int, int]
     base: bool
     kernel: Mapping[str, Any]
     weights: Weights
-    further: Weights | None = None
+    further: Checkpoint | None = None
     planes: int = 1
     noise: Mapping[str, Any] | None = None
     gained: bool = False
@@ -89,7 +91,7 @@ def as_saved(config: Config, saved: Checkpoints) -> Config:
     return replace(
         config,
         width=max(one.width for one in there),
-        blocks=max(one.blocks for one in there),
+        blocks=max(len(one.dilations) or config.blocks for one in there),
         # That of the paper's network, 1, is no setting.
         ratio=max(2, *(side for one in there for side in one.ratio)),
         # Without training there is nothing to learn on the way.
@@ -169,7 +171,7 @@ def _packed(saved: Checkpoints) -> bytes:
 
 def _members(one: Checkpoint) -> list[tuple[int | str, Weights]]:
     """Weights with the names under which a file holds them."""
-    further = [] if one.further is None else [(FURTHER, one.further)]
+    further = [] if one.further is None else [(FURTHER, one.further.weights)]
     return [(0, one.weights), *further]
 
 
@@ -186,17 +188,20 @@ def _checkpoints(told: Mapping[str, Any], arrays: Arrays) -> Loaded:
 
 def _description(one: Checkpoint) -> dict[str, Any]:
     """All but the weights; JSON-able."""
-    arrays = ("weights", "further")
-    names = [field.name for field in fields(one) if field.name not in arrays]
+    names = [field.name for field in fields(one) if field.name != "weights"]
     told = {name: getattr(one, name) for name in names}
     return told | {
+        "dilations": list(one.dilations),
         "factors": list(one.factors),
         "ratio": list(one.ratio),
         "kernel": dict(one.kernel),
+        FURTHER: None if one.further is None else _description(one.further),
     }
 
 
-def _checkpoint(told: Mapping[str, Any], arrays: Arrays, channel: int) -> Checkpoint:
+def _checkpoint(
+    told: Mapping[str, Any], arrays: Arrays, channel: int, member: int | str = 0
+) -> Checkpoint:
     values = dict(told)
     # Up to format 3 a noisy image had several, and a smoothed plane beside it.
     if values.pop("guide", False) or values.pop("networks", 1) > 1:
@@ -204,11 +209,14 @@ def _checkpoint(told: Mapping[str, Any], arrays: Arrays, channel: int) -> Checkp
             "These networks were saved by an older napari-zssr for a noisy image, "
             f"which this one does not read; {WAY_OUT}."
         )
-    weights, further = (_named(arrays, channel, m) for m in (0, FURTHER))
-    y, x = values["factors"]
-    r_y, r_x = values["ratio"]
-    values |= {"factors": (y, x), "ratio": (r_y, r_x), "weights": weights}
-    values["further"] = further or None
+    # Up to format 4 kernels were not dilated.
+    values.setdefault("dilations", [1] * values.pop("blocks", 0))
+    for name in ("dilations", "factors", "ratio"):
+        values[name] = tuple(values[name])
+    further = values.get(FURTHER)
+    values["weights"] = _named(arrays, channel, member)
+    if further is not None:
+        values[FURTHER] = _checkpoint(further, arrays, channel, FURTHER)
     return Checkpoint(**values)
 
 
@@ -222,10 +230,10 @@ def _name(channel: int, member: int | str, name: str) -> str:
 
 
 # 1 knew nothing of planes that share networks, 2 nothing of learned starts, 3 nothing
-# of another network for what was enlarged already.
+# of another network for what was enlarged already, 4 nothing of dilated kernels.
 NETWORKS = Format(
     name="networks",
-    version=4,
+    version=5,
     holds="networks",
     told=("channels",),
     made=_checkpoints,
