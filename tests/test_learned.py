@@ -39,8 +39,8 @@ from napari_zssr.zssr.learned import (
     folded,
     load_start,
     shipped_start,
-    tail_name,
     start_for,
+    tail_name,
     with_clean,
     write_start,
 )
