@@ -5,12 +5,12 @@ import itertools
 import pytest
 import torch
 
-from napari_zssr.zssr.gain import region_errors
 from napari_zssr.zssr.held_out import (
     HELD_OUT_MAX_PX,
     Region,
     held_out_crops,
     held_out_regions,
+    region_errors,
     stacked,
     training_mask,
 )

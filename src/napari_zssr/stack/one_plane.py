@@ -122,7 +122,7 @@ def plane_steps(work: PlaneWork, config: Config, plan: Plan) -> Steps[PlaneMade]
 
 
 def first_look(work: PlaneWork, config: Config, plan: Plan) -> Snapshot | None:
-    """What a closed-form filter makes of the window, before anything is learned.
+    """The window as what training starts from enlarges it.
 
     Parameters
     ----------
@@ -151,7 +151,7 @@ def first_look(work: PlaneWork, config: Config, plan: Plan) -> Snapshot | None:
         noise=_own_noise(colours, work, config),
         tile_px=plan.tile_px,
         precision=plan.precision,
-        seed=_seed(config, work),
+        start=work.start,
         window=work.window,
     )
     if seen is None:

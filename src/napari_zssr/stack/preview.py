@@ -86,8 +86,8 @@ def preview_steps(
     -------
     PreviewResult
         Equal to the window of a run to 0.001 of the intensity range. Before it comes
-        a `Snapshot` of the window at once, made by a closed-form filter, and one about
-        once a second of training; their images are like that of the result.
+        a `Snapshot` of the window at once, made by what training starts from, and one
+        about once a second of training; their images are like that of the result.
 
     Raises
     ------

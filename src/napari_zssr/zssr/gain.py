@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from napari_zssr.zssr.held_out import HeldOut
+from napari_zssr.zssr.held_out import region_errors
 from napari_zssr.zssr.network import enlarge
 from napari_zssr.zssr.pairs import PairSpec, build_pairs
 from napari_zssr.zssr.predict import back_project
@@ -103,20 +103,6 @@ def gain_from_errors(learned: Tensor, bicubic: Tensor) -> Gain:
         error_decibel=min(per_unit * spread, 99.0),
         significant=mean > 0 and (mean > 2 * spread or _relative(bicubic, learned) > 2),
     )
-
-
-def region_errors(made: Tensor, held_out: HeldOut) -> Tensor:
-    """Mean squared error in each held-out region, shape (regions,), float64, CPU.
-
-    Parameters
-    ----------
-    made : Tensor, shape (crops, C, Y, X)
-        What stands for the fathers.
-    held_out : HeldOut
-    """
-    squared = (made - held_out.fathers).square().mean(dim=1).flatten().cpu()
-    region = held_out.region.flatten().cpu()
-    return (torch.bincount(region, squared.double()) / torch.bincount(region))[1:]
 
 
 def _relative(bicubic: Tensor, learned: Tensor) -> float:

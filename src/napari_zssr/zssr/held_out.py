@@ -134,6 +134,20 @@ def stacked(crops: list[Crop]) -> HeldOut:
     return HeldOut(sons=sons, fathers=fathers, region=region)
 
 
+def region_errors(made: Tensor, held_out: HeldOut) -> Tensor:
+    """Mean squared error in each held-out region, shape (regions,), float64, CPU.
+
+    Parameters
+    ----------
+    made : Tensor, shape (crops, C, Y, X)
+        What stands for the fathers.
+    held_out : HeldOut
+    """
+    squared = (made - held_out.fathers).square().mean(dim=1).flatten().cpu()
+    region = held_out.region.flatten().cpu()
+    return (torch.bincount(region, squared.double()) / torch.bincount(region))[1:]
+
+
 def _numbered(father: Tensor, boxes: list[tuple[int, int, int, int]]) -> Tensor:
     """Number of the box that a pixel of a father (C, Y, X) lies in; (1, Y, X)."""
     numbers = torch.zeros(1, *father.shape[1:], dtype=torch.int64)

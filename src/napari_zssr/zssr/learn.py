@@ -17,7 +17,7 @@ from napari_zssr.progress import Progress, Steps
 from napari_zssr.zssr.canvas import close_canvas
 from napari_zssr.zssr.enlarge import enlarged, predict_spec
 from napari_zssr.zssr.gain import DRAWS, Gain, held_out_gain
-from napari_zssr.zssr.network import StagedNetwork, on_device, untrained
+from napari_zssr.zssr.network import PlainNetwork, StagedNetwork, on_device, untrained
 from napari_zssr.zssr.pairs import PairSpec, pair_steps
 from napari_zssr.zssr.policy import (
     WHOLE_PX,
@@ -115,9 +115,10 @@ def learn(lesson: Lesson, trained: Train | None = None) -> Steps[tuple[nn.Module
         Network, and steps done.
     """
     windows = lesson.windows
+    device = windows[0].device
     network: nn.Module | None = None
     if lesson.start is not None:
-        network = on_device(restored(lesson.start), windows[0].device)
+        network = on_device(restored(lesson.start), device)
     total = 0
     for number, factors in enumerate(gradual_factors(lesson.config)):
         seed = lesson.seed + SEED_STEP * number
@@ -130,10 +131,14 @@ def learn(lesson: Lesson, trained: Train | None = None) -> Steps[tuple[nn.Module
             kept = windows if lesson.config.network == "paper" else lesson.windows
             windows = (*kept, *further)
     assert network is not None
-    if lesson.start is not None and lesson.start.further is not None:
-        after = restored(lesson.start.further)
-        network = StagedNetwork(network, on_device(after, windows[0].device))
-    return network, total
+    return _staged(network, lesson.start, device), total
+
+
+def untouched(start: Checkpoint | None, device: torch.device) -> nn.Module:
+    """What training starts from as a network; plain enlargement for random weights."""
+    if start is None:
+        return PlainNetwork()
+    return _staged(on_device(restored(start), device), start, device)
 
 
 def checkpoint(network: nn.Module, lesson: Lesson) -> Checkpoint | None:
@@ -169,6 +174,15 @@ def judge(network: nn.Module, lesson: Lesson, draws: int = DRAWS) -> Gain:
         precision=lesson.precision,
         draws=draws,
     )
+
+
+def _staged(
+    network: nn.Module, start: Checkpoint | None, device: torch.device
+) -> nn.Module:
+    """With the network for what it has enlarged, where that is another."""
+    if start is None or start.further is None:
+        return network
+    return StagedNetwork(network, on_device(restored(start.further), device))
 
 
 def _further(lesson: Lesson, network: nn.Module, factors: Pair) -> Steps[list[Tensor]]:

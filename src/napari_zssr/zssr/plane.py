@@ -16,8 +16,8 @@ from napari_zssr.zssr.begin import Start, begun, noisy_steps
 from napari_zssr.zssr.canvas import Canvas
 from napari_zssr.zssr.enlarge import enlarged
 from napari_zssr.zssr.gain import DRAWS, Gain
-from napari_zssr.zssr.learn import Lesson, Train, checkpoint, judge, learn
-from napari_zssr.zssr.look import first_look, watched
+from napari_zssr.zssr.learn import Lesson, Train, checkpoint, judge, learn, untouched
+from napari_zssr.zssr.look import look, watched
 from napari_zssr.zssr.policy import (
     TUNED_RATE,
     begun_rate,
@@ -187,14 +187,14 @@ def look_at(
     noise: NoiseModel = CLEAN,
     tile_px: int = 512,
     precision: str = "float32",
-    seed: int = 0,
+    start: Start | None = None,
     window: Window,
 ) -> Snapshot | None:
     """What `super_resolve_plane` shows at once of a window.
 
     Parameters
     ----------
-    plane, config, noise, tile_px, precision, seed, window
+    plane, config, noise, tile_px, precision, start, window
         As there.
 
     Returns
@@ -204,8 +204,8 @@ def look_at(
     """
     if _nothing_to_learn(plane) is not None:
         return None
-    lesson = _lesson(plane, config, noise, None, None)
-    lesson = replace(lesson, tile_px=tile_px, precision=precision, seed=seed)
+    lesson = _lesson(plane, config, noise, start, None)
+    lesson = replace(lesson, tile_px=tile_px, precision=precision)
     return _first_look(plane, lesson, window)
 
 
@@ -264,17 +264,9 @@ def _gains(gain: Gain, shared: Checkpoint | None) -> bool:
 
 
 def _first_look(plane: Tensor, lesson: Lesson, window: Window) -> Snapshot:
-    """What a closed-form filter makes of the window."""
-    config = replace(lesson.config, network="ridge", gradual=1, start="random", steps=1)
-    quick = replace(lesson, config=config)
-    return first_look(
-        plane,
-        lesson.windows,
-        quick.pairs(config.factors),
-        quick.applied(config.factors),
-        window,
-        lesson.seed,
-    )
+    """The window as what training starts from enlarges it."""
+    network = untouched(lesson.start, plane.device)
+    return look(network, plane, lesson.applied(lesson.config.factors), window, 0)
 
 
 def _watching(plane: Tensor, lesson: Lesson, window: Window | None) -> Train | None:

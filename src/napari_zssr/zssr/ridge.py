@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from napari_zssr.zssr.held_out import HeldOut
+from napari_zssr.zssr.held_out import HeldOut, region_errors
 from napari_zssr.zssr.network import Ratio, enlarge, shuffle
 from napari_zssr.zssr.pairs import PairSet, whole_pair
 
@@ -51,8 +51,6 @@ def fit_ridge(
     pairs: PairSet,
     held_out: HeldOut,
     generator: torch.Generator,
-    *,
-    samples: int = MAX_SAMPLES,
 ) -> RidgeFilter:
     """Fit the filter on pairs; the held-out regions choose the regularisation.
 
@@ -62,16 +60,14 @@ def fit_ridge(
     held_out : HeldOut
     generator : torch.Generator
         CPU generator that picks pixels where there are more than enough.
-    samples : int
-        Pixels at most.
     """
-    gram, cross = _normal_equations(pairs, generator, samples)
+    gram, cross = _normal_equations(pairs, generator)
     best: tuple[float, Tensor] | None = None
     network = RidgeFilter(pairs.ratio).to(pairs.sons.device)
     for strength in STRENGTHS:
         filters = _solve(gram, cross, strength)
         network.filters.copy_(filters.to(network.filters))
-        error = _error(network, held_out)
+        error = float(region_errors(network(held_out.sons), held_out).sum())
         if best is None or error < best[0]:
             best = (error, network.filters.clone())
     assert best is not None
@@ -80,7 +76,7 @@ def fit_ridge(
 
 
 def _normal_equations(
-    pairs: PairSet, generator: torch.Generator, samples: int
+    pairs: PairSet, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
     """Gram matrix (120, 120) and cross terms (120, r*r), float64 on the CPU."""
     r_y, r_x = pairs.ratio
@@ -88,7 +84,7 @@ def _normal_equations(
     gram = torch.zeros(features, features, dtype=torch.float64)
     cross = torch.zeros(features, r_y * r_x, dtype=torch.float64)
     pixels = int(pairs.weights.sum()) * pairs.sons.shape[0]
-    share = min(1.0, samples / pixels)
+    share = min(1.0, MAX_SAMPLES / pixels)
     for number in range(len(pairs.layout)):
         for x, y in _samples(pairs, number, share, generator):
             gram += (x.T @ x).cpu().double()
@@ -141,8 +137,3 @@ def _solve(gram: Tensor, cross: Tensor, strength: float) -> Tensor:
     center = -weights.sum(dim=0, keepdim=True)
     whole = torch.cat([weights[:middle], center, weights[middle:]])
     return whole.T.reshape(-1, 1, SIDE, SIDE)
-
-
-def _error(network: RidgeFilter, held_out: HeldOut) -> float:
-    difference = network(held_out.sons) - held_out.fathers
-    return float((difference**2 * held_out.weight).sum())

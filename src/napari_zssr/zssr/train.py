@@ -10,8 +10,7 @@ from torch import Tensor, nn
 
 from napari_zssr.config import Config
 from napari_zssr.progress import Progress, Steps
-from napari_zssr.zssr.gain import region_errors
-from napari_zssr.zssr.held_out import HeldOut
+from napari_zssr.zssr.held_out import HeldOut, region_errors
 from napari_zssr.zssr.optimize import (
     ADAM_RATE,
     PAPER_RATE,
