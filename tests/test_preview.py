@@ -122,7 +122,9 @@ def test_colours_and_alpha_keep_their_place(samples: int) -> None:
     first, last = pictures(data, RIDGE, axes="YXS")
     assert first.shape == last.shape == (32, 40, samples)
     assert np.abs(last - whole[12:44, 20:60].astype(float)).max() < 25
-    away = [np.abs(np.roll(first, n, 1) - last.astype(float)).mean() for n in (0, -1, 1)]
+    away = [
+        np.abs(np.roll(first, n, 1) - last.astype(float)).mean() for n in (0, -1, 1)
+    ]
     assert away[0] < 0.5 * min(away[1:])
 
 

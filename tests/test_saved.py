@@ -25,7 +25,6 @@ from napari_zssr.stack.axes import labelled
 from napari_zssr.stack.recipe import recipe
 from napari_zssr.stack.run import Upscaled, upscale_steps
 from napari_zssr.stack.start import starting_networks
-from napari_zssr.zssr import saved
 from napari_zssr.zssr.arrayfile import KEY, checksum
 from napari_zssr.zssr.network import ResidualNetwork
 from napari_zssr.zssr.restore import checkpoint_of, restored
@@ -286,36 +285,6 @@ def test_networks_of_clean_planes_serve_noisy_ones(one: Path) -> None:
     assert np.isfinite(made.image).all()
 
 
-def test_single_networks_of_format_3_are_read(
-    one: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    true, told = saved._description, {"guide": False, "networks": 1, "blocks": 2}
-
-    def older(checkpoint: Any) -> dict[str, Any]:
-        later = {"dilations", "further"}
-        return {k: v for k, v in true(checkpoint).items() if k not in later} | told
-
-    monkeypatch.setattr(saved, "_description", older)
-    path = one.with_name("single.safetensors")
-    write_networks(path, load_networks(one), overwrite=True)
-    (found,), (wanted,) = load_networks(path), load_networks(one)
-    assert found.weights.keys() == wanted.weights.keys()
-    assert found.dilations == wanted.dilations == (1, 1)
-
-
-@pytest.mark.parametrize("told", [{"guide": True}, {"guide": False, "networks": 3}])
-def test_networks_of_noisy_images_before_are_refused(
-    told: dict[str, Any], one: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Format 3 has saved such networks for noisy images."""
-    true = saved._description
-    monkeypatch.setattr(saved, "_description", lambda c: true(c) | told)
-    path = one.with_name("old.safetensors")
-    write_networks(path, load_networks(one), overwrite=True)
-    with pytest.raises(InputError, match="older napari-zssr for a noisy image"):
-        run(rings(), again(QUICK, path))
-
-
 # ---- channels and planes
 
 
@@ -402,6 +371,7 @@ SPOILT: dict[str, tuple[Callable[[bytes], bytes], str]] = {
         "holds no networks",
     ),
     "other kind": (lambda c: renamed(c, format="image"), "holds no networks"),
+    "older": (lambda c: renamed(c, version=4), "older napari-zssr"),
     "newer": (lambda c: renamed(c, version=6), "newer napari-zssr"),
     "cut": (lambda c: c[:-40], "is damaged"),
     "cut in the header": (lambda c: c[:100], "holds no networks"),

@@ -40,7 +40,7 @@ CROP_PX = 256
 PHOTONS, BRIGHT, READ_NOISE = 30.0, 99.9, 0.01
 PHOTON_SEED = 3
 # Settings of which a learned start takes no notice.
-OF_RANDOM_WEIGHTS = frozenset({"width", "blocks", "networks", "gradual", "steps"})
+OF_RANDOM_WEIGHTS = frozenset({"width", "blocks", "gradual", "steps"})
 # What the program is told of the noise.
 NOISE: Mapping[Kind, str] = {"pictures": "off", "captures": "auto"}
 COLUMNS = (
@@ -314,6 +314,4 @@ def _notes() -> tuple[str, ...]:
         f"its {BRIGHT:g}th percentile and {READ_NOISE * 100:g} % "
         f"read noise, seed {PHOTON_SEED}. Ring: mean of {THIN_RINGS} thin rings at "
         f"{BAND[0]:.2f}-{BAND[1]:.2f} cycles per fine pixel, Hann window.",
-        "On a noisy plane the program itself halves width (16 at least) and steps and "
-        "takes five blocks at least, whatever the row says.",
     )

@@ -14,7 +14,7 @@ from napari_zssr.checks import NETWORKS_SUFFIX
 from napari_zssr.config import Config
 from napari_zssr.errors import InputError
 from napari_zssr.writing import check_place, written_whole
-from napari_zssr.zssr.arrayfile import WAY_OUT, Arrays, Format, load, packed
+from napari_zssr.zssr.arrayfile import Arrays, Format, load, packed
 
 Weights = Mapping[str, NDArray[np.float32]]
 
@@ -203,14 +203,6 @@ def _checkpoint(
     told: Mapping[str, Any], arrays: Arrays, channel: int, member: int | str = 0
 ) -> Checkpoint:
     values = dict(told)
-    # Up to format 3 a noisy image had several, and a smoothed plane beside it.
-    if values.pop("guide", False) or values.pop("networks", 1) > 1:
-        raise InputError(
-            "These networks were saved by an older napari-zssr for a noisy image, "
-            f"which this one does not read; {WAY_OUT}."
-        )
-    # Up to format 4 kernels were not dilated.
-    values.setdefault("dilations", [1] * values.pop("blocks", 0))
     for name in ("dilations", "factors", "ratio"):
         values[name] = tuple(values[name])
     further = values.get(FURTHER)
@@ -229,11 +221,10 @@ def _name(channel: int, member: int | str, name: str) -> str:
     return f"{channel}/{member}/{name}"
 
 
-# 1 knew nothing of planes that share networks, 2 nothing of learned starts, 3 nothing
-# of another network for what was enlarged already, 4 nothing of dilated kernels.
 NETWORKS = Format(
     name="networks",
     version=5,
+    oldest=5,
     holds="networks",
     told=("channels",),
     made=_checkpoints,
