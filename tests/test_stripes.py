@@ -56,6 +56,16 @@ def test_a_grid_is_no_stripes() -> None:
     assert line_offsets(plane + 0.0005 * bold, 1) is None
 
 
+@pytest.mark.parametrize("axis", [0, 1])
+def test_an_edge_along_a_whole_line_is_no_stripe(axis: int) -> None:
+    """Such as a horizon."""
+    plane = _picture(160, 240)
+    plane[69:71] -= 0.1
+    assert line_offsets(plane if axis == 0 else plane.T, axis) is None
+    striped = _picture(160, 240) + _offsets(160)[:, None]
+    assert line_offsets(striped if axis == 0 else striped.T, axis) is not None
+
+
 def test_a_striped_plane_is_learned_even_unless_noise_is_off() -> None:
     plane = _picture()
     image = (30000 * (plane + _offsets(plane.shape[1])) + 3000).astype(np.uint16)

@@ -28,6 +28,9 @@ WIDTH = 7
 # of one period, is rather a specimen, such as a grid.
 WEAKEST, STRONGEST = 0.001, 0.03
 ONE_PERIOD = 0.3
+# Lines that the offsets are spread over at least: a horizon, or the edge of a cover
+# slip, lies on three.
+FEWEST_LINES = 8
 
 
 def without_stripes(image: NDArray[np.float32]) -> tuple[NDArray[np.float32], float]:
@@ -85,13 +88,18 @@ def line_offsets(plane: NDArray[Any], axis: int) -> Array | None:
     offsets: Array = np.median(lines - _middle(lines, WIDTH), axis=0)
     if not WEAKEST <= offsets.std() <= STRONGEST or _one_period(offsets) > ONE_PERIOD:
         return None
-    return offsets
+    return offsets if _lines(offsets) >= FEWEST_LINES else None
 
 
 def _middle(lines: Array, width: int) -> Array:
     """Median over neighbouring lines."""
     middle: Array = ndimage.median_filter(lines, size=(1, width), mode="mirror")
     return middle
+
+
+def _lines(offsets: Array) -> float:
+    """Number of lines of one size that would have the same second and fourth moment."""
+    return float((offsets**2).sum() ** 2 / (offsets**4).sum())
 
 
 def _one_period(offsets: Array) -> float:
