@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from napari_zssr.errors import InputError
 from napari_zssr.zssr.learned import FEATURES, LearnedStart, Ratio, tail_name
-from napari_zssr.zssr.network import Block, body, enlarge, shuffle
+from napari_zssr.zssr.network import Block, enlarge, residual_blocks, shuffle
 
 COLOURS = (1, 3)
 # Enlargements along (Y, X) by number of colours; their transposes are the transposed
@@ -43,7 +43,7 @@ class ConditionedNetwork(nn.Module):
         self.head = nn.ModuleDict(
             {str(c): nn.Conv2d(c, width, 3, padding=1) for c in COLOURS}
         )
-        self.body = body(width, dilations)
+        self.body = residual_blocks(width, dilations)
         self.tail = nn.ModuleDict(
             {
                 tail_name(c, ratio): nn.Conv2d(

@@ -121,7 +121,7 @@ def begun(
         config.kernel, config.factors, (float(ratio[0]), float(ratio[1]))
     )
 
-    def told(noise: NoiseModel, further: Checkpoint | None = None) -> Checkpoint:
+    def checkpoint(noise: NoiseModel, further: Checkpoint | None = None) -> Checkpoint:
         part = start_for(start, together, ratio, noise)
         return Checkpoint(
             network=config.network,
@@ -137,8 +137,8 @@ def begun(
         )
 
     # What a network has enlarged it has smoothed, too.
-    further = told(CLEAN) if noisy and config.applications > 1 else None
-    networks = told(noise, further)
+    further = checkpoint(CLEAN) if noisy and config.applications > 1 else None
+    networks = checkpoint(noise, further)
     sized = replace(config, width=networks.width, blocks=len(networks.dilations))
     return Beginning(config=sized, networks=networks, began=LEARNED)
 

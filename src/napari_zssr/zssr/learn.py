@@ -134,7 +134,7 @@ def learn(lesson: Lesson, trained: Train | None = None) -> Steps[tuple[nn.Module
     return _staged(network, lesson.start, device), total
 
 
-def untouched(start: Checkpoint | None, device: torch.device) -> nn.Module:
+def initial_network(start: Checkpoint | None, device: torch.device) -> nn.Module:
     """What training starts from as a network; plain enlargement for random weights."""
     if start is None:
         return PlainNetwork()

@@ -55,7 +55,7 @@ class ResidualNetwork(nn.Module):
         if base is not None:
             self.halo = max(self.halo, int(base.halo))  # type: ignore[arg-type]
         self.head = nn.Conv2d(channels, width, 3, padding=1)
-        self.body = body(width, dilations)
+        self.body = residual_blocks(width, dilations)
         self.tail = nn.Conv2d(width, channels * ratio[0] * ratio[1], 3, padding=1)
         with torch.no_grad():
             self.tail.weight.mul_(0.1)
@@ -77,7 +77,7 @@ class ResidualNetwork(nn.Module):
         return enlarge(plane, self.ratio)
 
 
-def body(width: int, dilations: Sequence[int]) -> nn.ModuleList:
+def residual_blocks(width: int, dilations: Sequence[int]) -> nn.ModuleList:
     """Residual blocks, one for each dilation."""
     return nn.ModuleList([Block(width, len(dilations), d) for d in dilations])
 

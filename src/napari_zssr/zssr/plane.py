@@ -16,7 +16,14 @@ from napari_zssr.zssr.begin import Start, begun, noisy_steps
 from napari_zssr.zssr.canvas import Canvas
 from napari_zssr.zssr.enlarge import enlarged
 from napari_zssr.zssr.gain import DRAWS, Gain
-from napari_zssr.zssr.learn import Lesson, Train, checkpoint, judge, learn, untouched
+from napari_zssr.zssr.learn import (
+    Lesson,
+    Train,
+    checkpoint,
+    initial_network,
+    judge,
+    learn,
+)
 from napari_zssr.zssr.look import look, watched
 from napari_zssr.zssr.policy import (
     TUNED_RATE,
@@ -265,7 +272,7 @@ def _gains(gain: Gain, shared: Checkpoint | None) -> bool:
 
 def _first_look(plane: Tensor, lesson: Lesson, window: Window) -> Snapshot:
     """The window as what training starts from enlarges it."""
-    network = untouched(lesson.start, plane.device)
+    network = initial_network(lesson.start, plane.device)
     return look(network, plane, lesson.applied(lesson.config.factors), window, 0)
 
 
