@@ -4,8 +4,7 @@
 
 Generated scenes are given the noise of the generated pairs
 (`napari_zssr.learned_start.noise`). From quantiles of the blocks' energies a small
-network learns the variance in the dark and in the bright half, and the strength of
-four bands. No photograph is used.
+network learns the strength of four bands. No photograph is used.
 """
 
 from __future__ import annotations
@@ -20,9 +19,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from napari_zssr.imaging.noise import BANDS
 from napari_zssr.imaging.noise_estimate import (
     FEATURES,
-    GROUPS,
     LEAST_BLOCKS,
     WEIGHTS,
     block_energies,
@@ -35,8 +34,6 @@ WIDTHS = (96, 64)
 EPOCHS = 60
 BATCH = 64
 RATE = 2e-3
-# What rounding to 8 bits and computing leave of a clean plane, as a variance.
-LEAST_VARIANCE = 2e-7
 HELD_OUT = 0.1
 CUT_OFF = 0.3
 
@@ -68,7 +65,7 @@ def random_plane(
 
 
 def examples(count: int, planes: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Features, and what is to be told: logarithms of variances and of bands."""
+    """Features, and what is to be told: logarithms of the bands' strengths."""
     inputs, targets = [], []
     bank = [scenes.scene((seed, n)) for n in range(count)]
     for number in range(planes):
@@ -79,17 +76,13 @@ def examples(count: int, planes: int, seed: int) -> tuple[np.ndarray, np.ndarray
         means, energies = block_energies(plane)
         if len(means) < LEAST_BLOCKS:
             continue
-        first = first_look(means, energies)
-        true = [max(model.sigma(s) ** 2, LEAST_VARIANCE) for s in first.signals]
-        off = np.log(true / first.variances)
-        inputs.append(first.features)
-        wanted = [off[first.group == group].mean() for group in range(GROUPS)]
-        targets.append([*wanted, *np.log(model.bands)])
+        inputs.append(first_look(means, energies).features)
+        targets.append(np.log(model.bands))
     return np.stack(inputs), np.array(targets, dtype=np.float32)
 
 
 def _network() -> nn.Sequential:
-    sizes = [FEATURES, *WIDTHS, GROUPS + 4]
+    sizes = [FEATURES, *WIDTHS, len(BANDS)]
     layers: list[nn.Module] = []
     for before, after in pairwise(sizes):
         layers += [nn.Linear(before, after), nn.ReLU()]
@@ -122,11 +115,9 @@ def learned(inputs: np.ndarray, targets: np.ndarray) -> nn.Sequential:
 @torch.no_grad()
 def _report(epoch: int, network: nn.Module, x: Tensor, y: Tensor) -> None:
     off = (network(x) - y).abs()
-    level, bands = off[:, :GROUPS] / 2, off[:, GROUPS:]
     sys.stderr.write(
-        f"{epoch}: error of the deviation {float(level.median()):.3f} (median), "
-        f"{float(level.quantile(0.9)):.3f} (90 %), of a band "
-        f"{float(bands.median()):.3f}\n"
+        f"{epoch}: error of a band {float(off.median()):.3f} (median), "
+        f"{float(off.quantile(0.9)):.3f} (90 %)\n"
     )
 
 

@@ -23,6 +23,7 @@ from napari_zssr.imaging.noise import CLEAN, NoiseModel
 from napari_zssr.imaging.resample import output_size, resize
 from napari_zssr.progress import Progress, drain
 from napari_zssr.zssr import network as networks
+from napari_zssr.zssr import predict
 from napari_zssr.zssr.plane import PlaneResult, bicubic, super_resolve_plane
 from napari_zssr.zssr.policy import (
     gradual_factors,
@@ -255,18 +256,17 @@ def test_small_planes_are_learned_from_whole() -> None:
 
 @pytest.fixture
 def failing(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """Networks that run out of memory so many times, outside of training."""
-    state: dict[str, Any] = {"left": 0, "error": "out of memory", "sizes": []}
-    original = networks.ResidualNetwork.forward
+    """Networks that run out of memory so many times when they are applied."""
+    state: dict[str, Any] = {"left": 0, "error": "out of memory"}
+    original = predict._applied
 
-    def forward(self: Any, plane: Tensor) -> Tensor:
-        if not torch.is_grad_enabled() and len(plane) == 1 and state["left"] > 0:
+    def applied(*given: Any) -> Tensor:
+        if state["left"] > 0:
             state["left"] -= 1
-            state["sizes"].append(tuple(plane.shape[-2:]))
             raise RuntimeError(state["error"])
-        return original(self, plane)
+        return original(*given)
 
-    monkeypatch.setattr(networks.ResidualNetwork, "forward", forward)
+    monkeypatch.setattr(predict, "_applied", applied)
     return state
 
 

@@ -79,13 +79,9 @@ def estimate_noise(*planes: NDArray[Any]) -> NoiseModel:
     unseen = first.variances.max() <= 2 * LEAST_VARIANCE
     if unseen or np.mean(first.texture < PURE) < LEAST_PURE:
         return CLEAN
-    outputs = _network()(first.features)
-    bands = _normalised(np.exp(outputs[GROUPS:]))
-    variances = first.variances
-    # Of white noise the finest band tells all.
-    if bands != WHITE:
-        variances = variances * np.exp(outputs[:GROUPS][first.group])
-    gain, offset = _fit_line(first.signals, variances)
+    bands = _normalised(np.exp(_network()(first.features)))
+    # The finest band has the least texture, and tells how strong all of the noise is.
+    gain, offset = _fit_line(first.signals, first.variances / bands[-1] ** 2)
     return NoiseModel(gain=gain, offset=offset, bands=bands)
 
 
@@ -118,8 +114,6 @@ class FirstLook:
     texture : ndarray, shape (bins,)
         How far the energies of the finest band are spread, as a multiple of what
         noise alone spreads them.
-    group : ndarray, shape (bins,)
-        0 for bins of the dark half, 1 for those of the bright half.
     features : ndarray, shape (FEATURES,), float32
         Energies in units of that line, as the network sees them.
     """
@@ -127,7 +121,6 @@ class FirstLook:
     signals: Array
     variances: Array
     texture: Array
-    group: NDArray[np.intp]
     features: NDArray[np.float32]
 
 
@@ -157,7 +150,6 @@ def first_look(means: Array, energies: Array) -> FirstLook:
         signals=signals,
         variances=variances,
         texture=middle / quiet,
-        group=np.arange(len(bins)) * GROUPS // len(bins),
         features=features.astype(np.float32),
     )
 
