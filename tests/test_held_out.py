@@ -100,7 +100,7 @@ def test_small_sons_are_judged_whole(side: int, crops: int) -> None:
     numbers = held_out.region.unique().tolist()
     assert numbers == list(range(len(regions) + 1))
     mask = training_mask(father, regions, IDENTITY, (2, 2))
-    inside = held_out.fathers[held_out.weight > 0]
+    inside = held_out.fathers[held_out.region > 0]
     assert sorted(inside.tolist()) == father[mask == 0].tolist()
 
 

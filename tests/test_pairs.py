@@ -113,7 +113,7 @@ def test_held_out_pixels_never_count(name: str) -> None:
     # In float32 a mean over other pixels can equal a hidden one by chance.
     image = unique_image().double()
     pairs, held_out = made_pairs(image, spec)
-    inside = held_out.weight.expand_as(held_out.fathers) > 0
+    inside = held_out.region.expand_as(held_out.fathers) > 0
     hidden = set(held_out.fathers[inside].tolist())
     assert len(hidden) >= 8
     crops = draw_crops(pairs, 400, spec.transforms, generator(4))
@@ -127,7 +127,7 @@ def test_held_out_places_do_not_count_at_any_size() -> None:
     """What is learned from hardly changes with the held-out pixels."""
     image = unique_image(64, 64)
     pairs, held_out = made_pairs(image, SPECS["x2"])
-    inside = held_out.weight.expand_as(held_out.fathers) > 0
+    inside = held_out.region.expand_as(held_out.fathers) > 0
     hidden = torch.isin(image, held_out.fathers[inside])
     changed, _ = made_pairs(image + hidden, SPECS["x2"])
     counted = pairs.fathers[-1] > 0
@@ -142,7 +142,7 @@ def test_held_out_places_are_hidden_in_every_father(warp: Warp) -> None:
     spec = replace(SPECS["x2"], crop_px=4, warps=(IDENTITY, warp))
     image = unique_image(65, 67).double()
     pairs, held_out = made_pairs(image, spec)
-    inside = held_out.weight.expand_as(held_out.fathers) > 0
+    inside = held_out.region.expand_as(held_out.fathers) > 0
     hidden = torch.isin(image, held_out.fathers[inside])
     changed, _ = made_pairs(image + hidden, spec)
     _, father, weight = whole_pair(pairs, 1)
@@ -158,7 +158,7 @@ def test_held_out_regions_are_alike_and_apart() -> None:
     _, held_out = made_pairs(unique_image(64, 64), SPECS["x2"])
     assert int(held_out.region.max()) >= 4
     assert held_out.fathers.shape[-2:] == tuple(2 * n for n in held_out.sons.shape[-2:])
-    values = held_out.fathers[held_out.weight > 0].tolist()
+    values = held_out.fathers[held_out.region > 0].tolist()
     assert len(set(values)) == len(values)
 
 

@@ -117,9 +117,9 @@ class ConditionedNetwork(nn.Module):
                 "their middle."
             )
         arrays = _with_blocks(start, old, len(self.dilations))
-        state = self.state_dict()
-        state |= {name: torch.tensor(array) for name, array in arrays.items()}
-        self.load_state_dict({name: state[name] for name in self.state_dict()})
+        tensors = {name: torch.tensor(array) for name, array in arrays.items()}
+        # Those of new blocks' first convolutions are not among them.
+        self.load_state_dict(tensors, strict=False)
 
     def as_start(self, card: dict[str, Any]) -> LearnedStart:
         """Copy of the weights as plain data."""
@@ -138,23 +138,20 @@ def _with_blocks(
     start: LearnedStart, places: Sequence[int], blocks: int
 ) -> dict[str, NDArray[np.float32]]:
     """Arrays of a start whose blocks move to other places among more blocks."""
-    arrays = dict(start.arrays)
-    for number in range(len(places)):
-        for part in ("first.weight", "first.bias", "second.weight", "second.bias"):
-            arrays[f"body.{places[number]}.{part}"] = start.arrays[
-                f"body.{number}.{part}"
-            ]
-    layers = [0, *(1 + 2 * place + n for place in places for n in range(2))]
+    arrays = {n: a for n, a in start.arrays.items() if not n.startswith("body.")}
     for kind in ("weight", "bias"):
+        for place in range(blocks):
+            like = start.arrays[f"body.0.second.{kind}"]
+            arrays[f"body.{place}.second.{kind}"] = np.zeros_like(like)
+        for number, place in enumerate(places):
+            for part in ("first", "second"):
+                array = start.arrays[f"body.{number}.{part}.{kind}"]
+                arrays[f"body.{place}.{part}.{kind}"] = array
         rows = start.arrays[f"condition.2.{kind}"]
         rows = rows.reshape(-1, 2 * start.width, *rows.shape[1:])
         whole = np.zeros((1 + 2 * blocks, *rows.shape[1:]), np.float32)
-        whole[layers] = rows
+        whole[[0, *(1 + 2 * place + n for place in places for n in range(2))]] = rows
         arrays[f"condition.2.{kind}"] = whole.reshape(-1, *rows.shape[2:])
-        for place in set(range(blocks)) - set(places):
-            name = f"body.{place}.second.{kind}"
-            like = start.arrays[f"body.0.second.{kind}"]
-            arrays[name] = np.zeros_like(like)
     return arrays
 
 

@@ -42,8 +42,7 @@ class Format(Generic[T_co]):
         Lowest version that is read.
     made : callable
         Makes what the file holds from what it tells and its arrays. A KeyError,
-        TypeError or ValueError says that the file is damaged; an InputError speaks for
-        itself.
+        TypeError or ValueError says that the file is damaged.
     """
 
     name: str
@@ -131,8 +130,6 @@ def _loaded(
         if about["sha256"] != _digest(kind, told, arrays):
             raise ValueError("the checksum does not agree")
         return kind.made(told, arrays)
-    except InputError:
-        raise
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(
             f"The file of networks {source} is damaged; {way_out}."

@@ -139,8 +139,12 @@ def begun(
     # What a network has enlarged it has smoothed, too.
     further = checkpoint(CLEAN) if noisy and config.applications > 1 else None
     networks = checkpoint(noise, further)
-    sized = replace(config, width=networks.width, blocks=len(networks.dilations))
-    return Beginning(config=sized, networks=networks, began=LEARNED)
+    width, blocks = networks.width, len(networks.dilations)
+    return Beginning(
+        config=replace(config, width=width, blocks=blocks),
+        networks=networks,
+        began=LEARNED,
+    )
 
 
 def as_learned(config: Config, start: LearnedStart, *, noisy: bool = False) -> Config:

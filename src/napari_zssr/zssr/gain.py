@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from napari_zssr.zssr.held_out import region_errors
-from napari_zssr.zssr.network import enlarge
+from napari_zssr.zssr.network import applied, enlarge
 from napari_zssr.zssr.pairs import PairSpec, build_pairs
 from napari_zssr.zssr.predict import back_project
 from napari_zssr.zssr.warps import IDENTITY
@@ -75,10 +75,7 @@ def held_out_gain(
     for _ in range(draws):
         _, held_out = build_pairs(windows, spec, generator, warps=(IDENTITY,))
         sons = held_out.sons
-        with torch.autocast(
-            sons.device.type, torch.bfloat16, enabled=precision == "bfloat16"
-        ):
-            made = network(sons).float()
+        made = applied(network, sons, precision)
         made = back_project(made, sons, spec.factors, spec.kernel, iterations, strength)
         learned.append(region_errors(made, held_out))
         bicubic.append(region_errors(enlarge(sons, spec.ratio), held_out))

@@ -26,18 +26,13 @@ class HeldOut:
         Network inputs with their surroundings, as noisy as the image.
     fathers : Tensor, shape (crops, C, Y, X)
         Targets.
-    region : Tensor, shape (crops, 1, Y, X), int64
+    region : Tensor, shape (crops, 1, Y, X), int64, on the CPU
         Number of the held-out region that a pixel belongs to, from 1; 0 is none.
     """
 
     sons: Tensor
     fathers: Tensor
     region: Tensor
-
-    @property
-    def weight(self) -> Tensor:
-        """1 inside held-out regions, shape (crops, 1, Y, X)."""
-        return (self.region > 0).to(self.fathers.dtype)
 
 
 def held_out_regions(
@@ -107,19 +102,16 @@ def held_out_crops(
     if len(boxes) * sides[0] * sides[1] >= son[0].numel():
         return [(son, father, _numbered(father, boxes))]
     crops = []
-    for box in boxes:
-        y0, x0, y1, x1 = box
+    for y0, x0, y1, x1 in boxes:
         top = _start((y0 + y1) // (2 * ratio[0]), sides[0], son.shape[1])
         left = _start((x0 + x1) // (2 * ratio[1]), sides[1], son.shape[2])
         rows = slice(top * ratio[0], (top + sides[0]) * ratio[0])
         columns = slice(left * ratio[1], (left + sides[1]) * ratio[1])
-        crops.append(
-            (
-                son[:, top : top + sides[0], left : left + sides[1]],
-                father[:, rows, columns],
-                _numbered(father, [box])[:, rows, columns],
-            )
-        )
+        target = father[:, rows, columns]
+        shift_y, shift_x = rows.start, columns.start
+        box = (y0 - shift_y, x0 - shift_x, y1 - shift_y, x1 - shift_x)
+        crop = son[:, top : top + sides[0], left : left + sides[1]]
+        crops.append((crop, target, _numbered(target, [box])))
     return crops
 
 
@@ -144,7 +136,7 @@ def region_errors(made: Tensor, held_out: HeldOut) -> Tensor:
     held_out : HeldOut
     """
     squared = (made - held_out.fathers).square().mean(dim=1).flatten().cpu()
-    region = held_out.region.flatten().cpu()
+    region = held_out.region.flatten()
     return (torch.bincount(region, squared.double()) / torch.bincount(region))[1:]
 
 
@@ -153,7 +145,7 @@ def _numbered(father: Tensor, boxes: list[tuple[int, int, int, int]]) -> Tensor:
     numbers = torch.zeros(1, *father.shape[1:], dtype=torch.int64)
     for number, (y0, x0, y1, x1) in enumerate(boxes, start=1):
         numbers[:, y0:y1, x0:x1] = number
-    return numbers.to(father.device)
+    return numbers
 
 
 def _box(

@@ -316,15 +316,15 @@ def _size(start: LearnedStart) -> dict[str, Any]:
 
 def _start(told: Mapping[str, Any], arrays: Arrays) -> LearnedStart:
     """Learned start of a file."""
-    whole = {name: array.astype(np.float32) for name, array in arrays.items()}
-    clean = {n.removeprefix(CLEAN_PART): n for n in whole if n.startswith(CLEAN_PART)}
-    card = told["card"]
-    other = None
-    if told["clean"] is not None:
-        parts = {name: whole[source] for name, source in clean.items()}
-        other = _part_of(told["clean"], parts, card)
-    own = {n: a for n, a in whole.items() if not n.startswith(CLEAN_PART)}
-    return replace(_part_of(told, own, card), clean=other)
+    own: Weights = {}
+    clean: Weights = {}
+    for name, array in arrays.items():
+        part = clean if name.startswith(CLEAN_PART) else own
+        part[name.removeprefix(CLEAN_PART)] = array.astype(np.float32)
+    start = _part_of(told, own, told["card"])
+    if told["clean"] is None:
+        return start
+    return replace(start, clean=_part_of(told["clean"], clean, told["card"]))
 
 
 def _part_of(size: Mapping[str, Any], arrays: Arrays, card: Any) -> LearnedStart:

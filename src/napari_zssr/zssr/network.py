@@ -212,6 +212,14 @@ def on_device(network: nn.Module, device: torch.device) -> nn.Module:
     return moved.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 
+def applied(network: nn.Module, planes: Tensor, precision: str) -> Tensor:
+    """A network applied to planes (B, C, Y, X) in some precision; float32."""
+    bfloat16 = precision == "bfloat16"
+    with torch.autocast(planes.device.type, torch.bfloat16, enabled=bfloat16):
+        out: Tensor = network(planes)
+    return out.float()
+
+
 def enlarge(plane: Tensor, ratio: Ratio) -> Tensor:
     """Bicubic enlargement by whole numbers; (..., Y, X) -> (..., Y r_y, X r_x)."""
     if ratio == (1, 1):

@@ -22,7 +22,7 @@ from napari_zssr.imaging.resample import (
 from napari_zssr.kernelspec import KernelSpec
 from napari_zssr.progress import Progress, Steps
 from napari_zssr.zssr.canvas import Canvas
-from napari_zssr.zssr.network import StagedNetwork
+from napari_zssr.zssr.network import StagedNetwork, applied
 
 Pair = tuple[float, float]
 
@@ -260,15 +260,13 @@ def _applied(
     spec: PredictSpec,
 ) -> Tensor:
     ratio: tuple[int, int] = network.ratio  # type: ignore[assignment]
-    bfloat16 = spec.precision == "bfloat16"
     if ratio == (1, 1):
         plane = resize(plane, factors, target)
     reached = [1.0, 1.0]
     for number in range(spec.applications):
         if number and isinstance(network, StagedNetwork):
             network = network.further
-        with torch.autocast(plane.device.type, torch.bfloat16, enabled=bfloat16):
-            plane = network(plane[None])[0].float()
+        plane = applied(network, plane[None], spec.precision)[0]
         reached = [a * r for a, r in zip(reached, ratio, strict=True)]
     if ratio == (1, 1) or tuple(reached) == factors:
         return plane

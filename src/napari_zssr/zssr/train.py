@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from napari_zssr.config import Config
 from napari_zssr.progress import Progress, Steps
 from napari_zssr.zssr.held_out import HeldOut, region_errors
+from napari_zssr.zssr.network import applied
 from napari_zssr.zssr.optimize import (
     ADAM_RATE,
     PAPER_RATE,
@@ -89,7 +90,7 @@ class Trainer:
         self.spec = spec
         self.config = config
         self.rate = rate
-        self.bfloat16 = precision == "bfloat16"
+        self.precision = precision
         self.generator = torch.Generator().manual_seed(seed)
         self.pairs, self.held_out = made or build_pairs(windows, spec, self.generator)
         paper = config.network == "paper"
@@ -114,9 +115,7 @@ class Trainer:
 
     def enlarged(self, sons: Tensor) -> Tensor:
         """What the network makes of sons, in float32."""
-        with torch.autocast(sons.device.type, torch.bfloat16, enabled=self.bfloat16):
-            made: Tensor = self.network(sons)
-        return made.float()
+        return applied(self.network, sons, self.precision)
 
     def refresh(self) -> None:
         """Draw new noise and, for the paper's preset, new fathers.
