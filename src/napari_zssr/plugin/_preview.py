@@ -34,7 +34,7 @@ MOVED_MS = 250
 # Previews that have been told to stop but are still in their last step.
 MOST_DYING = 1
 RETRY_MS = 100
-FIRST_LOOK = "A first look, by a linear filter. "
+FIRST_LOOK = "A first look, before training on this image. "
 OPEN, CLOSE = "Preview", "Close preview"
 
 
