@@ -310,7 +310,7 @@ def test_networks_are_saved_and_used_again(
     told = json.loads(capsys.readouterr().out)
     assert told["planes"][0]["steps"] == 0
     assert told["networks"] is None
-    assert "not trained further" in told["sentence"]
+    assert "without further training" in told["sentence"]
     difference = tifffile.imread("one.tif").astype(int) - tifffile.imread("two.tif")
     assert abs(difference).max() <= 1
     assert main([*second, "--start", "gone.safetensors", "-o", "three.tif"]) == 2

@@ -378,7 +378,7 @@ def test_without_steps_the_start_is_applied_as_it_is(
 ) -> None:
     made = run(rings(), change(LEARNED, back_projection=0, **changes))
     assert made.report.planes[0].steps == 0
-    assert "The learned start (generated images only), not trained" in (
+    assert "The learned start (generated images only) was used without" in (
         made.report.sentence
     )
     (kept,) = made.networks
@@ -422,7 +422,7 @@ def test_a_noisy_image_takes_smaller_steps(
     made = run(image, change(LEARNED, steps=100, learned_steps=100, **changes))
     assert rates == [NOISY_RATE]
     assert made.report.planes[0].began == "learned"
-    assert made.report.planes[0].smoothed
+    assert made.report.planes[0].denoised
 
 
 @pytest.mark.parametrize(
@@ -692,7 +692,7 @@ def test_a_file_may_be_saved_networks(tmp_path: Path) -> None:
     assert isinstance(load_begun(path), tuple)
     made = run(rings(), change(QUICK, start=str(path), steps=2)).report
     assert made.planes[0].began == ""
-    assert made.sentence.endswith("which began from saved networks.")
+    assert made.sentence.endswith("Training began from saved networks.")
 
 
 def test_the_recipe_tells_of_the_start(shipped: Path) -> None:

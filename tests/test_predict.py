@@ -23,6 +23,7 @@ from napari_zssr.zssr.predict import (
     back_project,
     halo,
     make_tiles,
+    neutral,
     predict,
     quantum,
     residual_growth,
@@ -296,3 +297,27 @@ def test_closing_leaks_nothing(taken: int, closes_cleanly: Any) -> None:
 def test_nothing_requires_gradients() -> None:
     spec = PredictSpec(factors=(2.0, 2.0), kernel=BICUBIC, back_projection=1)
     assert not drain(predict(network("residual"), noise(1, 16, 16), spec)).requires_grad
+
+
+def test_grey_stays_grey_and_colours_are_learned() -> None:
+    plane = noise(1, 12, 12).repeat(3, 1, 1)
+    plane[0, :, 6:] *= 0.5
+    plain = resize(plane, (2, 2))
+    learned = plain + 0.02 * noise(3, 24, 24, seed=1)
+    kept = neutral(learned, plane, PredictSpec(factors=(2, 2), kernel=BICUBIC))
+    grey = (plain.amax(0) - plain.amin(0)) < 0.03
+    spread = (kept - plain).amax(0) - (kept - plain).amin(0)
+    assert grey.any()
+    assert float(spread[grey].max()) < 1e-6
+    torch.testing.assert_close(kept.mean(0)[grey], learned.mean(0)[grey])
+    colourful = (plain.amax(0) - plain.amin(0)) > 0.1
+    assert colourful.any()
+    assert torch.equal(kept[:, colourful], learned[:, colourful])
+
+
+@pytest.mark.parametrize(("channels", "strength"), [(1, 1.0), (2, 1.0), (3, 0.5)])
+def test_other_planes_keep_what_was_learned(channels: int, strength: float) -> None:
+    plane = noise(channels, 12, 12)
+    learned = noise(channels, 24, 24, seed=1)
+    spec = PredictSpec(factors=(2, 2), kernel=BICUBIC, strength=strength)
+    assert neutral(learned, plane, spec) is learned

@@ -142,7 +142,7 @@ class Desk:
         return [x for x in self.viewer.layers if isinstance(x, Shapes)]
 
     def finished(self) -> bool:
-        return "ained" in self.panel._words.value
+        return "bicubic" in self.panel._words.value
 
 
 @pytest.fixture

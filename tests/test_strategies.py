@@ -324,7 +324,7 @@ def test_saved_networks_are_where_sharing_begins(tmp_path: Path) -> None:
     assert "began from saved networks" in made.report.sentence
     applied = run(data, change(begun, steps=0))
     assert applied.report.planes[0].steps == 0
-    assert "not trained further" in applied.report.sentence
+    assert "without further training" in applied.report.sentence
 
 
 @ALL
@@ -362,7 +362,7 @@ def test_a_stack_that_gains_has_no_slices_that_have_to_prove_it(
 def test_sentences_tell_what_was_done() -> None:
     data = stack_of(3)
     shared, tuned, alone = (run(data, c).report for c in (SHARED, QUICK, ALONE))
-    on = "held out from training on 3 planes of the stack"
+    on = "Trained on 3 planes of the stack"
     assert on in shared.planes[0].sentence
     assert f"{on}, then on this one" in tuned.planes[0].sentence
     assert "planes of the stack" not in alone.planes[0].sentence

@@ -802,7 +802,7 @@ def test_networks_of_a_run_are_saved_and_used_again(
     window.wait()
     second = window.viewer.layers[-1]
     assert second.metadata[KEY]["config"]["start"] == str(path)
-    assert "not trained further" in window.said
+    assert "without further training" in window.said
     assert abs(second.data.astype(int) - first.data).max() <= 1
 
 

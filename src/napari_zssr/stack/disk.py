@@ -254,7 +254,9 @@ def _written(
     seconds: float,
 ) -> Written:
     finished = ledger.finished()
-    reports = tuple(PlaneReport(**finished[number]) for number in sorted(finished))
+    reports = tuple(
+        PlaneReport.from_dict(finished[number]) for number in sorted(finished)
+    )
     return Written(
         path=None,
         part=job.part,

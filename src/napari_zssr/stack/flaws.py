@@ -48,7 +48,7 @@ def told(noise: NoiseModel, stripes: float, *, learned: bool) -> str:
     """What is said of a plane's flaws, after other sentences."""
     said = ""
     if noise.jpeg and learned:
-        said += " The image was a JPEG; it was learned against its blocks."
+        said += " JPEG traces were found (8 x 8 blocks) and learned against."
     if stripes:
         said += f" Stripes of {100 * stripes:.2g} % of its range were taken out of it."
     return said

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_zssr.imaging.intensity import IntensityMap
+from napari_zssr.imaging.quality import Quality
 from napari_zssr.imaging.quantization import BLOCK_PX
 from napari_zssr.zssr.saved import Checkpoint
 
@@ -36,12 +37,14 @@ class PlaneReport:
     steps : int
         Training steps done.
     sentence : str
-    smoothed : bool
-        Whether noise was smoothed away.
+    denoised : bool
+        Whether training was against noise.
     shared : int
         Planes that shared networks were learned from; 0 for a plane on its own.
     began : str
         What training began from, as `Beginning` has it.
+    quality : Quality or None
+        Checks on the pixels; None where no networks made them, or too few.
     """
 
     plane: int
@@ -52,9 +55,16 @@ class PlaneReport:
     returned: str
     steps: int
     sentence: str
-    smoothed: bool = False
+    denoised: bool = False
     shared: int = 0
     began: str = ""
+    quality: Quality | None = None
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> PlaneReport:
+        """Inverse of `dataclasses.asdict`."""
+        found = content.get("quality")
+        return cls(**{**content, "quality": found and Quality(**found)})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -19,6 +19,7 @@ from napari_zssr.imaging.intensity import IntensityMap, intensity_map
 from napari_zssr.imaging.noise import CLEAN, NoiseModel, recorrupted
 from napari_zssr.imaging.noise_estimate import estimate_noise, has_room_for_noise
 from napari_zssr.imaging.piecewise import is_piecewise_constant
+from napari_zssr.imaging.quality import Quality
 from napari_zssr.imaging.quantization import loses_intensity
 from napari_zssr.imaging.resample import Window, output_window
 from napari_zssr.imaging.signal import shows_signal
@@ -27,10 +28,13 @@ from napari_zssr.stack.axes import PlaneIndex, plane_axes, to_cyx
 from napari_zssr.stack.flaws import even, told, with_jpeg
 from napari_zssr.stack.made import PlaneMade, PlaneReport, restored
 from napari_zssr.stack.plan import Plan
+from napari_zssr.stack.result_quality import result_quality
 from napari_zssr.stack.source import Planes
 from napari_zssr.stack.start import colour_count
 from napari_zssr.zssr.begin import Start, sized
 from napari_zssr.zssr.saved import Checkpoint
+from napari_zssr.zssr.sentences import FAINT
+from napari_zssr.zssr.sentences import changed as changed_by
 
 if TYPE_CHECKING:
     from napari_zssr.zssr.canvas import Canvas
@@ -46,7 +50,6 @@ __all__ = [
     "first_look",
     "intensity_maps",
     "plane_steps",
-    "smoothing",
 ]
 
 SAMPLED_PLANES = 8
@@ -110,13 +113,20 @@ def plane_steps(work: PlaneWork, config: Config, plan: Plan) -> Steps[PlaneMade]
             f"Plane {work.place.number} failed on {plan.device}: "
             f"{str(error).splitlines()[0] if str(error) else 'memory ran out'}."
         ) from error
+    made = result.returned == "learned"
+    checked = (
+        result_quality(colours, result.image, config, noise, work.window)
+        if made
+        else None
+    )
+    report = _report(result, checked, work, noise, stripes)
     return PlaneMade(
         colours=result.image,
         alpha=alpha,
         mapping=work.mapping,
         dtype=np.dtype(plan.output_dtype),
         origin=_origin(config, work),
-        report=_report(result, work, noise, stripes, time.monotonic() - started),
+        report=replace(report, seconds=time.monotonic() - started),
         networks=result.networks,
     )
 
@@ -258,35 +268,32 @@ def _origin(config: Config, work: PlaneWork) -> tuple[int, int]:
 
 def _report(
     result: PlaneResult,
+    checked: Quality | None,
     work: PlaneWork,
     noise: NoiseModel,
     stripes: float,
-    seconds: float,
 ) -> PlaneReport:
     gain = result.gain
     said = (
+        "" if checked is None else f"{changed_by(checked)} ",
         result.sentence,
-        smoothing() if result.smoothed else "",
+        FAINT if result.denoised else "",
         told(noise, stripes, learned=result.returned == "learned"),
     )
     return PlaneReport(
         plane=work.place.number,
-        seconds=seconds,
+        seconds=0.0,
         noise=noise.sigma(),
         gain_db=None if gain is None else gain.decibel,
         gain_error_db=None if gain is None else gain.error_decibel,
         returned=result.returned,
         steps=result.steps,
         sentence="".join(said),
-        smoothed=result.smoothed,
+        denoised=result.denoised,
         shared=work.shared.planes if work.shared else 0,
         began=result.began,
+        quality=checked,
     )
-
-
-def smoothing(where: str = "") -> str:
-    """What is said, after other sentences, of planes whose noise was smoothed away."""
-    return f" Noise was smoothed away{where}, and faint texture may have gone with it."
 
 
 def intensity_maps(

@@ -9,10 +9,11 @@ from typing import Any
 
 from napari_zssr.checks import LEARNED
 from napari_zssr.config import Config
-from napari_zssr.stack.one_plane import PlaneReport, smoothing
+from napari_zssr.imaging.quality import median_quality
+from napari_zssr.stack.made import PlaneReport
 from napari_zssr.stack.prepare import Prepared
 from napari_zssr.zssr.begin import start_checksum
-from napari_zssr.zssr.sentences import GENERATED, began_from
+from napari_zssr.zssr.sentences import FAINT, GENERATED, SAVED, began_from, changed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,22 +89,41 @@ def _sentence(reports: tuple[PlaneReport, ...], config: Config) -> str:
     learned = [r for r in reports if r.returned == "learned"]
     if not learned:
         return f"Nothing to gain in any of {len(reports)} planes; bicubic was returned."
-    gains = sorted(r.gain_db for r in learned if r.gain_db is not None)
-    middle = f", {gains[len(gains) // 2]:.2f} dB in the median" if gains else ""
     others = len(reports) - len(learned)
-    rest = f"; {others} came back as bicubic or constant" if others else ""
-    how = "regions held out from training"
-    if config.steps == 0:
-        what = GENERATED if _asked_learned(reports) else "saved networks"
-        how = f"some of their regions, by {what}, not trained further"
-    else:
-        how += _shared(reports, config)
-        saved = config.start_file and not _asked_learned(reports)
-        how += ", which began from saved networks" if saved else ""
+    rest = f" {others} came back as bicubic or constant." if others else ""
+    told = f"{len(learned)} of {len(reports)} planes were learned.{rest}"
+    return f"{told}{_changed(learned)}{_tested(learned)}{_trained(reports, config)}"
+
+
+def _changed(learned: list[PlaneReport]) -> str:
+    """What the checks on their pixels came to, in the median."""
+    found = [report.quality for report in learned if report.quality is not None]
+    return f" In the median: {changed(median_quality(found))}" if found else ""
+
+
+def _tested(learned: list[PlaneReport]) -> str:
+    """What held-out regions told, in the median."""
+    gains = sorted(r.gain_db for r in learned if r.gain_db is not None)
+    if not gains:
+        return ""
+    middle = gains[len(gains) // 2]
     return (
-        f"{len(learned)} of {len(reports)} planes gained over bicubic{middle} on "
-        f"{how}{rest}.{_began(reports, config)}{_smoothed(learned)}"
+        f" Test on your image shrunk and re-enlarged: {abs(middle):.2f} dB "
+        f"{'closer than' if middle >= 0 else 'farther off than'} bicubic."
     )
+
+
+def _trained(reports: tuple[PlaneReport, ...], config: Config) -> str:
+    """What training was done on, what it began from, and what may have gone."""
+    learned = [r for r in reports if r.returned == "learned"]
+    faint = FAINT if any(report.denoised for report in learned) else ""
+    asked = _asked_learned(reports)
+    if config.steps == 0:
+        what = f"T{GENERATED[1:]} was" if asked else SAVED
+        return f" {what} used without further training.{faint}"
+    saved = " Training began from saved networks." if config.start_file else ""
+    began = began_from(LEARNED) if asked else saved
+    return f"{_shared(reports, config)}{began}{faint}"
 
 
 def _remarks(ready: Prepared) -> tuple[str, ...]:
@@ -129,24 +149,10 @@ def _asked_learned(reports: tuple[PlaneReport, ...]) -> bool:
     return any(report.began for report in reports)
 
 
-def _began(reports: tuple[PlaneReport, ...], config: Config) -> str:
-    """What training began from."""
-    if config.steps == 0 or not _asked_learned(reports):
-        return ""
-    return began_from(LEARNED)
-
-
 def _shared(reports: tuple[PlaneReport, ...], config: Config) -> str:
     """How training was spread over the planes, where they have shared it."""
     counts = {report.shared for report in reports if report.shared}
     if not counts:
         return ""
     then = ", then on each" if config.strategy == "tuned" and config.tuned_steps else ""
-    return f" on {max(counts)} planes of each channel{then}"
-
-
-def _smoothed(learned: list[PlaneReport]) -> str:
-    count = sum(report.smoothed for report in learned)
-    if count == 0:
-        return ""
-    return smoothing("" if count == len(learned) else f" in {count} of them")
+    return f" Trained on {max(counts)} planes of each channel{then}."

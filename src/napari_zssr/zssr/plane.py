@@ -39,8 +39,8 @@ from napari_zssr.zssr.sentences import (
     NOT_SAVED,
     WITHOUT_SIGNAL,
     Origin,
-    gained,
     nothing_gained,
+    shrunk_test,
     too_small,
 )
 from napari_zssr.zssr.train import Trainer
@@ -67,9 +67,9 @@ class PlaneResult:
     steps : int
         Training steps done.
     sentence : str
-        What happened, for the user.
-    smoothed : bool
-        Whether noise was smoothed away.
+        What training came to, for the user; what the pixels came to is not in it.
+    denoised : bool
+        Whether training was against noise.
     networks : Checkpoint or None
         Those that made the image, where networks did.
     began : str
@@ -81,7 +81,7 @@ class PlaneResult:
     gain: Gain | None
     steps: int
     sentence: str
-    smoothed: bool = False
+    denoised: bool = False
     networks: Checkpoint | None = None
     began: str = ""
 
@@ -169,8 +169,8 @@ def super_resolve_plane(
         returned="learned",
         gain=gain,
         steps=steps,
-        sentence=gained(gain, origin),
-        smoothed=recorrupted(lesson.level),
+        sentence=shrunk_test(gain, origin),
+        denoised=recorrupted(lesson.level),
         networks=checkpoint(network, lesson),
         began=lesson.began,
     )

@@ -28,6 +28,9 @@ Pair = tuple[float, float]
 
 BACK_PROJECTION_REACH = 32
 LARGEST_QUANTUM = 128
+# Spread of the colours (fraction of the range) up to which a pixel is grey, and from
+# which its colour is learned.
+GREY = (0.03, 0.1)
 GROWTH_SIDE_PX = 48
 GROWTH_ROUNDS = 40
 
@@ -123,7 +126,8 @@ def paint(
             versions.append(_enlarged(network, crop, number, spec))
             done += 1
             yield Progress(stage="predict", step=done, total=total)
-        _paste(canvas, _merged(versions, crop, spec), tile, spec.factors)
+        made = neutral(_merged(versions, crop, spec), crop, spec)
+        _paste(canvas, made, tile, spec.factors)
 
 
 def enlarged_shape(plane: Tensor, factors: Pair) -> tuple[int, int, int]:
@@ -237,6 +241,33 @@ def residual_growth(kernel: KernelSpec, factors: Pair) -> float:
         residual = residual - operator.degrade(resize(residual, factors, fine))
         growth = float(residual.norm())
     return growth
+
+
+def neutral(enlarged: Tensor, plane: Tensor, spec: PredictSpec) -> Tensor:
+    """Keep grey what is grey in the image.
+
+    Colours that are learned together drift apart by a few levels where all are alike.
+    There the result gets only the brightness; its colour is that of the image.
+
+    Parameters
+    ----------
+    enlarged : Tensor, shape (C, Y', X')
+    plane : Tensor, shape (C, Y, X)
+    spec : PredictSpec
+
+    Returns
+    -------
+    Tensor, shape (C, Y', X')
+        As it was where there are no three colours, and of noisy planes: the colour of
+        their pixels is that of the noise.
+    """
+    if len(enlarged) != 3 or spec.strength < 1:
+        return enlarged
+    plain = resize(plane, spec.factors, (enlarged.shape[-2], enlarged.shape[-1]))
+    low, high = GREY
+    colourful = (plain.amax(0) - plain.amin(0) - low) / (high - low)
+    brightness = (enlarged - plain).mean(dim=0, keepdim=True)
+    return torch.lerp(plain + brightness, enlarged, colourful.clamp(0, 1))
 
 
 @torch.no_grad()

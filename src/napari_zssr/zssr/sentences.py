@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from napari_zssr.checks import LEARNED
 
 if TYPE_CHECKING:
+    from napari_zssr.imaging.quality import Quality
     from napari_zssr.zssr.gain import Gain
 
 CONSTANT = "The plane is constant and stays so."
@@ -16,6 +17,14 @@ WITHOUT_SIGNAL = (
 )
 NOT_SAVED = "No networks were saved for this channel; bicubic was returned."
 GENERATED = "the learned start (generated images only)"
+# Changes of a result (fraction of the range, shares) from which they are worth a word.
+LEAST_CHANGE, LEAST_SHARPNESS, LEAST_GRAIN = 0.003, 0.03, 0.05
+# Misfit in standard deviations of the noise up to which a result agrees with its image.
+AGREES = 1.3
+# Overshoot beside edges from which it is mentioned, fraction of their height.
+OVERSHOOT = 0.1
+FAINT = " Faint texture may have gone with the noise."
+SAVED = "Saved networks were"
 ALONE = "Training begins from random weights: this image only."
 
 
@@ -49,26 +58,24 @@ class Origin:
         return not (self.shared or self.trained)
 
     @property
-    def applied_as_is(self) -> str:
-        """What was used as it is, for the start of a sentence."""
-        if self.began == LEARNED:
-            return f"T{GENERATED[1:]}, not trained further,"
-        return "The saved networks, not trained further,"
-
-    @property
     def began_from(self) -> str:
         """Sentence on where training began, after others; empty for the usual."""
+        if self.applied:
+            what = f"T{GENERATED[1:]} was" if self.began == LEARNED else SAVED
+            return f" {what} used without further training."
+        if self.saved:
+            return " Training began from saved networks."
         if self.began == LEARNED and self.trained and not self.shared:
             return f" Training began from {GENERATED}, {self.steps} steps."
         return began_from(self.began)
 
     @property
     def on(self) -> str:
-        """What training was done on, where it was not the plane alone."""
+        """Sentence on what training was done on, where it was not the plane alone."""
         if not self.shared:
             return ""
         then = ", then on this one" if self.trained else ""
-        return f" on {self.shared} planes of the stack{then}"
+        return f" Trained on {self.shared} planes of the stack{then}."
 
 
 def too_small(height: int, width: int, smallest: int) -> str:
@@ -79,29 +86,61 @@ def too_small(height: int, width: int, smallest: int) -> str:
     )
 
 
-def gained(gain: Gain, origin: Origin) -> str:
-    """Of a plane that came out better than bicubic, or was asked for anyway."""
-    found = f"{gain.decibel:.2f} +- {gain.error_decibel:.2f} dB over bicubic"
-    if origin.applied:
-        return f"{origin.applied_as_is} gained {found} on regions of this image."
-    began = ", which began from saved networks" if origin.saved else ""
+def changed(found: Quality) -> str:
+    """What a result is beside bicubic enlargement, as measured on its pixels."""
+    percent = f"{100 * found.change:.2g} % of the range"
+    if found.change < LEAST_CHANGE:
+        return f"Hardly differs from bicubic ({percent} changed)."
+    parts = [f"{percent} changed", grain(found), _agreement(found)]
+    told = f"{_kind(found)}: {', '.join(part for part in parts if part)}."
+    if found.overshoot > OVERSHOOT:
+        told += (
+            f" Edges overshoot by {100 * found.overshoot:.0f} % of their height; a "
+            "narrower blur may be right."
+        )
+    return told
+
+
+def grain(found: Quality) -> str:
+    """How the grain of the flattest parts changed; empty where it did not."""
+    if found.grain is None or abs(found.grain - 1) < LEAST_GRAIN:
+        return ""
+    verb = "fell" if found.grain < 1 else "grew"
+    return f"grain {verb} by {100 * abs(found.grain - 1):.0f} %"
+
+
+def _kind(found: Quality) -> str:
+    if found.sharpness >= 1 + LEAST_SHARPNESS:
+        return "Sharper"
+    if found.grain is not None and found.grain < 1 - LEAST_GRAIN:
+        return "Cleaner"
+    return "Softer" if found.sharpness <= 1 - LEAST_SHARPNESS else "Changed"
+
+
+def _agreement(found: Quality) -> str:
+    if found.misfit <= AGREES:
+        return "the result agrees with your image"
     return (
-        f"Gained {found} on regions held out from training{origin.on}{began}."
-        f"{origin.began_from}"
+        f"but shrunk again it differs from your image by {found.misfit:.1f} times "
+        "what the noise explains"
+    )
+
+
+def shrunk_test(gain: Gain, origin: Origin) -> str:
+    """What held-out regions told of networks whose result was delivered."""
+    closer = "closer than" if gain.decibel >= 0 else "farther off than"
+    return (
+        f"Test on your image shrunk and re-enlarged: {abs(gain.decibel):.2f} ± "
+        f"{gain.error_decibel:.2f} dB {closer} bicubic.{origin.on}{origin.began_from}"
     )
 
 
 def nothing_gained(gain: Gain, origin: Origin) -> str:
     """Of a plane that came back as bicubic."""
-    found = f"{gain.decibel:+.2f} +- {gain.error_decibel:.2f} dB on regions"
-    if origin.applied:
-        return (
-            f"{origin.applied_as_is} gained nothing here ({found} of this image); "
-            "bicubic was returned."
-        )
     return (
-        f"Nothing to gain here ({found} held out from training{origin.on}); bicubic "
-        f"was returned.{origin.began_from}"
+        "Nothing to gain here; bicubic was returned. Test on your image shrunk and "
+        f"re-enlarged: {gain.decibel:+.2f} ± {gain.error_decibel:.2f} dB against "
+        f"bicubic.{origin.on}{origin.began_from}"
     )
 
 

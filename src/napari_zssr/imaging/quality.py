@@ -1,0 +1,334 @@
+"""Checks on a delivered result: what changed, grain, agreement, ringing, colour.
+
+A gain on held-out regions is measured on the image shrunk and enlarged again, under
+the assumed blur and noise. These checks look at the pixels that are handed over. They
+need no truth: everything is compared with the image and its bicubic enlargement.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import fft, ndimage
+
+from napari_zssr.imaging.degrade import degrade_array
+from napari_zssr.imaging.noise import CLEAN, NoiseModel
+from napari_zssr.imaging.noise_estimate import estimate_noise
+from napari_zssr.imaging.resample import imresize
+from napari_zssr.kernelspec import KernelSpec
+
+Array = NDArray[np.float32]
+Pair = tuple[float, float]
+
+# Input pixels beside the border that are left out: it mirrors, and blurs reach over it.
+BORDER_PX = 4
+SMALLEST_PX = 24
+# Shares of the plane: its flattest parts, and its steepest edges.
+FLAT, STEEP = 0.1, 0.05
+# Fine-scale deviation, as a multiple of what the noise alone would show, up to which
+# the flattest parts are taken for noise; beyond it they hold texture too.
+NOISE_ALONE = 1.12
+# Quantisation and rounding of a clean image, fraction of the range.
+LEAST_DEVIATION = 0.002
+# Colour difference (fraction of the range) up to which a pixel counts as grey.
+GREY = 0.06
+# Bands of the spectrum in cycles per input pixel along an axis: where the slope of the
+# image itself is read, and the octave above what its pixels can hold.
+READ, ABOVE = (0.06, 0.25), (0.5, 1.0)
+SPECTRUM_PX = 32
+# Added to powers, squared intensity range: what 8 bits leave.
+LEAST_POWER = 1e-7
+# Where a lattice of one input pixel's period shows, and what it is compared with.
+TIP, BESIDE = 0.07, (0.75, 0.9)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quality:
+    """What was measured on a result, against bicubic enlargement of the image.
+
+    Attributes
+    ----------
+    change : float
+        Root mean square difference, fraction of the intensity range.
+    change_in_noise : float or None
+        The same in standard deviations of the noise; None without noise.
+    grain : float or None
+        Fine-scale standard deviation in the flattest tenth, share of bicubic's; None
+        where that shows more than the noise, or none.
+    sharpness : float
+        Slope of the steepest edges, share of bicubic's.
+    misfit : float
+        Root mean square difference of the degraded result and the image, in standard
+        deviations of the noise (at least 0.2 % of the range).
+    misfit_correlation : float
+        Correlation of that difference between neighbouring pixels; 0 for white noise.
+    overshoot, overshoot_bicubic : float
+        How far pixels beside the steepest edges leave the range of the image's own
+        pixels around them, fraction of that range.
+    excess : float
+        Power in the octave above the image's band over what the image's own spectrum
+        leads to, decades.
+    lattice : float
+        Power at a period of one input pixel over that around it, decades; 0 where the
+        factor is not a whole number.
+    colour_shift : float
+        Root mean square change of the colour differences of grey pixels, fraction of
+        the range; 0 for grey images.
+    """
+
+    change: float
+    change_in_noise: float | None
+    grain: float | None
+    sharpness: float
+    misfit: float
+    misfit_correlation: float
+    overshoot: float
+    overshoot_bicubic: float
+    excess: float
+    lattice: float
+    colour_shift: float
+
+
+def quality(
+    image: NDArray[np.floating],
+    result: NDArray[np.floating],
+    factors: Pair,
+    kernel: KernelSpec,
+    noise: NoiseModel = CLEAN,
+) -> Quality | None:
+    """Check a result.
+
+    Parameters
+    ----------
+    image : ndarray, shape (C, Y, X)
+        Plane, section along any axis, or part of one, in normalised intensity.
+    result : ndarray, shape (C, ceil(f Y), ceil(f X))
+    factors : tuple of float
+        Enlargement along the last two axes.
+    kernel : KernelSpec
+        Blur that was assumed, on the fine grid.
+    noise : NoiseModel
+        Noise that was assumed, in normalised intensity.
+
+    Returns
+    -------
+    Quality or None
+        None where the part is too small to tell anything.
+    """
+    if min(image.shape[1:]) < SMALLEST_PX:
+        return None
+    image, result = image.astype(np.float32), result.astype(np.float32)
+    bicubic = imresize(image, factors).astype(np.float32)
+    grey, fine, plain = (part.mean(axis=0) for part in (image, result, bicubic))
+    level = noise.sigma(float(grey.mean().clip(0, 1)))
+    cut = _inner(plain.shape, factors)
+    change = _rms((result - bicubic)[:, *cut])
+    flat, steep = _flat_and_steep(plain, factors, cut)
+    slope = [float(_slope(part, factors)[steep].mean()) for part in (fine, plain)]
+    misfit, correlation = _agreement(image, result, factors, kernel, noise)
+    beyond = [_overshoot(grey, part, factors, steep) for part in (fine, plain)]
+    spectrum = _spectrum(fine[cut], factors)
+    return Quality(
+        change=change,
+        change_in_noise=change / level if level > 0 else None,
+        grain=_grain(grey, fine, plain, factors, flat),
+        sharpness=slope[0] / max(slope[1], 1e-9),
+        misfit=misfit,
+        misfit_correlation=correlation,
+        overshoot=beyond[0],
+        overshoot_bicubic=beyond[1],
+        excess=_excess(_spectrum(grey, (1.0, 1.0)), spectrum, noise, level),
+        lattice=_lattice(spectrum, factors),
+        colour_shift=_colour_shift(result[:, *cut], bicubic[:, *cut]),
+    )
+
+
+def mean_quality(found: Sequence[Quality]) -> Quality:
+    """Checks of several parts as one."""
+    return _combined(found, np.mean)
+
+
+def median_quality(found: Sequence[Quality]) -> Quality:
+    """Checks of several planes as one."""
+    return _combined(found, np.median)
+
+
+def _combined(found: Sequence[Quality], average: Any) -> Quality:
+    values: dict[str, Any] = {}
+    for name in (field.name for field in fields(Quality)):
+        known = [v for v in (getattr(one, name) for one in found) if v is not None]
+        values[name] = float(average(known)) if known else None
+    return Quality(**values)
+
+
+def _inner(shape: tuple[int, ...], factors: Pair) -> tuple[slice, slice]:
+    y, x = (math.ceil(BORDER_PX * f) for f in factors)
+    return slice(y, shape[0] - y), slice(x, shape[1] - x)
+
+
+def _rms(values: NDArray[np.floating]) -> float:
+    return float(np.sqrt(np.mean(values**2))) if values.size else 0.0
+
+
+def _smoothed(plane: Array, factors: Pair, input_px: float) -> Array:
+    """Gaussian of so many input pixels."""
+    sigma = [input_px * f for f in factors]
+    smoothed: Array = ndimage.gaussian_filter(plane, sigma, mode="mirror")
+    return smoothed
+
+
+def _fine_scale(plane: Array, factors: Pair) -> Array:
+    return plane - _smoothed(plane, factors, 1.0)
+
+
+def _grain(
+    grey: Array,
+    fine: Array,
+    plain: Array,
+    factors: Pair,
+    flat: NDArray[np.bool_],
+) -> float | None:
+    """Fine-scale deviation against bicubic's, where that is noise and nothing else."""
+    noise = estimate_noise(grey)
+    level = noise.sigma(float(plain[flat].mean().clip(0, 1)))
+    before = _rms(_fine_scale(plain, factors)[flat])
+    expected = level * _grain_of_noise(noise.bands, factors)
+    if level < LEAST_DEVIATION or before > NOISE_ALONE * expected:
+        return None
+    return _rms(_fine_scale(fine, factors)[flat]) / before
+
+
+@lru_cache(maxsize=16)
+def _grain_of_noise(bands: tuple[float, ...], factors: Pair) -> float:
+    """Fine-scale deviation that noise of deviation 1 has after bicubic enlargement."""
+    import torch
+
+    unit = NoiseModel(offset=1.0, bands=bands)
+    generator = torch.Generator().manual_seed(0)
+    drawn = unit.draw(torch.zeros(1, 128, 128), generator).numpy()
+    return _rms(_fine_scale(imresize(drawn, factors)[0], factors))
+
+
+def _slope(plane: Array, factors: Pair) -> Array:
+    """Steepness per input pixel, of the plane as it is."""
+    y, x = np.gradient(plane)
+    steepness: Array = np.hypot(factors[0] * y, factors[1] * x)
+    return steepness
+
+
+def _flat_and_steep(
+    plain: Array, factors: Pair, cut: tuple[slice, slice]
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Where bicubic enlargement is flattest and steepest, of what is inside."""
+    inside = np.zeros(plain.shape, bool)
+    inside[cut] = True
+    broad = _slope(_smoothed(plain, factors, 2.0), factors)
+    edges = _slope(_smoothed(plain, factors, 0.7), factors)
+    flat = inside & (broad <= np.quantile(broad[cut], FLAT))
+    return flat, inside & (edges >= np.quantile(edges[cut], 1 - STEEP))
+
+
+def _agreement(
+    image: Array, result: Array, factors: Pair, kernel: KernelSpec, noise: NoiseModel
+) -> tuple[float, float]:
+    """Misfit of the degraded result, and its correlation with its neighbours."""
+    son = degrade_array(result, kernel, factors)
+    rows, columns = np.minimum(son.shape[1:], image.shape[1:]) - BORDER_PX
+    inner = (slice(None), slice(BORDER_PX, rows), slice(BORDER_PX, columns))
+    expected = noise.gain * son[inner].clip(0, 1) + noise.offset
+    least = max(LEAST_DEVIATION, _of_jpeg(noise))
+    deviation = np.sqrt(np.maximum(expected, least**2))
+    left = (image[inner] - son[inner]) / deviation
+    centred = left - left.mean(axis=(1, 2), keepdims=True)
+    power = float((centred**2).mean())
+    shifted = [
+        (centred[:, 1:] * centred[:, :-1]).mean(),
+        (centred[:, :, 1:] * centred[:, :, :-1]).mean(),
+    ]
+    return _rms(left), float(np.mean(shifted)) / max(power, 1e-12)
+
+
+def _of_jpeg(noise: NoiseModel) -> float:
+    """Deviation that rounding in blocks leaves, of the frequencies that are kept."""
+    steps = np.reshape(noise.jpeg[:64], (8, 8))[:4, :4] if noise.jpeg else np.zeros(1)
+    return _rms(steps) / math.sqrt(12)
+
+
+def _overshoot(
+    grey: Array, fine: Array, factors: Pair, steep: NDArray[np.bool_]
+) -> float:
+    """How far pixels near edges leave the range of the 3 x 3 input pixels there."""
+    nearest = [
+        np.minimum((np.arange(n) + 0.5) // f, m - 1).astype(int)
+        for n, f, m in zip(fine.shape, factors, grey.shape, strict=True)
+    ]
+    reach = [2 * math.ceil(f) + 1 for f in factors]
+    near = ndimage.maximum_filter(steep, size=reach)
+    low = ndimage.minimum_filter(grey, 3, mode="mirror")[np.ix_(*nearest)]
+    high = ndimage.maximum_filter(grey, 3, mode="mirror")[np.ix_(*nearest)]
+    beyond = np.maximum(low - fine, 0) + np.maximum(fine - high, 0)
+    return float(beyond[near].mean() / max((high - low)[near].mean(), 1e-9))
+
+
+def _spectrum(plane: Array, factors: Pair) -> tuple[Array, Array, Array]:
+    """Mean power density of squares per input pixel, and its frequencies (Y, X)."""
+    side = [min(SPECTRUM_PX, n) for n in plane.shape]
+    taper = np.outer(np.hanning(side[0] + 2)[1:-1], np.hanning(side[1] + 2)[1:-1])
+    squares = np.lib.stride_tricks.sliding_window_view(plane, side)
+    squares = squares[:: side[0], :: side[1]]
+    centred = squares - squares.mean(axis=(-2, -1), keepdims=True)
+    power = np.abs(fft.fft2(centred * taper.astype(np.float32))) ** 2
+    y, x = (np.abs(np.fft.fftfreq(n)) * f for n, f in zip(side, factors, strict=True))
+    density = power.mean(axis=(0, 1)) / ((taper**2).sum() * factors[0] * factors[1])
+    return density, *np.broadcast_arrays(y[:, None], x[None])
+
+
+def _excess(
+    own: tuple[Array, Array, Array],
+    spectrum: tuple[Array, Array, Array],
+    noise: NoiseModel,
+    level: float,
+) -> float:
+    """Power above the image's band against the continued spectrum of the image."""
+    radius = np.hypot(*own[1:])
+    power = np.maximum(own[0] - (level * noise.bands[0]) ** 2, 0.1 * own[0])
+    read = (radius >= READ[0]) & (radius <= READ[1])
+    logs = np.log(radius[read]), np.log(power[read] + LEAST_POWER)
+    slope, start = np.polyfit(*logs, 1)
+    radius = np.hypot(*spectrum[1:])
+    above = (radius >= ABOVE[0]) & (radius <= ABOVE[1])
+    if not above.any():
+        return 0.0
+    led_to = np.exp(start + slope * np.log(radius[above])).mean()
+    found = spectrum[0][above].mean()
+    return float(np.log10((found + LEAST_POWER) / (led_to + LEAST_POWER)))
+
+
+def _lattice(spectrum: tuple[Array, Array, Array], factors: Pair) -> float:
+    """Power at one input pixel's period, over that of lower frequencies near it."""
+    power, y, x = spectrum
+    found = [0.0]
+    for along, across, factor in ((y, x, factors[0]), (x, y, factors[1])):
+        if factor == 1 or not float(factor).is_integer():
+            continue
+        at = (np.abs(along - 1) <= TIP) & (across <= TIP)
+        near = (along >= BESIDE[0]) & (along <= BESIDE[1]) & (across <= 2 * TIP)
+        if at.any() and near.any():
+            tip, beside = power[at].mean(), power[near].mean()
+            found.append(math.log10((tip + LEAST_POWER) / (beside + LEAST_POWER)))
+    return max(found)
+
+
+def _colour_shift(result: Array, bicubic: Array) -> float:
+    """Change of the colour of pixels that are about grey in the image."""
+    if len(result) != 3:
+        return 0.0
+    chroma = [part - part.mean(axis=0) for part in (result, bicubic)]
+    grey = np.ptp(bicubic, axis=0) <= GREY
+    return _rms((chroma[0] - chroma[1])[:, grey])
