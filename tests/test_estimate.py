@@ -117,6 +117,15 @@ def test_noise_never_makes_a_blur_much_wider(
             assert found.widths_px[0] < 1.3 * true.widths_px[0]
 
 
+def test_where_the_finest_detail_is_noise_no_blur_is_read(
+    scenes: list[NDArray],
+) -> None:
+    for scene in scenes:
+        found = estimated_blur([son(scene, "gaussian:1.6", 0.03)], (2, 2))
+        assert found.spec.kind == "bicubic"
+        assert found.sentence == estimate.HIDDEN
+
+
 def test_other_factors_get_the_same_optics(scenes: list[NDArray]) -> None:
     plane = son(scenes[5], KERNELS[5])
     two, four = (estimated_blur([plane], (f, f)) for f in (2.0, 4.0))

@@ -19,7 +19,10 @@ from numpy.typing import NDArray
 
 from napari_zssr.imaging.edges import ANGLES, edge_features
 from napari_zssr.imaging.kernel import FineKernel, for_factors
+from napari_zssr.imaging.noise import recorrupted
+from napari_zssr.imaging.noise_estimate import estimate_noise
 from napari_zssr.imaging.resample import spread_starts
+from napari_zssr.imaging.spectrum import power_spectrum
 from napari_zssr.kernelspec import KernelSpec
 
 Array = NDArray[np.float64]
@@ -50,6 +53,15 @@ STRANGE = 2.5
 DOUBT = -3.0
 WIDEST_BICUBIC = 1.35
 
+# The finest detail of an image, cycles per pixel, and how many times the power of the
+# noise it must have: below that the edges that are found are those of the noise, and
+# estimates are 1.2 to 1.7 times too wide.
+FINEST, LEAST_DETAIL = (0.38, 0.5), 5.0
+
+HIDDEN = (
+    "The finest detail of the image is noise: it is already oversampled, or too noisy "
+    "to tell a blur, so that bicubic, the usual assumption, was taken."
+)
 BLIND = "No edges that tell the blur: bicubic, the usual assumption, was taken."
 SOFT = (
     "The image is soft over several of its own pixels, which no blur between it and a "
@@ -75,7 +87,11 @@ def estimated_blur(planes: Sequence[NDArray[np.float32]], factors: Pair) -> Fine
         Its widths are an eighth narrower than what was seen, since too wide a kernel
         does more harm; `spread_px` says how well they are known.
     """
-    seen = [s for region in _regions(planes) for s in _seen(region)]
+    regions = _regions(planes)
+    detailed = [region for region in regions if _holds_detail(region)]
+    if regions and not detailed:
+        return _usual(factors, HIDDEN)
+    seen = [s for region in detailed for s in _seen(region)]
     if not seen:
         return _usual(factors, BLIND)
     mean = _together(seen)
@@ -200,6 +216,18 @@ def _regions(planes: Sequence[NDArray[np.float32]]) -> list[NDArray[np.float32]]
 
 def _starts(size: int) -> list[int]:
     return spread_starts(size, REGION_PX, max(1, round(size / REGION_PX)))
+
+
+def _holds_detail(region: NDArray[np.float32]) -> bool:
+    """Whether there is more than noise at the finest scale of a region."""
+    noise = estimate_noise(region)
+    power, y, x = power_spectrum(region)
+    radius = np.hypot(y, x)
+    finest = power[(radius >= FINEST[0]) & (radius <= FINEST[1])].mean()
+    level = noise.sigma(float(region.mean().clip(0, 1)))
+    if not recorrupted(level):
+        return True
+    return bool(finest >= LEAST_DETAIL * (level * noise.bands[2]) ** 2)
 
 
 def _seen(region: NDArray[np.float32]) -> list[_Seen]:

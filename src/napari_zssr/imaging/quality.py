@@ -15,12 +15,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import fft, ndimage
+from scipy import ndimage
 
 from napari_zssr.imaging.degrade import degrade_array
 from napari_zssr.imaging.noise import CLEAN, NoiseModel
 from napari_zssr.imaging.noise_estimate import estimate_noise
 from napari_zssr.imaging.resample import imresize
+from napari_zssr.imaging.spectrum import Spectrum, power_spectrum
 from napari_zssr.kernelspec import KernelSpec
 
 Array = NDArray[np.float32]
@@ -41,7 +42,6 @@ GREY = 0.06
 # Bands of the spectrum in cycles per input pixel along an axis: where the slope of the
 # image itself is read, and the octave above what its pixels can hold.
 READ, ABOVE = (0.06, 0.25), (0.5, 1.0)
-SPECTRUM_PX = 32
 # Added to powers, squared intensity range: what 8 bits leave.
 LEAST_POWER = 1e-7
 # Where a lattice of one input pixel's period shows, and what it is compared with.
@@ -133,7 +133,7 @@ def quality(
     slope = [float(_slope(part, factors)[steep].mean()) for part in (fine, plain)]
     misfit, correlation = _agreement(image, result, factors, kernel, noise)
     beyond = [_overshoot(grey, part, factors, steep) for part in (fine, plain)]
-    spectrum = _spectrum(fine[cut], factors)
+    spectrum = power_spectrum(fine[cut], factors)
     return Quality(
         change=change,
         change_in_noise=change / level if level > 0 else None,
@@ -143,7 +143,7 @@ def quality(
         misfit_correlation=correlation,
         overshoot=beyond[0],
         overshoot_bicubic=beyond[1],
-        excess=_excess(_spectrum(grey, (1.0, 1.0)), spectrum, noise, level),
+        excess=_excess(power_spectrum(grey), spectrum, noise, level),
         lattice=_lattice(spectrum, factors),
         colour_shift=_colour_shift(result[:, *cut], bicubic[:, *cut]),
     )
@@ -276,22 +276,9 @@ def _overshoot(
     return float(beyond[near].mean() / max((high - low)[near].mean(), 1e-9))
 
 
-def _spectrum(plane: Array, factors: Pair) -> tuple[Array, Array, Array]:
-    """Mean power density of squares per input pixel, and its frequencies (Y, X)."""
-    side = [min(SPECTRUM_PX, n) for n in plane.shape]
-    taper = np.outer(np.hanning(side[0] + 2)[1:-1], np.hanning(side[1] + 2)[1:-1])
-    squares = np.lib.stride_tricks.sliding_window_view(plane, side)
-    squares = squares[:: side[0], :: side[1]]
-    centred = squares - squares.mean(axis=(-2, -1), keepdims=True)
-    power = np.abs(fft.fft2(centred * taper.astype(np.float32))) ** 2
-    y, x = (np.abs(np.fft.fftfreq(n)) * f for n, f in zip(side, factors, strict=True))
-    density = power.mean(axis=(0, 1)) / ((taper**2).sum() * factors[0] * factors[1])
-    return density, *np.broadcast_arrays(y[:, None], x[None])
-
-
 def _excess(
-    own: tuple[Array, Array, Array],
-    spectrum: tuple[Array, Array, Array],
+    own: Spectrum,
+    spectrum: Spectrum,
     noise: NoiseModel,
     level: float,
 ) -> float:
@@ -310,7 +297,7 @@ def _excess(
     return float(np.log10((found + LEAST_POWER) / (led_to + LEAST_POWER)))
 
 
-def _lattice(spectrum: tuple[Array, Array, Array], factors: Pair) -> float:
+def _lattice(spectrum: Spectrum, factors: Pair) -> float:
     """Power at one input pixel's period, over that of lower frequencies near it."""
     power, y, x = spectrum
     found = [0.0]
