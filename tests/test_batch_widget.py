@@ -96,7 +96,7 @@ def test_one_bad_file_does_not_end_a_batch(bench: Bench, ending: str) -> None:
     assert bench.states == {"a.ome.tif": "done", "b.tif": "failed", "c.tif": "done"}
     done, failed, _ = bench.widget.table.rows
     assert (done.planes, done.target) == (2, bench.into / f"a_x2{ending}")
-    assert done.gain_db is not None
+    assert done.change is not None
     assert done.seconds > 0
     assert "b.tif" in failed.sentence
     assert "2 of 3 images are enlarged, 1 failed (b.tif cannot be read" in bench.said

@@ -91,7 +91,7 @@ def test_what_is_there_is_skipped_and_keeps_its_figures(
     assert run(*again) == 0
     skipped, done = report()
     assert (skipped["status"], done["status"]) == ("skipped", "done")
-    for name in ("planes", "learned", "gain_db"):
+    for name in ("planes", "learned", "changed", "gain_db"):
         assert skipped[name] == first[name]
     assert skipped["sentence"].endswith(first["sentence"])
     assert Path(first["output"]).stat().st_mtime_ns == state

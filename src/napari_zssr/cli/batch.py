@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import typer
@@ -31,9 +32,12 @@ class Row:
     file, output : str
     status : {"done", "skipped", "unfinished", "failed"}
     planes, learned : int
-        Planes that are finished, and those of them that gained over bicubic.
+        Planes that are finished, and those of them that are not bicubic's.
+    changed : float or None
+        Median difference of these from bicubic, root mean square, in percent of the
+        intensity range.
     gain_db : float or None
-        Median held-out gain of these.
+        Median gain of these on held-out regions of the image shrunk.
     seconds : float
     sentence : str
         What was assumed when it was read, and what came of it.
@@ -46,6 +50,7 @@ class Row:
     status: str
     planes: int = 0
     learned: int = 0
+    changed: float | None = None
     gain_db: float | None = None
     seconds: float = 0.0
     sentence: str = ""
@@ -173,8 +178,9 @@ def _failed(image: Source, target: Path, error: Exception) -> Row:
 
 
 def _counted(image: Source, target: Path, planes: Sequence[dict[str, Any]]) -> Row:
-    learned = [p.get("gain_db") for p in planes if p.get("returned") == "learned"]
-    gains = sorted(gain for gain in learned if gain is not None)
+    learned = [p for p in planes if p.get("returned") == "learned"]
+    changes = [p["quality"]["change"] for p in learned if p.get("quality")]
+    gains = [p["gain_db"] for p in learned if p.get("gain_db") is not None]
     return Row(
         file=str(image.path),
         image=image.label,
@@ -182,18 +188,19 @@ def _counted(image: Source, target: Path, planes: Sequence[dict[str, Any]]) -> R
         status=DONE,
         planes=len(planes),
         learned=len(learned),
-        gain_db=gains[len(gains) // 2] if gains else None,
+        changed=100 * median(changes) if changes else None,
+        gain_db=median(gains) if gains else None,
     )
 
 
 def _table(rows: Sequence[Row]) -> list[list[str]]:
-    lines = [["file", "status", "planes", "learned", "gain dB", "time"]]
+    lines = [["file", "status", "planes", "learned", "changed", "time"]]
     for row in rows:
-        gain = "" if row.gain_db is None else f"{row.gain_db:.2f}"
+        changed = "" if row.changed is None else f"{row.changed:.2g} %"
         counts = [str(row.planes or ""), str(row.learned) if row.planes else ""]
         spent = console.in_seconds(row.seconds) if row.seconds else ""
         name = f"{Path(row.file).name} {row.image}".rstrip()
-        lines.append([name, row.status, *counts, gain, spent])
+        lines.append([name, row.status, *counts, changed, spent])
     return lines
 
 

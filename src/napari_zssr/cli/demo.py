@@ -100,16 +100,18 @@ def report_rows(stack: ImageStack, result: Upscaled) -> list[tuple[str, ...]]:
     """Table of the planes: a header, then one row for each channel."""
     names = _channel_names(stack)
     return [
-        ("channel", "noise", "gain over bicubic", "returned", "time"),
+        ("channel", "noise", "changed", "shrunk test", "returned", "time"),
         *(
             (
                 names[plane.plane],
                 f"{100 * plane.noise:.2g} %",
+                "none" if q is None else f"{100 * q.change:.2g} %",
                 _gain(plane.gain_db, plane.gain_error_db),
                 plane.returned,
                 console.in_seconds(plane.seconds),
             )
             for plane in result.report.planes
+            for q in (plane.quality,)
         ),
     ]
 
@@ -138,7 +140,8 @@ def report_markdown(stack: ImageStack, result: Upscaled, shown: str) -> str:
             *rows,
             "",
             "Noise is the standard deviation at half the signal, in percent of the "
-            "range. The gain is measured on regions of the image that were held out "
+            "range. Changed is the difference from bicubic, root mean square. The "
+            "shrunk test is measured on regions of the image that were held out "
             "from training, made coarser and enlarged again; the fine truth of this "
             "image is not known.",
             "",

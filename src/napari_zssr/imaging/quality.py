@@ -29,7 +29,7 @@ Pair = tuple[float, float]
 
 # Input pixels beside the border that are left out: it mirrors, and blurs reach over it.
 BORDER_PX = 4
-SMALLEST_PX = 24
+SMALLEST_PX = 16
 # Shares of the plane: its flattest parts, and its steepest edges.
 FLAT, STEEP = 0.1, 0.05
 # Fine-scale deviation, as a multiple of what the noise alone would show, up to which

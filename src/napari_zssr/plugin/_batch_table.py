@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING
 
 from psygnal import Signal
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 WAITING, RUNNING, DONE, THERE = "waiting", "running", "done", "there already"
 STOPPED, FAILED = "stopped", "failed"
-COLUMNS = ("File", "State", "Planes", "Gain", "Time")
+COLUMNS = ("File", "State", "Planes", "Changed", "Time")
 LINES_HIGH = 8
 SHORTEST_S = 0.05
 
@@ -37,8 +38,9 @@ class BatchRow:
     state : str
     planes : int
         Planes that are finished.
-    gain_db : float or None
-        Median held-out gain of those that gained.
+    change : float or None
+        Median difference from bicubic of those that are not bicubic's, fraction of the
+        intensity range.
     seconds : float
     sentence : str
         What came of it.
@@ -48,19 +50,18 @@ class BatchRow:
     target: Path
     state: str = WAITING
     planes: int = 0
-    gain_db: float | None = None
+    change: float | None = None
     seconds: float = 0.0
     sentence: str = ""
 
     def take(self, made: Written) -> None:
         """What came of a run that has ended."""
         reports = made.report.planes
-        learned = [p.gain_db for p in reports if p.returned == "learned"]
-        gains = sorted(gain for gain in learned if gain is not None)
+        changes = [p.quality.change for p in reports if p.quality is not None]
         sentences = [*made.report.messages, made.report.sentence]
         self.state, self.sentence = DONE, " ".join(sentences)
         self.planes = len(reports)
-        self.gain_db = gains[len(gains) // 2] if gains else None
+        self.change = median(changes) if changes else None
         if made.path is None:
             why = made.failures[0][1] if made.failures else ""
             self.state = FAILED
@@ -72,14 +73,14 @@ class BatchRow:
             self.image.name,
             self.state,
             str(self.planes or ""),
-            self._gain(),
+            self._changed(),
             in_words(self.seconds) if self.seconds >= SHORTEST_S else "",
         )
 
-    def _gain(self) -> str:
-        if self.gain_db is None:
+    def _changed(self) -> str:
+        if self.change is None:
             return "none" if self.state == DONE else ""
-        return f"{self.gain_db:.2f} dB"
+        return f"{100 * self.change:.2g} %"
 
 
 class BatchTable(QTableWidget):
