@@ -25,6 +25,7 @@ SETS: Mapping[str, str] = {
     "mzsr": "mzsr:mzsr",
     "start": "starts:starts",
     "invention": "invention:invention",
+    "wrong-settings": "wrong_settings:wrong_settings",
     "caco": "microscopes:confocal_pair",
     "fmd": "microscopes:noisy_captures",
     "stacks": "stacks:stacks",

@@ -22,6 +22,7 @@ SETS = (
     "mzsr",
     "start",
     "invention",
+    "wrong-settings",
     "caco",
     "fmd",
     "stacks",
