@@ -16,13 +16,15 @@ from napari_zssr.imaging.resample import imresize
 from napari_zssr.imaging.scenes import sharp_scene
 from napari_zssr.kernelspec import KernelSpec
 from napari_zssr.zssr.gain import Gain
-from napari_zssr.zssr.sentences import Origin, changed, shrunk_test
+from napari_zssr.zssr.sentences import Origin, changed, faint, shrunk_test
 
 FACTORS = (2.0, 2.0)
 BLUR = KernelSpec(kind="gaussian", sigma_px=(1.0, 1.0))
 GOOD = Quality(
     change=0.018,
     change_in_noise=1.0,
+    noise=0.018,
+    noise_assumed=0.018,
     grain=0.6,
     sharpness=1.2,
     misfit=1.0,
@@ -78,7 +80,10 @@ def test_agreement_finds_shifts_spots_and_wrong_noise() -> None:
     told = checked(noisy, truth, 0.03)
     assert told.misfit == pytest.approx(1, abs=0.1)
     assert abs(told.misfit_correlation) < 0.1
-    assert checked(noisy, truth, 0.01).misfit > 2
+    weaker = checked(noisy, truth, 0.01)
+    assert weaker.misfit > 2
+    assert weaker.noise == pytest.approx(0.03, rel=0.2)
+    assert weaker.noise_assumed == pytest.approx(0.01)
 
 
 def test_ringing_and_excess_rise_with_sharpening() -> None:
@@ -155,6 +160,14 @@ def test_the_line_says_only_what_was_measured() -> None:
     assert "agrees" not in apart
     assert "differs from your image by 4.9 times" in apart
     assert "Edges overshoot by 30 %" in changed(replace(GOOD, overshoot=0.3))
+    ignored = changed(replace(GOOD, noise=0.03, noise_assumed=0.0))
+    assert "shows noise of 3 % of the range, but none was assumed" in ignored
+    assert "but 1 % was assumed" in changed(
+        replace(GOOD, noise_assumed=0.01, noise=0.03)
+    )
+    assert "assumed" not in changed(replace(GOOD, noise=0.007, noise_assumed=0.0))
+    assert faint(GOOD) == faint(None) != ""
+    assert faint(replace(GOOD, grain=1.3)) == ""
 
 
 def test_decibels_never_come_first() -> None:

@@ -58,6 +58,9 @@ class Quality:
         Root mean square difference, fraction of the intensity range.
     change_in_noise : float or None
         The same in standard deviations of the noise; None without noise.
+    noise, noise_assumed : float
+        Standard deviation at the mean signal, fraction of the range: as the image
+        shows it, and as it was assumed.
     grain : float or None
         Fine-scale standard deviation in the flattest tenth, share of bicubic's; None
         where that shows more than the noise, or none.
@@ -84,6 +87,8 @@ class Quality:
 
     change: float
     change_in_noise: float | None
+    noise: float
+    noise_assumed: float
     grain: float | None
     sharpness: float
     misfit: float
@@ -126,7 +131,8 @@ def quality(
     image, result = image.astype(np.float32), result.astype(np.float32)
     bicubic = imresize(image, factors).astype(np.float32)
     grey, fine, plain = (part.mean(axis=0) for part in (image, result, bicubic))
-    level = noise.sigma(float(grey.mean().clip(0, 1)))
+    mean = float(grey.mean().clip(0, 1))
+    level, shown = noise.sigma(mean), estimate_noise(grey)
     cut = _inner(plain.shape, factors)
     change = _rms((result - bicubic)[:, *cut])
     flat, steep = _flat_and_steep(plain, factors, cut)
@@ -137,7 +143,9 @@ def quality(
     return Quality(
         change=change,
         change_in_noise=change / level if level > 0 else None,
-        grain=_grain(grey, fine, plain, factors, flat),
+        noise=shown.sigma(mean),
+        noise_assumed=level,
+        grain=_grain(shown, fine, plain, factors, flat),
         sharpness=slope[0] / max(slope[1], 1e-9),
         misfit=misfit,
         misfit_correlation=correlation,
@@ -188,14 +196,13 @@ def _fine_scale(plane: Array, factors: Pair) -> Array:
 
 
 def _grain(
-    grey: Array,
+    noise: NoiseModel,
     fine: Array,
     plain: Array,
     factors: Pair,
     flat: NDArray[np.bool_],
 ) -> float | None:
     """Fine-scale deviation against bicubic's, where that is noise and nothing else."""
-    noise = estimate_noise(grey)
     level = noise.sigma(float(plain[flat].mean().clip(0, 1)))
     before = _rms(_fine_scale(plain, factors)[flat])
     expected = level * _grain_of_noise(noise.bands, factors)

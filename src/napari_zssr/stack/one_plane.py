@@ -33,8 +33,8 @@ from napari_zssr.stack.source import Planes
 from napari_zssr.stack.start import colour_count
 from napari_zssr.zssr.begin import Start, sized
 from napari_zssr.zssr.saved import Checkpoint
-from napari_zssr.zssr.sentences import FAINT
 from napari_zssr.zssr.sentences import changed as changed_by
+from napari_zssr.zssr.sentences import faint
 
 if TYPE_CHECKING:
     from napari_zssr.zssr.canvas import Canvas
@@ -277,7 +277,7 @@ def _report(
     said = (
         "" if checked is None else f"{changed_by(checked)} ",
         result.sentence,
-        FAINT if result.denoised else "",
+        faint(checked) if result.denoised else "",
         told(noise, stripes, learned=result.returned == "learned"),
     )
     return PlaneReport(

@@ -13,7 +13,7 @@ from napari_zssr.imaging.quality import median_quality
 from napari_zssr.stack.made import PlaneReport
 from napari_zssr.stack.prepare import Prepared
 from napari_zssr.zssr.begin import start_checksum
-from napari_zssr.zssr.sentences import FAINT, GENERATED, SAVED, began_from, changed
+from napari_zssr.zssr.sentences import GENERATED, SAVED, began_from, changed, faint
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,14 +116,15 @@ def _tested(learned: list[PlaneReport]) -> str:
 def _trained(reports: tuple[PlaneReport, ...], config: Config) -> str:
     """What training was done on, what it began from, and what may have gone."""
     learned = [r for r in reports if r.returned == "learned"]
-    faint = FAINT if any(report.denoised for report in learned) else ""
+    gone = {faint(r.quality) for r in learned if r.denoised}
+    texture = max(gone, default="")
     asked = _asked_learned(reports)
     if config.steps == 0:
         what = f"T{GENERATED[1:]} was" if asked else SAVED
-        return f" {what} used without further training.{faint}"
+        return f" {what} used without further training.{texture}"
     saved = " Training began from saved networks." if config.start_file else ""
     began = began_from(LEARNED) if asked else saved
-    return f"{_shared(reports, config)}{began}{faint}"
+    return f"{_shared(reports, config)}{began}{texture}"
 
 
 def _remarks(ready: Prepared) -> tuple[str, ...]:

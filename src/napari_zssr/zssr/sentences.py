@@ -23,6 +23,9 @@ LEAST_CHANGE, LEAST_SHARPNESS, LEAST_GRAIN = 0.003, 0.03, 0.05
 AGREES = 1.3
 # Overshoot beside edges from which it is mentioned, fraction of their height.
 OVERSHOOT = 0.1
+# Noise (fraction of the range) that is sure not to be fine texture, and multiple of
+# what was assumed from which it is said.
+SURE_NOISE, UNDERRATED = 0.01, 2.0
 FAINT = " Faint texture may have gone with the noise."
 SAVED = "Saved networks were"
 ALONE = "Training begins from random weights: this image only."
@@ -98,7 +101,13 @@ def changed(found: Quality) -> str:
             f" Edges overshoot by {100 * found.overshoot:.0f} % of their height; a "
             "narrower blur may be right."
         )
-    return told
+    return told + _underrated(found)
+
+
+def faint(found: Quality | None) -> str:
+    """Sentence, after others, on a result that was learned against noise."""
+    grew = found is not None and found.grain is not None and found.grain > 1
+    return "" if grew else FAINT
 
 
 def grain(found: Quality) -> str:
@@ -107,6 +116,17 @@ def grain(found: Quality) -> str:
         return ""
     verb = "fell" if found.grain < 1 else "grew"
     return f"grain {verb} by {100 * abs(found.grain - 1):.0f} %"
+
+
+def _underrated(found: Quality) -> str:
+    """Sentence on noise that is stronger than what was assumed."""
+    if found.noise < max(SURE_NOISE, UNDERRATED * found.noise_assumed):
+        return ""
+    assumed = f"{100 * found.noise_assumed:.2g} %" if found.noise_assumed else "none"
+    return (
+        f" The image shows noise of {100 * found.noise:.2g} % of the range, but "
+        f"{assumed} was assumed; leave it to 'auto'."
+    )
 
 
 def _kind(found: Quality) -> str:
