@@ -16,7 +16,7 @@ from napari_zssr.imaging.resample import imresize
 from napari_zssr.imaging.scenes import sharp_scene
 from napari_zssr.kernelspec import KernelSpec
 from napari_zssr.zssr.gain import Gain
-from napari_zssr.zssr.sentences import Origin, changed, faint, shrunk_test
+from napari_zssr.zssr.sentences import Origin, faint, quality_sentence, shrunk_test
 
 FACTORS = (2.0, 2.0)
 BLUR = KernelSpec(kind="gaussian", sigma_px=(1.0, 1.0))
@@ -145,27 +145,29 @@ def test_many_planes_are_told_by_their_median() -> None:
     assert found.grain == pytest.approx(0.3)
 
 
+def said(**changes: float | None) -> str:
+    return quality_sentence(replace(GOOD, **changes))  # type: ignore[arg-type]
+
+
 def test_the_line_says_only_what_was_measured() -> None:
-    assert changed(GOOD) == (
+    assert quality_sentence(GOOD) == (
         "Sharper: 1.8 % of the range changed, grain fell by 40 %, the result agrees "
         "with your image."
     )
-    assert changed(replace(GOOD, change=0.0019)).startswith("Hardly differs from")
-    assert "grain grew by 20 %" in changed(replace(GOOD, grain=1.2))
-    assert "grain" not in changed(replace(GOOD, grain=1.02))
-    assert "grain" not in changed(replace(GOOD, grain=None))
-    assert changed(replace(GOOD, sharpness=1.0)).startswith("Cleaner:")
-    assert changed(replace(GOOD, sharpness=0.9, grain=None)).startswith("Softer:")
-    apart = changed(replace(GOOD, misfit=4.9))
+    assert said(change=0.0019).startswith("Hardly differs from")
+    assert "grain grew by 20 %" in said(grain=1.2)
+    assert "grain" not in said(grain=1.02)
+    assert "grain" not in said(grain=None)
+    assert said(sharpness=1.0).startswith("Cleaner:")
+    assert said(sharpness=0.9, grain=None).startswith("Softer:")
+    apart = said(misfit=4.9)
     assert "agrees" not in apart
     assert "differs from your image by 4.9 times" in apart
-    assert "Edges overshoot by 30 %" in changed(replace(GOOD, overshoot=0.3))
-    ignored = changed(replace(GOOD, noise=0.03, noise_assumed=0.0))
+    assert "Edges overshoot by 30 %" in said(overshoot=0.3)
+    ignored = said(noise=0.03, noise_assumed=0.0)
     assert "shows noise of 3 % of the range, but none was assumed" in ignored
-    assert "but 1 % was assumed" in changed(
-        replace(GOOD, noise_assumed=0.01, noise=0.03)
-    )
-    assert "assumed" not in changed(replace(GOOD, noise=0.007, noise_assumed=0.0))
+    assert "but 1 % was assumed" in said(noise_assumed=0.01, noise=0.03)
+    assert "assumed" not in said(noise=0.007, noise_assumed=0.0)
     assert faint(GOOD) == faint(None) != ""
     assert faint(replace(GOOD, grain=1.3)) == ""
 

@@ -16,11 +16,15 @@ def test_what_is_planted_is_wrong_only_where_it_says_so() -> None:
     cases = {case.label: case for case in planted(truth, np.random.default_rng(1))}
     right, wide = cases["right blur"], cases["blur x2"]
     assert right.image is wide.image
-    np.testing.assert_array_equal(right.image, degraded(truth, right.told["kernel"]))
-    assert wide.told["kernel"].sigma_px[0] == 2 * right.told["kernel"].sigma_px[0]
-    turned = cases["wrong axes"].told["kernel"].sigma_px
-    assert turned == cases["right axes"].told["kernel"].sigma_px[::-1]
-    assert cases["3 % noise, noise off"].told["noise"] == "off"
+    np.testing.assert_array_equal(
+        right.image, degraded(truth, right.settings["kernel"])
+    )
+    assert (
+        wide.settings["kernel"].sigma_px[0] == 2 * right.settings["kernel"].sigma_px[0]
+    )
+    turned = cases["wrong axes"].settings["kernel"].sigma_px
+    assert turned == cases["right axes"].settings["kernel"].sigma_px[::-1]
+    assert cases["3 % noise, noise off"].settings["noise"] == "off"
 
 
 def test_wrecks_and_good_results_are_counted_apart() -> None:

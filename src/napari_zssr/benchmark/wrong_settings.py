@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_zssr.benchmark.job import Job, enlarge, whole_factor
-from napari_zssr.benchmark.judged import load_truth, mean, name_of, truth_files
+from napari_zssr.benchmark.judged import load_truth, mean, truth_files
 from napari_zssr.benchmark.table import Cell, Table
 from napari_zssr.imaging.degrade import degrade_array
 from napari_zssr.imaging.metrics import luma, psnr
@@ -29,6 +29,7 @@ IMAGES = 20
 WRECK, GOOD = -0.1, 0.3
 # Standard deviations along (Y, X) of the blurs, fine pixels; deviation of the noise.
 WIDTHS, WIDE, THIN, NOISE = (0.6, 1.5), (1.1, 1.9), (0.4, 0.8), 0.03
+BLURS = {"right blur": 1, "blur x1.25": 1.25, "blur x1.5": 1.5, "blur x2": 2}
 BORDER_PX = 8
 COLUMNS = (
     "settings",
@@ -44,21 +45,21 @@ COLUMNS = (
 
 @dataclass(frozen=True, slots=True)
 class Planted:
-    """An image, its truth, and what the program is told of it.
+    """An image, its truth, and the settings that it is enlarged with.
 
     Attributes
     ----------
     label : str
     image, truth : ndarray, shape (Y, X)
         0 to 1.
-    told : mapping
+    settings : mapping
         Settings.
     """
 
     label: str
     image: NDArray[np.float32]
     truth: Array
-    told: Mapping[str, Any]
+    settings: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +85,6 @@ def wrong_settings(job: Job) -> Table:
     for number, file in enumerate(job.each(files[: job.limit or IMAGES])):
         truth = luma(load_truth(file, 2)) / 255
         draw = np.random.default_rng((job.seeds[0], number))
-        job.announce(number, len(files), name_of(file))
         found += [_outcome(job, case) for case in planted(truth, draw)]
     labels = dict.fromkeys(one.label for one in found)
     rows = [_row(label, [f for f in found if f.label == label]) for label in labels]
@@ -108,9 +108,8 @@ def planted(truth: Array, draw: np.random.Generator) -> Iterator[Planted]:
     """
     width = draw.uniform(*WIDTHS)
     image = degraded(truth, _gaussian(width))
-    for label, times in (("right blur", 1), ("x1.25", 1.25), ("x1.5", 1.5), ("x2", 2)):
-        named = label if times == 1 else f"blur {label}"
-        yield Planted(named, image, truth, {"kernel": _gaussian(times * width)})
+    for label, times in BLURS.items():
+        yield Planted(label, image, truth, {"kernel": _gaussian(times * width)})
     sides = (draw.uniform(*WIDE), draw.uniform(*THIN))
     image = degraded(truth, _gaussian(*sides))
     yield Planted("right axes", image, truth, {"kernel": _gaussian(*sides)})
@@ -119,10 +118,9 @@ def planted(truth: Array, draw: np.random.Generator) -> Iterator[Planted]:
     image = degraded(truth, kernel)
     image = image + NOISE * draw.standard_normal(image.shape).astype(np.float32)
     yield Planted("3 % noise, right", image, truth, {"kernel": kernel})
-    told = {"kernel": kernel, "noise": "off"}
-    yield Planted("3 % noise, noise off", image, truth, told)
-    told = {"kernel": kernel, "noise": NOISE / 3}
-    yield Planted("3 % noise, a third of it told", image, truth, told)
+    for label, noise in (("noise off", "off"), ("a third of it told", NOISE / 3)):
+        settings = {"kernel": kernel, "noise": noise}
+        yield Planted(f"3 % noise, {label}", image, truth, settings)
 
 
 def degraded(truth: Array, kernel: KernelSpec) -> NDArray[np.float32]:
@@ -136,7 +134,7 @@ def _gaussian(y: float, x: float | None = None) -> KernelSpec:
 
 
 def _outcome(job: Job, case: Planted) -> Outcome:
-    plain = imresize(case.image[None], (2.0, 2.0))[0]
+    plain = _psnr(imresize(case.image[None], (2.0, 2.0))[0], case.truth)
     gains = []
     for always in (True, False):
         run = enlarge(
@@ -145,9 +143,9 @@ def _outcome(job: Job, case: Planted) -> Outcome:
             on_event=job.on_event,
             always=always,
             dtype="float32",
-            **case.told,
+            **case.settings,
         )
-        gains.append(_psnr(run.image, case.truth) - _psnr(plain, case.truth))
+        gains.append(_psnr(run.image, case.truth) - plain)
     return Outcome(case.label, *gains)
 
 
@@ -164,14 +162,10 @@ def _row(label: str, found: list[Outcome]) -> tuple[Cell, ...]:
         mean(one.forced for one in found),
         mean(one.delivered for one in found),
         len(wrecks),
-        _percent([one.delivered >= WRECK for one in wrecks]),
+        mean(100.0 * (one.delivered >= WRECK) for one in wrecks),
         len(good),
-        _percent([one.delivered < one.forced + WRECK for one in good]),
+        mean(100.0 * (one.delivered < one.forced + WRECK) for one in good),
     )
-
-
-def _percent(found: list[bool]) -> float | None:
-    return 100 * float(np.mean(found)) if found else None
 
 
 NOTES = (

@@ -16,6 +16,7 @@ from napari_zssr.cli.enlarge import read_image, upscale_to
 from napari_zssr.errors import ComputeError, InputError
 
 if TYPE_CHECKING:
+    from napari_zssr.imaging.quality import Quality
     from napari_zssr.stack.axes import ImageStack
     from napari_zssr.stack.run import Upscaled
 
@@ -105,13 +106,12 @@ def report_rows(stack: ImageStack, result: Upscaled) -> list[tuple[str, ...]]:
             (
                 names[plane.plane],
                 f"{100 * plane.noise:.2g} %",
-                "none" if q is None else f"{100 * q.change:.2g} %",
+                _change(plane.quality),
                 _gain(plane.gain_db, plane.gain_error_db),
                 plane.returned,
                 console.in_seconds(plane.seconds),
             )
             for plane in result.report.planes
-            for q in (plane.quality,)
         ),
     ]
 
@@ -163,6 +163,10 @@ def _channel_names(stack: ImageStack) -> list[str]:
     count = int(np.prod(stack.data.shape[:-2]))
     names = [channel.name for channel in stack.channels] or [""] * count
     return [name or f"channel {number}" for number, name in enumerate(names)]
+
+
+def _change(quality: Quality | None) -> str:
+    return "none" if quality is None else f"{100 * quality.change:.2g} %"
 
 
 def _gain(gain_db: float | None, error_db: float | None) -> str:

@@ -22,7 +22,7 @@ from napari_zssr.imaging.kernel import FineKernel, for_factors
 from napari_zssr.imaging.noise import recorrupted
 from napari_zssr.imaging.noise_estimate import estimate_noise
 from napari_zssr.imaging.resample import spread_starts
-from napari_zssr.imaging.spectrum import power_spectrum
+from napari_zssr.imaging.spectrum import in_band, power_spectrum
 from napari_zssr.kernelspec import KernelSpec
 
 Array = NDArray[np.float64]
@@ -221,12 +221,11 @@ def _starts(size: int) -> list[int]:
 def _holds_detail(region: NDArray[np.float32]) -> bool:
     """Whether there is more than noise at the finest scale of a region."""
     noise = estimate_noise(region)
-    power, y, x = power_spectrum(region)
-    radius = np.hypot(y, x)
-    finest = power[(radius >= FINEST[0]) & (radius <= FINEST[1])].mean()
     level = noise.sigma(float(region.mean().clip(0, 1)))
     if not recorrupted(level):
         return True
+    spectrum = power_spectrum(region)
+    finest = spectrum[0][in_band(spectrum, FINEST)].mean()
     return bool(finest >= LEAST_DETAIL * (level * noise.bands[2]) ** 2)
 
 

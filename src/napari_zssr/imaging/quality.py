@@ -21,7 +21,7 @@ from napari_zssr.imaging.degrade import degrade_array
 from napari_zssr.imaging.noise import CLEAN, NoiseModel
 from napari_zssr.imaging.noise_estimate import estimate_noise
 from napari_zssr.imaging.resample import imresize
-from napari_zssr.imaging.spectrum import Spectrum, power_spectrum
+from napari_zssr.imaging.spectrum import Spectrum, in_band, power_spectrum
 from napari_zssr.kernelspec import KernelSpec
 
 Array = NDArray[np.float32]
@@ -138,7 +138,7 @@ def quality(
     flat, steep = _flat_and_steep(plain, factors, cut)
     slope = [float(_slope(part, factors)[steep].mean()) for part in (fine, plain)]
     misfit, correlation = _agreement(image, result, factors, kernel, noise)
-    beyond = [_overshoot(grey, part, factors, steep) for part in (fine, plain)]
+    beyond = _overshoots(grey, (fine, plain), factors, steep)
     spectrum = power_spectrum(fine[cut], factors)
     return Quality(
         change=change,
@@ -267,20 +267,22 @@ def _of_jpeg(noise: NoiseModel) -> float:
     return _rms(steps) / math.sqrt(12)
 
 
-def _overshoot(
-    grey: Array, fine: Array, factors: Pair, steep: NDArray[np.bool_]
-) -> float:
+def _overshoots(
+    grey: Array, enlarged: Sequence[Array], factors: Pair, steep: NDArray[np.bool_]
+) -> list[float]:
     """How far pixels near edges leave the range of the 3 x 3 input pixels there."""
     nearest = [
         np.minimum((np.arange(n) + 0.5) // f, m - 1).astype(int)
-        for n, f, m in zip(fine.shape, factors, grey.shape, strict=True)
+        for n, f, m in zip(steep.shape, factors, grey.shape, strict=True)
     ]
     reach = [2 * math.ceil(f) + 1 for f in factors]
     near = ndimage.maximum_filter(steep, size=reach)
-    low = ndimage.minimum_filter(grey, 3, mode="mirror")[np.ix_(*nearest)]
-    high = ndimage.maximum_filter(grey, 3, mode="mirror")[np.ix_(*nearest)]
-    beyond = np.maximum(low - fine, 0) + np.maximum(fine - high, 0)
-    return float(beyond[near].mean() / max((high - low)[near].mean(), 1e-9))
+    low = ndimage.minimum_filter(grey, 3, mode="mirror")[np.ix_(*nearest)][near]
+    high = ndimage.maximum_filter(grey, 3, mode="mirror")[np.ix_(*nearest)][near]
+    height = max(float((high - low).mean()), 1e-9)
+    inside = [part[near] for part in enlarged]
+    beyond = [np.maximum(low - p, 0) + np.maximum(p - high, 0) for p in inside]
+    return [float(one.mean()) / height for one in beyond]
 
 
 def _excess(
@@ -290,13 +292,11 @@ def _excess(
     level: float,
 ) -> float:
     """Power above the image's band against the continued spectrum of the image."""
-    radius = np.hypot(*own[1:])
     power = np.maximum(own[0] - (level * noise.bands[0]) ** 2, 0.1 * own[0])
-    read = (radius >= READ[0]) & (radius <= READ[1])
+    radius, read = np.hypot(*own[1:]), in_band(own, READ)
     logs = np.log(radius[read]), np.log(power[read] + LEAST_POWER)
     slope, start = np.polyfit(*logs, 1)
-    radius = np.hypot(*spectrum[1:])
-    above = (radius >= ABOVE[0]) & (radius <= ABOVE[1])
+    radius, above = np.hypot(*spectrum[1:]), in_band(spectrum, ABOVE)
     if not above.any():
         return 0.0
     led_to = np.exp(start + slope * np.log(radius[above])).mean()

@@ -42,3 +42,10 @@ def power_spectrum(
     density = power.mean(axis=(0, 1)) / ((taper**2).sum() * factors[0] * factors[1])
     y, x = (np.abs(np.fft.fftfreq(n)) * f for n, f in zip(side, factors, strict=True))
     return density, *np.broadcast_arrays(y[:, None], x[None])
+
+
+def in_band(spectrum: Spectrum, band: tuple[float, float]) -> NDArray[np.bool_]:
+    """Which frequencies, of any direction, lie in a band (lowest, highest)."""
+    radius = np.hypot(*spectrum[1:])
+    inside: NDArray[np.bool_] = (radius >= band[0]) & (radius <= band[1])
+    return inside

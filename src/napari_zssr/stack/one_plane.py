@@ -33,8 +33,7 @@ from napari_zssr.stack.source import Planes
 from napari_zssr.stack.start import colour_count
 from napari_zssr.zssr.begin import Start, sized
 from napari_zssr.zssr.saved import Checkpoint
-from napari_zssr.zssr.sentences import changed as changed_by
-from napari_zssr.zssr.sentences import faint
+from napari_zssr.zssr.sentences import faint, quality_sentence
 
 if TYPE_CHECKING:
     from napari_zssr.zssr.canvas import Canvas
@@ -106,6 +105,7 @@ def plane_steps(work: PlaneWork, config: Config, plan: Plan) -> Steps[PlaneMade]
             result = yield from _learned(colours, noise, alpha, work, config, plan)
         else:
             noise, result = CLEAN, (yield from _without_signal(colours, work, config))
+        checked = _checked(colours, result, noise, work, config)
     except (RuntimeError, MemoryError) as error:
         if isinstance(error, ZSSRError):
             raise
@@ -113,20 +113,14 @@ def plane_steps(work: PlaneWork, config: Config, plan: Plan) -> Steps[PlaneMade]
             f"Plane {work.place.number} failed on {plan.device}: "
             f"{str(error).splitlines()[0] if str(error) else 'memory ran out'}."
         ) from error
-    made = result.returned == "learned"
-    checked = (
-        result_quality(colours, result.image, config, noise, work.window)
-        if made
-        else None
-    )
-    report = _report(result, checked, work, noise, stripes)
+    seconds = time.monotonic() - started
     return PlaneMade(
         colours=result.image,
         alpha=alpha,
         mapping=work.mapping,
         dtype=np.dtype(plan.output_dtype),
         origin=_origin(config, work),
-        report=replace(report, seconds=time.monotonic() - started),
+        report=_report(result, checked, work, noise, stripes, seconds),
         networks=result.networks,
     )
 
@@ -266,23 +260,37 @@ def _origin(config: Config, work: PlaneWork) -> tuple[int, int]:
     return rows.start, columns.start
 
 
+def _checked(
+    colours: NDArray[Any],
+    result: PlaneResult,
+    noise: NoiseModel,
+    work: PlaneWork,
+    config: Config,
+) -> Quality | None:
+    """Checks on what networks made of a plane."""
+    if result.returned != "learned":
+        return None
+    return result_quality(colours, result.image, config, noise, work.window)
+
+
 def _report(
     result: PlaneResult,
     checked: Quality | None,
     work: PlaneWork,
     noise: NoiseModel,
     stripes: float,
+    seconds: float,
 ) -> PlaneReport:
     gain = result.gain
     said = (
-        "" if checked is None else f"{changed_by(checked)} ",
+        "" if checked is None else f"{quality_sentence(checked)} ",
         result.sentence,
         faint(checked) if result.denoised else "",
         told(noise, stripes, learned=result.returned == "learned"),
     )
     return PlaneReport(
         plane=work.place.number,
-        seconds=0.0,
+        seconds=seconds,
         noise=noise.sigma(),
         gain_db=None if gain is None else gain.decibel,
         gain_error_db=None if gain is None else gain.error_decibel,

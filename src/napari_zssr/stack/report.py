@@ -13,7 +13,14 @@ from napari_zssr.imaging.quality import median_quality
 from napari_zssr.stack.made import PlaneReport
 from napari_zssr.stack.prepare import Prepared
 from napari_zssr.zssr.begin import start_checksum
-from napari_zssr.zssr.sentences import GENERATED, SAVED, began_from, changed, faint
+from napari_zssr.zssr.sentences import (
+    FROM_SAVED,
+    began_from,
+    faint,
+    quality_sentence,
+    shrunk_figure,
+    used_as_is,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +105,7 @@ def _sentence(reports: tuple[PlaneReport, ...], config: Config) -> str:
 def _changed(learned: list[PlaneReport]) -> str:
     """What the checks on their pixels came to, in the median."""
     found = [report.quality for report in learned if report.quality is not None]
-    return f" In the median: {changed(median_quality(found))}" if found else ""
+    return f" In the median: {quality_sentence(median_quality(found))}" if found else ""
 
 
 def _tested(learned: list[PlaneReport]) -> str:
@@ -106,23 +113,17 @@ def _tested(learned: list[PlaneReport]) -> str:
     gains = sorted(r.gain_db for r in learned if r.gain_db is not None)
     if not gains:
         return ""
-    middle = gains[len(gains) // 2]
-    return (
-        f" Test on your image shrunk and re-enlarged: {abs(middle):.2f} dB "
-        f"{'closer than' if middle >= 0 else 'farther off than'} bicubic."
-    )
+    return f" {shrunk_figure(gains[len(gains) // 2])}"
 
 
 def _trained(reports: tuple[PlaneReport, ...], config: Config) -> str:
     """What training was done on, what it began from, and what may have gone."""
     learned = [r for r in reports if r.returned == "learned"]
-    gone = {faint(r.quality) for r in learned if r.denoised}
-    texture = max(gone, default="")
+    texture = next(filter(None, (faint(r.quality) for r in learned if r.denoised)), "")
     asked = _asked_learned(reports)
     if config.steps == 0:
-        what = f"T{GENERATED[1:]} was" if asked else SAVED
-        return f" {what} used without further training.{texture}"
-    saved = " Training began from saved networks." if config.start_file else ""
+        return used_as_is(learned=asked) + texture
+    saved = FROM_SAVED if config.start_file else ""
     began = began_from(LEARNED) if asked else saved
     return f"{_shared(reports, config)}{began}{texture}"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from napari_zssr.config import Config
 from napari_zssr.imaging.noise import NoiseModel
 from napari_zssr.imaging.quality import Quality, mean_quality, quality
-from napari_zssr.imaging.resample import Window, output_window
+from napari_zssr.imaging.resample import Window, moved, output_window
 
 if TYPE_CHECKING:
     from napari_zssr.zssr.canvas import Canvas
@@ -49,17 +50,12 @@ def result_quality(
     Quality or None
         None where what there is is too small to tell.
     """
-    whole = (slice(0, plane.shape[1]), slice(0, plane.shape[2]))
-    window = window or whole
+    window = window or (slice(0, plane.shape[1]), slice(0, plane.shape[2]))
     first = output_window(window, config.factors)
     found = []
     for part in _parts(window, config.factors):
-        rows, columns = output_window(part, config.factors)
-        pixels = result[
-            :,
-            slice(rows.start - first[0].start, rows.stop - first[0].start),
-            slice(columns.start - first[1].start, columns.stop - first[1].start),
-        ].numpy()
+        fine = output_window(part, config.factors)
+        pixels = result[:, *moved(fine, (-first[0].start, -first[1].start))].numpy()
         one = quality(plane[:, *part], pixels, config.factors, config.kernel, noise)
         found += [] if one is None else [one]
     return mean_quality(found) if found else None
@@ -68,9 +64,7 @@ def result_quality(
 def _parts(window: Window, factors: tuple[float, float]) -> Iterator[Window]:
     """Parts of a window that begin on whole output pixels."""
     rows, columns = (_spans(s, f) for s, f in zip(window, factors, strict=True))
-    for y in rows:
-        for x in columns:
-            yield y, x
+    return itertools.product(rows, columns)
 
 
 def _spans(part: slice, factor: float) -> list[slice]:

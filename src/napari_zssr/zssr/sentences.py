@@ -27,7 +27,7 @@ OVERSHOOT = 0.1
 # what was assumed from which it is said.
 SURE_NOISE, UNDERRATED = 0.01, 2.0
 FAINT = " Faint texture may have gone with the noise."
-SAVED = "Saved networks were"
+FROM_SAVED = " Training began from saved networks."
 ALONE = "Training begins from random weights: this image only."
 
 
@@ -64,10 +64,9 @@ class Origin:
     def began_from(self) -> str:
         """Sentence on where training began, after others; empty for the usual."""
         if self.applied:
-            what = f"T{GENERATED[1:]} was" if self.began == LEARNED else SAVED
-            return f" {what} used without further training."
+            return used_as_is(learned=self.began == LEARNED)
         if self.saved:
-            return " Training began from saved networks."
+            return FROM_SAVED
         if self.began == LEARNED and self.trained and not self.shared:
             return f" Training began from {GENERATED}, {self.steps} steps."
         return began_from(self.began)
@@ -89,12 +88,12 @@ def too_small(height: int, width: int, smallest: int) -> str:
     )
 
 
-def changed(found: Quality) -> str:
+def quality_sentence(found: Quality) -> str:
     """What a result is beside bicubic enlargement, as measured on its pixels."""
     percent = f"{100 * found.change:.2g} % of the range"
     if found.change < LEAST_CHANGE:
         return f"Hardly differs from bicubic ({percent} changed)."
-    parts = [f"{percent} changed", grain(found), _agreement(found)]
+    parts = [f"{percent} changed", _grain(found), _agreement(found)]
     told = f"{_kind(found)}: {', '.join(part for part in parts if part)}."
     if found.overshoot > OVERSHOOT:
         told += (
@@ -110,7 +109,7 @@ def faint(found: Quality | None) -> str:
     return "" if grew else FAINT
 
 
-def grain(found: Quality) -> str:
+def _grain(found: Quality) -> str:
     """How the grain of the flattest parts changed; empty where it did not."""
     if found.grain is None or abs(found.grain - 1) < LEAST_GRAIN:
         return ""
@@ -148,10 +147,16 @@ def _agreement(found: Quality) -> str:
 
 def shrunk_test(gain: Gain, origin: Origin) -> str:
     """What held-out regions told of networks whose result was delivered."""
-    closer = "closer than" if gain.decibel >= 0 else "farther off than"
+    told = shrunk_figure(gain.decibel, f" ± {gain.error_decibel:.2f}")
+    return f"{told}{origin.on}{origin.began_from}"
+
+
+def shrunk_figure(decibel: float, error: str = "") -> str:
+    """The figure of the test on held-out regions, and its error as text."""
+    closer = "closer than" if decibel >= 0 else "farther off than"
     return (
-        f"Test on your image shrunk and re-enlarged: {abs(gain.decibel):.2f} ± "
-        f"{gain.error_decibel:.2f} dB {closer} bicubic.{origin.on}{origin.began_from}"
+        f"Test on your image shrunk and re-enlarged: {abs(decibel):.2f}{error} dB "
+        f"{closer} bicubic."
     )
 
 
@@ -162,6 +167,12 @@ def nothing_gained(gain: Gain, origin: Origin) -> str:
         f"re-enlarged: {gain.decibel:+.2f} ± {gain.error_decibel:.2f} dB against "
         f"bicubic.{origin.on}{origin.began_from}"
     )
+
+
+def used_as_is(*, learned: bool) -> str:
+    """Sentence, after others, on a learned start or saved networks, not trained on."""
+    what = f"T{GENERATED[1:]} was" if learned else "Saved networks were"
+    return f" {what} used without further training."
 
 
 def began_from(began: str) -> str:
