@@ -21,6 +21,7 @@ from napari_zssr.zssr.network import PaperNetwork, ResidualNetwork
 from napari_zssr.zssr.predict import (
     PredictSpec,
     back_project,
+    delivered,
     halo,
     make_tiles,
     neutral,
@@ -304,7 +305,7 @@ def test_grey_stays_grey_and_colours_are_learned() -> None:
     plane[0, :, 6:] *= 0.5
     plain = resize(plane, (2, 2))
     learned = plain + 0.02 * noise(3, 24, 24, seed=1)
-    kept = neutral(learned, plane, PredictSpec(factors=(2, 2), kernel=BICUBIC))
+    kept = neutral(learned, plain)
     grey = (plain.amax(0) - plain.amin(0)) < 0.03
     spread = (kept - plain).amax(0) - (kept - plain).amin(0)
     assert grey.any()
@@ -320,4 +321,22 @@ def test_other_planes_keep_what_was_learned(channels: int, strength: float) -> N
     plane = noise(channels, 12, 12)
     learned = noise(channels, 24, 24, seed=1)
     spec = PredictSpec(factors=(2, 2), kernel=BICUBIC, strength=strength)
-    assert neutral(learned, plane, spec) is learned
+    assert delivered(learned, plane, spec) is learned
+
+
+def test_a_share_lies_between_bicubic_and_what_was_learned() -> None:
+    plane, net = noise(1, 48, 40), network("residual")
+    whole, part, none = (
+        drain(
+            predict(
+                net,
+                plane,
+                PredictSpec(factors=(2, 2), kernel=BICUBIC, share=share, tile_px=16),
+            )
+        )
+        for share in (1.0, 0.25, 0.0)
+    )
+    plain = resize(plane, (2, 2))
+    assert float((whole - plain).abs().max()) > 1e-3
+    torch.testing.assert_close(none, plain)
+    torch.testing.assert_close(part, plain + 0.25 * (whole - plain))

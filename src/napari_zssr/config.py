@@ -91,7 +91,8 @@ class Config:
     ensemble : bool
         Median over flips and rotations.
     always : bool
-        Return the learned result even when it gained nothing over bicubic.
+        Return all that was learned even where it gained nothing over bicubic, or
+        checks on the result do not support it; they only warn.
     seed : int
         Seed of every random choice.
     device : str

@@ -239,7 +239,8 @@ Always = Annotated[
     option(
         "--always",
         panel=ENGINE,
-        help="Return the learned result even where it gained nothing over bicubic.",
+        help="Return all that was learned, even where nothing was gained over bicubic "
+        "or checks do not support it; they only warn.",
     ),
 ]
 Seed = Annotated[

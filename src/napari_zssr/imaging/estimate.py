@@ -117,6 +117,28 @@ def in_context(features: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.concatenate([filled, whole, crossed], axis=1)
 
 
+def blur_by_direction(region: NDArray[np.float32]) -> tuple[Array, float] | None:
+    """Variances of the blur that a region shows along each of `ANGLES`.
+
+    Parameters
+    ----------
+    region : ndarray, shape (Y, X)
+        Normalised intensities.
+
+    Returns
+    -------
+    tuple of (ndarray of shape (8,), float) or None
+        Squared fine pixels at twofold enlargement, and the expected error of their
+        logarithm; None where too few edges show any.
+    """
+    seen = _seen(region)
+    if not seen:
+        return None
+    mean = _together(seen)
+    variance = np.exp(mean.log_variance) - LEAST_VARIANCE
+    return variance.clip(NARROWEST**2), mean.error
+
+
 @dataclass(frozen=True, slots=True)
 class _Seen:
     """What a region tells: variances by direction, their error, signs of bicubic."""

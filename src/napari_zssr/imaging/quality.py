@@ -7,8 +7,9 @@ need no truth: everything is compared with the image and its bicubic enlargement
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from functools import lru_cache
 from typing import Any
@@ -20,7 +21,7 @@ from scipy import ndimage
 from napari_zssr.imaging.degrade import degrade_array
 from napari_zssr.imaging.noise import CLEAN, NoiseModel
 from napari_zssr.imaging.noise_estimate import estimate_noise
-from napari_zssr.imaging.resample import imresize
+from napari_zssr.imaging.resample import Window, imresize, quantum
 from napari_zssr.imaging.spectrum import Spectrum, in_band, power_spectrum
 from napari_zssr.kernelspec import KernelSpec
 
@@ -29,6 +30,10 @@ Pair = tuple[float, float]
 
 # Input pixels beside the border that are left out: it mirrors, and blurs reach over it.
 BORDER_PX = 4
+# Sides up to which a plane is checked whole, and of the windows of a larger one.
+WHOLE_PX, WINDOW_PX = 256, 128
+# Where the centres of those windows lie, as shares of the side.
+CENTRES = (0.25, 0.75)
 SMALLEST_PX = 16
 # Shares of the plane: its flattest parts, and its steepest edges.
 FLAT, STEEP = 0.1, 0.05
@@ -133,7 +138,7 @@ def quality(
     grey, fine, plain = (part.mean(axis=0) for part in (image, result, bicubic))
     mean = float(grey.mean().clip(0, 1))
     level, shown = noise.sigma(mean), estimate_noise(grey)
-    cut = _inner(plain.shape, factors)
+    cut = inner(plain.shape, factors)
     change = _rms((result - bicubic)[:, *cut])
     flat, steep = _flat_and_steep(plain, factors, cut)
     slope = [float(_slope(part, factors)[steep].mean()) for part in (fine, plain)]
@@ -157,6 +162,39 @@ def quality(
     )
 
 
+def check_windows(window: Window, factors: tuple[float, float]) -> Iterator[Window]:
+    """Where a window is checked: all of a small one, four windows of a large one.
+
+    Parameters
+    ----------
+    window : tuple of slice
+        Part of a plane (Y, X), or all of it.
+    factors : tuple of float
+
+    Yields
+    ------
+    tuple of slice
+        In input pixels; each begins on a whole output pixel.
+    """
+    rows, columns = (_spans(s, f) for s, f in zip(window, factors, strict=True))
+    return itertools.product(rows, columns)
+
+
+def _spans(part: slice, factor: float) -> list[slice]:
+    """Spans along one axis; none where no input pixel begins on an output pixel."""
+    step = quantum(factor)
+    if step is None:
+        return [part] if part.start == 0 else []
+    first = -(-part.start // step) * step
+    size = part.stop - first
+    if size <= WHOLE_PX:
+        return [slice(first, part.stop)] if size > 0 else []
+    starts = [
+        first + round(share * size - WINDOW_PX / 2) // step * step for share in CENTRES
+    ]
+    return [slice(start, start + WINDOW_PX) for start in starts]
+
+
 def mean_quality(found: Sequence[Quality]) -> Quality:
     """Checks of several parts as one."""
     return _combined(found, np.mean)
@@ -175,7 +213,8 @@ def _combined(found: Sequence[Quality], average: Any) -> Quality:
     return Quality(**values)
 
 
-def _inner(shape: tuple[int, ...], factors: Pair) -> tuple[slice, slice]:
+def inner(shape: tuple[int, ...], factors: Pair) -> tuple[slice, slice]:
+    """What is left of an enlarged plane without its border."""
     y, x = (math.ceil(BORDER_PX * f) for f in factors)
     return slice(y, shape[0] - y), slice(x, shape[1] - x)
 
@@ -227,6 +266,13 @@ def _slope(plane: Array, factors: Pair) -> Array:
     y, x = np.gradient(plane)
     steepness: Array = np.hypot(factors[0] * y, factors[1] * x)
     return steepness
+
+
+def edge_slope(plane: Array, plain: Array) -> float:
+    """Mean steepness of a plane (Y, X), not enlarged, at the steepest edges of one."""
+    unit = (1.0, 1.0)
+    _, steep = _flat_and_steep(plain, unit, inner(plain.shape, unit))
+    return float(_slope(plane, unit)[steep].mean())
 
 
 def _flat_and_steep(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from fractions import Fraction
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 BLOCK = 128
+LARGEST_QUANTUM = 128
 
 # Part of a plane (Y, X), in whole pixels.
 Window = tuple[slice, slice]
@@ -133,6 +135,14 @@ def spread_starts(size: int, side: int, count: int) -> list[int]:
 def output_size(size: int, factor: float) -> int:
     """Pixels after enlarging by `factor`: ceil(factor * size), safe from rounding."""
     return max(1, math.ceil(factor * size - 1e-6))
+
+
+def quantum(factor: float) -> int | None:
+    """Smallest number of input pixels that is a whole number of output pixels."""
+    fraction = Fraction(factor).limit_denominator(LARGEST_QUANTUM)
+    if abs(float(fraction) - factor) > 1e-9:
+        return None
+    return fraction.denominator
 
 
 def output_window(window: Window, factors: tuple[float, float]) -> Window:

@@ -45,6 +45,10 @@ class PlaneReport:
         What training began from, as `Beginning` has it.
     quality : Quality or None
         Checks on the pixels; None where no networks made them, or too few.
+    assessment : dict or None
+        What checks told of the networks, as `Assessment` has it: the share of what
+        they change that is delivered (all with ``always``), why, and the likely gain
+        of all of it against the truth.
     """
 
     plane: int
@@ -59,6 +63,7 @@ class PlaneReport:
     shared: int = 0
     began: str = ""
     quality: Quality | None = None
+    assessment: dict[str, Any] | None = None
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> PlaneReport:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,6 +36,7 @@ from napari_zssr.zssr.saved import Checkpoint
 from napari_zssr.zssr.sentences import faint, quality_sentence
 
 if TYPE_CHECKING:
+    from napari_zssr.zssr.assess import Assessment
     from napari_zssr.zssr.canvas import Canvas
     from napari_zssr.zssr.plane import PlaneResult
 
@@ -73,6 +74,8 @@ class PlaneWork:
         What the plane's channel starts from.
     shared : Checkpoint, optional
         Networks that the planes of the channel have in common (`shared_steps`).
+    assessment : Assessment, optional
+        What was decided for all planes of a channel that share no networks.
     scratch : Path, optional
         Folder where a large result lies while it is made.
     """
@@ -83,6 +86,7 @@ class PlaneWork:
     window: Window | None = None
     start: Start | None = None
     shared: Checkpoint | None = None
+    assessment: Assessment | None = None
     scratch: Path | None = None
 
 
@@ -120,7 +124,7 @@ def plane_steps(work: PlaneWork, config: Config, plan: Plan) -> Steps[PlaneMade]
         mapping=work.mapping,
         dtype=np.dtype(plan.output_dtype),
         origin=_origin(config, work),
-        report=_report(result, checked, work, noise, stripes, seconds),
+        report=_report(result, checked, work, noise, stripes, seconds, config.always),
         networks=result.networks,
     )
 
@@ -187,6 +191,7 @@ def _learned(
         window=work.window,
         start=work.start,
         shared=work.shared,
+        assessment=work.assessment,
         scratch=work.scratch,
     )
     in_pixels = partial(_in_pixels, work=work, alpha=alpha, plan=plan, config=config)
@@ -280,10 +285,12 @@ def _report(
     noise: NoiseModel,
     stripes: float,
     seconds: float,
+    always: bool,
 ) -> PlaneReport:
-    gain = result.gain
+    gain, decided = result.gain, result.assessment
+    whole = always or decided is None or decided.share == 1
     said = (
-        "" if checked is None else f"{quality_sentence(checked)} ",
+        "" if checked is None else f"{quality_sentence(checked, whole=whole)} ",
         result.sentence,
         faint(checked) if result.denoised else "",
         told(noise, stripes, learned=result.returned == "learned"),
@@ -301,6 +308,7 @@ def _report(
         shared=work.shared.planes if work.shared else 0,
         began=result.began,
         quality=checked,
+        assessment=None if decided is None else asdict(decided),
     )
 
 

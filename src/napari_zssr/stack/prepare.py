@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -38,8 +38,12 @@ from napari_zssr.stack.shared import shared_steps
 from napari_zssr.stack.source import CheckedPlanes
 from napari_zssr.stack.start import starting_networks
 from napari_zssr.stack.strategy import sharing_channels
+from napari_zssr.stack.trial import channel_assessments
 from napari_zssr.zssr.begin import Start, as_expected
 from napari_zssr.zssr.saved import Checkpoint
+
+if TYPE_CHECKING:
+    from napari_zssr.zssr.assess import Assessment
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -59,6 +63,8 @@ class Prepared:
         What each channel starts from.
     kernels : tuple of FineKernel
         Blur of each channel.
+    assessments : mapping of int to Assessment
+        Of channels whose planes learn each for itself.
     """
 
     stack: ImageStack
@@ -67,6 +73,7 @@ class Prepared:
     maps: Mapping[int, IntensityMap]
     starts: tuple[Start | None, ...]
     kernels: tuple[FineKernel, ...]
+    assessments: Mapping[int, Assessment]
 
     @property
     def listed(self) -> tuple[PlaneIndex, ...]:
@@ -116,6 +123,7 @@ class Prepared:
             place=place,
             start=self.starts[place.channel],
             shared=shared,
+            assessment=self.assessments.get(place.channel),
             scratch=scratch,
         )
         steps = plane_steps(work, self.config_of(place.channel), self.plan)
@@ -155,13 +163,19 @@ def prepare(
     maps = intensity_maps(data, stack.axes, listed)
     kind = output_type(config, stack.data.dtype, maps.values())
     plan = (planned or make_plan)(stack, wanted, output_dtype=kind)
+    kernels = channel_kernels(checked, config, maps)
+    found: dict[int, Assessment] = {}
+    for n, kernel in enumerate(kernels):
+        settings = replace(config, kernel=kernel.spec)
+        found |= channel_assessments(checked, settings, plan, {n: maps[n]})
     return Prepared(
         stack=checked,
         config=config,
         plan=plan,
         maps=maps,
         starts=starts,
-        kernels=channel_kernels(checked, config, maps),
+        kernels=kernels,
+        assessments=found,
     )
 
 

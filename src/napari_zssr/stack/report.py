@@ -17,6 +17,7 @@ from napari_zssr.zssr.sentences import (
     FROM_SAVED,
     began_from,
     faint,
+    held_back,
     quality_sentence,
     shrunk_figure,
     used_as_is,
@@ -94,18 +95,44 @@ def _sentence(reports: tuple[PlaneReport, ...], config: Config) -> str:
     if len(reports) == 1:
         return reports[0].sentence
     learned = [r for r in reports if r.returned == "learned"]
+    held = _held_back(reports, config)
     if not learned:
+        if held:
+            return f"All {len(reports)} planes came back as bicubic.{held}"
         return f"Nothing to gain in any of {len(reports)} planes; bicubic was returned."
     others = len(reports) - len(learned)
     rest = f" {others} came back as bicubic or constant." if others else ""
     told = f"{len(learned)} of {len(reports)} planes were learned.{rest}"
-    return f"{told}{_changed(learned)}{_tested(learned)}{_trained(reports, config)}"
+    parts = (
+        _changed(learned, config.always),
+        held,
+        _tested(learned),
+        _trained(reports, config),
+    )
+    return told + "".join(parts)
 
 
-def _changed(learned: list[PlaneReport]) -> str:
+def _held_back(reports: tuple[PlaneReport, ...], config: Config) -> str:
+    """What was held back in some channel, and why."""
+    found = [r.assessment for r in reports if r.assessment and r.assessment["reason"]]
+    if not found:
+        return ""
+    first = found[0]
+    told = held_back(
+        first["share"], first["supported"], first["reason"], whole=config.always
+    )
+    where = "" if len(found) == len(reports) else f" In {len(found)} planes:"
+    return f"{where} {told}"
+
+
+def _changed(learned: list[PlaneReport], always: bool) -> str:
     """What the checks on their pixels came to, in the median."""
     found = [report.quality for report in learned if report.quality is not None]
-    return f" In the median: {quality_sentence(median_quality(found))}" if found else ""
+    if not found:
+        return ""
+    whole = always or not any(r.assessment and r.assessment["reason"] for r in learned)
+    told = quality_sentence(median_quality(found), whole=whole)
+    return f" In the median: {told}"
 
 
 def _tested(learned: list[PlaneReport]) -> str:

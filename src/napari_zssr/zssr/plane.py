@@ -8,10 +8,11 @@ from pathlib import Path
 from torch import Tensor
 
 from napari_zssr.checks import LEARNED
-from napari_zssr.config import Config
+from napari_zssr.config import INSTANT, Config
 from napari_zssr.imaging.noise import CLEAN, NoiseModel, recorrupted
 from napari_zssr.imaging.resample import Window
 from napari_zssr.progress import Snapshot, Steps
+from napari_zssr.zssr.assess import Assessment, assess, assessment_of
 from napari_zssr.zssr.begin import Start, begun, noisy_steps
 from napari_zssr.zssr.canvas import Canvas
 from napari_zssr.zssr.enlarge import enlarged
@@ -39,6 +40,7 @@ from napari_zssr.zssr.sentences import (
     NOT_SAVED,
     WITHOUT_SIGNAL,
     Origin,
+    held_back,
     nothing_gained,
     shrunk_test,
     too_small,
@@ -74,6 +76,8 @@ class PlaneResult:
         Those that made the image, where networks did.
     began : str
         What training began from, as `Beginning` has it.
+    assessment : Assessment or None
+        What checks told of the networks; None where they told nothing.
     """
 
     image: Canvas
@@ -84,6 +88,7 @@ class PlaneResult:
     denoised: bool = False
     networks: Checkpoint | None = None
     began: str = ""
+    assessment: Assessment | None = None
 
 
 def super_resolve_plane(
@@ -97,6 +102,7 @@ def super_resolve_plane(
     window: Window | None = None,
     start: Start | None = None,
     shared: Checkpoint | None = None,
+    assessment: Assessment | None = None,
     scratch: Path | None = None,
 ) -> Steps[PlaneResult]:
     """Train on one plane and enlarge it.
@@ -125,6 +131,9 @@ def super_resolve_plane(
         Networks that were learned from planes of the stack, this one or others like
         it. By the strategy they are applied as they are, or trained for some more
         steps; `noise` should be theirs. The window is not looked at before.
+    assessment : Assessment, optional
+        What was decided for all planes of the channel; without it, and without shared
+        networks, it is decided on this plane.
     scratch : Path, optional
         Folder where large results lie while they are made.
 
@@ -162,18 +171,69 @@ def super_resolve_plane(
         told = nothing_gained(gain, origin)
         made = yield from _plain(plane, config, told, window, scratch)
         return replace(made, gain=gain, steps=steps, began=lesson.began)
-    spec = lesson.applied(config.factors)
-    image = yield from enlarged(network, plane, spec, window, scratch)
-    return PlaneResult(
-        image=with_mean_of(image, plane) if window is None else image,
-        returned="learned",
-        gain=gain,
-        steps=steps,
-        sentence=shrunk_test(gain, origin),
-        denoised=recorrupted(lesson.level),
-        networks=checkpoint(network, lesson),
-        began=lesson.began,
+    if assessment is None:
+        assessment = (
+            assessment_of(shared)
+            if shared
+            else (yield from assess(network, [plane], lesson))
+        )
+    share, told = _delivered(assessment, config.always)
+    told += shrunk_test(gain, origin)
+    if share == 0:
+        made = yield from _plain(plane, config, told, window, scratch)
+    else:
+        spec = replace(lesson.applied(config.factors), share=share)
+        image = yield from enlarged(network, plane, spec, window, scratch)
+        made = PlaneResult(
+            image=with_mean_of(image, plane) if window is None else image,
+            returned="learned",
+            gain=gain,
+            steps=steps,
+            sentence=told,
+            denoised=recorrupted(lesson.level),
+            networks=checkpoint(network, lesson),
+        )
+    return replace(
+        made, gain=gain, steps=steps, began=lesson.began, assessment=assessment
     )
+
+
+def trial(
+    plane: Tensor,
+    config: Config,
+    *,
+    noise: NoiseModel = CLEAN,
+    tile_px: int = 512,
+    seed: int = 0,
+) -> Steps[Assessment | None]:
+    """What checks tell of a linear filter that is learned on a plane in a second.
+
+    It stands for networks that every plane of a channel learns for itself: a blur or
+    noise that ruins the one ruins the others.
+
+    Parameters
+    ----------
+    plane, config, noise, tile_px, seed
+        As for `super_resolve_plane`.
+
+    Returns
+    -------
+    Assessment or None
+        None where nothing can be learned.
+    """
+    if _nothing_to_learn(plane) is not None:
+        return None
+    quick = replace(
+        INSTANT,
+        factor=config.factors,
+        ratio=config.ratio,
+        kernel=config.kernel,
+        back_projection=config.back_projection,
+    )
+    lesson = _lesson(plane, quick, noise, None, None)
+    lesson = replace(lesson, tile_px=tile_px, seed=seed)
+    network, _ = yield from learn(lesson)
+    return (yield from assess(network, [plane], lesson))
 
 
 def without_signal(
@@ -268,6 +328,15 @@ def _gains(gain: Gain, shared: Checkpoint | None) -> bool:
     """
     trusted = shared is not None and shared.gained and gain.decibel > 0
     return gain.significant or trusted
+
+
+def _delivered(assessment: Assessment | None, always: bool) -> tuple[float, str]:
+    """Share of the change that is delivered, and a sentence where it is not all."""
+    if assessment is None or assessment.share == 1:
+        return 1.0, ""
+    share = 1.0 if always else assessment.share
+    told = held_back(share, assessment.supported, assessment.reason, whole=always)
+    return share, f"{told} "
 
 
 def _first_look(plane: Tensor, lesson: Lesson, window: Window) -> Snapshot:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from fractions import Fraction
 from functools import lru_cache
 
 import torch
@@ -17,6 +16,7 @@ from napari_zssr.imaging.resample import (
     moved,
     output_size,
     output_window,
+    quantum,
     resize,
 )
 from napari_zssr.kernelspec import KernelSpec
@@ -27,7 +27,6 @@ from napari_zssr.zssr.network import StagedNetwork, applied
 Pair = tuple[float, float]
 
 BACK_PROJECTION_REACH = 32
-LARGEST_QUANTUM = 128
 # Spread of the colours (fraction of the range) up to which a pixel is grey, and from
 # which its colour is learned.
 GREY = (0.03, 0.1)
@@ -53,6 +52,8 @@ class PredictSpec:
         Iterations.
     strength : float
         Share of each correction, 0..1; below 1 for noisy images.
+    share : float
+        Of what networks change from bicubic, 0..1, that is delivered.
     tile_px : int
         Side of a tile in input pixels.
     precision : {"float32", "bfloat16"}
@@ -64,6 +65,7 @@ class PredictSpec:
     transforms: tuple[int, ...] = (0,)
     back_projection: int = 0
     strength: float = 1.0
+    share: float = 1.0
     tile_px: int = 512
     precision: str = "float32"
 
@@ -126,7 +128,7 @@ def paint(
             versions.append(_enlarged(network, crop, number, spec))
             done += 1
             yield Progress(stage="predict", step=done, total=total)
-        made = neutral(_merged(versions, crop, spec), crop, spec)
+        made = delivered(_merged(versions, crop, spec), crop, spec)
         _paste(canvas, made, tile, spec.factors)
 
 
@@ -157,14 +159,6 @@ def make_tiles(
     for inner_y, outer_y in axes[0]:
         for inner_x, outer_x in axes[1]:
             yield Tile(inner=(inner_y, inner_x), outer=(outer_y, outer_x))
-
-
-def quantum(factor: float) -> int | None:
-    """Smallest number of input pixels that is a whole number of output pixels."""
-    fraction = Fraction(factor).limit_denominator(LARGEST_QUANTUM)
-    if abs(float(fraction) - factor) > 1e-9:
-        return None
-    return fraction.denominator
 
 
 def around(
@@ -243,7 +237,7 @@ def residual_growth(kernel: KernelSpec, factors: Pair) -> float:
     return growth
 
 
-def neutral(enlarged: Tensor, plane: Tensor, spec: PredictSpec) -> Tensor:
+def neutral(enlarged: Tensor, plain: Tensor) -> Tensor:
     """Keep grey what is grey in the image.
 
     Colours that are learned together drift apart by a few levels where all are alike.
@@ -251,23 +245,31 @@ def neutral(enlarged: Tensor, plane: Tensor, spec: PredictSpec) -> Tensor:
 
     Parameters
     ----------
-    enlarged : Tensor, shape (C, Y', X')
-    plane : Tensor, shape (C, Y, X)
-    spec : PredictSpec
+    enlarged, plain : Tensor, shape (3, Y', X')
+        By networks, and bicubic.
 
     Returns
     -------
-    Tensor, shape (C, Y', X')
-        As it was where there are no three colours, and of noisy planes: the colour of
-        their pixels is that of the noise.
+    Tensor, shape (3, Y', X')
     """
-    if len(enlarged) != 3 or spec.strength < 1:
-        return enlarged
-    plain = resize(plane, spec.factors, (enlarged.shape[-2], enlarged.shape[-1]))
     low, high = GREY
     colourful = (plain.amax(0) - plain.amin(0) - low) / (high - low)
     brightness = (enlarged - plain).mean(dim=0, keepdim=True)
     return torch.lerp(plain + brightness, enlarged, colourful.clamp(0, 1))
+
+
+def delivered(enlarged: Tensor, crop: Tensor, spec: PredictSpec) -> Tensor:
+    """What is delivered of an enlarged tile: grey kept, and no more than its share.
+
+    The colour of a noisy plane's pixels is that of the noise, which is not kept.
+    """
+    coloured = len(enlarged) == 3 and spec.strength >= 1
+    if not coloured and spec.share >= 1:
+        return enlarged
+    plain = resize(crop, spec.factors, (enlarged.shape[-2], enlarged.shape[-1]))
+    if coloured:
+        enlarged = neutral(enlarged, plain)
+    return torch.lerp(plain, enlarged, spec.share)
 
 
 @torch.no_grad()

@@ -54,6 +54,8 @@ class Checkpoint:
         Whether they have gained over bicubic on those planes, taken together.
     began : str
         What their training began from, as `Beginning` has it.
+    assessment : dict or None
+        What checks told of them on those planes, as `Assessment` has it.
     """
 
     network: str
@@ -70,6 +72,7 @@ class Checkpoint:
     noise: Mapping[str, Any] | None = None
     gained: bool = False
     began: str = ""
+    assessment: Mapping[str, Any] | None = None
 
 
 Checkpoints = Sequence[Checkpoint | None]
@@ -223,7 +226,7 @@ def _name(channel: int, member: int | str, name: str) -> str:
 
 NETWORKS = Format(
     name="networks",
-    version=5,
+    version=6,
     oldest=5,
     holds="networks",
     told=("channels",),

@@ -26,6 +26,10 @@ OVERSHOOT = 0.1
 # Noise (fraction of the range) that is sure not to be fine texture, and multiple of
 # what was assumed from which it is said.
 SURE_NOISE, UNDERRATED = 0.01, 2.0
+# Logarithm of the assumed blur's transfer over that which the image's edges show (at
+# the highest frequency, in the direction where it is largest), below which the assumed
+# blur is too wide: of right results 1 % have less.
+TOO_WIDE = -0.3
 FAINT = " Faint texture may have gone with the noise."
 FROM_SAVED = " Training began from saved networks."
 ALONE = "Training begins from random weights: this image only."
@@ -88,12 +92,20 @@ def too_small(height: int, width: int, smallest: int) -> str:
     )
 
 
-def quality_sentence(found: Quality) -> str:
-    """What a result is beside bicubic enlargement, as measured on its pixels."""
+def quality_sentence(found: Quality, *, whole: bool = True) -> str:
+    """What a result is beside bicubic enlargement, as measured on its pixels.
+
+    Parameters
+    ----------
+    found : Quality
+    whole : bool
+        Whether all that was learned is delivered; a part of it need not agree with the
+        image under a blur that is in doubt.
+    """
     percent = f"{100 * found.change:.2g} % of the range"
     if found.change < LEAST_CHANGE:
         return f"Hardly differs from bicubic ({percent} changed)."
-    parts = [f"{percent} changed", _grain(found), _agreement(found)]
+    parts = [f"{percent} changed", _grain(found), _agreement(found) if whole else ""]
     told = f"{_kind(found)}: {', '.join(part for part in parts if part)}."
     if found.overshoot > OVERSHOOT:
         told += (
@@ -121,11 +133,77 @@ def _underrated(found: Quality) -> str:
     """Sentence on noise that is stronger than what was assumed."""
     if found.noise < max(SURE_NOISE, UNDERRATED * found.noise_assumed):
         return ""
-    assumed = f"{100 * found.noise_assumed:.2g} %" if found.noise_assumed else "none"
+    assumed = _percent(found.noise_assumed) if found.noise_assumed else "none"
     return (
-        f" The image shows noise of {100 * found.noise:.2g} % of the range, but "
+        f" The image shows noise of {_percent(found.noise)} of the range, but "
         f"{assumed} was assumed; leave it to 'auto'."
     )
+
+
+def unsupported(found: Quality, margin: float | None) -> str:
+    """Why checks do not support a result, after a colon: which of them told.
+
+    Parameters
+    ----------
+    found : Quality
+    margin : float or None
+        As `Support` has it.
+    """
+    if found.noise >= max(SURE_NOISE, UNDERRATED * found.noise_assumed):
+        assumed = _percent(found.noise_assumed) if found.noise_assumed else "none"
+        return (
+            f"the image shows noise of {_percent(found.noise)}, {assumed} was assumed"
+        )
+    if margin is not None and margin < TOO_WIDE:
+        return "the image's own edges are sharper than the assumed blur leaves any"
+    if found.overshoot > OVERSHOOT:
+        return (
+            f"edges overshoot by {_percent(found.overshoot)} of their height; a "
+            "narrower blur may be right"
+        )
+    if found.misfit > AGREES:
+        return (
+            f"shrunk again it differs from the image by {found.misfit:.1f} times what "
+            "the noise explains"
+        )
+    return (
+        "fine detail came out stronger than the image leads to; a narrower blur may be "
+        "right"
+    )
+
+
+def held_back(share: float, supported: float, reason: str, *, whole: bool) -> str:
+    """Sentence on a result of which the checks do not support everything.
+
+    Parameters
+    ----------
+    share : float
+        Of the change from bicubic that the checks let pass.
+    supported : float
+        That they support.
+    reason : str
+        As `unsupported` has it.
+    whole : bool
+        Whether all is delivered nevertheless, as the user asked.
+    """
+    if whole:
+        return (
+            f"Delivered whole as asked, though checks support {_percent(supported)} of "
+            f"the change: {reason}."
+        )
+    if share == 0:
+        return (
+            "Bicubic was returned, since checks do not support what was learned: "
+            f"{reason}."
+        )
+    return (
+        f"Held back to {_percent(share)} of what was learned, since checks support no "
+        f"more: {reason}."
+    )
+
+
+def _percent(part: float) -> str:
+    return f"{100 * max(0.0, part):.2g} %"
 
 
 def _kind(found: Quality) -> str:

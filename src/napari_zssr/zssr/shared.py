@@ -13,6 +13,7 @@ from torch import Tensor
 from napari_zssr.config import Config
 from napari_zssr.imaging.noise import CLEAN, NoiseModel
 from napari_zssr.progress import Steps
+from napari_zssr.zssr.assess import assess
 from napari_zssr.zssr.begin import Start, begun
 from napari_zssr.zssr.learn import Lesson, checkpoint, judge, learn
 from napari_zssr.zssr.plane import SMALLEST_PX
@@ -123,11 +124,15 @@ def learn_shared(
     )
     network, _ = yield from learn(lesson)
     found = checkpoint(network, lesson)
-    return found and replace(
+    if found is None:
+        return None
+    assessment = yield from assess(network, windows, lesson)
+    return replace(
         found,
         planes=len(samples),
         noise=asdict(noise),
         gained=judge(network, lesson).significant,
+        assessment=None if assessment is None else asdict(assessment),
     )
 
 

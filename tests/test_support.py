@@ -1,0 +1,235 @@
+"""What checks tell of results, and what follows from it: shares, sentences, stacks."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from test_quality import GOOD
+
+from napari_zssr import api
+from napari_zssr.config import FAST, INSTANT, Config
+from napari_zssr.imaging import support as supporting
+from napari_zssr.imaging.degrade import degrade_array
+from napari_zssr.imaging.metrics import psnr
+from napari_zssr.imaging.noise import NoiseModel
+from napari_zssr.imaging.resample import imresize
+from napari_zssr.imaging.scenes import sharp_scene
+from napari_zssr.imaging.support import (
+    FEATURES,
+    Support,
+    decibels,
+    scaled_gain,
+    support,
+    support_features,
+)
+from napari_zssr.kernelspec import KernelSpec
+from napari_zssr.progress import drain
+from napari_zssr.stack.axes import labelled, planes
+from napari_zssr.stack.preview import preview_steps
+from napari_zssr.stack.run import Upscaled, upscale_steps
+from napari_zssr.zssr.sentences import held_back, unsupported
+
+FACTORS = (2.0, 2.0)
+SCRIPT = Path(__file__).parents[1] / "docs" / "learn_support.py"
+RIGHT = KernelSpec(kind="gaussian", sigma_px=(1.0, 1.0))
+WIDE = KernelSpec(kind="gaussian", sigma_px=(1.9, 1.9))
+
+
+@pytest.fixture(scope="module")
+def truth() -> NDArray[np.float64]:
+    return sharp_scene(np.random.default_rng(5), 160).astype(np.float64)
+
+
+@pytest.fixture(scope="module")
+def image(truth: NDArray[np.float64]) -> NDArray[np.float32]:
+    return degrade_array(truth[None], RIGHT, FACTORS)[0].astype(np.float32)
+
+
+def run(image: NDArray[Any], axes: str = "YX", **settings: Any) -> Upscaled:
+    config = replace(INSTANT, device="cpu", dtype="float32", ensemble=False)
+    return drain(api.upscale_steps(image, replace(config, **settings), axes=axes))
+
+
+def gain(result: NDArray[Any], image: NDArray[Any], truth: NDArray[Any]) -> float:
+    plain = imresize(image, FACTORS)
+    one, other = (psnr(part, truth, peak=1.0, shave=8) for part in (result, plain))
+    return one - other
+
+
+def mixed(image: NDArray[Any], truth: NDArray[Any], times: float) -> Support:
+    """Of a result that changes so many times as much as the truth asks for."""
+    plain = imresize(image.astype(np.float64), FACTORS)
+    result = plain + times * (truth - plain)
+    found = support(image[None], result[None], FACTORS, RIGHT)
+    assert found is not None
+    return found
+
+
+def test_too_much_of_a_change_is_supported_in_part(
+    image: NDArray[np.float32], truth: NDArray[np.float64]
+) -> None:
+    right, thrice = (mixed(image, truth, times) for times in (1, 3))
+    assert right.share > 0.6 > thrice.share
+    assert right.gain > thrice.gain
+
+
+def test_features_have_names_and_are_finite_without_edges() -> None:
+    flat = np.linspace(0.2, 0.8, 48, dtype=np.float32)[None] * np.ones((48, 1), "f4")
+    result = imresize(flat, FACTORS)[None]
+    found = support(flat[None], result, FACTORS, RIGHT)
+    assert found is not None
+    assert found.margin is None
+    features = support_features(flat[None], result, FACTORS, RIGHT, found.quality)
+    assert features.shape == (len(FEATURES),)
+    assert np.isfinite(features).all()
+
+
+@pytest.mark.parametrize("factors", [(3.0, 3.0), (1.0, 2.0), (1.5, 1.5)])
+def test_other_factors_are_judged_too(factors: tuple[float, float]) -> None:
+    plane = sharp_scene(np.random.default_rng(0), 64)
+    found = support(plane[None], imresize(plane, factors)[None], factors, KernelSpec())
+    assert found is not None
+    assert np.isfinite([found.share, found.gain]).all()
+
+
+def test_gains_are_scaled_there_and_back() -> None:
+    for value in (-7.0, -0.1, 0.0, 0.2, 5.0):
+        assert decibels(scaled_gain(value)) == pytest.approx(value)
+
+
+def test_a_part_of_a_few_pixels_tells_nothing() -> None:
+    part = np.zeros((1, 8, 8), np.float32)
+    assert support(part, np.zeros((1, 16, 16)), FACTORS, RIGHT) is None
+
+
+def test_a_right_blur_is_delivered_whole_and_a_wide_one_is_not(
+    image: NDArray[np.float32], truth: NDArray[np.float64]
+) -> None:
+    right, wide = run(image, kernel=RIGHT), run(image, kernel=WIDE)
+    (fine,), (held,) = right.report.planes, wide.report.planes
+    assert fine.assessment is not None
+    assert held.assessment is not None
+    assert fine.assessment["share"] == 1
+    assert fine.assessment["reason"] == ""
+    assert gain(right.image, image, truth) > 1
+    assert held.assessment["share"] < 0.5
+    assert held.assessment["reason"] in held.sentence
+    assert gain(wide.image, image, truth) > -0.1
+
+
+def test_always_delivers_all_and_warns(
+    image: NDArray[np.float32], truth: NDArray[np.float64]
+) -> None:
+    forced = run(image, kernel=WIDE, always=True)
+    assert "Delivered whole as asked" in forced.report.sentence
+    assert gain(forced.image, image, truth) < -1
+
+
+def test_noise_that_was_denied_is_named(image: NDArray[np.float32]) -> None:
+    grain = 0.03 * np.random.default_rng(0).standard_normal(image.shape)
+    noisy = (image + grain).astype(np.float32)
+    (plane,) = run(noisy, kernel=RIGHT, noise="off").report.planes
+    assert plane.returned == "bicubic"
+    assert "none was assumed" in plane.sentence
+
+
+@pytest.mark.parametrize("config", [INSTANT, FAST])
+def test_no_slice_of_a_stack_differs_in_what_was_decided(
+    config: Config, image: NDArray[np.float32]
+) -> None:
+    draw = np.random.default_rng(1)
+    blur = KernelSpec(kind="gaussian", sigma_px=(1.35, 1.35))
+    slices = [image + 0.01 * draw.standard_normal(image.shape) for _ in range(8)]
+    settings = replace(config, device="cpu", kernel=blur, learned_steps=0)
+    made = drain(
+        upscale_steps(labelled(np.stack(slices).astype("f4"), axes="ZYX"), settings)
+    )
+    decided = [plane.assessment for plane in made.report.planes]
+    assert decided[0] is not None
+    assert decided == [decided[0]] * 8
+    assert len({plane.returned for plane in made.report.planes}) == 1
+
+
+def test_a_preview_decides_as_the_run_does(image: NDArray[np.float32]) -> None:
+    stack = labelled(np.stack([image, image[::-1]]), axes="ZYX")
+    config = replace(INSTANT, device="cpu", kernel=WIDE, dtype="float32")
+    whole = drain(upscale_steps(stack, config))
+    window = (slice(10, 40), slice(20, 50))
+    place = planes(stack.axes, stack.data.shape)[1]
+    seen = drain(preview_steps(stack, config, place=place, window=window))
+    assert seen.report.assessment == whole.report.planes[1].assessment
+    rows, columns = seen.window
+    np.testing.assert_allclose(seen.image, whole.image[1, rows, columns], atol=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("changes", "margin", "words"),
+    [
+        ({"noise": 0.03, "noise_assumed": 0.0}, None, "noise of 3 %, none was"),
+        ({"noise": 0.03, "noise_assumed": 0.01}, None, "noise of 3 %, 1 % was"),
+        ({}, -1.0, "own edges are sharper"),
+        ({"overshoot": 0.2}, None, "overshoot by 20 %"),
+        ({"misfit": 2.0}, None, "2.0 times what the noise"),
+        ({}, 0.5, "stronger than the image leads to"),
+    ],
+)
+def test_the_reason_is_what_failed(
+    changes: dict[str, Any], margin: float | None, words: str
+) -> None:
+    assert words in unsupported(replace(GOOD, **changes), margin)
+
+
+def test_sentences_on_what_was_held_back() -> None:
+    assert "Held back to 25 %" in held_back(0.25, 0.35, "why", whole=False)
+    assert held_back(0, 0.05, "why", whole=False).startswith("Bicubic was returned")
+    assert "checks support 35 %" in held_back(0.25, 0.35, "why", whole=True)
+
+
+def test_trees_lead_to_leaves() -> None:
+    trees = supporting._trees()
+    count = trees.left.shape[-1]
+    assert trees.feature.max() < len(FEATURES)
+    assert max(trees.left.max(), trees.right.max()) < count
+    low = supporting.judged(np.full(len(FEATURES), -1e9))
+    high = supporting.judged(np.full(len(FEATURES), 1e9))
+    assert np.isfinite([*low, *high]).all()
+
+
+def test_noise_counts_as_it_was_assumed(image: NDArray[np.float32]) -> None:
+    result = imresize(image, FACTORS)[None]
+    told = NoiseModel(offset=0.05**2)
+    at = FEATURES.index("noise_underrated")
+    found = [
+        support_features(image[None], result, FACTORS, RIGHT, one.quality)[at]
+        for one in (
+            support(image[None], result, FACTORS, RIGHT),
+            support(image[None], result, FACTORS, RIGHT, told),
+        )
+        if one is not None
+    ]
+    assert found[1] < found[0] - 1
+
+
+def test_the_script_learns_from_few_cases(tmp_path: Path) -> None:
+    pytest.importorskip("sklearn")
+    draw = np.random.default_rng(0)
+    for number in range(2):
+        np.savez(
+            tmp_path / f"{number:04d}.npz",
+            name=str(number),
+            labels=["right"] * 60,
+            examples=draw.standard_normal((60, len(FEATURES) + 2)),
+        )
+    out = tmp_path / "out.npz"
+    line = [sys.executable, str(SCRIPT), str(out), "--cases", str(tmp_path)]
+    subprocess.run([*line, "--learn-only"], check=True, capture_output=True)
+    with np.load(out) as made, np.load(supporting.TREES) as shipped:
+        assert set(made) == set(shipped)
+        assert made["left"].shape[:2] == shipped["left"].shape[:2]
