@@ -27,6 +27,7 @@ import skimage.data
 import tifffile
 import torch
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from napari_zssr import api
 from napari_zssr.benchmark.wrong_settings import WIDTHS, Planted, degraded, planted
@@ -76,6 +77,8 @@ MICROSCOPE = (
     ("tiff/membrane_2d_timelapse.tif", False, "mean"),
 )
 NOISES = (0.01, 0.02, 0.05, 0.08)
+# Widths of the blur of images that are soft, as oversampled ones are, fine pixels.
+SOFT = (1.8, 4.0)
 # The share is learned within these limits: beyond them nothing else is done.
 SHARES = (-0.25, 1.25)
 TREES_LEARNED, LEAVES, FOLDS = 300, 12, 8
@@ -168,6 +171,28 @@ def cases(truth: Array, draw: np.random.Generator) -> Iterator[Planted]:
     noisy = image + draw.choice(NOISES) * draw.standard_normal(image.shape)
     yield case("right, noisy", noisy, kernel=gaussian(width))
     yield case("x1.35, noisy", noisy, kernel=gaussian(1.35 * width))
+    blur = gaussian(draw.uniform(*WIDTHS))
+    sharp, soft = degraded(truth, blur), degraded(truth, gaussian(draw.uniform(*SOFT)))
+    yield case("right, shot noise", detected(sharp, draw), kernel=blur)
+    yield case("bicubic for a Gaussian, shot noise", detected(sharp, draw))
+    yield case("right bicubic, shot noise", detected(reduced, draw))
+    yield case("right bicubic, smoothed noise", grainy(reduced, draw))
+    yield case("bicubic for a soft image, shot noise", detected(soft, draw))
+    yield case("bicubic for a soft image", soft)
+
+
+def detected(light: NDArray[Any], draw: np.random.Generator) -> NDArray[Any]:
+    """Shot and read noise, from weak to strong."""
+    shot, read = 10 ** draw.uniform(-3.5, -1.7), 10 ** draw.uniform(-5, -3.3)
+    deviation = np.sqrt(shot * light.clip(0, 1) + read)
+    return light + deviation * draw.standard_normal(light.shape)
+
+
+def grainy(light: NDArray[Any], draw: np.random.Generator) -> NDArray[Any]:
+    """Noise that is correlated between pixels, as interpolation leaves it."""
+    grain = draw.standard_normal(light.shape)
+    grain = ndimage.gaussian_filter(grain, draw.uniform(0.3, 0.6))
+    return light + 10 ** draw.uniform(-2.2, -1.2) * grain / grain.std()
 
 
 def gaussian(width: float) -> KernelSpec:
@@ -295,7 +320,7 @@ def main() -> None:
     parser.add_argument("output", nargs="?", type=Path, default=TREES)
     parser.add_argument("--images", type=Path)
     parser.add_argument("--cases", type=Path)
-    parser.add_argument("--scenes", type=int, default=120)
+    parser.add_argument("--scenes", type=int, default=60)
     parser.add_argument("--part", type=int, nargs=2, metavar=("K", "N"))
     parser.add_argument("--learn-only", action="store_true")
     parser.add_argument("--report", action="store_true")

@@ -29,6 +29,7 @@ from napari_zssr.zssr.arrayfile import KEY, checksum
 from napari_zssr.zssr.network import ResidualNetwork
 from napari_zssr.zssr.restore import checkpoint_of, restored
 from napari_zssr.zssr.saved import (
+    NETWORKS,
     Checkpoint,
     as_saved,
     load_networks,
@@ -107,7 +108,7 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (SLOW, rings(), "YX"),
         (change(QUICK, factor=(1, 2), gradual=2), rings(), "YX"),
         (QUICK, np.stack([rings(seed=n) for n in range(4)]), "SYX"),
-        (change(QUICK, kernel="gaussian:1.2", always=False), rings(), "YX"),
+        (change(QUICK, kernel="gaussian:1.2"), rings(), "YX"),
         (change(QUICK, noise=0.04), noisy(rings()), "YX"),
         (
             change(QUICK, noise=0.04, factor=4, start="learned", learned_steps=1),
@@ -373,7 +374,7 @@ SPOILT: dict[str, tuple[Callable[[bytes], bytes], str]] = {
     ),
     "other kind": (lambda c: renamed(c, format="image"), "holds no networks"),
     "older": (lambda c: renamed(c, version=4), "older napari-zssr"),
-    "newer": (lambda c: renamed(c, version=6), "newer napari-zssr"),
+    "newer": (lambda c: renamed(c, version=NETWORKS.version + 1), "newer napari-zssr"),
     "cut": (lambda c: c[:-40], "is damaged"),
     "cut in the header": (lambda c: c[:100], "holds no networks"),
     "flipped": (flipped, "is damaged"),
@@ -509,8 +510,8 @@ def test_nothing_is_done_for_training_that_is_left_out(tmp_path: Path) -> None:
     seen: list[Any] = []
     run(rings(), again(SLOW, path), on_event=seen.append)
     told = [event.stage for event in seen if isinstance(event, Progress)]
-    # One version of one tile, at the final factor alone.
-    assert told == ["predict"]
+    # A check of what it makes, and one version of one tile, at the final factor alone.
+    assert told == ["check", "predict"]
 
 
 def test_looking_at_a_file_needs_no_torch(

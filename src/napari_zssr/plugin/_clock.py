@@ -21,11 +21,13 @@ STAGES = {
     "pairs": "cutting examples from the image",
     "fit": "fitting",
     "train": "training",
+    "check": "checking parts of the result",
     "predict": "enlarging",
     "shared read": "looking at several slices",
     "shared pairs": "cutting examples from several slices",
     "shared train": "training on several slices",
     "shared predict": "enlarging parts of several slices",
+    "shared check": "checking parts of several slices",
 }
 
 

@@ -11,14 +11,15 @@ from torch import Tensor, nn
 
 from napari_zssr.imaging.quality import check_windows, median_quality
 from napari_zssr.imaging.support import Support, support
-from napari_zssr.progress import Steps
-from napari_zssr.zssr.predict import predict
+from napari_zssr.progress import Event, Progress, Steps, changed
+from napari_zssr.zssr.enlarge import enlarged
 from napari_zssr.zssr.saved import Checkpoint
 from napari_zssr.zssr.sentences import unsupported
 
 if TYPE_CHECKING:
     from napari_zssr.zssr.learn import Lesson
 
+STAGE = "check"
 SAMPLES = 4
 # Supported share from which all is delivered. It was chosen with those that follow on
 # the images that `docs/learn_support.py` learns from, each judged by trees that had
@@ -83,9 +84,11 @@ def assess(
     found = []
     for n in range(count):
         plane, window = windows[(2 * n + 1) * len(windows) // (2 * count)]
-        made = yield from predict(network, plane, spec, window)
+        made = yield from changed(enlarged(network, plane, spec, window), _as_check)
         image = plane[:, *window].cpu().numpy()
-        one = support(image, made.numpy(), config.factors, config.kernel, lesson.noise)
+        one = support(
+            image, made[:, :, :].numpy(), config.factors, config.kernel, lesson.noise
+        )
         found += [] if one is None else [one]
     return _together(found) if found else None
 
@@ -93,6 +96,10 @@ def assess(
 def assessment_of(networks: Checkpoint) -> Assessment | None:
     """What checks told of networks on the planes that they were learned from."""
     return Assessment(**networks.assessment) if networks.assessment else None
+
+
+def _as_check(event: Event) -> Event:
+    return replace(event, stage=STAGE) if isinstance(event, Progress) else event
 
 
 def _together(found: Sequence[Support]) -> Assessment:
