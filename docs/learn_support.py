@@ -30,7 +30,14 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from napari_zssr import api
-from napari_zssr.benchmark.wrong_settings import WIDTHS, Planted, degraded, planted
+from napari_zssr.benchmark.wrong_settings import (
+    GOOD,
+    WIDTHS,
+    WRECK,
+    Planted,
+    degraded,
+    planted,
+)
 from napari_zssr.config import FAST
 from napari_zssr.imaging.metrics import psnr
 from napari_zssr.imaging.noise import CLEAN, NoiseModel
@@ -81,6 +88,8 @@ NOISES = (0.01, 0.02, 0.05, 0.08)
 SOFT = (1.8, 4.0)
 # The share is learned within these limits: beyond them nothing else is done.
 SHARES = (-0.25, 1.25)
+# Limits and cautions of `napari_zssr.zssr.assess` that are compared.
+LIMITS, CAUTIONS = (0.55, 0.6, 0.65, 0.7), (0.0, 0.05, 0.1)
 TREES_LEARNED, LEAVES, FOLDS = 300, 12, 8
 
 
@@ -305,6 +314,10 @@ def report(names: list[str], labels: list[str], examples: Array) -> None:
             told[head, judging] = model.predict(examples[judging, :-2])
     rank = spearmanr(told[1], examples[:, -1])[0]
     sys.stdout.write(f"rank correlation of gains {rank:.3f}\n")
+    right = np.array(["right" in one or one.startswith("bicubic") for one in labels])
+    for limit in LIMITS:
+        for caution in CAUTIONS:
+            show_policy(limit, caution, told[0], examples, right)
     for label in dict.fromkeys(labels):
         alike = np.array([one == label for one in labels])
         shares = [
@@ -312,6 +325,29 @@ def report(names: list[str], labels: list[str], examples: Array) -> None:
         ]
         true, found = (" ".join(f"{v:5.2f}" for v in row) for row in shares)
         sys.stdout.write(f"{label:32s} true {true}  judged {found}\n")
+
+
+def show_policy(
+    limit: float, caution: float, judged: Array, examples: Array, right: Array
+) -> None:
+    """What comes of delivering all from a limit on, and less than judged below it."""
+    share, gain = examples[:, -2], examples[:, -1]
+    # Squared error over bicubic's is 1 - 2 s t d + t^2 d for a share t of the change.
+    error = 10 ** (-gain / 10)
+    known = np.abs(1 - 2 * share) > 0.02
+    change = np.where(known, (error - 1) / np.where(known, 1 - 2 * share, 1), 0)
+    t = np.where(judged >= limit, 1, np.clip(judged - caution, 0, 1))
+    left = np.maximum(1 - 2 * share * t * change + t**2 * change, 1e-9)
+    delivered = np.where(known, -10 * np.log10(left), gain)
+    wrecks, good, lost = gain < WRECK, gain > GOOD, delivered < gain + WRECK
+    sys.stdout.write(
+        f"limit {limit:.2f} caution {caution:.2f}: wrecks safe "
+        f"{100 * np.mean(delivered[wrecks] >= WRECK):5.1f} %, lost of good wrong ones "
+        f"{100 * np.mean(lost[good & ~right]):4.1f} %, of right ones "
+        f"{100 * np.mean(lost[good & right]):4.1f} % (held back "
+        f"{100 * np.mean(t[right] < 1):4.1f} %), mean of wrecks "
+        f"{delivered[wrecks].mean():+.2f} dB\n"
+    )
 
 
 def main() -> None:

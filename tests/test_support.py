@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 from test_quality import GOOD
 
@@ -34,6 +35,7 @@ from napari_zssr.progress import drain
 from napari_zssr.stack.axes import labelled, planes
 from napari_zssr.stack.preview import preview_steps
 from napari_zssr.stack.run import Upscaled, upscale_steps
+from napari_zssr.zssr import assess
 from napari_zssr.zssr.sentences import held_back, unsupported
 
 FACTORS = (2.0, 2.0)
@@ -233,3 +235,22 @@ def test_the_script_learns_from_few_cases(tmp_path: Path) -> None:
     with np.load(out) as made, np.load(supporting.TREES) as shipped:
         assert set(made) == set(shipped)
         assert made["left"].shape[:2] == shipped["left"].shape[:2]
+
+
+def test_samples_lie_where_the_contrast_is() -> None:
+    plane = torch.full((1, 640, 640), 0.5)
+    plane[:, 512:, 512:] = torch.rand(1, 128, 128)
+    plane[:, :128, 256:384] += 0.1 * torch.rand(1, 128, 128)
+    parts = assess._samples([plane])
+    assert [tuple(part.shape) for part in parts] == [(1, 128, 128)] * 3
+    assert float(parts[-1].std()) == pytest.approx(float(plane[:, 512:, 512:].std()))
+
+
+def test_samples_of_many_planes_are_few_and_from_several() -> None:
+    planes = [torch.rand(1, 128, 140) + n for n in range(16)]
+    parts = assess._samples(planes)
+    assert len(parts) == 2
+    assert float(parts[-1].mean() - parts[0].mean()) > 10
+    assert [tuple(p.shape) for p in assess._samples([planes[0][:, :40]])] == [
+        (1, 40, 128)
+    ]

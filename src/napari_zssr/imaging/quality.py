@@ -7,9 +7,8 @@ need no truth: everything is compared with the image and its bicubic enlargement
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import lru_cache
 from typing import Any
@@ -21,7 +20,7 @@ from scipy import ndimage
 from napari_zssr.imaging.degrade import degrade_array
 from napari_zssr.imaging.noise import CLEAN, NoiseModel
 from napari_zssr.imaging.noise_estimate import estimate_noise
-from napari_zssr.imaging.resample import Window, imresize, quantum
+from napari_zssr.imaging.resample import imresize
 from napari_zssr.imaging.spectrum import Spectrum, in_band, power_spectrum
 from napari_zssr.kernelspec import KernelSpec
 
@@ -30,10 +29,6 @@ Pair = tuple[float, float]
 
 # Input pixels beside the border that are left out: it mirrors, and blurs reach over it.
 BORDER_PX = 4
-# Sides up to which a plane is checked whole, and of the windows of a larger one.
-WHOLE_PX, WINDOW_PX = 256, 128
-# Where the centres of those windows lie, as shares of the side.
-CENTRES = (0.25, 0.75)
 SMALLEST_PX = 16
 # Shares of the plane: its flattest parts, and its steepest edges.
 FLAT, STEEP = 0.1, 0.05
@@ -160,39 +155,6 @@ def quality(
         lattice=_lattice(spectrum, factors),
         colour_shift=_colour_shift(result[:, *cut], bicubic[:, *cut]),
     )
-
-
-def check_windows(window: Window, factors: tuple[float, float]) -> Iterator[Window]:
-    """Where a window is checked: all of a small one, four windows of a large one.
-
-    Parameters
-    ----------
-    window : tuple of slice
-        Part of a plane (Y, X), or all of it.
-    factors : tuple of float
-
-    Yields
-    ------
-    tuple of slice
-        In input pixels; each begins on a whole output pixel.
-    """
-    rows, columns = (_spans(s, f) for s, f in zip(window, factors, strict=True))
-    return itertools.product(rows, columns)
-
-
-def _spans(part: slice, factor: float) -> list[slice]:
-    """Spans along one axis; none where no input pixel begins on an output pixel."""
-    step = quantum(factor)
-    if step is None:
-        return [part] if part.start == 0 else []
-    first = -(-part.start // step) * step
-    size = part.stop - first
-    if size <= WHOLE_PX:
-        return [slice(first, part.stop)] if size > 0 else []
-    starts = [
-        first + round(share * size - WINDOW_PX / 2) // step * step for share in CENTRES
-    ]
-    return [slice(start, start + WINDOW_PX) for start in starts]
 
 
 def mean_quality(found: Sequence[Quality]) -> Quality:
