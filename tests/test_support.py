@@ -185,13 +185,18 @@ def test_a_preview_decides_as_the_run_does(image: NDArray[np.float32]) -> None:
 def test_the_reason_is_what_failed(
     changes: dict[str, Any], margin: float | None, words: str
 ) -> None:
-    assert words in unsupported(replace(GOOD, **changes), margin)
+    assert words in unsupported(replace(GOOD, **changes), margin, blurred=True)
 
 
 def test_sentences_on_what_was_held_back() -> None:
-    assert "Held back to 25 %" in held_back(0.25, 0.35, "why", whole=False)
-    assert held_back(0, 0.05, "why", whole=False).startswith("Bicubic was returned")
-    assert "checks support 35 %" in held_back(0.25, 0.35, "why", whole=True)
+    assert "back to 25 % of" in held_back([0.25], 0.35, "why", whole=False)
+    assert "back to 0 to 30 % of" in held_back([0.3, 0], 0.35, "why", whole=False)
+    assert held_back([0], 0.05, "why", whole=False).startswith("Bicubic was returned")
+    assert "checks support 35 %" in held_back([0.25], 0.35, "why", whole=True)
+
+
+def test_nobody_is_told_of_a_narrower_blur_than_bicubic() -> None:
+    assert "narrower" not in unsupported(GOOD, None, blurred=False)
 
 
 def test_trees_lead_to_leaves() -> None:

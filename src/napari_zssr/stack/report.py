@@ -117,12 +117,11 @@ def _held_back(reports: tuple[PlaneReport, ...], config: Config) -> str:
     found = [r.assessment for r in reports if r.assessment and r.assessment["reason"]]
     if not found:
         return ""
-    first = found[0]
-    told = held_back(
-        first["share"], first["supported"], first["reason"], whole=config.always
-    )
-    where = "" if len(found) == len(reports) else f" In {len(found)} planes:"
-    return f"{where} {told}"
+    shares = [one["share"] for one in found]
+    least = found[shares.index(min(shares))]
+    told = held_back(shares, least["supported"], least["reason"], whole=config.always)
+    part = f" Of {len(found)} planes:" if len(found) < len(reports) else ""
+    return f"{part} {told}"
 
 
 def _changed(learned: list[PlaneReport], always: bool) -> str:

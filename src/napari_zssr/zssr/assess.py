@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from napari_zssr.imaging.quality import median_quality
 from napari_zssr.imaging.resample import spread_starts
 from napari_zssr.imaging.support import Support, support
+from napari_zssr.kernelspec import KernelSpec
 from napari_zssr.progress import Event, Progress, Steps, changed
 from napari_zssr.zssr.enlarge import enlarged
 from napari_zssr.zssr.saved import Checkpoint
@@ -28,11 +29,11 @@ SAMPLES, SHARE = 4, 1 / 8
 # Side of a sample, and how many are compared along each side of a plane.
 SAMPLE_PX, CANDIDATES = 128, 6
 # Supported share from which all is delivered. `docs/learn_support.py --report` shows
-# what limits do to images that the trees have not seen: with these, 2 % of right
-# results lose 0.1 dB, and 5 % of those that are good under wrong settings.
+# what limits do to images that the trees have not seen: with these, 1.4 % of right
+# results lose 0.1 dB, and 4.6 % of those that are good under wrong settings.
 SUPPORTED = 0.65
 # What is delivered below that is so much less than supported: too much does more harm.
-CAUTION = 0.05
+CAUTION = 0.1
 # Steps of a delivered share, and the least that is worth it.
 STEP, LEAST = 0.05, 0.1
 
@@ -86,7 +87,7 @@ def assess(
         image, result = sample.cpu().numpy(), made[:, :, :].numpy()
         one = support(image, result, config.factors, config.kernel, lesson.noise)
         found += [] if one is None else [one]
-    return _together(found) if found else None
+    return _together(found, config.kernel) if found else None
 
 
 def _samples(planes: Sequence[Tensor]) -> list[Tensor]:
@@ -121,7 +122,7 @@ def _as_check(event: Event) -> Event:
     return replace(event, stage=STAGE) if isinstance(event, Progress) else event
 
 
-def _together(found: Sequence[Support]) -> Assessment:
+def _together(found: Sequence[Support], kernel: KernelSpec) -> Assessment:
     supported = float(np.median([one.share for one in found]))
     gain = float(np.median([one.gain for one in found]))
     if supported >= SUPPORTED:
@@ -135,5 +136,6 @@ def _together(found: Sequence[Support]) -> Assessment:
         reason=unsupported(
             median_quality([one.quality for one in found]),
             float(np.median(margins)) if margins else None,
+            blurred=kernel.kind != "bicubic",
         ),
     )

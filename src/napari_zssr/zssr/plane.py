@@ -335,7 +335,9 @@ def _delivered(assessment: Assessment | None, always: bool) -> tuple[float, str]
     if assessment is None or assessment.share == 1:
         return 1.0, ""
     share = 1.0 if always else assessment.share
-    told = held_back(share, assessment.supported, assessment.reason, whole=always)
+    told = held_back(
+        [assessment.share], assessment.supported, assessment.reason, whole=always
+    )
     return share, f"{told} "
 
 

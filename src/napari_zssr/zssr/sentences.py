@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -140,7 +141,7 @@ def _underrated(found: Quality) -> str:
     )
 
 
-def unsupported(found: Quality, margin: float | None) -> str:
+def unsupported(found: Quality, margin: float | None, *, blurred: bool) -> str:
     """Why checks do not support a result, after a colon: which of them told.
 
     Parameters
@@ -148,7 +149,10 @@ def unsupported(found: Quality, margin: float | None) -> str:
     found : Quality
     margin : float or None
         As `Support` has it.
+    blurred : bool
+        Whether a wider blur than bicubic's was assumed.
     """
+    narrower = "; a narrower blur may be right" if blurred else ""
     if found.noise >= max(SURE_NOISE, UNDERRATED * found.noise_assumed):
         assumed = _percent(found.noise_assumed) if found.noise_assumed else "none"
         return (
@@ -158,27 +162,25 @@ def unsupported(found: Quality, margin: float | None) -> str:
         return "the image's own edges are sharper than the assumed blur leaves any"
     if found.overshoot > OVERSHOOT:
         return (
-            f"edges overshoot by {_percent(found.overshoot)} of their height; a "
-            "narrower blur may be right"
+            f"edges overshoot by {_percent(found.overshoot)} of their height{narrower}"
         )
     if found.misfit > AGREES:
         return (
             f"shrunk again it differs from the image by {found.misfit:.1f} times what "
             "the noise explains"
         )
-    return (
-        "fine detail came out stronger than the image leads to; a narrower blur may be "
-        "right"
-    )
+    return f"fine detail came out stronger than the image leads to{narrower}"
 
 
-def held_back(share: float, supported: float, reason: str, *, whole: bool) -> str:
-    """Sentence on a result of which the checks do not support everything.
+def held_back(
+    shares: Sequence[float], supported: float, reason: str, *, whole: bool
+) -> str:
+    """Sentence on results of which the checks do not support everything.
 
     Parameters
     ----------
-    share : float
-        Of the change from bicubic that the checks let pass.
+    shares : sequence of float
+        Of the change from bicubic that the checks let pass, for each result.
     supported : float
         That they support.
     reason : str
@@ -191,14 +193,16 @@ def held_back(share: float, supported: float, reason: str, *, whole: bool) -> st
             f"Delivered whole as asked, though checks support {_percent(supported)} of "
             f"the change: {reason}."
         )
-    if share == 0:
+    least, most = min(shares), max(shares)
+    if most == 0:
         return (
             "Bicubic was returned, since checks do not support what was learned: "
             f"{reason}."
         )
+    part = _percent(most) if least == most else f"{100 * least:.2g} to {_percent(most)}"
     return (
-        f"Held back to {_percent(share)} of what was learned, since checks support no "
-        f"more: {reason}."
+        f"Held back to {part} of what was learned, since checks support no more: "
+        f"{reason}."
     )
 
 
