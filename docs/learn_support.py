@@ -188,6 +188,8 @@ def cases(truth: Array, draw: np.random.Generator) -> Iterator[Planted]:
     yield case("right bicubic, smoothed noise", grainy(reduced, draw))
     yield case("bicubic for a soft image, shot noise", detected(soft, draw))
     yield case("bicubic for a soft image", soft)
+    binned_noise = imresize(detected(truth, draw), (0.5, 0.5))
+    yield case("right bicubic, noise before it", binned_noise)
 
 
 def detected(light: NDArray[Any], draw: np.random.Generator) -> NDArray[Any]:
