@@ -16,6 +16,7 @@ from test_quality import GOOD
 
 from napari_zssr import api
 from napari_zssr.config import FAST, INSTANT, Config
+from napari_zssr.errors import ComputeError
 from napari_zssr.imaging import support as supporting
 from napari_zssr.imaging.degrade import degrade_array
 from napari_zssr.imaging.metrics import psnr
@@ -259,3 +260,28 @@ def test_samples_of_many_planes_are_few_and_from_several() -> None:
     assert [tuple(p.shape) for p in assess._samples([planes[0][:, :40]])] == [
         (1, 40, 128)
     ]
+
+
+def test_a_trial_passes_over_slices_that_show_nothing(
+    image: NDArray[np.float32],
+) -> None:
+    slices = [image, *[np.full_like(image, 0.3)] * 2, image]
+    config = replace(INSTANT, device="cpu", kernel=WIDE)
+    stack = labelled(np.stack(slices), axes="ZYX")
+    made = drain(upscale_steps(stack, config))
+    first, *_, last = (plane.assessment for plane in made.report.planes)
+    assert first is not None
+    assert first == last
+    assert first["share"] < 1
+
+
+def test_a_failure_of_a_trial_is_told(
+    image: NDArray[np.float32], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("no luck today\nmore of it")
+
+    monkeypatch.setattr("napari_zssr.zssr.plane.trial", fail)
+    stack = labelled(np.stack([image, image]), axes="ZYX")
+    with pytest.raises(ComputeError, match=r"trial on plane 1 .* no luck today\."):
+        drain(upscale_steps(stack, replace(INSTANT, device="cpu")))

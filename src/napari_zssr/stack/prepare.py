@@ -38,7 +38,7 @@ from napari_zssr.stack.shared import shared_steps
 from napari_zssr.stack.source import CheckedPlanes
 from napari_zssr.stack.start import starting_networks
 from napari_zssr.stack.strategy import sharing_channels
-from napari_zssr.stack.trial import channel_assessments
+from napari_zssr.stack.trial import channel_assessment
 from napari_zssr.zssr.begin import Start, as_expected
 from napari_zssr.zssr.saved import Checkpoint
 
@@ -63,8 +63,8 @@ class Prepared:
         What each channel starts from.
     kernels : tuple of FineKernel
         Blur of each channel.
-    assessments : mapping of int to Assessment
-        Of channels whose planes learn each for itself.
+    assessments : tuple of (Assessment or None)
+        Of each channel whose planes learn each for itself.
     """
 
     stack: ImageStack
@@ -73,7 +73,7 @@ class Prepared:
     maps: Mapping[int, IntensityMap]
     starts: tuple[Start | None, ...]
     kernels: tuple[FineKernel, ...]
-    assessments: Mapping[int, Assessment]
+    assessments: tuple[Assessment | None, ...]
 
     @property
     def listed(self) -> tuple[PlaneIndex, ...]:
@@ -123,7 +123,7 @@ class Prepared:
             place=place,
             start=self.starts[place.channel],
             shared=shared,
-            assessment=self.assessments.get(place.channel),
+            assessment=self.assessments[place.channel],
             scratch=scratch,
         )
         steps = plane_steps(work, self.config_of(place.channel), self.plan)
@@ -164,10 +164,7 @@ def prepare(
     kind = output_type(config, stack.data.dtype, maps.values())
     plan = (planned or make_plan)(stack, wanted, output_dtype=kind)
     kernels = channel_kernels(checked, config, maps)
-    found: dict[int, Assessment] = {}
-    for n, kernel in enumerate(kernels):
-        settings = replace(config, kernel=kernel.spec)
-        found |= channel_assessments(checked, settings, plan, {n: maps[n]})
+    settings = [replace(config, kernel=kernel.spec) for kernel in kernels]
     return Prepared(
         stack=checked,
         config=config,
@@ -175,7 +172,10 @@ def prepare(
         maps=maps,
         starts=starts,
         kernels=kernels,
-        assessments=found,
+        assessments=tuple(
+            channel_assessment(checked, one, plan, maps[n], n)
+            for n, one in enumerate(settings)
+        ),
     )
 
 

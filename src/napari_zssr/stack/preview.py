@@ -40,7 +40,7 @@ from napari_zssr.stack.shared import remembered_steps
 from napari_zssr.stack.source import CheckedPlanes
 from napari_zssr.stack.start import starting_networks
 from napari_zssr.stack.strategy import sharing_channels
-from napari_zssr.stack.trial import channel_assessments
+from napari_zssr.stack.trial import channel_assessment
 from napari_zssr.zssr.begin import as_expected
 
 BICUBIC_REACH_PX = 4
@@ -135,9 +135,8 @@ def preview_steps(
             shared = yield from remembered_steps(checked, config, plan, work)
             work = replace(work, shared=shared)
     else:
-        maps = {place.channel: mapping}
-        decided = channel_assessments(checked, config, plan, maps)
-        work = replace(work, assessment=decided.get(place.channel))
+        decided = channel_assessment(checked, config, plan, mapping, place.channel)
+        work = replace(work, assessment=decided)
     made = yield from changed(plane_steps(work, config, plan), ordered)
     return PreviewResult(
         image=from_cyx(made.pixels[:, *cut], axes),

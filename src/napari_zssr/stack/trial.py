@@ -1,12 +1,16 @@
-"""What is decided once for channels whose planes learn each for itself."""
+"""What is decided once for a channel whose planes learn each for itself."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
+
 from napari_zssr.config import Config
+from napari_zssr.errors import ComputeError, ZSSRError
 from napari_zssr.imaging.intensity import IntensityMap
+from napari_zssr.imaging.noise import NoiseModel
 from napari_zssr.imaging.signal import shows_signal
 from napari_zssr.progress import drain
 from napari_zssr.stack.axes import ImageStack, plane_axes, planes, to_cyx
@@ -19,50 +23,65 @@ if TYPE_CHECKING:
     from napari_zssr.zssr.assess import Assessment
 
 
-def channel_assessments(
-    stack: ImageStack, config: Config, plan: Plan, maps: Mapping[int, IntensityMap]
-) -> dict[int, Assessment]:
-    """Assess channels of several planes that share no networks, on one plane of each.
+def channel_assessment(
+    stack: ImageStack, config: Config, plan: Plan, mapping: IntensityMap, channel: int
+) -> Assessment | None:
+    """Assess a channel of several planes that share no networks, on one of them.
 
     Parameters
     ----------
     stack : ImageStack
-        Its data may be lazy; one plane of such a channel is read.
+        Its data may be lazy; the plane in the middle is read, or one near it that
+        shows something.
     config : Config
         Its kernel is concrete.
     plan : Plan
-    maps : mapping of int to IntensityMap
-        By channel; only these are assessed.
+    mapping : IntensityMap
+        Of the channel.
+    channel : int
 
     Returns
     -------
-    dict of int to Assessment
-        By channel; other channels are assessed where their networks are learned.
+    Assessment or None
+        None for other channels, which are assessed where their networks are learned.
+
+    Raises
+    ------
+    ComputeError
+        The computation failed.
     """
-    import torch
-
-    from napari_zssr.zssr.plane import trial
-
     listed = planes(stack.axes, stack.data.shape)
-    sharing = sharing_channels(config, listed)
-    found = {}
-    for channel, mapping in maps.items():
-        places = shared_places(listed, channel)
-        if channel in sharing or len(places) == 1:
-            continue
-        place = places[len(places) // 2]
+    places = shared_places(listed, channel)
+    if channel in sharing_channels(config, listed) or len(places) == 1:
+        return None
+    middle = len(places) // 2
+    for place in sorted(places, key=lambda p: abs(places.index(p) - middle)):
         pixels = colours_of(to_cyx(stack.data[place.index], plane_axes(stack.axes)))
         colours, _ = even(mapping.normalise(pixels), config)
         if not shows_signal(colours):
             continue
         noise = common_noise([colours], config, mapping)
-        steps = trial(
-            torch.from_numpy(colours).to(plan.device),
-            config,
-            noise=with_jpeg(noise, pixels, mapping.scale, config),
-            tile_px=plan.tile_px,
-            seed=config.seed,
-        )
-        if (one := drain(steps)) is not None:
-            found[channel] = one
-    return found
+        noise = with_jpeg(noise, pixels, mapping.scale, config)
+        try:
+            return _tried(colours, config, plan, noise)
+        except (RuntimeError, MemoryError) as error:
+            if isinstance(error, ZSSRError):
+                raise
+            raise ComputeError(
+                f"A trial on plane {place.number} failed on {plan.device}: "
+                f"{str(error).splitlines()[0] if str(error) else 'memory ran out'}."
+            ) from error
+    return None
+
+
+def _tried(
+    colours: NDArray[np.float32], config: Config, plan: Plan, noise: NoiseModel
+) -> Assessment | None:
+    import torch
+
+    from napari_zssr.zssr.plane import trial
+
+    plane = torch.from_numpy(colours).to(plan.device)
+    return drain(
+        trial(plane, config, noise=noise, tile_px=plan.tile_px, seed=config.seed)
+    )

@@ -29,7 +29,7 @@ SAMPLES, SHARE = 4, 1 / 8
 # Side of a sample, and how many are compared along each side of a plane.
 SAMPLE_PX, CANDIDATES = 128, 6
 # Supported share from which all is delivered. `docs/learn_support.py --report` shows
-# what limits do to images that the trees have not seen: with these, 1.4 % of right
+# what limits do to images that the trees have not seen: with these, 1.6 % of right
 # results lose 0.1 dB, and 4.7 % of those that are good under wrong settings.
 SUPPORTED = 0.65
 # What is delivered below that is so much less than supported: too much does more harm.
