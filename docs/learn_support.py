@@ -14,6 +14,7 @@ scikit-learn. `--report` prints what trees learned on other images make of each.
 from __future__ import annotations
 
 import argparse
+import itertools
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -89,7 +90,7 @@ SOFT = (1.8, 4.0)
 # The share is learned within these limits: beyond them nothing else is done.
 SHARES = (-0.25, 1.25)
 # Limits and cautions of `napari_zssr.zssr.assess` that are compared.
-LIMITS, CAUTIONS = (0.55, 0.6, 0.65, 0.7), (0.0, 0.05, 0.1)
+LIMITS, CAUTIONS = (0.5, 0.55, 0.6, 0.65, 0.7), (0.0, 0.05, 0.1)
 TREES_LEARNED, LEAVES, FOLDS = 300, 12, 8
 
 
@@ -317,9 +318,11 @@ def report(names: list[str], labels: list[str], examples: Array) -> None:
     rank = spearmanr(told[1], examples[:, -1])[0]
     sys.stdout.write(f"rank correlation of gains {rank:.3f}\n")
     right = np.array(["right" in one or one.startswith("bicubic") for one in labels])
-    for limit in LIMITS:
-        for caution in CAUTIONS:
-            show_policy(limit, caution, told[0], examples, right)
+    usual = np.array(["bicubic" in one and "for bicubic" not in one for one in labels])
+    for name, some in (("bicubic's kernel", usual), ("Gaussians", ~usual)):
+        sys.stdout.write(f"{name}\n")
+        for limit, caution in itertools.product(LIMITS, CAUTIONS):
+            show_policy(limit, caution, told[0][some], examples[some], right[some])
     for label in dict.fromkeys(labels):
         alike = np.array([one == label for one in labels])
         shares = [
@@ -342,12 +345,15 @@ def show_policy(
     left = np.maximum(1 - 2 * share * t * change + t**2 * change, 1e-9)
     delivered = np.where(known, -10 * np.log10(left), gain)
     wrecks, good, lost = gain < WRECK, gain > GOOD, delivered < gain + WRECK
+    shown = (
+        ("wrecks safe", delivered[wrecks] >= WRECK),
+        ("lost of good wrong ones", lost[good & ~right]),
+        ("of right ones", lost[good & right]),
+        ("right ones held back", t[right] < 1),
+    )
+    parts = [f"{name} {100 * part.mean():.1f} %" for name, part in shown if part.size]
     sys.stdout.write(
-        f"limit {limit:.2f} caution {caution:.2f}: wrecks safe "
-        f"{100 * np.mean(delivered[wrecks] >= WRECK):5.1f} %, lost of good wrong ones "
-        f"{100 * np.mean(lost[good & ~right]):4.1f} %, of right ones "
-        f"{100 * np.mean(lost[good & right]):4.1f} % (held back "
-        f"{100 * np.mean(t[right] < 1):4.1f} %), mean of wrecks "
+        f"limit {limit:.2f} caution {caution:.2f}: {', '.join(parts)}, mean of wrecks "
         f"{delivered[wrecks].mean():+.2f} dB\n"
     )
 

@@ -130,9 +130,14 @@ def _grain(found: Quality) -> str:
     return f"grain {verb} by {100 * abs(found.grain - 1):.0f} %"
 
 
+def underrated(found: Quality) -> bool:
+    """Whether the noise is stronger than what was assumed, beyond doubt."""
+    return found.noise >= max(SURE_NOISE, UNDERRATED * found.noise_assumed)
+
+
 def _underrated(found: Quality) -> str:
     """Sentence on noise that is stronger than what was assumed."""
-    if found.noise < max(SURE_NOISE, UNDERRATED * found.noise_assumed):
+    if not underrated(found):
         return ""
     assumed = _percent(found.noise_assumed) if found.noise_assumed else "none"
     return (
@@ -153,7 +158,7 @@ def unsupported(found: Quality, margin: float | None, *, blurred: bool) -> str:
         Whether a wider blur than bicubic's was assumed.
     """
     narrower = "; a narrower blur may be right" if blurred else ""
-    if found.noise >= max(SURE_NOISE, UNDERRATED * found.noise_assumed):
+    if underrated(found):
         assumed = _percent(found.noise_assumed) if found.noise_assumed else "none"
         return (
             f"the image shows noise of {_percent(found.noise)}, {assumed} was assumed"
