@@ -17,6 +17,7 @@ from test_quality import GOOD
 from napari_zssr import api
 from napari_zssr.config import FAST, INSTANT, Config
 from napari_zssr.errors import ComputeError
+from napari_zssr.files import read
 from napari_zssr.imaging import support as supporting
 from napari_zssr.imaging.degrade import degrade_array
 from napari_zssr.imaging.metrics import psnr
@@ -34,14 +35,17 @@ from napari_zssr.imaging.support import (
 from napari_zssr.kernelspec import KernelSpec
 from napari_zssr.progress import drain
 from napari_zssr.stack.axes import labelled, planes
+from napari_zssr.stack.disk import upscale_to_disk_steps
 from napari_zssr.stack.preview import preview_steps
 from napari_zssr.stack.run import Upscaled, upscale_steps
+from napari_zssr.stack.workers import Workers
 from napari_zssr.zssr import assess
 from napari_zssr.zssr.sentences import held_back, unsupported
 
 FACTORS = (2.0, 2.0)
 SCRIPT = Path(__file__).parents[1] / "docs" / "learn_support.py"
 RIGHT = KernelSpec(kind="gaussian", sigma_px=(1.0, 1.0))
+WIDER = KernelSpec(kind="gaussian", sigma_px=(1.35, 1.35))
 WIDE = KernelSpec(kind="gaussian", sigma_px=(1.9, 1.9))
 
 
@@ -148,9 +152,8 @@ def test_no_slice_of_a_stack_differs_in_what_was_decided(
     config: Config, image: NDArray[np.float32]
 ) -> None:
     draw = np.random.default_rng(1)
-    blur = KernelSpec(kind="gaussian", sigma_px=(1.35, 1.35))
     slices = [image + 0.01 * draw.standard_normal(image.shape) for _ in range(8)]
-    settings = replace(config, device="cpu", kernel=blur, learned_steps=0)
+    settings = replace(config, device="cpu", kernel=WIDER, learned_steps=0)
     made = drain(
         upscale_steps(labelled(np.stack(slices).astype("f4"), axes="ZYX"), settings)
     )
@@ -285,3 +288,18 @@ def test_a_failure_of_a_trial_is_told(
     stack = labelled(np.stack([image, image]), axes="ZYX")
     with pytest.raises(ComputeError, match=r"trial on plane 1 .* no luck today\."):
         drain(upscale_steps(stack, replace(INSTANT, device="cpu")))
+
+
+def test_workers_to_disk_hold_back_as_much_as_a_run_in_memory(
+    image: NDArray[np.float32], tmp_path: Path
+) -> None:
+    stack = labelled(np.stack([image, image[::-1]]), axes="ZYX")
+    config = replace(FAST, device="cpu", kernel=WIDER, learned_steps=0, dtype="float32")
+    made = drain(upscale_steps(stack, config))
+    target, two = tmp_path / "a.ome.tif", Workers(processes=2)
+    written = drain(upscale_to_disk_steps(stack, config, target, workers=two))
+    decided = [plane.assessment for plane in written.report.planes]
+    assert decided == [plane.assessment for plane in made.report.planes]
+    assert decided[0] is not None
+    assert 0 < decided[0]["share"] < 1
+    np.testing.assert_allclose(read(target).data, made.image, atol=1e-5)
