@@ -61,6 +61,8 @@ Array = NDArray[np.float64]
 Truth = tuple[str, Array]
 
 SIDE = 256
+# Side from which pictures are also binned.
+LEAST_BINNED = 300
 BORDER_PX = 8
 # scikit-image's own pictures; large ones are binned first, as are noisy images.
 PICTURES = (
@@ -90,7 +92,7 @@ SOFT = (1.8, 4.0)
 # The share is learned within these limits: beyond them nothing else is done.
 SHARES = (-0.25, 1.25)
 # Limits and cautions of `napari_zssr.zssr.assess` that are compared.
-LIMITS, CAUTIONS = (0.5, 0.55, 0.6, 0.65, 0.7), (0.0, 0.05, 0.1)
+LIMITS, CAUTIONS = (0.4, 0.5, 0.55, 0.6, 0.65, 0.7), (0.0, 0.05, 0.1)
 TREES_LEARNED, LEAVES, FOLDS = 300, 12, 8
 
 
@@ -160,6 +162,11 @@ def truths(folder: Path | None, scenes: int) -> Iterator[Truth]:
             sharp_scene(np.random.default_rng((1, n)), SIDE).astype(float),
         )
         yield f"scene {n}", scene((51, n)).mean(axis=0).astype(float)
+    # Binned, pictures are as sharp as pixels allow.
+    for name in PICTURES:
+        image = grey(pictures / name)[0]
+        if min(image.shape) >= LEAST_BINNED:
+            yield from ((f"{name} binned", part) for part in crops(binned(image), 1))
 
 
 def cases(truth: Array, draw: np.random.Generator) -> Iterator[Planted]:
@@ -191,6 +198,12 @@ def cases(truth: Array, draw: np.random.Generator) -> Iterator[Planted]:
     yield case("bicubic for a soft image", soft)
     binned_noise = imresize(detected(truth, draw), (0.5, 0.5))
     yield case("right bicubic, noise before it", binned_noise)
+    wide = draw.uniform(*SOFT)
+    soft = degraded(truth, gaussian(wide))
+    noisy = detected(soft, draw)
+    yield case("right, soft", soft, kernel=gaussian(wide))
+    yield case("right, soft, shot noise", noisy, kernel=gaussian(wide))
+    yield case("x1.4, soft, shot noise", noisy, kernel=gaussian(1.4 * wide))
 
 
 def detected(light: NDArray[Any], draw: np.random.Generator) -> NDArray[Any]:
@@ -242,21 +255,32 @@ def example(case: Planted, result: NDArray[np.float32]) -> list[float]:
     return [*features, share, gain - before]
 
 
+def kept(path: Path) -> dict[str, Any]:
+    """Examples of an image that were computed before, by their labels."""
+    if not path.exists():
+        return {}
+    held = np.load(path)
+    return dict(zip(map(str, held["labels"]), held["examples"], strict=True))
+
+
 def collect(asked: argparse.Namespace) -> None:
     """Compute and keep the cases of a part of the images."""
     part, parts = asked.part
     for number, (name, truth) in enumerate(truths(asked.images, asked.scenes)):
         path = asked.cases / f"{number:04d}.npz"
-        if number % parts != part - 1 or path.exists():
+        if number % parts != part - 1:
             continue
         draw = np.random.default_rng((1, number))
-        found, labels = [], []
+        found = kept(path)
         for case in cases(truth, draw):
-            result = forced(case)
-            if result is not None:
-                found.append(example(case, result))
-                labels.append(case.label)
-        np.savez(path, name=name, labels=labels, examples=np.array(found))
+            if case.label not in found:
+                result = forced(case)
+                found[case.label] = [] if result is None else example(case, result)
+        found = {label: values for label, values in found.items() if len(values)}
+        labels = list(found)
+        np.savez(
+            path, name=name, labels=labels, examples=np.array(list(found.values()))
+        )
         sys.stdout.write(f"{number} {name}\n")
         sys.stdout.flush()
 
@@ -311,7 +335,8 @@ def report(names: list[str], labels: list[str], examples: Array) -> None:
     from sklearn.model_selection import GroupKFold
 
     told = np.zeros((2, len(examples)))
-    for learning, judging in GroupKFold(FOLDS).split(examples, groups=names):
+    sources = [name.removesuffix(" binned") for name in names]
+    for learning, judging in GroupKFold(FOLDS).split(examples, groups=sources):
         for head, wanted in enumerate(targets(examples)):
             model = regressor().fit(examples[learning, :-2], wanted[learning])
             told[head, judging] = model.predict(examples[judging, :-2])
@@ -319,7 +344,13 @@ def report(names: list[str], labels: list[str], examples: Array) -> None:
     sys.stdout.write(f"rank correlation of gains {rank:.3f}\n")
     right = np.array(["right" in one or one.startswith("bicubic") for one in labels])
     usual = np.array(["bicubic" in one and "for bicubic" not in one for one in labels])
-    for name, some in (("bicubic's kernel", usual), ("Gaussians", ~usual)):
+    pictures = np.array([not n.startswith(("sharp ", "scene ")) for n in names])
+    groups = {
+        "bicubic's kernel": usual,
+        "Gaussians": ~usual,
+        "Gaussians, pictures alone": ~usual & pictures,
+    }
+    for name, some in groups.items():
         sys.stdout.write(f"{name}\n")
         for limit, caution in itertools.product(LIMITS, CAUTIONS):
             show_policy(limit, caution, told[0][some], examples[some], right[some])
