@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from napari_zssr.config import Config
 from napari_zssr.imaging.quality import median_quality
 from napari_zssr.imaging.resample import spread_starts
 from napari_zssr.imaging.support import Support, support
-from napari_zssr.kernelspec import KernelSpec
 from napari_zssr.progress import Event, Progress, Steps, changed
 from napari_zssr.zssr.enlarge import enlarged
 from napari_zssr.zssr.saved import Checkpoint
@@ -28,8 +28,8 @@ STAGE = "check"
 SAMPLES, SHARE = 4, 1 / 8
 # Side of a sample, and how many are compared along each side of a plane.
 SAMPLE_PX, CANDIDATES = 128, 6
-# Supported share from which all is delivered: under a Gaussian, or where the noise is
-# underrated; and under bicubic's kernel or a measured one, which are seldom too wide.
+# Supported share from which all is delivered: under a Gaussian, or where noise that was
+# given is underrated; and under bicubic's kernel or a measured one, which are seldom too wide.
 # `docs/learn_support.py --report` shows what limits do to images that the trees have
 # not seen. Of pictures that no one generated, under right Gaussians, 2 % lose 0.1 dB.
 SUPPORTED, USUAL = 0.6, 0.4
@@ -90,7 +90,7 @@ def assess(
         image, result = sample.cpu().numpy(), made[:, :, :].numpy()
         one = support(image, result, config.factors, config.kernel, lesson.noise)
         found += [] if one is None else [one]
-    return _together(found, config.kernel) if found else None
+    return _together(found, config) if found else None
 
 
 def _samples(planes: Sequence[Tensor]) -> list[Tensor]:
@@ -125,11 +125,13 @@ def _as_check(event: Event) -> Event:
     return replace(event, stage=STAGE) if isinstance(event, Progress) else event
 
 
-def _together(found: Sequence[Support], kernel: KernelSpec) -> Assessment:
+def _together(found: Sequence[Support], config: Config) -> Assessment:
     supported = float(np.median([one.share for one in found]))
     gain = float(np.median([one.gain for one in found]))
     quality = median_quality([one.quality for one in found])
-    doubted = kernel.kind == "gaussian" or underrated(quality)
+    kind = config.kernel.kind
+    # Of noise that was estimated the image as a whole tells more than samples do.
+    doubted = kind == "gaussian" or (config.noise != "auto" and underrated(quality))
     if supported >= (SUPPORTED if doubted else USUAL):
         return Assessment(supported=supported, gain_db=gain)
     share = STEP * round((supported - CAUTION) / STEP)
@@ -139,5 +141,5 @@ def _together(found: Sequence[Support], kernel: KernelSpec) -> Assessment:
         share=round(share, 2) if share >= LEAST else 0.0,
         supported=supported,
         gain_db=gain,
-        reason=unsupported(quality, margin, blurred=kernel.kind != "bicubic"),
+        reason=unsupported(quality, margin, blurred=kind != "bicubic"),
     )
