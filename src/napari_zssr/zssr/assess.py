@@ -29,9 +29,9 @@ SAMPLES, SHARE = 4, 1 / 8
 # Side of a sample, and how many are compared along each side of a plane.
 SAMPLE_PX, CANDIDATES = 128, 6
 # Supported share from which all is delivered: under a Gaussian, or where noise that was
-# given is underrated; and under bicubic's kernel or a measured one, which are seldom too wide.
-# `docs/learn_support.py --report` shows what limits do to images that the trees have
-# not seen. Of pictures that no one generated, under right Gaussians, 2 % lose 0.1 dB.
+# given is underrated; and otherwise, since bicubic's kernel and measured ones are seldom
+# too wide. `docs/learn_support.py --report` shows what limits do to images that the
+# trees have not seen: of pictures under right Gaussians, 2 % lose 0.1 dB.
 SUPPORTED, USUAL = 0.6, 0.4
 # What is delivered below that is so much less than supported: too much does more harm.
 CAUTION = 0.1
