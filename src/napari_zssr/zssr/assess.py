@@ -29,7 +29,7 @@ SAMPLES, SHARE = 4, 1 / 8
 # Side of a sample, and how many are compared along each side of a plane.
 SAMPLE_PX, CANDIDATES = 128, 6
 # Supported share from which all is delivered: under a Gaussian, or where noise that was
-# given is underrated; and otherwise, since bicubic's kernel and measured ones are seldom
+# given is underrated; and otherwise: bicubic's kernel and measured ones are seldom
 # too wide. `docs/learn_support.py --report` shows what limits do to images that the
 # trees have not seen: of pictures under right Gaussians, 2 % lose 0.1 dB.
 SUPPORTED, USUAL = 0.6, 0.4
