@@ -229,7 +229,6 @@ def test_noise_counts_as_it_was_assumed(image: NDArray[np.float32]) -> None:
 
 
 def test_the_script_learns_from_few_cases(tmp_path: Path) -> None:
-    pytest.importorskip("sklearn")
     draw = np.random.default_rng(0)
     for number in range(2):
         np.savez(
