@@ -7,7 +7,7 @@ Generated scenes, scikit-image's pictures and the microscope images of a folder 
 blurred, thinned by 2 and given noise; `fast` enlarges each under right and wrong
 settings. From the checks on these results, boosted regression trees learn which share
 of the change from bicubic is closest to the truth, and what was gained. Results are
-kept in the folder of cases, by several runs at once with ``--part``. ``--report`` prints
+kept in the folder of cases, by several runs at once with ``--part``. ``--report`` tells
 what trees that were learned on other images make of each.
 """
 
