@@ -120,7 +120,8 @@ def _held_back(reports: tuple[PlaneReport, ...], config: Config) -> str:
     shares = [one["share"] for one in found]
     least = found[shares.index(min(shares))]
     told = held_back(shares, least["supported"], least["reason"], whole=config.always)
-    part = f" Of {len(found)} planes:" if len(found) < len(reports) else ""
+    some = len(found) < len(reports)
+    part = f" In {len(found)} of {len(reports)} planes:" if some else ""
     return f"{part} {told}"
 
 
