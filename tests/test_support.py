@@ -180,7 +180,7 @@ def test_a_preview_decides_as_the_run_does(image: NDArray[np.float32]) -> None:
     [
         ({"noise": 0.03, "noise_assumed": 0.0}, None, "noise of 3 %, none was"),
         ({"noise": 0.03, "noise_assumed": 0.01}, None, "noise of 3 %, 1 % was"),
-        ({}, -1.0, "own edges are sharper"),
+        ({}, -1.0, "sharper than the assumed blur would"),
         ({"overshoot": 0.2}, None, "overshoot by 20 %"),
         ({"misfit": 2.0}, None, "2.0 times what the noise"),
         ({}, 0.5, "stronger than the image leads to"),

@@ -105,8 +105,7 @@ def _sentence(reports: tuple[PlaneReport, ...], config: Config) -> str:
     told = f"{len(learned)} of {len(reports)} planes were learned.{rest}"
     parts = (
         _changed(learned, config.always),
-        held,
-        _tested(learned),
+        held or _tested(learned),
         _trained(reports, config),
     )
     return told + "".join(parts)

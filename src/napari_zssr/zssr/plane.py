@@ -177,8 +177,7 @@ def super_resolve_plane(
             if shared
             else (yield from assess(network, [plane], lesson))
         )
-    share, told = _delivered(assessment, config.always)
-    told += shrunk_test(gain, origin)
+    share, told = _delivered(assessment, gain, origin, config.always)
     if share == 0:
         made = yield from _plain(plane, config, told, window, scratch)
     else:
@@ -330,15 +329,21 @@ def _gains(gain: Gain, shared: Checkpoint | None) -> bool:
     return gain.significant or trusted
 
 
-def _delivered(assessment: Assessment | None, always: bool) -> tuple[float, str]:
-    """Share of the change that is delivered, and a sentence where it is not all."""
+def _delivered(
+    assessment: Assessment | None, gain: Gain, origin: Origin, always: bool
+) -> tuple[float, str]:
+    """Share of the change that is delivered, and what is said of it.
+
+    Of what is held back the gain on held-out regions is not said: it holds under the
+    very settings that are in doubt.
+    """
     if assessment is None or assessment.share == 1:
-        return 1.0, ""
-    share = 1.0 if always else assessment.share
+        return 1.0, shrunk_test(gain, origin)
     told = held_back(
         [assessment.share], assessment.supported, assessment.reason, whole=always
     )
-    return share, f"{told} "
+    share = 1.0 if always else assessment.share
+    return share, f"{told}{origin.on}{origin.began_from}"
 
 
 def _first_look(plane: Tensor, lesson: Lesson, window: Window) -> Snapshot:

@@ -164,7 +164,7 @@ def unsupported(found: Quality, margin: float | None, *, blurred: bool) -> str:
             f"the image shows noise of {_percent(found.noise)}, {assumed} was assumed"
         )
     if margin is not None and margin < TOO_WIDE:
-        return "the image's own edges are sharper than the assumed blur leaves any"
+        return "edges in the image are sharper than the assumed blur would leave them"
     if found.overshoot > OVERSHOOT:
         return (
             f"edges overshoot by {_percent(found.overshoot)} of their height{narrower}"
