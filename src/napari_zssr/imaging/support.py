@@ -43,6 +43,8 @@ COMMON = (2.0, 2.0)
 NYQUIST = 0.5
 # Added to transfers before their logarithm; stands for a blur that no edge tells.
 LEAST_TRANSFER, UNKNOWN = 1e-3, -9.0
+# Gain from which decibels are compressed to their logarithm.
+SCALE_DB = 0.3
 # Widths (fine pixels) at which the change is compared with sharpened edges.
 EDGE_WIDTHS = (1.0, 2.0, 3.0)
 FEATURES = (
@@ -190,16 +192,13 @@ def judged(features: NDArray[np.float64]) -> tuple[float, float]:
 
 
 def decibels(scaled: float) -> float:
-    """Gain in dB of what the trees were taught: its compressed form."""
+    """Gain in dB from the compressed form that the trees are taught."""
     return math.copysign(SCALE_DB * math.expm1(abs(scaled)), scaled)
 
 
 def scaled_gain(decibel: float) -> float:
-    """Inverse of `decibels`: a tenth of a dB counts more near 0."""
+    """Inverse of `decibels`: a tenth of a dB counts more the nearer to 0."""
     return math.copysign(math.log1p(abs(decibel) / SCALE_DB), decibel)
-
-
-SCALE_DB = 0.3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
