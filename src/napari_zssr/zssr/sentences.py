@@ -29,7 +29,8 @@ OVERSHOOT = 0.1
 SURE_NOISE, UNDERRATED = 0.01, 2.0
 # Logarithm of the assumed blur's transfer over that which the image's edges show (at
 # the highest frequency, in the direction where it is largest), below which the assumed
-# blur is named as the reason: 6 % of right blurs have less, 77 % of those half too wide.
+# blur is named as the reason: 6 % of right blurs have less, and 77 % of those half too
+# wide.
 TOO_WIDE = -0.3
 FAINT = " Faint texture may have gone with the noise."
 FROM_SAVED = " Training began from saved networks."
