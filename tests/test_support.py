@@ -245,19 +245,30 @@ def test_the_script_learns_from_few_cases(tmp_path: Path) -> None:
         assert made["left"].shape[:2] == shipped["left"].shape[:2]
 
 
+def test_one_sample_that_supports_a_result_is_enough() -> None:
+    quality = replace(GOOD, noise=0.0)
+    found = [
+        Support(quality=quality, share=share, gain=1.0, margin=None)
+        for share in (0.3, 0.9)
+    ]
+    blurred = replace(INSTANT, kernel=RIGHT)
+    assert assess._together(found, blurred).share == 1
+    assert assess._together(found[:1], blurred).share == 0.2
+
+
 def test_samples_lie_where_the_contrast_is() -> None:
     plane = torch.full((1, 640, 640), 0.5)
     plane[:, 512:, 512:] = torch.rand(1, 128, 128)
     plane[:, :128, 256:384] += 0.1 * torch.rand(1, 128, 128)
     parts = assess._samples([plane])
-    assert [tuple(part.shape) for part in parts] == [(1, 128, 128)] * 3
+    assert [tuple(part.shape) for part in parts] == [(1, 128, 128)] * 4
     assert float(parts[-1].std()) == pytest.approx(float(plane[:, 512:, 512:].std()))
 
 
 def test_samples_of_many_planes_are_few_and_from_several() -> None:
     planes = [torch.rand(1, 128, 140) + n for n in range(16)]
     parts = assess._samples(planes)
-    assert len(parts) == 2
+    assert len(parts) == 4
     assert float(parts[-1].mean() - parts[0].mean()) > 10
     assert [tuple(p.shape) for p in assess._samples([planes[0][:, :40]])] == [
         (1, 40, 128)
