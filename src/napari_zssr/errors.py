@@ -6,6 +6,8 @@ import functools
 import os
 import tempfile
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 ISSUES = "https://github.com/napari-zssr/napari-zssr/issues"
@@ -33,6 +35,33 @@ class Cancelled(ZSSRError):
 
 class ImageWarning(UserWarning):
     """Something was assumed, chosen or converted when an image was read or written."""
+
+
+@contextmanager
+def computing(what: str, device: str) -> Iterator[None]:
+    """Have failures of torch and want of memory told in one sentence.
+
+    Parameters
+    ----------
+    what : str
+        That fails, as a sentence begins: ``Plane 3``.
+    device : str
+        That it is computed on.
+
+    Raises
+    ------
+    ComputeError
+        Instead of what torch raises.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if isinstance(error, ZSSRError):
+            raise
+        raise ComputeError(
+            f"{what} failed on {device}: "
+            f"{str(error).splitlines()[0] if str(error) else 'memory ran out'}."
+        ) from error
 
 
 def internal_error(error: BaseException) -> str:

@@ -107,14 +107,14 @@ def planted(truth: Array, draw: np.random.Generator) -> Iterator[Planted]:
     draw : numpy.random.Generator
     """
     width = draw.uniform(*WIDTHS)
-    image = degraded(truth, _gaussian(width))
+    image = degraded(truth, gaussian(width))
     for label, times in BLURS.items():
-        yield Planted(label, image, truth, {"kernel": _gaussian(times * width)})
+        yield Planted(label, image, truth, {"kernel": gaussian(times * width)})
     sides = (draw.uniform(*WIDE), draw.uniform(*THIN))
-    image = degraded(truth, _gaussian(*sides))
-    yield Planted("right axes", image, truth, {"kernel": _gaussian(*sides)})
-    yield Planted("wrong axes", image, truth, {"kernel": _gaussian(*sides[::-1])})
-    kernel = _gaussian(draw.uniform(*WIDTHS))
+    image = degraded(truth, gaussian(*sides))
+    yield Planted("right axes", image, truth, {"kernel": gaussian(*sides)})
+    yield Planted("wrong axes", image, truth, {"kernel": gaussian(*sides[::-1])})
+    kernel = gaussian(draw.uniform(*WIDTHS))
     image = degraded(truth, kernel)
     image = image + NOISE * draw.standard_normal(image.shape).astype(np.float32)
     yield Planted("3 % noise, right", image, truth, {"kernel": kernel})
@@ -129,7 +129,8 @@ def degraded(truth: Array, kernel: KernelSpec) -> NDArray[np.float32]:
     return image.astype(np.float32)
 
 
-def _gaussian(y: float, x: float | None = None) -> KernelSpec:
+def gaussian(y: float, x: float | None = None) -> KernelSpec:
+    """Gaussian of these widths along (Y, X), fine pixels; of one along both."""
     return KernelSpec(kind="gaussian", sigma_px=(y, y if x is None else x))
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from napari_zssr.camera import parsed_camera
 from napari_zssr.config import Config
-from napari_zssr.errors import ComputeError, InputError, ZSSRError
+from napari_zssr.errors import InputError, computing
 from napari_zssr.imaging.intensity import IntensityMap, intensity_map
 from napari_zssr.imaging.noise import CLEAN, NoiseModel, recorrupted
 from napari_zssr.imaging.noise_estimate import estimate_noise, has_room_for_noise
@@ -102,7 +102,7 @@ def plane_steps(work: PlaneWork, config: Config, plan: Plan) -> Steps[PlaneMade]
     config = sized(config, work.shared or work.start)
     normal = work.mapping.normalise(work.pixels)
     colours, stripes = even(colours_of(normal), config)
-    try:
+    with computing(f"Plane {work.place.number}", plan.device):
         alpha = yield from _enlarged_alpha(normal[len(colours) :], config, work)
         if shows_signal(colours):
             noise = _noise(colours, work, config)
@@ -110,13 +110,6 @@ def plane_steps(work: PlaneWork, config: Config, plan: Plan) -> Steps[PlaneMade]
         else:
             noise, result = CLEAN, (yield from _without_signal(colours, work, config))
         checked = _checked(colours, result, noise, work, config)
-    except (RuntimeError, MemoryError) as error:
-        if isinstance(error, ZSSRError):
-            raise
-        raise ComputeError(
-            f"Plane {work.place.number} failed on {plan.device}: "
-            f"{str(error).splitlines()[0] if str(error) else 'memory ran out'}."
-        ) from error
     seconds = time.monotonic() - started
     return PlaneMade(
         colours=result.image,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_zssr.config import Config
-from napari_zssr.errors import ComputeError, ZSSRError
+from napari_zssr.errors import computing
 from napari_zssr.imaging.intensity import IntensityMap
 from napari_zssr.imaging.signal import shows_signal
 from napari_zssr.progress import Event, Progress, Steps, changed
@@ -87,29 +87,18 @@ def shared_steps(
         return None
     yield named(_told(channel, len(samples)))
     windows = [window.numpy() for sample in samples for window in sample.windows]
-    try:
-        return (
-            yield from changed(
-                learn_shared(
-                    samples,
-                    config,
-                    noise=common_noise(windows, config, maps[channel]),
-                    device=plan.device,
-                    tile_px=plan.tile_px,
-                    precision=plan.precision,
-                    seed=config.seed * PLANE_SEED + SHARED_SEED + channel,
-                    start=start,
-                ),
-                named,
-            )
+    with computing(f"Learning for channel {channel}", plan.device):
+        steps = learn_shared(
+            samples,
+            config,
+            noise=common_noise(windows, config, maps[channel]),
+            device=plan.device,
+            tile_px=plan.tile_px,
+            precision=plan.precision,
+            seed=config.seed * PLANE_SEED + SHARED_SEED + channel,
+            start=start,
         )
-    except (RuntimeError, MemoryError) as error:
-        if isinstance(error, ZSSRError):
-            raise
-        raise ComputeError(
-            f"Learning for channel {channel} failed on {plan.device}: "
-            f"{str(error).splitlines()[0] if str(error) else 'memory ran out'}."
-        ) from error
+        return (yield from changed(steps, named))
 
 
 def _told(channel: int, planes: int) -> Progress:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_zssr.config import Config
-from napari_zssr.errors import ComputeError, ZSSRError
+from napari_zssr.errors import computing
 from napari_zssr.imaging.intensity import IntensityMap
 from napari_zssr.imaging.noise import NoiseModel
 from napari_zssr.imaging.signal import shows_signal
@@ -62,15 +62,8 @@ def channel_assessment(
             continue
         noise = common_noise([colours], config, mapping)
         noise = with_jpeg(noise, pixels, mapping.scale, config)
-        try:
+        with computing(f"A trial on plane {place.number}", plan.device):
             return _tried(colours, config, plan, noise)
-        except (RuntimeError, MemoryError) as error:
-            if isinstance(error, ZSSRError):
-                raise
-            raise ComputeError(
-                f"A trial on plane {place.number} failed on {plan.device}: "
-                f"{str(error).splitlines()[0] if str(error) else 'memory ran out'}."
-            ) from error
     return None
 
 

@@ -168,16 +168,13 @@ def super_resolve_plane(
         steps=steps,
     )
     if not (_gains(gain, shared) or config.always):
-        told = nothing_gained(gain, origin)
-        made = yield from _plain(plane, config, told, window, scratch)
-        return replace(made, gain=gain, steps=steps, began=lesson.began)
-    if assessment is None:
-        assessment = (
-            assessment_of(shared)
-            if shared
-            else (yield from assess(network, [plane], lesson))
-        )
-    share, told = _delivered(assessment, gain, origin, config.always)
+        assessment, share, told = None, 0.0, nothing_gained(gain, origin)
+    else:
+        if shared is not None:
+            assessment = assessment_of(shared)
+        elif assessment is None:
+            assessment = yield from assess(network, [plane], lesson)
+        share, told = _delivered(assessment, gain, origin, config.always)
     if share == 0:
         made = yield from _plain(plane, config, told, window, scratch)
     else:
