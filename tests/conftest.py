@@ -19,8 +19,8 @@ from napari_zssr.config import INSTANT, Config, change
 if TYPE_CHECKING:
     from napari.layers import Image
 
-    from napari_zssr.plugin._widget import SuperResolutionWidget
-    from napari_zssr.zssr.learned import LearnedStart
+    from napari_zssr.plugin.widget import SuperResolutionWidget
+    from napari_zssr.zssr.pretrained import LearnedStart
 
 DOCS = Path(__file__).parent.parent / "docs"
 # The quickest run of all.
@@ -64,7 +64,7 @@ def _has_accelerator() -> bool:
 @pytest.fixture
 def small_start() -> LearnedStart:
     """A learned start that has learned nothing, and is small."""
-    from napari_zssr.zssr.learned import FEATURES, LearnedStart
+    from napari_zssr.zssr.pretrained import FEATURES, LearnedStart
 
     width, dilations, hidden = 8, (2,), 5
     rng = np.random.default_rng(7)
@@ -95,11 +95,11 @@ def shipped(
     small_start: LearnedStart, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Path:
     """File of a learned start that stands for the one of the package."""
-    from napari_zssr.zssr import learned
+    from napari_zssr.zssr import pretrained
 
     path = tmp_path / "shipped.safetensors"
-    learned.write_start(path, small_start)
-    monkeypatch.setattr(learned, "SHIPPED", path)
+    pretrained.write_start(path, small_start)
+    monkeypatch.setattr(pretrained, "SHIPPED", path)
     return path
 
 
@@ -214,9 +214,9 @@ class Desk:
 @pytest.fixture
 def settled(monkeypatch: pytest.MonkeyPatch) -> None:
     """No measurements of the cost card, which have tests of their own."""
-    from napari_zssr.plugin import _cost
+    from napari_zssr.plugin import cost
 
-    monkeypatch.setattr(_cost, "SETTLED_MS", 3_600_000)
+    monkeypatch.setattr(cost, "SETTLED_MS", 3_600_000)
 
 
 @pytest.fixture
@@ -234,7 +234,7 @@ def desk(qtbot: Any, settled: None) -> Iterator[Desk]:
     """The widget and a viewer without a window, which takes a second to open."""
     from napari.components import ViewerModel
 
-    from napari_zssr.plugin._widget import SuperResolutionWidget
+    from napari_zssr.plugin.widget import SuperResolutionWidget
 
     widget = SuperResolutionWidget(ViewerModel())
     yield Desk(widget._viewer, qtbot, widget)
@@ -245,7 +245,7 @@ def desk(qtbot: Any, settled: None) -> Iterator[Desk]:
 @pytest.fixture
 def window(make_napari_viewer: Any, qtbot: Any, settled: None) -> Desk:
     """The widget docked in a real viewer."""
-    from napari_zssr.plugin._widget import SuperResolutionWidget
+    from napari_zssr.plugin.widget import SuperResolutionWidget
 
     viewer = make_napari_viewer()
     widget = SuperResolutionWidget(viewer)

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from napari_zssr import InputError, upscale, upscale_steps
 from napari_zssr.config import INSTANT, change
 from napari_zssr.progress import drain
-from napari_zssr.stack.axes import Channel, labelled
+from napari_zssr.stack.axis_labels import labelled
+from napari_zssr.stack.image import Channel
 
 RIDGE = change(INSTANT, noise="off", ensemble=False, device="cpu", always=True)
 

@@ -19,12 +19,11 @@ from napari.components import ViewerModel
 
 from napari_zssr.config import FAST, Config, change
 from napari_zssr.errors import StorageError
-from napari_zssr.files import read
-from napari_zssr.plugin._batch import BatchWidget
-from napari_zssr.plugin._batch_form import Source
-from napari_zssr.plugin._batch_table import BatchRow, closing
+from napari_zssr.execution import disk_run
+from napari_zssr.io.read import read
+from napari_zssr.plugin.batch import BatchRow, BatchWidget, closing
+from napari_zssr.plugin.batch_form import Source
 from napari_zssr.progress import PlaneDone
-from napari_zssr.stack import disk
 
 ABOUT = {"axes": "ZYX", "PhysicalSizeX": 0.2, "PhysicalSizeY": 0.2}
 
@@ -159,7 +158,7 @@ def test_a_full_disk_ends_the_batch(
         raise StorageError("The disk is full.")
         yield
 
-    monkeypatch.setattr(disk, "upscale_to_disk_steps", full)
+    monkeypatch.setattr(disk_run, "upscale_to_disk_steps", full)
     bench.run()
     assert list(bench.states.values()) == ["failed", "waiting"]
     assert "The disk is full" in bench.said

@@ -8,13 +8,14 @@ from numpy.typing import NDArray
 from scipy import ndimage, signal
 
 from napari_zssr import upscale
-from napari_zssr.config import INSTANT, KernelSpec
+from napari_zssr.config import INSTANT
 from napari_zssr.errors import InputError
 from napari_zssr.imaging.beads import MeasuredPsf, measured_psf
 from napari_zssr.imaging.degrade import degrade_array
 from napari_zssr.imaging.kernel import center_of_mass
 from napari_zssr.imaging.optics import FWHM
 from napari_zssr.imaging.psf import psf_kernel
+from napari_zssr.kernelspec import KernelSpec
 
 SPACING = (0.3, 0.1, 0.1)
 SIGMAS_PX = (2.2, 1.5, 1.8)

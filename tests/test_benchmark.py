@@ -14,9 +14,8 @@ import pytest
 import tifffile
 from PIL import Image
 
-from napari_zssr.benchmark import (
+from benchmarks import (
     SETS,
-    Table,
     choices,
     cost,
     job,
@@ -29,14 +28,17 @@ from napari_zssr.benchmark import (
     stacks,
     table,
 )
+from benchmarks.table import Table
 from napari_zssr.config import FAST, INSTANT, PAPER, Config, change
 from napari_zssr.errors import ComputeError, InputError
-from napari_zssr.files import read
 from napari_zssr.imaging.degrade import degrade_array
 from napari_zssr.imaging.resample import imresize
+from napari_zssr.io.read import read
 from napari_zssr.kernelspec import KernelSpec
 from napari_zssr.progress import Event, Progress
-from napari_zssr.stack.axes import ImageStack, labelled, output_spacing
+from napari_zssr.stack.axes import output_spacing
+from napari_zssr.stack.axis_labels import labelled
+from napari_zssr.stack.image import ImageStack
 
 
 @dataclass
@@ -499,4 +501,4 @@ def test_every_set_has_its_function() -> None:
 
     for place in SETS.values():
         module, name = place.split(":")
-        assert callable(getattr(import_module(f"napari_zssr.benchmark.{module}"), name))
+        assert callable(getattr(import_module(f"benchmarks.{module}"), name))

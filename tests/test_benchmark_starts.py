@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from napari_zssr.benchmark import invention, job, mzsr, promises, run_benchmark, starts
+from benchmarks import invention, job, mzsr, promises, run_benchmark, starts
 from napari_zssr.config import FAST, Config, change
 from napari_zssr.errors import InputError
 from napari_zssr.imaging.degrade import degrade_array

@@ -10,7 +10,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from napari_zssr.benchmark import blurred, job, judged, promises, run_benchmark, unknown
+from benchmarks import blurred, job, judged, promises, run_benchmark, unknown
 from napari_zssr.cli import main
 from napari_zssr.config import FAST, INSTANT, Config
 from napari_zssr.errors import InputError

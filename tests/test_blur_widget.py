@@ -20,14 +20,13 @@ from napari_zssr.config import change
 from napari_zssr.errors import InputError
 from napari_zssr.imaging.kernel import FineKernel
 from napari_zssr.kernelspec import KernelSpec, Optics
-from napari_zssr.plugin._bead_image import BeadImage, check_layer, parse_sizes
-from napari_zssr.plugin._blur import LATER, BlurFields
-from napari_zssr.plugin._copy import as_command, as_python
-from napari_zssr.plugin._kernel_words import lines, picture
-from napari_zssr.plugin._layers import KEY, lazy_stack
-from napari_zssr.plugin._seen_kernel import kernel_from
-from napari_zssr.plugin._taken import layer_channels, taken
-from napari_zssr.stack.records import Channel
+from napari_zssr.plugin.copy_settings import as_command, as_python
+from napari_zssr.plugin.form.beads import BeadImage, check_layer, parse_sizes
+from napari_zssr.plugin.form.blur import LATER, BlurFields
+from napari_zssr.plugin.layers.layers import KEY, layer_channels, lazy_stack, taken
+from napari_zssr.plugin.request import kernel_from
+from napari_zssr.plugin.summary import lines, picture
+from napari_zssr.stack.image import Channel
 
 PLACE: dict[str, Any] = {
     "axis_labels": ("z", "y", "x"),
@@ -323,7 +322,7 @@ def test_a_preview_tells_its_blur(window: Desk) -> None:
 def test_an_estimate_comes_with_preview_and_run(
     window: Desk, monkeypatch: pytest.MonkeyPatch, text: str, says: str
 ) -> None:
-    from napari_zssr.stack import estimated
+    from napari_zssr.stack import channel_blur
 
     asked: list[Any] = []
 
@@ -331,8 +330,8 @@ def test_an_estimate_comes_with_preview_and_run(
         asked.append(seen)
         return fine(KernelSpec.parse(text))
 
-    monkeypatch.setattr(estimated, "estimated_blur", estimate)
-    monkeypatch.setattr(estimated, "_remembered", {})
+    monkeypatch.setattr(channel_blur, "estimated_blur", estimate)
+    monkeypatch.setattr(channel_blur, "_remembered", {})
     window.add(rings(3, 48, 48), **PLACE)
     window.set(change(RIDGE, kernel="estimate"))
     view = blur(window).view
@@ -362,9 +361,8 @@ def test_a_preview_goes_on_after_a_wrong_word(window: Desk) -> None:
 
 
 def test_the_cost_is_not_measured_anew_for_every_width(desk: Desk) -> None:
-    from napari_zssr.plugin._cost import _wish
-    from napari_zssr.plugin._estimate import calibration_key, planned
-    from napari_zssr.zssr.machine import look_at_machine
+    from napari_zssr.plugin.cost import _wish, calibration_key, planned
+    from napari_zssr.zssr.device import look_at_machine
 
     desk.add(rings(3, 24, 32), **PLACE)
     keys = set()
@@ -486,7 +484,7 @@ def test_what_is_no_bead_image_is_refused() -> None:
 
 
 def test_a_batch_measures_beads_of_a_file(qtbot: Any, tmp_path: Path) -> None:
-    from napari_zssr.plugin._batch_form import BatchForm
+    from napari_zssr.plugin.batch_form import BatchForm
 
     path = tmp_path / "beads.ome.tif"
     sizes = {"PhysicalSizeZ": 0.3, "PhysicalSizeY": 0.1, "PhysicalSizeX": 0.1}
@@ -576,7 +574,7 @@ def test_a_measured_blur_is_copied_as_python(desk: Desk, tmp_path: Path) -> None
 
 
 def test_a_saved_layer_keeps_its_light(tmp_path: Path) -> None:
-    from napari_zssr.files import read
+    from napari_zssr.io.read import read
 
     told = taken([Channel(emission_nm=520.0)])
     layer = Image(rings(24, 32), name="GFP", metadata=told)
@@ -587,8 +585,8 @@ def test_a_saved_layer_keeps_its_light(tmp_path: Path) -> None:
 
 
 def test_optics_are_read_with_the_file(tmp_path: Path) -> None:
-    from napari_zssr.plugin._reader import _layers
-    from napari_zssr.stack.axes import labelled
+    from napari_zssr.plugin.layers.files import _layers
+    from napari_zssr.stack.axis_labels import labelled
 
     told = (Channel(name="a", emission_nm=450.0, na=1.2), Channel(name="b"))
     stack = labelled(rings(2, 24, 32), axes="CYX", channels=told)

@@ -9,7 +9,7 @@ from napari_zssr.config import FAST, INSTANT, PAPER, Config, change
 from napari_zssr.progress import drain
 from napari_zssr.zssr import calibrate
 from napari_zssr.zssr.calibrate import calibrate_steps
-from napari_zssr.zssr.rates import Rates, expected_seconds
+from napari_zssr.zssr.cost import Rates, expected_seconds
 
 RATES = Rates(step_s=0.05, pairs_s=2e-6, version_s=5e-6)
 TINY: dict[str, Any] = {"width": 8, "batch": 2, "crop_px": 16, "back_projection": 2}
@@ -104,7 +104,7 @@ def test_closing_at_any_yield_leaks_nothing(closes_cleanly: Any) -> None:
 
 
 def test_rates_need_no_torch(loaded_by: Any) -> None:
-    assert "torch" not in loaded_by("import napari_zssr.zssr.rates")
+    assert "torch" not in loaded_by("import napari_zssr.zssr.cost")
 
 
 def test_the_caller_s_random_numbers_are_left_alone() -> None:

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from napari_zssr import InputError, upscale
-from napari_zssr.camera import CameraNoise, parsed_camera
+from napari_zssr.checks import CameraNoise, parsed_camera
 from napari_zssr.config import FAST, Config, change
 from napari_zssr.imaging.noise import NoiseModel
 from napari_zssr.progress import drain
-from napari_zssr.stack.axes import labelled
+from napari_zssr.stack.axis_labels import labelled
 from napari_zssr.stack.run import upscale_steps
 
 CAMERA = CameraNoise(gain=0.46, offset=100, read_noise=1.6)

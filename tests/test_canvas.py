@@ -21,25 +21,28 @@ from torch import Tensor
 from napari_zssr.config import Config, change
 from napari_zssr.errors import ComputeError
 from napari_zssr.imaging.intensity import IntensityMap
-from napari_zssr.imaging.noise_estimate import estimate_noise
+from napari_zssr.imaging.noise import estimate_noise
 from napari_zssr.kernelspec import KernelSpec
 from napari_zssr.progress import drain
-from napari_zssr.stack.axes import labelled, planes, to_cyx
-from napari_zssr.stack.one_plane import (
-    PlaneMade,
-    PlaneWork,
-    intensity_maps,
-    plane_steps,
-)
+from napari_zssr.stack.axes import planes, to_cyx
+from napari_zssr.stack.axis_labels import labelled
+from napari_zssr.stack.plane import PlaneWork, intensity_maps, plane_steps
+from napari_zssr.stack.plane_result import PlaneMade
 from napari_zssr.stack.prepare import make_plan
 from napari_zssr.stack.preview import preview_steps
 from napari_zssr.stack.run import upscale_steps
 from napari_zssr.zssr import canvas as canvases
 from napari_zssr.zssr.canvas import ScratchCanvas, new_canvas, scratch_bytes
-from napari_zssr.zssr.network import PlainNetwork
+from napari_zssr.zssr.networks import PlainNetwork
 from napari_zssr.zssr.plane import super_resolve_plane
-from napari_zssr.zssr.predict import PredictSpec, enlarged_shape, paint, predict
-from napari_zssr.zssr.whole import bicubic, bicubic_steps
+from napari_zssr.zssr.predict import (
+    PredictSpec,
+    bicubic,
+    bicubic_steps,
+    enlarged_shape,
+    paint,
+    predict,
+)
 
 ALL = slice(None)
 

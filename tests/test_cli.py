@@ -15,21 +15,19 @@ import pytest
 import tifffile
 
 from napari_zssr.cli import console, demo, info, main, options, picture
-from napari_zssr.cli import doctor as doctor_command
+from napari_zssr.cli import info as doctor_command
 from napari_zssr.cli.enlarge import default_output
 from napari_zssr.config import BALANCED, Config, change
 from napari_zssr.errors import ComputeError, InputError
+from napari_zssr.execution.disk_run import Written
+from napari_zssr.io.write import write
 from napari_zssr.progress import PlaneDone, Progress
-from napari_zssr.stack.axes import ImageStack
-from napari_zssr.stack.disk import Written
-from napari_zssr.stack.one_plane import PlaneReport
-from napari_zssr.stack.outline import outline_of
+from napari_zssr.stack.axes import outline_of
+from napari_zssr.stack.image import ImageStack, loaded
+from napari_zssr.stack.plane_result import PlaneReport
 from napari_zssr.stack.prepare import make_plan
-from napari_zssr.stack.recipe import recipe
-from napari_zssr.stack.report import Report
+from napari_zssr.stack.report import Report, recipe
 from napari_zssr.stack.run import Upscaled
-from napari_zssr.stack.source import loaded
-from napari_zssr.stack.store import write
 
 USAGE = [
     (["nonsense"], "nonsense"),
@@ -162,7 +160,9 @@ class Engine:
 def engine(monkeypatch: pytest.MonkeyPatch) -> Engine:
     fake = Engine()
     monkeypatch.setattr("napari_zssr.stack.run.upscale_steps", fake)
-    monkeypatch.setattr("napari_zssr.stack.disk.upscale_to_disk_steps", fake.to_disk)
+    monkeypatch.setattr(
+        "napari_zssr.execution.disk_run.upscale_to_disk_steps", fake.to_disk
+    )
     return fake
 
 
@@ -244,7 +244,7 @@ def test_debug_shows_the_traceback(
 def test_upscale_writes_beside_the_input(
     folder: Path, engine: Engine, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from napari_zssr.stack.store import read_provenance
+    from napari_zssr.io.write import read_provenance
 
     assert main(["upscale", "a.tif", "--seed", "7", "--spacing", "0.5"]) == 0
     out, err = capsys.readouterr()
@@ -386,7 +386,7 @@ def test_no_command_shows_the_help(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize(
     "command",
-    ["upscale", "demo", "info", "kernel", "doctor", "benchmark", "learn-start"],
+    ["upscale", "demo", "info", "kernel", "doctor"],
 )
 def test_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([command, "--help"]) == 0
@@ -421,7 +421,8 @@ def test_doctor(capsys: pytest.CaptureFixture[str]) -> None:
 def test_doctor_names_the_command_that_mends(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from napari_zssr.zssr import device, nvidia
+    from napari_zssr.zssr import device
+    from napari_zssr.zssr import device as nvidia
 
     gpu = nvidia.NvidiaGpu(name="RTX", capability=(8, 9))
     monkeypatch.setattr(nvidia, "nvidia_gpus", lambda: (gpu,))
@@ -534,6 +535,9 @@ def test_benchmark_prints_its_table(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
+    from benchmarks.__main__ import command
+    from napari_zssr.cli import run
+
     asked: dict[str, Any] = {}
 
     class Table:
@@ -544,19 +548,12 @@ def test_benchmark_prints_its_table(
         asked.update(given, data=data)
         return Table()
 
-    monkeypatch.setattr("napari_zssr.benchmark.run_benchmark", fake)
-    arguments = ["benchmark", ".", "--set", "Set14", "--noise", "off", "--limit", "2"]
-    assert main(arguments) == 0
+    monkeypatch.setattr("benchmarks.run_benchmark", fake)
+    arguments = [".", "--set", "Set14", "--noise", "off", "--limit", "2"]
+    assert run(command, "python -m benchmarks", arguments) == 0
     assert "| Set5 |" in capsys.readouterr().out
     assert (asked["set_name"], asked["limit"]) == ("Set14", 2)
     assert asked["config"].noise == "off"
-
-
-def test_benchmark_help_names_every_set() -> None:
-    from napari_zssr import benchmark
-    from napari_zssr.cli.benchmark import SETS
-
-    assert tuple(benchmark.SETS) == SETS
 
 
 def test_progress_shows_stage_loss_and_planes() -> None:

@@ -15,7 +15,7 @@ import tifffile
 from napari_zssr import read, upscale
 from napari_zssr.cli import main
 from napari_zssr.errors import StorageError
-from napari_zssr.stack.disk import Prepared
+from napari_zssr.stack.prepare import Prepared
 
 INSTANT = ["-p", "instant", "--threads", "1"]
 SIZE = 24

@@ -7,13 +7,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from napari_zssr.cli import main
-from napari_zssr.learned_start import learn, scenes
+from napari_zssr.cli import run
 from napari_zssr.progress import Progress
-from napari_zssr.zssr.learned import load_start
+from napari_zssr.zssr.pretrained import load_start
+from training import learn, scenes
+from training.__main__ import command as training_command
 
 TINY = ["--scenes", "4", "--steps", "3", "--batch", "2"]
 CPU = ["--device", "cpu"]
+
+
+def main(arguments: list[str]) -> int:
+    return run(training_command, "python -m training", arguments)
 
 
 @pytest.fixture(autouse=True)
@@ -27,7 +32,7 @@ def test_a_start_is_learned_and_written(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "start.safetensors"
-    command = ["learn-start", "--out", str(out), "--seed", "5", *TINY, *CPU]
+    command = ["--out", str(out), "--seed", "5", *TINY, *CPU]
     assert main(command) == 0
     said = capsys.readouterr().out
     assert "learned in 3 steps from 4 generated" in said
@@ -47,7 +52,7 @@ def test_ctrl_c_leaves_what_the_same_command_goes_on_from(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     whole, out = tmp_path / "whole.safetensors", tmp_path / "start.safetensors"
-    assert main(["learn-start", "--out", str(whole), *TINY, *CPU]) == 0
+    assert main(["--out", str(whole), *TINY, *CPU]) == 0
     true = learn.learn_start
     seen: list[int] = []
 
@@ -68,7 +73,7 @@ def test_ctrl_c_leaves_what_the_same_command_goes_on_from(
             seen.append(event.step)
             yield event
 
-    command = ["learn-start", "--out", str(out), *TINY, *CPU]
+    command = ["--out", str(out), *TINY, *CPU]
     monkeypatch.setattr(learn, "learn_start", stopped)
     capsys.readouterr()
     assert main(command) == 130
@@ -91,7 +96,7 @@ def test_a_checkpoint_that_is_named_stays(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out, kept = tmp_path / "start.safetensors", tmp_path / "run.pt"
-    command = ["learn-start", "--out", str(out), "--checkpoint", str(kept), *TINY]
+    command = ["--out", str(out), "--checkpoint", str(kept), *TINY]
     assert main([*command, *CPU]) == 0
     assert kept.exists()
     again = [*command, "--overwrite", *CPU]
@@ -123,7 +128,7 @@ def test_what_cannot_be_done_is_said_in_one_sentence(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert main(["learn-start", *options]) == 2
+    assert main(options) == 2
     said = capsys.readouterr().err.strip().splitlines()
     assert len(said) == 1
     assert sentence in said[0]

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 
 from napari_zssr.config import BALANCED, FAST, INSTANT, PAPER, Config, change
-from napari_zssr.plugin._clock import Clock, in_words, seconds_left, status
-from napari_zssr.plugin._summary import after, in_the_form, stopped
+from napari_zssr.plugin.controls import Clock, in_words, seconds_left, status
+from napari_zssr.plugin.summary import after, in_the_form, stopped
 from napari_zssr.progress import PlaneDone, Progress, drain
-from napari_zssr.stack.axes import labelled
+from napari_zssr.stack.axis_labels import labelled
+from napari_zssr.stack.channels import starting_networks
 from napari_zssr.stack.run import upscale_steps
-from napari_zssr.stack.start import starting_networks
 from napari_zssr.zssr.begin import as_expected
-from napari_zssr.zssr.saved import as_saved, write_networks
+from napari_zssr.zssr.checkpoint import as_saved, write_networks
 
 SMALL: dict[str, Any] = {
     "steps": 20,

@@ -15,11 +15,10 @@ import pytest
 
 from napari_zssr import ComputeError, ImageStack, read, upscale_to_disk
 from napari_zssr.config import INSTANT
+from napari_zssr.execution.disk_run import upscale_to_disk_steps
+from napari_zssr.execution.executors import Workers, at_once
+from napari_zssr.io.write import write
 from napari_zssr.progress import Event, PlaneDone, drain
-from napari_zssr.stack.disk import upscale_to_disk_steps
-from napari_zssr.stack.pools import at_once
-from napari_zssr.stack.store import write
-from napari_zssr.stack.workers import Workers
 
 distributed = pytest.importorskip("distributed")
 

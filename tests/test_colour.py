@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms, ImageOps
 
 from napari_zssr.errors import InputError
-from napari_zssr.files import read
-from napari_zssr.files.colour import oriented, rgb_from_lab, rgb_from_ycbcr
-from napari_zssr.stack.axes import ImageStack
+from napari_zssr.io.photometric import oriented, rgb_from_lab, rgb_from_ycbcr
+from napari_zssr.io.read import read
+from napari_zssr.stack.image import ImageStack
 
 RNG = np.random.default_rng(0)
 Y, X = np.mgrid[:20, :26]

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from napari_zssr.config import BALANCED, FAST, change
-from napari_zssr.plugin import _estimate
-from napari_zssr.plugin._estimate import (
+from napari_zssr.plugin import cost
+from napari_zssr.plugin.cost import (
     Estimate,
     Wish,
     advice_words,
@@ -19,10 +19,8 @@ from napari_zssr.plugin._estimate import (
     in_bytes,
     planned,
 )
-from napari_zssr.zssr.device import DeviceReport
-from napari_zssr.zssr.machine import Machine
-from napari_zssr.zssr.nvidia import NvidiaGpu, advice
-from napari_zssr.zssr.rates import Rates
+from napari_zssr.zssr.cost import Rates
+from napari_zssr.zssr.device import DeviceReport, Machine, NvidiaGpu, advice
 
 CPU = DeviceReport(
     device="cpu", description="8 cores, AVX2", free_bytes=8 * 10**9, bfloat16=False
@@ -116,7 +114,7 @@ def test_a_gpu_has_a_stack_on_disk_fit_too(tmp_path: Path) -> None:
 def test_a_disk_that_may_fill_up_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_estimate, "free_on_disk", lambda _: 10**6)
+    monkeypatch.setattr(cost, "free_on_disk", lambda _: 10**6)
     found = estimate(replace(wish(), target=tmp_path / "a.ome.zarr"), LAPTOP, None)
     assert ", only 1 MB free in" in rows(found)["Disk"]
     monkeypatch.undo()
@@ -193,7 +191,7 @@ def test_a_cpu_build_beside_a_gpu_is_told_with_the_command() -> None:
 def test_estimates_need_neither_torch_nor_qt(
     loaded_by: Callable[[str], set[str]],
 ) -> None:
-    loaded = loaded_by("import napari_zssr.plugin._estimate")
+    loaded = loaded_by("import napari_zssr.plugin.cost")
     assert not loaded & {"torch", "qtpy", "napari", "magicgui"}
 
 

@@ -13,15 +13,13 @@ from napari.layers import Image
 
 from napari_zssr.config import BALANCED, change
 from napari_zssr.errors import ComputeError
-from napari_zssr.plugin import _cost
-from napari_zssr.plugin._cost import CostCard
-from napari_zssr.plugin._layers import WHOLE
-from napari_zssr.plugin._request import Request
+from napari_zssr.plugin import cost
+from napari_zssr.plugin.cost import CostCard
+from napari_zssr.plugin.layers.selection import WHOLE
+from napari_zssr.plugin.request import Request
 from napari_zssr.zssr import calibrate
-from napari_zssr.zssr.device import DeviceReport
-from napari_zssr.zssr.machine import Machine
-from napari_zssr.zssr.nvidia import Advice
-from napari_zssr.zssr.rates import Rates
+from napari_zssr.zssr.cost import Rates
+from napari_zssr.zssr.device import Advice, DeviceReport, Machine
 
 CPU = DeviceReport(
     device="cpu", description="8 cores, AVX2", free_bytes=8 * 10**9, bfloat16=False
@@ -54,8 +52,8 @@ class Bench:
 @pytest.fixture
 def bench(monkeypatch: pytest.MonkeyPatch) -> Bench:
     made = Bench()
-    monkeypatch.setattr(_cost, "look_at_machine", made.look)
-    monkeypatch.setattr(_cost, "SETTLED_MS", 1)
+    monkeypatch.setattr(cost, "look_at_machine", made.look)
+    monkeypatch.setattr(cost, "SETTLED_MS", 1)
     monkeypatch.setattr(calibrate, "calibrate_steps", made.calibrate)
     return made
 
@@ -159,7 +157,7 @@ def test_a_machine_that_cannot_be_looked_at_is_told(
         bench.looks += 1
         raise ComputeError("torch cannot be imported.")
 
-    monkeypatch.setattr(_cost, "look_at_machine", broken)
+    monkeypatch.setattr(cost, "look_at_machine", broken)
     card.update(request())
     qtbot.waitUntil(lambda: "cannot be imported" in card._advice.value)
     settle(card, qtbot)

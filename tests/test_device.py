@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from napari_zssr.errors import InputError
-from napari_zssr.zssr import device, nvidia
-from napari_zssr.zssr.nvidia import NvidiaGpu, advice, wheel_tag
+from napari_zssr.zssr import device
+from napari_zssr.zssr import device as nvidia
+from napari_zssr.zssr.device import NvidiaGpu, advice, wheel_tag
 
 VOLTA = NvidiaGpu(name="V100", capability=(7, 0))
 ADA = NvidiaGpu(name="RTX 4090", capability=(8, 9))
@@ -97,7 +98,7 @@ def test_no_driver(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_advice_needs_no_torch(loaded_by: Any) -> None:
-    code = "from napari_zssr.zssr.nvidia import advice, nvidia_gpus; nvidia_gpus()"
+    code = "from napari_zssr.zssr.device import advice, nvidia_gpus; nvidia_gpus()"
     assert "torch" not in loaded_by(code)
 
 

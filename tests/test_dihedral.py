@@ -5,14 +5,14 @@ import pytest
 import torch
 
 from napari_zssr.imaging.degrade import degrade_array
-from napari_zssr.imaging.dihedral import (
+from napari_zssr.imaging.kernel import sampled_kernel
+from napari_zssr.imaging.resample import (
     ALL,
     inverse,
     symmetries,
     transform,
     transform_array,
 )
-from napari_zssr.imaging.kernel import sampled_kernel
 from napari_zssr.kernelspec import KernelSpec
 
 

@@ -16,14 +16,15 @@ import pytest
 
 from napari_zssr.config import INSTANT, Config, change
 from napari_zssr.errors import ComputeError, InputError
-from napari_zssr.files import read
+from napari_zssr.execution.disk_run import Written, upscale_to_disk_steps
+from napari_zssr.execution.executors import HERE, Workers
+from napari_zssr.io.read import read
+from napari_zssr.io.write import read_provenance, write
 from napari_zssr.progress import Event, PlaneDone, drain
-from napari_zssr.stack.axes import ImageStack, PlaneIndex, labelled
-from napari_zssr.stack.disk import Written, upscale_to_disk_steps
+from napari_zssr.stack.axis_labels import labelled
+from napari_zssr.stack.image import ImageStack, PlaneIndex
 from napari_zssr.stack.prepare import Prepared
 from napari_zssr.stack.run import upscale_steps
-from napari_zssr.stack.schedule import HERE, Workers
-from napari_zssr.stack.store import read_provenance, write
 
 LEARNED = Config(preset="fast", gradual=1, steps=6, tuned_steps=2, width=8, always=True)
 CONFIGS = [INSTANT, LEARNED]

@@ -22,10 +22,10 @@ import tifffile
 
 from napari_zssr import read, upscale
 from napari_zssr.cli import main
-from napari_zssr.stack import finish as ending
-from napari_zssr.stack.axes import PlaneIndex
-from napari_zssr.stack.finish import part_folder
-from napari_zssr.stack.ledger import Ledger
+from napari_zssr.execution import finish as ending
+from napari_zssr.execution.finish import part_folder
+from napari_zssr.execution.ledger import Ledger
+from napari_zssr.stack.image import PlaneIndex
 from napari_zssr.stack.prepare import Prepared
 
 PLANES, SIZE = 6, 40

@@ -15,8 +15,7 @@ from test_docs_scripts import REAL, in_bash
 from test_kernels import cells
 
 from napari_zssr.checks import check_known
-from napari_zssr.imaging.objective import checked_optics
-from napari_zssr.imaging.optics import nyquist_um
+from napari_zssr.imaging.optics import checked_optics, nyquist_um
 
 PAGE = "kernels.md"
 
@@ -68,7 +67,7 @@ def test_the_figures_of_nyquist() -> None:
 
 
 def test_the_options_are_those_of_the_command() -> None:
-    from napari_zssr.cli.blur import Blur
+    from napari_zssr.cli.kernel import Blur
 
     text = (DOCS / PAGE).read_text("utf-8")
     named = re.findall(r"^\| `--([a-z-]+)` \|", text, re.MULTILINE)

@@ -30,7 +30,7 @@ from napari_zssr import (
     upscale_steps,
     write,
 )
-from napari_zssr.stack.store import read_provenance
+from napari_zssr.io.write import read_provenance
 
 SIZE = 40
 BASH = shutil.which("bash")
@@ -82,7 +82,8 @@ def console(make_napari_viewer: Any, qtbot: Any, settled: None) -> Console:
 
 def check_lies_on(layer: Any, made: Any) -> None:
     """Place, size and looks are those that the widget gives."""
-    from napari_zssr.plugin._layers import WHOLE, result_kwargs
+    from napari_zssr.plugin.layers.layers import result_kwargs
+    from napari_zssr.plugin.layers.selection import WHOLE
 
     wanted = result_kwargs(layer, "ZYX", WHOLE, (2, 2), {})
     np.testing.assert_allclose(made.scale, wanted["scale"])

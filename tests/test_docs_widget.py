@@ -29,9 +29,9 @@ def test_the_page_runs(
 
 
 def test_the_page_names_every_field() -> None:
-    from napari_zssr.plugin._advanced import NUMBERS
-    from napari_zssr.plugin._blur import KINDS
-    from napari_zssr.plugin._fields import PRESET_WORDS
+    from napari_zssr.plugin.form.advanced import NUMBERS
+    from napari_zssr.plugin.form.blur import KINDS
+    from napari_zssr.plugin.form.fields import PRESET_WORDS
 
     text = PAGE.read_text("utf-8")
     named = [label for label, _ in NUMBERS.values()] + list(PRESET_WORDS)

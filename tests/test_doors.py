@@ -16,8 +16,8 @@ from PIL import Image
 
 from napari_zssr import ImageWarning, InputError, upscale, upscale_to_disk
 from napari_zssr.cli import main
-from napari_zssr.files import read
-from napari_zssr.stack.source import loaded
+from napari_zssr.io.read import read
+from napari_zssr.stack.image import loaded
 
 RNG = np.random.default_rng(0)
 GREY = RNG.integers(50, 900, (12, 14)).astype(np.uint16)
@@ -345,7 +345,7 @@ def test_enlarging(
     "case", [case for case in CASES if case.name not in READER], ids=lambda c: c.name
 )
 def test_napari_reader(case: Case, tmp_path: Path) -> None:
-    reader = pytest.importorskip("napari_zssr.plugin._reader")
+    reader = pytest.importorskip("napari_zssr.plugin.layers.files")
     path = case.write(tmp_path)
     whole = outcome(lambda: read(path).data)
     layers = reader.read_image(path / "zarr.json" if path.is_dir() else path)

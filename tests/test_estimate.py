@@ -8,15 +8,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from napari_zssr.imaging import estimate
+from napari_zssr.imaging import blur_estimate
+from napari_zssr.imaging.blur_estimate import ANGLES, edge_features, estimated_blur
 from napari_zssr.imaging.degrade import degrade_array
-from napari_zssr.imaging.edges import ANGLES, edge_features
-from napari_zssr.imaging.estimate import estimated_blur
 from napari_zssr.imaging.kernel import FineKernel
-from napari_zssr.imaging.scenes import sharp_scene
 from napari_zssr.kernelspec import KernelSpec
+from training.dead_leaves import sharp_scene
 
-SCRIPT = Path(__file__).parents[1] / "docs" / "learn_blur.py"
+SCRIPT = "tools.learn_blur"
 KERNELS = (
     "gaussian:1.2",
     "gaussian:1.9,0.9",
@@ -103,7 +102,7 @@ def test_without_edges_bicubic_is_taken_and_said(plane: NDArray) -> None:
     found = estimated_blur([plane], (2, 2))
     assert found.spec.kind == "bicubic"
     assert "bicubic" in found.sentence
-    assert estimated_blur([], (2, 2)).sentence == estimate.BLIND
+    assert estimated_blur([], (2, 2)).sentence == blur_estimate.BLIND
 
 
 @pytest.mark.parametrize("noise", [0.01, 0.03, 0.05])
@@ -123,7 +122,7 @@ def test_where_the_finest_detail_is_noise_no_blur_is_read(
     for scene in scenes:
         found = estimated_blur([son(scene, "gaussian:1.6", 0.03)], (2, 2))
         assert found.spec.kind == "bicubic"
-        assert found.sentence == estimate.HIDDEN
+        assert found.sentence == blur_estimate.HIDDEN
 
 
 def test_other_factors_get_the_same_optics(scenes: list[NDArray]) -> None:
@@ -149,9 +148,9 @@ def test_features_know_directions_without_edges() -> None:
 @pytest.mark.slow
 def test_the_script_learns_from_few_scenes(tmp_path: Path) -> None:
     path = tmp_path / "blur.npz"
-    line = [sys.executable, str(SCRIPT), str(path), "--scenes", "4", "--sons", "64"]
+    line = [sys.executable, "-m", SCRIPT, str(path), "--scenes", "4", "--sons", "64"]
     subprocess.run(line, check=True, capture_output=True)
-    with np.load(path) as made, np.load(estimate.WEIGHTS) as shipped:
+    with np.load(path) as made, np.load(blur_estimate.WEIGHTS) as shipped:
         assert {n: made[n].shape for n in made} == {
             n: shipped[n].shape for n in shipped
         }

@@ -14,8 +14,8 @@ import zarr
 from PIL import Image
 
 from napari_zssr.errors import InputError
-from napari_zssr.files import read
-from napari_zssr.stack.axes import Channel
+from napari_zssr.io.read import read
+from napari_zssr.stack.image import Channel
 
 RNG = np.random.default_rng(0)
 GREY = RNG.integers(0, 60000, (20, 30), dtype=np.uint16)

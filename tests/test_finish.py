@@ -20,17 +20,18 @@ import yaozarrs
 import zarr
 
 from napari_zssr.errors import ComputeError, InputError
-from napari_zssr.files import read
-from napari_zssr.stack import claim, ometiff
-from napari_zssr.stack import finish as finish_module
-from napari_zssr.stack.axes import Channel, ImageStack, labelled, planes
-from napari_zssr.stack.claim import claimed
-from napari_zssr.stack.finish import IMAGE, finish, part_folder
-from napari_zssr.stack.layout import band_rows
-from napari_zssr.stack.ledger import Ledger
-from napari_zssr.stack.omezarr import create, write_plane
-from napari_zssr.stack.outline import Outline, outline_of
-from napari_zssr.stack.store import read_provenance, write
+from napari_zssr.execution import finish as claim
+from napari_zssr.execution import finish as finish_module
+from napari_zssr.execution.finish import IMAGE, claimed, finish, part_folder
+from napari_zssr.execution.ledger import Ledger
+from napari_zssr.io import write as ometiff
+from napari_zssr.io.pyramid import band_rows
+from napari_zssr.io.read import read
+from napari_zssr.io.write import read_provenance, write
+from napari_zssr.io.zarr_write import create, write_plane
+from napari_zssr.stack.axes import Outline, outline_of, planes
+from napari_zssr.stack.axis_labels import labelled
+from napari_zssr.stack.image import Channel, ImageStack
 from napari_zssr.writing import draft_name
 
 SIZES = {"T": 2, "C": 3, "Z": 2, "Y": 23, "X": 18, "S": 3}
@@ -205,7 +206,7 @@ KILLED = """
 import itertools, os, shutil, sys
 from pathlib import Path
 from napari_zssr.errors import ZSSRError
-from napari_zssr.stack.finish import finish, part_folder
+from napari_zssr.execution.finish import finish, part_folder
 from tests_finish import RECORD, end, outline_of, read_provenance, stack_of
 
 def child(work):
@@ -230,7 +231,7 @@ def dying(target, told, moment):
 
 def whole(target, told):
     import numpy as np
-    from napari_zssr.files import read
+    from napari_zssr.io.read import read
     end(target, told, overwrite=True)
     assert (read(target).data == stack_of().data).all()
     assert read_provenance(target) == RECORD

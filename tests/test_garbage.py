@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from napari_zssr.plugin._garbage import ShortSearches
+from napari_zssr.plugin.worker import ShortSearches
 
 
 class Knot:

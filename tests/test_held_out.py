@@ -5,7 +5,7 @@ import itertools
 import pytest
 import torch
 
-from napari_zssr.zssr.held_out import (
+from napari_zssr.zssr.pairs import (
     HELD_OUT_MAX_PX,
     Region,
     held_out_crops,

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from napari_zssr.benchmark import invention
-from napari_zssr.benchmark.invention import Figures, Scene, Setting
+from benchmarks import invention
+from benchmarks.empty_scenes import Scene
+from benchmarks.invention import Figures, Setting
 from napari_zssr.config import FAST, Config, change
 
 # As many steps as fast takes, of one pair each: a quarter of the time.

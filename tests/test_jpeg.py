@@ -10,7 +10,7 @@ from scipy import fft, ndimage
 
 from napari_zssr.api import upscale_steps
 from napari_zssr.config import FAST, change
-from napari_zssr.imaging.jpeg import BLOCK, as_jpeg, jpeg_steps
+from napari_zssr.imaging.artifacts import BLOCK, as_jpeg, jpeg_steps
 from napari_zssr.imaging.noise import CLEAN, NoiseModel
 from napari_zssr.progress import drain
 from napari_zssr.zssr import policy

@@ -16,9 +16,10 @@ from napari_zssr.imaging.kernel import (
     check_fits,
     covariance,
     for_factors,
+    load_kernel,
+    pinned,
     sampled_kernel,
 )
-from napari_zssr.imaging.kernelfile import load_kernel, pinned
 from napari_zssr.kernelspec import KernelSpec
 
 PHASES = [(0.0, 0.0), (0.5, 0.5), (0.5, 0.0), (0.25, -0.4)]

@@ -15,17 +15,18 @@ from test_beads import LONELY, SIGMAS_PX, SPACING, beads
 from napari_zssr import Kernel, KernelSpec, Optics, upscale_steps, write
 from napari_zssr.config import INSTANT, Config, change
 from napari_zssr.errors import InputError
-from napari_zssr.files import read
-from napari_zssr.files.kernels import pinned, psf_of, spec_of_psf
 from napari_zssr.imaging.beads import MeasuredPsf
 from napari_zssr.imaging.degrade import degrade_array
 from napari_zssr.imaging.kernel import FineKernel
 from napari_zssr.imaging.optics import FWHM
-from napari_zssr.imaging.scenes import sharp_scene
+from napari_zssr.io.kernel_files import pinned, psf_of, spec_of_psf
+from napari_zssr.io.read import read
+from napari_zssr.io.write import read_provenance
 from napari_zssr.progress import drain
-from napari_zssr.stack.axes import Channel, ImageStack, labelled
-from napari_zssr.stack.recipe import recipe
-from napari_zssr.stack.store import read_provenance
+from napari_zssr.stack.axis_labels import labelled
+from napari_zssr.stack.image import Channel, ImageStack
+from napari_zssr.stack.report import recipe
+from training.dead_leaves import sharp_scene
 
 PIXEL = 0.1
 OIL = Optics(na=1.4, index=1.515)
@@ -184,8 +185,8 @@ def guess(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
             spec=spec, factors=factors, sentence="Guessed.", spread_px=(0.1, 0.1)
         )
 
-    monkeypatch.setattr("napari_zssr.stack.estimated.estimated_blur", estimated)
-    monkeypatch.setattr("napari_zssr.stack.estimated._remembered", {})
+    monkeypatch.setattr("napari_zssr.stack.channel_blur.estimated_blur", estimated)
+    monkeypatch.setattr("napari_zssr.stack.channel_blur._remembered", {})
     return asked
 
 

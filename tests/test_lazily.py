@@ -10,10 +10,10 @@ import pytest
 
 from napari_zssr.config import FAST, INSTANT, Config, change
 from napari_zssr.progress import drain
-from napari_zssr.stack.axes import ImageStack, labelled
-from napari_zssr.stack.lazy import lazily_upscaled
+from napari_zssr.stack.axis_labels import labelled
+from napari_zssr.stack.image import ImageStack
 from napari_zssr.stack.prepare import Prepared
-from napari_zssr.stack.run import upscale_steps
+from napari_zssr.stack.run import lazily_upscaled, upscale_steps
 
 QUICK = change(FAST, steps=4, tuned_steps=2, width=8, always=True, ensemble=False)
 

@@ -17,14 +17,14 @@ from test_files import GREY, HYPER, RGB, STACK, broken_tiffs, imagej
 
 from napari_zssr.config import change
 from napari_zssr.errors import InputError
-from napari_zssr.files import read
-from napari_zssr.files.identity import checksum
-from napari_zssr.files.tiffpixels import TiffPixels
-from napari_zssr.files.zarr_pixels import ZarrPixels
+from napari_zssr.io.read import checksum, read
+from napari_zssr.io.tiff import TiffPixels
+from napari_zssr.io.zarr_read import ZarrPixels
 from napari_zssr.progress import PlaneDone, drain
-from napari_zssr.stack.axes import ImageStack, labelled, planes
+from napari_zssr.stack.axes import planes
+from napari_zssr.stack.axis_labels import labelled
+from napari_zssr.stack.image import ImageStack, is_lazy, loaded
 from napari_zssr.stack.run import upscale_steps
-from napari_zssr.stack.source import is_lazy, loaded
 
 FLOATS = (STACK / 60000).astype(np.float32)
 PIECES: list[Any] = [
@@ -329,7 +329,7 @@ def test_checksums_of_large_files_look_at_parts(
     path.write_bytes(content)
     copy.write_bytes(content)
     whole = checksum(path)
-    module = "napari_zssr.files.identity"
+    module = "napari_zssr.io.read"
     monkeypatch.setattr(f"{module}.WHOLE_BYTES", 100_000)
     monkeypatch.setattr(f"{module}.BLOCK_BYTES", 1000)
     first = checksum(path)

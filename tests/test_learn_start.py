@@ -11,17 +11,12 @@ import torch
 
 from napari_zssr.errors import InputError
 from napari_zssr.imaging.degrade import degrade_array
-from napari_zssr.imaging.noise import CLEAN, WHITE, NoiseModel
-from napari_zssr.imaging.noise_estimate import block_energies
+from napari_zssr.imaging.noise import CLEAN, WHITE, NoiseModel, block_energies
 from napari_zssr.kernelspec import KernelSpec
-from napari_zssr.learned_start import blur, noise, scenes, tasks
-from napari_zssr.learned_start.learn import Learner, LearnSpec, learn_start
-from napari_zssr.learned_start.network import RATIOS, ConditionedNetwork
-from napari_zssr.learned_start.photographs import KINDS, photograph
-from napari_zssr.learned_start.scenes import Bank
 from napari_zssr.progress import drain
-from napari_zssr.zssr.arrayfile import checksum
-from napari_zssr.zssr.learned import (
+from napari_zssr.zssr.checkpoint import checksum
+from napari_zssr.zssr.networks import ResidualNetwork
+from napari_zssr.zssr.pretrained import (
     FEATURES,
     array_features,
     condition_features,
@@ -30,7 +25,11 @@ from napari_zssr.zssr.learned import (
     with_clean,
     write_start,
 )
-from napari_zssr.zssr.network import ResidualNetwork
+from training import blur, noise, scenes, tasks
+from training.learn import Learner, LearnSpec, learn_start
+from training.network import RATIOS, ConditionedNetwork
+from training.photographs import KINDS, photograph
+from training.scenes import Bank
 
 TINY = LearnSpec(scenes=6, steps=4, batch=2, width=8, dilations=(1,))
 KINDS_OF_PAIRS = [(c, ratio) for c, ratios in RATIOS.items() for ratio in ratios]
@@ -222,7 +221,7 @@ def test_learning_is_repeatable():
 
 
 def test_a_stopped_run_goes_on_where_it_was(tmp_path: Path, monkeypatch):
-    monkeypatch.setattr("napari_zssr.learned_start.learn.SAVE_EVERY", 2)
+    monkeypatch.setattr("training.learn.SAVE_EVERY", 2)
     wanted = drain(learn_start(TINY))
     kept = tmp_path / "run.pt"
     steps = learn_start(TINY, resume=kept)

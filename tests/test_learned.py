@@ -18,22 +18,25 @@ from scipy import ndimage
 
 from napari_zssr import InputError, save_networks
 from napari_zssr.config import BALANCED, FAST, Config, change
+from napari_zssr.execution.disk_run import upscale_to_disk_steps
 from napari_zssr.imaging.noise import CLEAN, NoiseModel
 from napari_zssr.imaging.resample import imresize
 from napari_zssr.kernelspec import KernelSpec
 from napari_zssr.progress import drain
-from napari_zssr.stack.axes import PlaneIndex, labelled
-from napari_zssr.stack.disk import upscale_to_disk_steps
-from napari_zssr.stack.plan import resolve
+from napari_zssr.stack.axis_labels import labelled
+from napari_zssr.stack.channels import starting_networks
+from napari_zssr.stack.image import PlaneIndex
 from napari_zssr.stack.prepare import prepare
 from napari_zssr.stack.preview import preview_steps
-from napari_zssr.stack.recipe import recipe
+from napari_zssr.stack.report import recipe
+from napari_zssr.stack.resources import resolve
 from napari_zssr.stack.run import Upscaled, upscale_steps
-from napari_zssr.stack.start import starting_networks
-from napari_zssr.zssr import learned, train
-from napari_zssr.zssr.arrayfile import KEY
+from napari_zssr.zssr import pretrained, trainer
 from napari_zssr.zssr.begin import as_expected, as_learned, begun, load_begun
-from napari_zssr.zssr.learned import (
+from napari_zssr.zssr.checkpoint import KEY, load_networks
+from napari_zssr.zssr.networks import restored, shuffle
+from napari_zssr.zssr.policy import LEARNED_RATE, NOISY_RATE
+from napari_zssr.zssr.pretrained import (
     LearnedStart,
     condition_features,
     folded,
@@ -44,11 +47,7 @@ from napari_zssr.zssr.learned import (
     with_clean,
     write_start,
 )
-from napari_zssr.zssr.network import shuffle
-from napari_zssr.zssr.policy import LEARNED_RATE, NOISY_RATE
-from napari_zssr.zssr.restore import restored
-from napari_zssr.zssr.saved import load_networks
-from napari_zssr.zssr.train import Trainer
+from napari_zssr.zssr.trainer import Trainer
 
 QUICK = change(
     FAST,
@@ -297,7 +296,7 @@ def test_a_start_needs_no_torch(
 ) -> None:
     code = (
         "from napari_zssr.config import FAST, change\n"
-        "from napari_zssr.stack.start import starting_networks\n"
+        "from napari_zssr.stack.channels import starting_networks\n"
         "from napari_zssr.zssr.begin import as_expected\n"
         f"config = change(FAST, start={str(shipped)!r})\n"
         "found = starting_networks(config, 'YX', (40, 44))\n"
@@ -342,7 +341,7 @@ def test_it_stays_on_the_way_to_what_training_finds(
     """Once it goes all of the way, once as far as it does: along the same line."""
 
     def trained(share: float) -> NDArray[np.float32]:
-        monkeypatch.setattr(train, "FURTHER", share)
+        monkeypatch.setattr(trainer, "FURTHER", share)
         (kept,) = run(
             rings(), change(LEARNED, learned_steps=3, kernel=GAUSSIAN)
         ).networks
@@ -351,7 +350,7 @@ def test_it_stays_on_the_way_to_what_training_finds(
 
     begun_from = folded(shipped_start(), 1, (2, 2), GAUSSIAN, CLEAN)
     first = np.concatenate([a.ravel() for _, a in sorted(begun_from.items())])
-    usual, whole = trained(train.FURTHER) - first, trained(1.0) - first
+    usual, whole = trained(trainer.FURTHER) - first, trained(1.0) - first
     np.testing.assert_allclose(usual, 0.6 * whole, atol=1e-7)
     assert np.abs(whole).max() > 1e-4
 
@@ -362,7 +361,7 @@ def test_a_bright_region_does_not_outvote_the_dark_ones(
     """Later weights are a little better on one region, and far worse on all others."""
     first, later = torch.tensor([100.0, 1, 1, 1]), torch.tensor([90.0, 2, 2, 2])
     told = iter([first, later])
-    monkeypatch.setattr(train, "region_errors", lambda *_: next(told))
+    monkeypatch.setattr(trainer, "region_errors", lambda *_: next(told))
     (kept,) = run(rings(), LEARNED).networks
     assert kept is not None
     wanted = folded(shipped_start(), 1, (2, 2), KernelSpec(), CLEAN)
@@ -627,7 +626,7 @@ def test_a_run_to_disk_begins_from_it_and_knows_it_again(
     made = drain(upscale_to_disk_steps(stack, config, target, threads=1))
     assert made.missing == 0
     assert all(plane.began == "learned" for plane in made.report.planes)
-    from napari_zssr.files import read
+    from napari_zssr.io.read import read
 
     np.testing.assert_array_equal(np.asarray(read(target).data), wanted)
 
@@ -738,4 +737,4 @@ def test_the_shipped_start_is_what_the_package_says() -> None:
         *((2, 1), (2, 2), (3, 1), (4, 1)),
     )
     assert start.ratios(3) == ((1, 1), (2, 2))
-    assert learned.SHIPPED.stat().st_size < 2e6
+    assert pretrained.SHIPPED.stat().st_size < 2e6

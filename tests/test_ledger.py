@@ -15,7 +15,7 @@ import pytest
 
 from napari_zssr import writing
 from napari_zssr.errors import ComputeError, InputError
-from napari_zssr.stack.ledger import Ledger, discard
+from napari_zssr.execution.ledger import Ledger, discard
 
 CONFIG: dict[str, Any] = {"preset": "fast", "seed": 0, "kernel": {"sigma": [1.0, 1.5]}}
 IDENTITY = {"config": CONFIG, "input": "0123456789abcdef", "shape": (4, 20, 30)}

@@ -6,7 +6,7 @@ import pytest
 
 pytest.importorskip("qtpy")
 
-from napari_zssr.plugin._loss import Curve, LossCurve
+from napari_zssr.plugin.controls import Curve, LossCurve
 
 
 def curve(*losses: float) -> Curve:

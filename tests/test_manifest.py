@@ -15,9 +15,10 @@ from napari.layers import Image
 from napari.utils.notifications import notification_manager
 
 from napari_zssr.config import BALANCED, FAST, PRESETS, change
-from napari_zssr.files import read
-from napari_zssr.plugin import _defaults, _sample_data
-from napari_zssr.plugin._layers import layer_stack
+from napari_zssr.io.read import read
+from napari_zssr.plugin.form import form
+from napari_zssr.plugin.layers import files as _sample_data
+from napari_zssr.plugin.layers.layers import layer_stack
 
 MANIFEST = npe2.PluginManifest.from_distribution("napari-zssr")
 COMMANDS = {command.id: command for command in MANIFEST.contributions.commands or ()}
@@ -113,13 +114,13 @@ def test_defaults_come_from_the_preferences(monkeypatch: pytest.MonkeyPatch) -> 
 
     monkeypatch.setattr(napari.settings, "get_plugin_settings", settings())
     expected = change(FAST, factor=3.0, device="cpu", seed=4, always=True)
-    assert _defaults.default_config() == expected
+    assert form.default_config() == expected
     monkeypatch.setattr(napari.settings, "get_plugin_settings", settings(factor=99))
-    assert _defaults.default_config() == BALANCED
+    assert form.default_config() == BALANCED
     monkeypatch.setattr(napari.settings, "get_plugin_settings", {}.__getitem__)
-    assert _defaults.default_config() == BALANCED
+    assert form.default_config() == BALANCED
     monkeypatch.delattr(napari.settings, "get_plugin_settings")
-    assert _defaults.default_config() == BALANCED
+    assert form.default_config() == BALANCED
 
 
 def test_preferences_start_as_the_engine_does() -> None:

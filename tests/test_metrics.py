@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from benchmarks import metrics
 from napari_zssr.errors import InputError
-from napari_zssr.imaging import metrics
 
 
 @pytest.fixture

@@ -8,19 +8,11 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from napari_zssr.learned_start.cells import sheet
-from napari_zssr.learned_start.drawing import (
-    curves,
-    discs,
-    outline,
-    spots,
-    step_down,
-    tubes,
-    walks,
-)
-from napari_zssr.learned_start.fields import Array, Draw, Floats, clouds, hazy, swell
-from napari_zssr.learned_start.finish import FOCUS_PX
-from napari_zssr.learned_start.microscope import KINDS, microscope_scene
+from training.cells import sheet
+from training.drawing import curves, discs, outline, spots, step_down, tubes, walks
+from training.fields import Array, Draw, Floats, clouds, hazy, swell
+from training.finish import FOCUS_PX
+from training.microscope import KINDS, microscope_scene
 
 SIDE = 64
 every_kind = pytest.mark.parametrize("kind", KINDS)

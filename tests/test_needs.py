@@ -9,9 +9,8 @@ import pytest
 
 from napari_zssr.config import INSTANT
 from napari_zssr.errors import StorageError
-from napari_zssr.stack import needs as module
-from napari_zssr.stack.needs import check_room, needs, told
-from napari_zssr.stack.plan import Plan, resolve
+from napari_zssr.stack import resources as module
+from napari_zssr.stack.resources import Plan, check_room, needs, resolve, told
 
 GB = 10**9
 

@@ -7,16 +7,16 @@ from torch import nn
 from napari_zssr.config import FAST, PAPER, Config, change
 from napari_zssr.kernelspec import KernelSpec
 from napari_zssr.progress import drain
-from napari_zssr.zssr.network import (
+from napari_zssr.zssr.networks import (
     PaperNetwork,
     ResidualNetwork,
+    RidgeFilter,
     StagedNetwork,
     enlarge,
     shuffle,
     untrained,
 )
 from napari_zssr.zssr.predict import PredictSpec, predict
-from napari_zssr.zssr.ridge import RidgeFilter
 
 Ratio = tuple[int, int]
 RATIOS = [(2, 2), (1, 2), (2, 1), (3, 3)]

@@ -10,15 +10,10 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from napari_zssr.imaging.noise import WHITE
-from napari_zssr.imaging.noise_estimate import (
-    WEIGHTS,
-    estimate_noise,
-    has_room_for_noise,
-)
-from napari_zssr.learned_start.microscope import KINDS
+from napari_zssr.imaging.noise import WEIGHTS, WHITE, estimate_noise, has_room_for_noise
+from training.microscope import KINDS
 
-SCRIPT = Path(__file__).parents[1] / "docs" / "learn_noise.py"
+SCRIPT = "tools.learn_noise"
 SIDE = 192
 
 
@@ -139,7 +134,7 @@ def test_planes_too_small_to_tell_their_noise_tell_it_together() -> None:
 
 def test_the_script_learns_from_few_scenes(tmp_path: Path) -> None:
     path = tmp_path / "noise.npz"
-    line = [sys.executable, str(SCRIPT), str(path), "--scenes", "3", "--planes", "100"]
+    line = [sys.executable, "-m", SCRIPT, str(path), "--scenes", "3", "--planes", "100"]
     subprocess.run(line, check=True, capture_output=True)
     with np.load(path) as made, np.load(WEIGHTS) as shipped:
         assert {n: made[n].shape for n in made} == {

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from napari_zssr.files.calibration import Calibration
-from napari_zssr.files.omexml import PlaneAddress, ome_calibration
+from napari_zssr.io.calibration import Calibration
+from napari_zssr.io.ome_xml import PlaneAddress, ome_calibration
 
 OBJECTIVES = """
 <Objective ID="Objective:0" LensNA="0.3" Immersion="Air"/>

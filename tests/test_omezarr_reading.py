@@ -12,8 +12,8 @@ import zarr
 from numpy.typing import NDArray
 
 from napari_zssr.errors import InputError
-from napari_zssr.files import read
-from napari_zssr.files.omezarr import zarr_levels
+from napari_zssr.io.read import read
+from napari_zssr.io.zarr_read import zarr_levels
 
 Json = dict[str, Any]
 

@@ -8,22 +8,23 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import DOCS
 from numpy.typing import NDArray
 
 from napari_zssr.errors import InputError
-from napari_zssr.imaging import vectorial
+from napari_zssr.imaging import optics as vectorial
 from napari_zssr.imaging.kernel import center_of_mass, covariance
-from napari_zssr.imaging.objective import checked_optics, checked_spacing
 from napari_zssr.imaging.optics import (
     FWHM,
+    checked_optics,
+    checked_spacing,
     gaussian_psf,
+    half_width,
     nyquist_um,
     sampling_sentence,
     useful_factor,
+    vectorial_psf,
 )
 from napari_zssr.imaging.psf import gaussian_kernel_sigma, psf_kernel
-from napari_zssr.imaging.vectorial import half_width, vectorial_psf
 
 needs_psf_generator = pytest.mark.skipif(
     not find_spec("psf_generator"), reason="no psf-generator here"
@@ -237,9 +238,11 @@ def test_without_psf_generator(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @needs_psf_generator
 def test_the_table_of_the_formulas_errors() -> None:
-    script = DOCS / "measure_optics.py"
     done = subprocess.run(
-        [sys.executable, str(script)], capture_output=True, text=True, check=True
+        [sys.executable, "-m", "tools.measure_optics"],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert done.stdout.count("| widefield |") == done.stdout.count("| confocal |") > 10
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from napari_zssr.zssr.network import ResidualNetwork
-from napari_zssr.zssr.optimize import (
+from napari_zssr.zssr.networks import ResidualNetwork
+from napari_zssr.zssr.trainer import (
     Average,
     OneCycle,
     Optimizer,

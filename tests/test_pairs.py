@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 from napari_zssr.imaging.degrade import degradation
-from napari_zssr.imaging.dihedral import ALL, SWAP, transform
 from napari_zssr.imaging.noise import NoiseModel
+from napari_zssr.imaging.resample import ALL, SWAP, transform
 from napari_zssr.kernelspec import KernelSpec
-from napari_zssr.zssr.held_out import HeldOut
 from napari_zssr.zssr.pairs import (
+    HeldOut,
     PairSet,
     PairSpec,
     build_pairs,

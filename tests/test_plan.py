@@ -7,7 +7,7 @@ import pytest
 
 from napari_zssr.config import BALANCED, FAST, INSTANT, PAPER, change
 from napari_zssr.errors import ComputeError
-from napari_zssr.stack.plan import Plan, resolve
+from napari_zssr.stack.resources import Plan, resolve
 
 SHAPE = (3, 5, 100, 201)
 
@@ -136,5 +136,5 @@ def test_foretold_size_is_that_of_the_engine(factor: float, size: int) -> None:
 
 
 def test_planning_needs_no_torch(loaded_by: Any) -> None:
-    loaded = loaded_by("import napari_zssr.stack.plan")
+    loaded = loaded_by("import napari_zssr.stack.resources")
     assert not loaded & {"torch", "napari", "dask"}

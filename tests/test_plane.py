@@ -9,26 +9,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from napari_zssr.config import (
-    BALANCED,
-    FAST,
-    INSTANT,
-    PAPER,
-    Config,
-    change,
-)
+from napari_zssr.config import BALANCED, FAST, INSTANT, PAPER, Config, change
 from napari_zssr.errors import ComputeError
 from napari_zssr.imaging.degrade import degradation
 from napari_zssr.imaging.noise import CLEAN, NoiseModel
 from napari_zssr.imaging.resample import output_size, resize
 from napari_zssr.progress import Progress, drain
-from napari_zssr.zssr import network as networks
-from napari_zssr.zssr import predict
-from napari_zssr.zssr.plane import PlaneResult, bicubic, super_resolve_plane
-from napari_zssr.zssr.policy import (
-    gradual_factors,
-    training_windows,
-)
+from napari_zssr.zssr import networks, predict
+from napari_zssr.zssr.plane import PlaneResult, super_resolve_plane
+from napari_zssr.zssr.policy import gradual_factors, training_windows
+from napari_zssr.zssr.predict import bicubic
 
 TINY: dict[str, Any] = {
     "width": 8,

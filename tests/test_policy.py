@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from napari_zssr.benchmark.photographs import random_gaussian
+from benchmarks.photographs import random_gaussian
 from napari_zssr.config import FAST, INSTANT, change
 from napari_zssr.imaging.noise import CLEAN, NoiseModel
 from napari_zssr.kernelspec import KernelSpec
 from napari_zssr.zssr import policy
-from napari_zssr.zssr.held_out import held_out_regions
+from napari_zssr.zssr.pairs import held_out_regions
 from napari_zssr.zssr.policy import (
     back_projection,
     learned_windows,

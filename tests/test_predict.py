@@ -11,13 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from napari_zssr.benchmark.photographs import random_gaussian
+from benchmarks.photographs import random_gaussian
 from napari_zssr.imaging.degrade import degradation
-from napari_zssr.imaging.dihedral import ALL
-from napari_zssr.imaging.resample import output_size, resize
+from napari_zssr.imaging.resample import ALL, output_size, quantum, resize
 from napari_zssr.kernelspec import KernelSpec
 from napari_zssr.progress import drain
-from napari_zssr.zssr.network import PaperNetwork, ResidualNetwork
+from napari_zssr.zssr.networks import PaperNetwork, ResidualNetwork, RidgeFilter
 from napari_zssr.zssr.predict import (
     PredictSpec,
     back_project,
@@ -26,10 +25,8 @@ from napari_zssr.zssr.predict import (
     make_tiles,
     neutral,
     predict,
-    quantum,
     residual_growth,
 )
-from napari_zssr.zssr.ridge import RidgeFilter
 
 BICUBIC = KernelSpec()
 GAUSSIAN = KernelSpec.parse("gaussian:1.2")

@@ -13,14 +13,20 @@ pytest.importorskip("napari")
 from napari.layers import Image, Shapes
 
 from napari_zssr.config import INSTANT, change
-from napari_zssr.plugin import _previewed
-from napari_zssr.plugin._layers import Selection
-from napari_zssr.plugin._preview import PreviewPanel
-from napari_zssr.plugin._request import Request
-from napari_zssr.plugin._scene import PREVIEW, is_preview
-from napari_zssr.plugin._target import SIDE_PX, centred, cut, target
+from napari_zssr.plugin.layers.selection import Selection
+from napari_zssr.plugin.preview import preview
+from napari_zssr.plugin.preview.preview import PreviewPanel
+from napari_zssr.plugin.preview.scene import (
+    PREVIEW,
+    SIDE_PX,
+    centred,
+    cut,
+    is_preview,
+    target,
+)
+from napari_zssr.plugin.request import Request
 from napari_zssr.progress import drain
-from napari_zssr.stack.axes import labelled
+from napari_zssr.stack.axis_labels import labelled
 from napari_zssr.stack.run import upscale_steps
 
 QUICK = change(INSTANT, noise="off", always=True, device="cpu", precision="float32")
@@ -104,9 +110,7 @@ def test_the_first_look_leaves_other_threads_their_cores() -> None:
 
     usual = torch.get_num_threads()
     layer = Image(blobs(60, 60))
-    steps = _previewed.previewed(
-        target(asked(layer, "YX"), {"Y": (0, 60), "X": (0, 60)})
-    )
+    steps = preview.previewed(target(asked(layer, "YX"), {"Y": (0, 60), "X": (0, 60)}))
     next(steps)
     seen: list[int] = []
     later = Thread(target=lambda: seen.append(torch.get_num_threads()))
@@ -151,7 +155,7 @@ def desk(
 ) -> Iterator[Desk]:
     import torch
 
-    monkeypatch.setattr(_previewed, "SETTLED_S", 0.05)
+    monkeypatch.setattr(preview, "SETTLED_S", 0.05)
     usual = torch.get_num_threads()
     # Two threads on busy cores wait for one another.
     torch.set_num_threads(1)

@@ -4,12 +4,7 @@ from dataclasses import FrozenInstanceError
 
 import pytest
 
-from napari_zssr.errors import (
-    Cancelled,
-    ComputeError,
-    InputError,
-    ZSSRError,
-)
+from napari_zssr.errors import Cancelled, ComputeError, InputError, ZSSRError
 from napari_zssr.progress import Progress, Steps, drain
 
 

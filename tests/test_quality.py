@@ -13,10 +13,10 @@ from napari_zssr.imaging.degrade import degrade_array
 from napari_zssr.imaging.noise import NoiseModel
 from napari_zssr.imaging.quality import Quality, median_quality, quality
 from napari_zssr.imaging.resample import imresize
-from napari_zssr.imaging.scenes import sharp_scene
 from napari_zssr.kernelspec import KernelSpec
-from napari_zssr.zssr.gain import Gain
-from napari_zssr.zssr.sentences import Origin, faint, quality_sentence, shrunk_test
+from napari_zssr.zssr.judge import Gain
+from napari_zssr.zssr.messages import Origin, faint, quality_sentence, shrunk_test
+from training.dead_leaves import sharp_scene
 
 FACTORS = (2.0, 2.0)
 BLUR = KernelSpec(kind="gaussian", sigma_px=(1.0, 1.0))

@@ -10,19 +10,19 @@ from scipy.ndimage import gaussian_filter
 from napari_zssr import ImageWarning, upscale, upscale_steps, upscale_to_disk
 from napari_zssr.config import INSTANT, Config, change
 from napari_zssr.errors import InputError
-from napari_zssr.files import read
-from napari_zssr.imaging.intensity import intensity_map
-from napari_zssr.imaging.piecewise import is_piecewise_constant
-from napari_zssr.imaging.quantization import (
+from napari_zssr.imaging.artifacts import is_piecewise_constant
+from napari_zssr.imaging.intensity import (
     BLOCK_PX,
     TOLERANCE,
     TOLERANCE_COUNTS,
     as_integers,
+    intensity_map,
     loses_intensity,
     quantized,
 )
+from napari_zssr.io.read import read
 from napari_zssr.progress import drain
-from napari_zssr.stack.axes import labelled
+from napari_zssr.stack.axis_labels import labelled
 from napari_zssr.stack.preview import preview_steps
 
 # That a result is float32 is said by every call here.

@@ -25,7 +25,7 @@ from napari.layers import Image
 
 from napari_zssr import ImageStack, read, write
 from napari_zssr.config import FAST, INSTANT, Config, change
-from napari_zssr.plugin._layers import KEY, layer_axes
+from napari_zssr.plugin.layers.layers import KEY, layer_axes
 
 SIZE = (48, 50)
 QUICK = change(INSTANT, always=True, device="cpu")

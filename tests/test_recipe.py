@@ -7,8 +7,8 @@ import numpy as np
 from napari_zssr.config import INSTANT, Config, change
 from napari_zssr.kernelspec import KernelSpec
 from napari_zssr.progress import drain
-from napari_zssr.stack.axes import labelled
-from napari_zssr.stack.recipe import plain, recipe, unfinished_recipe
+from napari_zssr.stack.axis_labels import labelled
+from napari_zssr.stack.report import plain, recipe, unfinished_recipe
 from napari_zssr.stack.run import upscale_steps
 
 STACK = labelled(

@@ -6,10 +6,8 @@ from torch import Tensor
 from torch.nn.functional import conv2d
 
 from napari_zssr.kernelspec import KernelSpec
-from napari_zssr.zssr.held_out import HeldOut
-from napari_zssr.zssr.network import Ratio, enlarge, shuffle
-from napari_zssr.zssr.pairs import PairSet, PairSpec, build_pairs
-from napari_zssr.zssr.ridge import RidgeFilter, fit_ridge
+from napari_zssr.zssr.networks import Ratio, RidgeFilter, enlarge, fit_ridge, shuffle
+from napari_zssr.zssr.pairs import HeldOut, PairSet, PairSpec, build_pairs
 
 SIDE = 40
 

@@ -13,7 +13,8 @@ from napari_zssr.config import FAST, INSTANT, Config, change
 from napari_zssr.errors import ComputeError, InputError
 from napari_zssr.imaging.resample import imresize
 from napari_zssr.progress import PlaneDone, Progress, drain
-from napari_zssr.stack.axes import Channel, ImageStack, labelled
+from napari_zssr.stack.axis_labels import labelled
+from napari_zssr.stack.image import Channel, ImageStack
 from napari_zssr.stack.run import Upscaled, upscale_steps
 
 QUICK = change(
@@ -329,12 +330,12 @@ def test_the_input_is_left_alone() -> None:
 
 
 def test_failures_become_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    from napari_zssr.zssr import ridge
+    from napari_zssr.zssr import networks
 
     def forward(self: Any, plane: Any) -> Any:
         raise RuntimeError("device vanished\nTraceback: much more")
 
-    monkeypatch.setattr(ridge.RidgeFilter, "forward", forward)
+    monkeypatch.setattr(networks.RidgeFilter, "forward", forward)
     with pytest.raises(ComputeError, match="device vanished") as caught:
         run(rings())
     assert "\n" not in str(caught.value)

@@ -21,20 +21,20 @@ from napari_zssr.config import BALANCED, FAST, INSTANT, PAPER, Config, change
 from napari_zssr.errors import ComputeError
 from napari_zssr.imaging.resample import imresize
 from napari_zssr.progress import Progress, drain
-from napari_zssr.stack.axes import labelled
-from napari_zssr.stack.recipe import recipe
+from napari_zssr.stack.axis_labels import labelled
+from napari_zssr.stack.channels import starting_networks
+from napari_zssr.stack.report import recipe
 from napari_zssr.stack.run import Upscaled, upscale_steps
-from napari_zssr.stack.start import starting_networks
-from napari_zssr.zssr.arrayfile import KEY, checksum
-from napari_zssr.zssr.network import ResidualNetwork
-from napari_zssr.zssr.restore import checkpoint_of, restored
-from napari_zssr.zssr.saved import (
+from napari_zssr.zssr.checkpoint import (
+    KEY,
     NETWORKS,
     Checkpoint,
     as_saved,
+    checksum,
     load_networks,
     write_networks,
 )
+from napari_zssr.zssr.networks import ResidualNetwork, checkpoint_of, restored
 
 PLAIN: dict[str, Any] = {
     "batch": 2,
@@ -519,7 +519,7 @@ def test_looking_at_a_file_needs_no_torch(
 ) -> None:
     code = (
         "from napari_zssr.config import FAST, change\n"
-        "from napari_zssr.stack.start import starting_networks\n"
+        "from napari_zssr.stack.channels import starting_networks\n"
         f"config = change(FAST, start={str(one)!r}, steps=0)\n"
         "assert starting_networks(config, 'YX', (40, 44))[0].width == 8\n"
     )

@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 
 from napari_zssr.errors import ComputeError, InputError, StorageError
+from napari_zssr.execution.executors import HERE, Workers, ask
+from napari_zssr.execution.scheduler import run_tasks
 from napari_zssr.progress import Event, PlaneDone, Progress, Steps, drain
-from napari_zssr.stack.schedule import HERE, Workers, ask, run_tasks
 
 TWO = Workers(processes=2)
 

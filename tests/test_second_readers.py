@@ -17,8 +17,9 @@ import zarr
 from conftest import RIDGE
 
 from napari_zssr import ImageWarning, read, upscale_to_disk
-from napari_zssr.stack.axes import Channel, ImageStack, labelled
-from napari_zssr.stack.store import write
+from napari_zssr.io.write import write
+from napari_zssr.stack.axis_labels import labelled
+from napari_zssr.stack.image import Channel, ImageStack
 
 bioio = pytest.importorskip("bioio")
 bioio_ome_tiff = pytest.importorskip("bioio_ome_tiff")

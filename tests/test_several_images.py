@@ -28,10 +28,10 @@ from napari_zssr import (
     upscale_to_disk,
 )
 from napari_zssr.cli import main
-from napari_zssr.files import read
-from napari_zssr.files import tiff as tiff_module
-from napari_zssr.files.contents import ImageEntry, file_labels
-from napari_zssr.stack.store import read_provenance
+from napari_zssr.io import tiff as tiff_module
+from napari_zssr.io.contents import ImageEntry, file_labels
+from napari_zssr.io.read import read
+from napari_zssr.io.write import read_provenance
 
 RNG = np.random.default_rng(0)
 PIXELS = RNG.integers(100, 900, (6, 20, 24), dtype=np.uint16)
@@ -569,9 +569,9 @@ def test_napari_opens_all_images(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("napari")
-    from napari_zssr.plugin import _file_images
-    from napari_zssr.plugin._reader import read_image
-    from napari_zssr.plugin._taken import IMAGE
+    from napari_zssr.plugin.layers import files as _file_images
+    from napari_zssr.plugin.layers.files import read_image
+    from napari_zssr.plugin.layers.layers import IMAGE
 
     shown: list[str] = []
     monkeypatch.setattr(_file_images, "show_info", shown.append)
@@ -594,10 +594,10 @@ def test_copied_command_names_the_image(
     tmp_path: Path, index: int | None, words: list[str]
 ) -> None:
     layers = pytest.importorskip("napari.layers")
-    from napari_zssr.plugin._copy import as_command
-    from napari_zssr.plugin._layers import KEY, Selection
-    from napari_zssr.plugin._request import Request
-    from napari_zssr.plugin._taken import taken
+    from napari_zssr.plugin.copy_settings import as_command
+    from napari_zssr.plugin.layers.layers import KEY, taken
+    from napari_zssr.plugin.layers.selection import Selection
+    from napari_zssr.plugin.request import Request
 
     source = {KEY: {"file": str(tmp_path / "a.ome.tif")}}
     layer = layers.Image(PIXELS[0], metadata=source | taken((), index))
@@ -612,7 +612,7 @@ def test_batch_form_offers_all_images(tmp_path: Path, qtbot: Any) -> None:
     pytest.importorskip("napari")
     from napari.components import ViewerModel
 
-    from napari_zssr.plugin._batch import BatchWidget
+    from napari_zssr.plugin.batch import BatchWidget
 
     two_positions(tmp_path / "a.ome.tif")
     (tmp_path / "bad.tif").write_bytes(b"II*\0 no image")

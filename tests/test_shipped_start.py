@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from napari_zssr.learned_start.learn import Learner, LearnSpec
-from napari_zssr.zssr.arrayfile import checksum
+from napari_zssr.zssr.checkpoint import checksum
 from napari_zssr.zssr.device import fast_bfloat16
-from napari_zssr.zssr.learned import shipped_file, shipped_start
+from napari_zssr.zssr.pretrained import shipped_file, shipped_start
+from training.learn import Learner, LearnSpec
 
 LOG = Path(__file__).parent.parent / "docs" / "start_log.tsv"
 # The start that it went on from.

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from napari_zssr.imaging.signal import shows_signal
+from napari_zssr.imaging.noise import shows_signal
 
 SIZE = (96, 112)
 

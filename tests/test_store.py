@@ -12,10 +12,13 @@ import tifffile
 
 from napari_zssr import writing
 from napari_zssr.errors import ComputeError, InputError
-from napari_zssr.files import read
-from napari_zssr.stack import ometiff, shards, store
-from napari_zssr.stack.axes import Channel, ImageStack, labelled
-from napari_zssr.stack.store import check_output, read_provenance, write
+from napari_zssr.io import write as ometiff
+from napari_zssr.io import write as store
+from napari_zssr.io import zarr_write
+from napari_zssr.io.read import read
+from napari_zssr.io.write import check_output, read_provenance, write
+from napari_zssr.stack.axis_labels import labelled
+from napari_zssr.stack.image import Channel, ImageStack
 
 SIZES = {"T": 2, "C": 3, "Z": 4, "Y": 9, "X": 8, "S": 3}
 RECORD = {"seed": 3, "sentence": "gained 0.4 dB \u00b1 0.1 <&>", "planes": [1, 2]}
@@ -301,7 +304,9 @@ def test_nothing_is_left_of_a_zarr(
             raise error
         rename(*given)
 
-    home, name = {"pixels": (shards, "write_synced"), "rename": (os, "rename")}[step]
+    home, name = {"pixels": (zarr_write, "write_synced"), "rename": (os, "rename")}[
+        step
+    ]
     monkeypatch.setattr(home, name, fail)
     told = "nothing was left behind" if seen is ComputeError else None
     with pytest.raises(seen, match=told):

@@ -17,18 +17,19 @@ from napari_zssr.config import BALANCED, FAST, INSTANT, PAPER, Config, change
 from napari_zssr.errors import ComputeError, InputError
 from napari_zssr.imaging.resample import imresize
 from napari_zssr.progress import PlaneDone, Progress, Snapshot, drain
-from napari_zssr.stack import shared as shared_rooms
-from napari_zssr.stack.axes import ImageStack, labelled, planes
-from napari_zssr.stack.one_plane import PlaneWork, intensity_maps, plane_steps
-from napari_zssr.stack.plan import resolve
+from napari_zssr.stack import channels as shared_rooms
+from napari_zssr.stack.axes import planes
+from napari_zssr.stack.axis_labels import labelled
+from napari_zssr.stack.channels import shared_places, shared_steps, sharing_channels
+from napari_zssr.stack.image import ImageStack
+from napari_zssr.stack.plane import PlaneWork, intensity_maps, plane_steps
 from napari_zssr.stack.prepare import make_plan
 from napari_zssr.stack.preview import preview_steps
+from napari_zssr.stack.resources import resolve
 from napari_zssr.stack.run import Upscaled, upscale_steps
-from napari_zssr.stack.shared import shared_steps
-from napari_zssr.stack.strategy import shared_places, sharing_channels
-from napari_zssr.zssr.network import ResidualNetwork
-from napari_zssr.zssr.saved import load_networks, write_networks
-from napari_zssr.zssr.shared import noise_of, sample_of
+from napari_zssr.zssr.checkpoint import load_networks, write_networks
+from napari_zssr.zssr.networks import ResidualNetwork
+from napari_zssr.zssr.plane import noise_of, sample_of
 
 QUICK = change(
     FAST,
@@ -296,7 +297,8 @@ def test_held_out_regions_are_held_out_from_sharing_too(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """What judges a plane stands in no father of the shared training."""
-    from napari_zssr.zssr import held_out, pairs
+    from napari_zssr.zssr import pairs
+    from napari_zssr.zssr import pairs as held_out
 
     boxes: set[tuple[Any, ...]] = set()
     found = held_out.held_out_regions
@@ -340,8 +342,8 @@ def test_a_stack_that_gains_has_no_slices_that_have_to_prove_it(
 ) -> None:
     """Unsure slices are learned where the stack gains; losing ones are bicubic."""
     from napari_zssr.zssr import plane as one_plane
-    from napari_zssr.zssr import shared as sharing
-    from napari_zssr.zssr.gain import Gain
+    from napari_zssr.zssr import plane as sharing
+    from napari_zssr.zssr.judge import Gain
 
     def kinds(decibel: float, together: bool) -> list[str]:
         unsure = Gain(decibel=decibel, error_decibel=9.0, significant=False)

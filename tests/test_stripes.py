@@ -6,7 +6,7 @@ from scipy import ndimage
 
 from napari_zssr.api import upscale_steps
 from napari_zssr.config import INSTANT, change
-from napari_zssr.imaging.stripes import line_offsets, without_stripes
+from napari_zssr.imaging.artifacts import line_offsets, without_stripes
 from napari_zssr.progress import drain
 
 

@@ -14,16 +14,16 @@ import torch
 from numpy.typing import NDArray
 from test_quality import GOOD
 
+from benchmarks.metrics import psnr
 from napari_zssr import api
 from napari_zssr.config import FAST, INSTANT, Config
 from napari_zssr.errors import ComputeError
-from napari_zssr.files import read
+from napari_zssr.execution.disk_run import upscale_to_disk_steps
+from napari_zssr.execution.executors import Workers
 from napari_zssr.imaging import support as supporting
 from napari_zssr.imaging.degrade import degrade_array
-from napari_zssr.imaging.metrics import psnr
 from napari_zssr.imaging.noise import NoiseModel
 from napari_zssr.imaging.resample import imresize
-from napari_zssr.imaging.scenes import sharp_scene
 from napari_zssr.imaging.support import (
     FEATURES,
     Support,
@@ -32,18 +32,19 @@ from napari_zssr.imaging.support import (
     support,
     support_features,
 )
+from napari_zssr.io.read import read
 from napari_zssr.kernelspec import KernelSpec
 from napari_zssr.progress import drain
-from napari_zssr.stack.axes import labelled, planes
-from napari_zssr.stack.disk import upscale_to_disk_steps
+from napari_zssr.stack.axes import planes
+from napari_zssr.stack.axis_labels import labelled
 from napari_zssr.stack.preview import preview_steps
 from napari_zssr.stack.run import Upscaled, upscale_steps
-from napari_zssr.stack.workers import Workers
-from napari_zssr.zssr import assess
-from napari_zssr.zssr.sentences import held_back, unsupported
+from napari_zssr.zssr import judge
+from napari_zssr.zssr.messages import held_back, unsupported
+from training.dead_leaves import sharp_scene
 
 FACTORS = (2.0, 2.0)
-SCRIPT = Path(__file__).parents[1] / "docs" / "learn_support.py"
+SCRIPT = "tools.learn_support"
 RIGHT = KernelSpec(kind="gaussian", sigma_px=(1.0, 1.0))
 WIDER = KernelSpec(kind="gaussian", sigma_px=(1.35, 1.35))
 WIDE = KernelSpec(kind="gaussian", sigma_px=(1.9, 1.9))
@@ -238,7 +239,7 @@ def test_the_script_learns_from_few_cases(tmp_path: Path) -> None:
             examples=draw.standard_normal((60, len(FEATURES) + 2)),
         )
     out = tmp_path / "out.npz"
-    line = [sys.executable, str(SCRIPT), str(out), "--cases", str(tmp_path)]
+    line = [sys.executable, "-m", SCRIPT, str(out), "--cases", str(tmp_path)]
     subprocess.run([*line, "--learn-only"], check=True, capture_output=True)
     with np.load(out) as made, np.load(supporting.TREES) as shipped:
         assert set(made) == set(shipped)
@@ -252,25 +253,25 @@ def test_one_sample_that_supports_a_result_is_enough() -> None:
         for share in (0.3, 0.9)
     ]
     blurred = replace(INSTANT, kernel=RIGHT)
-    assert assess._together(found, blurred).share == 1
-    assert assess._together(found[:1], blurred).share == 0.2
+    assert judge._together(found, blurred).share == 1
+    assert judge._together(found[:1], blurred).share == 0.2
 
 
 def test_samples_lie_where_the_contrast_is() -> None:
     plane = torch.full((1, 640, 640), 0.5)
     plane[:, 512:, 512:] = torch.rand(1, 128, 128)
     plane[:, :128, 256:384] += 0.1 * torch.rand(1, 128, 128)
-    parts = assess._samples([plane])
+    parts = judge._samples([plane])
     assert [tuple(part.shape) for part in parts] == [(1, 128, 128)] * 4
     assert float(parts[-1].std()) == pytest.approx(float(plane[:, 512:, 512:].std()))
 
 
 def test_samples_of_many_planes_are_few_and_from_several() -> None:
     planes = [torch.rand(1, 128, 140) + n for n in range(16)]
-    parts = assess._samples(planes)
+    parts = judge._samples(planes)
     assert len(parts) == 4
     assert float(parts[-1].mean() - parts[0].mean()) > 10
-    assert [tuple(p.shape) for p in assess._samples([planes[0][:, :40]])] == [
+    assert [tuple(p.shape) for p in judge._samples([planes[0][:, :40]])] == [
         (1, 40, 128)
     ]
 

@@ -15,11 +15,11 @@ import tifffile
 from numpy.typing import NDArray
 
 from napari_zssr.errors import InputError
-from napari_zssr.files import read
-from napari_zssr.files.calibration import Calibration
-from napari_zssr.files.omeset import open_tiff
-from napari_zssr.files.tiff_metadata import calibration
-from napari_zssr.stack.axes import Channel, ImageStack
+from napari_zssr.io.calibration import Calibration
+from napari_zssr.io.ome_xml import open_tiff
+from napari_zssr.io.read import read
+from napari_zssr.io.tiff_metadata import calibration
+from napari_zssr.stack.image import Channel, ImageStack
 
 RNG = np.random.default_rng(1)
 PLANE = RNG.integers(0, 4000, (20, 30), dtype=np.uint16)

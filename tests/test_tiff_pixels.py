@@ -23,8 +23,9 @@ from numpy.typing import NDArray
 from napari_zssr import api, errors
 from napari_zssr.cli import verdict
 from napari_zssr.errors import ImageWarning, InputError
-from napari_zssr.files import read, tiff
-from napari_zssr.files.image import ReadOptions
+from napari_zssr.io import tiff
+from napari_zssr.io.contents import ReadOptions
+from napari_zssr.io.read import read
 
 RNG = np.random.default_rng(0)
 PLANES = RNG.integers(1, 60000, (12, 20, 26), dtype=np.uint16)
@@ -545,7 +546,7 @@ def test_subsampled_colours_without_jpeg_are_named(tmp_path: Path) -> None:
 WITHOUT_DECODERS = """
 import sys
 sys.modules["imagecodecs"] = None
-from napari_zssr.files import read
+from napari_zssr.io.read import read
 from napari_zssr.errors import InputError
 for path in sys.argv[1:]:
     for lazy in (False, True):

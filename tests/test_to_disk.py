@@ -22,14 +22,15 @@ from napari.layers import Image
 
 from napari_zssr.config import change
 from napari_zssr.errors import ComputeError
-from napari_zssr.files import read
-from napari_zssr.plugin._layers import KEY, lazy_stack, level0
-from napari_zssr.plugin._result import proposed_name
-from napari_zssr.plugin._stored import LevelPixels, StoredImage
+from napari_zssr.execution import disk_run
+from napari_zssr.execution.finish import part_folder
+from napari_zssr.io.read import read
+from napari_zssr.plugin.form.form import proposed_name
+from napari_zssr.plugin.layers.layers import KEY, lazy_stack
+from napari_zssr.plugin.layers.results import LevelPixels, StoredImage
+from napari_zssr.plugin.layers.selection import level0
 from napari_zssr.progress import PlaneDone, drain
-from napari_zssr.stack import disk
-from napari_zssr.stack.axes import labelled
-from napari_zssr.stack.finish import part_folder
+from napari_zssr.stack.axis_labels import labelled
 from napari_zssr.stack.run import upscale_steps
 
 PLACE = ("scale", "translate", "rotate", "shear", "affine", "units", "axis_labels")
@@ -84,7 +85,7 @@ class Disk:
 
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    from napari_zssr.plugin._to_disk import DiskJob
+    from napari_zssr.plugin.jobs import DiskJob
 
     monkeypatch.setattr(DiskJob, "refresh_s", 0.0)
 
@@ -161,7 +162,7 @@ def test_a_slice_that_was_looked_at_too_early_is_shown_when_it_is_there(
     """Nothing keeps the black that stood there before, nor the old name."""
     target = tmp_path / "fine.ome.zarr"
     stack = labelled(rings(2, 20, 24), axes="ZYX")
-    steps = disk.upscale_to_disk_steps(stack, RIDGE, target)
+    steps = disk_run.upscale_to_disk_steps(stack, RIDGE, target)
     done = (event for event in steps if isinstance(event, PlaneDone))
     next(done)
     places = part_folder(target) / "image.ome.zarr", target
@@ -192,7 +193,7 @@ def test_stored_pixels_are_indexed_as_those_in_memory(
     shape = [sizes[letter] for letter in axes]
     pixels = np.random.default_rng(0).integers(0, 99, shape).astype(np.uint8)
     stack = labelled(pixels, axes=axes)
-    drain(disk.upscale_to_disk_steps(stack, RIDGE, tmp_path / "a.ome.zarr"))
+    drain(disk_run.upscale_to_disk_steps(stack, RIDGE, tmp_path / "a.ome.zarr"))
     wanted = drain(upscale_steps(stack, RIDGE)).image
     samples = sizes["S"] if "S" in axes else 1
     (level,) = StoredImage(axes, samples, tmp_path / "a.ome.zarr").levels()
@@ -249,13 +250,13 @@ def test_cancelling_frees_everything(
     desk: Desk, onto: Disk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     jobs: list[weakref.ref[Any]] = []
-    original = disk.DiskJob.__init__
+    original = disk_run.DiskJob.__init__
 
     def init(self: Any, *args: Any, **given: Any) -> None:
         original(self, *args, **given)
         jobs.append(weakref.ref(self.ready.stack.data))
 
-    monkeypatch.setattr(disk.DiskJob, "__init__", init)
+    monkeypatch.setattr(disk_run.DiskJob, "__init__", init)
     desk.add(rings(6, 20, 24), axis_labels=("z", "y", "x"))
     onto.stop_after = 1
     onto.run()
@@ -385,7 +386,7 @@ def test_errors_are_one_sentence_and_the_widget_is_usable_again(
     desk: Desk, onto: Disk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     layer = desk.add(rings(3, 20, 24), axis_labels=("z", "y", "x"))
-    from napari_zssr.stack.tasks import PlaneTask
+    from napari_zssr.execution.disk_run import PlaneTask
 
     original = PlaneTask.steps
 

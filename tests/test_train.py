@@ -12,10 +12,10 @@ from napari_zssr.config import FAST, PAPER, Config, change
 from napari_zssr.imaging.noise import CLEAN, NoiseModel
 from napari_zssr.kernelspec import KernelSpec
 from napari_zssr.progress import Progress, drain
-from napari_zssr.zssr.gain import gain_from_errors, held_out_gain
-from napari_zssr.zssr.network import PaperNetwork, ResidualNetwork
+from napari_zssr.zssr.judge import gain_from_errors, held_out_gain
+from napari_zssr.zssr.networks import PaperNetwork, ResidualNetwork
 from napari_zssr.zssr.pairs import PairSpec
-from napari_zssr.zssr.train import Trainer, train
+from napari_zssr.zssr.trainer import Trainer, train
 
 
 def picture(side: int = 48) -> Tensor:
@@ -69,7 +69,7 @@ def test_same_seed_same_network(
     kind: str, noise: NoiseModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Crops and noise are drawn anew three times.
-    monkeypatch.setattr("napari_zssr.zssr.train.REFRESH_EVERY", 3)
+    monkeypatch.setattr("napari_zssr.zssr.trainer.REFRESH_EVERY", 3)
     made = []
     for seed in (3, 3, 4):
         one = trainer(kind, noise=noise, seed=seed, steps=8)
@@ -167,7 +167,7 @@ def test_paper_watches_the_same_pair_all_the_way(
         watched.append(whole[1])
         return 1.0
 
-    monkeypatch.setattr("napari_zssr.zssr.train._reconstruction_error", error)
+    monkeypatch.setattr("napari_zssr.zssr.trainer._reconstruction_error", error)
     made = trainer("paper", steps=150)
     made.windows = [picture() * 0.5, picture(), picture() * 0.7]
     drain(train(made))

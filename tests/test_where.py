@@ -7,11 +7,9 @@ from typing import Any
 import pytest
 
 from napari_zssr.config import FAST, change
-from napari_zssr.stack import where
-from napari_zssr.stack.where import look
-from napari_zssr.stack.workers import HERE, Workers
-from napari_zssr.zssr.device import DeviceReport
-from napari_zssr.zssr.machine import Machine
+from napari_zssr.execution import executors
+from napari_zssr.execution.executors import HERE, Workers, look
+from napari_zssr.zssr.device import DeviceReport, Machine
 
 GIB = 2**30
 
@@ -36,7 +34,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> None:
         device("cpu", 64),
     )
     seen: Any = (Machine(devices=devices, cores=32), 16)
-    monkeypatch.setattr(where, "_seen", lambda: seen)
+    monkeypatch.setattr(executors, "_seen", lambda: seen)
 
 
 # Workers, device; then devices, sharing, GiB for each, threads.

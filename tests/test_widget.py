@@ -24,14 +24,15 @@ from qtpy.QtWidgets import QApplication, QFileDialog
 from napari_zssr import save_networks
 from napari_zssr.config import BALANCED, FAST, Config, change
 from napari_zssr.errors import InputError
-from napari_zssr.plugin import _cost, _networks
-from napari_zssr.plugin._layers import KEY
-from napari_zssr.plugin._rows import Column, words
-from napari_zssr.plugin._widget import SuperResolutionWidget
+from napari_zssr.plugin import cost as _cost
+from napari_zssr.plugin import jobs
+from napari_zssr.plugin.form.rows import Column, words
+from napari_zssr.plugin.layers.layers import KEY
+from napari_zssr.plugin.widget import SuperResolutionWidget
 from napari_zssr.progress import PlaneDone, Progress, drain
 from napari_zssr.stack import run as engine
-from napari_zssr.stack.axes import labelled
-from napari_zssr.zssr.saved import load_networks
+from napari_zssr.stack.axis_labels import labelled
+from napari_zssr.zssr.checkpoint import load_networks
 
 QUICK = change(
     FAST,
@@ -70,7 +71,7 @@ def test_napari_opens_it_quickly_and_without_torch(
         "assert widget.native.minimumSizeHint().width() <= 320\n"
         "viewer.close()\n"
     )
-    assert "napari_zssr.plugin._widget" in loaded
+    assert "napari_zssr.plugin.widget" in loaded
     assert "torch" not in loaded
 
 
@@ -366,16 +367,16 @@ def test_only_one_run_at_a_time(desk: Desk) -> None:
 @pytest.fixture
 def networks(monkeypatch: pytest.MonkeyPatch) -> list[weakref.ref[Any]]:
     """Weak references to all networks that are trained."""
-    from napari_zssr.zssr import train
+    from napari_zssr.zssr import trainer
 
     found: list[weakref.ref[Any]] = []
-    original = train.Trainer.__init__
+    original = trainer.Trainer.__init__
 
     def init(self: Any, network: Any, *args: Any, **kwargs: Any) -> None:
         found.append(weakref.ref(network))
         original(self, network, *args, **kwargs)
 
-    monkeypatch.setattr(train.Trainer, "__init__", init)
+    monkeypatch.setattr(trainer.Trainer, "__init__", init)
     return found
 
 
@@ -765,7 +766,7 @@ def test_there_is_no_command_for_a_layer_without_a_file(desk: Desk) -> None:
 def save_to(path: Path | None, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """Press the button and name a file, or none, in the dialog."""
     chosen = None if path is None else str(path)
-    monkeypatch.setattr(_networks, "ask_path", lambda *_: chosen)
+    monkeypatch.setattr(jobs, "ask_path", lambda *_: chosen)
     desk.widget.after.networks.native.click()
 
 
@@ -1005,7 +1006,7 @@ def test_the_dialog_proposes_a_name_and_takes_no(
         return 0
 
     monkeypatch.setattr(QFileDialog, "exec", refuse)
-    found = _networks.ask_path(desk.widget.native, Path("cells.safetensors"))
+    found = jobs.ask_path(desk.widget.native, Path("cells.safetensors"))
     assert found is None
     (((name,), suffix),) = seen
     assert Path(name).name == "cells.safetensors"

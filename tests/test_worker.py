@@ -11,7 +11,7 @@ import pytest
 pytest.importorskip("napari")
 
 from napari_zssr.errors import ComputeError, InputError, ZSSRError
-from napari_zssr.plugin._worker import Run
+from napari_zssr.plugin.worker import Run
 from napari_zssr.progress import Event, PlaneDone, Progress, Steps
 
 MAIN = threading.main_thread()
@@ -221,7 +221,7 @@ def test_cancelling_nothing_is_fine(heard: Heard) -> None:
 
 def test_torch_is_loaded_in_the_worker(loaded_by: Callable[[str], set[str]]) -> None:
     code = (
-        "from napari_zssr.plugin._torch import load_torch\n"
+        "from napari_zssr.plugin.worker import load_torch\n"
         "load_torch(); load_torch()\n"
         "import torch; assert torch.ones(2).sum() == 2"
     )
@@ -239,7 +239,7 @@ def test_a_missing_torch_is_left_for_the_computation_to_tell(
         "    def find_spec(self, name, path=None, target=None):\n"
         "        if name == 'torch': raise ImportError('hidden')\n"
         "sys.meta_path.insert(0, Hide())\n"
-        "from napari_zssr.plugin._torch import load_torch\n"
+        "from napari_zssr.plugin.worker import load_torch\n"
         "load_torch()"
     )
     assert "torch" not in loaded_by(code)

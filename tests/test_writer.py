@@ -12,12 +12,11 @@ pytest.importorskip("napari")
 from napari.layers import Image
 
 from napari_zssr.errors import ImageWarning, InputError
-from napari_zssr.files import read
-from napari_zssr.plugin._layers import KEY
-from napari_zssr.plugin._reader import read_image
-from napari_zssr.plugin._writer import write_ome_tiff
-from napari_zssr.stack.axes import labelled
-from napari_zssr.stack.store import read_provenance, write
+from napari_zssr.io.read import read
+from napari_zssr.io.write import read_provenance, write
+from napari_zssr.plugin.layers.files import read_image, write_ome_tiff
+from napari_zssr.plugin.layers.layers import KEY
+from napari_zssr.stack.axis_labels import labelled
 
 UM = {"scale": (0.5, 0.13, 0.13), "units": ("um",) * 3, "axis_labels": "ZYX"}
 

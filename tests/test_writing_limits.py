@@ -21,15 +21,17 @@ from PIL import Image
 from napari_zssr import ImageWarning, read, upscale, upscale_to_disk
 from napari_zssr.cli import main
 from napari_zssr.errors import ComputeError, InputError, StorageError
-from napari_zssr.stack import finish as ending
-from napari_zssr.stack import ome_units, store
-from napari_zssr.stack.axes import Channel, ImageStack, labelled
-from napari_zssr.stack.finish import part_folder
-from napari_zssr.stack.ledger import Ledger, discard, remove_drafts
-from napari_zssr.stack.outline import legal_text
+from napari_zssr.execution import finish as ending
+from napari_zssr.execution.finish import part_folder
+from napari_zssr.execution.ledger import Ledger, discard, remove_drafts
+from napari_zssr.io import ome_units
+from napari_zssr.io import write as store
+from napari_zssr.io.ome_units import restore_spacing
+from napari_zssr.io.write import check_format, read_provenance, write
+from napari_zssr.stack.axes import legal_text
+from napari_zssr.stack.axis_labels import labelled
+from napari_zssr.stack.image import Channel, ImageStack
 from napari_zssr.stack.prepare import Prepared
-from napari_zssr.stack.spacing_record import restore_spacing
-from napari_zssr.stack.store import check_format, read_provenance, write
 from napari_zssr.writing import check_name, draft_name, drafts_of, sibling
 
 FORMATS = ("a.ome.tif", "a.ome.zarr")

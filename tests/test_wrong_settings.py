@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from napari_zssr.benchmark import promises, run_benchmark, wrong_settings
-from napari_zssr.benchmark.wrong_settings import Outcome, degraded, planted
+from benchmarks import promises, run_benchmark, wrong_settings
+from benchmarks.wrong_settings import Outcome, degraded, planted
 from napari_zssr.config import INSTANT, change
-from napari_zssr.imaging.scenes import sharp_scene
+from training.dead_leaves import sharp_scene
 
 
 def test_what_is_planted_is_wrong_only_where_it_says_so() -> None:

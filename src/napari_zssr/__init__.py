@@ -18,13 +18,7 @@ if TYPE_CHECKING:
         upscale_steps,
         upscale_to_disk,
     )
-    from napari_zssr.config import (
-        BALANCED,
-        FAST,
-        INSTANT,
-        PAPER,
-        Config,
-    )
+    from napari_zssr.config import BALANCED, FAST, INSTANT, PAPER, Config
     from napari_zssr.errors import (
         Cancelled,
         ComputeError,
@@ -33,16 +27,16 @@ if TYPE_CHECKING:
         StorageError,
         ZSSRError,
     )
-    from napari_zssr.files import list_images
-    from napari_zssr.files.contents import ImageEntry
+    from napari_zssr.execution.disk_run import Written
+    from napari_zssr.io.contents import ImageEntry
+    from napari_zssr.io.read import list_images
+    from napari_zssr.io.write import write
     from napari_zssr.kernels import Kernel
     from napari_zssr.kernelspec import KernelSpec, Optics
     from napari_zssr.label_images import upscale_labels, upscale_labels_to_disk
     from napari_zssr.progress import Progress, drain
-    from napari_zssr.stack.axes import ImageStack
-    from napari_zssr.stack.disk import Written
+    from napari_zssr.stack.image import ImageStack
     from napari_zssr.stack.run import Upscaled
-    from napari_zssr.stack.store import write
 
     __version__: str
 
@@ -98,16 +92,16 @@ _HOMES = {
         "StorageError",
         "ZSSRError",
     ),
-    "files": ("list_images",),
-    "files.contents": ("ImageEntry",),
+    "io.read": ("list_images",),
+    "io.contents": ("ImageEntry",),
     "kernels": ("Kernel",),
     "kernelspec": ("KernelSpec", "Optics"),
     "label_images": ("upscale_labels", "upscale_labels_to_disk"),
     "progress": ("Progress", "drain"),
-    "stack.axes": ("ImageStack",),
-    "stack.disk": ("Written",),
+    "stack.image": ("ImageStack",),
+    "execution.disk_run": ("Written",),
     "stack.run": ("Upscaled",),
-    "stack.store": ("write",),
+    "io.write": ("write",),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -13,18 +13,18 @@ from numpy.typing import NDArray
 
 from napari_zssr.config import BALANCED, Config, change, preset
 from napari_zssr.errors import ImageWarning, InputError
-from napari_zssr.files import list_images
-from napari_zssr.files import read as read_file
-from napari_zssr.files.contents import ALL, ImageEntry, labelled_paths
-from napari_zssr.files.kernels import pinned
+from napari_zssr.execution.disk_run import Written, upscale_to_disk_steps
+from napari_zssr.execution.executors import Workers
+from napari_zssr.io.contents import ALL, ImageEntry, labelled_paths
+from napari_zssr.io.kernel_files import pinned
+from napari_zssr.io.read import list_images
+from napari_zssr.io.read import read as read_file
 from napari_zssr.progress import Steps, drain
-from napari_zssr.stack.axes import ImageStack, labelled, relabelled
-from napari_zssr.stack.disk import Written, upscale_to_disk_steps
-from napari_zssr.stack.lazy import lazily_upscaled
-from napari_zssr.stack.run import Upscaled
+from napari_zssr.stack.axis_labels import labelled, relabelled
+from napari_zssr.stack.image import ImageStack
+from napari_zssr.stack.run import Upscaled, lazily_upscaled
 from napari_zssr.stack.run import upscale_steps as stack_steps
-from napari_zssr.stack.schedule import Workers
-from napari_zssr.zssr.saved import write_networks
+from napari_zssr.zssr.checkpoint import write_networks
 
 if TYPE_CHECKING:
     import dask.array

@@ -9,12 +9,12 @@ from typing import Any
 
 from napari_zssr.api import GivenSpacing, Image, as_stack
 from napari_zssr.config import Config, change
-from napari_zssr.files import read
-from napari_zssr.files.kernels import pinned, psf_of, spec_of_psf
 from napari_zssr.imaging.kernel import FineKernel
+from napari_zssr.io.kernel_files import pinned, psf_of, spec_of_psf
+from napari_zssr.io.read import read
 from napari_zssr.kernelspec import KernelSpec, Optics
-from napari_zssr.stack.axes import ImageStack
-from napari_zssr.stack.kernels import kernels_of
+from napari_zssr.stack.channel_blur import kernels_of
+from napari_zssr.stack.image import ImageStack
 
 
 class Kernel:

@@ -7,19 +7,30 @@ import os
 import sys
 import traceback
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TextIO
+from typing import Any, TextIO
 
 OK, FAILURE, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 STOPPED = "Stopped; no unfinished file stands under its final name."
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run ``napari-zssr``.
+    """Run ``napari-zssr``; arguments and exit code as in `run`."""
+    return run(_command, "napari-zssr", argv)
+
+
+def run(
+    command: Callable[[], Any], program: str, argv: Sequence[str] | None = None
+) -> int:
+    """Run a program; every end is an exit code, and a sentence if it failed.
 
     Parameters
     ----------
+    command : callable
+        Gives its click command.
+    program : str
+        What it is called by.
     argv : sequence of str, optional
         Arguments, those of the process unless given.
 
@@ -35,11 +46,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     _tolerate_any_text()
     try:
         with _warnings_as_notes():
-            code = _run(arguments)
+            code = _code(command, program, arguments)
     except (KeyboardInterrupt, Exception) as error:  # noqa: BLE001 the last resort
         if debug:
             traceback.print_exc()
-        code, sentence = verdict(error)
+        code, sentence = verdict(error, program)
         _say(sentence)
         return code
     if code == INTERRUPTED:
@@ -47,14 +58,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code
 
 
-def _run(arguments: list[str]) -> int:
+def _command() -> Any:
     # imported here, so that Ctrl-C during the imports ends in a sentence as well
     from napari_zssr.cli.app import command
 
+    return command()
+
+
+def _code(command: Callable[[], Any], program: str, arguments: list[str]) -> int:
     try:
-        code = command().main(
-            args=arguments, prog_name="napari-zssr", standalone_mode=False
-        )
+        code = command().main(args=arguments, prog_name=program, standalone_mode=False)
     except SystemExit as end:
         code = end.code
     return code if isinstance(code, int) else OK
@@ -86,13 +99,15 @@ def _warnings_as_notes() -> Iterator[None]:
         yield
 
 
-def verdict(error: BaseException) -> tuple[int, str]:
+def verdict(error: BaseException, program: str = "napari-zssr") -> tuple[int, str]:
     """Exit code and sentence for what ended a command.
 
     Parameters
     ----------
     error : BaseException
         Whatever it is.
+    program : str
+        What the program is called by.
     """
     import typer
 
@@ -104,7 +119,7 @@ def verdict(error: BaseException) -> tuple[int, str]:
         code = BAD_INPUT if isinstance(error, InputError) else FAILURE
         return code, _one_line(str(error))
     if hasattr(error, "format_message"):
-        hint = "see `napari-zssr --help`"
+        hint = f"see `{program} --help`"
         return BAD_INPUT, f"{_one_line(error.format_message()).rstrip('.')}; {hint}."
     if isinstance(error, MemoryError):
         return FAILURE, "The memory of this machine did not suffice; close programs."

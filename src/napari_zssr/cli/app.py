@@ -6,12 +6,9 @@ from typing import Annotated, Any
 
 import typer
 
-from napari_zssr.cli.benchmark import benchmark
 from napari_zssr.cli.demo import demo
-from napari_zssr.cli.doctor import doctor
-from napari_zssr.cli.info import info
+from napari_zssr.cli.info import doctor, info
 from napari_zssr.cli.kernel import kernel
-from napari_zssr.cli.learn_start import learn_start
 from napari_zssr.cli.upscale import upscale
 from napari_zssr.zssr.device import share_cores
 
@@ -33,7 +30,7 @@ def command() -> Any:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_root)
-    for each in (upscale, demo, info, kernel, doctor, benchmark, learn_start):
+    for each in (upscale, demo, info, kernel, doctor):
         app.command()(each)
     return typer.main.get_command(app)
 

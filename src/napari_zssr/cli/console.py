@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import typer
 
 from napari_zssr.progress import PlaneDone, Progress, drain
-from napari_zssr.stack.recipe import plain
+from napari_zssr.stack.report import plain
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
     from napari_zssr.progress import Event, Steps
-    from napari_zssr.stack.axes import ImageStack
-    from napari_zssr.stack.outline import Outline
+    from napari_zssr.stack.axes import Outline
+    from napari_zssr.stack.image import ImageStack
 
 T = TypeVar("T")
 

@@ -17,7 +17,7 @@ from napari_zssr.errors import ComputeError, InputError
 
 if TYPE_CHECKING:
     from napari_zssr.imaging.quality import Quality
-    from napari_zssr.stack.axes import ImageStack
+    from napari_zssr.stack.image import ImageStack
     from napari_zssr.stack.run import Upscaled
 
 NAME = "cells"
@@ -76,7 +76,7 @@ def draw(stack: ImageStack, result: Upscaled) -> Any:
     result : Upscaled
     """
     from napari_zssr.imaging.resample import imresize
-    from napari_zssr.stack.source import loaded
+    from napari_zssr.stack.image import loaded
 
     factors = result.config.factors
     data = loaded(stack.data)
@@ -118,7 +118,7 @@ def report_rows(stack: ImageStack, result: Upscaled) -> list[tuple[str, ...]]:
 
 def report_markdown(stack: ImageStack, result: Upscaled, shown: str) -> str:
     """Report of a run as a page that shows the picture."""
-    from napari_zssr.stack.outline import outline_of
+    from napari_zssr.stack.axes import outline_of
 
     report = result.report
     header, *rows = (f"| {' | '.join(cells)} |" for cells in report_rows(stack, result))

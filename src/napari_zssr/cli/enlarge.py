@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from napari_zssr.cli import console, options
 from napari_zssr.errors import InputError
-from napari_zssr.stack.workers import HERE, Workers
+from napari_zssr.execution.executors import HERE, Workers
 
 if TYPE_CHECKING:
     from napari_zssr.config import Config
-    from napari_zssr.stack.axes import ImageStack
-    from napari_zssr.stack.outline import Outline
+    from napari_zssr.stack.axes import Outline
+    from napari_zssr.stack.image import ImageStack
     from napari_zssr.stack.report import Report
     from napari_zssr.stack.run import Upscaled
 
@@ -131,8 +131,8 @@ def sources(path: Path, image: str | None) -> list[Source]:
     list of Source
         One for a file that cannot be read, too: reading it says why.
     """
-    from napari_zssr.files import list_images
-    from napari_zssr.files.contents import ALL, choose, file_labels
+    from napari_zssr.io.contents import ALL, choose, file_labels
+    from napari_zssr.io.read import list_images
 
     if image is None:
         return [Source(path)]
@@ -209,7 +209,7 @@ def read_image(
         Which one of several, in place of the one that `reading` names.
     quiet, lazy, labels : bool
     """
-    from napari_zssr.files import read
+    from napari_zssr.io.read import read
 
     stack = read(
         path,
@@ -234,9 +234,9 @@ def upscale_to(
     quiet: bool = False,
 ) -> Upscaled:
     """Enlarge an image in memory behind a progress bar and write it with its recipe."""
-    from napari_zssr.stack.recipe import recipe
+    from napari_zssr.io.write import write
+    from napari_zssr.stack.report import recipe
     from napari_zssr.stack.run import upscale_steps
-    from napari_zssr.stack.store import write
 
     result = console.follow(upscale_steps(stack, config), quiet=quiet)
     write(
@@ -250,8 +250,8 @@ def upscale_to(
 
 def check_target(image: Path, target: Path, order: Order) -> None:
     """Refuse before the run what could not be written after it."""
-    from napari_zssr.stack.finish import part_folder
-    from napari_zssr.stack.store import check_output
+    from napari_zssr.execution.finish import part_folder
+    from napari_zssr.io.write import check_output
     from napari_zssr.writing import check_name
 
     check_name(target)
@@ -268,8 +268,8 @@ def check_target(image: Path, target: Path, order: Order) -> None:
 
 def _labels(stack: ImageStack, target: Path, order: Order) -> Outcome:
     """Labels by nearest pixels, which nothing is learned for."""
-    from napari_zssr.stack.nearest import SENTENCE, write_enlarged_labels
-    from napari_zssr.stack.outline import outline_of
+    from napari_zssr.label_images import SENTENCE, write_enlarged_labels
+    from napari_zssr.stack.axes import outline_of
     from napari_zssr.stack.report import Report, versions
 
     started = time.monotonic()
@@ -293,7 +293,7 @@ def _labels(stack: ImageStack, target: Path, order: Order) -> Outcome:
 
 
 def _to_disk(stack: ImageStack, target: Path, order: Order) -> Outcome:
-    from napari_zssr.stack.disk import upscale_to_disk_steps
+    from napari_zssr.execution.disk_run import upscale_to_disk_steps
 
     steps = upscale_to_disk_steps(
         stack,
@@ -329,8 +329,8 @@ def _to_disk(stack: ImageStack, target: Path, order: Order) -> Outcome:
 
 def _kept(target: Path) -> int:
     """Planes that an unfinished run has finished."""
-    from napari_zssr.stack.finish import part_folder
-    from napari_zssr.stack.ledger import Ledger
+    from napari_zssr.execution.finish import part_folder
+    from napari_zssr.execution.ledger import Ledger
 
     part = part_folder(target)
     return len(Ledger(part).finished()) if part.is_dir() else 0
@@ -338,7 +338,7 @@ def _kept(target: Path) -> int:
 
 def _tell_what_is_kept(target: Path) -> None:
     """Say how a run that ended early can go on."""
-    from napari_zssr.stack.finish import part_folder
+    from napari_zssr.execution.finish import part_folder
 
     count = _kept(target)
     if count:
@@ -351,7 +351,7 @@ def _tell_what_is_kept(target: Path) -> None:
 
 def _check_networks(path: Path, order: Order) -> None:
     """Refuse before the run a file of networks that could not be written after it."""
-    from napari_zssr.zssr.saved import check_networks_file
+    from napari_zssr.zssr.checkpoint import check_networks_file
 
     if order.config.network == "ridge":
         raise InputError(
@@ -363,7 +363,7 @@ def _check_networks(path: Path, order: Order) -> None:
 
 def _save(networks: Any, order: Order) -> Path | None:
     """File of networks; None where none is wanted or nothing was learned."""
-    from napari_zssr.zssr.saved import write_networks
+    from napari_zssr.zssr.checkpoint import write_networks
 
     if order.networks is None or not networks:
         return None

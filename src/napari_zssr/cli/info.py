@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import dataclasses
+import platform
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 from napari_zssr.cli import console, options
-from napari_zssr.cli.blur import NOTHING_SAID, Blur, kernels_told, takes_blur, told_of
 from napari_zssr.cli.enlarge import read_image
+from napari_zssr.cli.kernel import NOTHING_SAID, Blur, kernels_told, takes_blur, told_of
 
 if TYPE_CHECKING:
     from napari_zssr.config import Config
-    from napari_zssr.files.contents import ImageEntry
-    from napari_zssr.stack.axes import ImageStack
-    from napari_zssr.stack.plan import Plan
+    from napari_zssr.io.contents import ImageEntry
+    from napari_zssr.stack.image import ImageStack
+    from napari_zssr.stack.resources import Plan
     from napari_zssr.zssr.begin import Starts
+    from napari_zssr.zssr.device import DeviceReport
 
 
 @takes_blur
@@ -36,8 +41,8 @@ def info(
     json: options.Json = False,
 ) -> None:
     """Show axes, pixel size and noise of an image, and what enlarging it would take."""
-    from napari_zssr.files import list_images
-    from napari_zssr.files.contents import ALL
+    from napari_zssr.io.contents import ALL
+    from napari_zssr.io.read import list_images
 
     config = options.settings(
         preset,
@@ -74,7 +79,7 @@ def _contents(entries: Sequence[ImageEntry]) -> list[list[str]]:
 
 def facts(stack: ImageStack, config: Config) -> dict[str, Any]:
     """What is known of an image and planned for it, JSON-able."""
-    from napari_zssr.stack.start import starting_networks
+    from napari_zssr.stack.channels import starting_networks
 
     starts = starting_networks(config, stack.axes, stack.data.shape)
     plan = _plan(stack, config, starts)
@@ -127,7 +132,7 @@ def noise_levels(stack: ImageStack) -> list[float | None]:
 def _noise(plane: Any, letters: str) -> float | None:
     import numpy as np
 
-    from napari_zssr.imaging.noise_estimate import estimate_noise
+    from napari_zssr.imaging.noise import estimate_noise
     from napari_zssr.stack.axes import to_cyx
 
     grey = to_cyx(plane, letters)[:3].astype(np.float32).mean(axis=0)
@@ -161,7 +166,7 @@ def _kernels(stack: ImageStack, config: Config) -> list[dict[str, Any]]:
 
 
 def _lines(stack: ImageStack, content: dict[str, Any]) -> list[tuple[str, str]]:
-    from napari_zssr.stack.outline import outline_of
+    from napari_zssr.stack.axes import outline_of
 
     shape = " x ".join(str(n) for n in content["output_shape"])
     planned = f"{content['output_axes']} {shape} {content['output_dtype']}"
@@ -191,3 +196,85 @@ def _lines(stack: ImageStack, content: dict[str, Any]) -> list[tuple[str, str]]:
 
 def _percent(level: float | None) -> str:
     return "unknown" if level is None else f"{100 * level:.2g} % of the range"
+
+
+PACKAGES = ("napari-zssr", "torch", "numpy", "scipy", "tifffile", "zarr", "napari")
+
+
+def doctor(json: options.Json = False) -> None:
+    """Check Python, torch and the devices; tell how to mend what is wrong."""
+    content = examination()
+    if json:
+        console.echo_json(content)
+    else:
+        typer.echo(console.table(_doctor_lines(content)))
+        typer.echo(_closing(content))
+    if content["problem"]:
+        raise typer.Exit(1)
+
+
+def examination() -> dict[str, Any]:
+    """Versions, devices and advice, JSON-able."""
+    content: dict[str, Any] = {
+        "python": f"{platform.python_version()} ({sys.executable})",
+        "system": platform.platform(),
+        "packages": {name: _version(name) for name in PACKAGES},
+        "problem": "",
+        "devices": [],
+        "gpus": [],
+        "advice": None,
+    }
+    try:
+        import torch
+    except (ImportError, OSError) as error:
+        reason = " ".join(str(error).split())[:200]
+        content["problem"] = f"torch cannot be imported ({reason}); install it again."
+        return content
+    return content | _machine(torch.version.cuda)
+
+
+def _machine(torch_cuda: str | None) -> dict[str, Any]:
+    from napari_zssr.zssr.device import look_at_machine
+
+    machine = look_at_machine()
+    found = machine.advice
+    return {
+        "torch_cuda": torch_cuda,
+        "devices": [dataclasses.asdict(d) for d in machine.devices],
+        "gpus": [gpu.name for gpu in machine.gpus],
+        "advice": None if found is None else dataclasses.asdict(found),
+        "problem": found.sentence if found is not None else _failures(machine.devices),
+    }
+
+
+def _failures(seen: tuple[DeviceReport, ...]) -> str:
+    return " ".join(f"{d.device} fails: {d.failure}" for d in seen if d.failure)
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _doctor_lines(content: dict[str, Any]) -> list[tuple[str, str]]:
+    versions = content["packages"].items()
+    lines = [("python", content["python"]), ("system", content["system"])]
+    lines += [(name, found or "not installed") for name, found in versions]
+    for device in content["devices"]:
+        state = device["failure"] or (
+            f"{console.in_bytes(device['free_bytes'])} free, "
+            f"{'fast' if device['bfloat16'] else 'no fast'} bfloat16"
+        )
+        lines.append((device["device"], f"{device['description']}, {state}"))
+    return lines
+
+
+def _closing(content: dict[str, Any]) -> str:
+    if content["advice"] is not None:
+        commands = (f"  {line}" for line in content["advice"]["commands"])
+        return "\n".join([content["problem"], *commands])
+    if content["problem"]:
+        return str(content["problem"])
+    return f"All is well; runs go to {content['devices'][0]['device']}."

@@ -7,20 +7,239 @@ each, averaged, and freed of the background.
 from __future__ import annotations
 
 import itertools
+import math
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
+from scipy import ndimage, optimize
 
 from napari_zssr.errors import InputError
-from napari_zssr.imaging.beadfind import found_beads
-from napari_zssr.imaging.beadfit import Spot, fitted_spot
-from napari_zssr.imaging.objective import checked_spacing
+from napari_zssr.imaging.optics import FWHM, checked_spacing
 
 Array = NDArray[np.float64]
+
+# Full widths at half maximum on either side of the centre that are fitted.
+FITTED = 2.0
+LEAST_PX = 2
+# Share of the variance, noise apart, that a bead's Gaussian leaves unexplained at most.
+WORST_FIT = 0.5
+NARROWEST_PX = 0.5
+SMOOTHED_PX = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spot:
+    """A bead as a Gaussian.
+
+    Attributes
+    ----------
+    center, widths : tuple of float
+        Place and full widths at half maximum, pixels, along all axes.
+    height, ground : float
+        Brightness above the background, and the background.
+    """
+
+    center: tuple[float, ...]
+    widths: tuple[float, ...]
+    height: float
+    ground: float
+
+
+def rough_widths(
+    data: NDArray[Any], place: tuple[int, ...], ground: float
+) -> tuple[float, ...]:
+    """Full widths at half maximum of a bead along all axes, pixels."""
+    found = []
+    for axis in range(data.ndim):
+        index: list[Any] = [slice(max(0, p - 1), p + 2) for p in place]
+        index[axis] = slice(None)
+        across = tuple(a for a in range(data.ndim) if a != axis)
+        line = data[tuple(index)].mean(axis=across, dtype=np.float64) - ground
+        line = ndimage.gaussian_filter1d(line, SMOOTHED_PX)
+        found.append(_width_at_half(line, place[axis]))
+    return tuple(found)
+
+
+def psf_fwhm_um(
+    psf: Array, spacing_um: tuple[float, float]
+) -> tuple[float, float] | None:
+    """Full widths at half maximum of a PSF in focus along (Y, X), um.
+
+    Parameters
+    ----------
+    psf : ndarray, shape (Y, X)
+        Without background.
+    spacing_um : tuple of float
+        Its pixel (Y, X), um.
+
+    Returns
+    -------
+    tuple of float or None
+        None where no Gaussian fits.
+    """
+    y, x = np.unravel_index(int(np.argmax(psf)), psf.shape)
+    place = (int(y), int(x))
+    spot = fitted_spot(psf, place, rough_widths(psf, place, 0.0))
+    if spot is None:
+        return None
+    return spot.widths[0] * spacing_um[0], spot.widths[1] * spacing_um[1]
+
+
+def fitted_spot(
+    data: NDArray[Any], place: tuple[int, ...], widths: tuple[float, ...]
+) -> Spot | None:
+    """Gaussian, along the axes, on an even background.
+
+    Parameters
+    ----------
+    data : ndarray, shape ([Z, ]Y, X)
+    place : tuple of int
+        The brightest voxel.
+    widths : tuple of float
+        Full widths at half maximum to begin with, pixels.
+
+    Returns
+    -------
+    Spot or None
+        None where nothing fits: what is there is no bead.
+    """
+    part = tuple(
+        slice(max(0, p - r), min(n, p + r + 1))
+        for p, r, n in zip(place, _reach(widths), data.shape, strict=True)
+    )
+    values = data[part].astype(np.float64)
+    grid: Array = np.asarray(np.mgrid[part], np.float64).reshape(data.ndim, -1)
+    if min(values.shape) < 3 or np.ptp(values) == 0:
+        return None
+    low, high = float(np.quantile(values, 0.1)), float(values.max())
+    scale = (values.ravel() - low) / (high - low)
+    first = np.concatenate([[0, 1], place, np.log(widths)])
+    fit = optimize.least_squares(lambda p: _model(p, grid) - scale, first)
+    count = data.ndim
+    center, found = fit.x[2 : 2 + count], np.exp(fit.x[2 + count :])
+    left = _unexplained(scale.reshape(values.shape), _model(fit.x, grid))
+    moved = np.abs(center - place) > np.maximum(widths, LEAST_PX)
+    odd = (found < NARROWEST_PX) | (found > 3 * np.array(widths))
+    if not fit.success or moved.any() or odd.any() or left > WORST_FIT or fit.x[1] <= 0:
+        return None
+    return Spot(
+        center=tuple(float(c) for c in center),
+        widths=tuple(float(w) for w in found),
+        height=float(fit.x[1] * (high - low)),
+        ground=float(low + fit.x[0] * (high - low)),
+    )
+
+
+def _unexplained(values: Array, model: Array) -> float:
+    """Variance that is left beside white noise, as a share of the model's."""
+    rest = values - model.reshape(values.shape)
+    noise = 0.5 * float(np.mean(np.diff(rest, axis=-1) ** 2))
+    return max(0.0, float(rest.var()) - noise) / max(float(model.var()), 1e-12)
+
+
+def _reach(widths: tuple[float, ...]) -> list[int]:
+    return [max(LEAST_PX, math.ceil(FITTED * w)) for w in widths]
+
+
+def _model(parameters: Array, grid: Array) -> Array:
+    """Background, height, centre and the logarithms of the widths."""
+    count = len(grid)
+    center = parameters[2 : 2 + count, None]
+    sigma = np.exp(parameters[2 + count :, None]) / FWHM
+    square = (((grid - center) / sigma) ** 2).sum(axis=0)
+    model: Array = parameters[0] + parameters[1] * np.exp(-square / 2)
+    return model
+
+
+def _width_at_half(line: Array, middle: int) -> float:
+    """Distance between the places left and right where a line falls to half."""
+    half = line[middle] / 2
+    reach = []
+    for side in (line[middle::-1], line[middle:]):
+        below = np.flatnonzero(side < half)
+        if below.size and half > 0:
+            last = int(below[0])
+            reach.append(
+                last - 1 + (side[last - 1] - half) / (side[last - 1] - side[last])
+            )
+    # One side may be beyond the border.
+    total = sum(reach) * (2 / len(reach)) if reach else len(line) / 4
+    # The smoothing widened it.
+    return max(1.0, math.sqrt(max(0.0, total**2 - (FWHM * SMOOTHED_PX) ** 2)))
+
+
+# Points at least this bright are beads, as a share of the brightest one ...
+DIMMEST = 0.2
+# ... and in standard deviations of the noise.
+LEAST_CONTRAST = 8.0
+MOST_BEADS = 200
+# Brightest points that tell about how wide a bead is.
+MEASURED = 9
+# Blur under which they are looked for: in full widths at half maximum, and at least in
+# pixels.
+SMOOTHED = 0.4
+
+
+def found_beads(data: NDArray[Any]) -> tuple[list[tuple[int, ...]], tuple[float, ...]]:
+    """Brightest voxels of all that may be beads, and about how wide beads are.
+
+    What looks like a bead at first may be noise on one, so it is looked for twice.
+
+    Parameters
+    ----------
+    data : ndarray, shape ([Z, ]Y, X)
+
+    Returns
+    -------
+    tuple of (list of places, full widths at half maximum)
+        Pixels along all axes; the brightest first.
+
+    Raises
+    ------
+    InputError
+        When nothing stands out.
+    """
+    seen = data.max(axis=0) if data.ndim == 3 else data
+    level = float(np.median(data))
+    first = _bright_points(seen.astype(np.float64), SMOOTHED_PX)[:MEASURED]
+    rough = [rough_widths(data, _in_depth(data, p), level) for p in first]
+    widths = tuple(float(w) for w in np.median(rough, axis=0))
+    blur = max(SMOOTHED_PX, SMOOTHED * min(widths[-2:]))
+    points = _bright_points(seen.astype(np.float64), blur)
+    return [_in_depth(data, p) for p in points], widths
+
+
+def _bright_points(seen: Array, blur_px: float) -> list[tuple[int, ...]]:
+    """Pixels that stand out from their neighbours and the noise, brightest first."""
+    smooth = ndimage.gaussian_filter(seen, blur_px)
+    ground = float(np.median(smooth))
+    rest = seen - smooth
+    noise = 1.4826 * float(np.median(np.abs(rest - np.median(rest))))
+    # What such a blur leaves of white noise.
+    noise /= 2 * math.sqrt(math.pi) * blur_px
+    least = max(DIMMEST * (smooth.max() - ground), LEAST_CONTRAST * noise)
+    if smooth.max() <= ground or smooth.max() - ground < least:
+        raise InputError(
+            "No beads were found: nothing in the image stands out from its background; "
+            "give an image of small bright beads on a dark ground."
+        )
+    highest = smooth == ndimage.maximum_filter(smooth, size=3)
+    found = np.argwhere(highest & (smooth >= ground + least))
+    order = np.argsort(-smooth[tuple(found.T)], kind="stable")[:MOST_BEADS]
+    return [(int(y), int(x)) for y, x in found[order]]
+
+
+def _in_depth(data: NDArray[Any], place: tuple[int, ...]) -> tuple[int, ...]:
+    y, x = place
+    if data.ndim == 2:
+        return y, x
+    column = data[:, max(0, y - 1) : y + 2, max(0, x - 1) : x + 2].mean(axis=(1, 2))
+    return int(ndimage.gaussian_filter1d(column, SMOOTHED_PX).argmax()), y, x
+
+
 # Intensities need no more.
 Image = NDArray[np.float32]
 
@@ -31,8 +250,6 @@ ALONE = 3.0
 REACH = (2.0, 2.75)
 # A bead this much wider than the others is several beads, or none.
 WIDEST = 1.25
-# Blur, in full widths at half maximum, under which the signal is told from the noise.
-SMOOTHED = 0.4
 # Pixels at the highest value that make a plateau.
 PLATEAU = 3
 

@@ -17,11 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from napari_zssr.imaging.blur_estimate import Spectrum, in_band, power_spectrum
 from napari_zssr.imaging.degrade import degrade_array
-from napari_zssr.imaging.noise import CLEAN, NoiseModel
-from napari_zssr.imaging.noise_estimate import estimate_noise
+from napari_zssr.imaging.noise import CLEAN, NoiseModel, estimate_noise
 from napari_zssr.imaging.resample import imresize
-from napari_zssr.imaging.spectrum import Spectrum, in_band, power_spectrum
 from napari_zssr.kernelspec import KernelSpec
 
 Array = NDArray[np.float32]

@@ -4,7 +4,7 @@ Between bicubic enlargement and a result lies every mixture of the two. The one 
 closest to the truth holds a share of the change: 1 where blur and noise are right,
 about a half where the result is no better than bicubic, less where it is worse. Checks
 that need no truth tell that share; how they tell it was learned from images of known
-truth that were enlarged under right and wrong settings (``docs/learn_support.py``).
+truth that were enlarged under right and wrong settings (``tools/learn_support.py``).
 """
 
 from __future__ import annotations
@@ -19,8 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from napari_zssr.imaging.edges import ANGLES
-from napari_zssr.imaging.estimate import blur_by_direction
+from napari_zssr.imaging.blur_estimate import ANGLES, blur_by_direction
 from napari_zssr.imaging.kernel import FineKernel
 from napari_zssr.imaging.noise import CLEAN, NoiseModel
 from napari_zssr.imaging.quality import (

@@ -14,36 +14,26 @@ import numpy as np
 from napari_zssr.config import Config
 from napari_zssr.errors import InputError
 from napari_zssr.imaging.intensity import IntensityMap
-from napari_zssr.imaging.kernel import FineKernel
-from napari_zssr.imaging.kernelfile import pinned
+from napari_zssr.imaging.kernel import FineKernel, pinned
 from napari_zssr.progress import Event, Progress, Steps, changed
-from napari_zssr.stack.axes import (
-    NEAREST_ADVICE,
-    ImageStack,
-    PlaneIndex,
-    check_pixels,
-    plane_axes,
-    planes,
-    to_cyx,
+from napari_zssr.stack.axes import plane_axes, planes, to_cyx
+from napari_zssr.stack.axis_labels import NEAREST_ADVICE, check_pixels
+from napari_zssr.stack.channel_blur import channel_kernels
+from napari_zssr.stack.channels import (
+    channel_assessment,
+    shared_steps,
+    sharing_channels,
+    starting_networks,
 )
-from napari_zssr.stack.kernels import channel_kernels
-from napari_zssr.stack.one_plane import (
-    PlaneMade,
-    PlaneWork,
-    intensity_maps,
-    plane_steps,
-)
-from napari_zssr.stack.plan import Plan, output_type, resolve
-from napari_zssr.stack.shared import shared_steps
-from napari_zssr.stack.source import CheckedPlanes
-from napari_zssr.stack.start import starting_networks
-from napari_zssr.stack.strategy import sharing_channels
-from napari_zssr.stack.trial import channel_assessment
+from napari_zssr.stack.image import CheckedPlanes, ImageStack, PlaneIndex
+from napari_zssr.stack.plane import PlaneWork, intensity_maps, plane_steps
+from napari_zssr.stack.plane_result import PlaneMade
+from napari_zssr.stack.resources import Plan, output_type, resolve
 from napari_zssr.zssr.begin import Start, as_expected
-from napari_zssr.zssr.saved import Checkpoint
+from napari_zssr.zssr.checkpoint import Checkpoint
 
 if TYPE_CHECKING:
-    from napari_zssr.zssr.assess import Assessment
+    from napari_zssr.zssr.judge import Assessment
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

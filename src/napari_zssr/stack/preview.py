@@ -11,36 +11,24 @@ from numpy.typing import NDArray
 
 from napari_zssr.config import Config
 from napari_zssr.errors import InputError
-from napari_zssr.imaging.intensity import IntensityMap
-from napari_zssr.imaging.kernel import FineKernel
-from napari_zssr.imaging.kernelfile import pinned
-from napari_zssr.imaging.quantization import BLOCK_PX
+from napari_zssr.imaging.intensity import BLOCK_PX, IntensityMap
+from napari_zssr.imaging.kernel import FineKernel, pinned
 from napari_zssr.imaging.resample import Window, imresize, moved, output_window
 from napari_zssr.progress import Event, Progress, Snapshot, Steps, changed
-from napari_zssr.stack.axes import (
-    ImageStack,
-    PlaneIndex,
-    check_pixels,
-    from_cyx,
-    plane_axes,
-    planes,
-    to_cyx,
+from napari_zssr.stack.axes import from_cyx, plane_axes, planes, to_cyx
+from napari_zssr.stack.axis_labels import check_pixels
+from napari_zssr.stack.channel_blur import channel_kernel
+from napari_zssr.stack.channels import (
+    channel_assessment,
+    remembered_steps,
+    sharing_channels,
+    starting_networks,
 )
-from napari_zssr.stack.kernels import channel_kernel
-from napari_zssr.stack.one_plane import (
-    PlaneReport,
-    PlaneWork,
-    first_look,
-    intensity_maps,
-    plane_steps,
-)
-from napari_zssr.stack.plan import output_type
+from napari_zssr.stack.image import CheckedPlanes, ImageStack, PlaneIndex
+from napari_zssr.stack.plane import PlaneWork, first_look, intensity_maps, plane_steps
+from napari_zssr.stack.plane_result import PlaneReport
 from napari_zssr.stack.prepare import make_plan
-from napari_zssr.stack.shared import remembered_steps
-from napari_zssr.stack.source import CheckedPlanes
-from napari_zssr.stack.start import starting_networks
-from napari_zssr.stack.strategy import sharing_channels
-from napari_zssr.stack.trial import channel_assessment
+from napari_zssr.stack.resources import output_type
 from napari_zssr.zssr.begin import as_expected
 
 BICUBIC_REACH_PX = 4

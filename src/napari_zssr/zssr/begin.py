@@ -11,20 +11,27 @@ from napari_zssr.checks import LEARNED, RANDOM
 from napari_zssr.config import Config, ratio_of
 from napari_zssr.imaging.kernel import for_factors
 from napari_zssr.imaging.noise import CLEAN, NoiseModel, recorrupted
-from napari_zssr.zssr.arrayfile import Format, checksum, load
-from napari_zssr.zssr.learned import (
+from napari_zssr.zssr.checkpoint import (
+    NETWORKS,
+    Checkpoint,
+    Format,
+    Loaded,
+    as_saved,
+    checksum,
+    load,
+)
+from napari_zssr.zssr.messages import (
+    ALONE,
+    will_begin_from_learned,
+    will_begin_from_saved,
+)
+from napari_zssr.zssr.pretrained import (
     START,
     LearnedStart,
     folded,
     shipped_file,
     shipped_start,
     start_for,
-)
-from napari_zssr.zssr.saved import NETWORKS, Checkpoint, Loaded, as_saved
-from napari_zssr.zssr.sentences import (
-    ALONE,
-    will_begin_from_learned,
-    will_begin_from_saved,
 )
 
 # Enlargement of one application along both axes, and at most along a single one.

@@ -12,14 +12,12 @@ from napari_zssr.config import Config
 from napari_zssr.imaging.noise import CLEAN
 from napari_zssr.kernelspec import KernelSpec
 from napari_zssr.progress import Progress, Steps, drain
-from napari_zssr.zssr.held_out import HeldOut
-from napari_zssr.zssr.network import on_device, untrained
-from napari_zssr.zssr.pairs import PairSet, PairSpec, build_pairs
+from napari_zssr.zssr.cost import Rates
+from napari_zssr.zssr.networks import RidgeFilter, fit_ridge, on_device, untrained
+from napari_zssr.zssr.pairs import HeldOut, PairSet, PairSpec, build_pairs
 from napari_zssr.zssr.policy import applications, pair_spec
 from napari_zssr.zssr.predict import PredictSpec, predict
-from napari_zssr.zssr.rates import Rates
-from napari_zssr.zssr.ridge import RidgeFilter, fit_ridge
-from napari_zssr.zssr.train import Trainer
+from napari_zssr.zssr.trainer import Trainer
 
 LEARNED_SIDE_PX = 256
 ENLARGED_SIDE_PX = 96

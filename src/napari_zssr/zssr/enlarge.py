@@ -9,15 +9,13 @@ from torch import Tensor, nn
 
 from napari_zssr.config import Config
 from napari_zssr.errors import ComputeError
-from napari_zssr.imaging.dihedral import symmetries
 from napari_zssr.imaging.kernel import for_factors, sampled_kernel
-from napari_zssr.imaging.resample import Window
+from napari_zssr.imaging.resample import Window, symmetries
 from napari_zssr.progress import Progress, Steps
 from napari_zssr.zssr.canvas import Canvas
 from napari_zssr.zssr.policy import applications, back_projection
-from napari_zssr.zssr.predict import PredictSpec
+from napari_zssr.zssr.predict import PredictSpec, painted
 from napari_zssr.zssr.warps import Pair
-from napari_zssr.zssr.whole import painted
 
 SMALLEST_TILE_PX = 64
 

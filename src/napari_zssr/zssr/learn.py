@@ -15,9 +15,18 @@ from napari_zssr.config import Config
 from napari_zssr.imaging.noise import NoiseModel
 from napari_zssr.progress import Progress, Steps
 from napari_zssr.zssr.canvas import close_canvas
+from napari_zssr.zssr.checkpoint import Checkpoint
 from napari_zssr.zssr.enlarge import enlarged, predict_spec
-from napari_zssr.zssr.gain import DRAWS, Gain, held_out_gain
-from napari_zssr.zssr.network import PlainNetwork, StagedNetwork, on_device, untrained
+from napari_zssr.zssr.judge import DRAWS, Gain, held_out_gain
+from napari_zssr.zssr.networks import (
+    PlainNetwork,
+    StagedNetwork,
+    checkpoint_of,
+    fit_ridge,
+    on_device,
+    restored,
+    untrained,
+)
 from napari_zssr.zssr.pairs import PairSpec, pair_steps
 from napari_zssr.zssr.policy import (
     WHOLE_PX,
@@ -27,10 +36,7 @@ from napari_zssr.zssr.policy import (
     pair_spec,
 )
 from napari_zssr.zssr.predict import PredictSpec
-from napari_zssr.zssr.restore import checkpoint_of, restored
-from napari_zssr.zssr.ridge import fit_ridge
-from napari_zssr.zssr.saved import Checkpoint
-from napari_zssr.zssr.train import Trainer, train
+from napari_zssr.zssr.trainer import Trainer, train
 from napari_zssr.zssr.warps import IDENTITY, Pair
 
 SEED_STEP = 7919

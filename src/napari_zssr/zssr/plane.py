@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from torch import Tensor
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from napari_zssr.checks import LEARNED
 from napari_zssr.config import INSTANT, Config
 from napari_zssr.imaging.noise import CLEAN, NoiseModel, recorrupted
 from napari_zssr.imaging.resample import Window
-from napari_zssr.progress import Snapshot, Steps
-from napari_zssr.zssr.assess import Assessment, assess, assessment_of
+from napari_zssr.progress import Progress, Snapshot, Steps, drain
 from napari_zssr.zssr.begin import Start, begun, noisy_steps
 from napari_zssr.zssr.canvas import Canvas
+from napari_zssr.zssr.checkpoint import Checkpoint
 from napari_zssr.zssr.enlarge import enlarged
-from napari_zssr.zssr.gain import DRAWS, Gain
+from napari_zssr.zssr.judge import DRAWS, Assessment, Gain, assess, assessment_of
 from napari_zssr.zssr.learn import (
     Lesson,
     Train,
@@ -25,17 +30,7 @@ from napari_zssr.zssr.learn import (
     judge,
     learn,
 )
-from napari_zssr.zssr.look import look, watched
-from napari_zssr.zssr.policy import (
-    TUNED_RATE,
-    begun_rate,
-    for_jpeg,
-    noise_level,
-    training_windows,
-)
-from napari_zssr.zssr.predict import enlarged_shape, windowed
-from napari_zssr.zssr.saved import Checkpoint
-from napari_zssr.zssr.sentences import (
+from napari_zssr.zssr.messages import (
     CONSTANT,
     NOT_SAVED,
     WITHOUT_SIGNAL,
@@ -45,10 +40,81 @@ from napari_zssr.zssr.sentences import (
     shrunk_test,
     too_small,
 )
-from napari_zssr.zssr.train import Trainer
-from napari_zssr.zssr.whole import bicubic, bicubic_steps, with_mean_of
+from napari_zssr.zssr.policy import (
+    TUNED_RATE,
+    WINDOWS,
+    begun_rate,
+    for_jpeg,
+    noise_level,
+    training_windows,
+)
+from napari_zssr.zssr.predict import (
+    PredictSpec,
+    bicubic_steps,
+    enlarged_shape,
+    predict,
+    windowed,
+    with_mean_of,
+)
+from napari_zssr.zssr.trainer import Trainer, train
 
-__all__ = ["PlaneResult", "bicubic", "look_at", "super_resolve_plane", "without_signal"]
+EVERY_S = 1.0
+# A look may take this share of the time since the last one.
+SHARE = 0.2
+
+
+def watched(
+    trainer: Trainer,
+    plane: Tensor,
+    spec: PredictSpec,
+    window: Window,
+) -> Steps[int]:
+    """`train`, with a look at the window about once a second.
+
+    Parameters
+    ----------
+    trainer : Trainer
+    plane : Tensor, shape (C, Y, X)
+    spec : PredictSpec
+    window : tuple of slice
+        Part of the plane.
+    """
+    steps = train(trainer)
+    due = time.monotonic() + EVERY_S
+    try:
+        while True:
+            event = next(steps)
+            yield event
+            if isinstance(event, Progress) and time.monotonic() >= due:
+                started = time.monotonic()
+                yield look(trainer.as_returned(), plane, spec, window, event.step)
+                took = time.monotonic() - started
+                due = time.monotonic() + max(EVERY_S, took / SHARE)
+    except StopIteration as stop:
+        done: int = stop.value
+        return done
+    finally:
+        steps.close()
+
+
+def look(
+    network: nn.Module, plane: Tensor, spec: PredictSpec, window: Window, step: int
+) -> Snapshot:
+    """The window as a network enlarges it, without self-ensemble.
+
+    Parameters
+    ----------
+    network : Module
+    plane : Tensor, shape (C, Y, X)
+    spec : PredictSpec
+    window : tuple of slice
+        Part of the plane.
+    step : int
+        Training steps that the network has done.
+    """
+    made = drain(predict(network, plane, replace(spec, transforms=(0,)), window))
+    return Snapshot(image=made.numpy(), step=step)
+
 
 SMALLEST_PX = 16
 
@@ -377,3 +443,121 @@ def _plain(
         image = yield from bicubic_steps(plane, factors, window, scratch)
     returned = "constant" if why == CONSTANT else "bicubic"
     return PlaneResult(image=image, returned=returned, gain=None, steps=0, sentence=why)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Sample:
+    """What is kept of a plane to learn from.
+
+    Attributes
+    ----------
+    windows : tuple of Tensor, shape (C, Y, X)
+        Parts of the plane, copied out of it. The whole plane has the same ones, so
+        that no training sees the regions that are held out there.
+    parts : int
+        How many the whole plane has.
+    """
+
+    windows: tuple[Tensor, ...]
+    parts: int
+
+
+def sample_of(plane: NDArray[np.float32], planes: int) -> Sample | None:
+    """Windows of a plane, fewer the more planes there are.
+
+    Parameters
+    ----------
+    plane : ndarray, shape (C, Y, X)
+        Normalised intensities.
+    planes : int
+        Planes that are learned from.
+
+    Returns
+    -------
+    Sample or None
+        None for a plane that is constant or too small to learn from.
+    """
+    if min(plane.shape[1:]) < SMALLEST_PX or np.ptp(plane) <= 0:
+        return None
+    windows = training_windows(torch.from_numpy(plane))
+    wanted = min(len(windows), max(1, WINDOWS // planes))
+    places = [(2 * n + 1) * len(windows) // (2 * wanted) for n in range(wanted)]
+    return Sample(
+        windows=tuple(windows[n].clone() for n in places),
+        parts=len(windows),
+    )
+
+
+def learn_shared(
+    samples: Sequence[Sample],
+    config: Config,
+    *,
+    noise: NoiseModel = CLEAN,
+    device: str = "cpu",
+    tile_px: int = 512,
+    precision: str = "float32",
+    seed: int = 0,
+    start: Start | None = None,
+) -> Steps[Checkpoint | None]:
+    """Train on several planes.
+
+    Parameters
+    ----------
+    samples : sequence of Sample
+        At least one.
+    config : Config
+    noise : NoiseModel
+        What the planes have in common.
+    device : str
+    tile_px : int
+        Side of a tile where windows are enlarged on the way.
+    precision : {"float32", "bfloat16"}
+    seed : int
+    start : Checkpoint or LearnedStart, optional
+        What training starts from.
+
+    Returns
+    -------
+    Checkpoint or None
+        None where the settings' network is none that can be kept. It tells of how
+        many planes it has learned, and of their noise.
+    """
+    windows = tuple(w.to(device) for sample in samples for w in sample.windows)
+    level = sum(noise_level(window, noise) for window in windows) / len(windows)
+    beginning = begun(config, start, len(windows[0]), noise=noise, level=level)
+    config = replace(beginning.config, steps=beginning.config.shared_steps)
+    lesson = Lesson(
+        windows=windows,
+        sources=windows,
+        parts=samples[0].parts,
+        config=config,
+        noise=noise,
+        level=level,
+        tile_px=tile_px,
+        precision=precision,
+        seed=seed,
+        start=beginning.networks,
+        trains=config.steps > 0,
+        rate=begun_rate(beginning, level),
+        began=beginning.began,
+    )
+    network, _ = yield from learn(lesson)
+    found = checkpoint(network, lesson)
+    if found is None:
+        return None
+    assessment = yield from assess(network, windows, lesson)
+    return replace(
+        found,
+        planes=len(samples),
+        noise=asdict(noise),
+        gained=judge(network, lesson).significant,
+        assessment=None if assessment is None else asdict(assessment),
+    )
+
+
+def noise_of(shared: Checkpoint) -> NoiseModel:
+    """Noise of the planes that networks were learned from."""
+    told = dict(shared.noise or {})
+    for name in ("bands", "jpeg"):
+        told[name] = tuple(told.get(name, getattr(CLEAN, name)))
+    return NoiseModel(**told)

@@ -9,10 +9,9 @@ from torch import Tensor
 
 from napari_zssr.checks import LEARNED
 from napari_zssr.config import Config, ratio_of
-from napari_zssr.imaging.dihedral import symmetries
 from napari_zssr.imaging.kernel import for_factors, sampled_kernel
 from napari_zssr.imaging.noise import NoiseModel, recorrupted
-from napari_zssr.imaging.resample import spread_starts
+from napari_zssr.imaging.resample import spread_starts, symmetries
 from napari_zssr.zssr.begin import Beginning
 from napari_zssr.zssr.canvas import Canvas
 from napari_zssr.zssr.pairs import PairSpec

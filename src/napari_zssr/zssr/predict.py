@@ -5,26 +5,28 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from napari_zssr.imaging.degrade import degradation
-from napari_zssr.imaging.dihedral import SWAP, inverse, transform
 from napari_zssr.imaging.resample import (
+    SWAP,
     Window,
+    inverse,
     moved,
     output_size,
     output_window,
     quantum,
     resize,
+    transform,
 )
 from napari_zssr.kernelspec import KernelSpec
 from napari_zssr.progress import Progress, Steps
-from napari_zssr.zssr.canvas import Canvas
-from napari_zssr.zssr.network import StagedNetwork, applied
-
-Pair = tuple[float, float]
+from napari_zssr.zssr.canvas import Canvas, ScratchCanvas, new_canvas, scratch_bytes
+from napari_zssr.zssr.networks import PlainNetwork, StagedNetwork, applied
+from napari_zssr.zssr.warps import Pair
 
 BACK_PROJECTION_REACH = 32
 # Spread of the colours (fraction of the range) up to which a pixel is grey, and from
@@ -362,3 +364,76 @@ def _paste(canvas: Canvas, made: Tensor, tile: Tile, factors: Pair) -> None:
     (y0, y1, dy), (x0, x1, dx) = places
     block = made[:, y0 - dy : y1 - dy, x0 - dx : x1 - dx].cpu()
     canvas[:, y0:y1, x0:x1] = block
+
+
+def painted(
+    network: nn.Module,
+    plane: Tensor,
+    spec: PredictSpec,
+    window: Window | None = None,
+    scratch: Path | None = None,
+) -> Steps[Canvas]:
+    """Predict a window, or all onto a canvas.
+
+    Parameters
+    ----------
+    network : Module
+    plane : Tensor, shape (C, Y, X)
+    spec : PredictSpec
+    window : tuple of slice, optional
+    scratch : Path, optional
+        Folder where a large result lies.
+
+    Returns
+    -------
+    Canvas, shape (C, Y', X')
+    """
+    if window is not None:
+        return (yield from predict(network, plane, spec, window))
+    with new_canvas(enlarged_shape(plane, spec.factors), scratch) as canvas:
+        yield from paint(network, plane, spec, canvas)
+        return canvas
+
+
+def bicubic(plane: Tensor, factors: Pair, window: Window | None = None) -> Tensor:
+    """Plain bicubic enlargement, of a window alone where one is given.
+
+    (C, Y, X) -> (C, Y', X').
+    """
+    return windowed(resize(plane, factors), factors, window)
+
+
+def bicubic_steps(
+    plane: Tensor,
+    factors: Pair,
+    window: Window | None = None,
+    scratch: Path | None = None,
+) -> Steps[Canvas]:
+    """`bicubic`, tile by tile where the enlarged plane is large.
+
+    Parameters
+    ----------
+    plane : Tensor, shape (C, Y, X)
+    factors : tuple of float
+    window : tuple of slice, optional
+    scratch : Path, optional
+        Folder where a large result lies.
+
+    Returns
+    -------
+    Canvas, shape (C, Y', X')
+    """
+    if not scratch_bytes(enlarged_shape(plane, factors)):
+        return bicubic(plane, factors, window).cpu()
+    spec = PredictSpec(factors=factors, kernel=KernelSpec())
+    return (yield from painted(PlainNetwork(), plane, spec, window, scratch))
+
+
+def with_mean_of(image: Canvas, plane: Tensor) -> Canvas:
+    """Keep the mean of every channel: the result is never brighter than the input."""
+    wanted = plane.mean(dim=(-2, -1), keepdim=True).cpu()
+    if isinstance(image, ScratchCanvas):
+        image.shift = wanted - image.mean()
+        return image
+    assert isinstance(image, Tensor)
+    return image.add_(wanted - image.mean(dim=(-2, -1), keepdim=True))

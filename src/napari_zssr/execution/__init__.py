@@ -1,0 +1,1 @@
+"""Runs to disk: tasks, who does them, what is finished."""

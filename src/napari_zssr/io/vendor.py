@@ -1,0 +1,115 @@
+"""Vendor formats (CZI, ND2, LIF and others) through bioio."""
+
+from __future__ import annotations
+
+import importlib
+import math
+import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from napari_zssr.errors import InputError
+from napari_zssr.io.contents import FileImage, ImageEntry, ReadOptions, choose
+from napari_zssr.stack.image import Channel
+
+# GPL, and so not part of the extra
+_READERS = {".czi": " bioio-czi", ".lif": " bioio-lif"}
+
+
+def read_vendor(path: Path, options: ReadOptions) -> FileImage:
+    """Read one scene, the largest unless another is asked for.
+
+    Raises
+    ------
+    InputError
+        bioio or its reader for this format is not installed, or it cannot read the
+        file.
+    """
+    with _opened(path) as image:
+        entries = _entries(image)
+        entry, messages = choose(entries, options.image, path.name)
+        image.set_scene(image.scenes[entry.index])
+        several = entry if len(entries) > 1 else None
+        return replace(_found(image), entry=several, messages=messages)
+
+
+def list_vendor(path: Path) -> tuple[ImageEntry, ...]:
+    """List the scenes of a file.
+
+    Raises
+    ------
+    InputError
+        As `read_vendor`.
+    """
+    with _opened(path) as image:
+        return _entries(image)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """Open an image with bioio; what goes wrong with it in one sentence."""
+    try:
+        bioio = importlib.import_module("bioio")
+    except ImportError as error:
+        raise InputError(
+            f"{path.name} needs the bioio package; {_advice(path)}"
+        ) from error
+    try:
+        yield bioio.BioImage(path)
+    except InputError:
+        raise
+    except Exception as error:
+        text = textwrap.shorten(str(error), 120, placeholder="...")
+        raise InputError(
+            f"{path.name} cannot be read by bioio ({text}); {_advice(path)}"
+        ) from error
+
+
+def _advice(path: Path) -> str:
+    reader = _READERS.get(path.suffix.lower(), "")
+    return (
+        f'run pip install "napari-zssr[formats]"{reader}, or export the image as '
+        "OME-TIFF."
+    )
+
+
+def _entries(image: Any) -> tuple[ImageEntry, ...]:
+    entries = []
+    for index, scene in enumerate(image.scenes):
+        image.set_scene(scene)
+        entries.append(
+            ImageEntry(
+                index=index,
+                name=str(scene),
+                axes=str(image.dims.order).upper(),
+                shape=tuple(image.shape),
+                dtype=str(image.dtype),
+            )
+        )
+    return tuple(entries)
+
+
+def _found(image: Any) -> FileImage:
+    order = str(image.dims.order).upper()
+    data = np.asarray(image.data)
+    kept = [i for i, a in enumerate(order) if data.shape[i] > 1 or a in "YX"]
+    sizes = {a: getattr(image.physical_pixel_sizes, a, None) for a in "ZYX"}
+    interval = getattr(image, "time_interval", None)
+    if interval is not None:
+        sizes["T"] = getattr(interval, "total_seconds", lambda: interval)()
+    spacing = {
+        a: float(s) for a, s in sizes.items() if s and math.isfinite(s) and s > 0
+    }
+    units: dict[str, str | None] = {a: "s" if a == "T" else "um" for a in spacing}
+    return FileImage(
+        data=data.reshape([data.shape[i] for i in kept]),
+        axes="".join(order[i] for i in kept),
+        spacing=spacing,
+        units=units,
+        channels=tuple(Channel(name=str(n)) for n in image.channel_names or ()),
+    )

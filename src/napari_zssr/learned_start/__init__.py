@@ -1,1 +1,0 @@
-"""How a start is learned from generated images; nothing here is needed to use it."""

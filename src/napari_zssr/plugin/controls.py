@@ -1,0 +1,391 @@
+"""Run and Cancel, how far the run is, and what came of it."""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Sequence
+
+from magicgui.widgets import ProgressBar, PushButton
+from qtpy.QtCore import QPointF, QRectF, QSize, Qt
+from qtpy.QtGui import QFontMetricsF, QPainter, QPaintEvent, QPalette, QPen, QPolygonF
+from qtpy.QtWidgets import QSizePolicy, QWidget
+
+from napari_zssr.config import Config
+from napari_zssr.plugin.form.rows import Column, red, say, side_by_side, words
+from napari_zssr.progress import Progress
+
+LINES_HIGH = 5
+MARGIN = 3.0
+WIDTH = 1.6
+# The loss of single batches scatters; what is drawn is a running mean.
+SMOOTHING = 0.3
+FAINT = 0.35
+
+Point = tuple[float, float]
+
+
+class Curve:
+    """Losses in the order of their steps; a new training begins a new line."""
+
+    def __init__(self) -> None:
+        self.lines: list[list[Point]] = []
+        self._offset = 0.0
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self.lines.clear()
+        self._offset = 0.0
+
+    def add(self, step: int, loss: float) -> None:
+        """Take in a loss; a step that is not beyond the last begins a new line."""
+        if not (math.isfinite(loss) and loss > 0):
+            return
+        if not self.lines or self._offset + step <= self.lines[-1][-1][0]:
+            self._offset = self.lines[-1][-1][0] if self.lines else 0.0
+            self.lines.append([])
+        value = math.log10(loss)
+        line = self.lines[-1]
+        if line:
+            value = line[-1][1] + SMOOTHING * (value - line[-1][1])
+        line.append((self._offset + step, value))
+
+    def scaled(self) -> list[list[Point]]:
+        """The lines in a unit square, y downwards."""
+        points = [point for line in self.lines for point in line]
+        if not points:
+            return []
+        last = max(x for x, _ in points)
+        low, high = min(y for _, y in points), max(y for _, y in points)
+        span = max(high - low, 0.05)
+        return [[(x / last, (high - y) / span) for x, y in line] for line in self.lines]
+
+    def latest(self) -> float | None:
+        """The last loss, as it is drawn."""
+        return 10 ** self.lines[-1][-1][1] if self.lines else None
+
+
+class LossCurve(QWidget):
+    """A curve in the colours of the theme, one column wide and a few lines high."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.curve = Curve()
+        self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        self.setToolTip(
+            "How far the network is from the image it learns on; logarithmic. It falls "
+            "quickly at first. A curve that has become flat has learned what there is "
+            "to learn."
+        )
+
+    def sizeHint(self) -> QSize:
+        """Let the height follow the size of the font."""
+        return QSize(200, LINES_HIGH * self.fontMetrics().height())
+
+    def clear(self) -> None:
+        """Begin again."""
+        self.curve.clear()
+        self.update()
+
+    def add(self, step: int, loss: float) -> None:
+        """Draw one more loss."""
+        self.curve.add(step, loss)
+        self.update()
+
+    def paintEvent(self, event: QPaintEvent | None) -> None:
+        """Draw axes, lines and the last loss in the palette of the theme."""
+        painter = QPainter(self)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        ink = self.palette().color(QPalette.ColorRole.WindowText)
+        faint = self.palette().color(QPalette.ColorRole.WindowText)
+        faint.setAlphaF(FAINT)
+        room = QRectF(self.rect()).adjusted(MARGIN, MARGIN, -MARGIN, -MARGIN)
+        painter.setPen(QPen(faint, 1.0))
+        painter.drawLine(room.bottomLeft(), room.bottomRight())
+        painter.drawLine(room.topLeft(), room.bottomLeft())
+        painter.setPen(QPen(ink, WIDTH))
+        self._write(painter, room)
+        room.setTop(room.top() + self.fontMetrics().height())
+        for line in self.curve.scaled():
+            painter.drawPolyline(_polygon(line, room))
+        painter.end()
+
+    def _write(self, painter: QPainter, room: QRectF) -> None:
+        latest = self.curve.latest()
+        text = "loss" if latest is None else f"loss {latest:.2g}"
+        width = QFontMetricsF(self.font()).horizontalAdvance(text) + MARGIN
+        corner = QRectF(room.right() - width, room.top(), width, room.height())
+        flags = Qt.AlignmentFlag.AlignTop | Qt.AlignmentFlag.AlignRight
+        painter.drawText(corner, int(flags), text)
+
+
+def _polygon(line: list[Point], room: QRectF) -> QPolygonF:
+    """Points of the unit square moved into a rectangle."""
+    return QPolygonF(
+        [
+            QPointF(room.left() + x * room.width(), room.top() + y * room.height())
+            for x, y in line
+        ]
+    )
+
+
+RESOLUTION = 100
+MOST_LINES = 4
+
+
+class RunFields(Column):
+    """The part of the widget that is always in sight."""
+
+    def __init__(self) -> None:
+        self.run = PushButton(
+            text="Run",
+            tooltip="Learns from the image alone and adds the enlarged layer. The "
+            "window stays usable meanwhile.",
+        )
+        self.cancel = PushButton(
+            text="Cancel",
+            tooltip="Stops after the step that is being done. Slices that are finished "
+            "can be kept.",
+        )
+        self._why = words()
+        self._bar = ProgressBar(
+            min=0, max=RESOLUTION, tooltip="How much of the run is done."
+        )
+        self._status = words()
+        self.loss = LossCurve()
+        self.question = Question()
+        self._after = words()
+        self._lines: list[str] = []
+        super().__init__(
+            [
+                self._why,
+                side_by_side(self.run, self.cancel),
+                self._bar,
+                self._status,
+                self._after,
+                self.question,
+            ]
+        )
+        self.native.layout().insertWidget(4, self.loss)
+        self.idle()
+
+    def say_why(self, reason: str) -> None:
+        """Why Run cannot be pressed, or nothing."""
+        say(self._why, html.escape(reason))
+
+    def running(self, name: str) -> None:
+        """Show that a run is on."""
+        self.run.enabled, self.cancel.enabled = False, True
+        self._bar.visible = self._status.visible = True
+        self.loss.clear()
+        self.loss.setVisible(True)
+        self.progress(0.0, f"Starting with {name}")
+
+    def stopping(self) -> None:
+        """Show that Cancel was heard."""
+        self.cancel.enabled = False
+        self._status.value = "Stopping after this step"
+
+    def idle(self) -> None:
+        """Show that nothing runs."""
+        self.cancel.enabled = False
+        self._bar.visible = self._status.visible = False
+        self.loss.setVisible(False)
+        self._after.visible = bool(self._lines)
+
+    def progress(self, share: float, line: str) -> None:
+        """Show how far the run is."""
+        self._bar.value = int(RESOLUTION * share)
+        self._status.value = html.escape(line)
+
+    def clear(self) -> None:
+        """Forget what came of earlier runs."""
+        self._lines.clear()
+        self._after.visible = False
+        self.question.visible = False
+
+    def add_line(self, line: str, problem: bool = False) -> None:
+        """Say what came of a run."""
+        text = html.escape(line)
+        self._lines.append(red(text, self._after) if problem else text)
+        self._after.value = "<br>".join(self._lines[-MOST_LINES:])
+        self._after.visible = True
+
+
+class Question(Column):
+    """Whether the finished slices of a run that was stopped are wanted."""
+
+    def __init__(self) -> None:
+        self.keep = PushButton(
+            text="Keep them", tooltip="Leaves the finished slices in their layer."
+        )
+        self.discard = PushButton(
+            text="Discard them", tooltip="Takes the layer of finished slices away."
+        )
+        super().__init__([side_by_side(self.keep, self.discard)])
+        self.visible = False
+
+
+class AfterFields(Column):
+    """What can be done with the settings and with what was learned."""
+
+    def __init__(self) -> None:
+        self.python = PushButton(
+            text="Copy as Python",
+            tooltip="Copies lines that do the same in napari's console.",
+        )
+        self.command = PushButton(
+            text="Copy as command",
+            tooltip="Copies a line that does the same in a terminal, for the file that "
+            "the layer was read from.",
+        )
+        self.again = PushButton(
+            text="Run again like this layer",
+            tooltip="Sets the form as it was for the result that is selected in the "
+            "layer list.",
+        )
+        self.networks = PushButton(
+            text="Save networks...",
+            tooltip="Saves the networks of the run that finished last, so that a "
+            "sister image can start from them (Advanced, Start from).",
+            enabled=False,
+        )
+        super().__init__([self.again, self.python, self.command, self.networks])
+
+
+# Forward and backward against forward alone.
+TRAINING_COST = 3.0
+EARLIEST_S = 3.0
+SHARED = "shared "
+SHARED_TRAIN = SHARED + "train"
+# They say nothing of how much is done.
+BEFORE = ("read", "plan", "learn")
+STAGES = {
+    "read": "reading the layer",
+    "plan": "looking at the image and the device",
+    "learn": "learning what slices have in common",
+    "pairs": "cutting examples from the image",
+    "fit": "fitting",
+    "train": "training",
+    "check": "checking parts of the result",
+    "predict": "enlarging",
+    "shared read": "looking at several slices",
+    "shared pairs": "cutting examples from several slices",
+    "shared train": "training on several slices",
+    "shared predict": "enlarging parts of several slices",
+    "shared check": "checking parts of several slices",
+}
+
+
+class Clock:
+    """Share of a run that is done.
+
+    Parameters
+    ----------
+    config : Config
+    shape : sequence of int
+        Size of what is enlarged, along each axis.
+    axes : str
+    """
+
+    def __init__(self, config: Config, shape: Sequence[int], axes: str) -> None:
+        sizes = dict(zip(axes, shape, strict=True))
+        pixels = sizes["Y"] * sizes["X"]
+        alike, channels = sizes.get("T", 1) * sizes.get("Z", 1), sizes.get("C", 1)
+        strategy = config.strategy_for(alike)
+        shared = strategy != "independent"
+        steps = config.tuned_steps if strategy == "tuned" else 0
+        each, stages = (steps, 1) if shared else (config.steps, config.stages)
+        versions = 8 if config.ensemble else 1
+        ridge = config.network == "ridge"
+        self._weights = {
+            "fit": float(pixels),
+            "train": 0.0 if ridge else _trained(config, each),
+            "predict": float(versions * pixels),
+        }
+        self._passes = {
+            "fit": 1 if ridge else 0,
+            "train": stages,
+            "predict": stages,
+        }
+        once = config.stages * _trained(config, config.shared_steps)
+        self._once = channels * once if shared else 0.0
+        self._step_once = _trained(config, config.shared_steps) if shared else 0.0
+        self._whole = sum(w * self._passes[s] for s, w in self._weights.items())
+        self._done = dict.fromkeys([*self._weights, SHARED_TRAIN], 0)
+        self._last: tuple[int, str, int] = (0, "", 0)
+        self.share = 0.0
+        self._begun: float | None = None
+
+    @property
+    def of_rest(self) -> float:
+        """Share that is done of what was left when the run began or went on."""
+        begun = self._begun or 0.0
+        return (self.share - begun) / (1 - begun) if begun < 1 else 1.0
+
+    def tell(self, event: Progress) -> float:
+        """Take in an event; returns the share of the run that is done, 0..1."""
+        if event.stage in BEFORE:
+            return self.share
+        plane, stage, step = self._last
+        if event.plane != plane:
+            self._done |= dict.fromkeys(self._weights, 0)
+        elif stage in self._done and (event.stage != stage or event.step < step):
+            self._done[stage] += 1
+        self._last = (event.plane, event.stage, event.step)
+        # It never goes back: training may end early, and planes differ.
+        self.share = max(self.share, self._share(event))
+        if self._begun is None:
+            self._begun = self.share
+        return self.share
+
+    def _share(self, event: Progress) -> float:
+        whole = self._once + event.planes * self._whole
+        if event.stage.startswith(SHARED):
+            done = self._done[SHARED_TRAIN] * self._step_once
+            if event.stage == SHARED_TRAIN:
+                done += self._step_once * event.step / max(1, event.total)
+            done = min(self._once, done)
+        else:
+            done = self._once + event.plane * self._whole + self._within_plane(event)
+        return min(1.0, done / whole) if whole else 0.0
+
+    def _within_plane(self, event: Progress) -> float:
+        done = sum(
+            w * min(self._done[s], self._passes[s]) for s, w in self._weights.items()
+        )
+        running = self._weights.get(event.stage, 0.0)
+        done += running * event.step / max(1, event.total)
+        return min(self._whole, done)
+
+
+def _trained(config: Config, steps: int) -> float:
+    """What training takes."""
+    return steps * config.batch * config.crop_px**2 * TRAINING_COST
+
+
+def seconds_left(share: float, elapsed: float) -> float | None:
+    """Time that is left, None where it is too early to tell."""
+    if share < 0.02 or elapsed < EARLIEST_S:
+        return None
+    return elapsed * (1 - share) / share
+
+
+def in_words(seconds: float) -> str:
+    """Duration in words: ``12 s``, ``3 min``, ``2.5 h``."""
+    if seconds < 100:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    if seconds < 6000:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"
+
+
+def status(event: Progress, left: float | None) -> str:
+    """Where a run stands, in one line."""
+    stage = STAGES.get(event.stage, event.stage)
+    one = event.planes > 1 and not event.stage.startswith(SHARED)
+    where = f"Slice {event.plane + 1} of {event.planes}: " if one else ""
+    line = f"{where}{stage}" if where else stage.capitalize()
+    if event.total > 1:
+        line += f", {100 * event.step // event.total} %"
+    return line if left is None else f"{line}; about {in_words(left)} left"

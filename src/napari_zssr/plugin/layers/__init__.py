@@ -1,0 +1,1 @@
+"""Between napari's layers and images with named axes."""

@@ -1,0 +1,1 @@
+"""The preview of a run, on a part of the image."""

@@ -1,0 +1,361 @@
+"""Images with named axes, and what is known about them."""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from napari_zssr.errors import InputError
+from napari_zssr.imaging.intensity import check_finite
+
+Index = tuple[int | slice, ...]
+
+
+class Pixels(Protocol):
+    """Pixels that are read when they are indexed: arrays, zarr, dask, files.
+
+    Those of this package can be pickled: they open their file by themselves, at the
+    first use, in whatever process they are.
+    """
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Size along each axis."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the pixels."""
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+
+    def __getitem__(self, index: Any, /) -> Any:
+        """Pixels for one whole number or slice an axis."""
+
+
+class Planes(Protocol):
+    """What gives pixels for the index of a plane: an array, or what reads one."""
+
+    def __getitem__(self, index: Index, /) -> NDArray[Any]: ...
+
+
+def is_lazy(data: Any) -> bool:
+    """Whether pixels are read when they are indexed, and so must not be held whole."""
+    return (
+        not isinstance(data, np.ndarray | np.generic)
+        and isinstance(getattr(data, "dtype", None), np.dtype)
+        and all(hasattr(data, name) for name in ("shape", "ndim", "__getitem__"))
+    )
+
+
+class CheckedPlanes:
+    """Planes of an image that may be lazy: native, and finite when they are read.
+
+    Parameters
+    ----------
+    data : Pixels
+        What `check_pixels` has let pass.
+    nonfinite : {"refuse", "fill"}
+        What is done about masked pixels, NaN and Inf; they are filled with the mean of
+        the plane's other pixels. A plane of a stack that has none becomes 0.
+    """
+
+    def __init__(self, data: Pixels, nonfinite: str) -> None:
+        self.data = data
+        self.nonfinite = nonfinite
+        self.shape = data.shape
+        self.dtype = data.dtype
+        self.ndim = data.ndim
+
+    def __getitem__(self, index: Index) -> NDArray[Any]:
+        """One plane, or any other part.
+
+        Raises
+        ------
+        InputError
+            It cannot be read, or holds masked pixels, NaN or Inf that are to be
+            refused.
+        """
+        plane = native(self.data[index])
+        at = tuple(i for i in index if not isinstance(i, slice))
+        what = f"The image's plane {list(at)}" if at else "The image"
+        if at and self.nonfinite == "fill" and not _usable(plane).any():
+            return np.zeros_like(np.ma.getdata(plane))
+        if isinstance(plane, np.ma.MaskedArray):
+            plane = _unmasked(plane, self.nonfinite, what)
+        return check_finite(plane, self.nonfinite, what)
+
+
+class FilePixels(ABC):
+    """Pixels that stay in a file until they are indexed."""
+
+    @property
+    @abstractmethod
+    def shape(self) -> tuple[int, ...]:
+        """Size along each axis."""
+
+    @property
+    @abstractmethod
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the pixels, in the byte order of this machine."""
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return len(self.shape)
+
+    @abstractmethod
+    def __getitem__(self, index: Any) -> NDArray[Any]:
+        """Pixels for one whole number or slice an axis."""
+
+    def __array__(
+        self, dtype: DTypeLike | None = None, copy: bool | None = None
+    ) -> NDArray[Any]:
+        return self[...].astype(dtype or self.dtype, copy=False)
+
+
+class StoredArray:
+    """Pixels in a ``.npy`` file, opened by whoever reads them; picklable by its name.
+
+    Parameters
+    ----------
+    path : Path
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        opened = np.load(path, mmap_mode="r")
+        self.shape: tuple[int, ...] = opened.shape
+        self.dtype: np.dtype[Any] = opened.dtype
+        self.ndim: int = opened.ndim
+
+    def __getitem__(self, index: Any) -> NDArray[Any]:
+        """Pixels, copied out of the file."""
+        return np.array(np.load(self._path, mmap_mode="r")[index])
+
+
+def full_index(index: Any, shape: tuple[int, ...]) -> tuple[int | slice, ...]:
+    """One whole number or slice an axis, none of the numbers negative.
+
+    Parameters
+    ----------
+    index : tuple of (int, slice or Ellipsis), or one of them
+    shape : tuple of int
+        Size along each axis.
+
+    Raises
+    ------
+    IndexError
+        A number is outside, or there are more of them than axes.
+    """
+    given = list(index) if isinstance(index, tuple) else [index]
+    if Ellipsis in given:
+        at = given.index(Ellipsis)
+        given[at : at + 1] = [slice(None)] * (len(shape) - len(given) + 1)
+    given += [slice(None)] * (len(shape) - len(given))
+    if len(given) > len(shape):
+        raise IndexError(f"{len(given)} indices for {len(shape)} axes")
+    return tuple(
+        part if isinstance(part, slice) else range(size)[part]
+        for part, size in zip(given, shape, strict=True)
+    )
+
+
+def loaded(data: Pixels) -> NDArray[Any]:
+    """All pixels in memory, in the byte order of this machine."""
+    return native(data[...])
+
+
+def native(pixels: Any) -> NDArray[Any]:
+    """Array in the byte order of this machine; the mask of a masked array stays."""
+    # Asked for an array, dask gives one without its mask.
+    given = pixels.compute() if hasattr(pixels, "__dask_graph__") else pixels
+    array = given if isinstance(given, np.ma.MaskedArray) else np.asarray(given)
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
+
+
+def _usable(plane: NDArray[Any]) -> NDArray[np.bool_]:
+    """Where pixels are neither masked nor NaN or Inf."""
+    usable: NDArray[np.bool_] = np.isfinite(np.ma.getdata(plane))
+    return usable & ~np.ma.getmaskarray(plane)
+
+
+def _unmasked(
+    plane: np.ma.MaskedArray[Any, Any], nonfinite: str, what: str
+) -> NDArray[Any]:
+    """Pixels of a masked array, the masked ones refused or filled with the mean."""
+    values, mask = np.ma.getdata(plane), np.ma.getmaskarray(plane)
+    count = int(mask.sum())
+    if count == 0:
+        return values
+    if nonfinite == "refuse" or count == values.size:
+        raise InputError(
+            f"{what} has {count} masked pixels, which would be learned from; have them "
+            "filled with the mean of the others by nonfinite='fill', or give its .data."
+        )
+    others = values[_usable(plane)]
+    mean = others.mean(dtype=np.float64) if others.size else 0.0
+    fill = np.round(mean) if values.dtype.kind in "iu" else mean
+    return np.where(mask, values.dtype.type(fill), values)
+
+
+# ImageJ writes what is not ASCII as in Java sources
+_ESCAPED = re.compile(r"\\u([0-9A-Fa-f]{4})")
+
+
+def short_unit(text: str | None) -> str | None:
+    """Short name of a unit of length or time ("um", "nm", "s"), None if it has none."""
+    if text is None:
+        return None
+    plain = _ESCAPED.sub(lambda code: chr(int(code[1], 16)), text.strip())
+    plain = plain.replace("\u00b5", "u").replace("\u03bc", "u")
+    return _UNITS.get(plain) or _UNITS.get(plain.lower())
+
+
+def in_um(size: float | None, unit: str | None) -> float | None:
+    """A length in micrometres, None if it has no unit of length."""
+    scale = _UM.get(unit or "")
+    return None if size is None or scale is None else size * scale
+
+
+_UM = {"pm": 1e-6, "angstrom": 1e-4, "nm": 1e-3, "um": 1.0, "mm": 1e3, "cm": 1e4}
+_UM |= {"m": 1e6, "in": 25400.0}
+_WORDS = {"pm": "picometer", "nm": "nanometer", "um": "micrometer"}
+_WORDS |= {"mm": "millimeter", "cm": "centimeter", "m": "meter", "in": "inch"}
+_WORDS |= {"angstrom": "angstrom", "ps": "picosecond", "ns": "nanosecond"}
+_WORDS |= {"us": "microsecond", "ms": "millisecond", "s": "second"}
+_WORDS |= {"min": "minute", "h": "hour", "d": "day"}
+_OTHERS = {"um": ("micron", "u"), "in": ("inches",), "angstrom": ("\u00e5", "\u212b")}
+_OTHERS |= {"us": ("usec",), "ms": ("msec",), "s": ("sec",), "h": ("hr", "hrs")}
+
+
+def _spellings() -> dict[str, str]:
+    """Short names by all that is written for them, in small letters."""
+    names = {}
+    for short, word in _WORDS.items():
+        british = word.replace("meter", "metre")
+        for name in (short, word, british, *_OTHERS.get(short, ())):
+            names[name] = short
+            if len(name) > 2:
+                names[f"{name}s"] = short
+    return names
+
+
+_UNITS = _spellings()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Channel:
+    """What is known about one channel.
+
+    Attributes
+    ----------
+    name : str
+        Name, or empty.
+    emission_nm, excitation_nm : float, optional
+        Wavelengths in nanometres.
+    color : int, optional
+        OME colour: red, green, blue, alpha packed into a signed 32-bit integer.
+    na, index : float, optional
+        Numerical aperture of the objective, refractive index of its immersion.
+    modality : {"", "widefield", "confocal", "lightsheet"}
+        How it was taken; empty where that is not known, or another way.
+    """
+
+    name: str = ""
+    emission_nm: float | None = None
+    excitation_nm: float | None = None
+    color: int | None = None
+    na: float | None = None
+    index: float | None = None
+    modality: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ImageStack:
+    """An image with named axes, as read from a file or given by a caller.
+
+    Attributes
+    ----------
+    data : ndarray or Pixels
+        Pixels, one axis for each letter of `axes`: in memory, or read when indexed.
+    axes : str
+        Letters of TCZYXS, each once, Y and X among them; S holds RGB(A) samples.
+    spacing : tuple of (float or None)
+        Pixel size along each axis in `units`; for T the time increment.
+    units : tuple of (str or None)
+        Unit of each axis, "um" and "s" for micrometre and second.
+    channels : tuple of Channel
+        One for each index of C, or empty.
+    guessed : bool
+        True when the axes were guessed, not read.
+    name, source : str
+        Stem of the file (and title of the image in it, where there are several) and
+        its path, or empty.
+    checksum : str
+        First 16 hexadecimal digits of a SHA-256: of the file (of parts of it, where it
+        is large), of the pixels where there is no file, or empty.
+    origin : tuple of float
+        Centre of the first pixel along each axis, in `units`; empty when it is 0.
+    messages : tuple of str
+        Sentences on what was assumed, chosen or converted when it was read, which
+        every door shows.
+    image_index : int or None
+        Which image of its file it is, where that holds several.
+    image_name : str
+        The name of that image in its file, or empty.
+    labels : bool
+        True when the pixels are numbers of objects or a mask, which no network
+        enlarges.
+    """
+
+    data: Pixels
+    axes: str
+    spacing: tuple[float | None, ...]
+    units: tuple[str | None, ...]
+    channels: tuple[Channel, ...] = ()
+    guessed: bool = False
+    name: str = ""
+    source: str = ""
+    checksum: str = ""
+    origin: tuple[float, ...] = ()
+    messages: tuple[str, ...] = ()
+    image_index: int | None = None
+    image_name: str = ""
+    labels: bool = False
+
+    def size_um(self, letter: str) -> float | None:
+        """Pixel size along an axis in um, None where it is not told in a length."""
+        place = self.axes.index(letter)
+        return in_um(self.spacing[place], self.units[place])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlaneIndex:
+    """Where one learnable plane stands in a stack.
+
+    Attributes
+    ----------
+    number : int
+        Position in the order of `planes`.
+    index : tuple of int or slice
+        Index into the stack's data; yields axes Y, X (and S) in the stack's order.
+    channel : int
+        Index along C, 0 without such an axis.
+    """
+
+    number: int
+    index: tuple[int | slice, ...]
+    channel: int
+
+
+def colour_count(samples: int) -> int:
+    """Samples of a pixel without alpha."""
+    return samples - 1 if samples in (2, 4) else samples

@@ -1,0 +1,237 @@
+"""What came of a plane: its pixels, in bands, and what happened to it."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_zssr.config import Config
+from napari_zssr.imaging.intensity import BLOCK_PX, IntensityMap
+from napari_zssr.imaging.noise import NoiseModel
+from napari_zssr.imaging.quality import Quality, mean_quality, quality
+from napari_zssr.imaging.resample import Window, moved, output_window, quantum
+from napari_zssr.zssr.checkpoint import Checkpoint
+
+if TYPE_CHECKING:
+    from napari_zssr.zssr.canvas import Canvas
+
+BAND_ROWS = 256
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlaneReport:
+    """What happened to one plane.
+
+    Attributes
+    ----------
+    plane : int
+        Number of the plane.
+    seconds : float
+    noise : float
+        Standard deviation at mid signal, fraction of the range.
+    gain_db, gain_error_db : float or None
+        Held-out gain over bicubic and its standard error.
+    returned : {"learned", "bicubic", "constant"}
+    steps : int
+        Training steps done.
+    sentence : str
+    denoised : bool
+        Whether training was against noise.
+    shared : int
+        Planes that shared networks were learned from; 0 for a plane on its own.
+    began : str
+        What training began from, as `Beginning` has it.
+    quality : Quality or None
+        Checks on the pixels; None where no networks made them, or too few.
+    assessment : dict or None
+        What checks told of the networks, as `Assessment` has it: the share of what
+        they change that is delivered (all with ``always``), why, and the likely gain
+        of all of it against the truth.
+    """
+
+    plane: int
+    seconds: float
+    noise: float
+    gain_db: float | None
+    gain_error_db: float | None
+    returned: str
+    steps: int
+    sentence: str
+    denoised: bool = False
+    shared: int = 0
+    began: str = ""
+    quality: Quality | None = None
+    assessment: dict[str, Any] | None = None
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> PlaneReport:
+        """Inverse of `dataclasses.asdict`."""
+        found = content.get("quality")
+        return cls(**{**content, "quality": found and Quality(**found)})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class PlaneMade:
+    """One enlarged plane; used in a ``with``, it gives its scratch files back after it.
+
+    Attributes
+    ----------
+    colours : Canvas, shape (C', Y', X')
+        Normalised; of the window only, where there is one.
+    alpha : Canvas or None
+        Transparency, normalised.
+    mapping : IntensityMap
+    dtype : dtype
+        Of the result.
+    origin : tuple of int
+        Row and column of the first pixel in the enlarged plane.
+    report : PlaneReport
+    networks : Checkpoint or None
+        Those that made it, where networks did.
+    """
+
+    colours: Canvas
+    alpha: Canvas | None
+    mapping: IntensityMap
+    dtype: np.dtype[Any]
+    report: PlaneReport
+    networks: Checkpoint | None
+    origin: tuple[int, int] = (0, 0)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Of the pixels, (C, Y', X')."""
+        channels, height, width = self.colours.shape
+        return channels + (self.alpha is not None), height, width
+
+    def bands(self, rows: int = BAND_ROWS) -> Iterator[NDArray[Any]]:
+        """Consecutive rows (C, rows, X') from the first on, in the result's dtype.
+
+        Parameters
+        ----------
+        rows : int
+            Of each band, at most; bands end where blocks of `quantized` do.
+
+        Raises
+        ------
+        ComputeError
+            What was on disk could not be read.
+        """
+        parts = [self.colours] if self.alpha is None else [self.colours, self.alpha]
+        top, left = self.origin
+        height, step = self.shape[1], max(1, rows // BLOCK_PX) * BLOCK_PX
+        edges = [*range(-top % BLOCK_PX or step, height, step), height]
+        for first, last in zip([0, *edges], edges, strict=False):
+            place = (slice(None), slice(first, last), slice(None))
+            band = [part[place].numpy() for part in parts]
+            yield restored(band, self.mapping, self.dtype, (top + first, left))
+
+    def fill(self, out: NDArray[Any]) -> None:
+        """Write the pixels into an array (C, Y', X'), band by band."""
+        first = 0
+        for band in self.bands():
+            out[:, first : first + band.shape[1]] = band
+            first += band.shape[1]
+
+    @property
+    def pixels(self) -> NDArray[Any]:
+        """All of it, shape (C, Y', X'), in the dtype of the result."""
+        out = np.empty(self.shape, dtype=self.dtype)
+        self.fill(out)
+        return out
+
+    def close(self) -> None:
+        """Give scratch files back; of a large plane nothing can be read any more."""
+        from napari_zssr.zssr.canvas import close_canvas
+
+        close_canvas(self.colours)
+        close_canvas(self.alpha)
+
+    def __enter__(self) -> PlaneMade:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def restored(
+    parts: list[NDArray[Any]],
+    mapping: IntensityMap,
+    dtype: np.dtype[Any],
+    origin: tuple[int, int],
+) -> NDArray[Any]:
+    """Normalised colours (C, Y, X) with their alpha, in the result's dtype."""
+    colours = mapping.restore(parts[0], dtype, origin)
+    if len(parts) == 1:
+        return colours
+    return np.concatenate([colours, mapping.restore_plainly(parts[1], dtype)])
+
+
+# Sides up to which a plane is checked whole, and of the windows of a larger one.
+WHOLE_PX, WINDOW_PX = 256, 128
+# Where the centres of those windows lie, as shares of the side.
+CENTRES = (0.25, 0.75)
+
+
+def result_quality(
+    plane: NDArray[np.float32],
+    result: Canvas,
+    config: Config,
+    noise: NoiseModel,
+    window: Window | None = None,
+) -> Quality | None:
+    """Check what is delivered of a plane.
+
+    Parameters
+    ----------
+    plane : ndarray, shape (C, Y, X)
+        Normalised intensities without alpha.
+    result : Canvas, shape (C, Y', X')
+        The enlarged plane, or the window of it.
+    config : Config
+        Its kernel is concrete.
+    noise : NoiseModel
+        That was assumed.
+    window : tuple of slice, optional
+        Part of the plane (Y, X) that was enlarged.
+
+    Returns
+    -------
+    Quality or None
+        None where what there is is too small to tell.
+    """
+    window = window or (slice(0, plane.shape[1]), slice(0, plane.shape[2]))
+    first = output_window(window, config.factors)
+    found = []
+    for part in _parts(window, config.factors):
+        fine = output_window(part, config.factors)
+        pixels = result[:, *moved(fine, (-first[0].start, -first[1].start))].numpy()
+        one = quality(plane[:, *part], pixels, config.factors, config.kernel, noise)
+        found += [] if one is None else [one]
+    return mean_quality(found) if found else None
+
+
+def _parts(window: Window, factors: tuple[float, float]) -> Iterator[Window]:
+    """Parts of a window that begin on whole output pixels."""
+    rows, columns = (_spans(s, f) for s, f in zip(window, factors, strict=True))
+    return itertools.product(rows, columns)
+
+
+def _spans(part: slice, factor: float) -> list[slice]:
+    """Spans along one axis; none where no input pixel begins on an output pixel."""
+    step = quantum(factor)
+    if step is None:
+        return [part] if part.start == 0 else []
+    first = -(-part.start // step) * step
+    size = part.stop - first
+    if size <= WHOLE_PX:
+        return [slice(first, part.stop)] if size > 0 else []
+    starts = [
+        first + round(share * size - WINDOW_PX / 2) // step * step for share in CENTRES
+    ]
+    return [slice(start, start + WINDOW_PX) for start in starts]

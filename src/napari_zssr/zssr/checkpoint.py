@@ -1,0 +1,408 @@
+"""Networks that were trained, as plain data and as files. No torch in here."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_zssr.checks import NETWORKS_SUFFIX
+from napari_zssr.config import Config
+from napari_zssr.errors import InputError
+from napari_zssr.writing import check_place, written_whole
+
+Arrays = Mapping[str, NDArray[Any]]
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+# Key of the file's metadata, and what stands under it.
+KEY = "napari-zssr"
+WAY_OUT = "give another file, or start from the image alone"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Format(Generic[T_co]):
+    """One kind of file.
+
+    Attributes
+    ----------
+    name : str
+        As the file tells it.
+    version : int
+        That is written, and the highest that is read.
+    holds : str
+        What is in such a file, for messages.
+    told : tuple of str
+        Names of what the file tells beside its arrays.
+    oldest : int
+        Lowest version that is read.
+    made : callable
+        Makes what the file holds from what it tells and its arrays. A KeyError,
+        TypeError or ValueError says that the file is damaged.
+    """
+
+    name: str
+    version: int
+    holds: str
+    told: tuple[str, ...]
+    made: Callable[[Mapping[str, Any], Arrays], T_co]
+    oldest: int = 1
+
+
+def packed(kind: Format[Any], told: Mapping[str, Any], arrays: Arrays) -> bytes:
+    """Content of a file.
+
+    Parameters
+    ----------
+    kind : Format
+    told : mapping
+        JSON-able, by the names of `Format.told`.
+    arrays : mapping of str to ndarray
+    """
+    from safetensors.numpy import save
+
+    whole = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    about = {
+        "format": kind.name,
+        "version": kind.version,
+        **told,
+        "sha256": _digest(kind, told, whole),
+    }
+    content: bytes = save(whole, metadata={KEY: json.dumps(about)})
+    return content
+
+
+def load(path: str | Path, *kinds: Format[T], way_out: str = WAY_OUT) -> T:
+    """What a file holds.
+
+    Parameters
+    ----------
+    path : str or Path
+    *kinds : Format
+        What it may be.
+    way_out : str
+        What to do where it is none of them.
+
+    Raises
+    ------
+    InputError
+        The file is missing, damaged, or another kind of file.
+    """
+    source = Path(path).expanduser()
+    if not source.is_file():
+        raise InputError(f"The file of networks {source} does not exist; {way_out}.")
+    try:
+        state = source.stat()
+        seen = (state.st_ino, state.st_mtime_ns, state.st_size)
+        made: T = _loaded(source, seen, kinds, way_out)
+    except OSError as error:
+        raise InputError(
+            f"The file of networks {source} cannot be read ({error.strerror}); "
+            f"{way_out}."
+        ) from error
+    return made
+
+
+def checksum(path: str | Path) -> str:
+    """First 16 hexadecimal digits of the SHA-256 of a file."""
+    content = Path(path).expanduser().read_bytes()
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
+# The form asks with every change of itself or of the view.
+@lru_cache(maxsize=2)
+def _loaded(
+    source: Path,
+    _state: tuple[int, int, int],
+    kinds: tuple[Format[Any], ...],
+    way_out: str,
+) -> Any:
+    """What a file holds in the state that it has now."""
+    content = source.read_bytes()
+    kind, about = _about(content, source, kinds, way_out)
+    try:
+        told = {name: about[name] for name in kind.told}
+        arrays = _arrays(content)
+        if about["sha256"] != _digest(kind, told, arrays):
+            raise ValueError("the checksum does not agree")
+        return kind.made(told, arrays)
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"The file of networks {source} is damaged; {way_out}."
+        ) from error
+
+
+def _about(
+    content: bytes, source: Path, kinds: tuple[Format[Any], ...], way_out: str
+) -> tuple[Format[Any], dict[str, Any]]:
+    """Which kind of file it is and what it tells, when it is one of ours."""
+    named = {kind.name: kind for kind in kinds}
+    try:
+        length = int.from_bytes(content[:8], "little")
+        header = json.loads(content[8 : 8 + length])
+        about: dict[str, Any] = json.loads(header["__metadata__"][KEY])
+        kind, version = named[about["format"]], about["version"]
+    except (KeyError, TypeError, ValueError):
+        version = None
+    if not isinstance(version, int):
+        wanted = " or ".join(kind.holds for kind in kinds)
+        raise InputError(f"{source} holds no {wanted} of napari-zssr; {way_out}.")
+    if version > kind.version:
+        raise InputError(
+            f"{source} was saved by a newer napari-zssr (format {version}, this one "
+            f"reads {kind.version}); update it, or {way_out}."
+        )
+    if version < kind.oldest:
+        raise InputError(
+            f"{source} was saved by an older napari-zssr (format {version}, this one "
+            f"reads {kind.oldest} and later); {way_out}."
+        )
+    return kind, about
+
+
+def _arrays(content: bytes) -> dict[str, NDArray[Any]]:
+    from safetensors import SafetensorError
+    from safetensors.numpy import load as unpacked
+
+    try:
+        arrays: dict[str, NDArray[Any]] = unpacked(content)
+    except SafetensorError as error:
+        raise ValueError(str(error)) from error
+    return arrays
+
+
+def _digest(kind: Format[Any], told: Mapping[str, Any], arrays: Arrays) -> str:
+    """SHA-256 of everything in a file."""
+    digest = hashlib.sha256()
+    for name in kind.told:
+        digest.update(json.dumps(told[name], sort_keys=True).encode())
+    for name in sorted(arrays):
+        array = arrays[name]
+        digest.update(f"{name} {array.dtype} {array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
+Weights = Mapping[str, NDArray[np.float32]]
+
+FURTHER = "further"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Checkpoint:
+    """Networks of one channel.
+
+    Attributes
+    ----------
+    network : {"residual", "paper"}
+    width : int
+        Channels of the hidden layers.
+    dilations : tuple of int
+        Of the residual blocks, one by one.
+    samples : int
+        Colours that are learned together.
+    factors : tuple of float
+        Enlargement along (Y, X) that they were trained for.
+    ratio : tuple of int
+        Enlargement of each application of a network.
+    base : bool
+        Whether they stand on a fitted filter, which is part of the weights.
+    kernel : dict
+        Blur that they were trained for, as `KernelSpec.to_dict` gives it.
+    weights : dict
+        float32 arrays of the network by their names.
+    further : Checkpoint or None
+        Networks for what these have enlarged, where they are others.
+    planes : int
+        Planes that they were learned from.
+    noise : dict or None
+        Noise of those planes where they are several, as `NoiseModel` has it.
+    gained : bool
+        Whether they have gained over bicubic on those planes, taken together.
+    began : str
+        What their training began from, as `Beginning` has it.
+    assessment : dict or None
+        What checks told of them on those planes, as `Assessment` has it.
+    """
+
+    network: str
+    width: int
+    dilations: tuple[int, ...]
+    samples: int
+    factors: tuple[float, float]
+    ratio: tuple[int, int]
+    base: bool
+    kernel: Mapping[str, Any]
+    weights: Weights
+    further: Checkpoint | None = None
+    planes: int = 1
+    noise: Mapping[str, Any] | None = None
+    gained: bool = False
+    began: str = ""
+    assessment: Mapping[str, Any] | None = None
+
+
+Checkpoints = Sequence[Checkpoint | None]
+Loaded = tuple[Checkpoint | None, ...]
+
+
+def as_saved(config: Config, saved: Checkpoints) -> Config:
+    """Settings as the saved networks have them; what a run costs follows from these.
+
+    Parameters
+    ----------
+    config : Config
+    saved : sequence of (Checkpoint or None)
+        What the channels of an image start from.
+    """
+    there = [one for one in saved if one is not None]
+    if not there:
+        return config
+    return replace(
+        config,
+        width=max(one.width for one in there),
+        blocks=max(len(one.dilations) or config.blocks for one in there),
+        # That of the paper's network, 1, is no setting.
+        ratio=max(2, *(side for one in there for side in one.ratio)),
+        # Without training there is nothing to learn on the way.
+        gradual=config.gradual if config.steps else 1,
+    )
+
+
+def write_networks(
+    path: str | Path, saved: Checkpoints, *, overwrite: bool = False
+) -> Path:
+    """Write networks into a safetensors file.
+
+    Parameters
+    ----------
+    path : str or Path
+        File ending in ``.safetensors``.
+    saved : sequence of (Checkpoint or None)
+        For each channel what it has learned, if anything.
+    overwrite : bool
+        Replace a file that is there.
+
+    Returns
+    -------
+    Path
+        The file.
+
+    Raises
+    ------
+    InputError
+        There are no networks, or the name or folder does not allow it.
+    ComputeError
+        The disk is full or fails.
+    """
+    if not any(saved):
+        raise InputError(
+            "There are no networks to save: none was trained, or none gained anything."
+        )
+    check_networks_file(path, overwrite)
+    target = Path(path).expanduser().resolve()
+    with written_whole(target) as draft:
+        draft.write_bytes(_packed(saved))
+    return target
+
+
+def check_networks_file(path: str | Path, overwrite: bool = False) -> None:
+    """Refuse a file of networks that could not be written, before a long run starts."""
+    check_place(path, overwrite, {NETWORKS_SUFFIX}, NETWORKS_SUFFIX)
+
+
+def load_networks(path: str | Path) -> Loaded:
+    """Networks from a file that `write_networks` has written.
+
+    Returns
+    -------
+    tuple of (Checkpoint or None)
+        For each channel what it has learned, if anything.
+
+    Raises
+    ------
+    InputError
+        The file is missing, damaged, or another kind of file.
+    """
+    return load(path, NETWORKS)
+
+
+def _packed(saved: Checkpoints) -> bytes:
+    arrays = {
+        _name(channel, member, name): array
+        for channel, one in enumerate(saved)
+        if one is not None
+        for member, weights in _members(one)
+        for name, array in weights.items()
+    }
+    channels = [None if one is None else _description(one) for one in saved]
+    return packed(NETWORKS, {"channels": channels}, arrays)
+
+
+def _members(one: Checkpoint) -> list[tuple[int | str, Weights]]:
+    """Weights with the names under which a file holds them."""
+    further = [] if one.further is None else [(FURTHER, one.further.weights)]
+    return [(0, one.weights), *further]
+
+
+def _checkpoints(told: Mapping[str, Any], arrays: Arrays) -> Loaded:
+    """Checkpoints of a file."""
+    channels = told["channels"]
+    if not any(channels):
+        raise ValueError("there are no networks")
+    return tuple(
+        None if one is None else _checkpoint(one, arrays, channel)
+        for channel, one in enumerate(channels)
+    )
+
+
+def _description(one: Checkpoint) -> dict[str, Any]:
+    """All but the weights; JSON-able."""
+    names = [field.name for field in fields(one) if field.name != "weights"]
+    told = {name: getattr(one, name) for name in names}
+    return told | {
+        "dilations": list(one.dilations),
+        "factors": list(one.factors),
+        "ratio": list(one.ratio),
+        "kernel": dict(one.kernel),
+        FURTHER: None if one.further is None else _description(one.further),
+    }
+
+
+def _checkpoint(
+    told: Mapping[str, Any], arrays: Arrays, channel: int, member: int | str = 0
+) -> Checkpoint:
+    values = dict(told)
+    for name in ("dilations", "factors", "ratio"):
+        values[name] = tuple(values[name])
+    further = values.get(FURTHER)
+    values["weights"] = _named(arrays, channel, member)
+    if further is not None:
+        values[FURTHER] = _checkpoint(further, arrays, channel, FURTHER)
+    return Checkpoint(**values)
+
+
+def _named(arrays: Arrays, channel: int, member: int | str) -> Weights:
+    start = _name(channel, member, "")
+    return {k.removeprefix(start): v for k, v in arrays.items() if k.startswith(start)}
+
+
+def _name(channel: int, member: int | str, name: str) -> str:
+    return f"{channel}/{member}/{name}"
+
+
+NETWORKS = Format(
+    name="networks",
+    version=6,
+    oldest=5,
+    holds="networks",
+    told=("channels",),
+    made=_checkpoints,
+)

@@ -1,0 +1,288 @@
+"""What is said of a plane. No torch in here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from napari_zssr.checks import LEARNED
+
+if TYPE_CHECKING:
+    from napari_zssr.imaging.quality import Quality
+    from napari_zssr.zssr.judge import Gain
+
+CONSTANT = "The plane is constant and stays so."
+WITHOUT_SIGNAL = (
+    "The plane shows nothing but noise; bicubic was returned, nothing was trained."
+)
+NOT_SAVED = "No networks were saved for this channel; bicubic was returned."
+GENERATED = "the learned start (generated images only)"
+# Changes of a result (fraction of the range, shares) from which they are worth a word.
+LEAST_CHANGE, LEAST_SHARPNESS, LEAST_GRAIN = 0.003, 0.03, 0.05
+# Misfit in standard deviations of the noise up to which a result agrees with its image.
+AGREES = 1.3
+# Overshoot beside edges from which it is mentioned, fraction of their height.
+OVERSHOOT = 0.1
+# Noise (fraction of the range) that is sure not to be fine texture, and multiple of
+# what was assumed from which it is said.
+SURE_NOISE, UNDERRATED = 0.01, 2.0
+# Logarithm of the assumed blur's transfer over that which the image's edges show (at
+# the highest frequency, in the direction where it is largest), below which the assumed
+# blur is named as the reason: 6 % of right blurs have less, and 77 % of those half too
+# wide.
+TOO_WIDE = -0.3
+FAINT = " Faint texture may have gone with the noise."
+FROM_SAVED = " Training began from saved networks."
+ALONE = "Training begins from random weights: this image only."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """Where the networks of a plane come from.
+
+    Attributes
+    ----------
+    saved : bool
+        Whether they began as saved ones.
+    shared : int
+        Planes of the stack that they were learned from; 0 with networks of its own.
+    trained : bool
+        Whether they were trained on the plane itself.
+    began : str
+        What training began from, as `Beginning` has it.
+    steps : int
+        Training steps on the plane itself.
+    """
+
+    saved: bool = False
+    shared: int = 0
+    trained: bool = True
+    began: str = ""
+    steps: int = 0
+
+    @property
+    def applied(self) -> bool:
+        """Whether saved networks or a learned start were used as they are."""
+        return not (self.shared or self.trained)
+
+    @property
+    def began_from(self) -> str:
+        """Sentence on where training began, after others; empty for the usual."""
+        if self.applied:
+            return used_as_is(learned=self.began == LEARNED)
+        if self.saved:
+            return FROM_SAVED
+        if self.began == LEARNED and self.trained and not self.shared:
+            return f" Training began from {GENERATED}, {self.steps} steps."
+        return began_from(self.began)
+
+    @property
+    def on(self) -> str:
+        """Sentence on what training was done on, where it was not the plane alone."""
+        if not self.shared:
+            return ""
+        then = ", then on this one" if self.trained else ""
+        return f" Trained on {self.shared} planes of the stack{then}."
+
+
+def too_small(height: int, width: int, smallest: int) -> str:
+    """Of a plane that leaves nothing to learn from."""
+    return (
+        f"The plane of {height} x {width} pixels is too small to learn from (under "
+        f"{smallest}); bicubic was returned."
+    )
+
+
+def quality_sentence(found: Quality, *, whole: bool = True) -> str:
+    """What a result is beside bicubic enlargement, as measured on its pixels.
+
+    Parameters
+    ----------
+    found : Quality
+    whole : bool
+        Whether all that was learned is delivered; a part of it need not agree with the
+        image under a blur that is in doubt.
+    """
+    percent = f"{100 * found.change:.2g} % of the range"
+    if found.change < LEAST_CHANGE:
+        return f"Hardly differs from bicubic ({percent} changed)."
+    parts = [f"{percent} changed", _grain(found), _agreement(found) if whole else ""]
+    told = f"{_kind(found)}: {', '.join(part for part in parts if part)}."
+    if found.overshoot > OVERSHOOT:
+        told += (
+            f" Edges overshoot by {100 * found.overshoot:.0f} % of their height; a "
+            "narrower blur may be right."
+        )
+    return told + _underrated(found)
+
+
+def faint(found: Quality | None) -> str:
+    """Sentence, after others, on a result that was learned against noise."""
+    grew = found is not None and found.grain is not None and found.grain > 1
+    return "" if grew else FAINT
+
+
+def _grain(found: Quality) -> str:
+    """How the grain of the flattest parts changed; empty where it did not."""
+    if found.grain is None or abs(found.grain - 1) < LEAST_GRAIN:
+        return ""
+    verb = "fell" if found.grain < 1 else "grew"
+    return f"grain {verb} by {100 * abs(found.grain - 1):.0f} %"
+
+
+def underrated(found: Quality) -> bool:
+    """Whether the noise is stronger than what was assumed, beyond doubt."""
+    return found.noise >= max(SURE_NOISE, UNDERRATED * found.noise_assumed)
+
+
+def _underrated(found: Quality) -> str:
+    """Sentence on noise that is stronger than what was assumed."""
+    if not underrated(found):
+        return ""
+    assumed = _percent(found.noise_assumed) if found.noise_assumed else "none"
+    return (
+        f" The image shows noise of {_percent(found.noise)} of the range, but "
+        f"{assumed} was assumed; leave it to 'auto'."
+    )
+
+
+def unsupported(found: Quality, margin: float | None, *, blurred: bool) -> str:
+    """Why checks do not support a result, after a colon: which of them told.
+
+    Parameters
+    ----------
+    found : Quality
+    margin : float or None
+        As `Support` has it.
+    blurred : bool
+        Whether a wider blur than bicubic's was assumed.
+    """
+    narrower = "; a narrower blur may be right" if blurred else ""
+    if underrated(found):
+        assumed = _percent(found.noise_assumed) if found.noise_assumed else "none"
+        return (
+            f"the image shows noise of {_percent(found.noise)}, {assumed} was assumed"
+        )
+    if margin is not None and margin < TOO_WIDE:
+        return "edges in the image are sharper than the assumed blur would leave them"
+    if found.overshoot > OVERSHOOT:
+        return (
+            f"edges overshoot by {_percent(found.overshoot)} of their height{narrower}"
+        )
+    if found.misfit > AGREES:
+        return (
+            f"shrunk again it differs from the image by {found.misfit:.1f} times what "
+            "the noise explains"
+        )
+    return f"fine detail came out stronger than the image leads to{narrower}"
+
+
+def held_back(
+    shares: Sequence[float], supported: float, reason: str, *, whole: bool
+) -> str:
+    """Sentence on results of which the checks do not support everything.
+
+    Parameters
+    ----------
+    shares : sequence of float
+        Of the change from bicubic that the checks let pass, for each result.
+    supported : float
+        That they support.
+    reason : str
+        As `unsupported` has it.
+    whole : bool
+        Whether all is delivered nevertheless, as the user asked.
+    """
+    if whole:
+        return (
+            f"Delivered whole as asked, though checks support {_percent(supported)} of "
+            f"the change: {reason}."
+        )
+    least, most = min(shares), max(shares)
+    if most == 0:
+        return (
+            "Bicubic was returned, since checks do not support what was learned: "
+            f"{reason}."
+        )
+    part = _percent(most) if least == most else f"{100 * least:.2g} to {_percent(most)}"
+    return (
+        f"Held back to {part} of what was learned, since checks support no more: "
+        f"{reason}."
+    )
+
+
+def _percent(part: float) -> str:
+    return f"{100 * max(0.0, part):.2g} %"
+
+
+def _kind(found: Quality) -> str:
+    if found.sharpness >= 1 + LEAST_SHARPNESS:
+        return "Sharper"
+    if found.grain is not None and found.grain < 1 - LEAST_GRAIN:
+        return "Cleaner"
+    return "Softer" if found.sharpness <= 1 - LEAST_SHARPNESS else "Changed"
+
+
+def _agreement(found: Quality) -> str:
+    if found.misfit <= AGREES:
+        return "the result agrees with your image"
+    return (
+        f"but shrunk again it differs from your image by {found.misfit:.1f} times "
+        "what the noise explains"
+    )
+
+
+def shrunk_test(gain: Gain, origin: Origin) -> str:
+    """What held-out regions told of networks whose result was delivered."""
+    told = shrunk_figure(gain.decibel, f" ± {gain.error_decibel:.2f}")
+    return f"{told}{origin.on}{origin.began_from}"
+
+
+def shrunk_figure(decibel: float, error: str = "") -> str:
+    """The figure of the test on held-out regions, and its error as text."""
+    closer = "closer than" if decibel >= 0 else "farther off than"
+    return (
+        f"Test on your image shrunk and re-enlarged: {abs(decibel):.2f}{error} dB "
+        f"{closer} bicubic."
+    )
+
+
+def nothing_gained(gain: Gain, origin: Origin) -> str:
+    """Of a plane that came back as bicubic."""
+    return (
+        "Nothing to gain here; bicubic was returned. Test on your image shrunk and "
+        f"re-enlarged: {gain.decibel:+.2f} ± {gain.error_decibel:.2f} dB against "
+        f"bicubic.{origin.on}{origin.began_from}"
+    )
+
+
+def used_as_is(*, learned: bool) -> str:
+    """Sentence, after others, on a learned start or saved networks, not trained on."""
+    what = f"T{GENERATED[1:]} was" if learned else "Saved networks were"
+    return f" {what} used without further training."
+
+
+def began_from(began: str) -> str:
+    """Of training, after other sentences: what it began from.
+
+    Parameters
+    ----------
+    began : str
+        As `Beginning` has it.
+    """
+    return f" Training began from {GENERATED}." if began == LEARNED else ""
+
+
+def will_begin_from_saved(steps: int) -> str:
+    """Of a run to come that starts from saved networks."""
+    if steps == 0:
+        return "Saved networks are used as they are."
+    return "Training begins from saved networks."
+
+
+def will_begin_from_learned(steps: int) -> str:
+    """Of a run to come that starts from a learned start, at most so many steps."""
+    if steps == 0:
+        return f"T{GENERATED[1:]} is used as it is."
+    return f"Training begins from {GENERATED}, at most {steps} steps."

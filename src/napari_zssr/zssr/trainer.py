@@ -1,0 +1,510 @@
+"""Training on the image's own pairs, as steps."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from napari_zssr.config import Config
+from napari_zssr.progress import Progress, Steps
+from napari_zssr.zssr.networks import applied
+from napari_zssr.zssr.pairs import (
+    HeldOut,
+    PairSet,
+    PairSpec,
+    build_pairs,
+    draw_crops,
+    gather_crops,
+    region_errors,
+    whole_pair,
+)
+from napari_zssr.zssr.warps import IDENTITY, random_warps
+
+MUON_RATE = 6e-3
+ADAM_RATE = 2e-3
+PAPER_RATE = 1e-3
+PAPER_LOWEST = 9e-6
+PAPER_WINDOW = 5
+MOMENTUM = 0.95
+WARM_UP = 0.1
+AVERAGE_STEPS = 100
+
+
+class Optimizer:
+    """Muon for the hidden convolutions, Adam for the rest.
+
+    Parameters
+    ----------
+    network : Module
+    muon : bool
+        Whether hidden convolutions (those of the module ``body``) use Muon.
+    adam_rate : float
+        Largest learning rate of Adam.
+    decay : float
+        By how much of the learning rate hidden convolutions shrink in a step. Muon's
+        updates are of one size: of weights that have grown long they change little.
+    """
+
+    def __init__(
+        self, network: nn.Module, *, muon: bool, adam_rate: float, decay: float = 0.0
+    ) -> None:
+        named = [(n, p) for n, p in network.named_parameters() if p.requires_grad]
+        hidden = [p for n, p in named if muon and "body" in n and p.ndim == 4]
+        chosen = {id(p) for p in hidden}
+        self._hidden = hidden
+        self._momentum = [torch.zeros_like(p) for p in hidden]
+        self._adam_rate, self._decay = adam_rate, decay
+        self._adam = torch.optim.Adam(
+            [p for _, p in named if id(p) not in chosen], adam_rate, betas=(0.9, 0.99)
+        )
+
+    def zero_grad(self) -> None:
+        """Forget the gradients."""
+        self._adam.zero_grad()
+        for parameter in self._hidden:
+            parameter.grad = None
+
+    def step(self, share: float) -> None:
+        """Update all parameters at a share (0..1) of the largest learning rates."""
+        for group in self._adam.param_groups:
+            group["lr"] = self._adam_rate * share
+        self._adam.step()
+        if self._hidden and self._decay:
+            _shrink(self._hidden, self._decay * MUON_RATE * share)
+        if self._hidden:
+            _muon_step(self._hidden, self._momentum, MUON_RATE * share)
+
+    def state(self) -> dict[str, Any]:
+        """What it remembers of the steps so far."""
+        return {"momentum": self._momentum, "adam": self._adam.state_dict()}
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Go on from `state`."""
+        for momentum, saved in zip(self._momentum, state["momentum"], strict=True):
+            momentum.copy_(saved)
+        self._adam.load_state_dict(state["adam"])
+
+
+@torch.no_grad()
+def _shrink(parameters: Sequence[Tensor], share: float) -> None:
+    for parameter in parameters:
+        parameter.mul_(1 - share)
+
+
+@torch.no_grad()
+def _muon_step(
+    parameters: Sequence[Tensor], momentum: Sequence[Tensor], rate: float
+) -> None:
+    updates = []
+    for parameter, average in zip(parameters, momentum, strict=True):
+        gradient = parameter.grad
+        assert gradient is not None
+        average.lerp_(gradient, 1 - MOMENTUM)
+        updates.append(gradient.lerp(average, MOMENTUM).flatten(1))
+    for parameter, update in zip(parameters, orthogonalised(updates), strict=True):
+        scale = 0.2 * max(update.shape) ** 0.5
+        parameter.add_(update.reshape(parameter.shape), alpha=-rate * scale)
+
+
+def orthogonalised(matrices: Sequence[Tensor]) -> list[Tensor]:
+    """Nearest (semi-)orthogonal matrices, roughly; all of one shape are batched."""
+    shapes = {m.shape for m in matrices}
+    found: dict[int, Tensor] = {}
+    for shape in shapes:
+        places = [i for i, m in enumerate(matrices) if m.shape == shape]
+        batch = torch.stack([matrices[i] for i in places])
+        found |= dict(zip(places, _newton_schulz(batch), strict=True))
+    return [found[i] for i in range(len(matrices))]
+
+
+def _newton_schulz(matrices: Tensor, iterations: int = 5) -> Tensor:
+    """Quintic iteration that drives all singular values towards 1."""
+    tall = matrices.shape[1] > matrices.shape[2]
+    x = matrices.transpose(1, 2) if tall else matrices
+    x = x / (x.flatten(1).norm(dim=1)[:, None, None] + 1e-12)
+    for _ in range(iterations):
+        gram = x @ x.transpose(1, 2)
+        x = 3.4445 * x + (-4.7750 * gram + 2.0315 * gram @ gram) @ x
+    turned: Tensor = x.transpose(1, 2) if tall else x
+    return turned
+
+
+class OneCycle:
+    """Rate that rises for a tenth of the steps and falls as a cosine.
+
+    Parameters
+    ----------
+    total : int
+        Steps expected; `finish_by` may bring the end forward.
+    """
+
+    def __init__(self, total: int) -> None:
+        self.total = total
+        self._bent: tuple[int, float] | None = None
+
+    def share(self, step: int) -> float:
+        """Share of the largest rate at a step."""
+        if self._bent is not None:
+            start, height = self._bent
+            left = (self.total - step) / max(1, self.total - start)
+            return max(0.005, height * left)
+        progress = step / self.total
+        if progress < WARM_UP:
+            return max(0.02, progress / WARM_UP)
+        fall = (progress - WARM_UP) / (1 - WARM_UP)
+        return max(0.005, 0.5 * (1 + math.cos(math.pi * fall)))
+
+    def finish_by(self, step: int, last: int) -> None:
+        """From `step` on, fall in a straight line and end at `last`."""
+        if self._bent is None and last < self.total:
+            self._bent = (step, self.share(step))
+            self.total = last
+
+
+class PaperPolicy:
+    """The ZSSR paper's policy (section 3.1), by shares of its first rate.
+
+    A straight line is fitted to the last reconstruction errors; where its fall is
+    drowned by their scatter the rate falls tenfold; below the lowest it ends.
+    """
+
+    def __init__(self) -> None:
+        self._errors: list[float] = []
+        self._share = 1.0
+
+    def add_error(self, error: float) -> None:
+        """Note a full-image reconstruction error."""
+        self._errors.append(error)
+
+    def share(self) -> float:
+        """Share of the first learning rate in force."""
+        return self._share
+
+    def review(self) -> bool:
+        """Lower the rate when progress has stalled; returns whether to stop."""
+        recent = self._errors[-PAPER_WINDOW:]
+        if len(recent) == PAPER_WINDOW:
+            slope, scatter = _line(recent)
+            if -1.5 * slope < scatter:
+                self._share /= 10
+                self._errors.clear()
+        return self._share * PAPER_RATE < PAPER_LOWEST
+
+
+def _line(values: Sequence[float]) -> tuple[float, float]:
+    """Slope of a straight line through equidistant values, and its standard error."""
+    x = torch.arange(len(values), dtype=torch.float64)
+    y = torch.tensor(list(values), dtype=torch.float64)
+    x = x - x.mean()
+    slope = float((x * y).sum() / (x * x).sum())
+    rest = y - y.mean() - slope * x
+    variance = float((rest * rest).sum()) / max(1, len(values) - 2)
+    return slope, math.sqrt(variance / float((x * x).sum()))
+
+
+class Average:
+    """Exponential moving average of a network's parameters."""
+
+    def __init__(self, network: nn.Module) -> None:
+        self._values = [p.detach().clone() for p in network.parameters()]
+        self._step = 0
+
+    @torch.no_grad()
+    def update(self, network: nn.Module) -> None:
+        """Take in the parameters after a step."""
+        self._step += 1
+        weight = max(1 / AVERAGE_STEPS, 9 / (9 + self._step))
+        for value, parameter in zip(self._values, network.parameters(), strict=True):
+            value.lerp_(parameter, weight)
+
+    def copied(self) -> Average:
+        """As it is now."""
+        return copy.deepcopy(self)
+
+    @torch.no_grad()
+    def draw_to(self, other: Average, share: float) -> None:
+        """Go a share of the way to other values."""
+        for value, wanted in zip(self._values, other.values, strict=True):
+            value.lerp_(wanted, share)
+
+    @property
+    def values(self) -> list[Tensor]:
+        """Averaged parameters."""
+        return self._values
+
+    def state(self) -> dict[str, Any]:
+        """What it remembers of the steps so far."""
+        return {"step": self._step, "values": self._values}
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Go on from `state`."""
+        self._step = state["step"]
+        for value, saved in zip(self._values, state["values"], strict=True):
+            value.copy_(saved)
+
+    @torch.no_grad()
+    def copy_to(self, network: nn.Module) -> None:
+        """Give a network of the same kind the averaged parameters."""
+        for value, parameter in zip(self._values, network.parameters(), strict=True):
+            parameter.copy_(value)
+
+    @torch.no_grad()
+    def swap(self, network: nn.Module) -> None:
+        """Exchange the network's parameters with the averaged ones."""
+        for value, parameter in zip(self._values, network.parameters(), strict=True):
+            kept = parameter.detach().clone()
+            parameter.copy_(value)
+            value.copy_(kept)
+
+
+REPORT_EVERY = 20
+REFRESH_EVERY = 25
+CHECK_EVERY = 50
+PATIENCE = 4
+BETTER = 0.998
+EARLIEST_STOP = 0.4
+# From a learned start: how often the held-out regions are looked at, and how often in
+# vain before training ends.
+LOOK_EVERY = 25
+LOOKS_IN_VAIN = 3
+# How far it goes from there towards what training found: fathers are softer than fine
+# images, the more so the wider the blur, and what training finds suits them too well.
+FURTHER = 0.6
+LEAST_ERROR = 1e-12
+PAPER_ERROR_EVERY = 50
+REFRESH_PX = 2 * 512**2
+PAPER_REVIEW_EVERY = 60
+# Random fathers between two refreshes, beside the image itself.
+RANDOM_FATHERS = 12
+
+
+class Trainer:
+    """One network on its way through the steps.
+
+    Parameters
+    ----------
+    network : Module
+        Trained in place.
+    windows : sequence of Tensor, shape (C, Y, X)
+        Normalised parts of the image.
+    spec : PairSpec
+    config : Config
+    precision : {"float32", "bfloat16"}
+    seed : int
+    rate : float
+        Share of the usual learning rates.
+    made : tuple of (PairSet, HeldOut), optional
+        Pairs of these windows, made here unless given.
+    begun : bool
+        Whether the network knows much already (a learned start).
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        windows: Sequence[Tensor],
+        spec: PairSpec,
+        config: Config,
+        *,
+        precision: str,
+        seed: int,
+        rate: float = 1.0,
+        made: tuple[PairSet, HeldOut] | None = None,
+        begun: bool = False,
+    ) -> None:
+        self.network = network
+        self.windows = windows
+        self.spec = spec
+        self.config = config
+        self.rate = rate
+        self.precision = precision
+        self.generator = torch.Generator().manual_seed(seed)
+        self.pairs, self.held_out = made or build_pairs(windows, spec, self.generator)
+        paper = config.network == "paper"
+        self.optimizer = Optimizer(
+            network, muon=not paper, adam_rate=PAPER_RATE if paper else ADAM_RATE
+        )
+        self.average = Average(network)
+        self.squared = spec.alpha > 0
+        self.began = self.average.copied() if begun else None
+        self.kept: Average | None = None
+
+    def step(self, crops: Tensor, share: float) -> Tensor:
+        """One update; returns the loss, still on the device."""
+        sons, fathers, weights = gather_crops(self.pairs, crops)
+        difference = (self.enlarged(sons) - fathers) * weights
+        loss = (difference**2 if self.squared else difference.abs()).mean()
+        self.optimizer.zero_grad()
+        torch.autograd.backward([loss])
+        self.optimizer.step(self.rate * share)
+        done: Tensor = loss.detach()
+        return done
+
+    def enlarged(self, sons: Tensor) -> Tensor:
+        """What the network makes of sons, in float32."""
+        return applied(self.network, sons, self.precision)
+
+    def refresh(self) -> None:
+        """Draw new noise and, for the paper's preset, new fathers.
+
+        The held-out regions keep their noise. Of a large plane a few windows are
+        enough for the crops until the next time.
+        """
+        warps = self.spec.warps
+        if self.config.network == "paper":
+            smallest = min(warp.size_y for warp in warps)
+            drawn = random_warps(RANDOM_FATHERS, smallest, self.generator)
+            warps = (IDENTITY, *drawn)
+        room = REFRESH_PX // max(w[0].numel() for w in self.windows)
+        order = torch.randperm(len(self.windows), generator=self.generator)
+        some = [self.windows[n] for n in order[: max(1, room)].tolist()]
+        self.pairs, _ = build_pairs(some, self.spec, self.generator, warps=warps)
+
+    def draw(self, steps: int) -> Tensor:
+        """Crops of the next steps, (steps, batch, 4)."""
+        count = steps * self.config.batch
+        crops = draw_crops(self.pairs, count, self.spec.transforms, self.generator)
+        return crops.reshape(steps, self.config.batch, -1)
+
+    def found(self) -> Average:
+        """Averaged weights; from a learned start a copy, on the way to them."""
+        if self.began is None:
+            return self.average
+        found = self.average.copied()
+        found.draw_to(self.began, 1 - FURTHER)
+        return found
+
+    def held_out_error(self) -> float:
+        """Squared error of what was found so far on the held-out regions.
+
+        From a learned start the mean of its logarithms: what suits a few bright
+        regions must not make all dark ones worse.
+        """
+        found = self.found()
+        found.swap(self.network)
+        with torch.no_grad():
+            error = region_errors(self.enlarged(self.held_out.sons), self.held_out)
+        found.swap(self.network)
+        if self.began is not None:
+            return float(error.clamp_min(LEAST_ERROR).log().mean())
+        return float(error.sum())
+
+    def as_returned(self) -> nn.Module:
+        """Copy of the network as training would return it now."""
+        twin = copy.deepcopy(self.network)
+        if self.config.network != "paper":
+            (self.kept or self.average).copy_to(twin)
+        return twin
+
+
+def train(trainer: Trainer) -> Steps[int]:
+    """Train by the policy that the settings ask for.
+
+    Parameters
+    ----------
+    trainer : Trainer
+        Its network ends up with the trained weights.
+
+    Returns
+    -------
+    int
+        Steps done.
+    """
+    if trainer.config.network == "paper":
+        return (yield from _train_paper(trainer))
+    if trainer.began is not None:
+        return (yield from _train_further(trainer))
+    return (yield from _train_one_cycle(trainer))
+
+
+def _train_one_cycle(trainer: Trainer) -> Steps[int]:
+    """One cycle, averaging, and a stop on the held-out regions."""
+    cycle = OneCycle(trainer.config.steps)
+    noisy = not trainer.spec.noise.is_clean
+    best, stale = float("inf"), 0
+    step = 0
+    while step < cycle.total:
+        if noisy and step > 0:
+            trainer.refresh()
+        crops = trainer.draw(min(REFRESH_EVERY, cycle.total - step))
+        for batch in crops:
+            loss = trainer.step(batch, cycle.share(step))
+            trainer.average.update(trainer.network)
+            step += 1
+            yield _progress(step, cycle.total, loss)
+        if step % CHECK_EVERY == 0 and step >= EARLIEST_STOP * cycle.total:
+            error = trainer.held_out_error()
+            stale = 0 if error < BETTER * best else stale + 1
+            best = min(best, error)
+            if stale >= PATIENCE:
+                cycle.finish_by(step, step + max(20, step // 5))
+    trainer.average.swap(trainer.network)
+    return step
+
+
+def _train_further(trainer: Trainer) -> Steps[int]:
+    """One cycle; what is best on the held-out regions stays, and ends it in time."""
+    cycle = OneCycle(trainer.config.steps)
+    best = trainer.held_out_error()
+    trainer.kept = trainer.found()
+    step = vain = 0
+    while step < cycle.total and vain < LOOKS_IN_VAIN:
+        if not trainer.spec.noise.is_clean and step > 0:
+            trainer.refresh()
+        crops = trainer.draw(min(LOOK_EVERY, cycle.total - step))
+        for number, batch in enumerate(crops, start=1):
+            loss = trainer.step(batch, cycle.share(step))
+            trainer.average.update(trainer.network)
+            step += 1
+            if number == len(crops):
+                error = trainer.held_out_error()
+                vain = 0 if error < best else vain + 1
+                if error < best:
+                    best, trainer.kept = error, trainer.found()
+            yield _progress(step, cycle.total, loss)
+    trainer.kept.copy_to(trainer.network)
+    return step
+
+
+def _train_paper(trainer: Trainer) -> Steps[int]:
+    """Adam, and the rate lowered when the reconstruction error stalls."""
+    policy = PaperPolicy()
+    # Refreshed pairs have other fathers in another order.
+    whole = whole_pair(trainer.pairs, 0)
+    total = trainer.config.steps
+    step = 0
+    while step < total:
+        trainer.refresh()
+        for batch in trainer.draw(min(REFRESH_EVERY, total - step)):
+            loss = trainer.step(batch, policy.share())
+            step += 1
+            if step % PAPER_ERROR_EVERY == 0:
+                policy.add_error(_reconstruction_error(trainer, whole))
+            if step % PAPER_REVIEW_EVERY == 0 and policy.review():
+                total = step
+            yield _progress(step, total, loss)
+            if step >= total:
+                break
+    return step
+
+
+def _progress(step: int, total: int, loss: Tensor) -> Progress:
+    """An event for every step, so that any step can be the last; the loss seldom."""
+    # Reading the loss makes a GPU wait.
+    told = step % REPORT_EVERY == 0 or step == total
+    value = float(loss) if told else None
+    return Progress(stage="train", step=step, total=total, loss=value)
+
+
+@torch.no_grad()
+def _reconstruction_error(
+    trainer: Trainer, whole: tuple[Tensor, Tensor, Tensor]
+) -> float:
+    """Squared error on one whole pair, the same all the way."""
+    son, father, _ = whole
+    return float((trainer.enlarged(son[None])[0] - father).square().mean())

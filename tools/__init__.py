@@ -1,0 +1,1 @@
+"""Scripts for developers: what the package has learned, measurements, pictures."""

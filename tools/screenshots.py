@@ -1,0 +1,142 @@
+"""Make the pictures of the widget from a real viewer, dark and light.
+
+``xvfb-run -a python -m tools.screenshots`` where there is no screen. Pictures are
+written to ``docs/images/``.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import napari
+import numpy as np
+from napari.settings import get_settings
+from PIL import Image
+from qtpy.QtWidgets import QApplication
+
+IMAGES = Path(__file__).parents[1] / "docs" / "images"
+SIZE = (1250, 960)
+PATIENCE_S = 120.0
+COLOURS = 128
+BATCH = "Super-resolution: batch of files"
+
+
+def wait(
+    until: Callable[[], bool] = lambda: False, seconds: float = PATIENCE_S
+) -> None:
+    """Let Qt work until something has happened, or for some seconds."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and not until():
+        QApplication.processEvents()
+        time.sleep(0.005)
+
+
+def picture(viewer: napari.Viewer, theme: str, state: str) -> None:
+    """Write a picture of the whole window."""
+    wait(seconds=0.5)
+    shot = Image.fromarray(viewer.screenshot(canvas_only=False, flash=False))
+    small = shot.convert("RGB").quantize(COLOURS)
+    small.save(IMAGES / f"widget_{theme}_{state}.png", optimize=True)
+
+
+def shoot(theme: str) -> None:
+    """Pictures of all states of the widget in one theme."""
+    get_settings().appearance.theme = theme
+    viewer = napari.Viewer(show_welcome_screen=False)
+    viewer.window.resize(*SIZE)
+    dock, widget = viewer.window.add_plugin_dock_widget("napari-zssr")
+    dock.setMinimumWidth(320)
+
+    wait(seconds=1)
+    picture(viewer, theme, "empty")
+    viewer.open_sample("napari-zssr", "mitosis")
+    widget.form.how.preset.value = "fast"
+    wait(seconds=8)
+    widget.preview.start()
+    wait(seconds=8)
+    picture(viewer, theme, "preview")
+    widget.preview.stop()
+    blur = widget.form.how.blur.fields
+    blur["kernel"].value, blur["modality"].value = "optics", "confocal"
+    blur["na"].value = "1.4"
+    blur["excitation_nm"].value, blur["wavelength_nm"].value = "488", "520"
+    wait(seconds=2)
+    picture(viewer, theme, "blur")
+    blur["kernel"].value = "bicubic"
+    widget.start()
+    wait(lambda: any(layer.name.endswith("x2") for layer in viewer.layers))
+    picture(viewer, theme, "running")
+    widget.cancel()
+    wait(lambda: widget.controls.run.enabled)
+    picture(viewer, theme, "cancelled")
+    widget.controls.question.discard.changed.emit(True)
+    widget.form.how.preset.value = "instant"
+    wait(seconds=1)
+    widget.start()
+    wait(seconds=1)
+    wait(lambda: widget.controls.run.enabled)
+    picture(viewer, theme, "done")
+    empty = np.full((64, 64), np.nan, dtype=np.float32)
+    broken = viewer.add_image(empty, name="no numbers")
+    widget.form.image.fields["layer"].value = broken
+    wait(seconds=2)
+    widget.start()
+    wait(seconds=4)
+    picture(viewer, theme, "error")
+    viewer.close()
+
+
+def shoot_files(theme: str, folder: Path) -> None:
+    """Pictures of a run to disk and of a batch, with files in a folder."""
+    get_settings().appearance.theme = theme
+    viewer = napari.Viewer(show_welcome_screen=False)
+    viewer.window.resize(*SIZE)
+    dock, widget = viewer.window.add_plugin_dock_widget("napari-zssr")
+    dock.setMinimumWidth(320)
+    viewer.open_sample("napari-zssr", "mitosis")
+    image = viewer.layers[0]
+    widget.form.how.preset.value = "instant"
+    widget.form.result.fields["where"].value = "disk"
+    widget.form.result.fields["file"].value = folder / "mitotic plate_x2.ome.zarr"
+    wait(seconds=3)
+    widget.start()
+    wait(lambda: len(viewer.layers) > 1)
+    picture(viewer, theme, "disk")
+    widget.cancel()
+    wait(lambda: widget.controls.run.enabled)
+    viewer.window.remove_dock_widget(widget.native)
+    plates = folder / f"{theme} plates"
+    plates.mkdir()
+    for number in range(3):
+        path = str(plates / f"plate_{number}.ome.tif")
+        cut = napari.layers.Image(
+            image.data[number : number + 3],
+            scale=image.scale,
+            units=image.units,
+            axis_labels=image.axis_labels,
+        )
+        cut.save(path, plugin="napari-zssr")
+    (plates / "plate_9.tif").write_bytes(b"II*\0 broken")
+    viewer.layers.clear()
+    dock, batch = viewer.window.add_plugin_dock_widget("napari-zssr", BATCH)
+    dock.setMinimumWidth(320)
+    batch.form.how.preset.value = "instant"
+    batch.form.fields["folder"].value = plates
+    wait(seconds=2)
+    batch.start()
+    wait(lambda: batch.controls.run.enabled)
+    batch.table.selectRow(0)
+    batch.open_selected()
+    picture(viewer, theme, "batch")
+    viewer.close()
+
+
+if __name__ == "__main__":
+    IMAGES.mkdir(exist_ok=True)
+    for name in ("dark", "light"):
+        shoot(name)
+        with TemporaryDirectory() as made:
+            shoot_files(name, Path(made))
