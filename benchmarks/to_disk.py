@@ -26,7 +26,7 @@ from benchmarks.table import Table
 from napari_zssr.config import INSTANT, Config, change
 from napari_zssr.errors import ComputeError, InputError
 from napari_zssr.execution.disk_run import upscale_to_disk_steps
-from napari_zssr.execution.executors import HERE, Workers
+from napari_zssr.execution.executors import IN_PROCESS, Workers
 from napari_zssr.execution.finish import part_folder
 from napari_zssr.io.read import read
 from napari_zssr.io.zarr_write import create, write_plane
@@ -182,7 +182,7 @@ def cluster(job: Job) -> Table:
     with _folder() as name:
         here, there = Path(name) / "here.ome.zarr", Path(name) / "there.ome.zarr"
         job.announce(0, 2, "in process")
-        alone = _seconds(_to_disk(stack, job.config, here, HERE))
+        alone = _seconds(_to_disk(stack, job.config, here, IN_PROCESS))
         job.announce(1, 2, "two workers")
         with _two_workers() as client:
             workers = Workers(client=client, retries=2)

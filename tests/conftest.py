@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from napari.layers import Image
 
     from napari_zssr.plugin.widget import SuperResolutionWidget
-    from napari_zssr.zssr.pretrained import LearnedStart
+    from napari_zssr.zssr.pretrained import PretrainedStart
 
 DOCS = Path(__file__).parent.parent / "docs"
 # The quickest run of all.
@@ -62,9 +62,9 @@ def _has_accelerator() -> bool:
 
 
 @pytest.fixture
-def small_start() -> LearnedStart:
+def small_start() -> PretrainedStart:
     """A learned start that has learned nothing, and is small."""
-    from napari_zssr.zssr.pretrained import FEATURES, LearnedStart
+    from napari_zssr.zssr.pretrained import FEATURES, PretrainedStart
 
     width, dilations, hidden = 8, (2,), 5
     rng = np.random.default_rng(7)
@@ -81,7 +81,7 @@ def small_start() -> LearnedStart:
     for name, shape in shapes.items():
         arrays[f"{name}.weight"] = 0.05 * rng.standard_normal(shape)
         arrays[f"{name}.bias"] = 0.05 * rng.standard_normal(shape[0])
-    return LearnedStart(
+    return PretrainedStart(
         width=width,
         dilations=dilations,
         # Files hold them in half precision.
@@ -92,7 +92,7 @@ def small_start() -> LearnedStart:
 
 @pytest.fixture
 def shipped(
-    small_start: LearnedStart, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    small_start: PretrainedStart, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Path:
     """File of a learned start that stands for the one of the package."""
     from napari_zssr.zssr import pretrained

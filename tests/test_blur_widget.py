@@ -362,11 +362,11 @@ def test_a_preview_goes_on_after_a_wrong_word(window: Desk) -> None:
 
 def test_the_cost_is_not_measured_anew_for_every_width(desk: Desk) -> None:
     from napari_zssr.plugin.cost import _wish, calibration_key, planned
-    from napari_zssr.zssr.device import look_at_machine
+    from napari_zssr.zssr.device import examine_machine
 
     desk.add(rings(3, 24, 32), **PLACE)
     keys = set()
-    machine = look_at_machine()
+    machine = examine_machine()
     optics = {"na": "0.8", "wavelength_nm": "520"}
     for kind, given in (
         ("optics", optics),

@@ -26,8 +26,8 @@ from napari_zssr.kernelspec import KernelSpec
 from napari_zssr.progress import drain
 from napari_zssr.stack.axes import planes, to_cyx
 from napari_zssr.stack.axis_labels import labelled
-from napari_zssr.stack.plane import PlaneWork, intensity_maps, plane_steps
-from napari_zssr.stack.plane_result import PlaneMade
+from napari_zssr.stack.plane import PlaneInput, intensity_maps, upscale_plane_steps
+from napari_zssr.stack.plane_result import EnlargedPlane
 from napari_zssr.stack.prepare import make_plan
 from napari_zssr.stack.preview import preview_steps
 from napari_zssr.stack.run import upscale_steps
@@ -191,16 +191,16 @@ def test_previews_need_no_canvas(scratch: list[Any]) -> None:
         assert len(scratch) == count
 
 
-def plane_made(data: Any, config: Config, folder: Path | None = None) -> PlaneMade:
+def plane_made(data: Any, config: Config, folder: Path | None = None) -> EnlargedPlane:
     stack = labelled(data, axes="YXS" if data.ndim == 3 else "YX")
     (place,) = listed = planes(stack.axes, data.shape)
-    work = PlaneWork(
+    work = PlaneInput(
         pixels=to_cyx(data, stack.axes),
         mapping=intensity_maps(data, stack.axes, listed)[0],
         place=place,
         scratch=folder,
     )
-    return drain(plane_steps(work, config, make_plan(stack, config)))
+    return drain(upscale_plane_steps(work, config, make_plan(stack, config)))
 
 
 @pytest.mark.parametrize("on_disk", [False, True])

@@ -23,7 +23,7 @@ from napari_zssr.execution.disk_run import Written
 from napari_zssr.io.write import write
 from napari_zssr.progress import PlaneDone, Progress
 from napari_zssr.stack.axes import outline_of
-from napari_zssr.stack.image import ImageStack, loaded
+from napari_zssr.stack.image import ImageStack, load_pixels
 from napari_zssr.stack.plane_result import PlaneReport
 from napari_zssr.stack.prepare import make_plan
 from napari_zssr.stack.report import Report, recipe
@@ -81,7 +81,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def fake_result(stack: ImageStack, config: Config) -> Upscaled:
     """Nearest-neighbour enlargement with a report of the right form."""
     y, x = (round(f) for f in config.factors)
-    image = loaded(stack.data).repeat(y, axis=-2).repeat(x, axis=-1)
+    image = load_pixels(stack.data).repeat(y, axis=-2).repeat(x, axis=-1)
     plane = PlaneReport(
         plane=0,
         seconds=0.1,
@@ -394,9 +394,9 @@ def test_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_help_loads_no_heavy_library(loaded_by: Any) -> None:
-    loaded = loaded_by("from napari_zssr.cli import main; main(['--help'])")
+    load_pixels = loaded_by("from napari_zssr.cli import main; main(['--help'])")
     heavy = {"torch", "napari", "qtpy", "dask", "scipy", "PIL", "tifffile"}
-    assert not loaded & heavy
+    assert not load_pixels & heavy
 
 
 def test_module_runs() -> None:

@@ -11,10 +11,10 @@ from napari_zssr.plugin.controls import Clock, in_words, seconds_left, status
 from napari_zssr.plugin.summary import after, in_the_form, stopped
 from napari_zssr.progress import PlaneDone, Progress, drain
 from napari_zssr.stack.axis_labels import labelled
-from napari_zssr.stack.channels import starting_networks
+from napari_zssr.stack.channels import channel_starts
 from napari_zssr.stack.run import upscale_steps
-from napari_zssr.zssr.begin import as_expected
 from napari_zssr.zssr.checkpoint import as_saved, write_networks
+from napari_zssr.zssr.start import as_expected
 
 SMALL: dict[str, Any] = {
     "steps": 20,
@@ -68,7 +68,7 @@ def test_the_share_grows_with_every_step_whether_or_not_there_is_noise(
     plane += np.random.default_rng(0).normal(0, grain, plane.shape)
     config = change(BALANCED, **SMALL | {"start": "learned", "noise": noise})
     config = change(config, steps=steps)
-    expected = as_expected(config, starting_networks(config, "YX", (112, 112)))
+    expected = as_expected(config, channel_starts(config, "YX", (112, 112)))
     clock, shares = Clock(expected, (112, 112), "YX"), []
 
     def look(event: Any) -> None:

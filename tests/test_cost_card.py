@@ -52,7 +52,7 @@ class Bench:
 @pytest.fixture
 def bench(monkeypatch: pytest.MonkeyPatch) -> Bench:
     made = Bench()
-    monkeypatch.setattr(cost, "look_at_machine", made.look)
+    monkeypatch.setattr(cost, "examine_machine", made.look)
     monkeypatch.setattr(cost, "SETTLED_MS", 1)
     monkeypatch.setattr(calibrate, "calibrate_steps", made.calibrate)
     return made
@@ -157,7 +157,7 @@ def test_a_machine_that_cannot_be_looked_at_is_told(
         bench.looks += 1
         raise ComputeError("torch cannot be imported.")
 
-    monkeypatch.setattr(cost, "look_at_machine", broken)
+    monkeypatch.setattr(cost, "examine_machine", broken)
     card.update(request())
     qtbot.waitUntil(lambda: "cannot be imported" in card._advice.value)
     settle(card, qtbot)

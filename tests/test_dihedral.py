@@ -8,7 +8,7 @@ from napari_zssr.imaging.degrade import degrade_array
 from napari_zssr.imaging.kernel import sampled_kernel
 from napari_zssr.imaging.resample import (
     ALL,
-    inverse,
+    inverse_transform,
     symmetries,
     transform,
     transform_array,
@@ -20,7 +20,9 @@ from napari_zssr.kernelspec import KernelSpec
 @pytest.mark.parametrize("shape", [(4, 4), (3, 5), (2, 3, 5, 6)])
 def test_inverse_undoes(number: int, shape: tuple[int, ...]) -> None:
     image = torch.rand(shape)
-    torch.testing.assert_close(inverse(transform(image, number), number), image)
+    torch.testing.assert_close(
+        inverse_transform(transform(image, number), number), image
+    )
 
 
 @pytest.mark.parametrize("number", ALL)

@@ -17,7 +17,7 @@ import pytest
 from napari_zssr.config import INSTANT, Config, change
 from napari_zssr.errors import ComputeError, InputError
 from napari_zssr.execution.disk_run import Written, upscale_to_disk_steps
-from napari_zssr.execution.executors import HERE, Workers
+from napari_zssr.execution.executors import IN_PROCESS, Workers
 from napari_zssr.io.read import read
 from napari_zssr.io.write import read_provenance, write
 from napari_zssr.progress import Event, PlaneDone, drain
@@ -244,4 +244,4 @@ def test_a_killed_run_goes_on(image: ImageStack, ending: str, tmp_path: Path) ->
     found = read(target).data
     np.testing.assert_array_equal(found, in_memory(read(source), INSTANT))
     assert json.dumps(read_provenance(target))
-    assert Workers() == HERE
+    assert Workers() == IN_PROCESS

@@ -17,7 +17,7 @@ from PIL import Image
 from napari_zssr import ImageWarning, InputError, upscale, upscale_to_disk
 from napari_zssr.cli import main
 from napari_zssr.io.read import read
-from napari_zssr.stack.image import loaded
+from napari_zssr.stack.image import load_pixels
 
 RNG = np.random.default_rng(0)
 GREY = RNG.integers(50, 900, (12, 14)).astype(np.uint16)
@@ -292,7 +292,7 @@ def in_order(path: Path, axes: str) -> Any:
     """Pixels of a result with its axes in that order."""
     stack = read(path)
     kept = [letter for letter in axes if letter in stack.axes]
-    return loaded(stack.data).transpose([stack.axes.index(a) for a in kept])
+    return load_pixels(stack.data).transpose([stack.axes.index(a) for a in kept])
 
 
 def same(one: Any, other: Any) -> None:
@@ -313,7 +313,7 @@ def test_reading(case: Case, tmp_path: Path) -> None:
     else:
         assert not isinstance(whole, str), whole
         assert np.asarray(whole).any()
-    same(outcome(lambda: loaded(read(path, lazy=True).data)), whole)
+    same(outcome(lambda: load_pixels(read(path, lazy=True).data)), whole)
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)

@@ -19,6 +19,7 @@ import tifffile
 import yaozarrs
 import zarr
 
+from napari_zssr.atomic import temporary_name
 from napari_zssr.errors import ComputeError, InputError
 from napari_zssr.execution import finish as claim
 from napari_zssr.execution import finish as finish_module
@@ -32,7 +33,6 @@ from napari_zssr.io.zarr_write import create, write_plane
 from napari_zssr.stack.axes import Outline, outline_of, planes
 from napari_zssr.stack.axis_labels import labelled
 from napari_zssr.stack.image import Channel, ImageStack
-from napari_zssr.writing import draft_name
 
 SIZES = {"T": 2, "C": 3, "Z": 2, "Y": 23, "X": 18, "S": 3}
 RECORD = {"seed": 3, "sentence": "gained 0.4 dB \u00b1 0.1"}
@@ -80,7 +80,7 @@ def test_what_was_run_to_disk_is_what_is_written_from_memory(
     stack = stack_of(axes)
     part, told = begun(tmp_path / "one" / name, stack)
     # Of a process that was killed when it began.
-    shutil.copytree(part / "ledger", draft_name(part))
+    shutil.copytree(part / "ledger", temporary_name(part))
     path = end(tmp_path / "one" / name, told)
     assert path == tmp_path / "one" / name
     other = write(tmp_path / "other" / name, stack, provenance=RECORD)

@@ -15,9 +15,9 @@ from napari_zssr.imaging.kernel import (
     center_of_mass,
     check_fits,
     covariance,
-    for_factors,
+    kernel_for_factors,
     load_kernel,
-    pinned,
+    loaded_kernel,
     sampled_kernel,
 )
 from napari_zssr.kernelspec import KernelSpec
@@ -121,7 +121,7 @@ def test_files_hold_kernels(tmp_path: Path, name: str, weights: np.ndarray) -> N
     np.testing.assert_allclose(load_kernel(path), weights, rtol=1e-6)
     spec = KernelSpec.parse(str(path))
     np.testing.assert_allclose(
-        sampled(pinned(spec)), sampled(KernelSpec.parse(weights)), atol=1e-6
+        sampled(loaded_kernel(spec)), sampled(KernelSpec.parse(weights)), atol=1e-6
     )
 
 
@@ -203,7 +203,7 @@ def test_the_kernel_of_four_is_that_of_two_twice(text: str) -> None:
     spec = KernelSpec.parse(text)
     once = sampled(spec)
     twice = signal.convolve2d(once, dilated(once, 2))
-    direct = sampled(for_factors(spec, (2.0, 2.0), (4.0, 4.0)))
+    direct = sampled(kernel_for_factors(spec, (2.0, 2.0), (4.0, 4.0)))
     np.testing.assert_allclose(
         covariance(direct), covariance(twice), rtol=0.02, atol=0.02
     )
@@ -211,21 +211,21 @@ def test_the_kernel_of_four_is_that_of_two_twice(text: str) -> None:
 
 def test_there_and_back_is_the_same_kernel() -> None:
     spec = KernelSpec.parse("gaussian:1.5,0.8,30")
-    there = for_factors(spec, (2.0, 2.0), (3.0, 3.0))
-    back = for_factors(there, (3.0, 3.0), (2.0, 2.0))
+    there = kernel_for_factors(spec, (2.0, 2.0), (3.0, 3.0))
+    back = kernel_for_factors(there, (3.0, 3.0), (2.0, 2.0))
     np.testing.assert_allclose(sampled(back), sampled(spec), atol=1e-9)
 
 
 def test_each_axis_has_its_own_width() -> None:
     spec = KernelSpec.parse("gaussian:1.2")
-    moments = covariance(sampled(for_factors(spec, (2.0, 2.0), (2.0, 4.0))))
+    moments = covariance(sampled(kernel_for_factors(spec, (2.0, 2.0), (2.0, 4.0))))
     assert moments[0, 0] == pytest.approx(1.44, rel=0.02)
     assert moments[1, 1] == pytest.approx(5 * 1.44, rel=0.02)
 
 
 def test_array_kernels_widen_alike() -> None:
     array = sampled(KernelSpec.parse("gaussian:1.2"))
-    wide = sampled(for_factors(KernelSpec.parse(array), (2.0, 2.0), (4.0, 4.0)))
+    wide = sampled(kernel_for_factors(KernelSpec.parse(array), (2.0, 2.0), (4.0, 4.0)))
     assert covariance(wide)[0, 0] == pytest.approx(5 * 1.44, rel=0.05)
 
 
@@ -234,7 +234,7 @@ def test_array_kernels_widen_alike() -> None:
 def test_gradual_factors_have_kernels(text: str, wanted: tuple[float, float]) -> None:
     """On the way to the factor, one axis may not be enlarged at all."""
     spec = KernelSpec.parse(blob((9, 9), (4, 4)) if text == "array" else text)
-    kernel = sampled(for_factors(spec, (2.0, 2.0), wanted))
+    kernel = sampled(kernel_for_factors(spec, (2.0, 2.0), wanted))
     assert np.isfinite(kernel).all()
     for axis in (0, 1):
         if wanted[axis] == 1:
@@ -245,8 +245,8 @@ def test_gradual_factors_have_kernels(text: str, wanted: tuple[float, float]) ->
 
 def test_nothing_to_do_for_the_same_factors_and_bicubic() -> None:
     spec = KernelSpec.parse("gaussian:1.2")
-    assert for_factors(spec, (2.0, 2.0), (2.0, 2.0)) == spec
-    assert for_factors(KernelSpec(), (2.0, 2.0), (4.0, 4.0)) == KernelSpec()
+    assert kernel_for_factors(spec, (2.0, 2.0), (2.0, 2.0)) == spec
+    assert kernel_for_factors(KernelSpec(), (2.0, 2.0), (4.0, 4.0)) == KernelSpec()
 
 
 def test_kernels_larger_than_the_plane_are_refused() -> None:

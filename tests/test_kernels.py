@@ -19,7 +19,7 @@ from napari_zssr.imaging.beads import MeasuredPsf
 from napari_zssr.imaging.degrade import degrade_array
 from napari_zssr.imaging.kernel import FineKernel
 from napari_zssr.imaging.optics import FWHM
-from napari_zssr.io.kernel_files import pinned, psf_of, spec_of_psf
+from napari_zssr.io.kernel_files import loaded_kernel, psf_of, spec_of_psf
 from napari_zssr.io.read import read
 from napari_zssr.io.write import read_provenance
 from napari_zssr.progress import drain
@@ -147,7 +147,7 @@ def test_a_saved_psf_is_the_same_blur(measured: MeasuredPsf, tmp_path: Path) -> 
     write(tmp_path / "psf.tif", saved)
     again = psf_of(read(tmp_path / "psf.tif"))
     np.testing.assert_allclose(again.fwhm_um, measured.fwhm_um, rtol=0.05)
-    spec = pinned(KernelSpec.parse(tmp_path / "psf.tif"))
+    spec = loaded_kernel(KernelSpec.parse(tmp_path / "psf.tif"))
     one, other = (Kernel.of(cells(), s)[0] for s in (spec, spec_of_psf(measured)))
     assert one.fwhm_px == pytest.approx(other.fwhm_px, rel=0.05)
 
@@ -163,10 +163,10 @@ def test_a_flat_saved_psf_is_the_same_blur(tmp_path: Path) -> None:
 def test_a_small_flat_tiff_holds_weights(tmp_path: Path) -> None:
     weights = np.outer([1.0, 2, 1], [1.0, 2, 1]).astype(np.float32)
     tifffile.imwrite(tmp_path / "k.tif", weights)
-    spec = pinned(KernelSpec.parse(str(tmp_path / "k.tif")))
+    spec = loaded_kernel(KernelSpec.parse(str(tmp_path / "k.tif")))
     assert spec == KernelSpec.parse(weights)
     np.save(tmp_path / "k.npy", weights)
-    assert pinned(KernelSpec.parse(str(tmp_path / "k.npy"))) == spec
+    assert loaded_kernel(KernelSpec.parse(str(tmp_path / "k.npy"))) == spec
 
 
 # ---- from the image
@@ -240,7 +240,7 @@ def test_the_blur_of_a_file_is_kept_whole(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "beads.tif", bead_stack()[:, :, :60])
     from napari_zssr import upscale_steps as steps
 
-    spec = pinned(KernelSpec.parse(tmp_path / "beads.tif"), SPACING)
+    spec = loaded_kernel(KernelSpec.parse(tmp_path / "beads.tif"), SPACING)
     result = drain(steps(cells(), "instant", kernel=spec, noise="off"))
     (tmp_path / "beads.tif").unlink()
     assert Config.from_dict(result.config.to_dict()).kernel == spec

@@ -23,7 +23,7 @@ from napari_zssr.io.zarr_read import ZarrPixels
 from napari_zssr.progress import PlaneDone, drain
 from napari_zssr.stack.axes import planes
 from napari_zssr.stack.axis_labels import labelled
-from napari_zssr.stack.image import ImageStack, is_lazy, loaded
+from napari_zssr.stack.image import ImageStack, is_lazy, load_pixels
 from napari_zssr.stack.run import upscale_steps
 
 FLOATS = (STACK / 60000).astype(np.float32)
@@ -169,7 +169,7 @@ def test_lazy_pixels_travel_by_the_name_of_their_file(
 @pytest.mark.parametrize("kind", ["imagej", "zlib", "several files"])
 def test_threads_share_lazy_pixels(kind: str, tmp_path: Path) -> None:
     stack = read(KINDS[kind](tmp_path / "a.ome.tif"), lazy=True)
-    wanted = loaded(stack.data)
+    wanted = load_pixels(stack.data)
     listed = planes(stack.axes, wanted.shape) * 8
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(lambda place: stack.data[place.index], listed))
@@ -181,7 +181,7 @@ def test_threads_share_lazy_pixels(kind: str, tmp_path: Path) -> None:
 def test_no_file_stays_open(tmp_path: Path) -> None:
     path = separate_files(tmp_path / "a.ome.tif")
     data = read(path, lazy=True).data
-    loaded(data)
+    load_pixels(data)
     held = [os.path.realpath(fd) for fd in Path("/proc/self/fd").iterdir()]
     assert not [name for name in held if name.startswith(str(tmp_path))]
 

@@ -24,20 +24,19 @@ from napari_zssr.imaging.resample import imresize
 from napari_zssr.kernelspec import KernelSpec
 from napari_zssr.progress import drain
 from napari_zssr.stack.axis_labels import labelled
-from napari_zssr.stack.channels import starting_networks
+from napari_zssr.stack.channels import channel_starts
 from napari_zssr.stack.image import PlaneIndex
 from napari_zssr.stack.prepare import prepare
 from napari_zssr.stack.preview import preview_steps
 from napari_zssr.stack.report import recipe
-from napari_zssr.stack.resources import resolve
+from napari_zssr.stack.resources import plan_run
 from napari_zssr.stack.run import Upscaled, upscale_steps
 from napari_zssr.zssr import pretrained, trainer
-from napari_zssr.zssr.begin import as_expected, as_learned, begun, load_begun
 from napari_zssr.zssr.checkpoint import KEY, load_networks
 from napari_zssr.zssr.networks import restored, shuffle
 from napari_zssr.zssr.policy import LEARNED_RATE, NOISY_RATE
 from napari_zssr.zssr.pretrained import (
-    LearnedStart,
+    PretrainedStart,
     condition_features,
     folded,
     load_start,
@@ -47,6 +46,7 @@ from napari_zssr.zssr.pretrained import (
     with_clean,
     write_start,
 )
+from napari_zssr.zssr.start import as_expected, as_learned, begun, load_start_file
 from napari_zssr.zssr.trainer import Trainer
 
 QUICK = change(
@@ -105,7 +105,7 @@ def run(data: Any, config: Config = LEARNED, axes: str = "YX") -> Upscaled:
 
 
 def by_hand(
-    start: LearnedStart, plane: torch.Tensor, ratio: Ratio, told: NDArray[np.float32]
+    start: PretrainedStart, plane: torch.Tensor, ratio: Ratio, told: NDArray[np.float32]
 ) -> torch.Tensor:
     """Detail that the conditioned network adds, gains and shifts applied as they are.
 
@@ -138,7 +138,7 @@ def by_hand(
 @pytest.mark.parametrize("ratio", [(2, 2), (2, 1), (3, 1), (4, 1)])
 @pytest.mark.parametrize("samples", [1, 3])
 def test_folded_weights_do_what_gains_and_shifts_do(
-    samples: int, ratio: Ratio, small_start: LearnedStart
+    samples: int, ratio: Ratio, small_start: PretrainedStart
 ) -> None:
     config = change(FAST, factor=ratio, kernel=GAUSSIAN, learned_steps=0)
     noise = NoiseModel(gain=0.02, offset=0.03**2, bands=(1.2, 1.1, 0.9, 0.7))
@@ -155,7 +155,7 @@ def test_folded_weights_do_what_gains_and_shifts_do(
     np.testing.assert_allclose(made - plain, wanted, atol=1e-5)
 
 
-def test_blur_ratio_and_noise_are_told(small_start: LearnedStart) -> None:
+def test_blur_ratio_and_noise_are_told(small_start: PretrainedStart) -> None:
     kernels = (KernelSpec(), GAUSSIAN)
     made = [
         folded(small_start, 1, ratio, kernel, noise)["head.weight"].tobytes()
@@ -177,7 +177,7 @@ def test_features_do_not_follow_the_size_of_the_kernel_array() -> None:
 
 
 def test_planes_without_noise_may_begin_from_another_network(
-    small_start: LearnedStart,
+    small_start: PretrainedStart,
 ) -> None:
     arrays = {name: 1.25 * array for name, array in small_start.arrays.items()}
     clean = replace(small_start, arrays=arrays)
@@ -201,7 +201,7 @@ def test_planes_without_noise_may_begin_from_another_network(
 
 
 def test_the_file_holds_the_same_start(
-    small_start: LearnedStart, tmp_path: Path
+    small_start: PretrainedStart, tmp_path: Path
 ) -> None:
     path = write_start(tmp_path / "s.safetensors", small_start)
     found = load_start(path)
@@ -254,7 +254,7 @@ def test_spoilt_files_are_refused(case: str, shipped: Path) -> None:
 
 
 def test_arrays_that_do_not_fit_are_refused(
-    small_start: LearnedStart, tmp_path: Path
+    small_start: PretrainedStart, tmp_path: Path
 ) -> None:
     path = tmp_path / "s.safetensors"
     for wrong in (
@@ -268,7 +268,7 @@ def test_arrays_that_do_not_fit_are_refused(
 
 @pytest.mark.parametrize("clean", [False, True])
 def test_a_start_without_a_condition_is_refused(
-    clean: bool, small_start: LearnedStart, tmp_path: Path
+    clean: bool, small_start: PretrainedStart, tmp_path: Path
 ) -> None:
     arrays = dict(small_start.arrays)
     del arrays["condition.0.weight"]
@@ -297,7 +297,7 @@ def test_a_start_needs_no_torch(
     code = (
         "from napari_zssr.config import FAST, change\n"
         "from napari_zssr.stack.channels import starting_networks\n"
-        "from napari_zssr.zssr.begin import as_expected\n"
+        "from napari_zssr.zssr.start import as_expected\n"
         f"config = change(FAST, start={str(shipped)!r})\n"
         "found = starting_networks(config, 'YX', (40, 44))\n"
         "config = as_expected(config, found)\n"
@@ -389,7 +389,7 @@ def test_without_steps_the_start_is_applied_as_it_is(
 
 @pytest.mark.parametrize("noise", NOISES, ids=range(len(NOISES)))
 def test_noise_and_jpeg_are_told_to_the_start(
-    noise: NoiseModel, small_start: LearnedStart
+    noise: NoiseModel, small_start: PretrainedStart
 ) -> None:
     found = begun(FAST, small_start, 1, noise=noise, level=noise.sigma())
     assert found.began == "learned"
@@ -429,7 +429,7 @@ def test_a_noisy_image_takes_smaller_steps(
     [(FAST, 50, 0), (BALANCED, 200, 50), (change(FAST, learned_steps=100), 100, 25)],
 )
 def test_a_noisy_image_takes_a_quarter_of_the_steps_or_none(
-    config: Config, steps: int, noisy: int, small_start: LearnedStart
+    config: Config, steps: int, noisy: int, small_start: PretrainedStart
 ) -> None:
     assert as_learned(config, small_start).steps == steps
     assert as_learned(config, small_start, noisy=True).steps == noisy
@@ -449,7 +449,7 @@ def test_axes_may_be_enlarged_differently(
 
 
 def test_the_transposed_image_has_the_transposed_result(
-    small_start: LearnedStart,
+    small_start: PretrainedStart,
 ) -> None:
     """What is known along Y serves along X."""
     made = []
@@ -464,7 +464,7 @@ def test_the_transposed_image_has_the_transposed_result(
     torch.testing.assert_close(along_x.transpose(2, 3), along_y, atol=1e-5, rtol=1e-4)
 
 
-def test_what_was_enlarged_is_told_to_be_clean(small_start: LearnedStart) -> None:
+def test_what_was_enlarged_is_told_to_be_clean(small_start: PretrainedStart) -> None:
     config = change(FAST, factor=4)
     noise = NOISES[1]
     found = begun(config, small_start, 1, noise=noise, level=noise.sigma())
@@ -506,7 +506,7 @@ def test_colours_are_learned_together(shipped: Path) -> None:
     ],
 )
 def test_a_single_axis_is_enlarged_at_once_up_to_four(
-    factor: Any, ratio: int, applications: int, small_start: LearnedStart
+    factor: Any, ratio: int, applications: int, small_start: PretrainedStart
 ) -> None:
     sized = as_learned(change(FAST, factor=factor), small_start)
     assert (sized.ratio, sized.applications) == (ratio, applications)
@@ -516,7 +516,7 @@ def test_a_single_axis_is_enlarged_at_once_up_to_four(
     ("factor", "stages"), [(1.5, 1), (2, 1), (3, 3), (4, 3), (5, 4)]
 )
 def test_training_is_for_two(
-    factor: float, stages: int, small_start: LearnedStart
+    factor: float, stages: int, small_start: PretrainedStart
 ) -> None:
     sized = as_learned(change(FAST, factor=factor), small_start)
     assert (sized.ratio, sized.stages) == (2, stages)
@@ -529,7 +529,7 @@ def test_blobs_stay_in_their_place(
     factor: float,
     steps: int,
     kernel: str,
-    small_start: LearnedStart,
+    small_start: PretrainedStart,
     tmp_path: Path,
 ) -> None:
     # A network that adds nothing shifts nothing: what is seen is how it is applied.
@@ -611,7 +611,7 @@ def test_a_noisy_stack_shares_what_it_begins_from(shipped: Path) -> None:
 
 
 def test_a_run_to_disk_begins_from_it_and_knows_it_again(
-    shipped: Path, small_start: LearnedStart, tmp_path: Path
+    shipped: Path, small_start: PretrainedStart, tmp_path: Path
 ) -> None:
     stack = labelled(stack_of(), axes="ZYX")
     config = change(LEARNED, strategy="shared")
@@ -644,7 +644,7 @@ def test_a_preview_begins_from_it(shipped: Path) -> None:
 
 
 def test_a_preview_of_a_stack_knows_starts_apart(
-    shipped: Path, small_start: LearnedStart
+    shipped: Path, small_start: PretrainedStart
 ) -> None:
     stack = labelled(stack_of(), axes="ZYX")
     window = (slice(8, 24), slice(8, 30))
@@ -688,7 +688,7 @@ def test_a_file_may_be_a_learned_start(shipped: Path) -> None:
 
 def test_a_file_may_be_saved_networks(tmp_path: Path) -> None:
     path = save_networks(run(rings(), QUICK), tmp_path / "n.safetensors")
-    assert isinstance(load_begun(path), tuple)
+    assert isinstance(load_start_file(path), tuple)
     made = run(rings(), change(QUICK, start=str(path), steps=2)).report
     assert made.planes[0].began == ""
     assert made.sentence.endswith("Training began from saved networks.")
@@ -705,13 +705,13 @@ def test_the_recipe_tells_of_the_start(shipped: Path) -> None:
 # ---- what it costs
 
 
-def test_a_run_costs_what_the_start_does(small_start: LearnedStart) -> None:
+def test_a_run_costs_what_the_start_does(small_start: PretrainedStart) -> None:
     wide = replace(small_start, width=48, dilations=(1,) * 4)
 
-    def cost(start: LearnedStart | None, **changes: Any) -> tuple[float, int]:
+    def cost(start: PretrainedStart | None, **changes: Any) -> tuple[float, int]:
         config = change(FAST, device="cpu", **changes)
         wanted = as_expected(config, (start,))
-        plan = resolve(wanted, (400, 400), np.dtype(np.float32), "YX")
+        plan = plan_run(wanted, (400, 400), np.dtype(np.float32), "YX")
         return plan.seconds, plan.memory_bytes
 
     assert cost(wide)[0] < cost(None)[0]
@@ -725,7 +725,7 @@ def test_a_run_costs_what_the_start_does(small_start: LearnedStart) -> None:
 
 
 def test_every_channel_has_the_start(shipped: Path) -> None:
-    found = starting_networks(LEARNED, "CYX", (3, 40, 44))
+    found = channel_starts(LEARNED, "CYX", (3, 40, 44))
     assert len(found) == 3
     assert all(one is shipped_start() for one in found)
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from napari_zssr import writing
+from napari_zssr import atomic
 from napari_zssr.errors import ComputeError, InputError
 from napari_zssr.execution.ledger import Ledger, discard
 
@@ -168,7 +168,7 @@ def test_what_is_finished_survives_a_failing_disk(
         raise OSError(code, os.strerror(code))
 
     with monkeypatch.context() as failing:
-        failing.setattr(writing.os, "fsync", fail)
+        failing.setattr(atomic.os, "fsync", fail)
         for number in (2, 3):
             with pytest.raises(kind, match=told):
                 ledger.record(number, {"steps": 8})

@@ -18,13 +18,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from napari_zssr import writing
+from napari_zssr import atomic
 from napari_zssr.errors import ComputeError, InputError
 from napari_zssr.io import pyramid as layout
 from napari_zssr.io.pyramid import BandWriter, band_rows, halved, levels_of, zarr_axes
 from napari_zssr.io.read import read
 from napari_zssr.io.zarr_write import create, open_level, read_plane, write_plane
-from napari_zssr.stack.axes import Outline, enlarged, outline_of, plane_axes, planes
+from napari_zssr.stack.axes import (
+    Outline,
+    enlarged_outline,
+    outline_of,
+    plane_axes,
+    planes,
+)
 from napari_zssr.stack.axis_labels import labelled
 from napari_zssr.stack.image import Channel
 
@@ -237,7 +243,7 @@ def test_a_blob_lies_at_one_place_on_all_levels(
     monkeypatch.setattr(layout, "SHARD_BYTES", 8192)
     small = labelled(np.zeros((9, 9)), axes="YX", spacing=spacing)
     small = replace(small, origin=(5.0, 7.0) if spacing else ())
-    told = replace(enlarged(small, factors), shape=size, dtype="float64")
+    told = replace(enlarged_outline(small, factors), shape=size, dtype="float64")
     at = 41.3, 52.6
     y, x = (np.arange(n) - c for n, c in zip(size, at, strict=True))
     plane = np.exp(-(y[:, None] ** 2 + x**2) / (2 * 4.0**2))
@@ -265,14 +271,14 @@ def test_a_blob_lies_at_one_place_on_all_levels(
 def test_the_place_is_read_back(tmp_path: Path) -> None:
     """As offsets in the units of the axes; without any pixel size in input pixels."""
     sized = labelled(np.zeros((2, 8, 8)), axes="ZYX", spacing={"Y": 0.4, "X": 0.2})
-    told = enlarged(sized, (2.0, 4.0))
+    told = enlarged_outline(sized, (2.0, 4.0))
     create(tmp_path / "a.zarr", told)
     found = read(tmp_path / "a.zarr")
     assert found.origin == pytest.approx((0.0, -0.1, -0.075))
     assert outline_of(found).origin == pytest.approx(told.origin)
     assert read(tmp_path / "a.zarr", spacing={"X": 0.1}).origin[2] == 0
     bare = labelled(np.zeros((8, 8)), axes="YX")
-    create(tmp_path / "b.zarr", enlarged(bare, (2.0, 1.0)))
+    create(tmp_path / "b.zarr", enlarged_outline(bare, (2.0, 1.0)))
     found = read(tmp_path / "b.zarr")
     assert (found.spacing, found.units) == ((0.5, None), (None, None))
     assert found.origin == (-0.25, 0.0)
@@ -371,7 +377,7 @@ def test_finished_planes_survive_a_failing_disk(
             raise OSError(code, os.strerror(code))
 
     with monkeypatch.context() as failing:
-        failing.setattr(writing.os, "fsync", fail)
+        failing.setattr(atomic.os, "fsync", fail)
         with pytest.raises(kind, match=told):
             write_plane(tmp_path / "a.zarr", (1, slice(None), slice(None)), [data[1]])
         with pytest.raises(kind, match=told):

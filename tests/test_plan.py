@@ -7,14 +7,14 @@ import pytest
 
 from napari_zssr.config import BALANCED, FAST, INSTANT, PAPER, change
 from napari_zssr.errors import ComputeError
-from napari_zssr.stack.resources import Plan, resolve
+from napari_zssr.stack.resources import RunPlan, plan_run
 
 SHAPE = (3, 5, 100, 201)
 
 
-def plan(config: Any = BALANCED, shape: Any = SHAPE, **options: Any) -> Plan:
+def plan(config: Any = BALANCED, shape: Any = SHAPE, **options: Any) -> RunPlan:
     axes = options.pop("axes", "CZYX")
-    return resolve(config, shape, np.dtype("uint16"), axes, **options)
+    return plan_run(config, shape, np.dtype("uint16"), axes, **options)
 
 
 def test_output_is_foretold() -> None:
@@ -67,7 +67,7 @@ def test_memory_covers_input_and_output() -> None:
 
 
 def test_to_disk_only_one_plane_is_held() -> None:
-    def of(count: int, to_disk: bool) -> Plan:
+    def of(count: int, to_disk: bool) -> RunPlan:
         return plan(INSTANT, shape=(count, 2048, 2048), axes="ZYX", to_disk=to_disk)
 
     assert of(64, True).memory_bytes == of(4, True).memory_bytes

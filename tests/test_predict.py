@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from benchmarks.photographs import random_gaussian
 from napari_zssr.imaging.degrade import degradation
-from napari_zssr.imaging.resample import ALL, output_size, quantum, resize
+from napari_zssr.imaging.resample import ALL, output_size, resize, whole_pixel_step
 from napari_zssr.kernelspec import KernelSpec
 from napari_zssr.progress import drain
 from napari_zssr.zssr.networks import PaperNetwork, ResidualNetwork, RidgeFilter
@@ -86,7 +86,7 @@ def test_tiles_partition_every_shape(
     ("factor", "wanted"), [(2.0, 1), (1.5, 2), (2.25, 4), (4 / 3, 3), (2**0.5, None)]
 )
 def test_quantum(factor: float, wanted: int | None) -> None:
-    assert quantum(factor) == wanted
+    assert whole_pixel_step(factor) == wanted
 
 
 TILED = [

@@ -15,7 +15,12 @@ from napari_zssr.imaging.quality import Quality, median_quality, quality
 from napari_zssr.imaging.resample import imresize
 from napari_zssr.kernelspec import KernelSpec
 from napari_zssr.zssr.judge import Gain
-from napari_zssr.zssr.messages import Origin, faint, quality_sentence, shrunk_test
+from napari_zssr.zssr.messages import (
+    Origin,
+    faint_texture_sentence,
+    quality_sentence,
+    shrunk_test,
+)
 from training.dead_leaves import sharp_scene
 
 FACTORS = (2.0, 2.0)
@@ -168,8 +173,8 @@ def test_the_line_says_only_what_was_measured() -> None:
     assert "shows noise of 3 % of the range, but none was assumed" in ignored
     assert "but 1 % was assumed" in said(noise_assumed=0.01, noise=0.03)
     assert "assumed" not in said(noise=0.007, noise_assumed=0.0)
-    assert faint(GOOD) == faint(None) != ""
-    assert faint(replace(GOOD, grain=1.3)) == ""
+    assert faint_texture_sentence(GOOD) == faint_texture_sentence(None) != ""
+    assert faint_texture_sentence(replace(GOOD, grain=1.3)) == ""
 
 
 def test_decibels_never_come_first() -> None:

@@ -8,7 +8,7 @@ from napari_zssr.config import INSTANT, Config, change
 from napari_zssr.kernelspec import KernelSpec
 from napari_zssr.progress import drain
 from napari_zssr.stack.axis_labels import labelled
-from napari_zssr.stack.report import plain, recipe, unfinished_recipe
+from napari_zssr.stack.report import recipe, to_json_types, unfinished_recipe
 from napari_zssr.stack.run import upscale_steps
 
 STACK = labelled(
@@ -38,4 +38,8 @@ def test_unfinished_recipe_has_no_report() -> None:
 
 def test_plain_is_what_json_can_hold() -> None:
     odd = {1: float("nan"), "a": (np.float32(2), np.arange(2)), "b": {"c": object}}
-    assert plain(odd) == {"1": None, "a": [2.0, [0, 1]], "b": {"c": str(object)}}
+    assert to_json_types(odd) == {
+        "1": None,
+        "a": [2.0, [0, 1]],
+        "b": {"c": str(object)},
+    }

@@ -16,13 +16,13 @@ import torch
 from numpy.typing import NDArray
 from safetensors.numpy import load, save
 
-from napari_zssr import InputError, save_networks, writing
+from napari_zssr import InputError, atomic, save_networks
 from napari_zssr.config import BALANCED, FAST, INSTANT, PAPER, Config, change
 from napari_zssr.errors import ComputeError
 from napari_zssr.imaging.resample import imresize
 from napari_zssr.progress import Progress, drain
 from napari_zssr.stack.axis_labels import labelled
-from napari_zssr.stack.channels import starting_networks
+from napari_zssr.stack.channels import channel_starts
 from napari_zssr.stack.report import recipe
 from napari_zssr.stack.run import Upscaled, upscale_steps
 from napari_zssr.zssr.checkpoint import (
@@ -485,7 +485,7 @@ def test_half_a_file_is_never_left(
         assert draft.stat().st_size > 100
         raise error
 
-    monkeypatch.setattr(writing, "sync_file", fail)
+    monkeypatch.setattr(atomic, "sync_file", fail)
     with pytest.raises(seen):
         write_networks(path, load_networks(one), overwrite=True)
     assert path.read_bytes() == b"precious"
@@ -527,7 +527,7 @@ def test_looking_at_a_file_needs_no_torch(
 
 
 def test_random_weights_are_no_networks_to_start_from() -> None:
-    assert starting_networks(QUICK, "CYX", (3, 40, 44)) == (None, None, None)
+    assert channel_starts(QUICK, "CYX", (3, 40, 44)) == (None, None, None)
 
 
 def test_no_random_numbers_are_drawn(one: Path) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from napari_zssr.errors import ComputeError, InputError, StorageError
-from napari_zssr.execution.executors import HERE, Workers, ask
+from napari_zssr.execution.executors import IN_PROCESS, Workers, ask
 from napari_zssr.execution.scheduler import run_tasks
 from napari_zssr.progress import Event, PlaneDone, Progress, Steps, drain
 
@@ -95,7 +95,7 @@ def cluster() -> Iterator[Any]:
 def workers(request: pytest.FixtureRequest) -> Workers:
     if request.param == "cluster":
         return Workers(client=request.getfixturevalue("cluster"))
-    return HERE if request.param == "here" else TWO
+    return IN_PROCESS if request.param == "here" else TWO
 
 
 def test_every_task_is_done_and_told(workers: Workers, tmp_path: Path) -> None:
@@ -199,7 +199,9 @@ def test_threads_are_given_back(tmp_path: Path) -> None:
     import torch
 
     before = torch.get_num_threads()
-    steps = run_tasks([Square(0, tmp_path, "long", threads=before + 1)], HERE, done)
+    steps = run_tasks(
+        [Square(0, tmp_path, "long", threads=before + 1)], IN_PROCESS, done
+    )
     next(steps)
     assert torch.get_num_threads() == before + 1
     steps.close()
@@ -222,7 +224,7 @@ def test_workers_that_make_no_sense(given: dict[str, Any]) -> None:
 
 
 def test_closing_here_ends_the_task_that_runs(tmp_path: Path) -> None:
-    steps = run_tasks([Square(0, tmp_path, "long")], HERE, done)
+    steps = run_tasks([Square(0, tmp_path, "long")], IN_PROCESS, done)
     next(steps)
     steps.close()
     with pytest.raises(StopIteration):
@@ -237,5 +239,5 @@ def test_a_scheduler_that_does_not_answer_is_named(tmp_path: Path) -> None:
 
 
 def test_a_question_is_answered_where_the_tasks_run(cluster: Any) -> None:
-    assert ask(HERE, os.getpid) == os.getpid()
+    assert ask(IN_PROCESS, os.getpid) == os.getpid()
     assert ask(Workers(client=cluster), os.getpid) != os.getpid()

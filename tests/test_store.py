@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from napari_zssr import writing
+from napari_zssr import atomic
 from napari_zssr.errors import ComputeError, InputError
 from napari_zssr.io import write as ometiff
 from napari_zssr.io import write as store
@@ -255,7 +255,7 @@ def test_unwritable_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     ],
 )
 @pytest.mark.parametrize(
-    ("home", "step"), [(writing, "sync_file"), (store, "write_tiff")]
+    ("home", "step"), [(atomic, "sync_file"), (store, "write_tiff")]
 )
 def test_nothing_is_left_behind(
     tmp_path: Path,

@@ -22,14 +22,14 @@ from napari_zssr.stack.axes import planes
 from napari_zssr.stack.axis_labels import labelled
 from napari_zssr.stack.channels import shared_places, shared_steps, sharing_channels
 from napari_zssr.stack.image import ImageStack
-from napari_zssr.stack.plane import PlaneWork, intensity_maps, plane_steps
+from napari_zssr.stack.plane import PlaneInput, intensity_maps, upscale_plane_steps
 from napari_zssr.stack.prepare import make_plan
 from napari_zssr.stack.preview import preview_steps
-from napari_zssr.stack.resources import resolve
+from napari_zssr.stack.resources import plan_run
 from napari_zssr.stack.run import Upscaled, upscale_steps
 from napari_zssr.zssr.checkpoint import load_networks, write_networks
 from napari_zssr.zssr.networks import ResidualNetwork
-from napari_zssr.zssr.plane import noise_of, sample_of
+from napari_zssr.zssr.plane import plane_sample, shared_noise
 
 QUICK = change(
     FAST,
@@ -99,7 +99,7 @@ def test_planes_over_time_and_depth_share_those_of_channels_do_not() -> None:
 @pytest.mark.parametrize(("size", "kept"), [(400, 1), (700, 1), (2200, 2)])
 def test_no_more_is_kept_than_windows_of_the_plane(size: int, kept: int) -> None:
     plane = np.random.default_rng(0).random((1, size, size)).astype(np.float32)
-    sample = sample_of(plane, 8)
+    sample = plane_sample(plane, 8)
     assert sample is not None
     assert len(sample.windows) == kept
     assert all(window.numel() <= 640**2 for window in sample.windows)
@@ -110,7 +110,7 @@ def test_no_more_is_kept_than_windows_of_the_plane(size: int, kept: int) -> None
 
 @pytest.mark.parametrize("shape", [(1, 12, 40), (1, 40, 40)])
 def test_nothing_is_kept_of_what_teaches_nothing(shape: tuple[int, ...]) -> None:
-    assert sample_of(np.full(shape, 0.5, np.float32), 8) is None
+    assert plane_sample(np.full(shape, 0.5, np.float32), 8) is None
 
 
 # Pixels.
@@ -173,10 +173,10 @@ def test_planes_may_come_in_any_order(config: Config) -> None:
     stack, plan, maps, listed = parts(data, config)
     shared = drain(shared_steps(stack, config, plan, maps, 0))
     for place in reversed(listed):
-        work = PlaneWork(
+        work = PlaneInput(
             pixels=data[place.index][None], mapping=maps[0], place=place, shared=shared
         )
-        made = drain(plane_steps(work, config, plan))
+        made = drain(upscale_plane_steps(work, config, plan))
         np.testing.assert_array_equal(made.pixels[0], whole[place.index])
 
 
@@ -191,13 +191,13 @@ def test_what_is_shared_can_wait_in_a_file(config: Config, tmp_path: Path) -> No
     (again,) = load_networks(write_networks(tmp_path / "n.safetensors", (shared,)))
     assert again is not None
     assert again.planes == 3
-    assert noise_of(again) == noise_of(shared)
+    assert shared_noise(again) == shared_noise(shared)
     made = []
     for networks in (shared, again):
-        work = PlaneWork(
+        work = PlaneInput(
             pixels=noisy[1][None], mapping=maps[0], place=listed[1], shared=networks
         )
-        made.append(drain(plane_steps(work, config, plan)))
+        made.append(drain(upscale_plane_steps(work, config, plan)))
     np.testing.assert_array_equal(made[0].pixels, made[1].pixels)
     assert made[0].report.sentence == made[1].report.sentence
 
@@ -554,7 +554,7 @@ def test_the_plan_knows_what_is_learned_once() -> None:
     def seconds(strategy: str, count: int, **changes: Any) -> float:
         config = change(FAST, strategy=strategy, **changes)
         shape = (count, 2, 64, 64)
-        return resolve(config, shape, np.dtype("uint16"), "ZCYX").seconds
+        return plan_run(config, shape, np.dtype("uint16"), "ZCYX").seconds
 
     assert seconds("shared", 1) == seconds("independent", 1)
     assert seconds("shared", 40) < seconds("independent", 40) / 8

@@ -40,7 +40,7 @@ from napari_zssr.stack.axis_labels import labelled
 from napari_zssr.stack.preview import preview_steps
 from napari_zssr.stack.run import Upscaled, upscale_steps
 from napari_zssr.zssr import judge
-from napari_zssr.zssr.messages import held_back, unsupported
+from napari_zssr.zssr.messages import held_back_sentence, unsupported
 from training.dead_leaves import sharp_scene
 
 FACTORS = (2.0, 2.0)
@@ -194,10 +194,14 @@ def test_the_reason_is_what_failed(
 
 
 def test_sentences_on_what_was_held_back() -> None:
-    assert "back to 25 % of" in held_back([0.25], 0.35, "why", whole=False)
-    assert "back to 0 to 30 % of" in held_back([0.3, 0], 0.35, "why", whole=False)
-    assert held_back([0], 0.05, "why", whole=False).startswith("Bicubic was returned")
-    assert "checks support 35 %" in held_back([0.25], 0.35, "why", whole=True)
+    assert "back to 25 % of" in held_back_sentence([0.25], 0.35, "why", whole=False)
+    assert "back to 0 to 30 % of" in held_back_sentence(
+        [0.3, 0], 0.35, "why", whole=False
+    )
+    assert held_back_sentence([0], 0.05, "why", whole=False).startswith(
+        "Bicubic was returned"
+    )
+    assert "checks support 35 %" in held_back_sentence([0.25], 0.35, "why", whole=True)
 
 
 def test_nobody_is_told_of_a_narrower_blur_than_bicubic() -> None:
@@ -295,7 +299,7 @@ def test_a_failure_of_a_trial_is_told(
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError("no luck today\nmore of it")
 
-    monkeypatch.setattr("napari_zssr.zssr.plane.trial", fail)
+    monkeypatch.setattr("napari_zssr.zssr.plane.trial_assessment", fail)
     stack = labelled(np.stack([image, image]), axes="ZYX")
     with pytest.raises(ComputeError, match=r"trial on plane 1 .* no luck today\."):
         drain(upscale_steps(stack, replace(INSTANT, device="cpu")))

@@ -21,7 +21,7 @@ import tifffile
 from numpy.typing import NDArray
 
 from napari_zssr import api, errors
-from napari_zssr.cli import verdict
+from napari_zssr.cli import exit_status
 from napari_zssr.errors import ImageWarning, InputError
 from napari_zssr.io import tiff
 from napari_zssr.io.contents import ReadOptions
@@ -623,7 +623,7 @@ def raised(text: str) -> Exception:
 
 
 def test_the_traceback_of_a_fault_is_saved(temporary: Path) -> None:
-    first, second = verdict(raised("one")), verdict(raised("two"))
+    first, second = exit_status(raised("one")), exit_status(raised("two"))
     (file,) = temporary.glob("napari-zssr-*.log")
     assert first[0] == second[0] == 1
     assert str(file) in first[1]
@@ -638,6 +638,6 @@ def test_a_fault_is_told_where_nothing_can_be_saved(
     temporary: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(temporary / "gone"))
-    _, sentence = verdict(raised("one"))
+    _, sentence = exit_status(raised("one"))
     assert "KeyError: 'one'" in sentence
     assert errors.ISSUES in sentence

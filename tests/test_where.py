@@ -8,7 +8,7 @@ import pytest
 
 from napari_zssr.config import FAST, change
 from napari_zssr.execution import executors
-from napari_zssr.execution.executors import HERE, Workers, look
+from napari_zssr.execution.executors import IN_PROCESS, Workers, look
 from napari_zssr.zssr.device import DeviceReport, Machine
 
 GIB = 2**30
@@ -39,10 +39,10 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> None:
 
 # Workers, device; then devices, sharing, GiB for each, threads.
 SHARES: list[tuple[Workers, str, tuple[str, ...], int, int, int]] = [
-    (HERE, "cpu", (), 1, 64, 16),
+    (IN_PROCESS, "cpu", (), 1, 64, 16),
     (Workers(processes=4), "cpu", (), 4, 16, 4),
     (Workers(processes=32), "cpu", (), 32, 2, 1),
-    (HERE, "auto", (), 1, 24, 16),
+    (IN_PROCESS, "auto", (), 1, 24, 16),
     (Workers(processes=1), "auto", (), 1, 24, 16),
     (Workers(processes=2), "auto", ("cuda:0", "cuda:1"), 1, 24, 8),
     (Workers(processes=4), "cuda", ("cuda:0", "cuda:1"), 2, 12, 4),

@@ -19,6 +19,7 @@ from conftest import RIDGE
 from PIL import Image
 
 from napari_zssr import ImageWarning, read, upscale, upscale_to_disk
+from napari_zssr.atomic import check_name, sibling, temporaries_of, temporary_name
 from napari_zssr.cli import main
 from napari_zssr.errors import ComputeError, InputError, StorageError
 from napari_zssr.execution import finish as ending
@@ -32,7 +33,6 @@ from napari_zssr.stack.axes import legal_text
 from napari_zssr.stack.axis_labels import labelled
 from napari_zssr.stack.image import Channel, ImageStack
 from napari_zssr.stack.prepare import Prepared
-from napari_zssr.writing import check_name, draft_name, drafts_of, sibling
 
 FORMATS = ("a.ome.tif", "a.ome.zarr")
 
@@ -369,18 +369,18 @@ def test_names_beside_a_file(tmp_path: Path) -> None:
     one, other = (part_folder(tmp_path / name) for name in names)
     assert one != other
     assert one == part_folder(tmp_path / names[0])
-    for path in (one, draft_name(one), sibling(one, ".", ".gone")):
+    for path in (one, temporary_name(one), sibling(one, ".", ".gone")):
         assert len(os.fsencode(path.name)) <= 255
         path.mkdir()
     Ledger.begin(tmp_path / "p", {})
-    drafts = [draft_name(one), draft_name(one)]
+    drafts = [temporary_name(one), temporary_name(one)]
     for draft in drafts:
         draft.mkdir()
-    draft_name(other).mkdir()
-    assert set(drafts) <= set(drafts_of(one))
+    temporary_name(other).mkdir()
+    assert set(drafts) <= set(temporaries_of(one))
     remove_drafts(one)
-    assert not list(drafts_of(one))
-    assert len(list(drafts_of(other))) == 1
+    assert not list(temporaries_of(one))
+    assert len(list(temporaries_of(other))) == 1
     discard(tmp_path / "p")
 
 

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from napari_zssr.atomic import check_target
 from napari_zssr.checks import NETWORKS_SUFFIX, check_device
 from napari_zssr.cli import console, options, run
-from napari_zssr.writing import check_place
 
 if TYPE_CHECKING:
-    from napari_zssr.zssr.pretrained import LearnedStart
+    from napari_zssr.zssr.pretrained import PretrainedStart
     from training.learn import LearnSpec
 
 
@@ -67,9 +67,9 @@ def learn_start(
     A run that was stopped goes on where its state was last kept, when it is started
     again with the same options.
     """
-    check_place(out, overwrite, {NETWORKS_SUFFIX}, NETWORKS_SUFFIX)
+    check_target(out, overwrite, {NETWORKS_SUFFIX}, NETWORKS_SUFFIX)
     kept = checkpoint or out.with_name(f"{out.name}.part")
-    check_place(kept, True, {kept.suffix.lower()}, ".part")
+    check_target(kept, True, {kept.suffix.lower()}, ".part")
     spec = _spec(
         device or "auto",
         seed=seed,
@@ -100,7 +100,7 @@ def _spec(device: str, **wanted: int | str | None) -> LearnSpec:
     return LearnSpec(device=found, bfloat16=fast_bfloat16(found), **given)
 
 
-def _learned(spec: LearnSpec, kept: Path, *, quiet: bool) -> LearnedStart:
+def _learned(spec: LearnSpec, kept: Path, *, quiet: bool) -> PretrainedStart:
     from training import learn
 
     if kept.exists():
@@ -113,7 +113,7 @@ def _learned(spec: LearnSpec, kept: Path, *, quiet: bool) -> LearnedStart:
         raise
 
 
-def _write(out: Path, start: LearnedStart, overwrite: bool) -> None:
+def _write(out: Path, start: PretrainedStart, overwrite: bool) -> None:
     from napari_zssr.zssr.pretrained import write_start
 
     write_start(out, start, overwrite=overwrite)

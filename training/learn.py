@@ -12,12 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from napari_zssr.atomic import atomic_write
 from napari_zssr.checks import checked_whole
 from napari_zssr.errors import InputError
 from napari_zssr.progress import Progress, Steps
-from napari_zssr.writing import written_whole
 from napari_zssr.zssr.checkpoint import checksum
-from napari_zssr.zssr.pretrained import LearnedStart, load_start, with_clean
+from napari_zssr.zssr.pretrained import PretrainedStart, load_start, with_clean
 from napari_zssr.zssr.trainer import ADAM_RATE, Average, OneCycle, Optimizer
 from training.network import ConditionedNetwork
 from training.scenes import Bank
@@ -77,7 +77,9 @@ class LearnSpec:
         object.__setattr__(self, "dilations", tuple(self.dilations))
 
 
-def learn_start(spec: LearnSpec, *, resume: Path | None = None) -> Steps[LearnedStart]:
+def learn_start(
+    spec: LearnSpec, *, resume: Path | None = None
+) -> Steps[PretrainedStart]:
     """Learn a start from generated images alone.
 
     Parameters
@@ -195,7 +197,7 @@ class Learner:
             "average": self.average.state(),
             "optimizer": self.optimizer.state(),
         }
-        with written_whole(path) as draft:
+        with atomic_write(path) as draft:
             torch.save(state, draft)
 
     def load(self, path: Path) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from napari_zssr.errors import InputError
 from napari_zssr.zssr.networks import Block, enlarge, residual_blocks, shuffle
-from napari_zssr.zssr.pretrained import FEATURES, LearnedStart, Ratio, tail_name
+from napari_zssr.zssr.pretrained import FEATURES, PretrainedStart, Ratio, tail_name
 
 COLOURS = (1, 3)
 # Enlargements along (Y, X) by number of colours; their transposes are the transposed
@@ -96,7 +96,7 @@ class ConditionedNetwork(nn.Module):
         blocks = [block for block in self.body if isinstance(block, Block)]
         return [(block.first, block.second) for block in blocks]
 
-    def load_start(self, start: LearnedStart) -> None:
+    def load_start(self, start: PretrainedStart) -> None:
         """Take over the weights that a learned start has.
 
         Blocks that it lacks stand in the middle, and add nothing at first.
@@ -121,9 +121,9 @@ class ConditionedNetwork(nn.Module):
         # Those of new blocks' first convolutions are not among them.
         self.load_state_dict(tensors, strict=False)
 
-    def as_start(self, card: dict[str, Any]) -> LearnedStart:
+    def as_start(self, card: dict[str, Any]) -> PretrainedStart:
         """Copy of the weights as plain data."""
-        return LearnedStart(
+        return PretrainedStart(
             width=self.width,
             dilations=self.dilations,
             arrays={
@@ -135,7 +135,7 @@ class ConditionedNetwork(nn.Module):
 
 
 def _with_blocks(
-    start: LearnedStart, places: Sequence[int], blocks: int
+    start: PretrainedStart, places: Sequence[int], blocks: int
 ) -> dict[str, NDArray[np.float32]]:
     """Arrays of a start whose blocks move to other places among more blocks."""
     arrays = {n: a for n, a in start.arrays.items() if not n.startswith("body.")}

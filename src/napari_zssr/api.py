@@ -16,7 +16,7 @@ from napari_zssr.errors import ImageWarning, InputError
 from napari_zssr.execution.disk_run import Written, upscale_to_disk_steps
 from napari_zssr.execution.executors import Workers
 from napari_zssr.io.contents import ALL, ImageEntry, labelled_paths
-from napari_zssr.io.kernel_files import pinned
+from napari_zssr.io.kernel_files import loaded_kernel
 from napari_zssr.io.read import list_images
 from napari_zssr.io.read import read as read_file
 from napari_zssr.progress import Steps, drain
@@ -347,7 +347,7 @@ def save_networks(
 def _config(config: Config | str, changes: dict[str, Any]) -> Config:
     chosen = preset(config) if isinstance(config, str) else config
     chosen = change(chosen, **changes) if changes else chosen
-    return replace(chosen, kernel=pinned(chosen.kernel))
+    return replace(chosen, kernel=loaded_kernel(chosen.kernel))
 
 
 def read(

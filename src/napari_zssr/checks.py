@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from napari_zssr.errors import InputError
 
-PREFIX = "camera"
+CAMERA_PREFIX = "camera"
 EXAMPLE = "'camera: gain 0.46, offset 100, read noise 1.6'"
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 _FIELD = re.compile(rf"(gain|offset|read noise)\s*[=:]?\s*({_NUMBER})\s*(.*)")
@@ -58,14 +58,14 @@ class CameraNoise:
     def __str__(self) -> str:
         """As `parsed_camera` reads it."""
         return (
-            f"{PREFIX}: gain {self.gain:g}, offset {self.offset:g}, "
+            f"{CAMERA_PREFIX}: gain {self.gain:g}, offset {self.offset:g}, "
             f"read noise {self.read_noise:g}"
         )
 
 
 def is_camera(text: str) -> bool:
     """Whether a noise that was asked for is that of a camera."""
-    return text.strip().lower().startswith(PREFIX)
+    return text.strip().lower().startswith(CAMERA_PREFIX)
 
 
 def parsed_camera(text: str) -> CameraNoise:
@@ -82,7 +82,9 @@ def parsed_camera(text: str) -> CameraNoise:
         Something is missing, not understood, in another unit, or impossible.
     """
     values: dict[str, float] = {}
-    for part in text.strip().lower().removeprefix(PREFIX).lstrip(": ").split(","):
+    for part in (
+        text.strip().lower().removeprefix(CAMERA_PREFIX).lstrip(": ").split(",")
+    ):
         field = _FIELD.fullmatch(part.strip())
         if field is None or field[1] in values:
             raise InputError(

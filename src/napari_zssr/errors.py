@@ -38,7 +38,7 @@ class ImageWarning(UserWarning):
 
 
 @contextmanager
-def computing(what: str, device: str) -> Iterator[None]:
+def compute_errors(what: str, device: str) -> Iterator[None]:
     """Have failures of torch and want of memory told in one sentence.
 
     Parameters

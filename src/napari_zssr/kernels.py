@@ -10,7 +10,7 @@ from typing import Any
 from napari_zssr.api import GivenSpacing, Image, as_stack
 from napari_zssr.config import Config, change
 from napari_zssr.imaging.kernel import FineKernel
-from napari_zssr.io.kernel_files import pinned, psf_of, spec_of_psf
+from napari_zssr.io.kernel_files import loaded_kernel, psf_of, spec_of_psf
 from napari_zssr.io.read import read
 from napari_zssr.kernelspec import KernelSpec, Optics
 from napari_zssr.stack.channel_blur import kernels_of
@@ -122,7 +122,7 @@ class Kernel:
             The image, or what is said of the blur, cannot be used.
         """
         config = change(Config(), factor=factor, kernel=KernelSpec.parse(kernel))
-        config = change(config, kernel=pinned(config.kernel))
+        config = change(config, kernel=loaded_kernel(config.kernel))
         return kernels_of(as_stack(image_or_path, axes, spacing, lazy=True), config)
 
 

@@ -16,17 +16,17 @@ from napari_zssr.checks import checked_factor
 from napari_zssr.errors import InputError
 from napari_zssr.imaging.resample import output_size
 from napari_zssr.io.write import write
-from napari_zssr.stack.axes import enlarged, planes
+from napari_zssr.stack.axes import enlarged_outline, planes
 from napari_zssr.stack.axis_labels import check_pixels
 from napari_zssr.stack.image import (
     FilePixels,
     ImageStack,
     Pixels,
     full_index,
-    loaded,
-    native,
+    load_pixels,
+    to_native,
 )
-from napari_zssr.stack.report import plain
+from napari_zssr.stack.report import to_json_types
 
 SENTENCE = "Labels: each pixel has the value of the nearest pixel, no value is new."
 
@@ -80,7 +80,7 @@ class NearestPixels(FilePixels):
                 first, last = (inputs.min(), inputs.max()) if inputs.size else (0, -1)
                 parts.append(slice(int(first), int(last) + 1))
                 picks.append(inputs - first)
-        values = native(self._source[tuple(parts)])
+        values = to_native(self._source[tuple(parts)])
         for axis, pick in enumerate(picks):
             if pick is not None:
                 values = values.take(pick, axis=axis)
@@ -124,7 +124,7 @@ def enlarge_labels(stack: ImageStack, factors: tuple[float, float]) -> ImageStac
             f"Labels are whole numbers, but the pixels are {data.dtype}; convert them "
             "to an integer type first."
         )
-    result = enlarged(stack, factors)
+    result = enlarged_outline(stack, factors)
     return replace(
         stack,
         data=NearestPixels(data, stack.axes, factors),
@@ -184,7 +184,7 @@ def _in_32_bits(stack: ImageStack) -> ImageStack:
     ends = [
         (int(part.min()), int(part.max()))
         for part in (
-            native(stack.data[place.index])
+            to_native(stack.data[place.index])
             for place in planes(stack.axes, stack.data.shape)
         )
     ]
@@ -220,7 +220,7 @@ class ConvertedPixels(FilePixels):
 
     def __getitem__(self, index: Any) -> NDArray[Any]:
         """Pixels for one whole number or slice an axis."""
-        return native(self._source[index]).astype(self._dtype)
+        return to_native(self._source[index]).astype(self._dtype)
 
 
 def _recipe(stack: ImageStack, factors: Sequence[float]) -> dict[str, Any]:
@@ -236,7 +236,7 @@ def _recipe(stack: ImageStack, factors: Sequence[float]) -> dict[str, Any]:
         },
         "report": {"sentence": SENTENCE, "planes": []},
     }
-    return {key: plain(value) for key, value in content.items()}
+    return {key: to_json_types(value) for key, value in content.items()}
 
 
 Factor = float | tuple[float, float]
@@ -276,7 +276,7 @@ def upscale_labels(
     stack = as_stack(
         image_or_path, axes, spacing, image, partial, lazy=True, labels=True
     )
-    return loaded(enlarge_labels(stack, checked_factor(factor)).data)
+    return load_pixels(enlarge_labels(stack, checked_factor(factor)).data)
 
 
 def upscale_labels_to_disk(

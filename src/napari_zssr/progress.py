@@ -85,7 +85,7 @@ Event = Progress | Snapshot | PlaneDone
 Steps = Generator[Event, None, T]
 
 
-def changed(steps: Steps[T], change: Callable[[Event], Event]) -> Steps[T]:
+def map_events(steps: Steps[T], change: Callable[[Event], Event]) -> Steps[T]:
     """Steps whose events are changed on their way.
 
     Parameters

@@ -50,7 +50,7 @@ def run(
     except (KeyboardInterrupt, Exception) as error:  # noqa: BLE001 the last resort
         if debug:
             traceback.print_exc()
-        code, sentence = verdict(error, program)
+        code, sentence = exit_status(error, program)
         _say(sentence)
         return code
     if code == INTERRUPTED:
@@ -99,7 +99,7 @@ def _warnings_as_notes() -> Iterator[None]:
         yield
 
 
-def verdict(error: BaseException, program: str = "napari-zssr") -> tuple[int, str]:
+def exit_status(error: BaseException, program: str = "napari-zssr") -> tuple[int, str]:
     """Exit code and sentence for what ended a command.
 
     Parameters

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import typer
 
 from napari_zssr.progress import PlaneDone, Progress, drain
-from napari_zssr.stack.report import plain
+from napari_zssr.stack.report import to_json_types
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -105,7 +105,7 @@ def echo_json(content: Any) -> None:
 
 def to_json(content: Any) -> str:
     """JSON text, readable everywhere; NaN and Inf become null."""
-    return json.dumps(plain(content), indent=2, allow_nan=False)
+    return json.dumps(to_json_types(content), indent=2, allow_nan=False)
 
 
 def note(sentence: str) -> None:

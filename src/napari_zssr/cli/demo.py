@@ -76,10 +76,10 @@ def draw(stack: ImageStack, result: Upscaled) -> Any:
     result : Upscaled
     """
     from napari_zssr.imaging.resample import imresize
-    from napari_zssr.stack.image import loaded
+    from napari_zssr.stack.image import load_pixels
 
     factors = result.config.factors
-    data = loaded(stack.data)
+    data = load_pixels(stack.data)
     bicubic = imresize(data, factors, result.image.shape[-2:])
     field = picture.busiest(data, FIELD_PX)
     fine = picture.enlarged(field, factors)

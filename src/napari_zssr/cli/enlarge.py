@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_zssr.cli import console, options
 from napari_zssr.errors import InputError
-from napari_zssr.execution.executors import HERE, Workers
+from napari_zssr.execution.executors import IN_PROCESS, Workers
 
 if TYPE_CHECKING:
     from napari_zssr.config import Config
@@ -63,7 +63,7 @@ class Order:
     """
 
     config: Config
-    workers: Workers = HERE
+    workers: Workers = IN_PROCESS
     threads: int | None = None
     shard: tuple[int, int] = (1, 1)
     overwrite: bool = False
@@ -171,7 +171,7 @@ def enlarge(image: Source, target: Path, order: Order) -> Outcome:
         The computation or the disk failed.
     """
     check_target(image.path, target, order)
-    shared_out = order.workers != HERE or order.shard != (1, 1)
+    shared_out = order.workers != IN_PROCESS or order.shard != (1, 1)
     if order.labels and (shared_out or order.networks is not None):
         raise InputError(
             "Labels are enlarged at once, and nothing is learned for them; leave out "
@@ -250,9 +250,9 @@ def upscale_to(
 
 def check_target(image: Path, target: Path, order: Order) -> None:
     """Refuse before the run what could not be written after it."""
+    from napari_zssr.atomic import check_name
     from napari_zssr.execution.finish import part_folder
     from napari_zssr.io.write import check_output
-    from napari_zssr.writing import check_name
 
     check_name(target)
     if target.exists() and image.exists() and target.samefile(image):

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from napari_zssr.config import Config
     from napari_zssr.io.contents import ImageEntry
     from napari_zssr.stack.image import ImageStack
-    from napari_zssr.stack.resources import Plan
-    from napari_zssr.zssr.begin import Starts
+    from napari_zssr.stack.resources import RunPlan
     from napari_zssr.zssr.device import DeviceReport
+    from napari_zssr.zssr.start import Starts
 
 
 @takes_blur
@@ -79,9 +79,9 @@ def _contents(entries: Sequence[ImageEntry]) -> list[list[str]]:
 
 def facts(stack: ImageStack, config: Config) -> dict[str, Any]:
     """What is known of an image and planned for it, JSON-able."""
-    from napari_zssr.stack.channels import starting_networks
+    from napari_zssr.stack.channels import channel_starts
 
-    starts = starting_networks(config, stack.axes, stack.data.shape)
+    starts = channel_starts(config, stack.axes, stack.data.shape)
     plan = _plan(stack, config, starts)
     return {
         "name": stack.name,
@@ -142,9 +142,9 @@ def _noise(plane: Any, letters: str) -> float | None:
     return float(estimate_noise((grey - low) / (high - low)).sigma(0.5))
 
 
-def _plan(stack: ImageStack, config: Config, starts: Starts) -> Plan:
+def _plan(stack: ImageStack, config: Config, starts: Starts) -> RunPlan:
     from napari_zssr.stack.prepare import expected_dtype, make_plan
-    from napari_zssr.zssr.begin import as_expected
+    from napari_zssr.zssr.start import as_expected
 
     wanted = as_expected(config, starts)
     return make_plan(stack, wanted, output_dtype=expected_dtype(stack, config))
@@ -152,9 +152,9 @@ def _plan(stack: ImageStack, config: Config, starts: Starts) -> Plan:
 
 def _starts(config: Config, starts: Starts) -> list[str]:
     """What training on each channel will begin from, where there is any."""
-    from napari_zssr.zssr.begin import foretold
+    from napari_zssr.zssr.start import start_message
 
-    told = [foretold(config, start) for start in starts]
+    told = [start_message(config, start) for start in starts]
     return told if any(told) else []
 
 
@@ -234,9 +234,9 @@ def examination() -> dict[str, Any]:
 
 
 def _machine(torch_cuda: str | None) -> dict[str, Any]:
-    from napari_zssr.zssr.device import look_at_machine
+    from napari_zssr.zssr.device import examine_machine
 
-    machine = look_at_machine()
+    machine = examine_machine()
     found = machine.advice
     return {
         "torch_cuda": torch_cuda,

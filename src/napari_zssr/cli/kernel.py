@@ -137,7 +137,7 @@ class Blur:
         InputError
             The options do not fit together, or the file holds no kernel and no bead.
         """
-        from napari_zssr.io.kernel_files import pinned
+        from napari_zssr.io.kernel_files import loaded_kernel
 
         optics = self._optics()
         if self.kernel is None and not optics:
@@ -148,7 +148,7 @@ class Blur:
             spec = _with_optics(spec, optics)
         if spec.kind != "file" or Path(spec.path).suffix.lower() not in TIFF:
             self._refuse_spacing(f"the kernel is {self.kernel or 'optics'!r}")
-        return pinned(spec, self.spacing_um())
+        return loaded_kernel(spec, self.spacing_um())
 
     def spacing_um(self) -> tuple[float, ...] | None:
         """Voxel or pixel of an image of beads, None where it was not given."""
@@ -263,8 +263,8 @@ def beads(
         There is no bead, the size of the voxels is not known, or the file's name
         cannot be used.
     """
+    from napari_zssr.atomic import check_target
     from napari_zssr.io.kernel_files import psf_of
-    from napari_zssr.writing import check_place
 
     others = [name for name in blur.given if name != "kernel_spacing"]
     if others:
@@ -273,7 +273,7 @@ def beads(
             "measures it; leave out one of them."
         )
     if output is not None:
-        check_place(output, overwrite, PSF_SUFFIXES, ".ome.tif")
+        check_target(output, overwrite, PSF_SUFFIXES, ".ome.tif")
     psf = psf_of(stack, blur.spacing_um())
     if output is not None:
         _write(psf, output, overwrite)
@@ -453,9 +453,9 @@ def _content(
 
 
 def _check_place(path: Path, overwrite: bool) -> None:
-    from napari_zssr.writing import check_place
+    from napari_zssr.atomic import check_target
 
-    check_place(path, overwrite, ENDINGS, ".npy, .csv, .npz or .png")
+    check_target(path, overwrite, ENDINGS, ".npy, .csv, .npz or .png")
 
 
 def _saved(
@@ -485,12 +485,12 @@ def _saved(
 def _save(file: Path, found: Sequence[FineKernel], title: str) -> None:
     import numpy as np
 
+    from napari_zssr.atomic import atomic_write
     from napari_zssr.cli.picture import kernel_picture
-    from napari_zssr.writing import written_whole
 
     suffix = file.suffix.lower()
     first = found[0]
-    with written_whole(file.expanduser().resolve()) as draft:
+    with atomic_write(file.expanduser().resolve()) as draft:
         if suffix == ".png":
             kernel_picture(first, title).save(draft, format="PNG")
         elif suffix == ".csv":

@@ -15,7 +15,8 @@ from typing import Any
 
 import typer
 
-from napari_zssr.cli import console, options, verdict
+from napari_zssr.atomic import atomic_write
+from napari_zssr.cli import console, exit_status, options
 from napari_zssr.cli.enlarge import (
     Order,
     Outcome,
@@ -27,7 +28,6 @@ from napari_zssr.cli.enlarge import (
 from napari_zssr.cli.kernel import NOTHING_SAID, Blur, takes_blur, told_of
 from napari_zssr.errors import InputError, StorageError
 from napari_zssr.execution.executors import Workers
-from napari_zssr.writing import written_whole
 
 DONE, SKIPPED, UNFINISHED, FAILED = "done", "skipped", "unfinished", "failed"
 
@@ -141,7 +141,7 @@ class Batch:
         writer = csv.DictWriter(text, [field.name for field in fields(Row)])
         writer.writeheader()
         writer.writerows(asdict(row) for row in self._rows)
-        with written_whole(path) as draft:
+        with atomic_write(path) as draft:
             draft.write_text(text.getvalue(), encoding="utf-8", newline="")
 
 
@@ -176,7 +176,7 @@ def _sentence(report: dict[str, Any]) -> str:
 
 
 def _failed(image: Source, target: Path, error: Exception) -> Row:
-    _, sentence = verdict(error)
+    _, sentence = exit_status(error)
     return Row(
         file=str(image.path),
         image=image.label,

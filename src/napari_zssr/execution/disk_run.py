@@ -18,17 +18,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_zssr.atomic import storage_errors
 from napari_zssr.checks import checked_whole
 from napari_zssr.config import Config
 from napari_zssr.errors import ComputeError, InputError
-from napari_zssr.execution.executors import HERE, Place, Workers, look, own_device
+from napari_zssr.execution.executors import IN_PROCESS, Place, Workers, look, own_device
 from napari_zssr.execution.finish import IMAGE, finish, part_folder
 from napari_zssr.execution.ledger import Ledger, begun_with, discard
 from napari_zssr.execution.scheduler import run_tasks
-from napari_zssr.io.write import check_output, warn_of_format
+from napari_zssr.io.write import check_output, warn_about_format
 from napari_zssr.io.zarr_write import create, write_plane
 from napari_zssr.progress import Event, PlaneDone, Progress, Steps
-from napari_zssr.stack.axes import Outline, enlarged, from_cyx, plane_axes, planes
+from napari_zssr.stack.axes import (
+    Outline,
+    enlarged_outline,
+    from_cyx,
+    plane_axes,
+    planes,
+)
 from napari_zssr.stack.image import (
     CheckedPlanes,
     ImageStack,
@@ -36,20 +43,25 @@ from napari_zssr.stack.image import (
     StoredArray,
     is_lazy,
 )
-from napari_zssr.stack.plane_result import PlaneMade, PlaneReport
+from napari_zssr.stack.plane_result import EnlargedPlane, PlaneReport
 from napari_zssr.stack.prepare import Prepared, prepare
 from napari_zssr.stack.report import (
     Report,
-    plain,
     report_of,
+    to_json_types,
     unfinished_recipe,
     versions,
 )
-from napari_zssr.stack.resources import Plan, check_room, needs, resolve, told
-from napari_zssr.stack.run import MiddleNetworks
-from napari_zssr.writing import storing
-from napari_zssr.zssr.begin import start_checksum
+from napari_zssr.stack.resources import (
+    RunPlan,
+    check_room,
+    disk_needs,
+    needs_message,
+    plan_run,
+)
+from napari_zssr.stack.run import MiddlePlaneNetworks
 from napari_zssr.zssr.checkpoint import Checkpoint, load_networks, write_networks
+from napari_zssr.zssr.start import start_checksum
 
 NETWORKS = "networks"
 
@@ -177,7 +189,7 @@ def publish(learned: Checkpoint | None, path: Path) -> None:
     have learned them at the same time. None is kept as an empty file.
     """
     draft = path.with_name(f"{secrets.token_hex(4)}-{path.name}")
-    with storing(path):
+    with storage_errors(path):
         try:
             path.parent.mkdir(exist_ok=True)
             if learned is None:
@@ -208,7 +220,7 @@ def _link(draft: Path, path: Path) -> None:
             os.replace(draft, path)
 
 
-def _bands(made: PlaneMade, outline: Outline) -> Iterator[NDArray[Any]]:
+def _bands(made: EnlargedPlane, outline: Outline) -> Iterator[NDArray[Any]]:
     axes = plane_axes(outline.axes)
     return (from_cyx(band, axes) for band in made.bands())
 
@@ -247,7 +259,7 @@ class Written:
     path: Path | None
     part: Path
     outline: Outline
-    plan: Plan
+    plan: RunPlan
     report: Report
     failures: tuple[tuple[int, str], ...]
     missing: int
@@ -259,7 +271,7 @@ def upscale_to_disk_steps(
     config: Config,
     target: str | Path,
     *,
-    workers: Workers = HERE,
+    workers: Workers = IN_PROCESS,
     threads: int | None = None,
     shard: tuple[int, int] = WHOLE,
     overwrite: bool = False,
@@ -323,7 +335,7 @@ def upscale_to_disk_steps(
     workers = replace(workers, devices=workers.devices or place.devices)
     job, ledger = _begin(stack, config, part, place, threads, overwrite)
     try:
-        warn_of_format(target, job.outline)
+        warn_about_format(target, job.outline)
         yield _told(job, target, place)
         ready = _reachable(job.ready, part, workers)
         job = replace(job, ready=ready, keep_networks=keep_networks)
@@ -354,7 +366,7 @@ def _begin(
     ledger = Ledger.begin(part, _identity(ready, threads), overwrite=overwrite)
     job = DiskJob(
         ready=ready,
-        outline=enlarged(stack, config.factors, ready.plan.output_dtype),
+        outline=enlarged_outline(stack, config.factors, ready.plan.output_dtype),
         part=part,
         token=f"stop-{secrets.token_hex(4)}",
         threads=threads,
@@ -364,9 +376,11 @@ def _begin(
 
 def _told(job: DiskJob, target: Path, place: Place) -> Progress:
     """What the run takes, in a sentence, before it takes it."""
-    found = needs(job.ready.plan, target, workers=place.sharing)
+    found = disk_needs(job.ready.plan, target, workers=place.sharing)
     check_room(job.ready.plan, found, target)
-    return Progress(stage="plan", step=1, total=1, message=told(job.ready.plan, found))
+    return Progress(
+        stage="plan", step=1, total=1, message=needs_message(job.ready.plan, found)
+    )
 
 
 def _do(
@@ -437,7 +451,7 @@ def _written(
 def _completed(made: Written, job: DiskJob, target: Path, overwrite: bool) -> Written:
     """Let the result stand under its final name."""
     record = unfinished_recipe(job.ready.stack, job.ready.config)
-    record["report"] = plain(made.report.to_dict())
+    record["report"] = to_json_types(made.report.to_dict())
     path = finish(job.part, target, job.outline, provenance=record, overwrite=overwrite)
     return replace(made, path=path)
 
@@ -448,7 +462,7 @@ def _networks(job: DiskJob) -> tuple[Checkpoint | None, ...]:
         channel: published(shared_file(job.part, channel))
         for channel in job.ready.sharing
     }
-    kept = MiddleNetworks(job.ready.listed, shared)
+    kept = MiddlePlaneNetworks(job.ready.listed, shared)
     for place in job.ready.listed:
         file = plane_file(job.part, place.number)
         kept.see(place, published(file) if file.exists() else None)
@@ -495,10 +509,10 @@ def _planned(
     output_dtype: np.dtype[Any],
     place: Place,
     before: Mapping[str, Any],
-) -> Plan:
+) -> RunPlan:
     """Plan of the run; with the tiles that it was begun with, if it was."""
     try:
-        return resolve(
+        return plan_run(
             replace(config, tile_px=config.tile_px or before.get("tile_px")),
             stack.data.shape,
             stack.data.dtype,
@@ -565,7 +579,7 @@ def _reachable(ready: Prepared, part: Path, workers: Workers) -> Prepared:
         return ready
     path = part / "input.npy"
     draft = path.with_name(f"{secrets.token_hex(4)}.npy")
-    with storing(part):
+    with storage_errors(part):
         try:
             np.save(draft, np.asarray(data))
             os.replace(draft, path)

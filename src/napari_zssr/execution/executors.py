@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 from napari_zssr.checks import checked_whole
 from napari_zssr.config import Config
 from napari_zssr.errors import ComputeError, InputError
-from napari_zssr.zssr.device import Machine, look_at_machine
+from napari_zssr.zssr.device import Machine, examine_machine
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +74,7 @@ class Workers:
         return bool(self.scheduler) or self.client is not None
 
 
-HERE = Workers()
+IN_PROCESS = Workers()
 
 
 R = TypeVar("R")
@@ -439,7 +439,7 @@ def _seen() -> tuple[Machine, int]:
     """The machine, and the threads that torch computes with unless told otherwise."""
     import torch
 
-    return look_at_machine(), torch.get_num_threads()
+    return examine_machine(), torch.get_num_threads()
 
 
 def _alike(machine: Machine, wish: str) -> tuple[str, ...]:

@@ -22,6 +22,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_zssr.atomic import (
+    move_into_place,
+    remove_replaced,
+    sibling,
+    storage_errors,
+    sync_file,
+    sync_folder,
+    write_synced,
+)
 from napari_zssr.errors import ComputeError
 from napari_zssr.execution.ledger import (
     Ledger,
@@ -33,15 +42,6 @@ from napari_zssr.io.ngff import META
 from napari_zssr.io.pictures import write_png
 from napari_zssr.io.write import Rows, assemble_tiff
 from napari_zssr.stack.axes import Outline, plane_axes, planes, to_cyx
-from napari_zssr.writing import (
-    place,
-    remove_replaced,
-    sibling,
-    storing,
-    sync_file,
-    sync_folder,
-    write_synced,
-)
 
 BEAT_SECONDS = 5.0
 STALE_SECONDS = 90.0
@@ -209,13 +209,13 @@ def finish(
         later.
     """
     left = f"all planes are kept in {part}, and the same run again only ends it"
-    with storing(target, left), claimed(part) as mine:
+    with storage_errors(target, left), claimed(part) as mine:
         if mine:
             if not _is_placed(part, target):
                 _check_complete(part, target, outline)
                 made = _made(part, target, outline, provenance)
                 _announce(part, made)
-                place(made, target, overwrite=overwrite)
+                move_into_place(made, target, overwrite=overwrite)
             remove_replaced(target)
             # The large ones first, while a later run can still come back to them.
             shutil.rmtree(part / IMAGE, ignore_errors=True)

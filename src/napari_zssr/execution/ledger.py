@@ -14,15 +14,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from napari_zssr.errors import InputError
-from napari_zssr.writing import (
-    draft_name,
-    drafts_of,
+from napari_zssr.atomic import (
     sibling,
-    storing,
+    storage_errors,
     sync_folder,
+    temporaries_of,
+    temporary_name,
     write_synced,
 )
+from napari_zssr.errors import InputError
 
 _PROGRAM = "napari-zssr"
 _NAMED = 3
@@ -66,7 +66,7 @@ class Ledger:
             The disk is full or fails.
         """
         asked = json.loads(_json(identity))
-        with storing(part):
+        with storage_errors(part):
             if not part.exists():
                 remove_discarded(part)
                 _make(part, asked)
@@ -116,7 +116,7 @@ class Ledger:
             The disk is full or fails.
         """
         entry = {"plane": int(number), "report": dict(report)}
-        with storing(self.part):
+        with storage_errors(self.part):
             write_synced(self._entries / f"{number:06d}.json", _json(entry))
             sync_folder(self._entries)
 
@@ -126,12 +126,12 @@ class Ledger:
 
     def request_stop(self) -> None:
         """Ask the tasks of this run to end, in whatever process they are."""
-        with storing(self.part):
+        with storage_errors(self.part):
             self._stop.touch()
 
     def clear_stop(self) -> None:
         """Let tasks run again."""
-        with storing(self.part):
+        with storage_errors(self.part):
             self._stop.unlink(missing_ok=True)
 
 
@@ -192,7 +192,7 @@ def remove_drafts(part: Path) -> None:
     part : Path
         Folder of a run that nobody begins any more.
     """
-    for draft in drafts_of(part):
+    for draft in temporaries_of(part):
         shutil.rmtree(draft, ignore_errors=True)
 
 
@@ -202,7 +202,7 @@ def _gone(part: Path) -> Path:
 
 def _make(part: Path, identity: Any) -> None:
     """Make a run's folder, unless another process was first."""
-    draft = draft_name(part)
+    draft = temporary_name(part)
     try:
         (draft / "ledger").mkdir(parents=True)
         content = {"program": _PROGRAM, "identity": identity}

@@ -18,11 +18,7 @@ from napari_zssr.errors import (
     StorageError,
     ZSSRError,
 )
-from napari_zssr.execution.executors import (
-    Pool,
-    Workers,
-    pool_of,
-)
+from napari_zssr.execution.executors import Pool, Workers, pool_of
 from napari_zssr.progress import Event, Progress, Steps, drain
 
 # How often those that wait look up, and tasks look whether they shall stop.

@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft, ndimage
 
-from napari_zssr.imaging.kernel import FineKernel, for_factors
-from napari_zssr.imaging.noise import estimate_noise, recorrupted
+from napari_zssr.imaging.kernel import FineKernel, kernel_for_factors
+from napari_zssr.imaging.noise import estimate_noise, is_noisy
 from napari_zssr.imaging.resample import spread_starts
 from napari_zssr.kernelspec import KernelSpec
 
@@ -311,7 +311,7 @@ def _gaussian(mean: _Seen, seen: list[_Seen], factors: Pair) -> FineKernel:
         sigma_px=(float(widths[0]), float(widths[1])),
         angle_deg=math.degrees(math.atan2(x, y)),
     )
-    found = for_factors(spec, LEARNED, factors)
+    found = kernel_for_factors(spec, LEARNED, factors)
     large_error, small_error = (CAUTION * e for e in _errors(mean, seen))
     kernel = FineKernel(spec=found, factors=factors, sentence="")
     assert kernel.widths_px is not None
@@ -383,7 +383,7 @@ def _holds_detail(region: NDArray[np.float32]) -> bool:
     """Whether there is more than noise at the finest scale of a region."""
     noise = estimate_noise(region)
     level = noise.sigma(float(region.mean().clip(0, 1)))
-    if not recorrupted(level):
+    if not is_noisy(level):
         return True
     spectrum = power_spectrum(region)
     finest = spectrum[0][in_band(spectrum, FINEST)].mean()

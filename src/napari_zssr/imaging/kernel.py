@@ -145,7 +145,7 @@ def sampled_kernel(spec: KernelSpec, phase: Pair = (0.0, 0.0)) -> Array | None:
     return _recentred(spec.array / spec.array.sum(), phase)
 
 
-def for_factors(spec: KernelSpec, factors: Pair, wanted: Pair) -> KernelSpec:
+def kernel_for_factors(spec: KernelSpec, factors: Pair, wanted: Pair) -> KernelSpec:
     """The same optics' kernel for another enlargement.
 
     A kernel relates two grids: for Gaussian optics its width in fine pixels grows as
@@ -331,7 +331,7 @@ def load_kernel(path: str | Path) -> Array:
     return spec.array
 
 
-def pinned(spec: KernelSpec) -> KernelSpec:
+def loaded_kernel(spec: KernelSpec) -> KernelSpec:
     """A kernel from a file becomes the array in it, so that a recipe holds it whole."""
     if spec.kind != "file":
         return spec

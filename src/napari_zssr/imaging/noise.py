@@ -131,7 +131,7 @@ def _smooth(image: Tensor) -> Tensor:
     return means.reshape(image.shape)
 
 
-def recorrupted(level: float) -> bool:
+def is_noisy(level: float) -> bool:
     """Whether a plane is noisy enough that training must not learn its noise.
 
     Parameters

@@ -137,7 +137,7 @@ def output_size(size: int, factor: float) -> int:
     return max(1, math.ceil(factor * size - 1e-6))
 
 
-def quantum(factor: float) -> int | None:
+def whole_pixel_step(factor: float) -> int | None:
     """Smallest number of input pixels that is a whole number of output pixels."""
     fraction = Fraction(factor).limit_denominator(LARGEST_QUANTUM)
     if abs(float(fraction) - factor) > 1e-9:
@@ -155,7 +155,7 @@ def output_window(window: Window, factors: tuple[float, float]) -> Window:
     return rows, columns
 
 
-def moved(window: Window, offset: tuple[int, int]) -> Window:
+def shifted_window(window: Window, offset: tuple[int, int]) -> Window:
     """The window, shifted by whole pixels (Y, X)."""
     rows, columns = (
         slice(part.start + by, part.stop + by)
@@ -290,7 +290,7 @@ def transform(image: Tensor, number: int) -> Tensor:
     return flipped.transpose(-2, -1) if number & SWAP else flipped
 
 
-def inverse(image: Tensor, number: int) -> Tensor:
+def inverse_transform(image: Tensor, number: int) -> Tensor:
     """Undo `transform`."""
     back = image.transpose(-2, -1) if number & SWAP else image
     axes = [axis for bit, axis in ((1, -2), (2, -1)) if number & bit]
@@ -323,7 +323,7 @@ def symmetries(
 
 
 def _unchanged(kernel: NDArray[np.float64], number: int) -> bool:
-    moved = transform_array(kernel, number)
-    if moved.shape != kernel.shape:
+    shifted_window = transform_array(kernel, number)
+    if shifted_window.shape != kernel.shape:
         return False
-    return bool(np.abs(moved - kernel).max() <= 2e-3 * np.abs(kernel).max())
+    return bool(np.abs(shifted_window - kernel).max() <= 2e-3 * np.abs(kernel).max())

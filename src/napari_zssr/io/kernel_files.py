@@ -19,7 +19,9 @@ TIFF = (".tif", ".tiff")
 KERNEL_SIDE_PX = 65
 
 
-def pinned(spec: KernelSpec, spacing_um: Sequence[float] | None = None) -> KernelSpec:
+def loaded_kernel(
+    spec: KernelSpec, spacing_um: Sequence[float] | None = None
+) -> KernelSpec:
     """What the file of a kernel holds: its weights, or the beads' spread in focus.
 
     Parameters
@@ -41,7 +43,7 @@ def pinned(spec: KernelSpec, spacing_um: Sequence[float] | None = None) -> Kerne
         stack = read(path)
         if spacing_um is not None or not _is_kernel(stack):
             return spec_of_psf(psf_of(stack, spacing_um))
-    return kernel.pinned(spec)
+    return kernel.loaded_kernel(spec)
 
 
 def psf_of(stack: ImageStack, spacing_um: Sequence[float] | None = None) -> MeasuredPsf:

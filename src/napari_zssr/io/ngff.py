@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_zssr.atomic import sync_folder, write_synced
 from napari_zssr.errors import InputError
 from napari_zssr.io.ome_units import (
     SPACING,
@@ -25,7 +26,6 @@ from napari_zssr.io.pyramid import Level, levels_of, zarr_axes
 from napari_zssr.stack.axes import NAMESPACE, Outline, legal_text
 from napari_zssr.stack.axis_labels import axis_letters
 from napari_zssr.stack.image import Channel
-from napari_zssr.writing import sync_folder, write_synced
 
 _LETTER_OF_TYPE = {"channel": "C", "time": "T"}
 # Versions before 0.3 have these and name none.

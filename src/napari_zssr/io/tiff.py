@@ -31,7 +31,7 @@ from napari_zssr.io.tiff_series import (
     tiff_entries,
     tiff_images,
 )
-from napari_zssr.stack.image import Channel, FilePixels, Pixels, full_index, native
+from napari_zssr.stack.image import Channel, FilePixels, Pixels, full_index, to_native
 
 _JPEG = {6, 7, 33007, 34892}
 _ZSTD = {34926, 50000}
@@ -349,7 +349,7 @@ class Layout:
             return _read(self, [slice(None)] * len(self.shape))
         with decoding(self.path):
             pixels = self.series.asarray()
-        return native(self.samples(pixels))
+        return to_native(self.samples(pixels))
 
 
 def layout_of(
@@ -459,7 +459,7 @@ def _page(layout: Layout, at: Sequence[int], inside: tuple[_Part, ...]) -> NDArr
     """Part of one page as it is given out, an array of its own."""
     if not layout.samples.as_stored:
         whole = (slice(None),) * (len(layout.series.shape) - len(layout.sizes))
-        return native(layout.samples(_stored_page(layout, at, whole))[inside])
+        return to_native(layout.samples(_stored_page(layout, at, whole))[inside])
     return _stored_page(layout, at, inside)
 
 
@@ -486,7 +486,7 @@ def _stored_page(
         finally:
             if was_closed:
                 elsewhere.close()
-    return native(pixels.reshape(shape)[inside])
+    return to_native(pixels.reshape(shape)[inside])
 
 
 def _rows(
@@ -504,7 +504,7 @@ def _rows(
         read = layout.file.filehandle.read_array(dtype, (high - low) * width, start)
     pixels = read.reshape(high - low, *shape[1:])
     own = slice(None, None, rows.step) if isinstance(first, slice) else 0
-    return native(pixels[(own, *inside[1:])])
+    return to_native(pixels[(own, *inside[1:])])
 
 
 def _range(size: int, part: _Part) -> range:

@@ -25,8 +25,8 @@ from napari_zssr.stack.image import (
     Pixels,
     in_um,
     is_lazy,
-    native,
     short_unit,
+    to_native,
 )
 
 # Pixels per inch that cameras, scanners and programs write for screen and print
@@ -421,7 +421,9 @@ class SignedPixels(FilePixels):
 
     def __getitem__(self, index: Any) -> NDArray[Any]:
         """Pixels for one whole number or slice an axis."""
-        return (native(self._stored[index]) ^ np.uint16(-_SIGNED_OFFSET)).view(np.int16)
+        return (to_native(self._stored[index]) ^ np.uint16(-_SIGNED_OFFSET)).view(
+            np.int16
+        )
 
 
 def signed_pixels(file: tifffile.TiffFile, stored: Pixels) -> Pixels:

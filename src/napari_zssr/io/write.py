@@ -18,6 +18,14 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
+from napari_zssr.atomic import (
+    ZARR_MARKS,
+    atomic_write,
+    check_target,
+    move_into_place,
+    storage_errors,
+    temporary_name,
+)
 from napari_zssr.errors import ImageWarning, InputError
 from napari_zssr.io.ngff import check_zarr, read_attributes
 from napari_zssr.io.ome_units import SPACING, record_message, spacing_record, xml_unit
@@ -25,16 +33,15 @@ from napari_zssr.io.pictures import check_png, png_text, write_png
 from napari_zssr.io.pyramid import band_rows
 from napari_zssr.stack.axes import NAMESPACE, Outline, legal_text, outline_of, planes
 from napari_zssr.stack.axis_labels import spacing_per_axis
-from napari_zssr.stack.image import Channel, ImageStack, in_um, is_lazy, loaded, native
-from napari_zssr.stack.report import plain
-from napari_zssr.writing import (
-    ZARR_MARKS,
-    check_place,
-    draft_name,
-    place,
-    storing,
-    written_whole,
+from napari_zssr.stack.image import (
+    Channel,
+    ImageStack,
+    in_um,
+    is_lazy,
+    load_pixels,
+    to_native,
 )
+from napari_zssr.stack.report import to_json_types
 
 BIGTIFF_BYTES = int(3.9e9)
 
@@ -319,20 +326,20 @@ def write(
     """
     check_output(path, overwrite)
     target = Path(path).expanduser().resolve()
-    warn_of_format(target, outline_of(stack))
-    content = None if provenance is None else plain(provenance)
+    warn_about_format(target, outline_of(stack))
+    content = None if provenance is None else to_json_types(provenance)
     if target.suffix.lower() in _ZARR:
         _write_zarr(target, stack, content, overwrite)
         return target
     record = None if content is None else json.dumps(content)
-    with written_whole(target) as draft:
+    with atomic_write(target) as draft:
         if target.suffix.lower() not in _TIFF:
             write_png(draft, _single_plane(in_file_order(stack)), record)
         elif is_lazy(stack.data):
             assemble_tiff(draft, outline_of(stack), record, partial(_rows, stack))
         else:
             ordered = in_file_order(stack)
-            write_tiff(draft, outline_of(ordered), record, loaded(ordered.data))
+            write_tiff(draft, outline_of(ordered), record, load_pixels(ordered.data))
     return target
 
 
@@ -358,7 +365,7 @@ def check_output(
         permission, or an image that the format cannot hold.
     """
     marks = ZARR_MARKS if Path(path).suffix.lower() in _ZARR else ()
-    check_place(path, overwrite, {*_TIFF, *_ZARR, ".png"}, _USUAL, marks)
+    check_target(path, overwrite, {*_TIFF, *_ZARR, ".png"}, _USUAL, marks)
     if stack is not None:
         check_format(path, outline_of(stack))
 
@@ -401,7 +408,7 @@ def check_format(path: str | Path, outline: Outline) -> tuple[str, ...]:
     return messages
 
 
-def warn_of_format(path: str | Path, outline: Outline) -> None:
+def warn_about_format(path: str | Path, outline: Outline) -> None:
     """Refuse what `check_format` refuses, and warn of what it says.
 
     Parameters
@@ -438,7 +445,7 @@ def in_file_order(stack: ImageStack) -> ImageStack:
     lone = [i for i, n in enumerate(stack.data.shape) if i not in order and n == 1]
     return replace(
         stack,
-        data=loaded(stack.data)
+        data=load_pixels(stack.data)
         .transpose([*order, *lone])
         .reshape([stack.data.shape[i] for i in order]),
         axes=letters,
@@ -522,16 +529,16 @@ def _write_zarr(
     """Plane by plane, so that lazy pixels are never in memory at once."""
     from napari_zssr.io.zarr_write import PlaneWriter, complete, make
 
-    draft = draft_name(target)
+    draft = temporary_name(target)
     try:
-        with storing(target, "nothing was left behind"):
+        with storage_errors(target, "nothing was left behind"):
             make(draft, outline_of(stack))
             for at in planes(stack.axes, stack.data.shape):
                 writer = PlaneWriter(draft, at.index)
-                writer.add(native(stack.data[at.index]))
+                writer.add(to_native(stack.data[at.index]))
                 writer.close()
             complete(draft, provenance)
-            place(draft, target, overwrite=overwrite)
+            move_into_place(draft, target, overwrite=overwrite)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
 
@@ -542,4 +549,4 @@ def _rows(
     """Some rows of a plane, its axes in the order of the stack."""
     at = list(index)
     at[stack.axes.index("Y")] = rows
-    return native(stack.data[tuple(at)])
+    return to_native(stack.data[tuple(at)])

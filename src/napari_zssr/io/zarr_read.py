@@ -28,7 +28,7 @@ from napari_zssr.io.ngff import axes_of, level_paths, placement
 from napari_zssr.io.ome_units import SPACING, restore_spacing
 from napari_zssr.io.ome_xml import image_names
 from napari_zssr.stack.axis_labels import axis_letters, stored_names
-from napari_zssr.stack.image import Channel, FilePixels, full_index, native
+from napari_zssr.stack.image import Channel, FilePixels, full_index, to_native
 
 _DEEPEST = 3
 _NOT_IMAGES = {"OME", "labels"}
@@ -246,7 +246,7 @@ class ZarrPixels(FilePixels):
         array = self._array()
         if not self.reversed_axes:
             with refused(self.path):
-                return native(array[index])
+                return to_native(array[index])
         parts = list(full_index(index, array.shape))
         for axis in self.reversed_axes:
             parts[axis] = _mirrored(parts[axis], array.shape[axis])
@@ -256,7 +256,7 @@ class ZarrPixels(FilePixels):
             if isinstance(part, slice)
         )
         with refused(self.path):
-            return native(array[tuple(parts)])[turned]
+            return to_native(array[tuple(parts)])[turned]
 
     def _array(self) -> zarr.Array[Any]:
         if self._opened is None:

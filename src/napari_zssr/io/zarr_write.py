@@ -19,6 +19,13 @@ from numpy.typing import NDArray
 from zarr.codecs import BloscCodec
 from zarr.storage import MemoryStore
 
+from napari_zssr.atomic import (
+    storage_errors,
+    sync_file,
+    sync_folder,
+    temporary_name,
+    write_synced,
+)
 from napari_zssr.errors import InputError
 from napari_zssr.io.ngff import (
     LABELS,
@@ -38,13 +45,6 @@ from napari_zssr.io.pyramid import (
     zarr_shape,
 )
 from napari_zssr.stack.axes import NAMESPACE, Outline, from_cyx, plane_axes, to_cyx
-from napari_zssr.writing import (
-    draft_name,
-    storing,
-    sync_file,
-    sync_folder,
-    write_synced,
-)
 
 _META = "zarr.json"
 
@@ -270,8 +270,8 @@ def create(
     ComputeError
         The disk is full or fails.
     """
-    draft = draft_name(folder)
-    with storing(folder):
+    draft = temporary_name(folder)
+    with storage_errors(folder):
         try:
             if not folder.exists():
                 make(draft, outline, levels=levels, provenance=provenance)
@@ -400,9 +400,9 @@ def write_plane(folder: Path, index: Index, bands: Iterable[NDArray[Any]]) -> No
     """
     writer = PlaneWriter(folder, index)
     for band in bands:
-        with storing(folder):
+        with storage_errors(folder):
             writer.add(band)
-    with storing(folder):
+    with storage_errors(folder):
         writer.close()
 
 

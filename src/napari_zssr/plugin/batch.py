@@ -18,6 +18,7 @@ from qtpy.QtCore import QSize, Qt, QTimer
 from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableWidget
 from qtpy.QtWidgets import QTableWidgetItem as Item
 
+from napari_zssr.atomic import storage_errors
 from napari_zssr.errors import InputError, StorageError, ZSSRError
 from napari_zssr.plugin.batch_form import BatchForm, Order, Source
 from napari_zssr.plugin.controls import Clock, RunFields, in_words, seconds_left, status
@@ -35,9 +36,8 @@ from napari_zssr.plugin.layers.layers import KEY
 from napari_zssr.plugin.summary import in_the_form
 from napari_zssr.plugin.worker import Run, ShortSearches
 from napari_zssr.progress import Event, PlaneDone, Progress, Steps
-from napari_zssr.stack.channels import foretold_anywhere, starting_networks
-from napari_zssr.writing import storing
-from napari_zssr.zssr.begin import as_expected
+from napari_zssr.stack.channels import channel_starts, start_message_for_files
+from napari_zssr.zssr.start import as_expected
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
@@ -230,7 +230,7 @@ class FileJob:
             lazy=True,
         )
         shape = stack.data.shape
-        starts = starting_networks(order.config, stack.axes, shape)
+        starts = channel_starts(order.config, stack.axes, shape)
         wanted = as_expected(order.config, starts)
         self.clock = Clock(wanted, shape, stack.axes)
         return (
@@ -286,7 +286,7 @@ class BatchWidget(Container[Any]):
             return
         try:
             order = self.form.order()
-            with storing(order.folder, "nothing was begun"):
+            with storage_errors(order.folder, "nothing was begun"):
                 order.folder.mkdir(parents=True, exist_ok=True)
         except ZSSRError as error:
             self.controls.say_why(str(error))
@@ -311,7 +311,7 @@ class BatchWidget(Container[Any]):
             return
         try:
             order = self.form.order()
-            begins = foretold_anywhere(order.config)
+            begins = start_message_for_files(order.config)
         except InputError as error:
             begins = ""
             self._show_waiting(None)

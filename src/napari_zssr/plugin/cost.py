@@ -23,9 +23,9 @@ from napari_zssr.plugin.form.rows import Column, after_pause, red, say, words
 from napari_zssr.plugin.layers.layers import lazy_stack
 from napari_zssr.plugin.worker import Run
 from napari_zssr.progress import Progress, Steps
-from napari_zssr.stack.resources import GROUND_BYTES, Plan, resolve
+from napari_zssr.stack.resources import GROUND_BYTES, RunPlan, plan_run
 from napari_zssr.zssr.cost import Rates, expected_seconds
-from napari_zssr.zssr.device import Advice, DeviceReport, Machine, look_at_machine
+from napari_zssr.zssr.device import Advice, DeviceReport, Machine, examine_machine
 
 if TYPE_CHECKING:
     from napari_zssr.plugin.request import Request
@@ -111,7 +111,7 @@ def estimate(
 
 def planned(
     wish: Wish, device: DeviceReport | None = None, machine: Machine | None = None
-) -> Plan:
+) -> RunPlan:
     """Plan for a wish; without a device one that looks at no memory.
 
     Raises
@@ -121,8 +121,8 @@ def planned(
     """
     to_disk = wish.target is not None
     if device is None or machine is None:
-        return resolve(wish.config, wish.shape, wish.dtype, wish.axes, to_disk=to_disk)
-    return resolve(
+        return plan_run(wish.config, wish.shape, wish.dtype, wish.axes, to_disk=to_disk)
+    return plan_run(
         wish.config,
         wish.shape,
         wish.dtype,
@@ -135,7 +135,7 @@ def planned(
     )
 
 
-def result_words(plan: Plan) -> str:
+def result_words(plan: RunPlan) -> str:
     """Shape, type and size: ``Z 40 x Y 1024 x X 1024, uint16, 84 MB``."""
     sizes = sizes_words(plan.output_axes, plan.output_shape)
     return f"{sizes}, {plan.output_dtype}, {in_bytes(plan.output_bytes)}"
@@ -149,14 +149,14 @@ def sizes_words(axes: str, shape: Sequence[int]) -> str:
     )
 
 
-def memory_words(plan: Plan, machine: Machine) -> str:
+def memory_words(plan: RunPlan, machine: Machine) -> str:
     """What is needed in main memory beside what is free."""
     free = machine.free_bytes
     told = "" if free is None else f", {in_bytes(free)} free"
     return f"about {in_bytes(plan.memory_bytes)} needed{told}"
 
 
-def disk_words(plan: Plan, target: Path) -> str:
+def disk_words(plan: RunPlan, target: Path) -> str:
     """What is needed on disk beside what is free in the folder."""
     zarr = target.suffix.lower() == ".zarr"
     # A pyramid is a third more; a TIFF is put together from a finished Zarr.
@@ -177,7 +177,7 @@ def free_on_disk(folder: Path) -> int | None:
         return None
 
 
-def time_words(wish: Wish, plan: Plan, rates: Rates | str | None) -> str:
+def time_words(wish: Wish, plan: RunPlan, rates: Rates | str | None) -> str:
     """Expected time, and how it is known."""
     if isinstance(rates, Rates):
         seconds = expected_seconds(wish.config, wish.shape, wish.axes, rates)
@@ -195,7 +195,7 @@ def device_words(device: DeviceReport) -> str:
     return f"{name}, {in_bytes(device.free_bytes)} free"
 
 
-def too_large(wish: Wish, plan: Plan, machine: Machine) -> str:
+def too_large(wish: Wish, plan: RunPlan, machine: Machine) -> str:
     """Why it will not fit into main memory and what to do, or an empty text."""
     free, needed = machine.free_bytes, plan.memory_bytes
     if plan.device != "cpu":
@@ -223,7 +223,7 @@ def advice_words(advice: Advice) -> str:
     )
 
 
-def calibration_key(wish: Wish, plan: Plan) -> tuple[Any, ...]:
+def calibration_key(wish: Wish, plan: RunPlan) -> tuple[Any, ...]:
     """What decides how fast things go; the same key, the same rates."""
     samples = wish.shape[wish.axes.index("S")] if "S" in wish.axes else 1
     # A number of steps, or of factors on the way, changes nothing in each of them.
@@ -419,7 +419,7 @@ def _wish(request: Request) -> Wish:
 
 def _looking() -> Steps[Machine]:
     yield Progress(stage="look", step=0, total=1)
-    return look_at_machine()
+    return examine_machine()
 
 
 def _table_html(rows: tuple[tuple[str, str], ...]) -> str:

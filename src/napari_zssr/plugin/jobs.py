@@ -25,7 +25,7 @@ from napari_zssr.plugin.layers.layers import (
 from napari_zssr.plugin.layers.results import StoredImage, reach, stored_tiff
 from napari_zssr.plugin.summary import kept, stopped
 from napari_zssr.progress import Progress, Steps
-from napari_zssr.stack.report import plain, recipe, unfinished_recipe
+from napari_zssr.stack.report import recipe, to_json_types, unfinished_recipe
 
 if TYPE_CHECKING:
     from napari.layers import Image
@@ -202,7 +202,7 @@ class DiskJob:
         )
         if made.path is None:
             raise ComputeError(_failed(made))
-        told = {"report": plain(made.report.to_dict()), "file": str(made.path)}
+        told = {"report": to_json_types(made.report.to_dict()), "file": str(made.path)}
         return Enlarged(
             data=self._finished(made),
             report=made.report,

@@ -13,7 +13,7 @@ import numpy as np
 
 from napari_zssr.config import Config
 from napari_zssr.imaging.intensity import IntensityMap
-from napari_zssr.imaging.kernel import FineKernel, pinned
+from napari_zssr.imaging.kernel import FineKernel, loaded_kernel
 from napari_zssr.kernelspec import KernelSpec
 from napari_zssr.plugin.layers.layers import lazy_stack
 from napari_zssr.plugin.layers.selection import current_slice
@@ -170,7 +170,7 @@ def _key(request: Request, channel: int) -> Key:
 
 @lru_cache(maxsize=4)
 def _read(path: str, _changed_ns: int) -> KernelSpec:
-    return pinned(KernelSpec(kind="file", path=path))
+    return loaded_kernel(KernelSpec(kind="file", path=path))
 
 
 @lru_cache(maxsize=64)

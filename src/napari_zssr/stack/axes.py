@@ -232,7 +232,7 @@ def outline_of(stack: ImageStack) -> Outline:
     )
 
 
-def enlarged(
+def enlarged_outline(
     stack: ImageStack, factors: tuple[float, float], dtype: str = ""
 ) -> Outline:
     """Outline of what becomes of an image.

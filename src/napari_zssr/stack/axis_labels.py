@@ -16,8 +16,8 @@ from napari_zssr.stack.image import (
     ImageStack,
     Pixels,
     is_lazy,
-    native,
     short_unit,
+    to_native,
 )
 
 LETTERS = "TCZYXS"
@@ -476,7 +476,7 @@ def check_pixels(data: Any, *, labels: bool = False) -> Pixels:
     array: Pixels = data if kept else np.asarray(data)
     _check_shape(array.shape)
     _check_type(array.dtype, labels)
-    return native(array) if isinstance(array, np.ndarray) else array
+    return to_native(array) if isinstance(array, np.ndarray) else array
 
 
 def _check_shape(shape: tuple[int, ...]) -> None:

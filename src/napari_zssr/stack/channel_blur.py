@@ -14,7 +14,7 @@ from napari_zssr.config import Config
 from napari_zssr.imaging.beads import psf_fwhm_um
 from napari_zssr.imaging.blur_estimate import estimated_blur
 from napari_zssr.imaging.intensity import IntensityMap
-from napari_zssr.imaging.kernel import FineKernel, check_fits, pinned
+from napari_zssr.imaging.kernel import FineKernel, check_fits, loaded_kernel
 from napari_zssr.imaging.noise import shows_signal
 from napari_zssr.imaging.optics import checked_spacing, gaussian_psf, sampling_sentence
 from napari_zssr.imaging.psf import gaussian_kernel_sigma, psf_kernel
@@ -142,7 +142,7 @@ def channel_kernel(
     InputError
         What is said of the blur cannot be used for this image.
     """
-    spec = pinned(config.kernel)
+    spec = loaded_kernel(config.kernel)
     if spec.kind == "estimate":
         found = estimated_kernel(stack, config, mapping, channel)
         found = replace(found, fine_um=fine_um(stack, config.factors))

@@ -12,24 +12,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_zssr.config import SHARED_PLANES, Config
-from napari_zssr.errors import InputError, computing
+from napari_zssr.errors import InputError, compute_errors
 from napari_zssr.imaging.intensity import IntensityMap
 from napari_zssr.imaging.noise import NoiseModel, shows_signal
-from napari_zssr.progress import Event, Progress, Steps, changed, drain
+from napari_zssr.progress import Event, Progress, Steps, drain, map_events
 from napari_zssr.stack.axes import plane_axes, planes, to_cyx
 from napari_zssr.stack.image import ImageStack, PlaneIndex, colour_count
 from napari_zssr.stack.plane import (
     PLANE_SEED,
-    PlaneWork,
+    PlaneInput,
     colours_of,
     common_noise,
-    even,
-    with_jpeg,
+    with_jpeg_noise,
+    without_artifacts,
 )
-from napari_zssr.stack.resources import Plan
-from napari_zssr.zssr.begin import Start, foretold, sized, start_checksum, start_of
+from napari_zssr.stack.resources import RunPlan
 from napari_zssr.zssr.checkpoint import Checkpoint
-from napari_zssr.zssr.pretrained import LearnedStart
+from napari_zssr.zssr.pretrained import PretrainedStart
+from napari_zssr.zssr.start import (
+    Start,
+    load_start,
+    sized,
+    start_checksum,
+    start_message,
+)
 
 if TYPE_CHECKING:
     from napari_zssr.zssr.judge import Assessment
@@ -41,7 +47,7 @@ KINDS = {
 }
 
 
-def starting_networks(
+def channel_starts(
     config: Config, axes: str, shape: Sequence[int]
 ) -> tuple[Start | None, ...]:
     """What each channel of an image starts from; None is random weights.
@@ -61,10 +67,10 @@ def starting_networks(
         settings.
     """
     channels = shape[axes.index("C")] if "C" in axes else 1
-    found = start_of(config)
-    if isinstance(found, LearnedStart):
+    found = load_start(config)
+    if isinstance(found, PretrainedStart):
         _check_network("residual", config)
-    if found is None or isinstance(found, LearnedStart):
+    if found is None or isinstance(found, PretrainedStart):
         return (found,) * channels
     for one in found:
         if one is not None:
@@ -77,7 +83,7 @@ def starting_networks(
     return found if len(found) == channels else found * channels
 
 
-def foretold_anywhere(config: Config) -> str:
+def start_message_for_files(config: Config) -> str:
     """What training will begin from, of images that are still to be read.
 
     Raises
@@ -85,10 +91,10 @@ def foretold_anywhere(config: Config) -> str:
     InputError
         The file of networks is missing or damaged.
     """
-    found = start_of(config)
+    found = load_start(config)
     if isinstance(found, tuple):
-        return foretold(config, next(one for one in found if one is not None))
-    return foretold(config, found)
+        return start_message(config, next(one for one in found if one is not None))
+    return start_message(config, found)
 
 
 def _check_fits(one: Checkpoint, config: Config, colours: int) -> None:
@@ -177,7 +183,7 @@ REMEMBERED = 4
 def shared_steps(
     stack: ImageStack,
     config: Config,
-    plan: Plan,
+    plan: RunPlan,
     maps: Mapping[int, IntensityMap],
     channel: int,
     start: Start | None = None,
@@ -207,7 +213,7 @@ def shared_steps(
     ComputeError
         The computation failed.
     """
-    from napari_zssr.zssr.plane import learn_shared
+    from napari_zssr.zssr.plane import train_shared
 
     listed = planes(stack.axes, stack.data.shape)
     places = shared_places(listed, channel)
@@ -222,8 +228,8 @@ def shared_steps(
         return None
     yield named(_told(channel, len(samples)))
     windows = [window.numpy() for sample in samples for window in sample.windows]
-    with computing(f"Learning for channel {channel}", plan.device):
-        steps = learn_shared(
+    with compute_errors(f"Learning for channel {channel}", plan.device):
+        steps = train_shared(
             samples,
             config,
             noise=common_noise(windows, config, maps[channel]),
@@ -233,7 +239,7 @@ def shared_steps(
             seed=config.seed * PLANE_SEED + SHARED_SEED + channel,
             start=start,
         )
-        return (yield from changed(steps, named))
+        return (yield from map_events(steps, named))
 
 
 def _told(channel: int, planes: int) -> Progress:
@@ -249,13 +255,13 @@ def _sample(
     config: Config,
 ) -> Sample | None:
     """What is learned of one plane, None of one without signal."""
-    from napari_zssr.zssr.plane import sample_of
+    from napari_zssr.zssr.plane import plane_sample
 
     pixels = to_cyx(stack.data[place.index], plane_axes(stack.axes))
-    colours, _ = even(mapping.normalise(colours_of(pixels)), config)
+    colours, _ = without_artifacts(mapping.normalise(colours_of(pixels)), config)
     if not shows_signal(colours):
         return None
-    return sample_of(colours, count)
+    return plane_sample(colours, count)
 
 
 def _as_shared(event: Event, planes: int) -> Event:
@@ -266,7 +272,7 @@ def _as_shared(event: Event, planes: int) -> Event:
 
 
 def remembered_steps(
-    stack: ImageStack, config: Config, plan: Plan, work: PlaneWork
+    stack: ImageStack, config: Config, plan: RunPlan, work: PlaneInput
 ) -> Steps[Checkpoint | None]:
     """`shared_steps` for one plane's channel; what was learned lately is known still.
 
@@ -295,7 +301,7 @@ def remembered_steps(
 _remembered: dict[str, Checkpoint | None] = {}
 
 
-def _key(stack: ImageStack, config: Config, plan: Plan, work: PlaneWork) -> str:
+def _key(stack: ImageStack, config: Config, plan: RunPlan, work: PlaneInput) -> str:
     """Hash of all that decides what the planes of a channel share."""
     # How far it is trained on afterwards changes nothing of it.
     alike = replace(config, strategy="shared", tuned_steps=0, always=False)
@@ -311,7 +317,11 @@ def _key(stack: ImageStack, config: Config, plan: Plan, work: PlaneWork) -> str:
 
 
 def channel_assessment(
-    stack: ImageStack, config: Config, plan: Plan, mapping: IntensityMap, channel: int
+    stack: ImageStack,
+    config: Config,
+    plan: RunPlan,
+    mapping: IntensityMap,
+    channel: int,
 ) -> Assessment | None:
     """Assess a channel of several planes that share no networks, on one of them.
 
@@ -344,24 +354,26 @@ def channel_assessment(
     middle = len(places) // 2
     for place in sorted(places, key=lambda p: abs(places.index(p) - middle)):
         pixels = colours_of(to_cyx(stack.data[place.index], plane_axes(stack.axes)))
-        colours, _ = even(mapping.normalise(pixels), config)
+        colours, _ = without_artifacts(mapping.normalise(pixels), config)
         if not shows_signal(colours):
             continue
         noise = common_noise([colours], config, mapping)
-        noise = with_jpeg(noise, pixels, mapping.scale, config)
-        with computing(f"A trial on plane {place.number}", plan.device):
+        noise = with_jpeg_noise(noise, pixels, mapping.scale, config)
+        with compute_errors(f"A trial on plane {place.number}", plan.device):
             return _tried(colours, config, plan, noise)
     return None
 
 
 def _tried(
-    colours: NDArray[np.float32], config: Config, plan: Plan, noise: NoiseModel
+    colours: NDArray[np.float32], config: Config, plan: RunPlan, noise: NoiseModel
 ) -> Assessment | None:
     import torch
 
-    from napari_zssr.zssr.plane import trial
+    from napari_zssr.zssr.plane import trial_assessment
 
     plane = torch.from_numpy(colours).to(plan.device)
     return drain(
-        trial(plane, config, noise=noise, tile_px=plan.tile_px, seed=config.seed)
+        trial_assessment(
+            plane, config, noise=noise, tile_px=plan.tile_px, seed=config.seed
+        )
     )

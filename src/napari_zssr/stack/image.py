@@ -83,7 +83,7 @@ class CheckedPlanes:
             It cannot be read, or holds masked pixels, NaN or Inf that are to be
             refused.
         """
-        plane = native(self.data[index])
+        plane = to_native(self.data[index])
         at = tuple(i for i in index if not isinstance(i, slice))
         what = f"The image's plane {list(at)}" if at else "The image"
         if at and self.nonfinite == "fill" and not _usable(plane).any():
@@ -168,12 +168,12 @@ def full_index(index: Any, shape: tuple[int, ...]) -> tuple[int | slice, ...]:
     )
 
 
-def loaded(data: Pixels) -> NDArray[Any]:
+def load_pixels(data: Pixels) -> NDArray[Any]:
     """All pixels in memory, in the byte order of this machine."""
-    return native(data[...])
+    return to_native(data[...])
 
 
-def native(pixels: Any) -> NDArray[Any]:
+def to_native(pixels: Any) -> NDArray[Any]:
     """Array in the byte order of this machine; the mask of a masked array stays."""
     # Asked for an array, dask gives one without its mask.
     given = pixels.compute() if hasattr(pixels, "__dask_graph__") else pixels

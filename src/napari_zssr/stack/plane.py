@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from napari_zssr.checks import parsed_camera
 from napari_zssr.config import Config
-from napari_zssr.errors import InputError, computing
+from napari_zssr.errors import InputError, compute_errors
 from napari_zssr.imaging.artifacts import (
     is_piecewise_constant,
     jpeg_steps,
@@ -26,24 +26,24 @@ from napari_zssr.imaging.noise import (
     NoiseModel,
     estimate_noise,
     has_room_for_noise,
-    recorrupted,
+    is_noisy,
     shows_signal,
 )
 from napari_zssr.imaging.quality import Quality
 from napari_zssr.imaging.resample import Window, output_window
-from napari_zssr.progress import Event, Snapshot, Steps, changed, drain
+from napari_zssr.progress import Event, Snapshot, Steps, drain, map_events
 from napari_zssr.stack.axes import plane_axes, to_cyx
 from napari_zssr.stack.image import PlaneIndex, Planes, colour_count
 from napari_zssr.stack.plane_result import (
-    PlaneMade,
+    EnlargedPlane,
     PlaneReport,
     restored,
     result_quality,
 )
-from napari_zssr.stack.resources import Plan
-from napari_zssr.zssr.begin import Start, sized
+from napari_zssr.stack.resources import RunPlan
 from napari_zssr.zssr.checkpoint import Checkpoint
-from napari_zssr.zssr.messages import faint, quality_sentence
+from napari_zssr.zssr.messages import faint_texture_sentence, quality_sentence
+from napari_zssr.zssr.start import Start, sized
 
 if TYPE_CHECKING:
     from napari_zssr.zssr.canvas import Canvas
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from napari_zssr.zssr.plane import PlaneResult
 
 
-def even(
+def without_artifacts(
     colours: NDArray[np.float32], config: Config
 ) -> tuple[NDArray[np.float32], float]:
     """Normalised samples (C, Y, X) without stripes, and how strong those were.
@@ -61,7 +61,7 @@ def even(
     return without_stripes(colours) if config.noise == "auto" else (colours, 0.0)
 
 
-def with_jpeg(
+def with_jpeg_noise(
     noise: NoiseModel, pixels: NDArray[Any], scale: float, config: Config
 ) -> NoiseModel:
     """Noise of a plane that may have been a JPEG.
@@ -81,7 +81,7 @@ def with_jpeg(
     return replace(noise, jpeg=tuple(step / scale for step in jpeg_steps(pixels)))
 
 
-def told(noise: NoiseModel, stripes: float, *, learned: bool) -> str:
+def artifacts_message(noise: NoiseModel, stripes: float, *, learned: bool) -> str:
     """What is said of a plane's flaws, after other sentences."""
     said = ""
     if noise.jpeg and learned:
@@ -97,7 +97,7 @@ PLANE_SEED = 1_000_003
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class PlaneWork:
+class PlaneInput:
     """One plane that is to be enlarged.
 
     Attributes
@@ -129,7 +129,9 @@ class PlaneWork:
     scratch: Path | None = None
 
 
-def plane_steps(work: PlaneWork, config: Config, plan: Plan) -> Steps[PlaneMade]:
+def upscale_plane_steps(
+    work: PlaneInput, config: Config, plan: RunPlan
+) -> Steps[EnlargedPlane]:
     """Enlarge one plane.
 
     Raises
@@ -140,8 +142,8 @@ def plane_steps(work: PlaneWork, config: Config, plan: Plan) -> Steps[PlaneMade]
     started = time.monotonic()
     config = sized(config, work.shared or work.start)
     normal = work.mapping.normalise(work.pixels)
-    colours, stripes = even(colours_of(normal), config)
-    with computing(f"Plane {work.place.number}", plan.device):
+    colours, stripes = without_artifacts(colours_of(normal), config)
+    with compute_errors(f"Plane {work.place.number}", plan.device):
         alpha = yield from _enlarged_alpha(normal[len(colours) :], config, work)
         if shows_signal(colours):
             noise = _noise(colours, work, config)
@@ -150,7 +152,7 @@ def plane_steps(work: PlaneWork, config: Config, plan: Plan) -> Steps[PlaneMade]
             noise, result = CLEAN, (yield from _without_signal(colours, work, config))
         checked = _checked(colours, result, noise, work, config)
     seconds = time.monotonic() - started
-    return PlaneMade(
+    return EnlargedPlane(
         colours=result.image,
         alpha=alpha,
         mapping=work.mapping,
@@ -161,7 +163,7 @@ def plane_steps(work: PlaneWork, config: Config, plan: Plan) -> Steps[PlaneMade]
     )
 
 
-def first_look(work: PlaneWork, config: Config, plan: Plan) -> Snapshot | None:
+def first_look(work: PlaneInput, config: Config, plan: RunPlan) -> Snapshot | None:
     """The window as what training starts from enlarges it.
 
     Parameters
@@ -178,14 +180,14 @@ def first_look(work: PlaneWork, config: Config, plan: Plan) -> Snapshot | None:
     """
     import torch
 
-    from napari_zssr.zssr.plane import look_at
+    from napari_zssr.zssr.plane import initial_snapshot
 
     assert work.window is not None
     normal = work.mapping.normalise(work.pixels)
-    colours, _ = even(colours_of(normal), config)
+    colours, _ = without_artifacts(colours_of(normal), config)
     if not shows_signal(colours):
         return None
-    seen = look_at(
+    seen = initial_snapshot(
         torch.from_numpy(colours).to(plan.device),
         config,
         noise=_own_noise(colours, work, config),
@@ -204,9 +206,9 @@ def _learned(
     colours: NDArray[Any],
     noise: NoiseModel,
     alpha: Canvas | None,
-    work: PlaneWork,
+    work: PlaneInput,
     config: Config,
-    plan: Plan,
+    plan: RunPlan,
 ) -> Steps[PlaneResult]:
     """Enlarge the colours of a plane that shows something."""
     import torch
@@ -227,41 +229,41 @@ def _learned(
         scratch=work.scratch,
     )
     in_pixels = partial(_in_pixels, work=work, alpha=alpha, plan=plan, config=config)
-    return (yield from changed(steps, partial(_shown, in_pixels=in_pixels)))
+    return (yield from map_events(steps, partial(_shown, in_pixels=in_pixels)))
 
 
 def _without_signal(
-    colours: NDArray[Any], work: PlaneWork, config: Config
+    colours: NDArray[Any], work: PlaneInput, config: Config
 ) -> Steps[PlaneResult]:
     """A plane that shows nothing, as bicubic."""
     import torch
 
-    from napari_zssr.zssr.plane import without_signal
+    from napari_zssr.zssr.plane import upscale_without_signal
 
     plane = torch.from_numpy(colours)
-    return without_signal(plane, config, work.window, work.scratch)
+    return upscale_without_signal(plane, config, work.window, work.scratch)
 
 
-def _seed(config: Config, work: PlaneWork) -> int:
+def _seed(config: Config, work: PlaneInput) -> int:
     return config.seed * PLANE_SEED + work.place.number
 
 
-def _noise(colours: NDArray[Any], work: PlaneWork, config: Config) -> NoiseModel:
+def _noise(colours: NDArray[Any], work: PlaneInput, config: Config) -> NoiseModel:
     """Noise of a plane: that of its own networks, or of the shared ones."""
     if work.shared is None:
         return _own_noise(colours, work, config)
-    from napari_zssr.zssr.plane import noise_of
+    from napari_zssr.zssr.plane import shared_noise
 
-    return noise_of(work.shared)
+    return shared_noise(work.shared)
 
 
-def _own_noise(colours: NDArray[Any], work: PlaneWork, config: Config) -> NoiseModel:
+def _own_noise(colours: NDArray[Any], work: PlaneInput, config: Config) -> NoiseModel:
     noise = common_noise([colours], config, work.mapping)
-    return with_jpeg(noise, colours_of(work.pixels), work.mapping.scale, config)
+    return with_jpeg_noise(noise, colours_of(work.pixels), work.mapping.scale, config)
 
 
 def _enlarged_alpha(
-    alpha: NDArray[Any], config: Config, work: PlaneWork
+    alpha: NDArray[Any], config: Config, work: PlaneInput
 ) -> Steps[Canvas | None]:
     """Transparency, plainly enlarged; (0 or 1, Y, X) -> (1, Y', X')."""
     import torch
@@ -280,7 +282,11 @@ def _shown(event: Event, in_pixels: Callable[[Snapshot], Snapshot]) -> Event:
 
 
 def _in_pixels(
-    shot: Snapshot, work: PlaneWork, alpha: Canvas | None, plan: Plan, config: Config
+    shot: Snapshot,
+    work: PlaneInput,
+    alpha: Canvas | None,
+    plan: RunPlan,
+    config: Config,
 ) -> Snapshot:
     parts = [shot.image]
     if alpha is not None:
@@ -289,7 +295,7 @@ def _in_pixels(
     return replace(shot, image=restored(parts, work.mapping, dtype, origin))
 
 
-def _origin(config: Config, work: PlaneWork) -> tuple[int, int]:
+def _origin(config: Config, work: PlaneInput) -> tuple[int, int]:
     """First row and column of what is wanted of the enlarged plane."""
     if work.window is None:
         return 0, 0
@@ -301,7 +307,7 @@ def _checked(
     colours: NDArray[Any],
     result: PlaneResult,
     noise: NoiseModel,
-    work: PlaneWork,
+    work: PlaneInput,
     config: Config,
 ) -> Quality | None:
     """Checks on what networks made of a plane."""
@@ -313,7 +319,7 @@ def _checked(
 def _report(
     result: PlaneResult,
     checked: Quality | None,
-    work: PlaneWork,
+    work: PlaneInput,
     noise: NoiseModel,
     stripes: float,
     seconds: float,
@@ -324,8 +330,8 @@ def _report(
     said = (
         "" if checked is None else f"{quality_sentence(checked, whole=whole)} ",
         result.sentence,
-        faint(checked) if result.denoised else "",
-        told(noise, stripes, learned=result.returned == "learned"),
+        faint_texture_sentence(checked) if result.denoised else "",
+        artifacts_message(noise, stripes, learned=result.returned == "learned"),
     )
     return PlaneReport(
         plane=work.place.number,
@@ -406,7 +412,7 @@ def common_noise(
     together = _middle([estimate_noise(*p) for p in zip(*parts, strict=True)])
     signal = float(np.mean([part.mean() for part in parts]))
     # Weak noise, which single planes do not show, is not learned against.
-    return together if recorrupted(together.sigma(signal)) else alone
+    return together if is_noisy(together.sigma(signal)) else alone
 
 
 def _camera_noise(

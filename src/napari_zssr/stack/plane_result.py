@@ -14,7 +14,12 @@ from napari_zssr.config import Config
 from napari_zssr.imaging.intensity import BLOCK_PX, IntensityMap
 from napari_zssr.imaging.noise import NoiseModel
 from napari_zssr.imaging.quality import Quality, mean_quality, quality
-from napari_zssr.imaging.resample import Window, moved, output_window, quantum
+from napari_zssr.imaging.resample import (
+    Window,
+    output_window,
+    shifted_window,
+    whole_pixel_step,
+)
 from napari_zssr.zssr.checkpoint import Checkpoint
 
 if TYPE_CHECKING:
@@ -76,7 +81,7 @@ class PlaneReport:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class PlaneMade:
+class EnlargedPlane:
     """One enlarged plane; used in a ``with``, it gives its scratch files back after it.
 
     Attributes
@@ -152,7 +157,7 @@ class PlaneMade:
         close_canvas(self.colours)
         close_canvas(self.alpha)
 
-    def __enter__(self) -> PlaneMade:
+    def __enter__(self) -> EnlargedPlane:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -210,7 +215,9 @@ def result_quality(
     found = []
     for part in _parts(window, config.factors):
         fine = output_window(part, config.factors)
-        pixels = result[:, *moved(fine, (-first[0].start, -first[1].start))].numpy()
+        pixels = result[
+            :, *shifted_window(fine, (-first[0].start, -first[1].start))
+        ].numpy()
         one = quality(plane[:, *part], pixels, config.factors, config.kernel, noise)
         found += [] if one is None else [one]
     return mean_quality(found) if found else None
@@ -224,7 +231,7 @@ def _parts(window: Window, factors: tuple[float, float]) -> Iterator[Window]:
 
 def _spans(part: slice, factor: float) -> list[slice]:
     """Spans along one axis; none where no input pixel begins on an output pixel."""
-    step = quantum(factor)
+    step = whole_pixel_step(factor)
     if step is None:
         return [part] if part.start == 0 else []
     first = -(-part.start // step) * step

@@ -14,23 +14,23 @@ import numpy as np
 from napari_zssr.config import Config
 from napari_zssr.errors import InputError
 from napari_zssr.imaging.intensity import IntensityMap
-from napari_zssr.imaging.kernel import FineKernel, pinned
-from napari_zssr.progress import Event, Progress, Steps, changed
+from napari_zssr.imaging.kernel import FineKernel, loaded_kernel
+from napari_zssr.progress import Event, Progress, Steps, map_events
 from napari_zssr.stack.axes import plane_axes, planes, to_cyx
 from napari_zssr.stack.axis_labels import NEAREST_ADVICE, check_pixels
 from napari_zssr.stack.channel_blur import channel_kernels
 from napari_zssr.stack.channels import (
     channel_assessment,
+    channel_starts,
     shared_steps,
     sharing_channels,
-    starting_networks,
 )
 from napari_zssr.stack.image import CheckedPlanes, ImageStack, PlaneIndex
-from napari_zssr.stack.plane import PlaneWork, intensity_maps, plane_steps
-from napari_zssr.stack.plane_result import PlaneMade
-from napari_zssr.stack.resources import Plan, output_type, resolve
-from napari_zssr.zssr.begin import Start, as_expected
+from napari_zssr.stack.plane import PlaneInput, intensity_maps, upscale_plane_steps
+from napari_zssr.stack.plane_result import EnlargedPlane
+from napari_zssr.stack.resources import RunPlan, output_type, plan_run
 from napari_zssr.zssr.checkpoint import Checkpoint
+from napari_zssr.zssr.start import Start, as_expected
 
 if TYPE_CHECKING:
     from napari_zssr.zssr.judge import Assessment
@@ -59,7 +59,7 @@ class Prepared:
 
     stack: ImageStack
     config: Config
-    plan: Plan
+    plan: RunPlan
     maps: Mapping[int, IntensityMap]
     starts: tuple[Start | None, ...]
     kernels: tuple[FineKernel, ...]
@@ -95,7 +95,7 @@ class Prepared:
         place: PlaneIndex,
         shared: Checkpoint | None = None,
         scratch: Path | None = None,
-    ) -> Steps[PlaneMade]:
+    ) -> Steps[EnlargedPlane]:
         """Enlarge one plane.
 
         Parameters
@@ -107,7 +107,7 @@ class Prepared:
             Folder where a large result lies while it is made.
         """
         plane = self.stack.data[place.index]
-        work = PlaneWork(
+        work = PlaneInput(
             pixels=to_cyx(plane, plane_axes(self.stack.axes)),
             mapping=self.maps[place.channel],
             place=place,
@@ -116,15 +116,15 @@ class Prepared:
             assessment=self.assessments[place.channel],
             scratch=scratch,
         )
-        steps = plane_steps(work, self.config_of(place.channel), self.plan)
+        steps = upscale_plane_steps(work, self.config_of(place.channel), self.plan)
         count = self.plan.planes
-        return changed(steps, partial(_numbered, place=place, count=count))
+        return map_events(steps, partial(_numbered, place=place, count=count))
 
 
 def prepare(
     stack: ImageStack,
     config: Config,
-    planned: Callable[..., Plan] | None = None,
+    planned: Callable[..., RunPlan] | None = None,
 ) -> Prepared:
     """Decide all that an image's planes have in common.
 
@@ -144,8 +144,8 @@ def prepare(
         The memory does not suffice.
     """
     stack = _enlargeable(stack, config.nonfinite)
-    config = replace(config, kernel=pinned(config.kernel))
-    starts = starting_networks(config, stack.axes, stack.data.shape)
+    config = replace(config, kernel=loaded_kernel(config.kernel))
+    starts = channel_starts(config, stack.axes, stack.data.shape)
     wanted = as_expected(config, starts)
     data = CheckedPlanes(stack.data, config.nonfinite)
     listed = planes(stack.axes, stack.data.shape)
@@ -199,7 +199,7 @@ def make_plan(
     *,
     output_dtype: np.dtype[Any] | None = None,
     to_disk: bool = False,
-) -> Plan:
+) -> RunPlan:
     """Plan for an image on the device that the settings name.
 
     Parameters
@@ -214,7 +214,7 @@ def make_plan(
     from napari_zssr.zssr.device import fast_bfloat16, free_bytes, resolve_device
 
     device = resolve_device(config.device)
-    return resolve(
+    return plan_run(
         config,
         stack.data.shape,
         stack.data.dtype,

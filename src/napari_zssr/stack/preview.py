@@ -12,24 +12,29 @@ from numpy.typing import NDArray
 from napari_zssr.config import Config
 from napari_zssr.errors import InputError
 from napari_zssr.imaging.intensity import BLOCK_PX, IntensityMap
-from napari_zssr.imaging.kernel import FineKernel, pinned
-from napari_zssr.imaging.resample import Window, imresize, moved, output_window
-from napari_zssr.progress import Event, Progress, Snapshot, Steps, changed
+from napari_zssr.imaging.kernel import FineKernel, loaded_kernel
+from napari_zssr.imaging.resample import Window, imresize, output_window, shifted_window
+from napari_zssr.progress import Event, Progress, Snapshot, Steps, map_events
 from napari_zssr.stack.axes import from_cyx, plane_axes, planes, to_cyx
 from napari_zssr.stack.axis_labels import check_pixels
 from napari_zssr.stack.channel_blur import channel_kernel
 from napari_zssr.stack.channels import (
     channel_assessment,
+    channel_starts,
     remembered_steps,
     sharing_channels,
-    starting_networks,
 )
 from napari_zssr.stack.image import CheckedPlanes, ImageStack, PlaneIndex
-from napari_zssr.stack.plane import PlaneWork, first_look, intensity_maps, plane_steps
+from napari_zssr.stack.plane import (
+    PlaneInput,
+    first_look,
+    intensity_maps,
+    upscale_plane_steps,
+)
 from napari_zssr.stack.plane_result import PlaneReport
 from napari_zssr.stack.prepare import make_plan
 from napari_zssr.stack.resources import output_type
-from napari_zssr.zssr.begin import as_expected
+from napari_zssr.zssr.start import as_expected
 
 BICUBIC_REACH_PX = 4
 
@@ -86,11 +91,11 @@ def preview_steps(
         The computation failed.
     """
     yield Progress(stage="read", step=0, total=1)
-    config = replace(config, kernel=pinned(config.kernel))
+    config = replace(config, kernel=loaded_kernel(config.kernel))
     axes = plane_axes(stack.axes)
     data = CheckedPlanes(check_pixels(stack.data), config.nonfinite)
     plane = data[place.index]
-    starts = starting_networks(config, stack.axes, stack.data.shape)
+    starts = channel_starts(config, stack.axes, stack.data.shape)
     wanted = as_expected(config, starts)
     mapping = _intensity_map(data, stack, place)
     plan = make_plan(
@@ -105,7 +110,7 @@ def preview_steps(
     size = (pixels.shape[1], pixels.shape[2])
     wanted_window = output_window(_inside(window, plane, axes), config.factors)
     wide = _with_whole_blocks(wanted_window, size, config.factors)
-    work = PlaneWork(
+    work = PlaneInput(
         pixels=pixels,
         mapping=mapping,
         place=place,
@@ -113,7 +118,7 @@ def preview_steps(
         start=starts[place.channel],
     )
     first = output_window(wide, config.factors)
-    cut = moved(wanted_window, (-first[0].start, -first[1].start))
+    cut = shifted_window(wanted_window, (-first[0].start, -first[1].start))
     ordered = partial(_ordered, axes=axes, cut=cut)
     listed = planes(stack.axes, stack.data.shape)
     if place.channel in sharing_channels(config, listed):
@@ -125,7 +130,7 @@ def preview_steps(
     else:
         decided = channel_assessment(checked, config, plan, mapping, place.channel)
         work = replace(work, assessment=decided)
-    made = yield from changed(plane_steps(work, config, plan), ordered)
+    made = yield from map_events(upscale_plane_steps(work, config, plan), ordered)
     return PreviewResult(
         image=from_cyx(made.pixels[:, *cut], axes),
         window=wanted_window,
@@ -149,7 +154,7 @@ def bicubic_window(
     ndarray
         Of the same shape and dtype as the pictures of the preview.
     """
-    from napari_zssr.zssr.predict import around
+    from napari_zssr.zssr.predict import window_with_halo
 
     axes = plane_axes(stack.axes)
     data = CheckedPlanes(check_pixels(stack.data), config.nonfinite)
@@ -157,9 +162,11 @@ def bicubic_window(
     window = _inside(window, plane, axes)
     pixels = to_cyx(plane, axes)
     size = (pixels.shape[1], pixels.shape[2])
-    rows, columns = around(window, size, BICUBIC_REACH_PX, config.factors)
+    rows, columns = window_with_halo(window, size, BICUBIC_REACH_PX, config.factors)
     made = imresize(pixels[:, rows, columns], config.factors)
-    inside = output_window(moved(window, (-rows.start, -columns.start)), config.factors)
+    inside = output_window(
+        shifted_window(window, (-rows.start, -columns.start)), config.factors
+    )
     exact = IntensityMap(offset=0.0, scale=1.0)
     return from_cyx(exact.restore(made[:, *inside], plane.dtype), axes)
 

@@ -13,16 +13,16 @@ from napari_zssr.config import Config
 from napari_zssr.imaging.quality import median_quality
 from napari_zssr.stack.plane_result import PlaneReport
 from napari_zssr.stack.prepare import Prepared
-from napari_zssr.zssr.begin import start_checksum
 from napari_zssr.zssr.messages import (
     FROM_SAVED,
-    began_from,
-    faint,
-    held_back,
+    faint_texture_sentence,
+    held_back_sentence,
     quality_sentence,
     shrunk_figure,
-    used_as_is,
+    start_sentence,
+    used_as_is_sentence,
 )
+from napari_zssr.zssr.start import start_checksum
 
 if TYPE_CHECKING:
     from napari_zssr.stack.image import ImageStack
@@ -123,7 +123,9 @@ def _held_back(reports: tuple[PlaneReport, ...], config: Config) -> str:
         return ""
     shares = [one["share"] for one in found]
     least = found[shares.index(min(shares))]
-    told = held_back(shares, least["supported"], least["reason"], whole=config.always)
+    told = held_back_sentence(
+        shares, least["supported"], least["reason"], whole=config.always
+    )
     some = len(found) < len(reports)
     part = f" In {len(found)} of {len(reports)} planes:" if some else ""
     return f"{part} {told}"
@@ -150,12 +152,17 @@ def _tested(learned: list[PlaneReport]) -> str:
 def _trained(reports: tuple[PlaneReport, ...], config: Config) -> str:
     """What training was done on, what it began from, and what may have gone."""
     learned = [r for r in reports if r.returned == "learned"]
-    texture = next(filter(None, (faint(r.quality) for r in learned if r.denoised)), "")
+    texture = next(
+        filter(
+            None, (faint_texture_sentence(r.quality) for r in learned if r.denoised)
+        ),
+        "",
+    )
     asked = _asked_learned(reports)
     if config.steps == 0:
-        return used_as_is(learned=asked) + texture
+        return used_as_is_sentence(learned=asked) + texture
     saved = FROM_SAVED if config.start_file else ""
-    began = began_from(LEARNED) if asked else saved
+    began = start_sentence(LEARNED) if asked else saved
     return f"{_shared(reports, config)}{began}{texture}"
 
 
@@ -214,7 +221,7 @@ def recipe(
         Keys ``program``, ``config``, ``input`` and ``report``; NaN and Inf are None.
     """
     started = unfinished_recipe(stack, result.config, selection=selection)
-    return started | {"report": plain(result.report.to_dict())}
+    return started | {"report": to_json_types(result.report.to_dict())}
 
 
 def unfinished_recipe(
@@ -238,17 +245,17 @@ def unfinished_recipe(
         "config": config.to_dict(),
         "input": source,
     }
-    return {key: plain(value) for key, value in content.items()}
+    return {key: to_json_types(value) for key, value in content.items()}
 
 
-def plain(value: Any) -> Any:
+def to_json_types(value: Any) -> Any:
     """Copy of what JSON can hold; NaN and Inf become None, unknown kinds text."""
     if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
+        return {str(key): to_json_types(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
+        return [to_json_types(item) for item in value]
     if hasattr(value, "tolist"):
-        return plain(value.tolist())
+        return to_json_types(value.tolist())
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value if isinstance(value, str | int | float | None) else str(value)

@@ -14,7 +14,7 @@ import numpy as np
 from napari_zssr.config import SHARED_PLANES, Config
 from napari_zssr.errors import ComputeError, StorageError
 from napari_zssr.imaging.intensity import IntensityMap
-from napari_zssr.imaging.noise import recorrupted
+from napari_zssr.imaging.noise import is_noisy
 from napari_zssr.stack.axes import output_shape, planes
 from napari_zssr.stack.image import colour_count
 from napari_zssr.zssr.canvas import scratch_bytes
@@ -41,7 +41,7 @@ WINDOWS_PX = 16 * 512**2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class RunPlan:
     """What a run will do, and what it will cost.
 
     Attributes
@@ -77,7 +77,7 @@ class Plan:
     seconds: float
 
 
-def resolve(
+def plan_run(
     config: Config,
     shape: Sequence[int],
     dtype: np.dtype[Any],
@@ -89,7 +89,7 @@ def resolve(
     cores: int | None = None,
     bfloat16: bool = False,
     to_disk: bool = False,
-) -> Plan:
+) -> RunPlan:
     """Turn settings into a plan for an image.
 
     Parameters
@@ -145,7 +145,7 @@ def resolve(
     tile_px = config.tile_px or _fitting_tile(config, plane, enlarging, free_bytes)
     enlarging += _tile_bytes(config, tile_px, plane)
     precision = _chosen_precision(config, bfloat16)
-    return Plan(
+    return RunPlan(
         output_shape=out_shape,
         output_axes=axes,
         output_dtype=output_kind.name,
@@ -246,7 +246,7 @@ def _pairs_bytes(config: Config, plane: _Plane, spread: int) -> int:
     unless the noise is given.
     """
     fathers = FATHERS[config.network]
-    if isinstance(config.noise, float) and recorrupted(config.noise):
+    if isinstance(config.noise, float) and is_noisy(config.noise):
         fathers /= 2
     if config.stages > 1:
         fathers *= FURTHER
@@ -328,7 +328,7 @@ _TIFF = (".tif", ".tiff")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Needs:
+class DiskNeeds:
     """What a run to disk takes at most.
 
     Attributes
@@ -351,7 +351,7 @@ class Needs:
         return self.disk_free is not None and self.disk_bytes > self.disk_free
 
 
-def needs(plan: Plan, target: Path, *, workers: int = 1) -> Needs:
+def disk_needs(plan: RunPlan, target: Path, *, workers: int = 1) -> DiskNeeds:
     """What a run to disk takes.
 
     Parameters
@@ -365,14 +365,14 @@ def needs(plan: Plan, target: Path, *, workers: int = 1) -> Needs:
     """
     zarr = target.suffix.lower() == ".zarr"
     kept = plan.output_bytes * (PYRAMID if zarr else 2)
-    return Needs(
+    return DiskNeeds(
         memory_bytes=workers * plan.memory_bytes,
         disk_bytes=int(kept + workers * plan.scratch_bytes),
         disk_free=free_disk(target),
     )
 
 
-def check_room(plan: Plan, found: Needs, target: Path) -> None:
+def check_room(plan: RunPlan, found: DiskNeeds, target: Path) -> None:
     """Refuse a run whose planes or whose file, which is not compressed, have no room.
 
     Raises
@@ -395,7 +395,7 @@ def check_room(plan: Plan, found: Needs, target: Path) -> None:
         )
 
 
-def told(plan: Plan, found: Needs) -> str:
+def needs_message(plan: RunPlan, found: DiskNeeds) -> str:
     """One sentence for the user before a run."""
     planes = "1 plane" if plan.planes == 1 else f"{plan.planes} planes"
     disk = f"up to {_size(found.disk_bytes)} on disk"

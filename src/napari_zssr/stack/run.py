@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     import dask.array
 
 
-class MiddleNetworks:
+class MiddlePlaneNetworks:
     """For each channel those shared, or of the plane that is nearest to its middle."""
 
     def __init__(
@@ -149,7 +149,7 @@ def upscale_steps(
     shared = {}
     for channel in ready.sharing:
         shared[channel] = yield from ready.shared(channel)
-    reports, kept = [], MiddleNetworks(listed, shared)
+    reports, kept = [], MiddlePlaneNetworks(listed, shared)
     for place in listed:
         made = yield from ready.enlarged(place, shared.get(place.channel))
         with made:

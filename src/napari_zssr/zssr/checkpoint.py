@@ -13,10 +13,10 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_zssr.atomic import atomic_write, check_target
 from napari_zssr.checks import NETWORKS_SUFFIX
 from napari_zssr.config import Config
 from napari_zssr.errors import InputError
-from napari_zssr.writing import check_place, written_whole
 
 Arrays = Mapping[str, NDArray[Any]]
 T = TypeVar("T")
@@ -308,14 +308,14 @@ def write_networks(
         )
     check_networks_file(path, overwrite)
     target = Path(path).expanduser().resolve()
-    with written_whole(target) as draft:
+    with atomic_write(target) as draft:
         draft.write_bytes(_packed(saved))
     return target
 
 
 def check_networks_file(path: str | Path, overwrite: bool = False) -> None:
     """Refuse a file of networks that could not be written, before a long run starts."""
-    check_place(path, overwrite, {NETWORKS_SUFFIX}, NETWORKS_SUFFIX)
+    check_target(path, overwrite, {NETWORKS_SUFFIX}, NETWORKS_SUFFIX)
 
 
 def load_networks(path: str | Path) -> Loaded:

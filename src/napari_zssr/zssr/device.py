@@ -384,7 +384,7 @@ class Machine:
         raise InputError(f"There is no device {wish!r} here; torch sees {seen}.")
 
 
-def look_at_machine() -> Machine:
+def examine_machine() -> Machine:
     """Examine the devices; imports torch and takes seconds the first time."""
     import torch
 

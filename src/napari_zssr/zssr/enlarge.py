@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from napari_zssr.config import Config
 from napari_zssr.errors import ComputeError
-from napari_zssr.imaging.kernel import for_factors, sampled_kernel
+from napari_zssr.imaging.kernel import kernel_for_factors, sampled_kernel
 from napari_zssr.imaging.resample import Window, symmetries
 from napari_zssr.progress import Progress, Steps
 from napari_zssr.zssr.canvas import Canvas
@@ -34,7 +34,7 @@ def predict_spec(
     tile_px : int
     precision : {"float32", "bfloat16"}
     """
-    kernel = for_factors(config.kernel, config.factors, factors)
+    kernel = kernel_for_factors(config.kernel, config.factors, factors)
     iterations, strength = back_projection(config, level, factors)
     return PredictSpec(
         factors=factors,

@@ -15,7 +15,7 @@ from napari_zssr.config import Config
 from napari_zssr.imaging.quality import median_quality
 from napari_zssr.imaging.resample import spread_starts
 from napari_zssr.imaging.support import Support, support
-from napari_zssr.progress import Event, Progress, Steps, changed
+from napari_zssr.progress import Event, Progress, Steps, map_events
 from napari_zssr.zssr.checkpoint import Checkpoint
 from napari_zssr.zssr.enlarge import enlarged
 from napari_zssr.zssr.messages import underrated, unsupported
@@ -185,7 +185,7 @@ def assess(
         # By itself: its surroundings would take longer than the sample does.
         whole = slice(0, sample.shape[1]), slice(0, sample.shape[2])
         steps = enlarged(network, sample, spec, whole)
-        made = yield from changed(steps, _as_check)
+        made = yield from map_events(steps, _as_check)
         image, result = sample.cpu().numpy(), made[:, :, :].numpy()
         one = support(image, result, config.factors, config.kernel, lesson.noise)
         found += [] if one is None else [one]

@@ -67,15 +67,15 @@ class Origin:
         return not (self.shared or self.trained)
 
     @property
-    def began_from(self) -> str:
+    def start_sentence(self) -> str:
         """Sentence on where training began, after others; empty for the usual."""
         if self.applied:
-            return used_as_is(learned=self.began == LEARNED)
+            return used_as_is_sentence(learned=self.began == LEARNED)
         if self.saved:
             return FROM_SAVED
         if self.began == LEARNED and self.trained and not self.shared:
             return f" Training began from {GENERATED}, {self.steps} steps."
-        return began_from(self.began)
+        return start_sentence(self.began)
 
     @property
     def on(self) -> str:
@@ -117,7 +117,7 @@ def quality_sentence(found: Quality, *, whole: bool = True) -> str:
     return told + _underrated(found)
 
 
-def faint(found: Quality | None) -> str:
+def faint_texture_sentence(found: Quality | None) -> str:
     """Sentence, after others, on a result that was learned against noise."""
     grew = found is not None and found.grain is not None and found.grain > 1
     return "" if grew else FAINT
@@ -178,7 +178,7 @@ def unsupported(found: Quality, margin: float | None, *, blurred: bool) -> str:
     return f"fine detail came out stronger than the image leads to{narrower}"
 
 
-def held_back(
+def held_back_sentence(
     shares: Sequence[float], supported: float, reason: str, *, whole: bool
 ) -> str:
     """Sentence on results of which the checks do not support everything.
@@ -236,7 +236,7 @@ def _agreement(found: Quality) -> str:
 def shrunk_test(gain: Gain, origin: Origin) -> str:
     """What held-out regions told of networks whose result was delivered."""
     told = shrunk_figure(gain.decibel, f" ± {gain.error_decibel:.2f}")
-    return f"{told}{origin.on}{origin.began_from}"
+    return f"{told}{origin.on}{origin.start_sentence}"
 
 
 def shrunk_figure(decibel: float, error: str = "") -> str:
@@ -253,17 +253,17 @@ def nothing_gained(gain: Gain, origin: Origin) -> str:
     return (
         "Nothing to gain here; bicubic was returned. Test on your image shrunk and "
         f"re-enlarged: {gain.decibel:+.2f} ± {gain.error_decibel:.2f} dB against "
-        f"bicubic.{origin.on}{origin.began_from}"
+        f"bicubic.{origin.on}{origin.start_sentence}"
     )
 
 
-def used_as_is(*, learned: bool) -> str:
+def used_as_is_sentence(*, learned: bool) -> str:
     """Sentence, after others, on a learned start or saved networks, not trained on."""
     what = f"T{GENERATED[1:]} was" if learned else "Saved networks were"
     return f" {what} used without further training."
 
 
-def began_from(began: str) -> str:
+def start_sentence(began: str) -> str:
     """Of training, after other sentences: what it began from.
 
     Parameters

@@ -14,10 +14,9 @@ from torch import Tensor, nn
 
 from napari_zssr.checks import LEARNED
 from napari_zssr.config import INSTANT, Config
-from napari_zssr.imaging.noise import CLEAN, NoiseModel, recorrupted
+from napari_zssr.imaging.noise import CLEAN, NoiseModel, is_noisy
 from napari_zssr.imaging.resample import Window
 from napari_zssr.progress import Progress, Snapshot, Steps, drain
-from napari_zssr.zssr.begin import Start, begun, noisy_steps
 from napari_zssr.zssr.canvas import Canvas
 from napari_zssr.zssr.checkpoint import Checkpoint
 from napari_zssr.zssr.enlarge import enlarged
@@ -35,7 +34,7 @@ from napari_zssr.zssr.messages import (
     NOT_SAVED,
     WITHOUT_SIGNAL,
     Origin,
-    held_back,
+    held_back_sentence,
     nothing_gained,
     shrunk_test,
     too_small,
@@ -56,6 +55,7 @@ from napari_zssr.zssr.predict import (
     windowed,
     with_mean_of,
 )
+from napari_zssr.zssr.start import Start, begun, noisy_steps
 from napari_zssr.zssr.trainer import Trainer, train
 
 EVERY_S = 1.0
@@ -252,7 +252,7 @@ def super_resolve_plane(
             gain=gain,
             steps=steps,
             sentence=told,
-            denoised=recorrupted(lesson.level),
+            denoised=is_noisy(lesson.level),
             networks=checkpoint(network, lesson),
         )
     return replace(
@@ -260,7 +260,7 @@ def super_resolve_plane(
     )
 
 
-def trial(
+def trial_assessment(
     plane: Tensor,
     config: Config,
     *,
@@ -298,7 +298,7 @@ def trial(
     return (yield from assess(network, [plane], lesson))
 
 
-def without_signal(
+def upscale_without_signal(
     plane: Tensor,
     config: Config,
     window: Window | None = None,
@@ -309,7 +309,7 @@ def without_signal(
     return (yield from _plain(plane, config, why, window, scratch))
 
 
-def look_at(
+def initial_snapshot(
     plane: Tensor,
     config: Config,
     *,
@@ -364,7 +364,7 @@ def _lesson(
     if shared is not None:
         began, rate = shared.began, TUNED_RATE
         steps = config.tuned_steps if config.strategy == "tuned" else 0
-        if began == LEARNED and recorrupted(level):
+        if began == LEARNED and is_noisy(level):
             steps = noisy_steps(steps)
         trains = steps > 0
         config = replace(config, steps=max(1, steps), gradual=1)
@@ -402,11 +402,11 @@ def _delivered(
     """
     if assessment is None or assessment.share == 1:
         return 1.0, shrunk_test(gain, origin)
-    told = held_back(
+    told = held_back_sentence(
         [assessment.share], assessment.supported, assessment.reason, whole=always
     )
     share = 1.0 if always else assessment.share
-    return share, f"{told}{origin.on}{origin.began_from}"
+    return share, f"{told}{origin.on}{origin.start_sentence}"
 
 
 def _first_look(plane: Tensor, lesson: Lesson, window: Window) -> Snapshot:
@@ -462,7 +462,7 @@ class Sample:
     parts: int
 
 
-def sample_of(plane: NDArray[np.float32], planes: int) -> Sample | None:
+def plane_sample(plane: NDArray[np.float32], planes: int) -> Sample | None:
     """Windows of a plane, fewer the more planes there are.
 
     Parameters
@@ -488,7 +488,7 @@ def sample_of(plane: NDArray[np.float32], planes: int) -> Sample | None:
     )
 
 
-def learn_shared(
+def train_shared(
     samples: Sequence[Sample],
     config: Config,
     *,
@@ -555,7 +555,7 @@ def learn_shared(
     )
 
 
-def noise_of(shared: Checkpoint) -> NoiseModel:
+def shared_noise(shared: Checkpoint) -> NoiseModel:
     """Noise of the planes that networks were learned from."""
     told = dict(shared.noise or {})
     for name in ("bands", "jpeg"):

@@ -9,13 +9,13 @@ from torch import Tensor
 
 from napari_zssr.checks import LEARNED
 from napari_zssr.config import Config, ratio_of
-from napari_zssr.imaging.kernel import for_factors, sampled_kernel
-from napari_zssr.imaging.noise import NoiseModel, recorrupted
+from napari_zssr.imaging.kernel import kernel_for_factors, sampled_kernel
+from napari_zssr.imaging.noise import NoiseModel, is_noisy
 from napari_zssr.imaging.resample import spread_starts, symmetries
-from napari_zssr.zssr.begin import Beginning
 from napari_zssr.zssr.canvas import Canvas
 from napari_zssr.zssr.pairs import PairSpec
 from napari_zssr.zssr.predict import residual_growth
+from napari_zssr.zssr.start import Beginning
 from napari_zssr.zssr.warps import NOISY_WARPS, WARPS, Pair
 
 WHOLE_PX = 640
@@ -91,19 +91,19 @@ def pair_spec(
     """
     whole = ratio_of(config)
     learned = factors if whole == (1, 1) else (float(whole[0]), float(whole[1]))
-    kernel = for_factors(config.kernel, config.factors, learned)
+    kernel = kernel_for_factors(config.kernel, config.factors, learned)
     regions, share = HELD_OUT["ridge" if config.network == "ridge" else "trained"]
     return PairSpec(
         factors=learned,
         ratio=whole,
         kernel=kernel,
         noise=noise,
-        alpha=ALPHA if recorrupted(level) else 0.0,
+        alpha=ALPHA if is_noisy(level) else 0.0,
         crop_px=config.crop_px,
         transforms=symmetries(learned, sampled_kernel(kernel)),
         held_out=max(1, regions // windows),
         held_out_share=share,
-        warps=NOISY_WARPS if recorrupted(level) else WARPS,
+        warps=NOISY_WARPS if is_noisy(level) else WARPS,
     )
 
 
@@ -168,7 +168,7 @@ def begun_rate(beginning: Beginning, level: float) -> float:
     """Share of the usual learning rates for what training begins from."""
     if beginning.began != LEARNED:
         return 1.0
-    return NOISY_RATE if recorrupted(level) else LEARNED_RATE
+    return NOISY_RATE if is_noisy(level) else LEARNED_RATE
 
 
 def for_jpeg(config: Config, noise: NoiseModel) -> Config:
@@ -194,7 +194,7 @@ def back_projection(config: Config, level: float, factors: Pair) -> tuple[int, f
     """
     low, high = FADE
     strength = min(1.0, max(0.0, (high - level) / (high - low)))
-    kernel = for_factors(config.kernel, config.factors, factors)
+    kernel = kernel_for_factors(config.kernel, config.factors, factors)
     if strength <= 0 or config.back_projection == 0:
         return 0, strength
     grows = kernel.kind != "bicubic" and residual_growth(kernel, factors) > 1

@@ -14,13 +14,13 @@ from napari_zssr.imaging.degrade import degradation
 from napari_zssr.imaging.resample import (
     SWAP,
     Window,
-    inverse,
-    moved,
+    inverse_transform,
     output_size,
     output_window,
-    quantum,
     resize,
+    shifted_window,
     transform,
+    whole_pixel_step,
 )
 from napari_zssr.kernelspec import KernelSpec
 from napari_zssr.progress import Progress, Steps
@@ -105,9 +105,11 @@ def predict(
     """
     if window is not None:
         size = (plane.shape[1], plane.shape[2])
-        rows, columns = around(window, size, halo(network, spec), spec.factors)
+        rows, columns = window_with_halo(
+            window, size, halo(network, spec), spec.factors
+        )
         made = yield from predict(network, plane[:, rows, columns], spec)
-        inside = moved(window, (-rows.start, -columns.start))
+        inside = shifted_window(window, (-rows.start, -columns.start))
         return windowed(made, spec.factors, inside)
     out = torch.empty(*enlarged_shape(plane, spec.factors))
     yield from paint(network, plane, spec, out)
@@ -155,7 +157,7 @@ def make_tiles(
 ) -> Iterator[Tile]:
     """Cut a plane (Y, X) into tiles whose corners fall on whole output pixels."""
     axes = [
-        _spans(n, spec.tile_px, halo_px, quantum(f))
+        _spans(n, spec.tile_px, halo_px, whole_pixel_step(f))
         for n, f in zip(size, spec.factors, strict=True)
     ]
     for inner_y, outer_y in axes[0]:
@@ -163,13 +165,13 @@ def make_tiles(
             yield Tile(inner=(inner_y, inner_x), outer=(outer_y, outer_x))
 
 
-def around(
+def window_with_halo(
     window: Window, size: tuple[int, int], halo_px: int, factors: Pair
 ) -> Window:
     """The window with a halo, within the plane and begun on a whole output pixel."""
     spans = []
     for part, pixels, factor in zip(window, size, factors, strict=True):
-        step = quantum(factor)
+        step = whole_pixel_step(factor)
         if step is None:
             spans.append(slice(0, pixels))
             continue
@@ -283,7 +285,7 @@ def _enlarged(
     factors = spec.factors[::-1] if number & SWAP else spec.factors
     target = _target_size(turned, factors)
     made = _applied(network, turned, factors, target, spec)
-    back = inverse(made, number)
+    back = inverse_transform(made, number)
     return _projected(back, crop, spec)
 
 

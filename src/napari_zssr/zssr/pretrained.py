@@ -18,13 +18,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_zssr.atomic import atomic_write, check_target
 from napari_zssr.checks import NETWORKS_SUFFIX
 from napari_zssr.errors import InputError
 from napari_zssr.imaging.kernel import sampled_kernel
-from napari_zssr.imaging.noise import NoiseModel, recorrupted
+from napari_zssr.imaging.noise import NoiseModel, is_noisy
 from napari_zssr.imaging.resample import cubic
 from napari_zssr.kernelspec import KernelSpec
-from napari_zssr.writing import check_place, written_whole
 from napari_zssr.zssr.checkpoint import Arrays, Format, load, packed
 
 Weights = dict[str, NDArray[np.float32]]
@@ -45,7 +45,7 @@ TRANSPOSED = (1, 0, 2, 3, 5, 4, *range(6, FEATURES))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class LearnedStart:
+class PretrainedStart:
     """A network that was learned for many blurs.
 
     Attributes
@@ -68,7 +68,7 @@ class LearnedStart:
     dilations: tuple[int, ...]
     arrays: Mapping[str, NDArray[np.float32]]
     card: Mapping[str, Any]
-    clean: LearnedStart | None = None
+    clean: PretrainedStart | None = None
 
     def ratios(self, samples: int) -> tuple[Ratio, ...]:
         """Enlargements of one application for pixels of so many colours."""
@@ -79,7 +79,7 @@ class LearnedStart:
 
 
 def write_start(
-    path: str | Path, start: LearnedStart, *, overwrite: bool = False
+    path: str | Path, start: PretrainedStart, *, overwrite: bool = False
 ) -> Path:
     """Write a learned start into a safetensors file.
 
@@ -103,21 +103,21 @@ def write_start(
     ComputeError
         The disk is full or fails.
     """
-    check_place(path, overwrite, {NETWORKS_SUFFIX}, NETWORKS_SUFFIX)
+    check_target(path, overwrite, {NETWORKS_SUFFIX}, NETWORKS_SUFFIX)
     target = Path(path).expanduser().resolve()
     told = {**_size(start), "card": dict(start.card), "clean": None}
     arrays = dict(start.arrays)
     if start.clean is not None:
         told["clean"] = _size(start.clean)
         arrays |= {f"{CLEAN_PART}{n}": a for n, a in start.clean.arrays.items()}
-    with written_whole(target) as draft:
+    with atomic_write(target) as draft:
         # Half precision holds the weights, and halves the file.
         halved = {name: a.astype(np.float16) for name, a in arrays.items()}
         draft.write_bytes(packed(START, told, halved))
     return target
 
 
-def load_start(path: str | Path) -> LearnedStart:
+def load_start(path: str | Path) -> PretrainedStart:
     """Learned start from a file that `write_start` has written.
 
     Raises
@@ -128,7 +128,7 @@ def load_start(path: str | Path) -> LearnedStart:
     return load(path, START)
 
 
-def shipped_start() -> LearnedStart:
+def shipped_start() -> PretrainedStart:
     """The learned start that belongs to this package.
 
     Raises
@@ -215,7 +215,7 @@ def _noise_features(noise: NoiseModel) -> list[float]:
 
 
 def folded(
-    start: LearnedStart,
+    start: PretrainedStart,
     samples: int,
     ratio: Ratio,
     kernel: KernelSpec,
@@ -264,8 +264,8 @@ def folded(
 
 
 def start_for(
-    start: LearnedStart, samples: int, ratio: Ratio, noise: NoiseModel
-) -> LearnedStart:
+    start: PretrainedStart, samples: int, ratio: Ratio, noise: NoiseModel
+) -> PretrainedStart:
     """The part of a learned start that serves a plane with this noise.
 
     Parameters
@@ -278,13 +278,13 @@ def start_for(
     noise : NoiseModel
         In normalised intensity.
     """
-    noisy = bool(noise.jpeg) or recorrupted(noise.sigma())
+    noisy = bool(noise.jpeg) or is_noisy(noise.sigma())
     clean = start.clean
     serves = clean is not None and ratio in clean.ratios(samples)
     return clean if clean is not None and serves and not noisy else start
 
 
-def with_clean(start: LearnedStart, clean: LearnedStart) -> LearnedStart:
+def with_clean(start: PretrainedStart, clean: PretrainedStart) -> PretrainedStart:
     """A start that leaves planes without noise to another one, at x2.
 
     If that has left them to a third one, this does, too.
@@ -310,11 +310,11 @@ def _conditioned(blocks: int, samples: int) -> list[tuple[str, str]]:
     return [("head", f"head.{samples}"), *((name, name) for name in body)]
 
 
-def _size(start: LearnedStart) -> dict[str, Any]:
+def _size(start: PretrainedStart) -> dict[str, Any]:
     return {"width": start.width, "dilations": list(start.dilations)}
 
 
-def _start(told: Mapping[str, Any], arrays: Arrays) -> LearnedStart:
+def _start(told: Mapping[str, Any], arrays: Arrays) -> PretrainedStart:
     """Learned start of a file."""
     own: Weights = {}
     clean: Weights = {}
@@ -327,13 +327,13 @@ def _start(told: Mapping[str, Any], arrays: Arrays) -> LearnedStart:
     return replace(start, clean=_part_of(told["clean"], clean, told["card"]))
 
 
-def _part_of(size: Mapping[str, Any], arrays: Arrays, card: Any) -> LearnedStart:
+def _part_of(size: Mapping[str, Any], arrays: Arrays, card: Any) -> PretrainedStart:
     width, dilations = size["width"], tuple(size["dilations"])
     if arrays["condition.0.weight"].shape[1:] != (FEATURES,):
         raise ValueError("it is told other features")
     if arrays["condition.2.bias"].shape != (2 * (1 + 2 * len(dilations)) * width,):
         raise ValueError("its gains do not fit its layers")
-    return LearnedStart(width=width, dilations=dilations, arrays=arrays, card=card)
+    return PretrainedStart(width=width, dilations=dilations, arrays=arrays, card=card)
 
 
 START = Format(

@@ -9,7 +9,7 @@ from typing import Any
 
 from magicgui.widgets import ComboBox, FileEdit, LineEdit, SpinBox
 
-from napari_zssr.checks import LEARNED, PREFIX, RANDOM, is_camera, parsed_camera
+from napari_zssr.checks import CAMERA_PREFIX, LEARNED, RANDOM, is_camera, parsed_camera
 from napari_zssr.config import Config
 from napari_zssr.errors import InputError
 from napari_zssr.plugin.form.rows import Column, Row, say, words
@@ -125,7 +125,7 @@ class AdvancedFields(Column):
             self.fields["noise"].value = "given"
             self.fields["noise_sigma"].value = f"{noise:g}"
         elif is_camera(noise):
-            self.fields["noise"].value = PREFIX
+            self.fields["noise"].value = CAMERA_PREFIX
             for name, value in asdict(parsed_camera(noise)).items():
                 self.fields[name].value = f"{value:g}"
         else:
@@ -140,9 +140,9 @@ class AdvancedFields(Column):
 
     def _chosen_noise(self) -> str | float:
         kind: str = self.fields["noise"].value
-        if kind == PREFIX:
+        if kind == CAMERA_PREFIX:
             gain, offset, read = (self.fields[name].value.strip() for name in CAMERA)
-            return f"{PREFIX}: gain {gain}, offset {offset}, read noise {read}"
+            return f"{CAMERA_PREFIX}: gain {gain}, offset {offset}, read noise {read}"
         if kind != "given":
             return kind
         try:
@@ -168,7 +168,7 @@ class AdvancedFields(Column):
         noise = self.fields["noise"].value
         self.rows["noise_sigma"].visible = noise == "given"
         for name in CAMERA:
-            self.rows[name].visible = noise == PREFIX
+            self.rows[name].visible = noise == CAMERA_PREFIX
         start = self.fields["start"].value or self._usual_start
         self.rows["start_file"].visible = start == FILE
         self.rows["learned_steps"].visible = start != RANDOM
@@ -184,7 +184,7 @@ def _noise() -> list[Row]:
                     ("estimated", "auto"),
                     ("ignored", "off"),
                     ("given", "given"),
-                    ("of the camera", PREFIX),
+                    ("of the camera", CAMERA_PREFIX),
                 ],
                 tooltip="Noise is estimated from the image, so that it is not "
                 "sharpened with the structures. Ignore it only where there is none.",

@@ -22,8 +22,8 @@ from napari_zssr.plugin.layers.layers import KEY, LABELS_REFUSED, layer_file
 from napari_zssr.plugin.layers.selection import level0
 from napari_zssr.plugin.request import Request
 from napari_zssr.plugin.summary import in_the_form
-from napari_zssr.stack.channels import starting_networks
-from napari_zssr.zssr.begin import as_expected, foretold
+from napari_zssr.stack.channels import channel_starts
+from napari_zssr.zssr.start import as_expected, start_message
 
 if TYPE_CHECKING:
     from napari.layers import Image
@@ -261,7 +261,7 @@ class Form(Column):
             axes = self.image.axes(layer)
             selection = self.what.selection(layer, axes)
             shape = selection.shape(axes, level0(layer).shape)
-            starts = starting_networks(config, axes, shape)
+            starts = channel_starts(config, axes, shape)
             made.append(
                 Request(
                     layer=layer,
@@ -270,7 +270,7 @@ class Form(Column):
                     config=config,
                     step=tuple(self._viewer.dims.current_step),
                     started=as_expected(config, starts),
-                    begins=foretold(config, starts[0]),
+                    begins=start_message(config, starts[0]),
                     target=target,
                     overwrite=self.result.overwrite,
                 )

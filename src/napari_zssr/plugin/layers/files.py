@@ -26,7 +26,7 @@ from napari_zssr.plugin.layers.layers import (
 )
 from napari_zssr.plugin.layers.results import lazy_planes, zarr_arrays
 from napari_zssr.plugin.layers.selection import level0
-from napari_zssr.stack.image import Channel, ImageStack, is_lazy, loaded
+from napari_zssr.stack.image import Channel, ImageStack, is_lazy, load_pixels
 
 # Of a file with more only the largest one is opened.
 MOST_IMAGES = 8
@@ -100,7 +100,9 @@ def read_levels(
         return [replace(stack, data=array) for array in arrays]
     size = math.prod(stack.data.shape) * stack.data.dtype.itemsize
     lazy = size > loaded_bytes and is_lazy(stack.data)
-    return [replace(stack, data=lazy_planes(stack) if lazy else loaded(stack.data))]
+    return [
+        replace(stack, data=lazy_planes(stack) if lazy else load_pixels(stack.data))
+    ]
 
 
 LayerData = tuple[Any, dict[str, Any], str]
@@ -358,7 +360,7 @@ def _as_channels(layers: Sequence[Image]) -> ImageStack:
     place = min(first.axes.index("Y"), first.axes.index("X"))
     return replace(
         first,
-        data=np.stack([loaded(stack.data) for stack in stacks], axis=place),
+        data=np.stack([load_pixels(stack.data) for stack in stacks], axis=place),
         axes=f"{first.axes[:place]}C{first.axes[place:]}",
         spacing=(*first.spacing[:place], None, *first.spacing[place:]),
         units=(*first.units[:place], None, *first.units[place:]),

@@ -16,11 +16,7 @@ from napari.layers import Labels
 from numpy.typing import NDArray
 
 from napari_zssr.errors import InputError
-from napari_zssr.plugin.layers.selection import (
-    WHOLE,
-    Selection,
-    level0,
-)
+from napari_zssr.plugin.layers.selection import WHOLE, Selection, level0
 from napari_zssr.stack.axis_labels import (
     axis_letters,
     check_pixels,
@@ -30,7 +26,7 @@ from napari_zssr.stack.axis_labels import (
     settle_axes,
     spacing_per_axis,
 )
-from napari_zssr.stack.image import Channel, ImageStack, in_um, native, short_unit
+from napari_zssr.stack.image import Channel, ImageStack, in_um, short_unit, to_native
 
 if TYPE_CHECKING:
     from napari.layers import Image
@@ -209,7 +205,7 @@ def layer_stack(
 ) -> ImageStack:
     """`lazy_stack` with the pixels of the selection loaded, and their checksum."""
     stack = lazy_stack(layer, axes, selection)
-    data = native(check_pixels(stack.data))
+    data = to_native(check_pixels(stack.data))
     return replace(stack, data=data, checksum=_checksum(data))
 
 
