@@ -643,7 +643,7 @@ def test_the_window_stays_alive(window: Desk, request: pytest.FixtureRequest) ->
     window.wait()
     timer.stop()
     longest = 1000 * max(np.diff(beats))
-    request.node.user_properties.append(("longest_gap_ms", longest))
+    request.node.user_properties.append(("longest_gap_ms", float(longest)))
     assert len(beats) > 10
 
 
