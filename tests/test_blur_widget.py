@@ -361,7 +361,8 @@ def test_a_preview_goes_on_after_a_wrong_word(window: Desk) -> None:
 
 
 def test_the_cost_is_not_measured_anew_for_every_width(desk: Desk) -> None:
-    from napari_zssr.plugin.cost import _wish, calibration_key, planned
+    from napari_zssr.plugin.cost import _wish
+    from napari_zssr.plugin.estimate import calibration_key, planned
     from napari_zssr.zssr.device import examine_machine
 
     desk.add(rings(3, 24, 32), **PLACE)

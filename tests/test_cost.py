@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from napari_zssr.config import BALANCED, FAST, change
-from napari_zssr.plugin import cost
-from napari_zssr.plugin.cost import (
+from napari_zssr.plugin import estimate as cost
+from napari_zssr.plugin.estimate import (
     Estimate,
     Wish,
     advice_words,
@@ -191,7 +191,7 @@ def test_a_cpu_build_beside_a_gpu_is_told_with_the_command() -> None:
 def test_estimates_need_neither_torch_nor_qt(
     loaded_by: Callable[[str], set[str]],
 ) -> None:
-    loaded = loaded_by("import napari_zssr.plugin.cost")
+    loaded = loaded_by("import napari_zssr.plugin.estimate")
     assert not loaded & {"torch", "qtpy", "napari", "magicgui"}
 
 
