@@ -104,11 +104,11 @@ def from_disk_to_disk(size: int, config: Config) -> dict[str, float]:
         before, started = peak_bytes(), time.perf_counter()
         stack = read(folder / "plane.tif", lazy=True, axes="YX")
         plan = make_plan(stack, config, to_disk=True)
-        (place,) = listed = planes(stack.axes, stack.data.shape)
+        (plane_index,) = listed = planes(stack.axes, stack.data.shape)
         work = PlaneInput(
-            pixels=to_cyx(stack.data[place.index], stack.axes),
+            pixels=to_cyx(stack.data[plane_index.index], stack.axes),
             mapping=intensity_maps(stack.data, stack.axes, listed)[0],
-            place=place,
+            plane_index=plane_index,
             scratch=folder,
         )
         made = drain(upscale_plane_steps(work, config, plan))

@@ -186,7 +186,7 @@ def test_previews_need_no_canvas(scratch: list[Any]) -> None:
     for config in (RIDGE, change(QUICK, steps=1, always=False, device="cpu")):
         whole = drain(upscale_steps(stack, config)).image
         count = len(scratch)
-        made = drain(preview_steps(stack, config, place=place, window=window))
+        made = drain(preview_steps(stack, config, plane_index=place, window=window))
         assert np.abs(made.image.astype(int) - whole[made.window]).max() <= 3
         assert len(scratch) == count
 
@@ -197,7 +197,7 @@ def plane_made(data: Any, config: Config, folder: Path | None = None) -> Enlarge
     work = PlaneInput(
         pixels=to_cyx(data, stack.axes),
         mapping=intensity_maps(data, stack.axes, listed)[0],
-        place=place,
+        plane_index=place,
         scratch=folder,
     )
     return drain(upscale_plane_steps(work, config, make_plan(stack, config)))

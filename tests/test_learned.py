@@ -638,7 +638,7 @@ def test_a_preview_begins_from_it(shipped: Path) -> None:
     for factor in (2, 3):
         config = change(LEARNED, factor=factor)
         whole = run(rings(), config).image
-        seen = drain(preview_steps(stack, config, place=place, window=window))
+        seen = drain(preview_steps(stack, config, plane_index=place, window=window))
         assert seen.report.began == "learned"
         np.testing.assert_allclose(seen.image, whole[seen.window], atol=2e-3)
 
@@ -651,7 +651,7 @@ def test_a_preview_of_a_stack_knows_starts_apart(
     place: PlaneIndex = prepare(stack, LEARNED).listed[1]
 
     def seen() -> NDArray[Any]:
-        steps = preview_steps(stack, LEARNED, place=place, window=window)
+        steps = preview_steps(stack, LEARNED, plane_index=place, window=window)
         return drain(steps).image
 
     first = seen()

@@ -48,7 +48,9 @@ def preview(
     on_event: Callable[[Any], object] | None = None,
 ) -> PreviewResult:
     place = planes(axes, data.shape)[number]
-    steps = preview_steps(labelled(data, axes=axes), config, place=place, window=window)
+    steps = preview_steps(
+        labelled(data, axes=axes), config, plane_index=place, window=window
+    )
     return drain(steps, on_event)
 
 
@@ -159,7 +161,7 @@ def test_the_first_picture_comes_before_any_training() -> None:
     steps = preview_steps(
         labelled(rings(), axes="YX"),
         QUICK,
-        place=planes("YX", (48, 52))[0],
+        plane_index=planes("YX", (48, 52))[0],
         window=WINDOW,
     )
     first = [next(steps), next(steps)]
@@ -213,10 +215,10 @@ def test_of_a_lazy_stack_only_some_planes_are_read() -> None:
     stack = labelled(data, axes="ZYX")
     lazy = replace(stack, data=recorder)  # type: ignore[arg-type]
     place = planes("ZYX", data.shape)[11]
-    made = drain(preview_steps(lazy, RIDGE, place=place, window=WINDOW))
+    made = drain(preview_steps(lazy, RIDGE, plane_index=place, window=WINDOW))
     assert 11 in recorder.read
     assert len(recorder.read) <= 9
-    same = drain(preview_steps(stack, RIDGE, place=place, window=WINDOW))
+    same = drain(preview_steps(stack, RIDGE, plane_index=place, window=WINDOW))
     np.testing.assert_array_equal(made.image, same.image)
 
 
@@ -252,7 +254,7 @@ def test_closing_at_any_event_leaks_nothing(
 
     def start() -> Any:
         stack = labelled(rings(), axes="YX")
-        steps = preview_steps(stack, config, place=place, window=WINDOW)
+        steps = preview_steps(stack, config, plane_index=place, window=WINDOW)
         return steps, [weakref.ref(stack.data)]
 
     for taken in range(sum(1 for _ in modes_untouched(start()[0])) + 1):
@@ -268,7 +270,7 @@ def test_bicubic_beside_it_shows_the_same_window(factor: Any, axes: str) -> None
     plain = bicubic_window(
         labelled(data, axes=axes),
         config,
-        place=planes(axes, data.shape)[0],
+        plane_index=planes(axes, data.shape)[0],
         window=window,
     )
     made = preview(data, config, axes, window=window)

@@ -72,7 +72,7 @@ def test_a_target_names_plane_and_window() -> None:
     layer = Image(blobs(4, 300, 310))
     here = {"Z": (2, 3), "Y": (0, 300), "X": (100, 200)}
     found = target(asked(layer), here)
-    assert found.place.number == 2
+    assert found.plane_index.number == 2
     assert found.box == {"Z": (2, 3), "Y": (86, 214), "X": (86, 214)}
     assert found.window == (slice(86, 214), slice(86, 214))
 
@@ -81,7 +81,7 @@ def test_a_target_keeps_to_what_is_asked_for() -> None:
     layer = Image(blobs(4, 300, 310))
     request = asked(layer, ranges={"Z": (1, 3), "Y": (50, 100), "X": (200, 310)})
     found = target(request, {"Z": (0, 1), "Y": (0, 300), "X": (0, 310)})
-    assert found.place.number == 0
+    assert found.plane_index.number == 0
     assert found.box == {"Z": (1, 2), "Y": (50, 100), "X": (200, 310)}
     assert found.window == (slice(0, 50), slice(0, 110))
 

@@ -259,7 +259,7 @@ def test_the_preview_shows_the_type_of_the_result() -> None:
     from napari_zssr.stack.axes import planes
 
     (place,) = planes("YX", dim.shape)
-    part = drain(preview_steps(stack, INSTANT, place=place, window=window))
+    part = drain(preview_steps(stack, INSTANT, plane_index=place, window=window))
     whole = upscale(dim, INSTANT)
     assert part.image.dtype == np.float32
     scale = intensity_map(dim).scale

@@ -174,7 +174,10 @@ def test_planes_may_come_in_any_order(config: Config) -> None:
     shared = drain(shared_steps(stack, config, plan, maps, 0))
     for place in reversed(listed):
         work = PlaneInput(
-            pixels=data[place.index][None], mapping=maps[0], place=place, shared=shared
+            pixels=data[place.index][None],
+            mapping=maps[0],
+            plane_index=place,
+            shared=shared,
         )
         made = drain(upscale_plane_steps(work, config, plan))
         np.testing.assert_array_equal(made.pixels[0], whole[place.index])
@@ -195,7 +198,10 @@ def test_what_is_shared_can_wait_in_a_file(config: Config, tmp_path: Path) -> No
     made = []
     for networks in (shared, again):
         work = PlaneInput(
-            pixels=noisy[1][None], mapping=maps[0], place=listed[1], shared=networks
+            pixels=noisy[1][None],
+            mapping=maps[0],
+            plane_index=listed[1],
+            shared=networks,
         )
         made.append(drain(upscale_plane_steps(work, config, plan)))
     np.testing.assert_array_equal(made[0].pixels, made[1].pixels)
@@ -469,7 +475,7 @@ def test_a_preview_equals_the_window_of_a_run(config: Config) -> None:
     place = planes("ZYX", data.shape)[3]
     window = (slice(6, 22), slice(10, 30))
     events: list[Any] = []
-    steps = preview_steps(stack, config, place=place, window=window)
+    steps = preview_steps(stack, config, plane_index=place, window=window)
     made = drain(steps, events.append)
     wanted = whole[3][made.window]
     assert np.abs(made.image - wanted).max() <= 1e-3 * np.ptp(data)
@@ -488,7 +494,10 @@ def test_moving_the_window_does_not_learn_again(
         window = (slice(6, 22), slice(x, x + 10))
         events: list[Any] = []
         stack = labelled(data, axes="ZYX")
-        drain(preview_steps(stack, config, place=place, window=window), events.append)
+        drain(
+            preview_steps(stack, config, plane_index=place, window=window),
+            events.append,
+        )
         return {e.stage for e in events if isinstance(e, Progress)}
 
     data = stack_of(4)

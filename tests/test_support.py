@@ -170,7 +170,7 @@ def test_a_preview_decides_as_the_run_does(image: NDArray[np.float32]) -> None:
     whole = drain(upscale_steps(stack, config))
     window = (slice(10, 40), slice(20, 50))
     place = planes(stack.axes, stack.data.shape)[1]
-    seen = drain(preview_steps(stack, config, place=place, window=window))
+    seen = drain(preview_steps(stack, config, plane_index=place, window=window))
     assert seen.report.assessment == whole.report.planes[1].assessment
     rows, columns = seen.window
     np.testing.assert_allclose(seen.image, whole.image[1, rows, columns], atol=2e-3)

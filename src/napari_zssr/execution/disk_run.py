@@ -22,7 +22,13 @@ from napari_zssr.atomic import storage_errors
 from napari_zssr.checks import checked_whole
 from napari_zssr.config import Config
 from napari_zssr.errors import ComputeError, InputError
-from napari_zssr.execution.executors import IN_PROCESS, Place, Workers, look, own_device
+from napari_zssr.execution.executors import (
+    IN_PROCESS,
+    Resources,
+    Workers,
+    look,
+    own_device,
+)
 from napari_zssr.execution.finish import IMAGE, finish, part_folder
 from napari_zssr.execution.ledger import Ledger, begun_with, discard
 from napari_zssr.execution.scheduler import run_tasks
@@ -134,24 +140,24 @@ class _OfRun:
 class PlaneTask(_OfRun):
     """Enlarge one plane and write it where it belongs."""
 
-    place: PlaneIndex
+    plane_index: PlaneIndex
 
     @property
     def name(self) -> str:
         """For messages."""
-        return f"Plane {self.place.number}"
+        return f"Plane {self.plane_index.number}"
 
     def steps(self) -> Steps[PlaneReport]:
         """Enlarge, write, enter into the ledger."""
-        job, place = self.job, self.place
-        file = shared_file(job.part, place.channel)
+        job, plane_index = self.job, self.plane_index
+        file = shared_file(job.part, plane_index.channel)
         shared = published(file) if file.exists() else None
-        made = yield from job.here().enlarged(place, shared, job.part)
+        made = yield from job.here().enlarged(plane_index, shared, job.part)
         with made:
-            write_plane(job.image, place.index, _bands(made, job.outline))
+            write_plane(job.image, plane_index.index, _bands(made, job.outline))
         if job.keep_networks and made.networks is not None:
-            publish(made.networks, plane_file(job.part, place.number))
-        Ledger(job.part).record(place.number, dataclasses.asdict(made.report))
+            publish(made.networks, plane_file(job.part, plane_index.number))
+        Ledger(job.part).record(plane_index.number, dataclasses.asdict(made.report))
         return made.report
 
 
@@ -331,12 +337,12 @@ def upscale_to_disk_steps(
     config = _fitting(config, target)
     yield Progress(stage="plan", step=0, total=1)
     new = not part.exists()
-    place = look(workers, config)
-    workers = replace(workers, devices=workers.devices or place.devices)
-    job, ledger = _begin(stack, config, part, place, threads, overwrite)
+    resources = look(workers, config)
+    workers = replace(workers, devices=workers.devices or resources.devices)
+    job, ledger = _begin(stack, config, part, resources, threads, overwrite)
     try:
         warn_about_format(target, job.outline)
-        yield _told(job, target, place)
+        yield _told(job, target, resources)
         ready = _reachable(job.ready, part, workers)
         job = replace(job, ready=ready, keep_networks=keep_networks)
         # A TIFF is assembled from the finest level alone.
@@ -355,14 +361,16 @@ def _begin(
     stack: ImageStack,
     config: Config,
     part: Path,
-    place: Place,
+    resources: Resources,
     threads: int | None,
     overwrite: bool,
 ) -> tuple[DiskJob, Ledger]:
     """Plan the run, or take up the one that was begun."""
     before = {} if overwrite else begun_with(part)
-    ready = prepare(stack, config, partial(_planned, place=place, before=before))
-    threads = threads or before.get("threads") or place.threads
+    ready = prepare(
+        stack, config, partial(_planned, resources=resources, before=before)
+    )
+    threads = threads or before.get("threads") or resources.threads
     ledger = Ledger.begin(part, _identity(ready, threads), overwrite=overwrite)
     job = DiskJob(
         ready=ready,
@@ -374,9 +382,9 @@ def _begin(
     return job, ledger
 
 
-def _told(job: DiskJob, target: Path, place: Place) -> Progress:
+def _told(job: DiskJob, target: Path, resources: Resources) -> Progress:
     """What the run takes, in a sentence, before it takes it."""
-    found = disk_needs(job.ready.plan, target, workers=place.sharing)
+    found = disk_needs(job.ready.plan, target, workers=resources.sharing)
     check_room(job.ready.plan, found, target)
     return Progress(
         stage="plan", step=1, total=1, message=needs_message(job.ready.plan, found)
@@ -390,13 +398,14 @@ def _do(
     finished = ledger.finished()
     number, count = shard
     missing = [
-        place
-        for place in job.ready.listed
-        if place.number not in finished and place.number % count == number - 1
+        plane_index
+        for plane_index in job.ready.listed
+        if plane_index.number not in finished
+        and plane_index.number % count == number - 1
     ]
     resource = "GPU" if job.ready.plan.device.startswith("cuda") else ""
     run = partial(run_tasks, workers=workers, resource=resource, stop=job.request_stop)
-    channels = {place.channel for place in missing} & set(job.ready.sharing)
+    channels = {plane_index.channel for plane_index in missing} & set(job.ready.sharing)
     learning = [
         SharedTask(job=job, channel=channel)
         for channel in sorted(channels)
@@ -407,7 +416,7 @@ def _do(
     if failed:
         raise ComputeError(failed[0].sentence)
     done = itertools.count(len(finished) + 1)
-    tasks = [PlaneTask(job=job, place=place) for place in missing]
+    tasks = [PlaneTask(job=job, plane_index=plane_index) for plane_index in missing]
     finished_one = partial(_done, missing, len(job.ready.listed), done)
     failures = yield from run(tasks, told=finished_one)
     return tuple((missing[f.task].number, f.sentence) for f in failures)
@@ -420,9 +429,9 @@ def _learned(count: int, task: int, _result: None) -> Event:
 def _done(
     listed: list[PlaneIndex], count: int, done: Iterator[int], task: int, _: Any
 ) -> Event:
-    place = listed[task]
+    plane_index = listed[task]
     return PlaneDone(
-        plane=place.number, planes=count, index=place.index, done=next(done)
+        plane=plane_index.number, planes=count, index=plane_index.index, done=next(done)
     )
 
 
@@ -463,9 +472,9 @@ def _networks(job: DiskJob) -> tuple[Checkpoint | None, ...]:
         for channel in job.ready.sharing
     }
     kept = MiddlePlaneNetworks(job.ready.listed, shared)
-    for place in job.ready.listed:
-        file = plane_file(job.part, place.number)
-        kept.see(place, published(file) if file.exists() else None)
+    for plane_index in job.ready.listed:
+        file = plane_file(job.part, plane_index.number)
+        kept.see(plane_index, published(file) if file.exists() else None)
     return kept.networks()
 
 
@@ -507,7 +516,7 @@ def _planned(
     config: Config,
     *,
     output_dtype: np.dtype[Any],
-    place: Place,
+    resources: Resources,
     before: Mapping[str, Any],
 ) -> RunPlan:
     """Plan of the run; with the tiles that it was begun with, if it was."""
@@ -518,18 +527,18 @@ def _planned(
             stack.data.dtype,
             stack.axes,
             output_dtype=output_dtype,
-            device=place.device,
-            free_bytes=place.free_bytes,
-            cores=place.threads,
-            bfloat16=place.bfloat16,
+            device=resources.device,
+            free_bytes=resources.free_bytes,
+            cores=resources.threads,
+            bfloat16=resources.bfloat16,
             to_disk=True,
         )
     except ComputeError as error:
-        if place.sharing == 1:
+        if resources.sharing == 1:
             raise
         raise ComputeError(
-            f"{place.sharing} workers at the same time share the free memory, of which "
-            f"each needs more; use fewer workers ({error})"
+            f"{resources.sharing} workers at the same time share the free memory, of "
+            f"which each needs more; use fewer workers ({error})"
         ) from error
 
 
@@ -566,8 +575,8 @@ def _checksum(ready: Prepared) -> str:
     digest = hashlib.sha256()
     listed = ready.listed
     lazy = is_lazy(_checked(ready).data)
-    for place in listed[:: max(1, len(listed) // SAMPLED) if lazy else 1]:
-        plane = np.ascontiguousarray(ready.stack.data[place.index])
+    for plane_index in listed[:: max(1, len(listed) // SAMPLED) if lazy else 1]:
+        plane = np.ascontiguousarray(ready.stack.data[plane_index.index])
         digest.update(plane.tobytes())
     return digest.hexdigest()[:16]
 

@@ -355,9 +355,9 @@ def _address(scheduler: str) -> str:
         address = str(json.loads(Path(scheduler).read_bytes())["address"])
     parts = urlsplit(address if "://" in address else f"tcp://{address}")
     # A client that finds nobody would tell so at length, and late.
-    place = parts.hostname or "", parts.port or DASK_PORT
+    endpoint = parts.hostname or "", parts.port or DASK_PORT
     if not address.startswith("inproc"):
-        socket.create_connection(place, timeout=CONNECT_S).close()
+        socket.create_connection(endpoint, timeout=CONNECT_S).close()
     return address
 
 
@@ -372,7 +372,7 @@ def _wait_for_workers(client: Any) -> None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class Resources:
     """What each of the workers has.
 
     Attributes
@@ -399,7 +399,7 @@ class Place:
     threads: int
 
 
-def look(workers: Workers, config: Config) -> Place:
+def look(workers: Workers, config: Config) -> Resources:
     """Look where the planes will be done.
 
     Parameters
@@ -424,7 +424,7 @@ def look(workers: Workers, config: Config) -> Place:
     elif devices:
         sharing = math.ceil(together / len(devices))
     free = chosen.free_bytes
-    return Place(
+    return Resources(
         device=chosen.device,
         devices=devices,
         sharing=sharing,

@@ -68,12 +68,15 @@ def _seen(
     stack: ImageStack, mapping: IntensityMap, channel: int
 ) -> list[NDArray[np.float32]]:
     """Normalised planes (C, Y, X) of a channel, or windows, that show anything."""
-    places = shared_places(planes(stack.axes, stack.data.shape), channel)
-    count = min(len(places), ESTIMATED_PLANES)
-    chosen = [places[(2 * n + 1) * len(places) // (2 * count)] for n in range(count)]
+    plane_indices = shared_places(planes(stack.axes, stack.data.shape), channel)
+    count = min(len(plane_indices), ESTIMATED_PLANES)
+    chosen = [
+        plane_indices[(2 * n + 1) * len(plane_indices) // (2 * count)]
+        for n in range(count)
+    ]
     found = []
-    for place in chosen:
-        pixels = to_cyx(stack.data[place.index], plane_axes(stack.axes))
+    for plane_index in chosen:
+        pixels = to_cyx(stack.data[plane_index.index], plane_axes(stack.axes))
         for window in _windows(colours_of(pixels)):
             colours = mapping.normalise(window)
             found += [colours] if shows_signal(colours) else []

@@ -156,7 +156,7 @@ def shared_places(
         All planes of the stack.
     channel : int
     """
-    alike = [place for place in listed if place.channel == channel]
+    alike = [plane_index for plane_index in listed if plane_index.channel == channel]
     count = min(len(alike), SHARED_PLANES)
     return tuple(alike[(2 * n + 1) * len(alike) // (2 * count)] for n in range(count))
 
@@ -164,8 +164,8 @@ def shared_places(
 def sharing_channels(config: Config, listed: tuple[PlaneIndex, ...]) -> tuple[int, ...]:
     """Channels whose planes share networks; the others learn plane by plane."""
     counts: dict[int, int] = {}
-    for place in listed:
-        counts[place.channel] = counts.get(place.channel, 0) + 1
+    for plane_index in listed:
+        counts[plane_index.channel] = counts.get(plane_index.channel, 0) + 1
     return tuple(
         channel
         for channel, count in sorted(counts.items())
@@ -216,13 +216,13 @@ def shared_steps(
     from napari_zssr.zssr.plane import train_shared
 
     listed = planes(stack.axes, stack.data.shape)
-    places = shared_places(listed, channel)
+    plane_indices = shared_places(listed, channel)
     config = sized(config, start)
     named = partial(_as_shared, planes=len(listed))
     samples: list[Sample] = []
-    for number, place in enumerate(places):
-        yield named(Progress(stage="read", step=number, total=len(places)))
-        sample = _sample(stack, maps[channel], place, len(places), config)
+    for number, plane_index in enumerate(plane_indices):
+        yield named(Progress(stage="read", step=number, total=len(plane_indices)))
+        sample = _sample(stack, maps[channel], plane_index, len(plane_indices), config)
         samples += [] if sample is None else [sample]
     if not samples:
         return None
@@ -250,14 +250,14 @@ def _told(channel: int, planes: int) -> Progress:
 def _sample(
     stack: ImageStack,
     mapping: IntensityMap,
-    place: PlaneIndex,
+    plane_index: PlaneIndex,
     count: int,
     config: Config,
 ) -> Sample | None:
     """What is learned of one plane, None of one without signal."""
     from napari_zssr.zssr.plane import plane_sample
 
-    pixels = to_cyx(stack.data[place.index], plane_axes(stack.axes))
+    pixels = to_cyx(stack.data[plane_index.index], plane_axes(stack.axes))
     colours, _ = without_artifacts(mapping.normalise(colours_of(pixels)), config)
     if not shows_signal(colours):
         return None
@@ -288,9 +288,9 @@ def remembered_steps(
     key = _key(stack, config, plan, work)
     if key in _remembered:
         return _remembered[key]
-    maps = {work.place.channel: work.mapping}
+    maps = {work.plane_index.channel: work.mapping}
     made = yield from shared_steps(
-        stack, config, plan, maps, work.place.channel, work.start
+        stack, config, plan, maps, work.plane_index.channel, work.start
     )
     _remembered[key] = made
     while len(_remembered) > REMEMBERED:
@@ -307,12 +307,12 @@ def _key(stack: ImageStack, config: Config, plan: RunPlan, work: PlaneInput) -> 
     alike = replace(config, strategy="shared", tuned_steps=0, always=False)
     told = (alike.to_dict(), start_checksum(config))
     how = (plan.device, plan.precision, plan.tile_px)
-    seen = (work.place.channel, work.mapping, stack.axes, stack.data.shape)
+    seen = (work.plane_index.channel, work.mapping, stack.axes, stack.data.shape)
     digest = hashlib.sha256(repr((told, how, seen)).encode())
     listed = planes(stack.axes, stack.data.shape)
-    for place in shared_places(listed, work.place.channel):
-        plane = np.ascontiguousarray(stack.data[place.index])
-        digest.update(f"{place.index} {plane.dtype}".encode() + plane.tobytes())
+    for plane_index in shared_places(listed, work.plane_index.channel):
+        plane = np.ascontiguousarray(stack.data[plane_index.index])
+        digest.update(f"{plane_index.index} {plane.dtype}".encode() + plane.tobytes())
     return digest.hexdigest()
 
 
@@ -348,18 +348,22 @@ def channel_assessment(
         The computation failed.
     """
     listed = planes(stack.axes, stack.data.shape)
-    places = shared_places(listed, channel)
-    if channel in sharing_channels(config, listed) or len(places) == 1:
+    plane_indices = shared_places(listed, channel)
+    if channel in sharing_channels(config, listed) or len(plane_indices) == 1:
         return None
-    middle = len(places) // 2
-    for place in sorted(places, key=lambda p: abs(places.index(p) - middle)):
-        pixels = colours_of(to_cyx(stack.data[place.index], plane_axes(stack.axes)))
+    middle = len(plane_indices) // 2
+    for plane_index in sorted(
+        plane_indices, key=lambda p: abs(plane_indices.index(p) - middle)
+    ):
+        pixels = colours_of(
+            to_cyx(stack.data[plane_index.index], plane_axes(stack.axes))
+        )
         colours, _ = without_artifacts(mapping.normalise(pixels), config)
         if not shows_signal(colours):
             continue
         noise = common_noise([colours], config, mapping)
         noise = with_jpeg_noise(noise, pixels, mapping.scale, config)
-        with compute_errors(f"A trial on plane {place.number}", plan.device):
+        with compute_errors(f"A trial on plane {plane_index.number}", plan.device):
             return _tried(colours, config, plan, noise)
     return None
 

@@ -106,7 +106,7 @@ class PlaneInput:
         In the dtype of the image.
     mapping : IntensityMap
         Of the plane's channel.
-    place : PlaneIndex
+    plane_index : PlaneIndex
     window : tuple of slice, optional
         Part of the plane (Y, X) that is wanted, and shown while learning goes on.
     start : Checkpoint or LearnedStart, optional
@@ -121,7 +121,7 @@ class PlaneInput:
 
     pixels: NDArray[Any]
     mapping: IntensityMap
-    place: PlaneIndex
+    plane_index: PlaneIndex
     window: Window | None = None
     start: Start | None = None
     shared: Checkpoint | None = None
@@ -143,7 +143,7 @@ def upscale_plane_steps(
     config = sized(config, work.shared or work.start)
     normal = work.mapping.normalise(work.pixels)
     colours, stripes = without_artifacts(colours_of(normal), config)
-    with compute_errors(f"Plane {work.place.number}", plan.device):
+    with compute_errors(f"Plane {work.plane_index.number}", plan.device):
         alpha = yield from _enlarged_alpha(normal[len(colours) :], config, work)
         if shows_signal(colours):
             noise = _noise(colours, work, config)
@@ -245,7 +245,7 @@ def _without_signal(
 
 
 def _seed(config: Config, work: PlaneInput) -> int:
-    return config.seed * PLANE_SEED + work.place.number
+    return config.seed * PLANE_SEED + work.plane_index.number
 
 
 def _noise(colours: NDArray[Any], work: PlaneInput, config: Config) -> NoiseModel:
@@ -334,7 +334,7 @@ def _report(
         artifacts_message(noise, stripes, learned=result.returned == "learned"),
     )
     return PlaneReport(
-        plane=work.place.number,
+        plane=work.plane_index.number,
         seconds=seconds,
         noise=noise.sigma(),
         gain_db=None if gain is None else gain.decibel,
@@ -355,12 +355,12 @@ def intensity_maps(
 ) -> dict[int, IntensityMap]:
     """One map per channel, from planes spread evenly over the stack."""
     by_channel: dict[int, list[PlaneIndex]] = {}
-    for place in listed:
-        by_channel.setdefault(place.channel, []).append(place)
+    for plane_index in listed:
+        by_channel.setdefault(plane_index.channel, []).append(plane_index)
     maps = {}
-    for channel, places in by_channel.items():
-        step = max(1, -(-len(places) // SAMPLED_PLANES))
-        chosen = places[step // 2 :: step]
+    for channel, plane_indices in by_channel.items():
+        step = max(1, -(-len(plane_indices) // SAMPLED_PLANES))
+        chosen = plane_indices[step // 2 :: step]
         sampled = [to_cyx(data[p.index], plane_axes(axes)) for p in chosen]
         room = max(1, SAMPLED_PIXELS // len(chosen))
         thinned = [_thinned(colours_of(plane), room) for plane in sampled]

@@ -92,7 +92,7 @@ class Prepared:
 
     def enlarged(
         self,
-        place: PlaneIndex,
+        plane_index: PlaneIndex,
         shared: Checkpoint | None = None,
         scratch: Path | None = None,
     ) -> Steps[EnlargedPlane]:
@@ -100,25 +100,29 @@ class Prepared:
 
         Parameters
         ----------
-        place : PlaneIndex
+        plane_index : PlaneIndex
         shared : Checkpoint, optional
             What its channel shares.
         scratch : Path, optional
             Folder where a large result lies while it is made.
         """
-        plane = self.stack.data[place.index]
+        plane = self.stack.data[plane_index.index]
         work = PlaneInput(
             pixels=to_cyx(plane, plane_axes(self.stack.axes)),
-            mapping=self.maps[place.channel],
-            place=place,
-            start=self.starts[place.channel],
+            mapping=self.maps[plane_index.channel],
+            plane_index=plane_index,
+            start=self.starts[plane_index.channel],
             shared=shared,
-            assessment=self.assessments[place.channel],
+            assessment=self.assessments[plane_index.channel],
             scratch=scratch,
         )
-        steps = upscale_plane_steps(work, self.config_of(place.channel), self.plan)
+        steps = upscale_plane_steps(
+            work, self.config_of(plane_index.channel), self.plan
+        )
         count = self.plan.planes
-        return map_events(steps, partial(_numbered, place=place, count=count))
+        return map_events(
+            steps, partial(_numbered, plane_index=plane_index, count=count)
+        )
 
 
 def prepare(
@@ -179,8 +183,8 @@ def _enlargeable(stack: ImageStack, nonfinite: str) -> ImageStack:
     data = check_pixels(stack.data)
     if isinstance(data, np.ma.MaskedArray):
         checked, data = CheckedPlanes(data, nonfinite), np.empty(data.shape, data.dtype)
-        for place in planes(stack.axes, data.shape):
-            data[place.index] = checked[place.index]
+        for plane_index in planes(stack.axes, data.shape):
+            data[plane_index.index] = checked[plane_index.index]
     return replace(stack, data=data)
 
 
@@ -234,8 +238,8 @@ def _listed(axes: str, shape: tuple[int, ...]) -> tuple[PlaneIndex, ...]:
     return planes(axes, shape)
 
 
-def _numbered(event: Event, place: PlaneIndex, count: int) -> Event:
+def _numbered(event: Event, plane_index: PlaneIndex, count: int) -> Event:
     """Write the plane's number into an event."""
     if isinstance(event, Progress):
-        return replace(event, plane=place.number, planes=count)
+        return replace(event, plane=plane_index.number, planes=count)
     return event

@@ -61,7 +61,7 @@ class PreviewResult:
 
 
 def preview_steps(
-    stack: ImageStack, config: Config, *, place: PlaneIndex, window: Window
+    stack: ImageStack, config: Config, *, plane_index: PlaneIndex, window: Window
 ) -> Steps[PreviewResult]:
     """Learn on one plane as a run would, and enlarge a window of it.
 
@@ -71,7 +71,7 @@ def preview_steps(
         All that would be enlarged. Its data may be lazy (dask, zarr): only this plane
         and the few that the intensities are taken from are read.
     config : Config
-    place : PlaneIndex
+    plane_index : PlaneIndex
         The plane, one of `planes`.
     window : tuple of slice
         Part of the plane (Y, X) in input pixels.
@@ -94,17 +94,17 @@ def preview_steps(
     config = replace(config, kernel=loaded_kernel(config.kernel))
     axes = plane_axes(stack.axes)
     data = CheckedPlanes(check_pixels(stack.data), config.nonfinite)
-    plane = data[place.index]
+    plane = data[plane_index.index]
     starts = channel_starts(config, stack.axes, stack.data.shape)
     wanted = as_expected(config, starts)
-    mapping = _intensity_map(data, stack, place)
+    mapping = _intensity_map(data, stack, plane_index)
     plan = make_plan(
         replace(stack, data=plane, axes=axes),
         wanted,
         output_dtype=output_type(config, plane.dtype, [mapping]),
     )
     checked = replace(stack, data=data)
-    found = channel_kernel(checked, config, mapping, place.channel)
+    found = channel_kernel(checked, config, mapping, plane_index.channel)
     config = replace(config, kernel=found.spec)
     pixels = to_cyx(plane, axes)
     size = (pixels.shape[1], pixels.shape[2])
@@ -113,22 +113,24 @@ def preview_steps(
     work = PlaneInput(
         pixels=pixels,
         mapping=mapping,
-        place=place,
+        plane_index=plane_index,
         window=wide,
-        start=starts[place.channel],
+        start=starts[plane_index.channel],
     )
     first = output_window(wide, config.factors)
     cut = shifted_window(wanted_window, (-first[0].start, -first[1].start))
     ordered = partial(_ordered, axes=axes, cut=cut)
     listed = planes(stack.axes, stack.data.shape)
-    if place.channel in sharing_channels(config, listed):
+    if plane_index.channel in sharing_channels(config, listed):
         seen = first_look(work, config, plan)
         if seen is not None:
             yield ordered(seen)
             shared = yield from remembered_steps(checked, config, plan, work)
             work = replace(work, shared=shared)
     else:
-        decided = channel_assessment(checked, config, plan, mapping, place.channel)
+        decided = channel_assessment(
+            checked, config, plan, mapping, plane_index.channel
+        )
         work = replace(work, assessment=decided)
     made = yield from map_events(upscale_plane_steps(work, config, plan), ordered)
     return PreviewResult(
@@ -140,7 +142,7 @@ def preview_steps(
 
 
 def bicubic_window(
-    stack: ImageStack, config: Config, *, place: PlaneIndex, window: Window
+    stack: ImageStack, config: Config, *, plane_index: PlaneIndex, window: Window
 ) -> NDArray[Any]:
     """The window plainly enlarged, to compare with what `preview_steps` gives.
 
@@ -158,7 +160,7 @@ def bicubic_window(
 
     axes = plane_axes(stack.axes)
     data = CheckedPlanes(check_pixels(stack.data), config.nonfinite)
-    plane = data[place.index]
+    plane = data[plane_index.index]
     window = _inside(window, plane, axes)
     pixels = to_cyx(plane, axes)
     size = (pixels.shape[1], pixels.shape[2])
@@ -172,12 +174,12 @@ def bicubic_window(
 
 
 def _intensity_map(
-    data: CheckedPlanes, stack: ImageStack, place: PlaneIndex
+    data: CheckedPlanes, stack: ImageStack, plane_index: PlaneIndex
 ) -> IntensityMap:
     """The map of the plane's channel, from the planes that a run looks at."""
     listed = planes(stack.axes, stack.data.shape)
-    alike = tuple(p for p in listed if p.channel == place.channel)
-    return intensity_maps(data, stack.axes, alike)[place.channel]
+    alike = tuple(p for p in listed if p.channel == plane_index.channel)
+    return intensity_maps(data, stack.axes, alike)[plane_index.channel]
 
 
 def _inside(window: Window, plane: NDArray[Any], axes: str) -> Window:

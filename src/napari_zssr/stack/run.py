@@ -41,18 +41,18 @@ class MiddlePlaneNetworks:
     ) -> None:
         self._shared = shared
         self._planes: dict[int, list[int]] = {}
-        for place in listed:
-            self._planes.setdefault(place.channel, []).append(place.number)
+        for plane_index in listed:
+            self._planes.setdefault(plane_index.channel, []).append(plane_index.number)
         self._found: dict[int, tuple[int, Checkpoint]] = {}
 
-    def see(self, place: PlaneIndex, made: Checkpoint | None) -> None:
+    def see(self, plane_index: PlaneIndex, made: Checkpoint | None) -> None:
         """Keep the networks of a plane if none is nearer to the middle."""
-        alike = self._planes[place.channel]
-        away = abs(alike.index(place.number) - len(alike) // 2)
-        best = self._found.get(place.channel)
+        alike = self._planes[plane_index.channel]
+        away = abs(alike.index(plane_index.number) - len(alike) // 2)
+        best = self._found.get(plane_index.channel)
         if made is not None and (best is None or away < best[0]):
-            networks = self._shared.get(place.channel) or made
-            self._found[place.channel] = (away, networks)
+            networks = self._shared.get(plane_index.channel) or made
+            self._found[plane_index.channel] = (away, networks)
 
     def networks(self) -> tuple[Checkpoint | None, ...]:
         """One entry for each channel, or none at all."""
@@ -150,15 +150,18 @@ def upscale_steps(
     for channel in ready.sharing:
         shared[channel] = yield from ready.shared(channel)
     reports, kept = [], MiddlePlaneNetworks(listed, shared)
-    for place in listed:
-        made = yield from ready.enlarged(place, shared.get(place.channel))
+    for plane_index in listed:
+        made = yield from ready.enlarged(plane_index, shared.get(plane_index.channel))
         with made:
-            made.fill(to_cyx(out[place.index], plane_axes(axes)))
+            made.fill(to_cyx(out[plane_index.index], plane_axes(axes)))
         reports.append(made.report)
-        kept.see(place, made.networks)
-        done = place.number + 1
+        kept.see(plane_index, made.networks)
+        done = plane_index.number + 1
         yield PlaneDone(
-            plane=place.number, planes=len(listed), index=place.index, done=done
+            plane=plane_index.number,
+            planes=len(listed),
+            index=plane_index.index,
+            done=done,
         )
     return Upscaled(
         image=out,
@@ -177,8 +180,8 @@ def upscale_steps(
 def _check_all(ready: Prepared, listed: tuple[PlaneIndex, ...]) -> None:
     """Refuse NaN and Inf anywhere before the first plane takes its time."""
     if ready.config.nonfinite == "refuse" and ready.stack.data.dtype.kind == "f":
-        for place in listed:
-            ready.stack.data[place.index]
+        for plane_index in listed:
+            ready.stack.data[plane_index.index]
 
 
 def lazily_upscaled(stack: ImageStack, config: Config) -> dask.array.Array:
@@ -214,8 +217,8 @@ def lazily_upscaled(stack: ImageStack, config: Config) -> dask.array.Array:
     )
     name = f"upscaled-{uuid.uuid4().hex}"
     layer: dict[Any, Any] = {
-        (name, *place): (enlarge, number)
-        for number, place in enumerate(np.ndindex(*grid))
+        (name, *plane_index): (enlarge, number)
+        for number, plane_index in enumerate(np.ndindex(*grid))
     }
     graph = HighLevelGraph.from_collections(name, layer)
     array: Any = dask.array.Array
@@ -234,8 +237,8 @@ class _Enlarge:
 
     def __call__(self, number: int) -> NDArray[Any]:
         """The plane, with all axes of the image."""
-        place = self._listed[number]
-        steps = self.ready.enlarged(place, self._learned(place.channel))
+        plane_index = self._listed[number]
+        steps = self.ready.enlarged(plane_index, self._learned(plane_index.channel))
         axes = self.ready.stack.axes
         with drain(steps) as made:
             plane = from_cyx(made.pixels, plane_axes(axes))

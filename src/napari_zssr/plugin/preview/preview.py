@@ -78,10 +78,14 @@ def _steps(found: Target) -> Steps[PreviewResult]:
 
     stack, config = found.stack, found.request.config
     yield Progress(stage="read", step=0, total=1)
-    plain = bicubic_window(stack, config, place=found.place, window=found.window)
+    plain = bicubic_window(
+        stack, config, plane_index=found.plane_index, window=found.window
+    )
     yield Snapshot(image=plain, step=BEFORE)
     return (
-        yield from preview_steps(stack, config, place=found.place, window=found.window)
+        yield from preview_steps(
+            stack, config, plane_index=found.plane_index, window=found.window
+        )
     )
 
 
@@ -329,7 +333,9 @@ class PreviewPanel:
         self._say(result.report.sentence)
         if self._target is not None:
             shown = self._target
-            self.blur_found.emit(shown.request, shown.place.channel, result.kernel)
+            self.blur_found.emit(
+                shown.request, shown.plane_index.channel, result.kernel
+            )
 
     def _fail(self, error: ZSSRError) -> None:
         self._say(in_the_form(str(error)))

@@ -37,7 +37,7 @@ class Target:
     request : Request
     stack : ImageStack
         All that is asked for, its pixels not loaded.
-    place : PlaneIndex
+    plane_index : PlaneIndex
         The plane within the stack.
     box : mapping of str to (int, int)
         Pixels of the layer that the window covers, by axis letter.
@@ -45,7 +45,7 @@ class Target:
 
     request: Request
     stack: ImageStack
-    place: PlaneIndex
+    plane_index: PlaneIndex
     box: Mapping[str, Range]
 
     @property
@@ -120,8 +120,8 @@ def target(request: Request, here: Mapping[str, Range]) -> Target:
             box[letter] = (at, at + 1)
         index.append(slice(None) if letter in "YXS" else box[letter][0] - start)
     listed = planes(stack.axes, stack.data.shape)
-    place = next(p for p in listed if p.index == tuple(index))
-    return Target(request=request, stack=stack, place=place, box=box)
+    plane_index = next(p for p in listed if p.index == tuple(index))
+    return Target(request=request, stack=stack, plane_index=plane_index, box=box)
 
 
 def centred(around: Range, side: int, low: int, high: int) -> Range:
@@ -313,12 +313,12 @@ def _corners(target: Target) -> NDArray[np.float64] | None:
     axes = target.stack.axes[: layer.ndim]
     if axes[-2:] not in ("YX", "XY"):
         return None
-    place = np.array([target.box[letter][0] for letter in axes], dtype=float)
+    plane_index = np.array([target.box[letter][0] for letter in axes], dtype=float)
     corners = []
     for turn in ((0, 0), (0, 1), (1, 1), (1, 0)):
         edges = [target.box[a][n] - 0.5 for a, n in zip(axes[-2:], turn, strict=True)]
-        place[-2:] = edges
-        corners.append(layer.data_to_world(place)[-2:])
+        plane_index[-2:] = edges
+        corners.append(layer.data_to_world(plane_index)[-2:])
     return np.array(corners)
 
 
