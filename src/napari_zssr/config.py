@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -160,18 +159,6 @@ class Config:
         assert isinstance(self.factor, tuple)
         return self.factor
 
-    @property
-    def stages(self) -> int:
-        """Factors that are trained for, the final one included."""
-        if self.network == "paper" or self.gradual == 1:
-            return self.gradual
-        return self.gradual + self.applications - 1
-
-    @property
-    def applications(self) -> int:
-        """How often a residual network is applied until the factor is reached."""
-        return max(1, math.ceil(math.log(max(self.factors), self.ratio) - 1e-9))
-
     def strategy_for(self, planes: int) -> Strategy:
         """Strategy for a channel of so many planes.
 
@@ -180,11 +167,6 @@ class Config:
         """
         nothing = planes < 2 or self.network == "ridge" or self.steps == 0
         return "independent" if nothing else self.strategy
-
-    @property
-    def shared_steps(self) -> int:
-        """Training steps of networks that planes share: there is more to learn."""
-        return self.steps * 3 // 2
 
     @property
     def start_file(self) -> str | None:
@@ -215,14 +197,6 @@ class Config:
         """Hash of all settings, 16 hexadecimal digits."""
         text = json.dumps(self.to_dict(), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def ratio_of(config: Config) -> tuple[int, int]:
-    """Enlargement of one application of the network along (Y, X)."""
-    if config.network == "paper":
-        return (1, 1)
-    y, x = (config.ratio if f > 1 else 1 for f in config.factors)
-    return y, x
 
 
 _LOWEST = {

@@ -352,8 +352,9 @@ def _tell_what_is_kept(target: Path) -> None:
 def _check_networks(path: Path, order: Order) -> None:
     """Refuse before the run a file of networks that could not be written after it."""
     from napari_zssr.zssr.checkpoint import check_networks_file
+    from napari_zssr.zssr.kinds import KINDS
 
-    if order.config.network == "ridge":
+    if not KINDS[order.config.network].is_trained:
         raise InputError(
             f"The preset {order.config.preset!r} trains no networks that could be "
             "saved; choose another one."

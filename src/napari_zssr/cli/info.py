@@ -144,15 +144,14 @@ def _noise(plane: Any, letters: str) -> float | None:
 
 def _plan(stack: ImageStack, config: Config, starts: Starts) -> RunPlan:
     from napari_zssr.stack.prepare import expected_dtype, make_plan
-    from napari_zssr.zssr.start import as_expected
 
-    wanted = as_expected(config, starts)
-    return make_plan(stack, wanted, output_dtype=expected_dtype(stack, config))
+    dtype = expected_dtype(stack, config)
+    return make_plan(stack, config, starts, output_dtype=dtype)
 
 
 def _starts(config: Config, starts: Starts) -> list[str]:
     """What training on each channel will begin from, where there is any."""
-    from napari_zssr.zssr.start import start_message
+    from napari_zssr.zssr.training_plan import start_message
 
     told = [start_message(config, start) for start in starts]
     return told if any(told) else []

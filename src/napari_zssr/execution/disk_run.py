@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from napari_zssr.atomic import storage_errors
 from napari_zssr.checks import checked_whole
-from napari_zssr.config import Config
+from napari_zssr.config import Config, change
 from napari_zssr.errors import ComputeError, InputError
 from napari_zssr.execution.executors import (
     IN_PROCESS,
@@ -67,7 +67,7 @@ from napari_zssr.stack.resources import (
 )
 from napari_zssr.stack.run import MiddlePlaneNetworks
 from napari_zssr.zssr.checkpoint import Checkpoint, load_networks, write_networks
-from napari_zssr.zssr.start import start_checksum
+from napari_zssr.zssr.start import Starts, start_checksum
 
 NETWORKS = "networks"
 
@@ -504,7 +504,7 @@ def _fitting(config: Config, target: Path) -> Config:
             "A PNG cannot hold float32 pixels; write an .ome.tif, or choose another "
             "dtype."
         )
-    return replace(config, dtype="same")
+    return change(config, dtype="same")
 
 
 def _count(stack: ImageStack) -> int:
@@ -514,6 +514,7 @@ def _count(stack: ImageStack) -> int:
 def _planned(
     stack: ImageStack,
     config: Config,
+    starts: Starts,
     *,
     output_dtype: np.dtype[Any],
     resources: Resources,
@@ -522,10 +523,11 @@ def _planned(
     """Plan of the run; with the tiles that it was begun with, if it was."""
     try:
         return plan_run(
-            replace(config, tile_px=config.tile_px or before.get("tile_px")),
+            change(config, tile_px=config.tile_px or before.get("tile_px")),
             stack.data.shape,
             stack.data.dtype,
             stack.axes,
+            starts=starts,
             output_dtype=output_dtype,
             device=resources.device,
             free_bytes=resources.free_bytes,

@@ -37,7 +37,6 @@ from napari_zssr.plugin.summary import in_the_form
 from napari_zssr.plugin.worker import Run, ShortSearches
 from napari_zssr.progress import Event, PlaneDone, Progress, Steps
 from napari_zssr.stack.channels import channel_starts, start_message_for_files
-from napari_zssr.zssr.start import as_expected
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
@@ -231,8 +230,7 @@ class FileJob:
         )
         shape = stack.data.shape
         starts = channel_starts(order.config, stack.axes, shape)
-        wanted = as_expected(order.config, starts)
-        self.clock = Clock(wanted, shape, stack.axes)
+        self.clock = Clock(order.config, starts, shape, stack.axes)
         return (
             yield from upscale_to_disk_steps(
                 stack, order.config, self.row.target, overwrite=order.overwrite

@@ -14,6 +14,8 @@ from qtpy.QtWidgets import QSizePolicy, QWidget
 from napari_zssr.config import Config
 from napari_zssr.plugin.form.rows import Column, red, say, side_by_side, words
 from napari_zssr.progress import Progress
+from napari_zssr.zssr.start import Starts
+from napari_zssr.zssr.training_plan import TrainingPlan, expected_plans
 
 LINES_HIGH = 5
 MARGIN = 3.0
@@ -288,19 +290,19 @@ class Clock:
     axes : str
     """
 
-    def __init__(self, config: Config, shape: Sequence[int], axes: str) -> None:
+    def __init__(
+        self, config: Config, starts: Starts, shape: Sequence[int], axes: str
+    ) -> None:
         sizes = dict(zip(axes, shape, strict=True))
         pixels = sizes["Y"] * sizes["X"]
         alike, channels = sizes.get("T", 1) * sizes.get("Z", 1), sizes.get("C", 1)
-        strategy = config.strategy_for(alike)
-        shared = strategy != "independent"
-        steps = config.tuned_steps if strategy == "tuned" else 0
-        each, stages = (steps, 1) if shared else (config.steps, config.stages)
-        versions = 8 if config.ensemble else 1
-        ridge = config.network == "ridge"
+        once, each = expected_plans(config, starts, alike)
+        stages = len(each.stages)
+        versions = 8 if each.ensemble else 1
+        ridge = not each.kind.is_trained
         self._weights = {
             "fit": float(pixels),
-            "train": 0.0 if ridge else _trained(config, each),
+            "train": 0.0 if ridge else _trained(each),
             "predict": float(versions * pixels),
         }
         self._passes = {
@@ -308,9 +310,8 @@ class Clock:
             "train": stages,
             "predict": stages,
         }
-        once = config.stages * _trained(config, config.shared_steps)
-        self._once = channels * once if shared else 0.0
-        self._step_once = _trained(config, config.shared_steps) if shared else 0.0
+        self._step_once = 0.0 if once is None else _trained(once)
+        self._once = channels * self._step_once * (len(once.stages) if once else 0)
         self._whole = sum(w * self._passes[s] for s, w in self._weights.items())
         self._done = dict.fromkeys([*self._weights, SHARED_TRAIN], 0)
         self._last: tuple[int, str, int] = (0, "", 0)
@@ -359,9 +360,9 @@ class Clock:
         return min(self._whole, done)
 
 
-def _trained(config: Config, steps: int) -> float:
-    """What training takes."""
-    return steps * config.batch * config.crop_px**2 * TRAINING_COST
+def _trained(plan: TrainingPlan) -> float:
+    """What training for one gradual factor takes."""
+    return plan.steps * plan.batch * plan.crop_px**2 * TRAINING_COST
 
 
 def seconds_left(share: float, elapsed: float) -> float | None:

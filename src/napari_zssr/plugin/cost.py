@@ -137,9 +137,9 @@ class CostCard:
         def steps() -> Steps[Rates]:
             from napari_zssr.zssr.calibrate import calibrate_steps
 
-            alike, device, precision, samples = key
+            config, starts, device, precision, samples = key
             return calibrate_steps(
-                alike, device=device, precision=precision, channels=samples
+                config, starts, device=device, precision=precision, samples=samples
             )
 
         return key, steps
@@ -174,7 +174,8 @@ class CostCard:
 def _wish(request: Request) -> Wish:
     stack = lazy_stack(request.layer, request.axes, request.selection)
     return Wish(
-        config=request.as_done,
+        config=request.config,
+        starts=request.starts,
         shape=tuple(stack.data.shape),
         dtype=stack.data.dtype,
         axes=stack.axes,

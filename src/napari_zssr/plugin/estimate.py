@@ -18,6 +18,7 @@ from napari_zssr.plugin.controls import in_words
 from napari_zssr.stack.resources import GROUND_BYTES, RunPlan, plan_run
 from napari_zssr.zssr.cost import Rates, expected_seconds
 from napari_zssr.zssr.device import Advice, DeviceReport, Machine
+from napari_zssr.zssr.start import Starts
 
 if TYPE_CHECKING:
     pass
@@ -36,6 +37,8 @@ class Wish:
         Size of the part that is enlarged, along each axis.
     dtype : dtype
     axes : str
+    starts : sequence of (Checkpoint, PretrainedStart or None)
+        What training of each channel starts from.
     target : Path, optional
         File that the result is written to.
     """
@@ -44,6 +47,7 @@ class Wish:
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     axes: str
+    starts: Starts = ()
     target: Path | None = None
 
 
@@ -113,12 +117,20 @@ def planned(
     """
     to_disk = wish.target is not None
     if device is None or machine is None:
-        return plan_run(wish.config, wish.shape, wish.dtype, wish.axes, to_disk=to_disk)
+        return plan_run(
+            wish.config,
+            wish.shape,
+            wish.dtype,
+            wish.axes,
+            starts=wish.starts,
+            to_disk=to_disk,
+        )
     return plan_run(
         wish.config,
         wish.shape,
         wish.dtype,
         wish.axes,
+        starts=wish.starts,
         device=device.device,
         free_bytes=device.free_bytes,
         cores=machine.cores,
@@ -172,7 +184,9 @@ def free_on_disk(folder: Path) -> int | None:
 def time_words(wish: Wish, plan: RunPlan, rates: Rates | str | None) -> str:
     """Expected time, and how it is known."""
     if isinstance(rates, Rates):
-        seconds = expected_seconds(wish.config, wish.shape, wish.axes, rates)
+        seconds = expected_seconds(
+            wish.config, wish.starts, wish.shape, wish.axes, rates
+        )
         return f"about {in_words(seconds)}, measured on this device"
     if rates is None:
         return "being measured on this device"
@@ -224,7 +238,7 @@ def calibration_key(wish: Wish, plan: RunPlan) -> tuple[Any, ...]:
     if alike.kernel.kind != "bicubic":
         # How wide it is changes little, and a preview needs the processor.
         alike = replace(alike, kernel=KernelSpec.parse("gaussian:1"))
-    return (alike, plan.device, plan.precision, samples)
+    return (alike, wish.starts, plan.device, plan.precision, samples)
 
 
 def in_bytes(count: float) -> str:

@@ -18,6 +18,7 @@ from napari_zssr.kernelspec import KernelSpec
 from napari_zssr.plugin.layers.layers import lazy_stack
 from napari_zssr.plugin.layers.selection import current_slice
 from napari_zssr.stack.image import Channel, ImageStack
+from napari_zssr.zssr.start import Starts
 
 if TYPE_CHECKING:
     from napari.layers import Image
@@ -40,9 +41,8 @@ class Request:
     config : Config
     step : tuple of int
         Position of the viewer's sliders, one for each of the viewer's axes.
-    started : Config, optional
-        The settings with the size and number of the saved networks that they start
-        from; a run costs what these do.
+    starts : sequence of (Checkpoint, PretrainedStart or None)
+        What training of each channel starts from.
     begins : str
         What training will begin from and why, in a sentence.
     target : Path, optional
@@ -56,15 +56,10 @@ class Request:
     selection: Selection
     config: Config
     step: tuple[int, ...]
-    started: Config | None = None
+    starts: Starts = ()
     begins: str = ""
     target: Path | None = None
     overwrite: bool = False
-
-    @property
-    def as_done(self) -> Config:
-        """Settings that the cost and the course of a run follow from."""
-        return self.started or self.config
 
 
 # A blur that can be told at once does not ask for the pixels.

@@ -165,7 +165,7 @@ class SuperResolutionWidget(Container[Any]):
         self._job = DiskJob(request) if to_disk else MemoryJob(request)
         self._growing = GrowingLayer(self._viewer, self._job)
         part = lazy_stack(request.layer, request.axes, request.selection)
-        self._clock = Clock(request.as_done, part.data.shape, part.axes)
+        self._clock = Clock(request.config, request.starts, part.data.shape, part.axes)
         self.controls.running(self._job.name)
         self._run.start(
             self._job.steps,

@@ -22,7 +22,7 @@ from napari_zssr.imaging.resample import spread_starts
 from napari_zssr.kernelspec import KernelSpec, Optics
 from napari_zssr.stack.axes import output_shape, plane_axes, planes, to_cyx
 from napari_zssr.stack.axis_labels import check_pixels
-from napari_zssr.stack.channels import shared_places
+from napari_zssr.stack.channels import shared_planes
 from napari_zssr.stack.image import Channel, CheckedPlanes, ImageStack
 from napari_zssr.stack.plane import colours_of, intensity_maps
 
@@ -68,7 +68,7 @@ def _seen(
     stack: ImageStack, mapping: IntensityMap, channel: int
 ) -> list[NDArray[np.float32]]:
     """Normalised planes (C, Y, X) of a channel, or windows, that show anything."""
-    plane_indices = shared_places(planes(stack.axes, stack.data.shape), channel)
+    plane_indices = shared_planes(planes(stack.axes, stack.data.shape), channel)
     count = min(len(plane_indices), ESTIMATED_PLANES)
     chosen = [
         plane_indices[(2 * n + 1) * len(plane_indices) // (2 * count)]

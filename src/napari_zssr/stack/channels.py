@@ -3,48 +3,43 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_zssr.config import SHARED_PLANES, Config
+from napari_zssr.config import SHARED_PLANES, Config, change
 from napari_zssr.errors import InputError, compute_errors
-from napari_zssr.imaging.intensity import IntensityMap
-from napari_zssr.imaging.noise import NoiseModel, shows_signal
+from napari_zssr.imaging.noise import shows_signal
 from napari_zssr.progress import Event, Progress, Steps, drain, map_events
 from napari_zssr.stack.axes import plane_axes, planes, to_cyx
 from napari_zssr.stack.image import ImageStack, PlaneIndex, colour_count
 from napari_zssr.stack.plane import (
     PLANE_SEED,
-    PlaneInput,
+    ChannelSetup,
     colours_of,
     common_noise,
-    with_jpeg_noise,
+    plane_noise,
     without_artifacts,
 )
 from napari_zssr.stack.resources import RunPlan
 from napari_zssr.zssr.checkpoint import Checkpoint
+from napari_zssr.zssr.kinds import KINDS, RESIDUAL
 from napari_zssr.zssr.pretrained import PretrainedStart
-from napari_zssr.zssr.start import (
-    Start,
-    load_start,
-    sized,
-    start_checksum,
+from napari_zssr.zssr.start import Start, load_start, start_checksum
+from napari_zssr.zssr.training_plan import (
+    Execution,
+    Facts,
+    resolve,
     start_message,
+    trial_config,
 )
 
 if TYPE_CHECKING:
     from napari_zssr.zssr.judge import Assessment
-    from napari_zssr.zssr.plane import Sample
-
-KINDS = {
-    "residual": "of the presets fast and balanced",
-    "paper": "of the preset paper",
-}
 
 
 def channel_starts(
@@ -69,7 +64,7 @@ def channel_starts(
     channels = shape[axes.index("C")] if "C" in axes else 1
     found = load_start(config)
     if isinstance(found, PretrainedStart):
-        _check_network("residual", config)
+        _check_network(RESIDUAL.name, config)
     if found is None or isinstance(found, PretrainedStart):
         return (found,) * channels
     for one in found:
@@ -116,10 +111,12 @@ def _check_fits(one: Checkpoint, config: Config, colours: int) -> None:
 
 def _check_network(network: str, config: Config) -> None:
     if network != config.network:
-        kind = KINDS.get(network, f"of an unknown kind ({network})")
+        known = network in KINDS
+        kind = KINDS[network].presets if known else f"of an unknown kind ({network})"
         raise InputError(
             f"The saved networks are {kind}, the settings ask for those "
-            f"{KINDS[config.network]}; choose the preset that they were saved with."
+            f"{KINDS[config.network].presets}; choose the preset that they were saved "
+            "with."
         )
 
 
@@ -140,12 +137,12 @@ def _same_factors(one: Checkpoint, config: Config) -> bool:
 
     A residual network is applied until the factor is reached.
     """
-    if one.network == "paper":
+    if KINDS[one.network].fine_grid:
         return one.factors == config.factors
     return [f > 1 for f in one.factors] == [f > 1 for f in config.factors]
 
 
-def shared_places(
+def shared_planes(
     listed: tuple[PlaneIndex, ...], channel: int
 ) -> tuple[PlaneIndex, ...]:
     """Planes that a channel's networks are learned from, spread over the stack.
@@ -177,207 +174,141 @@ def sharing_channels(config: Config, listed: tuple[PlaneIndex, ...]) -> tuple[in
 SHARED_SEED = 500_009
 STAGE = "shared"
 # Results of which a preview remembers what was shared.
-REMEMBERED = 4
+CACHED = 4
 
 
 def shared_steps(
-    stack: ImageStack,
-    config: Config,
-    plan: RunPlan,
-    maps: Mapping[int, IntensityMap],
-    channel: int,
-    start: Start | None = None,
+    stack: ImageStack, channel: ChannelSetup, run: RunPlan
 ) -> Steps[Checkpoint | None]:
-    """Learn what the planes of a channel share, from a few of them.
+    """Train what the planes of a channel share, from windows of a few of them.
 
-    Parameters
-    ----------
-    stack : ImageStack
-        Its data may be lazy; only the planes of `shared_places` are read, one after
-        the other, and no more than windows of them is kept.
-    config : Config
-    plan : Plan
-    maps : mapping of int to IntensityMap
-        By channel.
-    channel : int
-    start : Checkpoint or LearnedStart, optional
-        What training starts from.
-
-    Returns
-    -------
-    Checkpoint or None
-        None where no plane of the choice has signal; each then learns on itself.
-
-    Raises
-    ------
-    ComputeError
-        The computation failed.
+    The planes of `shared_planes` are read one after the other. None where none of them
+    shows anything; each plane then learns on itself.
     """
-    from napari_zssr.zssr.plane import train_shared
+    from napari_zssr.zssr.plane_trainer import (
+        data_of_samples,
+        noise_level,
+        plane_sample,
+        train_shared,
+    )
 
     listed = planes(stack.axes, stack.data.shape)
-    plane_indices = shared_places(listed, channel)
-    config = sized(config, start)
-    named = partial(_as_shared, planes=len(listed))
-    samples: list[Sample] = []
-    for number, plane_index in enumerate(plane_indices):
-        yield named(Progress(stage="read", step=number, total=len(plane_indices)))
-        sample = _sample(stack, maps[channel], plane_index, len(plane_indices), config)
+    chosen = shared_planes(listed, channel.number)
+    renamed = partial(_as_shared, planes=len(listed))
+    samples = []
+    for number, plane_index in enumerate(chosen):
+        yield renamed(Progress(stage="read", step=number, total=len(chosen)))
+        colours, _ = _normal_colours(stack, channel, plane_index)
+        sample = plane_sample(colours, len(chosen)) if shows_signal(colours) else None
         samples += [] if sample is None else [sample]
     if not samples:
         return None
-    yield named(_told(channel, len(samples)))
+    message = (
+        f"Channel {channel.number}: learning once, from {len(samples)} planes of the "
+        "stack."
+    )
+    yield renamed(Progress(stage="read", step=1, total=1, message=message))
     windows = [window.numpy() for sample in samples for window in sample.windows]
-    with compute_errors(f"Learning for channel {channel}", plan.device):
-        steps = train_shared(
-            samples,
-            config,
-            noise=common_noise(windows, config, maps[channel]),
-            device=plan.device,
-            tile_px=plan.tile_px,
-            precision=plan.precision,
-            seed=config.seed * PLANE_SEED + SHARED_SEED + channel,
-            start=start,
+    noise = common_noise(windows, channel.config, channel.mapping)
+    with compute_errors(f"Learning for channel {channel.number}", run.device):
+        data = data_of_samples(samples, run.device)
+        levels = [noise_level(window, noise) for window in data.windows]
+        facts = Facts(
+            samples=len(data.windows[0]),
+            noise=noise,
+            level=sum(levels) / len(levels),
+            start=channel.start,
+            for_stack=True,
         )
-        return (yield from map_events(steps, named))
+        execution = Execution(
+            device=run.device,
+            precision=run.precision,
+            tile_px=run.tile_px,
+            seed=channel.config.seed * PLANE_SEED + SHARED_SEED + channel.number,
+        )
+        plan = resolve(channel.config, facts)
+        steps = train_shared(data, plan, execution, len(samples))
+        return (yield from map_events(steps, renamed))
 
 
-def _told(channel: int, planes: int) -> Progress:
-    message = f"Channel {channel}: learning once, from {planes} planes of the stack."
-    return Progress(stage="read", step=1, total=1, message=message)
-
-
-def _sample(
-    stack: ImageStack,
-    mapping: IntensityMap,
-    plane_index: PlaneIndex,
-    count: int,
-    config: Config,
-) -> Sample | None:
-    """What is learned of one plane, None of one without signal."""
-    from napari_zssr.zssr.plane import plane_sample
-
-    pixels = to_cyx(stack.data[plane_index.index], plane_axes(stack.axes))
-    colours, _ = without_artifacts(mapping.normalise(colours_of(pixels)), config)
-    if not shows_signal(colours):
-        return None
-    return plane_sample(colours, count)
+def _normal_colours(
+    stack: ImageStack, channel: ChannelSetup, plane_index: PlaneIndex
+) -> tuple[NDArray[np.float32], NDArray[Any]]:
+    """Normalised colours of a plane without stripes, and its own pixels (C, Y, X)."""
+    pixels = colours_of(to_cyx(stack.data[plane_index.index], plane_axes(stack.axes)))
+    normal = channel.mapping.normalise(pixels)
+    return without_artifacts(normal, channel.config)[0], pixels
 
 
 def _as_shared(event: Event, planes: int) -> Event:
-    """Tell of an event that it is not about one plane."""
+    """An event that is not about one plane."""
     if isinstance(event, Progress):
         return replace(event, stage=f"{STAGE} {event.stage}", planes=planes)
     return event
 
 
-def remembered_steps(
-    stack: ImageStack, config: Config, plan: RunPlan, work: PlaneInput
+def cached_shared_steps(
+    stack: ImageStack, channel: ChannelSetup, run: RunPlan
 ) -> Steps[Checkpoint | None]:
-    """`shared_steps` for one plane's channel; what was learned lately is known still.
-
-    Parameters
-    ----------
-    stack : ImageStack
-        Its data may be lazy.
-    config : Config
-    plan : Plan
-    work : PlaneWork
-        A plane of the channel.
-    """
-    key = _key(stack, config, plan, work)
-    if key in _remembered:
-        return _remembered[key]
-    maps = {work.plane_index.channel: work.mapping}
-    made = yield from shared_steps(
-        stack, config, plan, maps, work.plane_index.channel, work.start
-    )
-    _remembered[key] = made
-    while len(_remembered) > REMEMBERED:
-        _remembered.pop(next(iter(_remembered)), None)
-    return made
+    """`shared_steps`, unless the same networks were trained lately."""
+    key = _key(stack, channel, run)
+    if key not in _cache:
+        _cache[key] = yield from shared_steps(stack, channel, run)
+        while len(_cache) > CACHED:
+            _cache.pop(next(iter(_cache)), None)
+    return _cache[key]
 
 
-_remembered: dict[str, Checkpoint | None] = {}
+_cache: dict[str, Checkpoint | None] = {}
 
 
-def _key(stack: ImageStack, config: Config, plan: RunPlan, work: PlaneInput) -> str:
+def _key(stack: ImageStack, channel: ChannelSetup, run: RunPlan) -> str:
     """Hash of all that decides what the planes of a channel share."""
     # How far it is trained on afterwards changes nothing of it.
-    alike = replace(config, strategy="shared", tuned_steps=0, always=False)
-    told = (alike.to_dict(), start_checksum(config))
-    how = (plan.device, plan.precision, plan.tile_px)
-    seen = (work.plane_index.channel, work.mapping, stack.axes, stack.data.shape)
-    digest = hashlib.sha256(repr((told, how, seen)).encode())
+    config = change(channel.config, strategy="shared", tuned_steps=0, always=False)
+    settings = (config.to_dict(), start_checksum(config))
+    resources = (run.device, run.precision, run.tile_px)
+    image = (channel.number, channel.mapping, stack.axes, stack.data.shape)
+    digest = hashlib.sha256(repr((settings, resources, image)).encode())
     listed = planes(stack.axes, stack.data.shape)
-    for plane_index in shared_places(listed, work.plane_index.channel):
+    for plane_index in shared_planes(listed, channel.number):
         plane = np.ascontiguousarray(stack.data[plane_index.index])
         digest.update(f"{plane_index.index} {plane.dtype}".encode() + plane.tobytes())
     return digest.hexdigest()
 
 
 def channel_assessment(
-    stack: ImageStack,
-    config: Config,
-    plan: RunPlan,
-    mapping: IntensityMap,
-    channel: int,
+    stack: ImageStack, channel: ChannelSetup, run: RunPlan
 ) -> Assessment | None:
     """Assess a channel of several planes that share no networks, on one of them.
 
-    Parameters
-    ----------
-    stack : ImageStack
-        Its data may be lazy; the plane in the middle is read, or one near it that
-        shows something.
-    config : Config
-        Its kernel is concrete.
-    plan : Plan
-    mapping : IntensityMap
-        Of the channel.
-    channel : int
-
-    Returns
-    -------
-    Assessment or None
-        None for other channels, which are assessed where their networks are learned.
-
-    Raises
-    ------
-    ComputeError
-        The computation failed.
+    The plane in the middle is read, or one near it that shows something. None for other
+    channels, which are assessed where their networks are trained.
     """
-    listed = planes(stack.axes, stack.data.shape)
-    plane_indices = shared_places(listed, channel)
-    if channel in sharing_channels(config, listed) or len(plane_indices) == 1:
-        return None
-    middle = len(plane_indices) // 2
-    for plane_index in sorted(
-        plane_indices, key=lambda p: abs(plane_indices.index(p) - middle)
-    ):
-        pixels = colours_of(
-            to_cyx(stack.data[plane_index.index], plane_axes(stack.axes))
-        )
-        colours, _ = without_artifacts(mapping.normalise(pixels), config)
-        if not shows_signal(colours):
-            continue
-        noise = common_noise([colours], config, mapping)
-        noise = with_jpeg_noise(noise, pixels, mapping.scale, config)
-        with compute_errors(f"A trial on plane {plane_index.number}", plan.device):
-            return _tried(colours, config, plan, noise)
-    return None
-
-
-def _tried(
-    colours: NDArray[np.float32], config: Config, plan: RunPlan, noise: NoiseModel
-) -> Assessment | None:
     import torch
 
-    from napari_zssr.zssr.plane import trial_assessment
+    from napari_zssr.zssr.plane_trainer import noise_level, trial_assessment
 
-    plane = torch.from_numpy(colours).to(plan.device)
-    return drain(
-        trial_assessment(
-            plane, config, noise=noise, tile_px=plan.tile_px, seed=config.seed
-        )
-    )
+    listed = planes(stack.axes, stack.data.shape)
+    chosen = shared_planes(listed, channel.number)
+    shares = channel.number in sharing_channels(channel.config, listed)
+    if shares or len(chosen) == 1:
+        return None
+    middle = len(chosen) // 2
+    for number in sorted(range(len(chosen)), key=lambda n: abs(n - middle)):
+        colours, pixels = _normal_colours(stack, channel, chosen[number])
+        if not shows_signal(colours):
+            continue
+        noise = plane_noise(colours, pixels, channel)
+        what = f"A trial on plane {chosen[number].number}"
+        with compute_errors(what, run.device):
+            plane = torch.from_numpy(colours).to(run.device)
+            facts = Facts(
+                samples=len(plane), noise=noise, level=noise_level(plane, noise)
+            )
+            execution = Execution(
+                device=run.device, tile_px=run.tile_px, seed=channel.config.seed
+            )
+            plan = resolve(trial_config(channel.config), facts)
+            return drain(trial_assessment(plane, plan, execution))
+    return None

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +20,7 @@ from napari_zssr.imaging.artifacts import (
     without_stripes,
 )
 from napari_zssr.imaging.intensity import IntensityMap, intensity_map, loses_intensity
+from napari_zssr.imaging.kernel import FineKernel
 from napari_zssr.imaging.noise import (
     CLEAN,
     NoiseModel,
@@ -43,12 +43,15 @@ from napari_zssr.stack.plane_result import (
 from napari_zssr.stack.resources import RunPlan
 from napari_zssr.zssr.checkpoint import Checkpoint
 from napari_zssr.zssr.messages import faint_texture_sentence, quality_sentence
-from napari_zssr.zssr.start import Start, sized
+from napari_zssr.zssr.start import Start
+from napari_zssr.zssr.training_plan import Execution, Facts, TrainingPlan, resolve
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from napari_zssr.zssr.canvas import Canvas
     from napari_zssr.zssr.judge import Assessment
-    from napari_zssr.zssr.plane import PlaneResult
+    from napari_zssr.zssr.plane_trainer import PlaneResult
 
 
 def without_artifacts(
@@ -59,26 +62,6 @@ def without_artifacts(
     With noise "off" or given nothing is looked for.
     """
     return without_stripes(colours) if config.noise == "auto" else (colours, 0.0)
-
-
-def with_jpeg_noise(
-    noise: NoiseModel, pixels: NDArray[Any], scale: float, config: Config
-) -> NoiseModel:
-    """Noise of a plane that may have been a JPEG.
-
-    Parameters
-    ----------
-    noise : NoiseModel
-        In normalised intensities.
-    pixels : ndarray, shape (C, Y, X)
-        Samples without alpha, in the image's own dtype.
-    scale : float
-        Of the intensity map.
-    config : Config
-    """
-    if config.noise != "auto":
-        return noise
-    return replace(noise, jpeg=tuple(step / scale for step in jpeg_steps(pixels)))
 
 
 def artifacts_message(noise: NoiseModel, stripes: float, *, learned: bool) -> str:
@@ -97,6 +80,32 @@ PLANE_SEED = 1_000_003
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ChannelSetup:
+    """What is decided once for the planes of a channel.
+
+    Attributes
+    ----------
+    number : int
+    config : Config
+        With the channel's blur.
+    mapping : IntensityMap
+    start : Checkpoint, PretrainedStart or None
+        What training starts from.
+    kernel : FineKernel or None
+        The blur, and where it comes from.
+    assessment : Assessment or None
+        Of a channel of several planes that share no networks.
+    """
+
+    number: int
+    config: Config
+    mapping: IntensityMap
+    start: Start | None = None
+    kernel: FineKernel | None = None
+    assessment: Assessment | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class PlaneInput:
     """One plane that is to be enlarged.
 
@@ -104,167 +113,161 @@ class PlaneInput:
     ----------
     pixels : ndarray, shape (C, Y, X)
         In the dtype of the image.
-    mapping : IntensityMap
-        Of the plane's channel.
     plane_index : PlaneIndex
+    channel : ChannelSetup
     window : tuple of slice, optional
-        Part of the plane (Y, X) that is wanted, and shown while learning goes on.
-    start : Checkpoint or LearnedStart, optional
-        What the plane's channel starts from.
+        Part of the plane (Y, X) that is wanted, and shown during training.
     shared : Checkpoint, optional
-        Networks that the planes of the channel have in common (`shared_steps`).
-    assessment : Assessment, optional
-        What was decided for all planes of a channel that share no networks.
+        Networks that the planes of the channel have in common.
     scratch : Path, optional
-        Folder where a large result lies while it is made.
+        Folder for a large result that is not finished.
     """
 
     pixels: NDArray[Any]
-    mapping: IntensityMap
     plane_index: PlaneIndex
+    channel: ChannelSetup
     window: Window | None = None
-    start: Start | None = None
     shared: Checkpoint | None = None
-    assessment: Assessment | None = None
     scratch: Path | None = None
 
+    @property
+    def config(self) -> Config:
+        """Settings with the blur of the plane's channel."""
+        return self.channel.config
 
-def upscale_plane_steps(
-    work: PlaneInput, config: Config, plan: RunPlan
-) -> Steps[EnlargedPlane]:
-    """Enlarge one plane.
+    @property
+    def origin(self) -> tuple[int, int]:
+        """First row and column of the enlarged plane that is wanted."""
+        if self.window is None:
+            return 0, 0
+        rows, columns = output_window(self.window, self.config.factors)
+        return rows.start, columns.start
 
-    Raises
-    ------
-    ComputeError
-        The computation failed.
-    """
+    def execution(self, run: RunPlan) -> Execution:
+        """Where this plane is computed."""
+        return Execution(
+            device=run.device,
+            precision=run.precision,
+            tile_px=run.tile_px,
+            seed=self.config.seed * PLANE_SEED + self.plane_index.number,
+            scratch=self.scratch,
+        )
+
+
+def upscale_plane_steps(work: PlaneInput, run: RunPlan) -> Steps[EnlargedPlane]:
+    """Enlarge one plane; ComputeError where that fails."""
     started = time.monotonic()
-    config = sized(config, work.shared or work.start)
-    normal = work.mapping.normalise(work.pixels)
+    config, mapping = work.config, work.channel.mapping
+    normal = mapping.normalise(work.pixels)
     colours, stripes = without_artifacts(colours_of(normal), config)
-    with compute_errors(f"Plane {work.plane_index.number}", plan.device):
-        alpha = yield from _enlarged_alpha(normal[len(colours) :], config, work)
-        if shows_signal(colours):
-            noise = _noise(colours, work, config)
-            result = yield from _learned(colours, noise, alpha, work, config, plan)
-        else:
-            noise, result = CLEAN, (yield from _without_signal(colours, work, config))
-        checked = _checked(colours, result, noise, work, config)
-    seconds = time.monotonic() - started
+    with compute_errors(f"Plane {work.plane_index.number}", run.device):
+        alpha = yield from _enlarged_alpha(normal[len(colours) :], work)
+        noise, result = yield from _result(colours, alpha, work, run)
+        quality = None
+        if result.returned == "learned":
+            quality = result_quality(colours, result.image, config, noise, work.window)
     return EnlargedPlane(
         colours=result.image,
         alpha=alpha,
-        mapping=work.mapping,
-        dtype=np.dtype(plan.output_dtype),
-        origin=_origin(config, work),
-        report=_report(result, checked, work, noise, stripes, seconds, config.always),
+        mapping=mapping,
+        dtype=np.dtype(run.output_dtype),
+        origin=work.origin,
+        report=_report(
+            result, quality, work, noise, stripes, time.monotonic() - started
+        ),
         networks=result.networks,
     )
 
 
-def first_look(work: PlaneInput, config: Config, plan: RunPlan) -> Snapshot | None:
-    """The window as what training starts from enlarges it.
+def initial_plane_snapshot(work: PlaneInput, run: RunPlan) -> Snapshot | None:
+    """The window as what training starts from enlarges it, in the dtype of the result.
 
-    Parameters
-    ----------
-    work : PlaneWork
-        With a window.
-    config : Config
-    plan : Plan
-
-    Returns
-    -------
-    Snapshot or None
-        In the dtype of the image; None where nothing would be learned.
+    None where nothing would be learned.
     """
     import torch
 
-    from napari_zssr.zssr.plane import initial_snapshot
+    from napari_zssr.zssr.plane_trainer import initial_snapshot, nothing_to_learn
 
     assert work.window is not None
-    normal = work.mapping.normalise(work.pixels)
-    colours, _ = without_artifacts(colours_of(normal), config)
+    normal = work.channel.mapping.normalise(work.pixels)
+    colours, _ = without_artifacts(colours_of(normal), work.config)
     if not shows_signal(colours):
         return None
-    seen = initial_snapshot(
-        torch.from_numpy(colours).to(plan.device),
-        config,
-        noise=_own_noise(colours, work, config),
-        tile_px=plan.tile_px,
-        precision=plan.precision,
-        start=work.start,
-        window=work.window,
-    )
-    if seen is None:
+    plane = torch.from_numpy(colours).to(run.device)
+    if nothing_to_learn(plane) is not None:
         return None
-    alpha = drain(_enlarged_alpha(normal[len(colours) :], config, work))
-    return _in_pixels(seen, work, alpha, plan, config)
+    noise = plane_noise(colours, work.pixels, work.channel)
+    plan = _training_plan(plane, noise, work)
+    snapshot = initial_snapshot(plane, plan, work.execution(run), work.window)
+    alpha = drain(_enlarged_alpha(normal[len(colours) :], work))
+    return _in_pixels(snapshot, work, alpha, run)
 
 
-def _learned(
-    colours: NDArray[Any],
-    noise: NoiseModel,
-    alpha: Canvas | None,
-    work: PlaneInput,
-    config: Config,
-    plan: RunPlan,
-) -> Steps[PlaneResult]:
-    """Enlarge the colours of a plane that shows something."""
+def _result(
+    colours: NDArray[Any], alpha: Canvas | None, work: PlaneInput, run: RunPlan
+) -> Steps[tuple[NoiseModel, PlaneResult]]:
+    """Enlarge the colours of a plane, by networks where it shows something."""
     import torch
 
-    from napari_zssr.zssr.plane import super_resolve_plane
-
-    steps = super_resolve_plane(
-        torch.from_numpy(colours).to(plan.device),
-        config,
-        noise=noise,
-        tile_px=plan.tile_px,
-        precision=plan.precision,
-        seed=_seed(config, work),
-        window=work.window,
-        start=work.start,
-        shared=work.shared,
-        assessment=work.assessment,
-        scratch=work.scratch,
+    from napari_zssr.zssr.plane_trainer import (
+        bicubic_result,
+        shared_noise,
+        upscale_plane,
     )
-    in_pixels = partial(_in_pixels, work=work, alpha=alpha, plan=plan, config=config)
-    return (yield from map_events(steps, partial(_shown, in_pixels=in_pixels)))
+
+    plane, execution = torch.from_numpy(colours), work.execution(run)
+    if not shows_signal(colours):
+        result = yield from bicubic_result(
+            plane, work.config.factors, execution=execution, window=work.window
+        )
+        return CLEAN, result
+    if work.shared is not None:
+        noise = shared_noise(work.shared)
+    else:
+        noise = plane_noise(colours, work.pixels, work.channel)
+    plane = plane.to(run.device)
+    steps = upscale_plane(
+        plane,
+        _training_plan(plane, noise, work),
+        execution,
+        window=work.window,
+        shared=work.shared,
+        assessment=work.channel.assessment,
+    )
+
+    def in_pixels(event: Event) -> Event:
+        if isinstance(event, Snapshot):
+            return _in_pixels(event, work, alpha, run)
+        return event
+
+    return noise, (yield from map_events(steps, in_pixels))
 
 
-def _without_signal(
-    colours: NDArray[Any], work: PlaneInput, config: Config
-) -> Steps[PlaneResult]:
-    """A plane that shows nothing, as bicubic."""
-    import torch
+def _training_plan(plane: Tensor, noise: NoiseModel, work: PlaneInput) -> TrainingPlan:
+    from napari_zssr.zssr.plane_trainer import noise_level
 
-    from napari_zssr.zssr.plane import upscale_without_signal
-
-    plane = torch.from_numpy(colours)
-    return upscale_without_signal(plane, config, work.window, work.scratch)
-
-
-def _seed(config: Config, work: PlaneInput) -> int:
-    return config.seed * PLANE_SEED + work.plane_index.number
+    facts = Facts(
+        samples=len(plane),
+        noise=noise,
+        level=noise_level(plane, noise),
+        start=work.channel.start,
+        shared=work.shared,
+    )
+    return resolve(work.config, facts)
 
 
-def _noise(colours: NDArray[Any], work: PlaneInput, config: Config) -> NoiseModel:
-    """Noise of a plane: that of its own networks, or of the shared ones."""
-    if work.shared is None:
-        return _own_noise(colours, work, config)
-    from napari_zssr.zssr.plane import shared_noise
-
-    return shared_noise(work.shared)
-
-
-def _own_noise(colours: NDArray[Any], work: PlaneInput, config: Config) -> NoiseModel:
-    noise = common_noise([colours], config, work.mapping)
-    return with_jpeg_noise(noise, colours_of(work.pixels), work.mapping.scale, config)
+def plane_noise(
+    colours: NDArray[Any], pixels: NDArray[Any], channel: ChannelSetup
+) -> NoiseModel:
+    """Noise of one plane, from its normalised colours and its own pixels (C, Y, X)."""
+    noise = common_noise([colours], channel.config, channel.mapping)
+    if channel.config.noise != "auto":
+        return noise
+    steps = jpeg_steps(colours_of(pixels))
+    return replace(noise, jpeg=tuple(step / channel.mapping.scale for step in steps))
 
 
-def _enlarged_alpha(
-    alpha: NDArray[Any], config: Config, work: PlaneInput
-) -> Steps[Canvas | None]:
+def _enlarged_alpha(alpha: NDArray[Any], work: PlaneInput) -> Steps[Canvas | None]:
     """Transparency, plainly enlarged; (0 or 1, Y, X) -> (1, Y', X')."""
     import torch
 
@@ -272,65 +275,37 @@ def _enlarged_alpha(
 
     if len(alpha) == 0:
         return None
-    tensor = torch.from_numpy(np.ascontiguousarray(alpha))
-    return (yield from bicubic_steps(tensor, config.factors, work.window, work.scratch))
-
-
-def _shown(event: Event, in_pixels: Callable[[Snapshot], Snapshot]) -> Event:
-    """Turn an event's picture into the pixels of the result."""
-    return in_pixels(event) if isinstance(event, Snapshot) else event
+    plane = torch.from_numpy(np.ascontiguousarray(alpha))
+    factors = work.config.factors
+    return (yield from bicubic_steps(plane, factors, work.window, work.scratch))
 
 
 def _in_pixels(
-    shot: Snapshot,
-    work: PlaneInput,
-    alpha: Canvas | None,
-    plan: RunPlan,
-    config: Config,
+    snapshot: Snapshot, work: PlaneInput, alpha: Canvas | None, run: RunPlan
 ) -> Snapshot:
-    parts = [shot.image]
+    """A normalised snapshot in the pixels of the result."""
+    parts = [snapshot.image]
     if alpha is not None:
         parts.append(alpha[:, :, :].numpy())
-    dtype, origin = np.dtype(plan.output_dtype), _origin(config, work)
-    return replace(shot, image=restored(parts, work.mapping, dtype, origin))
-
-
-def _origin(config: Config, work: PlaneInput) -> tuple[int, int]:
-    """First row and column of what is wanted of the enlarged plane."""
-    if work.window is None:
-        return 0, 0
-    rows, columns = output_window(work.window, config.factors)
-    return rows.start, columns.start
-
-
-def _checked(
-    colours: NDArray[Any],
-    result: PlaneResult,
-    noise: NoiseModel,
-    work: PlaneInput,
-    config: Config,
-) -> Quality | None:
-    """Checks on what networks made of a plane."""
-    if result.returned != "learned":
-        return None
-    return result_quality(colours, result.image, config, noise, work.window)
+    dtype = np.dtype(run.output_dtype)
+    pixels = restored(parts, work.channel.mapping, dtype, work.origin)
+    return replace(snapshot, image=pixels)
 
 
 def _report(
     result: PlaneResult,
-    checked: Quality | None,
+    quality: Quality | None,
     work: PlaneInput,
     noise: NoiseModel,
     stripes: float,
     seconds: float,
-    always: bool,
 ) -> PlaneReport:
-    gain, decided = result.gain, result.assessment
-    whole = always or decided is None or decided.share == 1
-    said = (
-        "" if checked is None else f"{quality_sentence(checked, whole=whole)} ",
+    gain, assessment = result.gain, result.assessment
+    whole = work.config.always or assessment is None or assessment.share == 1
+    sentences = (
+        "" if quality is None else f"{quality_sentence(quality, whole=whole)} ",
         result.sentence,
-        faint_texture_sentence(checked) if result.denoised else "",
+        faint_texture_sentence(quality) if result.denoised else "",
         artifacts_message(noise, stripes, learned=result.returned == "learned"),
     )
     return PlaneReport(
@@ -341,12 +316,12 @@ def _report(
         gain_error_db=None if gain is None else gain.error_decibel,
         returned=result.returned,
         steps=result.steps,
-        sentence="".join(said),
+        sentence="".join(sentences),
         denoised=result.denoised,
         shared=work.shared.planes if work.shared else 0,
-        began=result.began,
-        quality=checked,
-        assessment=None if decided is None else asdict(decided),
+        began=result.initialization,
+        quality=quality,
+        assessment=None if assessment is None else asdict(assessment),
     )
 
 

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from napari_zssr.config import Config
+from napari_zssr.config import Config, change
 from napari_zssr.errors import InputError
-from napari_zssr.imaging.intensity import IntensityMap
 from napari_zssr.imaging.kernel import FineKernel, loaded_kernel
 from napari_zssr.progress import Event, Progress, Steps, map_events
 from napari_zssr.stack.axes import plane_axes, planes, to_cyx
 from napari_zssr.stack.axis_labels import NEAREST_ADVICE, check_pixels
-from napari_zssr.stack.channel_blur import channel_kernels
+from napari_zssr.stack.channel_blur import channel_kernel
 from napari_zssr.stack.channels import (
     channel_assessment,
     channel_starts,
@@ -26,44 +25,36 @@ from napari_zssr.stack.channels import (
     sharing_channels,
 )
 from napari_zssr.stack.image import CheckedPlanes, ImageStack, PlaneIndex
-from napari_zssr.stack.plane import PlaneInput, intensity_maps, upscale_plane_steps
+from napari_zssr.stack.plane import (
+    ChannelSetup,
+    PlaneInput,
+    intensity_maps,
+    upscale_plane_steps,
+)
 from napari_zssr.stack.plane_result import EnlargedPlane
 from napari_zssr.stack.resources import RunPlan, output_type, plan_run
 from napari_zssr.zssr.checkpoint import Checkpoint
-from napari_zssr.zssr.start import Start, as_expected
-
-if TYPE_CHECKING:
-    from napari_zssr.zssr.judge import Assessment
+from napari_zssr.zssr.start import Starts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Prepared:
-    """An image and all that its planes have in common; picklable if its pixels are.
+    """An image and all that is decided before its planes; picklable if its pixels are.
 
     Attributes
     ----------
     stack : ImageStack
         Its planes are checked when they are read.
     config : Config
-        The kernel of a file is in it.
-    plan : Plan
-    maps : mapping of int to IntensityMap
-        By channel.
-    starts : tuple of (Checkpoint, LearnedStart or None)
-        What each channel starts from.
-    kernels : tuple of FineKernel
-        Blur of each channel.
-    assessments : tuple of (Assessment or None)
-        Of each channel whose planes learn each for itself.
+        With the kernel of a file in it.
+    plan : RunPlan
+    channels : mapping of int to ChannelSetup
     """
 
     stack: ImageStack
     config: Config
     plan: RunPlan
-    maps: Mapping[int, IntensityMap]
-    starts: tuple[Start | None, ...]
-    kernels: tuple[FineKernel, ...]
-    assessments: tuple[Assessment | None, ...]
+    channels: Mapping[int, ChannelSetup]
 
     @property
     def listed(self) -> tuple[PlaneIndex, ...]:
@@ -75,20 +66,15 @@ class Prepared:
         """Channels whose planes share networks."""
         return sharing_channels(self.config, self.listed)
 
-    def config_of(self, channel: int) -> Config:
-        """Settings with the blur of a channel."""
-        return replace(self.config, kernel=self.kernels[channel].spec)
+    @property
+    def kernels(self) -> tuple[FineKernel, ...]:
+        """Blur of each channel."""
+        channels = (self.channels[number] for number in sorted(self.channels))
+        return tuple(one.kernel for one in channels if one.kernel is not None)
 
     def shared(self, channel: int) -> Steps[Checkpoint | None]:
-        """Learn the networks that a channel's planes share."""
-        return shared_steps(
-            self.stack,
-            self.config_of(channel),
-            self.plan,
-            self.maps,
-            channel,
-            self.starts[channel],
-        )
+        """Train the networks that a channel's planes share."""
+        return shared_steps(self.stack, self.channels[channel], self.plan)
 
     def enlarged(
         self,
@@ -96,29 +82,16 @@ class Prepared:
         shared: Checkpoint | None = None,
         scratch: Path | None = None,
     ) -> Steps[EnlargedPlane]:
-        """Enlarge one plane.
-
-        Parameters
-        ----------
-        plane_index : PlaneIndex
-        shared : Checkpoint, optional
-            What its channel shares.
-        scratch : Path, optional
-            Folder where a large result lies while it is made.
-        """
+        """Enlarge one plane, with the networks that its channel shares."""
         plane = self.stack.data[plane_index.index]
         work = PlaneInput(
             pixels=to_cyx(plane, plane_axes(self.stack.axes)),
-            mapping=self.maps[plane_index.channel],
             plane_index=plane_index,
-            start=self.starts[plane_index.channel],
+            channel=self.channels[plane_index.channel],
             shared=shared,
-            assessment=self.assessments[plane_index.channel],
             scratch=scratch,
         )
-        steps = upscale_plane_steps(
-            work, self.config_of(plane_index.channel), self.plan
-        )
+        steps = upscale_plane_steps(work, self.plan)
         count = self.plan.planes
         return map_events(
             steps, partial(_numbered, plane_index=plane_index, count=count)
@@ -128,7 +101,8 @@ class Prepared:
 def prepare(
     stack: ImageStack,
     config: Config,
-    planned: Callable[..., RunPlan] | None = None,
+    planner: Callable[..., RunPlan] | None = None,
+    channels: Iterable[int] | None = None,
 ) -> Prepared:
     """Decide all that an image's planes have in common.
 
@@ -137,40 +111,36 @@ def prepare(
     stack : ImageStack
         Its pixels may be lazy; a few planes of each channel are read.
     config : Config
-    planned : callable, optional
+    planner : callable, optional
         Stands for `make_plan`; takes its arguments.
-
-    Raises
-    ------
-    InputError
-        The image or a setting cannot be used.
-    ComputeError
-        The memory does not suffice.
+    channels : iterable of int, optional
+        Only these.
     """
     stack = _enlargeable(stack, config.nonfinite)
-    config = replace(config, kernel=loaded_kernel(config.kernel))
+    config = change(config, kernel=loaded_kernel(config.kernel))
     starts = channel_starts(config, stack.axes, stack.data.shape)
-    wanted = as_expected(config, starts)
     data = CheckedPlanes(stack.data, config.nonfinite)
     listed = planes(stack.axes, stack.data.shape)
+    if channels is not None:
+        wanted = set(channels)
+        listed = tuple(index for index in listed if index.channel in wanted)
     checked = replace(stack, data=data)
     maps = intensity_maps(data, stack.axes, listed)
-    kind = output_type(config, stack.data.dtype, maps.values())
-    plan = (planned or make_plan)(stack, wanted, output_dtype=kind)
-    kernels = channel_kernels(checked, config, maps)
-    settings = [replace(config, kernel=kernel.spec) for kernel in kernels]
-    return Prepared(
-        stack=checked,
-        config=config,
-        plan=plan,
-        maps=maps,
-        starts=starts,
-        kernels=kernels,
-        assessments=tuple(
-            channel_assessment(checked, one, plan, maps[n], n)
-            for n, one in enumerate(settings)
-        ),
-    )
+    dtype = output_type(config, stack.data.dtype, maps.values())
+    run = (planner or make_plan)(stack, config, starts, output_dtype=dtype)
+    setups = {}
+    for number, mapping in sorted(maps.items()):
+        kernel = channel_kernel(checked, config, mapping, number)
+        setup = ChannelSetup(
+            number=number,
+            config=change(config, kernel=kernel.spec),
+            mapping=mapping,
+            start=starts[number],
+            kernel=kernel,
+        )
+        assessment = channel_assessment(checked, setup, run)
+        setups[number] = replace(setup, assessment=assessment)
+    return Prepared(stack=checked, config=config, plan=run, channels=setups)
 
 
 def _enlargeable(stack: ImageStack, nonfinite: str) -> ImageStack:
@@ -200,21 +170,12 @@ def expected_dtype(stack: ImageStack, config: Config) -> np.dtype[Any]:
 def make_plan(
     stack: ImageStack,
     config: Config,
+    starts: Starts = (),
     *,
     output_dtype: np.dtype[Any] | None = None,
     to_disk: bool = False,
 ) -> RunPlan:
-    """Plan for an image on the device that the settings name.
-
-    Parameters
-    ----------
-    stack : ImageStack
-    config : Config
-    output_dtype : dtype, optional
-        Of the result, as in `resolve`.
-    to_disk : bool
-        Whether image and result stay on disk, as in `resolve`.
-    """
+    """`plan_run` for an image on the device that the settings name."""
     from napari_zssr.zssr.device import fast_bfloat16, free_bytes, resolve_device
 
     device = resolve_device(config.device)
@@ -223,6 +184,7 @@ def make_plan(
         stack.data.shape,
         stack.data.dtype,
         stack.axes,
+        starts=starts,
         output_dtype=output_dtype,
         device=device,
         free_bytes=free_bytes(device),

@@ -12,29 +12,26 @@ from numpy.typing import NDArray
 from napari_zssr.config import Config
 from napari_zssr.errors import InputError
 from napari_zssr.imaging.intensity import BLOCK_PX, IntensityMap
-from napari_zssr.imaging.kernel import FineKernel, loaded_kernel
-from napari_zssr.imaging.resample import Window, imresize, output_window, shifted_window
-from napari_zssr.progress import Event, Progress, Snapshot, Steps, map_events
-from napari_zssr.stack.axes import from_cyx, plane_axes, planes, to_cyx
-from napari_zssr.stack.axis_labels import check_pixels
-from napari_zssr.stack.channel_blur import channel_kernel
-from napari_zssr.stack.channels import (
-    channel_assessment,
-    channel_starts,
-    remembered_steps,
-    sharing_channels,
+from napari_zssr.imaging.kernel import FineKernel
+from napari_zssr.imaging.resample import (
+    Window,
+    imresize,
+    output_window,
+    shifted_window,
 )
+from napari_zssr.progress import Event, Progress, Snapshot, Steps, map_events
+from napari_zssr.stack.axes import from_cyx, plane_axes, to_cyx
+from napari_zssr.stack.axis_labels import check_pixels
+from napari_zssr.stack.channels import cached_shared_steps
 from napari_zssr.stack.image import CheckedPlanes, ImageStack, PlaneIndex
 from napari_zssr.stack.plane import (
     PlaneInput,
-    first_look,
-    intensity_maps,
+    initial_plane_snapshot,
     upscale_plane_steps,
 )
 from napari_zssr.stack.plane_result import PlaneReport
-from napari_zssr.stack.prepare import make_plan
-from napari_zssr.stack.resources import output_type
-from napari_zssr.zssr.start import as_expected
+from napari_zssr.stack.prepare import make_plan, prepare
+from napari_zssr.stack.resources import RunPlan
 
 BICUBIC_REACH_PX = 4
 
@@ -91,54 +88,43 @@ def preview_steps(
         The computation failed.
     """
     yield Progress(stage="read", step=0, total=1)
-    config = replace(config, kernel=loaded_kernel(config.kernel))
-    axes = plane_axes(stack.axes)
-    data = CheckedPlanes(check_pixels(stack.data), config.nonfinite)
-    plane = data[plane_index.index]
-    starts = channel_starts(config, stack.axes, stack.data.shape)
-    wanted = as_expected(config, starts)
-    mapping = _intensity_map(data, stack, plane_index)
-    plan = make_plan(
-        replace(stack, data=plane, axes=axes),
-        wanted,
-        output_dtype=output_type(config, plane.dtype, [mapping]),
-    )
-    checked = replace(stack, data=data)
-    found = channel_kernel(checked, config, mapping, plane_index.channel)
-    config = replace(config, kernel=found.spec)
+    axes, number = plane_axes(stack.axes), plane_index.channel
+    ready = prepare(stack, config, partial(_plan_of_plane, plane_index), (number,))
+    channel, plane = ready.channels[number], ready.stack.data[plane_index.index]
     pixels = to_cyx(plane, axes)
     size = (pixels.shape[1], pixels.shape[2])
-    wanted_window = output_window(_inside(window, plane, axes), config.factors)
-    wide = _with_whole_blocks(wanted_window, size, config.factors)
+    target = output_window(_inside(window, plane, axes), config.factors)
+    wide = _with_whole_blocks(target, size, config.factors)
     work = PlaneInput(
-        pixels=pixels,
-        mapping=mapping,
-        plane_index=plane_index,
-        window=wide,
-        start=starts[plane_index.channel],
+        pixels=pixels, plane_index=plane_index, channel=channel, window=wide
     )
     first = output_window(wide, config.factors)
-    cut = shifted_window(wanted_window, (-first[0].start, -first[1].start))
+    cut = shifted_window(target, (-first[0].start, -first[1].start))
     ordered = partial(_ordered, axes=axes, cut=cut)
-    listed = planes(stack.axes, stack.data.shape)
-    if plane_index.channel in sharing_channels(config, listed):
-        seen = first_look(work, config, plan)
-        if seen is not None:
-            yield ordered(seen)
-            shared = yield from remembered_steps(checked, config, plan, work)
+    if number in ready.sharing:
+        snapshot = initial_plane_snapshot(work, ready.plan)
+        if snapshot is not None:
+            yield ordered(snapshot)
+            shared = yield from cached_shared_steps(ready.stack, channel, ready.plan)
             work = replace(work, shared=shared)
-    else:
-        decided = channel_assessment(
-            checked, config, plan, mapping, plane_index.channel
-        )
-        work = replace(work, assessment=decided)
-    made = yield from map_events(upscale_plane_steps(work, config, plan), ordered)
+    steps = upscale_plane_steps(work, ready.plan)
+    result = yield from map_events(steps, ordered)
+    assert channel.kernel is not None
     return PreviewResult(
-        image=from_cyx(made.pixels[:, *cut], axes),
-        window=wanted_window,
-        report=made.report,
-        kernel=found,
+        image=from_cyx(result.pixels[:, *cut], axes),
+        window=target,
+        report=result.report,
+        kernel=channel.kernel,
     )
+
+
+def _plan_of_plane(
+    plane_index: PlaneIndex, stack: ImageStack, *options: Any, **named: Any
+) -> RunPlan:
+    """`make_plan` for a single plane of an image."""
+    plane = stack.data[plane_index.index]
+    alone = replace(stack, data=plane, axes=plane_axes(stack.axes))
+    return make_plan(alone, *options, **named)
 
 
 def bicubic_window(
@@ -171,15 +157,6 @@ def bicubic_window(
     )
     exact = IntensityMap(offset=0.0, scale=1.0)
     return from_cyx(exact.restore(made[:, *inside], plane.dtype), axes)
-
-
-def _intensity_map(
-    data: CheckedPlanes, stack: ImageStack, plane_index: PlaneIndex
-) -> IntensityMap:
-    """The map of the plane's channel, from the planes that a run looks at."""
-    listed = planes(stack.axes, stack.data.shape)
-    alike = tuple(p for p in listed if p.channel == plane_index.channel)
-    return intensity_maps(data, stack.axes, alike)[plane_index.channel]
 
 
 def _inside(window: Window, plane: NDArray[Any], axes: str) -> Window:

@@ -175,7 +175,7 @@ def _remarks(ready: Prepared) -> tuple[str, ...]:
             f"The result is float32, since the image ({usual}) holds few counts and "
             "rounding would lose more than 0.5 % of its intensity."
         )
-    if any(mapping.piecewise for mapping in ready.maps.values()):
+    if any(one.mapping.piecewise for one in ready.channels.values()):
         remarks.append(
             "The image consists of areas of one value each, as labels and masks do; if "
             "it is one of them, enlarge it by --labels or upscale_labels, which make "

@@ -1,4 +1,4 @@
-"""From a wish to a plan: output, planes, tiles, memory and time. No torch in here."""
+"""What a run takes: output, tiles, memory, disk and time. No torch in here."""
 
 from __future__ import annotations
 
@@ -18,20 +18,16 @@ from napari_zssr.imaging.noise import is_noisy
 from napari_zssr.stack.axes import output_shape, planes
 from napari_zssr.stack.image import colour_count
 from napari_zssr.zssr.canvas import scratch_bytes
+from napari_zssr.zssr.cost import assumed_rates, expected_seconds
+from napari_zssr.zssr.start import Starts
+from napari_zssr.zssr.training_plan import TrainingPlan, expected_plans
 
 LARGEST_TILE_PX = 512
 SMALLEST_TILE_PX = 64
 # Fraction of the free memory that a run may plan with.
 SHARE_OF_FREE = 0.6
-# Sustained multiply-adds a second, by device; rough, for the time that is foretold.
-SPEED = {"cpu": 11e9, "mps": 400e9, "cuda": 4e12}
-BFLOAT16_SPEED_UP = 3.0
-TRAINING_COST = 3.0
 # Libraries and their workspace, before the first pixel.
 GROUND_BYTES = 350_000_000
-# Fathers of a plane together, in its pixels, with what it takes to make them; on a
-# noisy plane they are half as many.
-FATHERS = {"ridge": 24.0, "residual": 24.0, "paper": 1.5}
 # What further factors add to the pairs, and what of the pairs memory is slow to return.
 FURTHER = 1.7
 LEFT_BEHIND = 0.2
@@ -83,6 +79,7 @@ def plan_run(
     dtype: np.dtype[Any],
     axes: str,
     *,
+    starts: Starts = (),
     output_dtype: np.dtype[Any] | None = None,
     device: str = "cpu",
     free_bytes: int | None = None,
@@ -90,32 +87,28 @@ def plan_run(
     bfloat16: bool = False,
     to_disk: bool = False,
 ) -> RunPlan:
-    """Turn settings into a plan for an image.
+    """Tiles, memory, disk and time of a run.
 
     Parameters
     ----------
     config : Config
-        Settings.
     shape : sequence of int
-        Size along each axis.
     dtype : dtype
         Of the image.
     axes : str
-        Letters of the axes.
+    starts : sequence of (Checkpoint, PretrainedStart or None)
+        What the channels start from.
     output_dtype : dtype, optional
-        Of the result, see `output_type`; as the settings have it without a look at the
-        pixels unless given.
+        Of the result; as the settings have it without reading pixels unless given.
     device : str
-        Device that computes, resolved.
+        Resolved.
     free_bytes : int, optional
         Memory that the device has free.
     cores : int, optional
-        Processor cores.
     bfloat16 : bool
         Whether the device computes fast in bfloat16.
     to_disk : bool
-        Whether image and result stay on disk; then only the plane that is worked on
-        is held in memory.
+        Whether image and result stay on disk; then one plane at a time is in memory.
 
     Raises
     ------
@@ -133,18 +126,20 @@ def plan_run(
     if to_disk:
         held_bytes = plane.samples * plane.coarse * kind.itemsize
     channels = max(1, shape[axes.index("C")]) if "C" in axes else 1
-    alike = count // channels
-    shares = config.strategy_for(alike) != "independent"
-    spread = min(SHARED_PLANES, alike) if shares else 1
-    pairs = _pairs_bytes(config, plane, spread)
+    samples = colour_count(plane.samples)
+    once, each = expected_plans(config, starts, count // channels, samples)
+    training = once or each
+    spread = min(SHARED_PLANES, count // channels) if once else 1
+    pairs = _pairs_bytes(config, training, spread * plane.coarse)
     resting = held_bytes + 4 * plane.samples * plane.coarse
     enlarging = resting + plane.canvas
     if device == "cpu":
         _refuse_too_large(enlarging, free_bytes, to_disk)
     enlarging += int(LEFT_BEHIND * pairs)
-    tile_px = config.tile_px or _fitting_tile(config, plane, enlarging, free_bytes)
-    enlarging += _tile_bytes(config, tile_px, plane)
+    tile_px = config.tile_px or _fitting_tile(each, plane, enlarging, free_bytes)
+    enlarging += _tile_bytes(each, tile_px, plane)
     precision = _chosen_precision(config, bfloat16)
+    rates = assumed_rates(each, device=device, cores=cores, precision=precision)
     return RunPlan(
         output_shape=out_shape,
         output_axes=axes,
@@ -156,8 +151,7 @@ def plan_run(
         memory_bytes=GROUND_BYTES + max(resting + pairs, enlarging),
         scratch_bytes=plane.scratch,
         output_bytes=output_bytes,
-        seconds=_operations(config, plane, channels, alike)
-        / _speed(device, cores, precision),
+        seconds=expected_seconds(config, starts, shape, axes, rates),
     )
 
 
@@ -183,14 +177,6 @@ def output_type(
     if few or config.dtype == "float32":
         return np.dtype(np.float32)
     return np.dtype(dtype).newbyteorder("=")
-
-
-def weights(config: Config) -> float:
-    """Multiply-adds for one pixel on the grid that the network works on."""
-    if config.network == "ridge":
-        return 121.0 * 4
-    layers = 6 if config.network == "paper" else 2 * config.blocks
-    return 9.0 * config.width**2 * layers
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,38 +225,37 @@ def _refuse_too_large(working: int, free_bytes: int | None, to_disk: bool) -> No
     )
 
 
-def _pairs_bytes(config: Config, plane: _Plane, spread: int) -> int:
-    """Fathers with their masks, and sons, from windows that several planes may share.
+def _pairs_bytes(config: Config, plan: TrainingPlan, pixels: int) -> int:
+    """Fathers with their masks, and sons, from the windows of so many pixels.
 
-    Whether a plane is noisy is seen only when it is read, so the larger figure counts
+    Whether a plane is noisy is known only when it is read, so the larger figure counts
     unless the noise is given.
     """
-    fathers = FATHERS[config.network]
+    fathers = plan.kind.father_planes
     if isinstance(config.noise, float) and is_noisy(config.noise):
         fathers /= 2
-    if config.stages > 1:
+    if len(plan.stages) > 1:
         fathers *= FURTHER
-    sons = 1.0 if config.network == "paper" else 0.25
-    channels = colour_count(plane.samples) * (1 + sons) + 1
-    return int(4 * fathers * channels * min(spread * plane.coarse, WINDOWS_PX))
+    sons = 1.0 if plan.kind.fine_grid else 0.25
+    channels = plan.samples * (1 + sons) + 1
+    return int(4 * fathers * channels * min(pixels, WINDOWS_PX))
 
 
-def _tile_bytes(config: Config, tile_px: int, plane: _Plane) -> int:
+def _tile_bytes(plan: TrainingPlan, tile_px: int, plane: _Plane) -> int:
     """Activations and versions of one tile with its halo."""
     side = min(tile_px + 100, math.isqrt(plane.coarse) + 1)
     pixels = side * side
-    y, x = config.factors
-    grid = pixels * y * x
-    before = config.ratio ** (config.applications - 1)
-    active = grid if config.network == "paper" else pixels * before**2
-    width = config.width if config.network != "ridge" else 8
+    grid = pixels * plan.factors[0] * plan.factors[1]
+    before = max(plan.ratio) ** (plan.applications(plan.factors) - 1)
+    active = grid if plan.kind.fine_grid else pixels * before**2
+    width = plan.width if plan.kind.is_trained else 8
     # Eight versions, put in order pixel by pixel with their numbers.
-    versions = 32 if config.ensemble else 4
+    versions = 32 if plan.ensemble else 4
     return int(4 * (3 * width * active + versions * plane.samples * grid))
 
 
 def _fitting_tile(
-    config: Config, plane: _Plane, working: int, free_bytes: int | None
+    plan: TrainingPlan, plane: _Plane, working: int, free_bytes: int | None
 ) -> int:
     """Largest tile whose activations fit beside everything else."""
     tile = LARGEST_TILE_PX
@@ -279,47 +264,9 @@ def _fitting_tile(
     room = SHARE_OF_FREE * free_bytes - working
     # A tile counts in full, even where the plane is smaller.
     endless = replace(plane, coarse=2**40)
-    while tile > SMALLEST_TILE_PX and _tile_bytes(config, tile, endless) > room:
+    while tile > SMALLEST_TILE_PX and _tile_bytes(plan, tile, endless) > room:
         tile //= 2
     return tile
-
-
-def _speed(device: str, cores: int | None, precision: str) -> float:
-    """Multiply-adds a second that the device sustains."""
-    speed = SPEED.get(device.split(":")[0], SPEED["cpu"])
-    if device == "cpu":
-        speed *= max(1, min(cores or 1, 16))
-    return speed * (BFLOAT16_SPEED_UP if precision == "bfloat16" else 1.0)
-
-
-def _operations(config: Config, plane: _Plane, channels: int, alike: int) -> float:
-    """Multiply-adds of a run: what channels learn once, and what each plane takes."""
-    strategy = config.strategy_for(alike)
-    if strategy == "independent":
-        each = _training(config, config.steps) + _enlarging(config, plane)
-        return channels * alike * config.stages * each
-    once = config.stages * _training(config, config.shared_steps)
-    spread = min(alike, SHARED_PLANES)
-    once += (config.stages - 1) * spread * _enlarging(config, plane)
-    tuned = _training(config, config.tuned_steps) if strategy == "tuned" else 0.0
-    return channels * (once + alike * (tuned + _enlarging(config, plane)))
-
-
-def _training(config: Config, steps: int) -> float:
-    if config.network == "ridge":
-        return 0.0
-    trained = steps * config.batch * config.crop_px**2
-    return TRAINING_COST * trained * weights(config)
-
-
-def _enlarging(config: Config, plane: _Plane) -> float:
-    """Prediction and back-projection of one plane at one factor."""
-    passes = 8 if config.ensemble else 1
-    paper = config.network == "paper"
-    grid = plane.fine if paper else max(plane.coarse, plane.fine / config.ratio**2)
-    return passes * (
-        grid * weights(config) + 60.0 * plane.fine * config.back_projection
-    )
 
 
 # All levels of a pyramid beside its first one.

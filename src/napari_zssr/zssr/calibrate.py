@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
 from napari_zssr.config import Config
-from napari_zssr.imaging.noise import CLEAN
-from napari_zssr.kernelspec import KernelSpec
 from napari_zssr.progress import Progress, Steps, drain
 from napari_zssr.zssr.cost import Rates
 from napari_zssr.zssr.networks import RidgeFilter, fit_ridge, on_device, untrained
-from napari_zssr.zssr.pairs import HeldOut, PairSet, PairSpec, build_pairs
-from napari_zssr.zssr.policy import applications, pair_spec
+from napari_zssr.zssr.pairs import (
+    HeldOut,
+    PairSet,
+    PairSpec,
+    build_pairs,
+    pair_spec,
+)
 from napari_zssr.zssr.predict import PredictSpec, predict
+from napari_zssr.zssr.start import Starts
 from napari_zssr.zssr.trainer import Trainer
+from napari_zssr.zssr.training_plan import Execution, TrainingPlan, expected_plans
 
 LEARNED_SIDE_PX = 256
 ENLARGED_SIDE_PX = 96
@@ -28,66 +32,49 @@ ENOUGH_S = 0.4
 
 
 def calibrate_steps(
-    config: Config, *, device: str, precision: str, channels: int = 1
+    config: Config,
+    starts: Starts = (),
+    *,
+    device: str,
+    precision: str,
+    samples: int = 1,
 ) -> Steps[Rates]:
-    """Time the parts of a run on a random plane; takes about a second.
-
-    Parameters
-    ----------
-    config : Config
-    device, precision : str
-        Resolved, as in a plan.
-    channels : int
-        Samples of a plane.
-
-    Returns
-    -------
-    Rates
-    """
-    if not config.kernel.concrete:
-        # Any blur costs alike.
-        config = replace(config, kernel=KernelSpec.parse("gaussian:1"))
-    plane = _plane(channels, LEARNED_SIDE_PX, device)
-    spec = pair_spec(config, config.factors, CLEAN, 0.0)
+    """Time the parts of a run on a random plane; takes about a second."""
+    _, plan = expected_plans(config, starts, 1, samples)
+    execution = Execution(device=device, precision=precision)
+    plane = _plane(samples, LEARNED_SIDE_PX, device)
+    spec = pair_spec(plan, plan.factors)
     yield _event(0)
     started = time.perf_counter()
     generator = torch.Generator().manual_seed(0)
-    made = build_pairs([plane], spec, generator)
+    pairs = build_pairs([plane], spec, generator)
     _wait(plane)
     pairs_s = (time.perf_counter() - started) / LEARNED_SIDE_PX**2
     yield _event(1)
-    if config.network == "ridge":
-        network, step_s = _time_fit(made, generator)
+    if plan.kind.is_trained:
+        network, step_s = yield from _time_steps(plane, spec, plan, execution, pairs)
     else:
-        network, step_s = yield from _time_steps(plane, spec, config, precision, made)
+        started = time.perf_counter()
+        network = fit_ridge(*pairs, generator)
+        step_s = time.perf_counter() - started
     yield _event(2)
-    version_s = _time_version(network, config, precision, device, channels)
+    version_s = _time_version(network, plan, execution)
     return Rates(step_s=step_s, pairs_s=pairs_s, version_s=version_s)
-
-
-def _time_fit(
-    made: tuple[PairSet, HeldOut], generator: torch.Generator
-) -> tuple[nn.Module, float]:
-    started = time.perf_counter()
-    network: nn.Module = fit_ridge(*made, generator)
-    return network, time.perf_counter() - started
 
 
 def _time_steps(
     plane: Tensor,
     spec: PairSpec,
-    config: Config,
-    precision: str,
-    made: tuple[PairSet, HeldOut],
+    plan: TrainingPlan,
+    execution: Execution,
+    pairs: tuple[PairSet, HeldOut],
 ) -> Steps[tuple[nn.Module, float]]:
     """A network as in a run, and seconds of one step."""
-    known_blur = config.network == "residual" and spec.kernel.kind != "bicubic"
-    base = RidgeFilter(spec.ratio) if known_blur else None
-    network = untrained(config, len(plane), spec.ratio, seed=0, base=base)
+    stands = plan.kind.base and spec.kernel.kind != "bicubic"
+    base = RidgeFilter(spec.ratio) if stands else None
+    network = untrained(plan, spec.ratio, seed=0, base=base)
     network = on_device(network, plane.device)
-    trainer = Trainer(
-        network, [plane], spec, config, precision=precision, seed=0, made=made
-    )
+    trainer = Trainer(network, [plane], spec, plan, execution, pairs=pairs)
     crops = trainer.draw(WARM_UP_STEPS + MOST_STEPS)
     for crop in crops[:WARM_UP_STEPS]:
         float(trainer.step(crop, 0.1))
@@ -104,16 +91,16 @@ def _time_steps(
 
 
 def _time_version(
-    network: nn.Module, config: Config, precision: str, device: str, channels: int
+    network: nn.Module, plan: TrainingPlan, execution: Execution
 ) -> float:
     """Seconds by input pixel of one version of the ensemble."""
-    plane = _plane(channels, ENLARGED_SIDE_PX, device)
+    plane = _plane(plan.samples, ENLARGED_SIDE_PX, execution.device)
     spec = PredictSpec(
-        factors=config.factors,
-        applications=applications(config, config.factors),
-        kernel=config.kernel,
-        back_projection=config.back_projection,
-        precision=precision,
+        factors=plan.factors,
+        applications=plan.applications(plan.factors),
+        kernel=plan.kernel,
+        back_projection=plan.back_projection,
+        precision=execution.precision,
     )
     # The first time computes the matrices of resampling.
     drain(predict(network, plane, spec))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from napari_zssr.atomic import atomic_write, check_target
 from napari_zssr.checks import NETWORKS_SUFFIX
-from napari_zssr.config import Config
 from napari_zssr.errors import InputError
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -251,29 +250,6 @@ class Checkpoint:
 
 Checkpoints = Sequence[Checkpoint | None]
 Loaded = tuple[Checkpoint | None, ...]
-
-
-def as_saved(config: Config, saved: Checkpoints) -> Config:
-    """Settings as the saved networks have them; what a run costs follows from these.
-
-    Parameters
-    ----------
-    config : Config
-    saved : sequence of (Checkpoint or None)
-        What the channels of an image start from.
-    """
-    there = [one for one in saved if one is not None]
-    if not there:
-        return config
-    return replace(
-        config,
-        width=max(one.width for one in there),
-        blocks=max(len(one.dilations) or config.blocks for one in there),
-        # That of the paper's network, 1, is no setting.
-        ratio=max(2, *(side for one in there for side in one.ratio)),
-        # Without training there is nothing to learn on the way.
-        gradual=config.gradual if config.steps else 1,
-    )
 
 
 def write_networks(

@@ -1,4 +1,4 @@
-"""How long a run takes, from rates that were measured. No torch in here."""
+"""The cost model: how long a run takes, from measured or assumed rates. No torch."""
 
 from __future__ import annotations
 
@@ -7,22 +7,29 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from napari_zssr.config import SHARED_PLANES, Config
+from napari_zssr.zssr.start import Starts
+from napari_zssr.zssr.training_plan import TrainingPlan, expected_plans
 
 # Most pixels of a plane that pairs are made from.
 LEARNED_PX = 16 * 512**2
-TILE_PX = 512
-HALO_PX = 45
+TILE_PX, HALO_PX = 512, 45
+# Sustained multiply-adds a second, by device; rough.
+SPEED = {"cpu": 11e9, "mps": 400e9, "cuda": 4e12}
+BFLOAT16_SPEED_UP = 3.0
+# Of a training step, in forward passes.
+TRAINING_COST = 3.0
+# Multiply-adds of one back-projection, by pixel of the result.
+BACK_PROJECTION = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rates:
-    """What the parts of a run cost on one device, for some settings.
+    """What the parts of a run cost on one device, for one plan.
 
     Attributes
     ----------
     step_s : float
-        Seconds of one training step; of the whole fit for the
-        closed-form filter.
+        Seconds of one training step; of the whole fit for the closed-form filter.
     pairs_s : float
         Seconds that making all pairs takes, by pixel that is learned from.
     version_s : float
@@ -35,49 +42,50 @@ class Rates:
     version_s: float
 
 
-def expected_seconds(
-    config: Config, shape: Sequence[int], axes: str, rates: Rates
-) -> float:
-    """Expected time of a run.
+def assumed_rates(
+    plan: TrainingPlan, *, device: str, cores: int | None, precision: str
+) -> Rates:
+    """Rates of a device that nothing was measured on, from multiply-adds."""
+    speed = SPEED.get(device.split(":")[0], SPEED["cpu"])
+    if device == "cpu":
+        speed *= max(1, min(cores or 1, 16))
+    if precision == "bfloat16":
+        speed *= BFLOAT16_SPEED_UP
+    fine = plan.factors[0] * plan.factors[1]
+    weights = plan.kind.multiply_adds(plan.width, plan.blocks)
+    grid = fine if plan.kind.fine_grid else max(1.0, fine / max(plan.ratio) ** 2)
+    version = grid * weights + BACK_PROJECTION * fine * plan.back_projection
+    crops = plan.batch * plan.crop_px**2
+    step = TRAINING_COST * crops * weights if plan.kind.is_trained else 0.0
+    return Rates(step_s=step / speed, pairs_s=0.0, version_s=version / speed)
 
-    Parameters
-    ----------
-    config : Config
-    shape : sequence of int
-        Size along each axis.
-    axes : str
-        Letters of the axes.
-    rates : Rates
-        Measured for these settings.
-    """
+
+def expected_seconds(
+    config: Config, starts: Starts, shape: Sequence[int], axes: str, rates: Rates
+) -> float:
+    """Expected time of a run over all channels and planes."""
     sizes = dict(zip(axes, shape, strict=True))
     y, x = sizes["Y"], sizes["X"]
     planes, channels = sizes.get("T", 1) * sizes.get("Z", 1), sizes.get("C", 1)
+    once, each = expected_plans(config, starts, planes)
     learned = min(y * x, LEARNED_PX)
-    judging = learned * rates.pairs_s
-    versions = 8 if config.ensemble else 1
+    versions = 8 if each.ensemble else 1
     enlarging = versions * _with_halo(y) * _with_halo(x) * rates.version_s
-    strategy = config.strategy_for(planes)
-    if strategy == "independent":
-        training = _training(config, config.steps, learned, rates)
-        each = config.stages * (training + judging + enlarging)
-        return channels * planes * each
-    spread = min(SHARED_PLANES, planes) * y * x
-    once = config.stages * _training(
-        config, config.shared_steps, min(spread, LEARNED_PX), rates
-    )
-    once += (config.stages - 1) * versions * min(spread, LEARNED_PX) * rates.version_s
-    steps = config.tuned_steps if strategy == "tuned" else 0
-    each = _training(config, steps, learned, rates) + judging + enlarging
-    return channels * (once + planes * each)
+    judging = learned * rates.pairs_s
+    seconds = _training(each, learned, rates) + judging + enlarging
+    seconds *= planes * len(each.stages)
+    if once is not None:
+        spread = min(min(SHARED_PLANES, planes) * y * x, LEARNED_PX)
+        seconds += len(once.stages) * _training(once, spread, rates)
+        seconds += (len(once.stages) - 1) * versions * spread * rates.version_s
+    return channels * seconds
 
 
-def _training(config: Config, steps: int, learned: int, rates: Rates) -> float:
+def _training(plan: TrainingPlan, pixels: int, rates: Rates) -> float:
     """Seconds of training for one gradual factor."""
-    if config.network == "ridge":
-        return rates.step_s + learned * rates.pairs_s
-    pairs = learned * rates.pairs_s if steps else 0.0
-    return steps * rates.step_s + pairs
+    if not plan.kind.is_trained:
+        return rates.step_s + pixels * rates.pairs_s
+    return plan.steps * rates.step_s + (pixels * rates.pairs_s if plan.trains else 0.0)
 
 
 def _with_halo(size: int) -> int:

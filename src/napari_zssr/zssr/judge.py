@@ -5,27 +5,22 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from napari_zssr.config import Config
 from napari_zssr.imaging.quality import median_quality
 from napari_zssr.imaging.resample import spread_starts
 from napari_zssr.imaging.support import Support, support
 from napari_zssr.progress import Event, Progress, Steps, map_events
 from napari_zssr.zssr.checkpoint import Checkpoint
-from napari_zssr.zssr.enlarge import enlarged
 from napari_zssr.zssr.messages import underrated, unsupported
 from napari_zssr.zssr.networks import applied, enlarge
 from napari_zssr.zssr.pairs import PairSpec, build_pairs, region_errors
-from napari_zssr.zssr.predict import back_project
+from napari_zssr.zssr.predict import back_project, enlarged, predict_spec
+from napari_zssr.zssr.training_plan import Execution, TrainingPlan
 from napari_zssr.zssr.warps import IDENTITY
-
-if TYPE_CHECKING:
-    from napari_zssr.zssr.learn import Lesson
 
 DRAWS = 2
 
@@ -62,21 +57,8 @@ def held_out_gain(
 ) -> Gain:
     """Gain over bicubic on regions whose fathers were never trained on.
 
-    Parameters
-    ----------
-    network : Module
-        Trained.
-    windows : sequence of Tensor, shape (C, Y, X)
-    spec : PairSpec
-        As in training: sons as noisy as the image, targets recorrupted independently.
-    seed : int
-        Of the noise, drawn afresh.
-    iterations, strength : int, float
-        Back-projection of the network's result, as it will be applied.
-    precision : {"float32", "bfloat16"}
-        Arithmetic of the network, as it will be applied.
-    draws : int
-        How often noise is drawn, where there is any.
+    Sons are as noisy as the image, their noise drawn afresh so often; the network is
+    applied as it will be, with its precision and back-projection.
     """
     generator = torch.Generator().manual_seed(seed)
     draws = 1 if spec.noise.is_clean else draws
@@ -161,35 +143,26 @@ class Assessment:
 
 
 def assess(
-    network: nn.Module, planes: Sequence[Tensor], lesson: Lesson
+    network: nn.Module,
+    planes: Sequence[Tensor],
+    plan: TrainingPlan,
+    execution: Execution,
 ) -> Steps[Assessment | None]:
-    """Apply a network to samples of planes, and judge what it makes of them.
+    """Apply a network to samples of planes (C, Y, X), and check the results.
 
-    Parameters
-    ----------
-    network : Module
-        As it was learned.
-    planes : sequence of Tensor, shape (C, Y, X)
-        Planes, or windows of several.
-    lesson : Lesson
-
-    Returns
-    -------
-    Assessment or None
-        None where the planes are too small to tell anything.
+    None where the planes are too small to tell anything.
     """
-    config = lesson.config
-    spec = replace(lesson.applied(config.factors), transforms=(0,))
-    found = []
+    spec = replace(predict_spec(plan, plan.factors, execution), transforms=(0,))
+    supports = []
     for sample in _samples(planes):
         # By itself: its surroundings would take longer than the sample does.
         whole = slice(0, sample.shape[1]), slice(0, sample.shape[2])
         steps = enlarged(network, sample, spec, whole)
-        made = yield from map_events(steps, _as_check)
-        image, result = sample.cpu().numpy(), made[:, :, :].numpy()
-        one = support(image, result, config.factors, config.kernel, lesson.noise)
-        found += [] if one is None else [one]
-    return _together(found, config) if found else None
+        canvas = yield from map_events(steps, _as_check)
+        image, result = sample.cpu().numpy(), canvas[:, :, :].numpy()
+        one = support(image, result, plan.factors, plan.kernel, plan.noise)
+        supports += [] if one is None else [one]
+    return _together(supports, plan) if supports else None
 
 
 def _samples(planes: Sequence[Tensor]) -> list[Tensor]:
@@ -224,18 +197,18 @@ def _as_check(event: Event) -> Event:
     return replace(event, stage=STAGE) if isinstance(event, Progress) else event
 
 
-def _together(found: Sequence[Support], config: Config) -> Assessment:
+def _together(supports: Sequence[Support], plan: TrainingPlan) -> Assessment:
     # Dense texture is taken for ringing, but a wrong blur shows in every sample.
-    supported = max(one.share for one in found)
-    gain = float(np.median([one.gain for one in found]))
-    quality = median_quality([one.quality for one in found])
-    kind = config.kernel.kind
+    supported = max(one.share for one in supports)
+    gain = float(np.median([one.gain for one in supports]))
+    quality = median_quality([one.quality for one in supports])
+    kind = plan.kernel.kind
     # Of noise that was estimated the image as a whole tells more than samples do.
-    doubted = kind == "gaussian" or (config.noise != "auto" and underrated(quality))
+    doubted = kind == "gaussian" or (plan.noise_is_given and underrated(quality))
     if supported >= (SUPPORTED if doubted else USUAL):
         return Assessment(supported=supported, gain_db=gain)
     share = STEP * round((supported - CAUTION) / STEP)
-    margins = [one.margin for one in found if one.margin is not None]
+    margins = [one.margin for one in supports if one.margin is not None]
     margin = float(np.median(margins)) if margins else None
     return Assessment(
         share=round(share, 2) if share >= LEAST else 0.0,

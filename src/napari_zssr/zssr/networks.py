@@ -13,11 +13,12 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from napari_zssr.config import Config
 from napari_zssr.errors import InputError
 from napari_zssr.imaging.resample import resize
 from napari_zssr.zssr.checkpoint import WAY_OUT, Checkpoint, Weights
+from napari_zssr.zssr.kinds import KINDS
 from napari_zssr.zssr.pairs import HeldOut, PairSet, region_errors, whole_pair
+from napari_zssr.zssr.training_plan import TrainingPlan
 
 Ratio = tuple[int, int]
 
@@ -169,37 +170,20 @@ class StagedNetwork(nn.Module):
 
 
 def untrained(
-    config: Config,
-    channels: int,
-    ratio: Ratio,
-    *,
-    seed: int,
-    base: nn.Module | None = None,
+    plan: TrainingPlan, ratio: Ratio, *, seed: int, base: nn.Module | None = None
 ) -> nn.Module:
-    """The network that the settings ask for, before training, on the CPU.
+    """The network of a plan before training, on the CPU.
 
-    Parameters
-    ----------
-    config : Config
-    channels : int
-        Channels of the image.
-    ratio : tuple of int
-        Enlargement along Y and X; the paper's network has (1, 1).
-    seed : int
-    base : Module, optional
-        Fitted filter that the residual network stands on.
+    `base` is a fitted filter that a residual network stands on.
     """
     # torch initialises from its global generator, which is the caller's.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        if config.network == "paper":
-            return PaperNetwork(channels, width=config.width)
+        if plan.kind.fine_grid:
+            return PaperNetwork(plan.samples, width=plan.width)
+        dilations = (1,) * plan.blocks
         return ResidualNetwork(
-            channels,
-            ratio,
-            width=config.width,
-            dilations=(1,) * config.blocks,
-            base=base,
+            plan.samples, ratio, width=plan.width, dilations=dilations, base=base
         )
 
 
@@ -374,28 +358,8 @@ def _solve(gram: Tensor, cross: Tensor, strength: float) -> Tensor:
     return whole.T.reshape(-1, 1, SIDE, SIDE)
 
 
-def checkpoint_of(
-    network: nn.Module,
-    config: Config,
-    samples: int,
-    *,
-    began: str = "",
-    further: Checkpoint | None = None,
-) -> Checkpoint | None:
-    """Copy of a trained network on the CPU; None where there is nothing to start from.
-
-    Parameters
-    ----------
-    network : Module
-    config : Config
-        It was trained with.
-    samples : int
-        Channels of the plane.
-    began : str
-        What its training began from.
-    further : Checkpoint, optional
-        The network for what it has enlarged.
-    """
+def checkpoint_of(network: nn.Module, plan: TrainingPlan) -> Checkpoint | None:
+    """Copy of a trained network on the CPU; None for a filter, which is not kept."""
     if isinstance(network, ResidualNetwork):
         width = network.head.out_channels
         dilations = tuple(b.dilation for b in network.body if isinstance(b, Block))
@@ -406,17 +370,17 @@ def checkpoint_of(
     else:
         return None
     return Checkpoint(
-        network=config.network,
+        network=plan.kind.name,
         width=width,
         dilations=dilations,
-        samples=samples,
-        factors=config.factors,
+        samples=plan.samples,
+        factors=plan.factors,
         ratio=network.ratio,
         base=base,
-        kernel=config.kernel.to_dict(),
+        kernel=plan.kernel.to_dict(),
         weights=_arrays(network),
-        began=began,
-        further=further,
+        began=plan.initialization,
+        further=plan.start.further if plan.start else None,
     )
 
 
@@ -442,7 +406,7 @@ def restored(saved: Checkpoint) -> nn.Module:
 
 
 def _empty(saved: Checkpoint) -> nn.Module:
-    if saved.network == "paper":
+    if KINDS[saved.network].fine_grid:
         return PaperNetwork(saved.samples, width=saved.width)
     return ResidualNetwork(
         saved.weights["head.weight"].shape[1],

@@ -7,6 +7,7 @@ gather, without a loop over crops or pixels.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -14,12 +15,22 @@ import torch
 from torch import Tensor
 
 from napari_zssr.imaging.degrade import degradation
+from napari_zssr.imaging.kernel import sampled_kernel
 from napari_zssr.imaging.noise import CLEAN, NoiseModel, recorrupt
-from napari_zssr.imaging.resample import SWAP, output_size, resize
+from napari_zssr.imaging.resample import (
+    SWAP,
+    output_size,
+    resize,
+    spread_starts,
+    symmetries,
+)
 from napari_zssr.kernelspec import KernelSpec
 from napari_zssr.progress import Progress, Steps, drain
+from napari_zssr.zssr.canvas import Canvas
+from napari_zssr.zssr.training_plan import TrainingPlan
 from napari_zssr.zssr.warps import (
     IDENTITY,
+    NOISY_WARPS,
     WARPS,
     Pair,
     Size,
@@ -32,6 +43,10 @@ from napari_zssr.zssr.warps import (
 Region = tuple[float, float, float, float]
 Crop = tuple[Tensor, Tensor, Tensor]
 
+# Side of a plane that is learned from whole; of a larger one so many windows.
+WHOLE_PX, WINDOW_PX, WINDOWS = 640, 512, 16
+# Strength of recorruption on a noisy plane.
+ALPHA = 0.7
 HELD_OUT_MAX_PX = 32
 SURROUND_PX = 12
 
@@ -187,6 +202,42 @@ def _start(middle: int, side: int, size: int) -> int:
 SMALLEST_SON_PX = 4
 
 
+def training_windows(plane: Canvas, factors: Pair = (1.0, 1.0)) -> list[Tensor]:
+    """Parts of a plane (C, Y, X) that are learned from: all, or windows spread over it.
+
+    `factors` is its enlargement over the plane that was given: an enlarged plane is cut
+    at the same positions, so that the same regions stay held out.
+    """
+    height, width = (
+        round(n / f) for n, f in zip(plane.shape[-2:], factors, strict=True)
+    )
+    if height * width <= WHOLE_PX**2 and isinstance(plane, Tensor):
+        return [plane]
+    side_y, side_x = min(WINDOW_PX, height), min(WINDOW_PX, width)
+    rows = max(1, min(round((WINDOWS * height / width) ** 0.5), height // side_y))
+    columns = max(1, min(WINDOWS // rows, width // side_x))
+    return [
+        plane[:, _span(y, side_y, factors[0]), _span(x, side_x, factors[1])]
+        for y in _starts(height, side_y, rows)
+        for x in _starts(width, side_x, columns)
+    ]
+
+
+def enlarged_windows(plane: Canvas, factors: Pair) -> list[Tensor]:
+    """Parts of an enlarged plane that are learned from, no more pixels than before."""
+    return training_windows(plane, factors)[:: math.ceil(factors[0] * factors[1])]
+
+
+def _span(start: int, side: int, factor: float) -> slice:
+    return slice(round(start * factor), round((start + side) * factor))
+
+
+def _starts(size: int, side: int, count: int) -> list[int]:
+    if count == 1:
+        return [(size - side) // 2]
+    return spread_starts(size, side, count)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PairSpec:
     """How pairs are made.
@@ -226,6 +277,29 @@ class PairSpec:
     warps: tuple[Warp, ...] = WARPS
     held_out: int = 49
     held_out_share: float = 0.07
+
+
+def pair_spec(plan: TrainingPlan, factors: Pair, parts: int = 1) -> PairSpec:
+    """How pairs are made for one gradual factor.
+
+    `parts` are the windows of a plane, which share its held-out regions.
+    """
+    ratio = plan.ratio
+    learned = factors if plan.kind.fine_grid else (float(ratio[0]), float(ratio[1]))
+    kernel = plan.kernel_for(learned)
+    regions, share = plan.kind.held_out
+    return PairSpec(
+        factors=learned,
+        ratio=ratio,
+        kernel=kernel,
+        noise=plan.noise,
+        alpha=ALPHA if plan.is_noisy else 0.0,
+        crop_px=plan.crop_px,
+        transforms=symmetries(learned, sampled_kernel(kernel)),
+        held_out=max(1, regions // parts),
+        held_out_share=share,
+        warps=NOISY_WARPS if plan.is_noisy else WARPS,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

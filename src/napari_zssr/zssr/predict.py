@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from napari_zssr.errors import ComputeError
 from napari_zssr.imaging.degrade import degradation
+from napari_zssr.imaging.kernel import sampled_kernel
 from napari_zssr.imaging.resample import (
     SWAP,
     Window,
@@ -19,6 +21,7 @@ from napari_zssr.imaging.resample import (
     output_window,
     resize,
     shifted_window,
+    symmetries,
     transform,
     whole_pixel_step,
 )
@@ -26,12 +29,14 @@ from napari_zssr.kernelspec import KernelSpec
 from napari_zssr.progress import Progress, Steps
 from napari_zssr.zssr.canvas import Canvas, ScratchCanvas, new_canvas, scratch_bytes
 from napari_zssr.zssr.networks import PlainNetwork, StagedNetwork, applied
+from napari_zssr.zssr.training_plan import Execution, TrainingPlan
 from napari_zssr.zssr.warps import Pair
 
 BACK_PROJECTION_REACH = 32
 # Spread of the colours (fraction of the range) up to which a pixel is grey, and from
 # which its colour is learned.
 GREY = (0.03, 0.1)
+SMALLEST_TILE_PX = 64
 GROWTH_SIDE_PX = 48
 GROWTH_ROUNDS = 40
 
@@ -70,6 +75,33 @@ class PredictSpec:
     share: float = 1.0
     tile_px: int = 512
     precision: str = "float32"
+
+
+def predict_spec(
+    plan: TrainingPlan, factors: Pair, execution: Execution
+) -> PredictSpec:
+    """How a network is applied for one gradual factor."""
+    kernel = plan.kernel_for(factors)
+    transforms = symmetries(factors, sampled_kernel(kernel)) if plan.ensemble else (0,)
+    return PredictSpec(
+        factors=factors,
+        applications=plan.applications(factors),
+        kernel=kernel,
+        transforms=transforms,
+        back_projection=back_projection_iterations(plan, factors),
+        strength=plan.strength,
+        tile_px=execution.tile_px,
+        precision=execution.precision,
+    )
+
+
+def back_projection_iterations(plan: TrainingPlan, factors: Pair) -> int:
+    """Iterations of back-projection; none where they would lead away from the image."""
+    if plan.strength <= 0 or plan.back_projection == 0:
+        return 0
+    kernel = plan.kernel_for(factors)
+    grows = kernel.kind != "bicubic" and residual_growth(kernel, factors) > 1
+    return 0 if grows else plan.back_projection
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -439,3 +471,38 @@ def with_mean_of(image: Canvas, plane: Tensor) -> Canvas:
         return image
     assert isinstance(image, Tensor)
     return image.add_(wanted - image.mean(dim=(-2, -1), keepdim=True))
+
+
+def enlarged(
+    network: nn.Module,
+    plane: Tensor,
+    spec: PredictSpec,
+    window: Window | None = None,
+    scratch: Path | None = None,
+) -> Steps[Canvas]:
+    """`painted`, with half the tile after every failure for want of memory.
+
+    ComputeError where memory runs out even with the smallest tile.
+    """
+    while True:
+        try:
+            return (yield from painted(network, plane, spec, window, scratch))
+        except (MemoryError, RuntimeError) as error:
+            if not _out_of_memory(error):
+                raise
+            if spec.tile_px // 2 < SMALLEST_TILE_PX:
+                raise ComputeError(
+                    f"Memory ran out even with tiles of {spec.tile_px} pixels; close "
+                    "other programs or use device='cpu'."
+                ) from error
+        spec = replace(spec, tile_px=spec.tile_px // 2)
+        yield Progress(
+            stage="predict",
+            step=0,
+            total=1,
+            message=f"Memory ran out; going on with tiles of {spec.tile_px} pixels.",
+        )
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    return isinstance(error, MemoryError) or "memory" in str(error).lower()

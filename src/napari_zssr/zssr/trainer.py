@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from napari_zssr.config import Config
+from napari_zssr.checks import LEARNED
 from napari_zssr.progress import Progress, Steps
 from napari_zssr.zssr.networks import applied
 from napari_zssr.zssr.pairs import (
@@ -23,6 +23,7 @@ from napari_zssr.zssr.pairs import (
     region_errors,
     whole_pair,
 )
+from napari_zssr.zssr.training_plan import Execution, TrainingPlan
 from napari_zssr.zssr.warps import IDENTITY, random_warps
 
 MUON_RATE = 6e-3
@@ -269,9 +270,9 @@ PATIENCE = 4
 BETTER = 0.998
 EARLIEST_STOP = 0.4
 # From a learned start: how often the held-out regions are looked at, and how often in
-# vain before training ends.
-LOOK_EVERY = 25
-LOOKS_IN_VAIN = 3
+# stale before training ends.
+PRETRAINED_CHECK_EVERY = 25
+PRETRAINED_PATIENCE = 3
 # How far it goes from there towards what training found: fathers are softer than fine
 # images, the more so the wider the blur, and what training finds suits them too well.
 FURTHER = 0.6
@@ -284,24 +285,9 @@ RANDOM_FATHERS = 12
 
 
 class Trainer:
-    """One network on its way through the steps.
+    """One network on its way through the steps; it is trained in place.
 
-    Parameters
-    ----------
-    network : Module
-        Trained in place.
-    windows : sequence of Tensor, shape (C, Y, X)
-        Normalised parts of the image.
-    spec : PairSpec
-    config : Config
-    precision : {"float32", "bfloat16"}
-    seed : int
-    rate : float
-        Share of the usual learning rates.
-    made : tuple of (PairSet, HeldOut), optional
-        Pairs of these windows, made here unless given.
-    begun : bool
-        Whether the network knows much already (a learned start).
+    `pairs` are those of the windows (C, Y, X), made here unless given.
     """
 
     def __init__(
@@ -309,30 +295,28 @@ class Trainer:
         network: nn.Module,
         windows: Sequence[Tensor],
         spec: PairSpec,
-        config: Config,
+        plan: TrainingPlan,
+        execution: Execution,
         *,
-        precision: str,
-        seed: int,
-        rate: float = 1.0,
-        made: tuple[PairSet, HeldOut] | None = None,
-        begun: bool = False,
+        pairs: tuple[PairSet, HeldOut] | None = None,
     ) -> None:
         self.network = network
         self.windows = windows
         self.spec = spec
-        self.config = config
-        self.rate = rate
-        self.precision = precision
-        self.generator = torch.Generator().manual_seed(seed)
-        self.pairs, self.held_out = made or build_pairs(windows, spec, self.generator)
-        paper = config.network == "paper"
+        self.plan = plan
+        self.precision = execution.precision
+        self.generator = torch.Generator().manual_seed(execution.seed)
+        self.pairs, self.held_out = pairs or build_pairs(windows, spec, self.generator)
+        one_cycle = plan.kind.schedule == "one cycle"
         self.optimizer = Optimizer(
-            network, muon=not paper, adam_rate=PAPER_RATE if paper else ADAM_RATE
+            network, muon=one_cycle, adam_rate=ADAM_RATE if one_cycle else PAPER_RATE
         )
         self.average = Average(network)
         self.squared = spec.alpha > 0
-        self.began = self.average.copied() if begun else None
-        self.kept: Average | None = None
+        # A pretrained network knows much already.
+        pretrained = plan.initialization == LEARNED
+        self.initial = self.average.copied() if pretrained else None
+        self.best: Average | None = None
 
     def step(self, crops: Tensor, share: float) -> Tensor:
         """One update; returns the loss, still on the device."""
@@ -341,7 +325,7 @@ class Trainer:
         loss = (difference**2 if self.squared else difference.abs()).mean()
         self.optimizer.zero_grad()
         torch.autograd.backward([loss])
-        self.optimizer.step(self.rate * share)
+        self.optimizer.step(self.plan.rate * share)
         done: Tensor = loss.detach()
         return done
 
@@ -356,7 +340,7 @@ class Trainer:
         enough for the crops until the next time.
         """
         warps = self.spec.warps
-        if self.config.network == "paper":
+        if self.plan.kind.random_fathers:
             smallest = min(warp.size_y for warp in warps)
             drawn = random_warps(RANDOM_FATHERS, smallest, self.generator)
             warps = (IDENTITY, *drawn)
@@ -367,64 +351,53 @@ class Trainer:
 
     def draw(self, steps: int) -> Tensor:
         """Crops of the next steps, (steps, batch, 4)."""
-        count = steps * self.config.batch
+        count = steps * self.plan.batch
         crops = draw_crops(self.pairs, count, self.spec.transforms, self.generator)
-        return crops.reshape(steps, self.config.batch, -1)
+        return crops.reshape(steps, self.plan.batch, -1)
 
-    def found(self) -> Average:
+    def averaged(self) -> Average:
         """Averaged weights; from a learned start a copy, on the way to them."""
-        if self.began is None:
+        if self.initial is None:
             return self.average
-        found = self.average.copied()
-        found.draw_to(self.began, 1 - FURTHER)
-        return found
+        average = self.average.copied()
+        average.draw_to(self.initial, 1 - FURTHER)
+        return average
 
     def held_out_error(self) -> float:
-        """Squared error of what was found so far on the held-out regions.
+        """Squared error of the averaged weights on the held-out regions.
 
         From a learned start the mean of its logarithms: what suits a few bright
         regions must not make all dark ones worse.
         """
-        found = self.found()
-        found.swap(self.network)
+        average = self.averaged()
+        average.swap(self.network)
         with torch.no_grad():
             error = region_errors(self.enlarged(self.held_out.sons), self.held_out)
-        found.swap(self.network)
-        if self.began is not None:
+        average.swap(self.network)
+        if self.initial is not None:
             return float(error.clamp_min(LEAST_ERROR).log().mean())
         return float(error.sum())
 
     def as_returned(self) -> nn.Module:
         """Copy of the network as training would return it now."""
         twin = copy.deepcopy(self.network)
-        if self.config.network != "paper":
-            (self.kept or self.average).copy_to(twin)
+        if self.plan.kind.schedule == "one cycle":
+            (self.best or self.average).copy_to(twin)
         return twin
 
 
 def train(trainer: Trainer) -> Steps[int]:
-    """Train by the policy that the settings ask for.
-
-    Parameters
-    ----------
-    trainer : Trainer
-        Its network ends up with the trained weights.
-
-    Returns
-    -------
-    int
-        Steps done.
-    """
-    if trainer.config.network == "paper":
+    """Train by the schedule of the network's kind; returns the steps done."""
+    if trainer.plan.kind.schedule == "plateau":
         return (yield from _train_paper(trainer))
-    if trainer.began is not None:
-        return (yield from _train_further(trainer))
+    if trainer.initial is not None:
+        return (yield from _train_pretrained(trainer))
     return (yield from _train_one_cycle(trainer))
 
 
 def _train_one_cycle(trainer: Trainer) -> Steps[int]:
     """One cycle, averaging, and a stop on the held-out regions."""
-    cycle = OneCycle(trainer.config.steps)
+    cycle = OneCycle(trainer.plan.steps)
     noisy = not trainer.spec.noise.is_clean
     best, stale = float("inf"), 0
     step = 0
@@ -447,27 +420,27 @@ def _train_one_cycle(trainer: Trainer) -> Steps[int]:
     return step
 
 
-def _train_further(trainer: Trainer) -> Steps[int]:
+def _train_pretrained(trainer: Trainer) -> Steps[int]:
     """One cycle; what is best on the held-out regions stays, and ends it in time."""
-    cycle = OneCycle(trainer.config.steps)
+    cycle = OneCycle(trainer.plan.steps)
     best = trainer.held_out_error()
-    trainer.kept = trainer.found()
-    step = vain = 0
-    while step < cycle.total and vain < LOOKS_IN_VAIN:
+    trainer.best = trainer.averaged()
+    step = stale = 0
+    while step < cycle.total and stale < PRETRAINED_PATIENCE:
         if not trainer.spec.noise.is_clean and step > 0:
             trainer.refresh()
-        crops = trainer.draw(min(LOOK_EVERY, cycle.total - step))
+        crops = trainer.draw(min(PRETRAINED_CHECK_EVERY, cycle.total - step))
         for number, batch in enumerate(crops, start=1):
             loss = trainer.step(batch, cycle.share(step))
             trainer.average.update(trainer.network)
             step += 1
             if number == len(crops):
                 error = trainer.held_out_error()
-                vain = 0 if error < best else vain + 1
+                stale = 0 if error < best else stale + 1
                 if error < best:
-                    best, trainer.kept = error, trainer.found()
+                    best, trainer.best = error, trainer.averaged()
             yield _progress(step, cycle.total, loss)
-    trainer.kept.copy_to(trainer.network)
+    trainer.best.copy_to(trainer.network)
     return step
 
 
@@ -476,7 +449,7 @@ def _train_paper(trainer: Trainer) -> Steps[int]:
     policy = PaperPolicy()
     # Refreshed pairs have other fathers in another order.
     whole = whole_pair(trainer.pairs, 0)
-    total = trainer.config.steps
+    total = trainer.plan.steps
     step = 0
     while step < total:
         trainer.refresh()

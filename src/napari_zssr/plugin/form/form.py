@@ -23,7 +23,7 @@ from napari_zssr.plugin.layers.selection import level0
 from napari_zssr.plugin.request import Request
 from napari_zssr.plugin.summary import in_the_form
 from napari_zssr.stack.channels import channel_starts
-from napari_zssr.zssr.start import as_expected, start_message
+from napari_zssr.zssr.training_plan import start_message
 
 if TYPE_CHECKING:
     from napari.layers import Image
@@ -269,7 +269,7 @@ class Form(Column):
                     selection=selection,
                     config=config,
                     step=tuple(self._viewer.dims.current_step),
-                    started=as_expected(config, starts),
+                    starts=starts,
                     begins=start_message(config, starts[0]),
                     target=target,
                     overwrite=self.result.overwrite,

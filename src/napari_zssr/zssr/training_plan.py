@@ -1,0 +1,355 @@
+"""What is decided for training, once: `resolve(config, facts) -> TrainingPlan`.
+
+Nothing after it asks the settings again. No torch in here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from napari_zssr.checks import LEARNED
+from napari_zssr.config import INSTANT, Config
+from napari_zssr.imaging.kernel import kernel_for_factors
+from napari_zssr.imaging.noise import CLEAN, NoiseModel, is_noisy
+from napari_zssr.kernelspec import KernelSpec
+from napari_zssr.zssr.checkpoint import Checkpoint
+from napari_zssr.zssr.kinds import KINDS, NetworkKind
+from napari_zssr.zssr.messages import (
+    ALONE,
+    will_begin_from_learned,
+    will_begin_from_saved,
+)
+from napari_zssr.zssr.pretrained import PretrainedStart, Ratio
+from napari_zssr.zssr.start import Start, Starts, initial_checkpoint, learned_ratio
+
+Pair = tuple[float, float]
+
+# Shares of the usual learning rates: of shared networks that are tuned to a plane, from
+# a pretrained start, and from there on a noisy plane.
+TUNED_RATE, LEARNED_RATE, NOISY_RATE = 0.1, 0.25, 0.1
+# On a noisy plane training takes a quarter of the steps; a few change next to nothing.
+NOISY_SHARE, LEAST_NOISY = 4, 25
+# Noise levels (fraction of the range) between which back-projection fades out: it would
+# copy the noise into the result.
+FADE = (0.003, 0.010)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Execution:
+    """Where and with what arithmetic a plan is carried out; it decides no method.
+
+    Attributes
+    ----------
+    device : str
+    precision : {"float32", "bfloat16"}
+    tile_px : int
+        Side of a tile at inference, in input pixels.
+    seed : int
+    scratch : Path, optional
+        Folder for large results that are not finished.
+    """
+
+    device: str = "cpu"
+    precision: str = "float32"
+    tile_px: int = 512
+    seed: int = 0
+    scratch: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Facts:
+    """What was measured on a plane, or on planes that share their networks.
+
+    Attributes
+    ----------
+    samples : int
+        Colours that are learned together.
+    noise : NoiseModel
+        In normalised intensity.
+    level : float
+        Standard deviation of the noise at the mean signal.
+    start : Checkpoint, PretrainedStart or None
+        What training is to start from; None is random weights.
+    shared : Checkpoint or None
+        Networks that several planes have in common already.
+    for_stack : bool
+        Whether what is learned is for several planes.
+    """
+
+    samples: int = 1
+    noise: NoiseModel = CLEAN
+    level: float = 0.0
+    start: Start | None = None
+    shared: Checkpoint | None = None
+    for_stack: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class TrainingPlan:
+    """Every decision on how networks are trained and applied.
+
+    Attributes
+    ----------
+    kind : NetworkKind
+    samples, width, blocks : int
+        Size of the network.
+    ratio : tuple of int
+        Enlargement (Y, X) of one application.
+    factors : tuple of float
+        Enlargement (Y, X) that is wanted.
+    stages : tuple of (tuple of float)
+        Gradual factors that are trained for, the final one last.
+    kernel : KernelSpec
+        Blur for the final factors.
+    steps : int
+        Training steps at most for each stage; 0 applies the start as it is.
+    batch, crop_px : int
+    rate : float
+        Share of the usual learning rates.
+    start : Checkpoint or None
+        Initial weights; None is random.
+    initialization : str
+        ``learned`` for a pretrained start; else empty.
+    from_saved : bool
+        Whether the user has given saved networks to start from.
+    noise : NoiseModel
+    level : float
+    noise_is_given : bool
+        Whether the user has told the noise.
+    back_projection : int
+        Iterations, before the kernel is asked whether they converge.
+    strength : float
+        Share of each back-projection, 0..1.
+    ensemble, always : bool
+        As in the settings.
+    """
+
+    kind: NetworkKind
+    samples: int
+    width: int
+    blocks: int
+    ratio: Ratio
+    factors: Pair
+    stages: tuple[Pair, ...]
+    kernel: KernelSpec
+    steps: int
+    batch: int
+    crop_px: int
+    rate: float
+    start: Checkpoint | None
+    initialization: str
+    from_saved: bool
+    noise: NoiseModel
+    level: float
+    noise_is_given: bool
+    back_projection: int
+    strength: float
+    ensemble: bool
+    always: bool
+
+    @property
+    def trains(self) -> bool:
+        """Whether anything is learned, or the start is applied as it is."""
+        return self.steps > 0
+
+    @property
+    def is_noisy(self) -> bool:
+        """Whether training is against noise (recorruption)."""
+        return is_noisy(self.level)
+
+    def kernel_for(self, factors: Pair) -> KernelSpec:
+        """Blur for one gradual factor."""
+        return kernel_for_factors(self.kernel, self.factors, factors)
+
+    def applications(self, factors: Pair) -> int:
+        """How often the network is applied to reach or pass the factors."""
+        return _applications(self.ratio, factors)
+
+
+def resolve(config: Config, facts: Facts) -> TrainingPlan:
+    """Decide how networks are trained on a plane, or on several, and applied.
+
+    Parameters
+    ----------
+    config : Config
+        Its kernel is concrete, or the plan serves a cost estimate only.
+    facts : Facts
+
+    Returns
+    -------
+    TrainingPlan
+    """
+    kind = KINDS[config.network]
+    noisy = is_noisy(facts.level)
+    start, initialization = facts.shared or facts.start, ""
+    width, blocks, ratio = config.width, config.blocks, _ratio(config, kind)
+    steps, gradual = config.steps, config.gradual
+    if isinstance(start, PretrainedStart):
+        ratio, initialization = learned_ratio(config.factors), LEARNED
+        steps = min(steps, config.learned_steps)
+        if noisy:
+            steps = _noisy_steps(steps)
+        # Sons of sons are tiny for large enlargements, so that training is for one
+        # application. What that has enlarged is learned from, too, unless it is noisy.
+        further = steps > 0 and max(config.factors) > max(ratio) and not noisy
+        gradual = 2 if further else 1
+        start = initial_checkpoint(
+            start,
+            samples=facts.samples,
+            factors=config.factors,
+            kernel=config.kernel,
+            noise=facts.noise,
+            staged=noisy and _applications(ratio, config.factors) > 1,
+        )
+    elif start is not None:
+        ratio = start.ratio
+        # Without training there is nothing to learn on the way.
+        gradual = gradual if steps else 1
+    if start is not None:
+        width, blocks = start.width, len(start.dilations) or blocks
+    rate = 1.0
+    if initialization == LEARNED:
+        rate = NOISY_RATE if noisy else LEARNED_RATE
+    if facts.shared is not None:
+        initialization, rate, gradual = facts.shared.began, TUNED_RATE, 1
+        steps = config.tuned_steps if config.strategy == "tuned" else 0
+        if initialization == LEARNED and noisy:
+            steps = _noisy_steps(steps)
+    elif facts.for_stack:
+        # There is more to learn.
+        steps = steps * 3 // 2
+    low, high = FADE
+    return TrainingPlan(
+        kind=kind,
+        samples=facts.samples,
+        width=width,
+        blocks=blocks,
+        ratio=ratio,
+        factors=config.factors,
+        stages=_stages(kind, config.factors, ratio, gradual),
+        kernel=config.kernel,
+        steps=steps,
+        batch=config.batch,
+        crop_px=config.crop_px,
+        rate=rate,
+        start=start,
+        initialization=initialization,
+        from_saved=isinstance(facts.start, Checkpoint),
+        noise=facts.noise,
+        level=facts.level,
+        noise_is_given=config.noise != "auto",
+        # Nothing leads back to the blocks of a JPEG.
+        back_projection=0 if facts.noise.jpeg else config.back_projection,
+        strength=min(1.0, max(0.0, (high - facts.level) / (high - low))),
+        ensemble=config.ensemble,
+        always=config.always,
+    )
+
+
+def trial_config(config: Config) -> Config:
+    """Settings of a closed-form filter that stands for the networks of others."""
+    return replace(
+        INSTANT,
+        factor=config.factors,
+        ratio=config.ratio,
+        kernel=config.kernel,
+        back_projection=config.back_projection,
+    )
+
+
+def expected_plans(
+    config: Config, starts: Starts, planes: int, samples: int = 1
+) -> tuple[TrainingPlan | None, TrainingPlan]:
+    """Plans that the cost of a channel is estimated from, as if it were clean.
+
+    Returns what is trained once for so many planes, if anything, and what is done for
+    each of them.
+    """
+    if not config.kernel.concrete:
+        # Any blur costs alike.
+        config = replace(config, kernel=KernelSpec.parse("gaussian:1"))
+    facts = Facts(samples=samples, start=_largest(starts))
+    own = resolve(config, facts)
+    if config.strategy_for(planes) == "independent":
+        return None, own
+    once = resolve(config, replace(facts, for_stack=True))
+    steps = config.tuned_steps if config.strategy == "tuned" else 0
+    return once, replace(own, steps=steps, stages=own.stages[-1:])
+
+
+def start_message(config: Config, start: Start | None) -> str:
+    """What training will start from, in a sentence; empty where it will not."""
+    if not KINDS[config.network].is_trained:
+        return ""
+    if isinstance(start, PretrainedStart):
+        return will_begin_from_learned(min(config.steps, config.learned_steps))
+    return will_begin_from_saved(config.steps) if start else ALONE
+
+
+def _largest(starts: Starts) -> Start | None:
+    """Of what the channels start from, what takes most time."""
+    for start in starts:
+        if isinstance(start, PretrainedStart):
+            return start
+    saved = [start for start in starts if isinstance(start, Checkpoint)]
+    return max(saved, key=lambda one: one.width, default=None)
+
+
+def _noisy_steps(steps: int) -> int:
+    """Training steps on a noisy plane, from a pretrained start."""
+    fewer = steps // NOISY_SHARE
+    return fewer if fewer >= LEAST_NOISY else 0
+
+
+def _ratio(config: Config, kind: NetworkKind) -> Ratio:
+    if kind.fine_grid:
+        return 1, 1
+    y, x = (config.ratio if factor > 1 else 1 for factor in config.factors)
+    return y, x
+
+
+def _applications(ratio: Ratio, factors: Pair) -> int:
+    count = 1
+    while ratio != (1, 1) and any(
+        r**count < f - 1e-9 for r, f in zip(ratio, factors, strict=True)
+    ):
+        count += 1
+    return count
+
+
+def _stages(
+    kind: NetworkKind, final: Pair, ratio: Ratio, gradual: int
+) -> tuple[Pair, ...]:
+    """Factors on the way to the final one, that included."""
+    if kind.fine_grid:
+        return _paper_stages(final, gradual)
+    # Within the reach of one application in equal steps, then one by one.
+    first = _at_most((float(ratio[0]), float(ratio[1])), final)
+    stages = _equal_stages(first, gradual)
+    if gradual > 1:
+        for count in range(2, _applications(ratio, final) + 1):
+            reached = (float(ratio[0] ** count), float(ratio[1] ** count))
+            stages.append(_at_most(reached, final))
+    stages[-1] = final
+    return tuple(stages)
+
+
+def _paper_stages(final: Pair, count: int) -> tuple[Pair, ...]:
+    """The six factors of the paper, or equal steps."""
+    if count != 6:
+        return tuple(_equal_stages(final, count))
+    y, x = final
+    half_y, half_x = (1 + y) / 2, (1 + x) / 2
+    stages = [(1.0, half_x), (half_y, 1.0), (half_y, half_x)]
+    stages += [(half_y, x), (y, half_x), (y, x)]
+    return tuple(dict.fromkeys(stage for stage in stages if stage != (1, 1)))
+
+
+def _equal_stages(final: Pair, count: int) -> list[Pair]:
+    shares = [n / count for n in range(1, count)]
+    return [(final[0] ** share, final[1] ** share) for share in shares] + [final]
+
+
+def _at_most(factors: Pair, final: Pair) -> Pair:
+    return min(factors[0], final[0]), min(factors[1], final[1])
