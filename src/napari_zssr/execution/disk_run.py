@@ -474,7 +474,7 @@ def _networks(job: DiskJob) -> tuple[Checkpoint | None, ...]:
     kept = MiddlePlaneNetworks(job.ready.listed, shared)
     for plane_index in job.ready.listed:
         file = plane_file(job.part, plane_index.number)
-        kept.see(plane_index, published(file) if file.exists() else None)
+        kept.add(plane_index, published(file) if file.exists() else None)
     return kept.networks()
 
 

@@ -19,20 +19,7 @@ from napari_zssr.stack.image import Channel, ImageStack, PlaneIndex
 
 
 def planes(stack_axes: str, shape: Sequence[int]) -> tuple[PlaneIndex, ...]:
-    """List the planes of a stack in the order of its axes.
-
-    Parameters
-    ----------
-    stack_axes : str
-        Letters of the axes.
-    shape : sequence of int
-        Size along each axis.
-
-    Returns
-    -------
-    tuple of PlaneIndex
-        One for each T, Z and C; samples (S) stay inside the plane.
-    """
+    """List the planes of a stack in the order of its axes."""
     walked = [i for i, letter in enumerate(stack_axes) if letter not in "YXS"]
     listed = []
     for number, place in enumerate(np.ndindex(*(shape[i] for i in walked))):
@@ -50,15 +37,7 @@ def plane_axes(axes: str) -> str:
 
 
 def to_cyx(plane: NDArray[Any], axes_of_plane: str) -> NDArray[Any]:
-    """Reorder a plane to (C, Y, X), its samples as channels.
-
-    Parameters
-    ----------
-    plane : ndarray
-        Axes Y and X in any order, S anywhere or missing.
-    axes_of_plane : str
-        Letters of those axes.
-    """
+    """Reorder a plane to (C, Y, X), its samples as channels."""
     order = [axes_of_plane.index(letter) for letter in "SYX" if letter in axes_of_plane]
     moved = plane.transpose(order)
     return moved if "S" in axes_of_plane else moved[np.newaxis]
@@ -74,17 +53,7 @@ def from_cyx(plane: NDArray[Any], axes_of_plane: str) -> NDArray[Any]:
 def output_shape(
     shape: Sequence[int], axes: str, factors: tuple[float, float]
 ) -> tuple[int, ...]:
-    """Size after enlargement: ceil(f n) along Y and X, the same elsewhere.
-
-    Parameters
-    ----------
-    shape : sequence of int
-        Size along each axis.
-    axes : str
-        Letters of the axes.
-    factors : tuple of float
-        Enlargement along (Y, X).
-    """
+    """Size after enlargement: ceil(f n) along Y and X, the same elsewhere."""
     by_axis = _factor_per_axis(axes, factors)
     return tuple(output_size(n, f) for n, f in zip(shape, by_axis, strict=True))
 
@@ -103,13 +72,7 @@ def output_spacing(
 def output_origin(
     spacing: Sequence[float | None], axes: str, factors: tuple[float, float]
 ) -> tuple[float, ...]:
-    """Centre of the first output pixel, seen from that of the first input pixel.
-
-    Returns
-    -------
-    tuple of float
-        L (1 - f) / (2 f) in units of the input's spacing L (1 where it is unknown).
-    """
+    """Centre of the first output pixel, seen from that of the first input pixel."""
     by_axis = _factor_per_axis(axes, factors)
     return tuple(
         0.0 if f == 1 else (1.0 if size is None else size) * (1 - f) / (2 * f)
@@ -182,13 +145,7 @@ class Outline:
         return math.prod(self.shape) * np.dtype(self.dtype).itemsize
 
     def along(self, axes: str) -> Outline:
-        """The same image with its axes in another order, some of size 1 left out.
-
-        Parameters
-        ----------
-        axes : str
-            Letters of this outline's axes.
-        """
+        """The same image with its axes in another order, some of size 1 left out."""
         order = [self.axes.index(letter) for letter in axes]
         return replace(
             self,
@@ -201,24 +158,12 @@ class Outline:
 
 
 def legal_text(text: str) -> str:
-    """Text as XML and JSON can hold it: without control characters and half pairs.
-
-    Parameters
-    ----------
-    text : str
-        A name that a user or a file system has given.
-    """
+    """Text as XML and JSON can hold it: without control characters and half pairs."""
     return _ILLEGAL.sub("\ufffd", " ".join(re.split(r"[\t\r\n]", text)))
 
 
 def outline_of(stack: ImageStack) -> Outline:
-    """Outline of an image as it is.
-
-    Parameters
-    ----------
-    stack : ImageStack
-        Its pixels may be lazy.
-    """
+    """Outline of an image as it is."""
     return Outline(
         shape=tuple(stack.data.shape),
         dtype=np.dtype(stack.data.dtype).name,
@@ -235,22 +180,7 @@ def outline_of(stack: ImageStack) -> Outline:
 def enlarged_outline(
     stack: ImageStack, factors: tuple[float, float], dtype: str = ""
 ) -> Outline:
-    """Outline of what becomes of an image.
-
-    Parameters
-    ----------
-    stack : ImageStack
-        The image; its pixels may be lazy.
-    factors : tuple of float
-        Enlargement along (Y, X).
-    dtype : str
-        Type of its pixels; that of the image unless given.
-
-    Returns
-    -------
-    Outline
-        Placed so that it lies on the image.
-    """
+    """Outline of what becomes of an image."""
     now = outline_of(stack)
     shift = output_origin(now.spacing, now.axes, factors)
     return replace(

@@ -35,13 +35,7 @@ _LETTERS = {name: letter for letter, names in _NAMES.items() for name in names}
 
 
 def axis_letters(names: Sequence[Any]) -> str:
-    """One letter of TCZYXS for each name, ``?`` for unknown and repeated ones.
-
-    Parameters
-    ----------
-    names : sequence of (str or None)
-        Such as ``("time", "y", "x")``; upper and lower case are the same.
-    """
+    """One letter of TCZYXS for each name, ``?`` for unknown and repeated ones."""
     letters = ""
     for name in names:
         letter = _LETTERS.get(str(name).strip().lower(), UNKNOWN)
@@ -50,14 +44,7 @@ def axis_letters(names: Sequence[Any]) -> str:
 
 
 def stored_names(array: Any) -> tuple[str | None, ...]:
-    """Names of the axes that an array carries; empty where it carries none.
-
-    Parameters
-    ----------
-    array : array
-        An xarray.DataArray (`dims`), a zarr.Array of format 3 (`dimension_names`) or
-        of format 2 with xarray's attribute ``_ARRAY_DIMENSIONS``.
-    """
+    """Names of the axes that an array carries; empty where it carries none."""
     metadata = getattr(array, "metadata", None)
     attributes = getattr(array, "attrs", None)
     if not isinstance(attributes, Mapping):
@@ -93,20 +80,7 @@ class Coordinates:
 def stored_coordinates(
     array: Any, names: Sequence[str | None]
 ) -> list[Coordinates | None]:
-    """Even coordinates that an xarray.DataArray carries.
-
-    Parameters
-    ----------
-    array : array
-    names : sequence of (str or None)
-        Of its axes.
-
-    Returns
-    -------
-    list of (Coordinates or None)
-        One for each axis; None where there are none, or uneven ones, or where they
-        only count pixels.
-    """
+    """Even coordinates that an xarray.DataArray carries."""
     along = getattr(array, "coords", {})
     return [
         _even(along[name]) if name is not None and name in along else None
@@ -115,8 +89,8 @@ def stored_coordinates(
 
 
 def _are_names(names: Sequence[Any], array: Any) -> bool:
-    told = all(isinstance(name, str | None) for name in names)
-    return told and len(names) == len(array.shape)
+    is_known = all(isinstance(name, str | None) for name in names)
+    return is_known and len(names) == len(array.shape)
 
 
 def _even(coordinate: Any) -> Coordinates | None:
@@ -143,17 +117,7 @@ FEW = 6
 def guess_axes(shape: Sequence[int], dtype: DTypeLike) -> str:
     """Guess the axes of an unlabelled image.
 
-    Parameters
-    ----------
-    shape : sequence of int
-        Two to five axes, or six with RGB samples last.
-    dtype : dtype
-        A last axis of 3 or 4 of uint8 is taken for RGB(A) samples.
-
-    Raises
-    ------
-    InputError
-        Too few or too many axes, or a short last axis that could be X as well.
+    Raises InputError.
     """
     sizes = tuple(shape)
     if len(sizes) < 2:
@@ -167,40 +131,25 @@ def guess_axes(shape: Sequence[int], dtype: DTypeLike) -> str:
     return _leading(sizes[:-3], "TZ") + "YXC"
 
 
-def settle_axes(found: str, shape: Sequence[int], dtype: DTypeLike) -> tuple[str, bool]:
+def settle_axes(
+    stored: str, shape: Sequence[int], dtype: DTypeLike
+) -> tuple[str, bool]:
     """Axes of an image whose letters are not all known, such as ``"QYX"``.
 
-    Parameters
-    ----------
-    found : str
-        Letters that it states, any of them; empty when it states none.
-    shape : sequence of int
-        Size along each axis.
-    dtype : dtype
-        Type of the pixels.
-
-    Returns
-    -------
-    tuple of (str, bool)
-        Letters of TCZYXS, and whether some were guessed.
-
-    Raises
-    ------
-    InputError
-        They cannot be told.
+    Raises InputError.
     """
-    known = set(found) & set(LETTERS)
+    known = set(stored) & set(LETTERS)
     if not known:
         return guess_axes(shape, dtype), True
-    unknown = [i for i, letter in enumerate(found) if letter not in LETTERS]
+    unknown = [i for i, letter in enumerate(stored) if letter not in LETTERS]
     missing = [letter for letter in "YX" if letter not in known]
     if not unknown and not missing:
-        return found, False
-    letters = list(found)
+        return stored, False
+    letters = list(stored)
     # Rows and columns are the last of the axes without a name.
     split = len(unknown) - len(missing)
     if split < 0:
-        raise _misunderstood(found)
+        raise _misunderstood(stored)
     for i, letter in zip(unknown[split:], missing, strict=True):
         letters[i] = letter
     if "X" in missing and shape[unknown[-1]] <= FEW:
@@ -208,7 +157,7 @@ def settle_axes(found: str, shape: Sequence[int], dtype: DTypeLike) -> tuple[str
     others = unknown[:split]
     free = "".join(a for a in "TZC" if a not in known)
     if len(others) > len(free):
-        raise _misunderstood(found)
+        raise _misunderstood(stored)
     last = len(shape) - 1
     sizes = [1 if i == last and shape[i] <= FEW else shape[i] for i in others]
     named = _leading(sizes, free)
@@ -218,15 +167,7 @@ def settle_axes(found: str, shape: Sequence[int], dtype: DTypeLike) -> tuple[str
 
 
 def guess_message(axes: str, shape: Sequence[int]) -> str:
-    """Say which axes were guessed, and how to name others.
-
-    Parameters
-    ----------
-    axes : str
-        Letters of the axes.
-    shape : sequence of int
-        Size along each axis.
-    """
+    """Say which axes were guessed, and how to name others."""
     sizes = " x ".join(str(size) for size in shape)
     colours = axes.endswith("C") and shape[-1] in {3, 4}
     example = f"; colours are {axes[:-1]}S" if colours else ""
@@ -263,9 +204,9 @@ def _undecided(shape: tuple[int, ...]) -> InputError:
     )
 
 
-def _misunderstood(found: str) -> InputError:
+def _misunderstood(stored: str) -> InputError:
     return InputError(
-        f"The axes {found!r} that the image states are not understood; name them, for "
+        f"The axes {stored!r} that the image states are not understood; name them, for "
         "example axes='TCZYX'."
     )
 
@@ -280,17 +221,7 @@ Units = Mapping[str, str | None] | Sequence[str | None] | str
 def parse_axes(text: str, ndim: int) -> str:
     """Check axes given by a user, such as ``"TCZYX"``.
 
-    Parameters
-    ----------
-    text : str
-        One letter for each axis; lower case is accepted.
-    ndim : int
-        Number of axes of the image.
-
-    Raises
-    ------
-    InputError
-        Unknown or repeated letters, no Y or X, or the wrong number of them.
+    Raises InputError.
     """
     axes = text.strip().upper()
     unknown = sorted(set(axes) - set(LETTERS))
@@ -326,32 +257,7 @@ def labelled(
 ) -> ImageStack:
     """Image with named axes from a bare array.
 
-    Parameters
-    ----------
-    data : array-like or Pixels
-        Integer or floating-point pixels; lazy ones stay so.
-    axes : str, optional
-        One letter for each axis; where it is missing, the names that the array carries
-        are taken (xarray, zarr), and what has none is guessed and said in `messages`.
-    spacing : mapping, sequence or float, optional
-        Pixel size by letter (``{"Y": 0.1}``), one for each axis, or one number that
-        serves Y and X. Positive.
-    units : mapping, sequence or str, optional
-        Unit by letter, one for each axis, or one for Z, Y and X. Axes that have a
-        spacing are in micrometres, T in seconds, unless said otherwise. Spacing and
-        units are taken from the coordinates that an array carries (xarray) unless
-        given.
-    channels : sequence of Channel
-        One for each index of C.
-    name, source, checksum : str
-        Where the image comes from.
-    labels : bool
-        Let a mask pass, whose pixels are booleans.
-
-    Raises
-    ------
-    InputError
-        The pixels, axes or spacing cannot be used.
+    Raises InputError.
     """
     array = check_pixels(data, labels=labels)
     names = stored_names(data)
@@ -395,18 +301,7 @@ def relabelled(
 ) -> ImageStack:
     """The same image with other axes or another pixel size.
 
-    Parameters
-    ----------
-    stack : ImageStack
-    axes : str, optional
-        One letter for each axis; as they are unless given.
-    spacing : mapping, sequence or float, optional
-        As in `labelled`; as it is unless given.
-
-    Raises
-    ------
-    InputError
-        The axes or the spacing cannot be used.
+    Raises InputError.
     """
     if axes is None and spacing is None:
         return stack
@@ -432,10 +327,7 @@ def relabelled(
 def spacing_per_axis(axes: str, spacing: Spacing | None) -> tuple[float | None, ...]:
     """Pixel size along each axis from any of the forms that `labelled` takes.
 
-    Raises
-    ------
-    InputError
-        Not positive, the wrong number of them, or an axis that is not there.
+    Raises InputError.
     """
     if spacing is None:
         return (None,) * len(axes)
@@ -459,18 +351,7 @@ def check_pixels(data: Any, *, labels: bool = False) -> Pixels:
     """Array in native byte order, refused when it cannot hold an image.
 
     What reads its pixels only when asked (zarr, dask, a lazy file) comes back as it is,
-    and the mask of a masked array stays.
-
-    Parameters
-    ----------
-    data : array-like or Pixels
-    labels : bool
-        Let booleans pass.
-
-    Raises
-    ------
-    InputError
-        Empty, of unknown size, or other pixels than numbers of 8 to 64 bits.
+    and the mask of a masked array stays. Raises InputError.
     """
     kept = is_lazy(data) or isinstance(data, np.ma.MaskedArray)
     array: Pixels = data if kept else np.asarray(data)
@@ -575,5 +456,5 @@ def _matching_channels(
 ) -> tuple[Channel, ...]:
     """Channels that say something, one for each index of C (one without C)."""
     count = shape[axes.index("C")] if "C" in axes else 1
-    told = any(channel != Channel() for channel in channels)
-    return channels if told and len(channels) == count else ()
+    is_known = any(channel != Channel() for channel in channels)
+    return channels if is_known and len(channels) == count else ()

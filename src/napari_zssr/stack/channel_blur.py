@@ -32,39 +32,29 @@ ESTIMATED_PLANES = 3
 WINDOW_PX = 512
 WINDOWS = 3
 # Estimates that are remembered, for previews and runs that follow each other.
-REMEMBERED = 16
+CACHED = 16
 
 
 def estimated_kernel(
     stack: ImageStack, config: Config, mapping: IntensityMap, channel: int
 ) -> FineKernel:
-    """The blur that a channel's own planes show; known still if they were seen lately.
-
-    Parameters
-    ----------
-    stack : ImageStack
-        Its data may be lazy; a few planes are read.
-    config : Config
-    mapping : IntensityMap
-        Of the channel.
-    channel : int
-    """
-    seen = _seen(stack, mapping, channel)
+    """The blur that a channel's own planes show; estimates are cached."""
+    parts = _parts(stack, mapping, channel)
     digest = hashlib.sha256(repr(config.factors).encode())
-    for plane in seen:
+    for plane in parts:
         digest.update(str(plane.shape).encode() + np.ascontiguousarray(plane).tobytes())
     key = digest.hexdigest()
-    if key not in _remembered:
-        _remembered[key] = estimated_blur(seen, config.factors)
-        while len(_remembered) > REMEMBERED:
-            _remembered.pop(next(iter(_remembered)), None)
-    return _remembered[key]
+    if key not in _cache:
+        _cache[key] = estimated_blur(parts, config.factors)
+        while len(_cache) > CACHED:
+            _cache.pop(next(iter(_cache)), None)
+    return _cache[key]
 
 
-_remembered: dict[str, FineKernel] = {}
+_cache: dict[str, FineKernel] = {}
 
 
-def _seen(
+def _parts(
     stack: ImageStack, mapping: IntensityMap, channel: int
 ) -> list[NDArray[np.float32]]:
     """Normalised planes (C, Y, X) of a channel, or windows, that show anything."""
@@ -74,13 +64,13 @@ def _seen(
         plane_indices[(2 * n + 1) * len(plane_indices) // (2 * count)]
         for n in range(count)
     ]
-    found = []
+    parts = []
     for plane_index in chosen:
         pixels = to_cyx(stack.data[plane_index.index], plane_axes(stack.axes))
         for window in _windows(colours_of(pixels)):
             colours = mapping.normalise(window)
-            found += [colours] if shows_signal(colours) else []
-    return found
+            parts += [colours] if shows_signal(colours) else []
+    return parts
 
 
 def _windows(plane: NDArray[Any]) -> list[NDArray[Any]]:
@@ -131,30 +121,18 @@ def channel_kernel(
 ) -> FineKernel:
     """The blur of one channel on the fine grid.
 
-    Parameters
-    ----------
-    stack : ImageStack
-        Its data may be lazy; to estimate a blur, a few planes are read.
-    config : Config
-    mapping : IntensityMap
-        Of the channel.
-    channel : int
-
-    Raises
-    ------
-    InputError
-        What is said of the blur cannot be used for this image.
+    Raises InputError.
     """
     spec = loaded_kernel(config.kernel)
     if spec.kind == "estimate":
-        found = estimated_kernel(stack, config, mapping, channel)
-        found = replace(found, fine_um=fine_um(stack, config.factors))
+        kernel = estimated_kernel(stack, config, mapping, channel)
+        kernel = replace(kernel, fine_um=fine_um(stack, config.factors))
     elif spec.kind == "psf":
-        found = _of_psf(spec, stack, config)
+        kernel = _of_psf(spec, stack, config)
     elif spec.kind == "optics":
-        found = _of_optics(spec, stack, config, channel)
+        kernel = _of_optics(spec, stack, config, channel)
     else:
-        found = FineKernel(
+        kernel = FineKernel(
             spec=spec,
             factors=config.factors,
             sentence=GIVEN[spec.kind],
@@ -162,8 +140,8 @@ def channel_kernel(
         )
     shape = output_shape(stack.data.shape, stack.axes, config.factors)
     y, x = (shape[stack.axes.index(letter)] for letter in "YX")
-    check_fits(found.spec, (y, x))
-    return found
+    check_fits(kernel.spec, (y, x))
+    return kernel
 
 
 def fine_um(stack: ImageStack, factors: Pair) -> tuple[float | None, float | None]:
@@ -191,13 +169,13 @@ def _of_psf(spec: KernelSpec, stack: ImageStack, config: Config) -> FineKernel:
 def _measured(spec: KernelSpec, fine: Pair, factors: Pair) -> str:
     """Where the kernel of a point spread function comes from, and how wide that is."""
     assert spec.array is not None
-    told = "From a measured point spread function"
+    sentence = "From a measured point spread function"
     fwhm = psf_fwhm_um(spec.array, spec.spacing_um)
     if fwhm is None:
-        return f"{told}."
-    told += f", in focus FWHM {fwhm[0]:.3f} x {fwhm[1]:.3f} um."
+        return f"{sentence}."
+    sentence += f", in focus FWHM {fwhm[0]:.3f} x {fwhm[1]:.3f} um."
     word = _sampling(fine, factors, min(fwhm) / NYQUIST_IN_FWHM)
-    return " ".join(filter(None, (told, word)))
+    return " ".join(filter(None, (sentence, word)))
 
 
 def _of_optics(
@@ -214,15 +192,18 @@ def _of_optics(
 
         psf = vectorial_psf(**given)
         weights = psf_kernel(psf.array, psf.spacing_um, fine, config.factors)
-        made, told = KernelSpec(kind="array", array=weights), psf.sentence
+        kernel, sentence = KernelSpec(kind="array", array=weights), psf.sentence
     else:
         sigma = gaussian_kernel_sigma(gaussian.sigma_um, fine, config.factors)
-        made, told = KernelSpec(kind="gaussian", sigma_px=sigma), gaussian.sentence
+        kernel, sentence = (
+            KernelSpec(kind="gaussian", sigma_px=sigma),
+            gaussian.sentence,
+        )
     word = _sampling(fine, config.factors, gaussian.nyquist_um)
     return FineKernel(
-        spec=made,
+        spec=kernel,
         factors=config.factors,
-        sentence=" ".join(filter(None, (word, told))),
+        sentence=" ".join(filter(None, (word, sentence))),
         fine_um=fine,
     )
 
@@ -236,7 +217,7 @@ def _sampling(fine: Pair, factors: Pair, nyquist_um: float) -> str | None:
 def _completed(optics: Optics, known: Channel) -> dict[str, Any]:
     """What was given, and what the metadata of the channel say beside it."""
     modality = optics.modality or known.modality or "widefield"
-    told = {
+    metadata = {
         "na": known.na,
         "wavelength_nm": known.emission_nm,
         "excitation_nm": known.excitation_nm if modality == "confocal" else None,
@@ -245,7 +226,7 @@ def _completed(optics: Optics, known: Channel) -> dict[str, Any]:
     }
     names = [field.name for field in fields(Optics) if field.name != "method"]
     given = {name: getattr(optics, name) for name in names}
-    return {n: told[n] if given[n] is None else given[n] for n in names}
+    return {n: metadata[n] if given[n] is None else given[n] for n in names}
 
 
 def _known_fine(stack: ImageStack, config: Config) -> Pair:

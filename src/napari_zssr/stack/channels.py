@@ -47,61 +47,48 @@ def channel_starts(
 ) -> tuple[Start | None, ...]:
     """What each channel of an image starts from; None is random weights.
 
-    Parameters
-    ----------
-    config : Config
-    axes : str
-        Letters of the image's axes.
-    shape : sequence of int
-        Size along each of them.
-
-    Raises
-    ------
-    InputError
-        The file of networks is missing or damaged, or does not fit the image or the
-        settings.
+    Raises InputError.
     """
     channels = shape[axes.index("C")] if "C" in axes else 1
-    found = load_start(config)
-    if isinstance(found, PretrainedStart):
+    start = load_start(config)
+    if isinstance(start, PretrainedStart):
         _check_network(RESIDUAL.name, config)
-    if found is None or isinstance(found, PretrainedStart):
-        return (found,) * channels
-    for one in found:
-        if one is not None:
-            _check_fits(one, config, _colours(axes, shape))
-    if len(found) not in (1, channels):
+    if start is None or isinstance(start, PretrainedStart):
+        return (start,) * channels
+    for checkpoint in start:
+        if checkpoint is not None:
+            _check_fits(checkpoint, config, _colours(axes, shape))
+    if len(start) not in (1, channels):
         raise InputError(
-            f"The file of networks holds those of {len(found)} channels, the image has "
+            f"The file of networks holds those of {len(start)} channels, the image has "
             f"{channels}; give networks of {_one_or(channels)}."
         )
-    return found if len(found) == channels else found * channels
+    return start if len(start) == channels else start * channels
 
 
 def start_message_for_files(config: Config) -> str:
     """What training will begin from, of images that are still to be read.
 
-    Raises
-    ------
-    InputError
-        The file of networks is missing or damaged.
+    Raises InputError.
     """
-    found = load_start(config)
-    if isinstance(found, tuple):
-        return start_message(config, next(one for one in found if one is not None))
-    return start_message(config, found)
+    start = load_start(config)
+    if isinstance(start, tuple):
+        return start_message(
+            config, next(checkpoint for checkpoint in start if checkpoint is not None)
+        )
+    return start_message(config, start)
 
 
-def _check_fits(one: Checkpoint, config: Config, colours: int) -> None:
+def _check_fits(checkpoint: Checkpoint, config: Config, colours: int) -> None:
     """Refuse networks that cannot do what the settings ask for."""
-    _check_network(one.network, config)
-    if one.samples != colours:
+    _check_network(checkpoint.network, config)
+    if checkpoint.samples != colours:
         raise InputError(
-            f"The saved networks were trained on {_pixels(one.samples)}, the image has "
+            f"The saved networks were trained on {_pixels(checkpoint.samples)}, the image has "
             f"{_pixels(colours)}; give networks of an image like this one."
         )
-    if not _same_factors(one, config):
-        y, x = one.factors
+    if not _same_factors(checkpoint, config):
+        y, x = checkpoint.factors
         raise InputError(
             f"The saved networks were trained for the factor {y:g} x {x:g}, which does "
             f"not serve {config.factors[0]:g} x {config.factors[1]:g}; choose that "
@@ -132,30 +119,27 @@ def _pixels(colours: int) -> str:
     return "grey pixels" if colours == 1 else f"pixels of {colours} colours"
 
 
-def _same_factors(one: Checkpoint, config: Config) -> bool:
+def _same_factors(checkpoint: Checkpoint, config: Config) -> bool:
     """Whether the networks serve the factors: one along the same axes, if residual.
 
     A residual network is applied until the factor is reached.
     """
-    if KINDS[one.network].fine_grid:
-        return one.factors == config.factors
-    return [f > 1 for f in one.factors] == [f > 1 for f in config.factors]
+    if KINDS[checkpoint.network].fine_grid:
+        return checkpoint.factors == config.factors
+    return [f > 1 for f in checkpoint.factors] == [f > 1 for f in config.factors]
 
 
 def shared_planes(
     listed: tuple[PlaneIndex, ...], channel: int
 ) -> tuple[PlaneIndex, ...]:
-    """Planes that a channel's networks are learned from, spread over the stack.
-
-    Parameters
-    ----------
-    listed : tuple of PlaneIndex
-        All planes of the stack.
-    channel : int
-    """
-    alike = [plane_index for plane_index in listed if plane_index.channel == channel]
-    count = min(len(alike), SHARED_PLANES)
-    return tuple(alike[(2 * n + 1) * len(alike) // (2 * count)] for n in range(count))
+    """Planes that a channel's networks are learned from, spread over the stack."""
+    candidates = [
+        plane_index for plane_index in listed if plane_index.channel == channel
+    ]
+    count = min(len(candidates), SHARED_PLANES)
+    return tuple(
+        candidates[(2 * n + 1) * len(candidates) // (2 * count)] for n in range(count)
+    )
 
 
 def sharing_channels(config: Config, listed: tuple[PlaneIndex, ...]) -> tuple[int, ...]:

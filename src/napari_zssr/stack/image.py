@@ -56,16 +56,7 @@ def is_lazy(data: Any) -> bool:
 
 
 class CheckedPlanes:
-    """Planes of an image that may be lazy: native, and finite when they are read.
-
-    Parameters
-    ----------
-    data : Pixels
-        What `check_pixels` has let pass.
-    nonfinite : {"refuse", "fill"}
-        What is done about masked pixels, NaN and Inf; they are filled with the mean of
-        the plane's other pixels. A plane of a stack that has none becomes 0.
-    """
+    """Planes of an image that may be lazy: native, and finite when they are read."""
 
     def __init__(self, data: Pixels, nonfinite: str) -> None:
         self.data = data
@@ -77,11 +68,7 @@ class CheckedPlanes:
     def __getitem__(self, index: Index) -> NDArray[Any]:
         """One plane, or any other part.
 
-        Raises
-        ------
-        InputError
-            It cannot be read, or holds masked pixels, NaN or Inf that are to be
-            refused.
+        Raises InputError.
         """
         plane = to_native(self.data[index])
         at = tuple(i for i in index if not isinstance(i, slice))
@@ -122,12 +109,7 @@ class FilePixels(ABC):
 
 
 class StoredArray:
-    """Pixels in a ``.npy`` file, opened by whoever reads them; picklable by its name.
-
-    Parameters
-    ----------
-    path : Path
-    """
+    """Pixels in a ``.npy`` file, opened when they are read; picklable by its name."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -144,16 +126,7 @@ class StoredArray:
 def full_index(index: Any, shape: tuple[int, ...]) -> tuple[int | slice, ...]:
     """One whole number or slice an axis, none of the numbers negative.
 
-    Parameters
-    ----------
-    index : tuple of (int, slice or Ellipsis), or one of them
-    shape : tuple of int
-        Size along each axis.
-
-    Raises
-    ------
-    IndexError
-        A number is outside, or there are more of them than axes.
+    Raises IndexError.
     """
     given = list(index) if isinstance(index, tuple) else [index]
     if Ellipsis in given:

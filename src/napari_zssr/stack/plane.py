@@ -66,12 +66,14 @@ def without_artifacts(
 
 def artifacts_message(noise: NoiseModel, stripes: float, *, learned: bool) -> str:
     """What is said of a plane's flaws, after other sentences."""
-    said = ""
+    sentences = ""
     if noise.jpeg and learned:
-        said += " JPEG traces were found (8 x 8 blocks) and learned against."
+        sentences += " JPEG traces were found (8 x 8 blocks) and learned against."
     if stripes:
-        said += f" Stripes of {100 * stripes:.2g} % of its range were taken out of it."
-    return said
+        sentences += (
+            f" Stripes of {100 * stripes:.2g} % of its range were taken out of it."
+        )
+    return sentences
 
 
 SAMPLED_PLANES = 8
@@ -362,18 +364,7 @@ def common_noise(
 ) -> NoiseModel:
     """Noise model of planes that have it in common: as asked for, or estimated.
 
-    Parameters
-    ----------
-    parts : sequence of ndarray, shape (C, Y, X)
-        Normalised planes or parts of them.
-    config : Config
-    mapping : IntensityMap
-        How they were normalised.
-
-    Raises
-    ------
-    InputError
-        A camera's noise would exceed the range of the image.
+    `parts`: (C, Y, X). Raises InputError.
     """
     if config.noise == "off":
         return CLEAN

@@ -76,8 +76,8 @@ class PlaneReport:
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> PlaneReport:
         """Inverse of `dataclasses.asdict`."""
-        found = content.get("quality")
-        return cls(**{**content, "quality": found and Quality(**found)})
+        quality = content.get("quality")
+        return cls(**{**content, "quality": quality and Quality(**quality)})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -117,15 +117,7 @@ class EnlargedPlane:
     def bands(self, rows: int = BAND_ROWS) -> Iterator[NDArray[Any]]:
         """Consecutive rows (C, rows, X') from the first on, in the result's dtype.
 
-        Parameters
-        ----------
-        rows : int
-            Of each band, at most; bands end where blocks of `quantized` do.
-
-        Raises
-        ------
-        ComputeError
-            What was on disk could not be read.
+        Raises ComputeError.
         """
         parts = [self.colours] if self.alpha is None else [self.colours, self.alpha]
         top, left = self.origin
@@ -192,35 +184,19 @@ def result_quality(
 ) -> Quality | None:
     """Check what is delivered of a plane.
 
-    Parameters
-    ----------
-    plane : ndarray, shape (C, Y, X)
-        Normalised intensities without alpha.
-    result : Canvas, shape (C, Y', X')
-        The enlarged plane, or the window of it.
-    config : Config
-        Its kernel is concrete.
-    noise : NoiseModel
-        That was assumed.
-    window : tuple of slice, optional
-        Part of the plane (Y, X) that was enlarged.
-
-    Returns
-    -------
-    Quality or None
-        None where what there is is too small to tell.
+    `plane`: (C, Y, X); `result`: (C, Y', X').
     """
     window = window or (slice(0, plane.shape[1]), slice(0, plane.shape[2]))
     first = output_window(window, config.factors)
-    found = []
+    parts = []
     for part in _parts(window, config.factors):
         fine = output_window(part, config.factors)
         pixels = result[
             :, *shifted_window(fine, (-first[0].start, -first[1].start))
         ].numpy()
-        one = quality(plane[:, *part], pixels, config.factors, config.kernel, noise)
-        found += [] if one is None else [one]
-    return mean_quality(found) if found else None
+        checked = quality(plane[:, *part], pixels, config.factors, config.kernel, noise)
+        parts += [] if checked is None else [checked]
+    return mean_quality(parts) if parts else None
 
 
 def _parts(window: Window, factors: tuple[float, float]) -> Iterator[Window]:

@@ -130,18 +130,7 @@ def _plan_of_plane(
 def bicubic_window(
     stack: ImageStack, config: Config, *, plane_index: PlaneIndex, window: Window
 ) -> NDArray[Any]:
-    """The window plainly enlarged, to compare with what `preview_steps` gives.
-
-    Parameters
-    ----------
-    stack, config, place, window
-        As for `preview_steps`.
-
-    Returns
-    -------
-    ndarray
-        Of the same shape and dtype as the pictures of the preview.
-    """
+    """The window plainly enlarged, to compare with what `preview_steps` gives."""
     from napari_zssr.zssr.predict import window_with_halo
 
     axes = plane_axes(stack.axes)
@@ -151,12 +140,12 @@ def bicubic_window(
     pixels = to_cyx(plane, axes)
     size = (pixels.shape[1], pixels.shape[2])
     rows, columns = window_with_halo(window, size, BICUBIC_REACH_PX, config.factors)
-    made = imresize(pixels[:, rows, columns], config.factors)
+    enlarged = imresize(pixels[:, rows, columns], config.factors)
     inside = output_window(
         shifted_window(window, (-rows.start, -columns.start)), config.factors
     )
     exact = IntensityMap(offset=0.0, scale=1.0)
-    return from_cyx(exact.restore(made[:, *inside], plane.dtype), axes)
+    return from_cyx(exact.restore(enlarged[:, *inside], plane.dtype), axes)
 
 
 def _inside(window: Window, plane: NDArray[Any], axes: str) -> Window:

@@ -56,16 +56,7 @@ class Report:
 def report_of(
     ready: Prepared, reports: tuple[PlaneReport, ...], *, seconds: float
 ) -> Report:
-    """Report of a run.
-
-    Parameters
-    ----------
-    ready : Prepared
-    reports : tuple of PlaneReport
-        Of the planes that are finished.
-    seconds : float
-        How long it took.
-    """
+    """Report of a run."""
     config, remarks = ready.config, _remarks(ready)
     return Report(
         planes=reports,
@@ -107,38 +98,40 @@ def _sentence(reports: tuple[PlaneReport, ...], config: Config) -> str:
         return f"Nothing to gain in any of {len(reports)} planes; bicubic was returned."
     others = len(reports) - len(learned)
     rest = f" {others} came back as bicubic or constant." if others else ""
-    told = f"{len(learned)} of {len(reports)} planes were learned.{rest}"
+    sentence = f"{len(learned)} of {len(reports)} planes were learned.{rest}"
     parts = (
         _changed(learned, config.always),
         held or _tested(learned),
         _trained(reports, config),
     )
-    return told + "".join(parts)
+    return sentence + "".join(parts)
 
 
 def _held_back(reports: tuple[PlaneReport, ...], config: Config) -> str:
     """What was held back in some channel, and why."""
-    found = [r.assessment for r in reports if r.assessment and r.assessment["reason"]]
-    if not found:
+    assessments = [
+        r.assessment for r in reports if r.assessment and r.assessment["reason"]
+    ]
+    if not assessments:
         return ""
-    shares = [one["share"] for one in found]
-    least = found[shares.index(min(shares))]
-    told = held_back_sentence(
+    shares = [assessment["share"] for assessment in assessments]
+    least = assessments[shares.index(min(shares))]
+    sentence = held_back_sentence(
         shares, least["supported"], least["reason"], whole=config.always
     )
-    some = len(found) < len(reports)
-    part = f" In {len(found)} of {len(reports)} planes:" if some else ""
-    return f"{part} {told}"
+    some = len(assessments) < len(reports)
+    part = f" In {len(assessments)} of {len(reports)} planes:" if some else ""
+    return f"{part} {sentence}"
 
 
 def _changed(learned: list[PlaneReport], always: bool) -> str:
     """What the checks on their pixels came to, in the median."""
-    found = [report.quality for report in learned if report.quality is not None]
-    if not found:
+    qualities = [report.quality for report in learned if report.quality is not None]
+    if not qualities:
         return ""
     whole = always or not any(r.assessment and r.assessment["reason"] for r in learned)
-    told = quality_sentence(median_quality(found), whole=whole)
-    return f" In the median: {told}"
+    sentence = quality_sentence(median_quality(qualities), whole=whole)
+    return f" In the median: {sentence}"
 
 
 def _tested(learned: list[PlaneReport]) -> str:
@@ -158,11 +151,11 @@ def _trained(reports: tuple[PlaneReport, ...], config: Config) -> str:
         ),
         "",
     )
-    asked = _asked_learned(reports)
+    pretrained = _asked_learned(reports)
     if config.steps == 0:
-        return used_as_is_sentence(learned=asked) + texture
+        return used_as_is_sentence(learned=pretrained) + texture
     saved = FROM_SAVED if config.start_file else ""
-    began = start_sentence(LEARNED) if asked else saved
+    began = start_sentence(LEARNED) if pretrained else saved
     return f"{_shared(reports, config)}{began}{texture}"
 
 
@@ -204,22 +197,7 @@ Ranges = Mapping[str, tuple[int, int]]
 def recipe(
     stack: ImageStack, result: Upscaled, *, selection: Ranges | None = None
 ) -> dict[str, Any]:
-    """Recipe of a finished result.
-
-    Parameters
-    ----------
-    stack : ImageStack
-        What was enlarged.
-    result : Upscaled
-    selection : mapping, optional
-        Half-open pixel ranges by axis letter, where only a part of an image was
-        enlarged.
-
-    Returns
-    -------
-    dict
-        Keys ``program``, ``config``, ``input`` and ``report``; NaN and Inf are None.
-    """
+    """Recipe of a finished result."""
     started = unfinished_recipe(stack, result.config, selection=selection)
     return started | {"report": to_json_types(result.report.to_dict())}
 

@@ -158,21 +158,7 @@ def plan_run(
 def output_type(
     config: Config, dtype: np.dtype[Any], maps: Iterable[IntensityMap] = ()
 ) -> np.dtype[Any]:
-    """Type of the pixels of a result.
-
-    Parameters
-    ----------
-    config : Config
-    dtype : dtype
-        Of the image.
-    maps : iterable of IntensityMap
-        Of its channels, where they are known.
-
-    Returns
-    -------
-    dtype
-        In the byte order of this machine.
-    """
+    """Type of the pixels of a result."""
     few = config.dtype == "auto" and any(mapping.few_counts for mapping in maps)
     if few or config.dtype == "float32":
         return np.dtype(np.float32)
@@ -299,17 +285,7 @@ class DiskNeeds:
 
 
 def disk_needs(plan: RunPlan, target: Path, *, workers: int = 1) -> DiskNeeds:
-    """What a run to disk takes.
-
-    Parameters
-    ----------
-    plan : Plan
-        Of a run to disk.
-    target : Path
-        A TIFF is assembled at the end, from pixels that lie beside it until then.
-    workers : int
-        Planes that are worked on at the same time on this machine.
-    """
+    """What a run to disk takes."""
     zarr = target.suffix.lower() == ".zarr"
     kept = plan.output_bytes * (PYRAMID if zarr else 2)
     return DiskNeeds(
@@ -319,37 +295,32 @@ def disk_needs(plan: RunPlan, target: Path, *, workers: int = 1) -> DiskNeeds:
     )
 
 
-def check_room(plan: RunPlan, found: DiskNeeds, target: Path) -> None:
-    """Refuse a run whose planes or whose file, which is not compressed, have no room.
-
-    Raises
-    ------
-    StorageError
-    """
-    if found.disk_free is None:
+def check_room(plan: RunPlan, needs: DiskNeeds, target: Path) -> None:
+    """Refuse a run whose planes or whose file (not compressed) have no room."""
+    if needs.disk_free is None:
         return
-    if target.suffix.lower() in _TIFF and plan.output_bytes > found.disk_free:
+    if target.suffix.lower() in _TIFF and plan.output_bytes > needs.disk_free:
         raise StorageError(
             f"The OME-TIFF needs {_size(plan.output_bytes)} on the disk of "
-            f"{target.parent}, {_size(found.disk_free)} are free; make room, choose "
+            f"{target.parent}, {_size(needs.disk_free)} are free; make room, choose "
             "another folder, or write an .ome.zarr, which is compressed."
         )
-    if plan.scratch_bytes > found.disk_free:
+    if plan.scratch_bytes > needs.disk_free:
         raise StorageError(
             f"A plane that is worked on needs {plan.scratch_bytes / 1e9:.1f} GB on the "
-            f"disk of {target.parent}, {found.disk_free / 1e9:.1f} GB are free; make "
+            f"disk of {target.parent}, {needs.disk_free / 1e9:.1f} GB are free; make "
             "room, or choose another folder."
         )
 
 
-def needs_message(plan: RunPlan, found: DiskNeeds) -> str:
+def needs_message(plan: RunPlan, needs: DiskNeeds) -> str:
     """One sentence for the user before a run."""
     planes = "1 plane" if plan.planes == 1 else f"{plan.planes} planes"
-    disk = f"up to {_size(found.disk_bytes)} on disk"
-    if found.disk_free is not None:
-        disk += f" ({_size(found.disk_free)} free)"
-    sentence = f"{planes}, about {_size(found.memory_bytes)} of memory, {disk}."
-    if found.may_not_fit:
+    disk = f"up to {_size(needs.disk_bytes)} on disk"
+    if needs.disk_free is not None:
+        disk += f" ({_size(needs.disk_free)} free)"
+    sentence = f"{planes}, about {_size(needs.memory_bytes)} of memory, {disk}."
+    if needs.may_not_fit:
         sentence += " It fits only if the pixels can be compressed."
     return sentence
 

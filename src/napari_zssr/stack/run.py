@@ -45,21 +45,21 @@ class MiddlePlaneNetworks:
             self._planes.setdefault(plane_index.channel, []).append(plane_index.number)
         self._found: dict[int, tuple[int, Checkpoint]] = {}
 
-    def see(self, plane_index: PlaneIndex, made: Checkpoint | None) -> None:
+    def add(self, plane_index: PlaneIndex, networks: Checkpoint | None) -> None:
         """Keep the networks of a plane if none is nearer to the middle."""
-        alike = self._planes[plane_index.channel]
-        away = abs(alike.index(plane_index.number) - len(alike) // 2)
+        numbers = self._planes[plane_index.channel]
+        distance = abs(numbers.index(plane_index.number) - len(numbers) // 2)
         best = self._found.get(plane_index.channel)
-        if made is not None and (best is None or away < best[0]):
-            networks = self._shared.get(plane_index.channel) or made
-            self._found[plane_index.channel] = (away, networks)
+        if networks is not None and (best is None or distance < best[0]):
+            networks = self._shared.get(plane_index.channel) or networks
+            self._found[plane_index.channel] = (distance, networks)
 
     def networks(self) -> tuple[Checkpoint | None, ...]:
         """One entry for each channel, or none at all."""
         if not self._found:
             return ()
-        found = (self._found.get(channel) for channel in sorted(self._planes))
-        return tuple(None if one is None else one[1] for one in found)
+        nearest = (self._found.get(channel) for channel in sorted(self._planes))
+        return tuple(None if entry is None else entry[1] for entry in nearest)
 
 
 Allocate = Callable[[tuple[int, ...], np.dtype[Any]], NDArray[Any]]
@@ -151,11 +151,11 @@ def upscale_steps(
         shared[channel] = yield from ready.shared(channel)
     reports, kept = [], MiddlePlaneNetworks(listed, shared)
     for plane_index in listed:
-        made = yield from ready.enlarged(plane_index, shared.get(plane_index.channel))
-        with made:
-            made.fill(to_cyx(out[plane_index.index], plane_axes(axes)))
-        reports.append(made.report)
-        kept.see(plane_index, made.networks)
+        plane = yield from ready.enlarged(plane_index, shared.get(plane_index.channel))
+        with plane:
+            plane.fill(to_cyx(out[plane_index.index], plane_axes(axes)))
+        reports.append(plane.report)
+        kept.add(plane_index, plane.networks)
         done = plane_index.number + 1
         yield PlaneDone(
             plane=plane_index.number,
@@ -187,22 +187,7 @@ def _check_all(ready: Prepared, listed: tuple[PlaneIndex, ...]) -> None:
 def lazily_upscaled(stack: ImageStack, config: Config) -> dask.array.Array:
     """Result with one chunk a plane, which is enlarged when it is computed.
 
-    Parameters
-    ----------
-    stack : ImageStack
-        Its pixels may be lazy; a few planes of each channel are read at once.
-    config : Config
-
-    Returns
-    -------
-    dask array
-        Axes and dtype of the image, equal to what a run gives. What the planes of a
-        channel share is learned once in each process that computes.
-
-    Raises
-    ------
-    InputError
-        The image or a setting cannot be used.
+    Raises InputError.
     """
     import dask.array
     from dask.highlevelgraph import HighLevelGraph
@@ -222,8 +207,8 @@ def lazily_upscaled(stack: ImageStack, config: Config) -> dask.array.Array:
     }
     graph = HighLevelGraph.from_collections(name, layer)
     array: Any = dask.array.Array
-    made: dask.array.Array = array(graph, name, chunks, dtype=ready.plan.output_dtype)
-    return made
+    result: dask.array.Array = array(graph, name, chunks, dtype=ready.plan.output_dtype)
+    return result
 
 
 class _Enlarge:
@@ -240,8 +225,8 @@ class _Enlarge:
         plane_index = self._listed[number]
         steps = self.ready.enlarged(plane_index, self._learned(plane_index.channel))
         axes = self.ready.stack.axes
-        with drain(steps) as made:
-            plane = from_cyx(made.pixels, plane_axes(axes))
+        with drain(steps) as result:
+            plane = from_cyx(result.pixels, plane_axes(axes))
         missing = [i for i, letter in enumerate(axes) if letter not in "YXS"]
         return np.expand_dims(plane, missing)
 

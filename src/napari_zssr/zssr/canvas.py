@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 LARGEST_HELD_BYTES = 2**28
 FLOAT_BYTES = 4
 
-Place = tuple[slice, slice, slice]
+BlockIndex = tuple[slice, slice, slice]
 
 
 class Canvas(Protocol):
@@ -35,9 +35,9 @@ class Canvas(Protocol):
     def shape(self) -> tuple[int, ...]:
         """Channels, rows and columns."""
 
-    def __setitem__(self, place: Place, block: Tensor, /) -> None: ...
+    def __setitem__(self, index: BlockIndex, block: Tensor, /) -> None: ...
 
-    def __getitem__(self, place: Place, /) -> Tensor: ...
+    def __getitem__(self, index: BlockIndex, /) -> Tensor: ...
 
 
 class ScratchCanvas:
@@ -80,9 +80,9 @@ class ScratchCanvas:
             raise self._failed(error) from error
         self._closed = weakref.finalize(self, self._file.close)
 
-    def __setitem__(self, place: Place, block: Tensor, /) -> None:
+    def __setitem__(self, index: BlockIndex, block: Tensor, /) -> None:
         """Write a block (C, rows, columns); each pixel is to be written once."""
-        _, rows, columns = place
+        _, rows, columns = index
         self._sums += block.double().sum(dim=(-2, -1), keepdim=True)
         # Row by row with all channels, as bands are read.
         pixels = np.ascontiguousarray(block.permute(1, 0, 2).numpy())
@@ -97,11 +97,11 @@ class ScratchCanvas:
         except OSError as error:
             raise self._failed(error) from error
 
-    def __getitem__(self, place: Place, /) -> Tensor:
+    def __getitem__(self, index: BlockIndex, /) -> Tensor:
         """Block (C, rows, columns) with the shift added."""
         import torch
 
-        _, rows, columns = place
+        _, rows, columns = index
         first, last, _ = rows.indices(self.shape[1])
         pixels = np.empty((last - first, self.shape[0], self.shape[2]), np.float32)
         try:

@@ -50,29 +50,21 @@ class Format(Generic[T_co]):
     name: str
     version: int
     holds: str
-    told: tuple[str, ...]
-    made: Callable[[Mapping[str, Any], Arrays], T_co]
+    header: tuple[str, ...]
+    build: Callable[[Mapping[str, Any], Arrays], T_co]
     oldest: int = 1
 
 
-def packed(kind: Format[Any], told: Mapping[str, Any], arrays: Arrays) -> bytes:
-    """Content of a file.
-
-    Parameters
-    ----------
-    kind : Format
-    told : mapping
-        JSON-able, by the names of `Format.told`.
-    arrays : mapping of str to ndarray
-    """
+def packed(kind: Format[Any], header: Mapping[str, Any], arrays: Arrays) -> bytes:
+    """Content of a file."""
     from safetensors.numpy import save
 
     whole = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     about = {
         "format": kind.name,
         "version": kind.version,
-        **told,
-        "sha256": _digest(kind, told, whole),
+        **header,
+        "sha256": _digest(kind, header, whole),
     }
     content: bytes = save(whole, metadata={KEY: json.dumps(about)})
     return content
@@ -81,32 +73,21 @@ def packed(kind: Format[Any], told: Mapping[str, Any], arrays: Arrays) -> bytes:
 def load(path: str | Path, *kinds: Format[T], way_out: str = WAY_OUT) -> T:
     """What a file holds.
 
-    Parameters
-    ----------
-    path : str or Path
-    *kinds : Format
-        What it may be.
-    way_out : str
-        What to do where it is none of them.
-
-    Raises
-    ------
-    InputError
-        The file is missing, damaged, or another kind of file.
+    Raises InputError.
     """
     source = Path(path).expanduser()
     if not source.is_file():
         raise InputError(f"The file of networks {source} does not exist; {way_out}.")
     try:
         state = source.stat()
-        seen = (state.st_ino, state.st_mtime_ns, state.st_size)
-        made: T = _loaded(source, seen, kinds, way_out)
+        identity = (state.st_ino, state.st_mtime_ns, state.st_size)
+        content: T = _loaded(source, identity, kinds, way_out)
     except OSError as error:
         raise InputError(
             f"The file of networks {source} cannot be read ({error.strerror}); "
             f"{way_out}."
         ) from error
-    return made
+    return content
 
 
 def checksum(path: str | Path) -> str:
@@ -127,11 +108,11 @@ def _loaded(
     content = source.read_bytes()
     kind, about = _about(content, source, kinds, way_out)
     try:
-        told = {name: about[name] for name in kind.told}
+        header = {name: about[name] for name in kind.header}
         arrays = _arrays(content)
-        if about["sha256"] != _digest(kind, told, arrays):
+        if about["sha256"] != _digest(kind, header, arrays):
             raise ValueError("the checksum does not agree")
-        return kind.made(told, arrays)
+        return kind.build(header, arrays)
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(
             f"The file of networks {source} is damaged; {way_out}."
@@ -177,11 +158,11 @@ def _arrays(content: bytes) -> dict[str, NDArray[Any]]:
     return arrays
 
 
-def _digest(kind: Format[Any], told: Mapping[str, Any], arrays: Arrays) -> str:
+def _digest(kind: Format[Any], header: Mapping[str, Any], arrays: Arrays) -> str:
     """SHA-256 of everything in a file."""
     digest = hashlib.sha256()
-    for name in kind.told:
-        digest.update(json.dumps(told[name], sort_keys=True).encode())
+    for name in kind.header:
+        digest.update(json.dumps(header[name], sort_keys=True).encode())
     for name in sorted(arrays):
         array = arrays[name]
         digest.update(f"{name} {array.dtype} {array.shape}".encode())
@@ -257,26 +238,7 @@ def write_networks(
 ) -> Path:
     """Write networks into a safetensors file.
 
-    Parameters
-    ----------
-    path : str or Path
-        File ending in ``.safetensors``.
-    saved : sequence of (Checkpoint or None)
-        For each channel what it has learned, if anything.
-    overwrite : bool
-        Replace a file that is there.
-
-    Returns
-    -------
-    Path
-        The file.
-
-    Raises
-    ------
-    InputError
-        There are no networks, or the name or folder does not allow it.
-    ComputeError
-        The disk is full or fails.
+    Raises InputError and ComputeError.
     """
     if not any(saved):
         raise InputError(
@@ -297,15 +259,7 @@ def check_networks_file(path: str | Path, overwrite: bool = False) -> None:
 def load_networks(path: str | Path) -> Loaded:
     """Networks from a file that `write_networks` has written.
 
-    Returns
-    -------
-    tuple of (Checkpoint or None)
-        For each channel what it has learned, if anything.
-
-    Raises
-    ------
-    InputError
-        The file is missing, damaged, or another kind of file.
+    Raises InputError.
     """
     return load(path, NETWORKS)
 
@@ -328,9 +282,9 @@ def _members(one: Checkpoint) -> list[tuple[int | str, Weights]]:
     return [(0, one.weights), *further]
 
 
-def _checkpoints(told: Mapping[str, Any], arrays: Arrays) -> Loaded:
+def _checkpoints(header: Mapping[str, Any], arrays: Arrays) -> Loaded:
     """Checkpoints of a file."""
-    channels = told["channels"]
+    channels = header["channels"]
     if not any(channels):
         raise ValueError("there are no networks")
     return tuple(
@@ -342,8 +296,8 @@ def _checkpoints(told: Mapping[str, Any], arrays: Arrays) -> Loaded:
 def _description(one: Checkpoint) -> dict[str, Any]:
     """All but the weights; JSON-able."""
     names = [field.name for field in fields(one) if field.name != "weights"]
-    told = {name: getattr(one, name) for name in names}
-    return told | {
+    header = {name: getattr(one, name) for name in names}
+    return header | {
         "dilations": list(one.dilations),
         "factors": list(one.factors),
         "ratio": list(one.ratio),
@@ -353,9 +307,9 @@ def _description(one: Checkpoint) -> dict[str, Any]:
 
 
 def _checkpoint(
-    told: Mapping[str, Any], arrays: Arrays, channel: int, member: int | str = 0
+    header: Mapping[str, Any], arrays: Arrays, channel: int, member: int | str = 0
 ) -> Checkpoint:
-    values = dict(told)
+    values = dict(header)
     for name in ("dilations", "factors", "ratio"):
         values[name] = tuple(values[name])
     further = values.get(FURTHER)
@@ -379,6 +333,6 @@ NETWORKS = Format(
     version=6,
     oldest=5,
     holds="networks",
-    told=("channels",),
-    made=_checkpoints,
+    header=("channels",),
+    build=_checkpoints,
 )

@@ -58,37 +58,24 @@ def share_cores() -> None:
 def resolve_device(name: str = "auto") -> str:
     """Turn a wish into a device that is there.
 
-    Parameters
-    ----------
-    name : str
-        ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
-
-    Returns
-    -------
-    str
-        ``cpu``, ``cuda:N`` or ``mps``.
-
-    Raises
-    ------
-    InputError
-        The name is not known or there is no such device.
+    Raises InputError.
     """
     wish = name.strip().lower()
     if wish == "cpu":
         return wish
-    found = available_devices()
+    names = available_devices()
     if wish == "auto":
-        return found[0]
+        return names[0]
     if wish == "cuda":
         wish = "cuda:0"
-    if wish in found:
+    if wish in names:
         return wish
     if not re.fullmatch(r"cuda:\d+|mps", wish):
         raise InputError(
             f"Device {name!r} is not known; give auto, cpu, cuda, cuda:N or mps."
         )
     raise InputError(
-        f"Device {name!r} is not available to torch, which sees {', '.join(found)}; "
+        f"Device {name!r} is not available to torch, which sees {', '.join(names)}; "
         "choose one of these, or let `napari-zssr doctor` say how to mend it."
     )
 
@@ -97,10 +84,10 @@ def available_devices() -> tuple[str, ...]:
     """Devices that torch sees, the preferred one first."""
     import torch
 
-    found = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+    names = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
     if torch.backends.mps.is_available():
-        found.append("mps")
-    return (*found, "cpu")
+        names.append("mps")
+    return (*names, "cpu")
 
 
 def free_bytes(device: str) -> int | None:
@@ -164,15 +151,11 @@ def _trial(device: str) -> str:
     return ""
 
 
-def _free_memory() -> int | None:
+def _free_memory() -> int:
     """Free memory of this machine, within the limits of its container."""
-    if sys.platform == "win32":
-        return _free_memory_windows()
-    try:
-        text = Path("/proc/meminfo").read_text(encoding="ascii")
-        free = int(re.findall(r"MemAvailable:\s+(\d+) kB", text)[0]) * 1024
-    except (OSError, IndexError):
-        return _half_of_physical()
+    import psutil
+
+    free = int(psutil.virtual_memory().available)
     allowed = _container_bytes()
     return free if allowed is None else min(free, allowed)
 
@@ -187,25 +170,6 @@ def _container_bytes(root: Path = Path("/sys/fs/cgroup")) -> int | None:
         return None
     cached = re.search(r"^inactive_file (\d+)", statistics, re.MULTILINE)
     return max(0, limit - used + (int(cached[1]) if cached else 0))
-
-
-def _half_of_physical() -> int | None:
-    """Half of the memory, where the system does not tell how much of it is free."""
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
-    except (ValueError, OSError, AttributeError):
-        return None
-
-
-def _free_memory_windows() -> int | None:
-    import ctypes
-
-    fields = (ctypes.c_uint64 * 8)()
-    fields[0] = ctypes.sizeof(fields)
-    kernel = getattr(ctypes, "windll", None)
-    if kernel is None or not kernel.kernel32.GlobalMemoryStatusEx(fields):
-        return None
-    return int(fields[2])
 
 
 WHEELS = "https://download.pytorch.org/whl"
@@ -258,26 +222,7 @@ def advice(
     usable: bool,
     python: str = sys.executable,
 ) -> Advice | None:
-    """Say what keeps torch from an NVIDIA GPU, and how to mend it.
-
-    Parameters
-    ----------
-    gpus : tuple of NvidiaGpu
-        What the driver reports.
-    driver : tuple of int, optional
-        Newest CUDA version that the driver supports.
-    torch_version, torch_cuda : str
-        Version of torch, and the CUDA version it was built for (None: CPU only).
-    usable : bool
-        Whether torch computes on a GPU.
-    python : str
-        Interpreter whose torch is to be replaced.
-
-    Returns
-    -------
-    Advice or None
-        None when there is nothing to mend.
-    """
+    """Say what keeps torch from an NVIDIA GPU, and how to mend it."""
     if usable or not gpus:
         return None
     name, wheel = gpus[0].name, wheel_tag(gpus, driver)
@@ -369,28 +314,25 @@ class Machine:
     def chosen(self, wish: str) -> DeviceReport:
         """The device that a name of the settings stands for.
 
-        Raises
-        ------
-        InputError
-            There is no such device.
+        Raises InputError.
         """
         if wish == "auto":
             return self.devices[0]
         name = "cuda:0" if wish == "cuda" else wish
-        for found in self.devices:
-            if found.device == name:
-                return found
-        seen = ", ".join(found.device for found in self.devices)
-        raise InputError(f"There is no device {wish!r} here; torch sees {seen}.")
+        for report in self.devices:
+            if report.device == name:
+                return report
+        names = ", ".join(report.device for report in self.devices)
+        raise InputError(f"There is no device {wish!r} here; torch sees {names}.")
 
 
 def examine_machine() -> Machine:
     """Examine the devices; imports torch and takes seconds the first time."""
     import torch
 
-    seen = tuple(examine(name) for name in available_devices())
+    reports = tuple(examine(name) for name in available_devices())
     gpus = nvidia_gpus()
-    usable = any(d.device.startswith("cuda") and not d.failure for d in seen)
+    usable = any(d.device.startswith("cuda") and not d.failure for d in reports)
     hint = advice(
         gpus=gpus,
         driver=driver_cuda() if gpus else None,
@@ -398,4 +340,4 @@ def examine_machine() -> Machine:
         torch_cuda=torch.version.cuda,
         usable=usable,
     )
-    return Machine(devices=seen, gpus=gpus, advice=hint, cores=os.cpu_count() or 1)
+    return Machine(devices=reports, gpus=gpus, advice=hint, cores=os.cpu_count() or 1)

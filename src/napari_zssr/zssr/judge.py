@@ -69,9 +69,11 @@ def held_out_gain(
     for _ in range(draws):
         _, held_out = build_pairs(windows, spec, generator, warps=(IDENTITY,))
         sons = held_out.sons
-        made = applied(network, sons, precision)
-        made = back_project(made, sons, spec.factors, spec.kernel, iterations, strength)
-        learned.append(region_errors(made, held_out))
+        output = applied(network, sons, precision)
+        output = back_project(
+            output, sons, spec.factors, spec.kernel, iterations, strength
+        )
+        learned.append(region_errors(output, held_out))
         bicubic.append(region_errors(enlarge(sons, spec.ratio), held_out))
     return gain_from_errors(
         torch.stack(learned).mean(dim=0), torch.stack(bicubic).mean(dim=0)
@@ -170,9 +172,9 @@ def _samples(planes: Sequence[Tensor]) -> list[Tensor]:
     pixels = sum(plane[0].numel() for plane in planes)
     count = max(FEWEST, min(SAMPLES, int(SHARE * pixels / SAMPLE_PX**2)))
     each = math.ceil(count / len(planes))
-    found = [part for plane in planes for part in _liveliest(plane, each)]
-    chosen = np.linspace(0, len(found) - 1, min(count, len(found))).round().astype(int)
-    return [found[n] for n in chosen]
+    parts = [part for plane in planes for part in _liveliest(plane, each)]
+    chosen = np.linspace(0, len(parts) - 1, min(count, len(parts))).round().astype(int)
+    return [parts[n] for n in chosen]
 
 
 def _liveliest(plane: Tensor, most: int) -> list[Tensor]:

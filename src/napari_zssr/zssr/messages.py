@@ -94,86 +94,72 @@ def too_small(height: int, width: int, smallest: int) -> str:
     )
 
 
-def quality_sentence(found: Quality, *, whole: bool = True) -> str:
-    """What a result is beside bicubic enlargement, as measured on its pixels.
-
-    Parameters
-    ----------
-    found : Quality
-    whole : bool
-        Whether all that was learned is delivered; a part of it need not agree with the
-        image under a blur that is in doubt.
-    """
-    percent = f"{100 * found.change:.2g} % of the range"
-    if found.change < LEAST_CHANGE:
+def quality_sentence(quality: Quality, *, whole: bool = True) -> str:
+    """What a result is beside bicubic enlargement, as measured on its pixels."""
+    percent = f"{100 * quality.change:.2g} % of the range"
+    if quality.change < LEAST_CHANGE:
         return f"Hardly differs from bicubic ({percent} changed)."
-    parts = [f"{percent} changed", _grain(found), _agreement(found) if whole else ""]
-    told = f"{_kind(found)}: {', '.join(part for part in parts if part)}."
-    if found.overshoot > OVERSHOOT:
-        told += (
-            f" Edges overshoot by {100 * found.overshoot:.0f} % of their height; a "
+    parts = [
+        f"{percent} changed",
+        _grain(quality),
+        _agreement(quality) if whole else "",
+    ]
+    sentence = f"{_kind(quality)}: {', '.join(part for part in parts if part)}."
+    if quality.overshoot > OVERSHOOT:
+        sentence += (
+            f" Edges overshoot by {100 * quality.overshoot:.0f} % of their height; a "
             "narrower blur may be right."
         )
-    return told + _underrated(found)
+    return sentence + _underrated(quality)
 
 
-def faint_texture_sentence(found: Quality | None) -> str:
+def faint_texture_sentence(quality: Quality | None) -> str:
     """Sentence, after others, on a result that was learned against noise."""
-    grew = found is not None and found.grain is not None and found.grain > 1
+    grew = quality is not None and quality.grain is not None and quality.grain > 1
     return "" if grew else FAINT
 
 
-def _grain(found: Quality) -> str:
+def _grain(quality: Quality) -> str:
     """How the grain of the flattest parts changed; empty where it did not."""
-    if found.grain is None or abs(found.grain - 1) < LEAST_GRAIN:
+    if quality.grain is None or abs(quality.grain - 1) < LEAST_GRAIN:
         return ""
-    verb = "fell" if found.grain < 1 else "grew"
-    return f"grain {verb} by {100 * abs(found.grain - 1):.0f} %"
+    verb = "fell" if quality.grain < 1 else "grew"
+    return f"grain {verb} by {100 * abs(quality.grain - 1):.0f} %"
 
 
-def underrated(found: Quality) -> bool:
+def underrated(quality: Quality) -> bool:
     """Whether the noise is stronger than what was assumed, beyond doubt."""
-    return found.noise >= max(SURE_NOISE, UNDERRATED * found.noise_assumed)
+    return quality.noise >= max(SURE_NOISE, UNDERRATED * quality.noise_assumed)
 
 
-def _underrated(found: Quality) -> str:
+def _underrated(quality: Quality) -> str:
     """Sentence on noise that is stronger than what was assumed."""
-    if not underrated(found):
+    if not underrated(quality):
         return ""
-    assumed = _percent(found.noise_assumed) if found.noise_assumed else "none"
+    assumed = _percent(quality.noise_assumed) if quality.noise_assumed else "none"
     return (
-        f" The image shows noise of {_percent(found.noise)} of the range, but "
+        f" The image shows noise of {_percent(quality.noise)} of the range, but "
         f"{assumed} was assumed; leave it to 'auto'."
     )
 
 
-def unsupported(found: Quality, margin: float | None, *, blurred: bool) -> str:
-    """Why checks do not support a result, after a colon: which of them told.
-
-    Parameters
-    ----------
-    found : Quality
-    margin : float or None
-        As `Support` has it.
-    blurred : bool
-        Whether a wider blur than bicubic's was assumed.
-    """
+def unsupported(quality: Quality, margin: float | None, *, blurred: bool) -> str:
+    """Why checks do not support a result, after a colon: which of them told."""
     narrower = "; a narrower blur may be right" if blurred else ""
-    if underrated(found):
-        assumed = _percent(found.noise_assumed) if found.noise_assumed else "none"
+    if underrated(quality):
+        assumed = _percent(quality.noise_assumed) if quality.noise_assumed else "none"
         return (
-            f"the image shows noise of {_percent(found.noise)}, {assumed} was assumed"
+            f"the image shows noise of {_percent(quality.noise)}, {assumed} was assumed"
         )
     if margin is not None and margin < TOO_WIDE:
         return "edges in the image are sharper than the assumed blur would leave them"
-    if found.overshoot > OVERSHOOT:
+    if quality.overshoot > OVERSHOOT:
+        height = _percent(quality.overshoot)
+        return f"edges overshoot by {height} of their height{narrower}"
+    if quality.misfit > AGREES:
         return (
-            f"edges overshoot by {_percent(found.overshoot)} of their height{narrower}"
-        )
-    if found.misfit > AGREES:
-        return (
-            f"shrunk again it differs from the image by {found.misfit:.1f} times what "
-            "the noise explains"
+            f"shrunk again it differs from the image by {quality.misfit:.1f} times "
+            "what the noise explains"
         )
     return f"fine detail came out stronger than the image leads to{narrower}"
 
@@ -181,19 +167,7 @@ def unsupported(found: Quality, margin: float | None, *, blurred: bool) -> str:
 def held_back_sentence(
     shares: Sequence[float], supported: float, reason: str, *, whole: bool
 ) -> str:
-    """Sentence on results of which the checks do not support everything.
-
-    Parameters
-    ----------
-    shares : sequence of float
-        Of the change from bicubic that the checks let pass, for each result.
-    supported : float
-        That they support.
-    reason : str
-        As `unsupported` has it.
-    whole : bool
-        Whether all is delivered nevertheless, as the user asked.
-    """
+    """Sentence on results of which the checks do not support everything."""
     if whole:
         return (
             f"Delivered whole as asked, though checks support {_percent(supported)} of "
@@ -216,27 +190,27 @@ def _percent(part: float) -> str:
     return f"{100 * max(0.0, part):.2g} %"
 
 
-def _kind(found: Quality) -> str:
-    if found.sharpness >= 1 + LEAST_SHARPNESS:
+def _kind(quality: Quality) -> str:
+    if quality.sharpness >= 1 + LEAST_SHARPNESS:
         return "Sharper"
-    if found.grain is not None and found.grain < 1 - LEAST_GRAIN:
+    if quality.grain is not None and quality.grain < 1 - LEAST_GRAIN:
         return "Cleaner"
-    return "Softer" if found.sharpness <= 1 - LEAST_SHARPNESS else "Changed"
+    return "Softer" if quality.sharpness <= 1 - LEAST_SHARPNESS else "Changed"
 
 
-def _agreement(found: Quality) -> str:
-    if found.misfit <= AGREES:
+def _agreement(quality: Quality) -> str:
+    if quality.misfit <= AGREES:
         return "the result agrees with your image"
     return (
-        f"but shrunk again it differs from your image by {found.misfit:.1f} times "
+        f"but shrunk again it differs from your image by {quality.misfit:.1f} times "
         "what the noise explains"
     )
 
 
 def shrunk_test(gain: Gain, origin: Origin) -> str:
     """What held-out regions told of networks whose result was delivered."""
-    told = shrunk_figure(gain.decibel, f" ± {gain.error_decibel:.2f}")
-    return f"{told}{origin.on}{origin.start_sentence}"
+    sentence = shrunk_figure(gain.decibel, f" ± {gain.error_decibel:.2f}")
+    return f"{sentence}{origin.on}{origin.start_sentence}"
 
 
 def shrunk_figure(decibel: float, error: str = "") -> str:
@@ -264,13 +238,7 @@ def used_as_is_sentence(*, learned: bool) -> str:
 
 
 def start_sentence(began: str) -> str:
-    """Of training, after other sentences: what it began from.
-
-    Parameters
-    ----------
-    began : str
-        As `Beginning` has it.
-    """
+    """Of training, after other sentences: what it began from."""
     return f" Training began from {GENERATED}." if began == LEARNED else ""
 
 

@@ -28,19 +28,6 @@ class ResidualNetwork(nn.Module):
 
     A convolution, residual blocks of two convolutions, and a convolution to the r*r
     sub-pixels (Shi et al., CVPR 2016), added to the bicubic enlargement.
-
-    Parameters
-    ----------
-    channels : int
-        Channels of the image; with 1, those of any image are enlarged each by itself.
-    ratio : tuple of int
-        Enlargement along Y and X.
-    width : int
-        Channels of the body.
-    dilations : sequence of int
-        One residual block for each, whose kernels reach that far.
-    base : Module, optional
-        Fitted filter of the same ratio that replaces the bicubic enlargement.
     """
 
     def __init__(
@@ -148,14 +135,7 @@ class PlainNetwork(nn.Module):
 
 
 class StagedNetwork(nn.Module):
-    """A network for the image, and another for what that has enlarged.
-
-    Parameters
-    ----------
-    first, further : Module
-        Of one ratio. What the first returns is without noise, so that the other must
-        not smooth it once more.
-    """
+    """A network for the image, and another for what that has enlarged."""
 
     def __init__(self, first: nn.Module, further: nn.Module) -> None:
         super().__init__()
@@ -271,15 +251,7 @@ def fit_ridge(
     held_out: HeldOut,
     generator: torch.Generator,
 ) -> RidgeFilter:
-    """Fit the filter on pairs; the held-out regions choose the regularisation.
-
-    Parameters
-    ----------
-    pairs : PairSet
-    held_out : HeldOut
-    generator : torch.Generator
-        CPU generator that picks pixels where there are more than enough.
-    """
+    """Fit the filter on pairs; the held-out regions choose the regularisation."""
     gram, cross = _normal_equations(pairs, generator)
     best: tuple[float, Tensor] | None = None
     network = RidgeFilter(pairs.ratio).to(pairs.sons.device)
@@ -329,14 +301,14 @@ def _samples(
     windows = patches.unfold(2, SIDE, 1).unfold(3, SIDE, 1)
     targets = _unshuffled(target, pairs.ratio).permute(0, 2, 3, 1)
     targets = targets.reshape(count, r_y * r_x)
-    made = []
+    chunks = []
     for part in torch.split(chosen, CHUNK):
         image, rest = part // (height * width), part % (height * width)
         x = windows[image, 0, rest // width, rest % width].flatten(1)
         middle = SIDE * SIDE // 2
         x = torch.cat([x[:, :middle], x[:, middle + 1 :]], dim=1) - x[:, [middle]]
-        made.append((x, targets[part]))
-    return made
+        chunks.append((x, targets[part]))
+    return chunks
 
 
 def _unshuffled(planes: Tensor, ratio: Ratio) -> Tensor:
@@ -387,10 +359,7 @@ def checkpoint_of(network: nn.Module, plan: TrainingPlan) -> Checkpoint | None:
 def restored(saved: Checkpoint) -> nn.Module:
     """A network as it was saved, on the CPU.
 
-    Raises
-    ------
-    InputError
-        The weights are not those of such networks.
+    Raises InputError.
     """
     # No weights are drawn that would be thrown away.
     with torch.device("meta"):

@@ -75,15 +75,7 @@ def held_out_regions(
 ) -> list[Region]:
     """Held-out regions (top, left, bottom, right) as fractions of the window.
 
-    Parameters
-    ----------
-    window : Tensor, shape (C, Y, X)
-    wanted : int
-        Number of regions; fewer where they would be tiny.
-    share : float
-        Fraction of the window that they cover.
-    ratio : tuple of int
-        Enlargement of the network.
+    `window`: (C, Y, X).
     """
     smallest = 4 * ratio[0] * ratio[1]
     room = int(share * window.shape[-2] * window.shape[-1] / smallest)
@@ -94,14 +86,14 @@ def held_out_regions(
     rows = max(1, min(wanted // columns, height // (4 * ratio[0])))
     wished = (share / (rows * columns)) ** 0.5
     side = [min(wished, HELD_OUT_MAX_PX / n) for n in window.shape[-2:]]
-    places = [
+    centres = [
         ((r + 0.3 + 0.4 * ((r + c) % 2)) / rows, (c + 0.35 + 0.3 * (r % 2)) / columns)
         for r in range(rows)
         for c in range(columns)
     ]
     return [
         (y - side[0] / 2, x - side[1] / 2, y + side[0] / 2, x + side[1] / 2)
-        for y, x in places
+        for y, x in centres
     ]
 
 
@@ -114,8 +106,8 @@ def training_mask(
     for region in regions:
         y0, x0, y1, x1 = _box(region, size, ratio)
         mask[:, y0:y1, x0:x1] = 0
-    made = warped(mask, warp, warped_extent(window, warp, ratio))
-    return (made > 0.99).to(mask.dtype)
+    warped_mask = warped(mask, warp, warped_extent(window, warp, ratio))
+    return (warped_mask > 0.99).to(mask.dtype)
 
 
 def held_out_crops(
@@ -153,24 +145,22 @@ def held_out_crops(
 def stacked(crops: list[Crop]) -> HeldOut:
     """Batch of the crops that are as large as the first: of the image's own windows."""
     size = crops[0][0].shape
-    alike = [c for c in crops if c[0].shape == size]
-    sons, fathers, numbers = (torch.stack(part) for part in zip(*alike, strict=True))
+    same_size = [c for c in crops if c[0].shape == size]
+    sons, fathers, numbers = (
+        torch.stack(part) for part in zip(*same_size, strict=True)
+    )
     most = numbers.flatten(1).amax(dim=1)
     before = (most.cumsum(0) - most)[:, None, None, None]
     region = torch.where(numbers > 0, numbers + before, numbers)
     return HeldOut(sons=sons, fathers=fathers, region=region)
 
 
-def region_errors(made: Tensor, held_out: HeldOut) -> Tensor:
+def region_errors(output: Tensor, held_out: HeldOut) -> Tensor:
     """Mean squared error in each held-out region, shape (regions,), float64, CPU.
 
-    Parameters
-    ----------
-    made : Tensor, shape (crops, C, Y, X)
-        What stands for the fathers.
-    held_out : HeldOut
+    `made`: (crops, C, Y, X).
     """
-    squared = (made - held_out.fathers).square().mean(dim=1).flatten().cpu()
+    squared = (output - held_out.fathers).square().mean(dim=1).flatten().cpu()
     region = held_out.region.flatten()
     return (torch.bincount(region, squared.double()) / torch.bincount(region))[1:]
 
@@ -346,19 +336,7 @@ def pair_steps(
 ) -> Steps[tuple[PairSet, HeldOut]]:
     """Make fathers and sons from parts of an image.
 
-    Parameters
-    ----------
-    windows : sequence of Tensor, shape (C, Y, X)
-        Normalised parts of the image, on the device.
-    spec : PairSpec
-    generator : torch.Generator
-        CPU generator of the noise.
-    warps : sequence of Warp, optional
-        Fathers instead of those of `spec`.
-
-    Returns
-    -------
-    tuple of (PairSet, HeldOut)
+    `windows`: (C, Y, X).
     """
     wanted = spec.warps if warps is None else tuple(warps)
     pairs = _Buffers(windows, wanted, spec)
@@ -431,9 +409,13 @@ def _sizes(
     for warp in warps:
         extent = warped_extent(window, warp, spec.ratio)
         small = _son_size(extent, spec.factors)
-        seen = extent if spec.ratio == (1, 1) else small
-        if min(small) >= SMALLEST_SON_PX and seen[0] >= crop[0] and seen[1] >= crop[1]:
-            yield extent[0] * extent[1], seen[0] * seen[1]
+        input_size = extent if spec.ratio == (1, 1) else small
+        if (
+            min(small) >= SMALLEST_SON_PX
+            and input_size[0] >= crop[0]
+            and input_size[1] >= crop[1]
+        ):
+            yield extent[0] * extent[1], input_size[0] * input_size[1]
 
 
 def _son_size(extent: Size, factors: Pair) -> Size:
@@ -473,11 +455,11 @@ def draw_crops(
         pairs.weights, count, replacement=True, generator=generator
     )
     room = pairs.layout[which][:, 3:5] - torch.tensor(pairs.crop) + 1
-    place = (torch.rand(count, 2, generator=generator) * room).long()
-    place = torch.minimum(place, room - 1)
+    corner = (torch.rand(count, 2, generator=generator) * room).long()
+    corner = torch.minimum(corner, room - 1)
     options = torch.tensor(list(transforms))
     picked = torch.randint(len(options), (count,), generator=generator)
-    return torch.stack([which, place[:, 0], place[:, 1], options[picked]], dim=1)
+    return torch.stack([which, corner[:, 0], corner[:, 1], options[picked]], dim=1)
 
 
 def gather_crops(pairs: PairSet, crops: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -120,29 +120,16 @@ def predict(
 ) -> Steps[Tensor]:
     """Enlarge a plane tile by tile.
 
-    Parameters
-    ----------
-    network : Module
-        Trained; on the device of the plane.
-    plane : Tensor, shape (C, Y, X)
-        Normalised input.
-    spec : PredictSpec
-    window : tuple of slice, optional
-        Part of the plane that is wanted; only it and its surroundings are enlarged.
-
-    Returns
-    -------
-    Tensor, shape (C, ceil(f Y), ceil(f X)), on the CPU
-        With a window, what `output_window` cuts out of that.
+    `plane`: (C, Y, X); returns (C, ceil(f Y), ceil(f X)), on the CPU.
     """
     if window is not None:
         size = (plane.shape[1], plane.shape[2])
         rows, columns = window_with_halo(
             window, size, halo(network, spec), spec.factors
         )
-        made = yield from predict(network, plane[:, rows, columns], spec)
+        enlarged = yield from predict(network, plane[:, rows, columns], spec)
         inside = shifted_window(window, (-rows.start, -columns.start))
-        return windowed(made, spec.factors, inside)
+        return windowed(enlarged, spec.factors, inside)
     out = torch.empty(*enlarged_shape(plane, spec.factors))
     yield from paint(network, plane, spec, out)
     return out
@@ -164,8 +151,8 @@ def paint(
             versions.append(_enlarged(network, crop, number, spec))
             done += 1
             yield Progress(stage="predict", step=done, total=total)
-        made = delivered(_merged(versions, crop, spec), crop, spec)
-        _paste(canvas, made, tile, spec.factors)
+        tile_result = delivered(_merged(versions, crop, spec), crop, spec)
+        _paste(canvas, tile_result, tile, spec.factors)
 
 
 def enlarged_shape(plane: Tensor, factors: Pair) -> tuple[int, int, int]:
@@ -230,20 +217,7 @@ def back_project(
 ) -> Tensor:
     """Make the degraded result agree with the input (Irani, Peleg, 1991).
 
-    Parameters
-    ----------
-    enlarged : Tensor, shape (C, Y', X')
-    plane : Tensor, shape (C, Y, X)
-    factors : tuple of float
-    kernel : KernelSpec
-    iterations : int
-    strength : float
-        Share of the correction that is added.
-
-    Returns
-    -------
-    Tensor, shape (C, Y', X')
-        The up-operator is bicubic, for which the iteration contracts.
+    `enlarged`: (C, Y', X'); `plane`: (C, Y, X); returns (C, Y', X').
     """
     fine = (enlarged.shape[-2], enlarged.shape[-1])
     operator = degradation(kernel, factors, fine, (plane.shape[-2], plane.shape[-1]))
@@ -279,14 +253,7 @@ def neutral(enlarged: Tensor, plain: Tensor) -> Tensor:
     Colours that are learned together drift apart by a few levels where all are alike.
     There the result gets only the brightness; its colour is that of the image.
 
-    Parameters
-    ----------
-    enlarged, plain : Tensor, shape (3, Y', X')
-        By networks, and bicubic.
-
-    Returns
-    -------
-    Tensor, shape (3, Y', X')
+    `enlarged, plain`: (3, Y', X'); returns (3, Y', X').
     """
     low, high = GREY
     colourful = (plain.amax(0) - plain.amin(0) - low) / (high - low)
@@ -316,8 +283,8 @@ def _enlarged(
     turned = transform(crop, number).contiguous()
     factors = spec.factors[::-1] if number & SWAP else spec.factors
     target = _target_size(turned, factors)
-    made = _applied(network, turned, factors, target, spec)
-    back = inverse_transform(made, number)
+    version = _applied(network, turned, factors, target, spec)
+    back = inverse_transform(version, number)
     return _projected(back, crop, spec)
 
 
@@ -386,17 +353,17 @@ def _spans(
     return spans
 
 
-def _paste(canvas: Canvas, made: Tensor, tile: Tile, factors: Pair) -> None:
-    places = []
+def _paste(canvas: Canvas, result: Tensor, tile: Tile, factors: Pair) -> None:
+    spans = []
     for axis in (0, 1):
         factor = factors[axis]
         (start, stop), (outer, _) = tile.inner[axis], tile.outer[axis]
         first = round(start * factor) if start else 0
         last = output_size(stop, factor)
         shift = round(outer * factor) if outer else 0
-        places.append((first, last, shift))
-    (y0, y1, dy), (x0, x1, dx) = places
-    block = made[:, y0 - dy : y1 - dy, x0 - dx : x1 - dx].cpu()
+        spans.append((first, last, shift))
+    (y0, y1, dy), (x0, x1, dx) = spans
+    block = result[:, y0 - dy : y1 - dy, x0 - dx : x1 - dx].cpu()
     canvas[:, y0:y1, x0:x1] = block
 
 
@@ -409,18 +376,7 @@ def painted(
 ) -> Steps[Canvas]:
     """Predict a window, or all onto a canvas.
 
-    Parameters
-    ----------
-    network : Module
-    plane : Tensor, shape (C, Y, X)
-    spec : PredictSpec
-    window : tuple of slice, optional
-    scratch : Path, optional
-        Folder where a large result lies.
-
-    Returns
-    -------
-    Canvas, shape (C, Y', X')
+    `plane`: (C, Y, X); returns (C, Y', X').
     """
     if window is not None:
         return (yield from predict(network, plane, spec, window))
@@ -445,17 +401,7 @@ def bicubic_steps(
 ) -> Steps[Canvas]:
     """`bicubic`, tile by tile where the enlarged plane is large.
 
-    Parameters
-    ----------
-    plane : Tensor, shape (C, Y, X)
-    factors : tuple of float
-    window : tuple of slice, optional
-    scratch : Path, optional
-        Folder where a large result lies.
-
-    Returns
-    -------
-    Canvas, shape (C, Y', X')
+    `plane`: (C, Y, X); returns (C, Y', X').
     """
     if not scratch_bytes(enlarged_shape(plane, factors)):
         return bicubic(plane, factors, window).cpu()

@@ -74,8 +74,8 @@ class PretrainedStart:
         """Enlargements of one application for pixels of so many colours."""
         named = [name.split(".")[1] for name in self.arrays if name.startswith("tail.")]
         numbers = {tuple(int(n) for n in name.split("x")) for name in named}
-        found = {(y, x) for colours, y, x in numbers if colours == samples}
-        return tuple(sorted(found | {(x, y) for y, x in found}))
+        known = {(y, x) for colours, y, x in numbers if colours == samples}
+        return tuple(sorted(known | {(x, y) for y, x in known}))
 
 
 def write_start(
@@ -83,47 +83,26 @@ def write_start(
 ) -> Path:
     """Write a learned start into a safetensors file.
 
-    Parameters
-    ----------
-    path : str or Path
-        File ending in ``.safetensors``.
-    start : LearnedStart
-    overwrite : bool
-        Replace a file that is there.
-
-    Returns
-    -------
-    Path
-        The file.
-
-    Raises
-    ------
-    InputError
-        The name or folder does not allow it.
-    ComputeError
-        The disk is full or fails.
+    Raises InputError and ComputeError.
     """
     check_target(path, overwrite, {NETWORKS_SUFFIX}, NETWORKS_SUFFIX)
     target = Path(path).expanduser().resolve()
-    told = {**_size(start), "card": dict(start.card), "clean": None}
+    header = {**_size(start), "card": dict(start.card), "clean": None}
     arrays = dict(start.arrays)
     if start.clean is not None:
-        told["clean"] = _size(start.clean)
+        header["clean"] = _size(start.clean)
         arrays |= {f"{CLEAN_PART}{n}": a for n, a in start.clean.arrays.items()}
     with atomic_write(target) as draft:
         # Half precision holds the weights, and halves the file.
         halved = {name: a.astype(np.float16) for name, a in arrays.items()}
-        draft.write_bytes(packed(START, told, halved))
+        draft.write_bytes(packed(START, header, halved))
     return target
 
 
 def load_start(path: str | Path) -> PretrainedStart:
     """Learned start from a file that `write_start` has written.
 
-    Raises
-    ------
-    InputError
-        The file is missing, damaged, or another kind of file.
+    Raises InputError.
     """
     return load(path, START)
 
@@ -131,10 +110,7 @@ def load_start(path: str | Path) -> PretrainedStart:
 def shipped_start() -> PretrainedStart:
     """The learned start that belongs to this package.
 
-    Raises
-    ------
-    InputError
-        Its file is missing or damaged.
+    Raises InputError.
     """
     file = shipped_file()
     if not file.is_file():
@@ -170,18 +146,7 @@ def condition_features(
 ) -> NDArray[np.float32]:
     """What a network is told of a blur, a ratio and a noise.
 
-    Parameters
-    ----------
-    kernel : KernelSpec
-        Blur on the fine grid; concrete.
-    ratio : tuple of int
-        Enlargement of one application along (Y, X).
-    noise : NoiseModel
-        In normalised intensity.
-
-    Returns
-    -------
-    ndarray, shape (FEATURES,), float32
+    Returns (FEATURES,).
     """
     # The middle of a coarse pixel lies between two fine ones where they are even.
     phases = [0.5 * (1 - r % 2) for r in ratio]
@@ -221,25 +186,7 @@ def folded(
     kernel: KernelSpec,
     noise: NoiseModel,
 ) -> Weights:
-    """Weights of the ordinary network for one blur, ratio and noise.
-
-    Parameters
-    ----------
-    start : LearnedStart
-    samples : int
-        Colours that are learned together.
-    ratio : tuple of int
-        Enlargement of one application, one of `LearnedStart.ratios`.
-    kernel : KernelSpec
-        Blur on the fine grid of that ratio; concrete.
-    noise : NoiseModel
-        In normalised intensity.
-
-    Returns
-    -------
-    dict
-        Arrays as `ResidualNetwork` names them.
-    """
+    """Weights of the ordinary network for one blur, ratio and noise."""
     arrays = start.arrays
     features = condition_features(kernel, ratio, noise)
     turned = f"tail.{tail_name(samples, ratio)}.weight" not in arrays
@@ -266,18 +213,7 @@ def folded(
 def start_for(
     start: PretrainedStart, samples: int, ratio: Ratio, noise: NoiseModel
 ) -> PretrainedStart:
-    """The part of a learned start that serves a plane with this noise.
-
-    Parameters
-    ----------
-    start : LearnedStart
-    samples : int
-        Colours that are learned together.
-    ratio : tuple of int
-        Enlargement of one application.
-    noise : NoiseModel
-        In normalised intensity.
-    """
+    """The part of a learned start that serves a plane with this noise."""
     noisy = bool(noise.jpeg) or is_noisy(noise.sigma())
     clean = start.clean
     serves = clean is not None and ratio in clean.ratios(samples)
@@ -314,17 +250,17 @@ def _size(start: PretrainedStart) -> dict[str, Any]:
     return {"width": start.width, "dilations": list(start.dilations)}
 
 
-def _start(told: Mapping[str, Any], arrays: Arrays) -> PretrainedStart:
+def _start(header: Mapping[str, Any], arrays: Arrays) -> PretrainedStart:
     """Learned start of a file."""
     own: Weights = {}
     clean: Weights = {}
     for name, array in arrays.items():
         part = clean if name.startswith(CLEAN_PART) else own
         part[name.removeprefix(CLEAN_PART)] = array.astype(np.float32)
-    start = _part_of(told, own, told["card"])
-    if told["clean"] is None:
+    start = _part_of(header, own, header["card"])
+    if header["clean"] is None:
         return start
-    return replace(start, clean=_part_of(told["clean"], clean, told["card"]))
+    return replace(start, clean=_part_of(header["clean"], clean, header["card"]))
 
 
 def _part_of(size: Mapping[str, Any], arrays: Arrays, card: Any) -> PretrainedStart:
@@ -341,6 +277,6 @@ START = Format(
     version=3,
     oldest=3,
     holds="learned start",
-    told=("width", "dilations", "card", "clean"),
-    made=_start,
+    header=("width", "dilations", "card", "clean"),
+    build=_start,
 )

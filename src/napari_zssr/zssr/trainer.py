@@ -37,19 +37,7 @@ AVERAGE_STEPS = 100
 
 
 class Optimizer:
-    """Muon for the hidden convolutions, Adam for the rest.
-
-    Parameters
-    ----------
-    network : Module
-    muon : bool
-        Whether hidden convolutions (those of the module ``body``) use Muon.
-    adam_rate : float
-        Largest learning rate of Adam.
-    decay : float
-        By how much of the learning rate hidden convolutions shrink in a step. Muon's
-        updates are of one size: of weights that have grown long they change little.
-    """
+    """Muon for the hidden convolutions, Adam for the rest."""
 
     def __init__(
         self, network: nn.Module, *, muon: bool, adam_rate: float, decay: float = 0.0
@@ -115,12 +103,12 @@ def _muon_step(
 def orthogonalised(matrices: Sequence[Tensor]) -> list[Tensor]:
     """Nearest (semi-)orthogonal matrices, roughly; all of one shape are batched."""
     shapes = {m.shape for m in matrices}
-    found: dict[int, Tensor] = {}
+    results: dict[int, Tensor] = {}
     for shape in shapes:
-        places = [i for i, m in enumerate(matrices) if m.shape == shape]
-        batch = torch.stack([matrices[i] for i in places])
-        found |= dict(zip(places, _newton_schulz(batch), strict=True))
-    return [found[i] for i in range(len(matrices))]
+        indices = [i for i, m in enumerate(matrices) if m.shape == shape]
+        batch = torch.stack([matrices[i] for i in indices])
+        results |= dict(zip(indices, _newton_schulz(batch), strict=True))
+    return [results[i] for i in range(len(matrices))]
 
 
 def _newton_schulz(matrices: Tensor, iterations: int = 5) -> Tensor:
@@ -136,13 +124,7 @@ def _newton_schulz(matrices: Tensor, iterations: int = 5) -> Tensor:
 
 
 class OneCycle:
-    """Rate that rises for a tenth of the steps and falls as a cosine.
-
-    Parameters
-    ----------
-    total : int
-        Steps expected; `finish_by` may bring the end forward.
-    """
+    """Rate that rises for a tenth of the steps and falls as a cosine."""
 
     def __init__(self, total: int) -> None:
         self.total = total
@@ -469,8 +451,8 @@ def _train_paper(trainer: Trainer) -> Steps[int]:
 def _progress(step: int, total: int, loss: Tensor) -> Progress:
     """An event for every step, so that any step can be the last; the loss seldom."""
     # Reading the loss makes a GPU wait.
-    told = step % REPORT_EVERY == 0 or step == total
-    value = float(loss) if told else None
+    reported = step % REPORT_EVERY == 0 or step == total
+    value = float(loss) if reported else None
     return Progress(stage="train", step=step, total=total, loss=value)
 
 

@@ -81,25 +81,16 @@ SHEAR_SIGMA = 0.1
 def random_warps(
     count: int, smallest: float, generator: torch.Generator
 ) -> tuple[Warp, ...]:
-    """Random affine fathers (Shocher et al., CVPR 2018, section 3.1).
-
-    Parameters
-    ----------
-    count : int
-    smallest : float
-        Sizes lie between this and 1.
-    generator : torch.Generator
-        CPU generator.
-    """
+    """Random affine fathers (Shocher et al., CVPR 2018, section 3.1)."""
     even = torch.rand(count, 2, generator=generator).tolist()
     normal = torch.randn(count, 2, generator=generator).tolist()
-    made = []
+    drawn = []
     for (size, angle), (stretch, shear) in zip(even, normal, strict=True):
         whole = smallest + (1 - smallest) * size
         ratio = math.exp(STRETCH_SIGMA * stretch)
         y, x = (min(1.0, max(smallest, whole * r)) for r in (ratio, 1 / ratio))
-        made.append(Warp(y, x, 90 * angle - 45, SHEAR_SIGMA * shear))
-    return tuple(made)
+        drawn.append(Warp(y, x, 90 * angle - 45, SHEAR_SIGMA * shear))
+    return tuple(drawn)
 
 
 def warped_extent(window: Tensor, warp: Warp, ratio: tuple[int, int]) -> Size:
