@@ -84,8 +84,8 @@ def _check_fits(checkpoint: Checkpoint, config: Config, colours: int) -> None:
     _check_network(checkpoint.network, config)
     if checkpoint.samples != colours:
         raise InputError(
-            f"The saved networks were trained on {_pixels(checkpoint.samples)}, the image has "
-            f"{_pixels(colours)}; give networks of an image like this one."
+            f"The saved networks were trained on {_pixels(checkpoint.samples)}, the "
+            f"image has {_pixels(colours)}; give networks of an image like this one."
         )
     if not _same_factors(checkpoint, config):
         y, x = checkpoint.factors
