@@ -16,7 +16,7 @@ import tifffile
 from numpy.typing import NDArray
 
 from napari_zssr.errors import InputError
-from napari_zssr.io.calibration import whole_number
+from napari_zssr.io.calibration import positive_count
 from napari_zssr.io.contents import ImageEntry
 from napari_zssr.io.ome_xml import image_names
 from napari_zssr.io.tiff_metadata import calibration
@@ -345,13 +345,13 @@ def restore_imagej_series(file: tifffile.TiffFile) -> None:
         return
     text = file.imagej_metadata or {}
     frames, slices, channels = (
-        whole_number(text.get(name), 1) for name in ("frames", "slices", "channels")
+        positive_count(text.get(name), 1) for name in ("frames", "slices", "channels")
     )
     count = {"T": frames, "Z": slices, "C": channels}
     axes = _IMAGEJ_ORDERS.get(str(text.get("order", "czt")).lower(), "TZC")
     shape = tuple(count[letter] for letter in axes)
     if math.prod(shape) <= 1:
-        axes, shape = "I", (whole_number(text.get("images"), 1),)
+        axes, shape = "I", (positive_count(text.get("images"), 1),)
     if math.prod(shape) > 1:
         pages = file.pages[:] if file.pages.is_multipage else [page]
         file.series[0] = tifffile.TiffPageSeries(
@@ -424,7 +424,7 @@ def _promised_sizes(
     named = {"T": "Frames", "Z": "Slices", "C": "Channels"}
     found = dict(zip(axes, sizes, strict=True))
     for letter, key in named.items():
-        found[letter] = max(found.get(letter, 1), whole_number(summary.get(key), 1))
+        found[letter] = max(found.get(letter, 1), positive_count(summary.get(key), 1))
     return tuple(found.values())
 
 
