@@ -113,18 +113,18 @@ def test_one_bad_file_does_not_end_a_batch(bench: Bench, ending: str) -> None:
 def test_what_was_cancelled_is_gone_on_from(bench: Bench) -> None:
     for name in "abc":
         bench.image(f"{name}.ome.tif", 5, 20, 24)
-    tell = bench.widget._tell
+    tell = bench.widget._run._follow
     started: list[tuple[str, int]] = []
 
     def look(event: Any) -> None:
-        row = bench.widget._job.row
+        row = bench.widget._run.job.row
         tell(event)
         if isinstance(event, PlaneDone):
             started.append((row.image.name, event.plane))
             if len(started) == 7:
                 bench.widget.controls.cancel.native.click()
 
-    bench.widget._tell = look  # type: ignore[method-assign]
+    bench.widget._run._follow = look  # type: ignore[method-assign]
     bench.run()
     assert list(bench.states.values()) == ["done", "stopped", "waiting"]
     assert "2 left; Run goes on from there." in bench.said
