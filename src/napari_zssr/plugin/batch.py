@@ -271,8 +271,20 @@ class BatchWidget(Container[Any]):
         self._below = Column([self.told, side_by_side(self.open)])
         layout.insertWidget(2, self._below.native)
         self._later = after_pause(self.native, UPDATE_MS, self.refresh)
-        self._run = RunController(self.native, self.controls)
-        self._connect()
+        self._run = RunController(
+            native=self.native,
+            controls=self.controls,
+            on_event=self._on_event,
+            on_result=lambda job, written: job.row.finish(written),
+            on_error=self._on_error,
+            on_job_end=self._on_job_end,
+            on_end=self._on_end,
+        )
+        self.controls.run.changed.connect(self.start)
+        self.open.changed.connect(self.open_selected)
+        self.table.chosen.connect(self._show_selected)
+        self.table.opened.connect(self.open_selected)
+        self.form.changed.connect(self._refresh_later)
         self.refresh()
 
     def start(self) -> None:
@@ -339,9 +351,6 @@ class BatchWidget(Container[Any]):
         job.row.seconds = self._run.elapsed
         self.table.update_row(job.row)
 
-    def _on_result(self, job: FileJob, written: Written) -> None:
-        job.row.finish(written)
-
     def _on_error(self, job: FileJob, error: ZSSRError) -> None:
         job.row.state, job.row.sentence = FAILED, in_the_form(str(error))
         if isinstance(error, StorageError):
@@ -356,7 +365,7 @@ class BatchWidget(Container[Any]):
             row.sentence = "What is finished is kept; Run goes on from there."
         self.table.update_row(row)
 
-    def _on_run_end(self) -> None:
+    def _on_end(self) -> None:
         assert self._order is not None
         self.controls.add_line(closing(self.table.rows, self._order.folder))
         self.refresh()
@@ -369,18 +378,6 @@ class BatchWidget(Container[Any]):
 
     def _refresh_later(self, *_: Any) -> None:
         self._later.start()
-
-    def _connect(self) -> None:
-        self.controls.run.changed.connect(self.start)
-        self.open.changed.connect(self.open_selected)
-        self.table.chosen.connect(self._show_selected)
-        self.table.opened.connect(self.open_selected)
-        self.form.changed.connect(self._refresh_later)
-        self._run.event.connect(self._on_event)
-        self._run.result.connect(self._on_result)
-        self._run.error.connect(self._on_error)
-        self._run.job_ended.connect(self._on_job_end)
-        self._run.ended.connect(self._on_run_end)
 
 
 def _rows(order: Order) -> list[BatchRow]:

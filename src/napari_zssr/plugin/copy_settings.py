@@ -49,7 +49,7 @@ def as_python(request: Request) -> str:
     data = "layer.data[0]" if layer.multiscale else "layer.data"
     changes = _changes(_with_channel_optics(request))
     given = [repr(config.preset), f"axes={request.axes!r}"]
-    given += [f"{name}={value!r}" for name, value in changes.items()]
+    given += [f"{name}={_code(value)}" for name, value in changes.items()]
     sizes = _pixel_sizes(request)
     if sizes and (request.target is not None or config.kernel.kind in NEED_PIXEL_SIZE):
         given.append(f"spacing={sizes}")
@@ -63,7 +63,7 @@ def as_python(request: Request) -> str:
         function = "upscale_to_disk"
         given += ["overwrite=True"] if request.overwrite else []
         run = [f"upscale_to_disk(image, {str(request.target)!r}, {', '.join(given)})"]
-    kernel = "KernelSpec, " if isinstance(changes.get("kernel"), _KernelCode) else ""
+    kernel = "KernelSpec, " if isinstance(changes.get("kernel"), KernelSpec) else ""
     return "\n".join(
         [
             f"from napari_zssr import {kernel}{function}",
@@ -146,12 +146,12 @@ def _changes(config: Config) -> dict[str, Any]:
         if name not in ("factor", "preset") and value != getattr(preset, name):
             changes[name] = value
     if "kernel" in changes:
-        changes["kernel"] = _kernel(config.kernel)
+        changes["kernel"] = _kernel_text(config.kernel)
     return changes
 
 
-def _kernel(kernel: KernelSpec) -> str | _KernelCode:
-    """Text that `KernelSpec.parse` takes, or code if there is none."""
+def _kernel_text(kernel: KernelSpec) -> str | KernelSpec:
+    """Text that `KernelSpec.parse` takes, or the kernel itself if there is none."""
     if kernel.kind == "gaussian":
         y, x = kernel.sigma_px
         return f"gaussian:{y:g},{x:g},{kernel.angle_deg:g}"
@@ -159,17 +159,14 @@ def _kernel(kernel: KernelSpec) -> str | _KernelCode:
         return kernel.path
     if kernel.optics is not None:
         return kernel.optics.text
-    return kernel.kind if kernel.array is None else _KernelCode(kernel)
+    return kernel.kind if kernel.array is None else kernel
 
 
-class _KernelCode:
-    """Code that constructs a kernel, as its representation."""
-
-    def __init__(self, kernel: KernelSpec) -> None:
-        self._content = kernel.to_dict()
-
-    def __repr__(self) -> str:
-        return f"KernelSpec.from_dict({self._content})"
+def _code(value: Any) -> str:
+    """Python code of a setting."""
+    if isinstance(value, KernelSpec):
+        return f"KernelSpec.from_dict({value.to_dict()})"
+    return repr(value)
 
 
 def _options(config: Config) -> list[str]:
@@ -182,7 +179,7 @@ def _options(config: Config) -> list[str]:
     changes = _changes(config)
     changes.pop("factor")
     for name, value in changes.items():
-        if isinstance(value, _KernelCode):
+        if isinstance(value, KernelSpec):
             raise InputError(
                 "The command line has no option for a blur that was measured or found "
                 "here; copy as Python."

@@ -96,7 +96,7 @@ class CostCard:
             self._run.start(
                 _examine_steps,
                 on_result=self._keep_machine,
-                on_error=self._keep_machine_error,
+                on_error=self._keep_machine,
                 on_finished=self._continue,
             )
             return
@@ -129,14 +129,13 @@ class CostCard:
             return None
         return calibration_key(wish, plan)
 
-    def _keep_machine(self, machine: Machine) -> None:
-        self._machine = machine
+    def _keep_machine(self, machine: Machine | ZSSRError) -> None:
         self._examined = time.monotonic()
-        self._advice.value = _advice_html(machine)
-
-    def _keep_machine_error(self, error: ZSSRError) -> None:
-        self._examined = time.monotonic()
-        self._advice.value = html.escape(str(error))
+        if isinstance(machine, Machine):
+            self._machine = machine
+            self._advice.value = _advice_html(machine)
+        else:
+            self._advice.value = html.escape(str(machine))
 
     def _show(self) -> None:
         """Show what is known so far."""

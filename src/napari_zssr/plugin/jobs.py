@@ -30,7 +30,6 @@ from napari_zssr.stack.report import recipe, to_json_types, unfinished_recipe
 if TYPE_CHECKING:
     from napari.layers import Image
 
-    from napari_zssr.execution.disk_run import Written
     from napari_zssr.plugin.layers.selection import Selection
     from napari_zssr.plugin.request import Request
     from napari_zssr.stack.report import Report
@@ -100,9 +99,7 @@ class Job(ABC):
 class MemoryJob(Job):
     """A job whose result is held in memory."""
 
-    def __init__(self, request: Request) -> None:
-        super().__init__(request)
-        self._out: NDArray[Any] | None = None
+    _out: NDArray[Any] | None = None
 
     def steps(self) -> Steps[Enlarged]:
         """Read the layer and enlarge it."""
@@ -142,6 +139,8 @@ class DiskJob(Job):
     """A job whose result is written to a file; its layer is read from there."""
 
     refresh_s = 1.0
+    _samples = 1
+    _stored: StoredImage | None = None
 
     def __init__(self, request: Request) -> None:
         super().__init__(request)
@@ -150,8 +149,6 @@ class DiskJob(Job):
         self._is_zarr = self._target.suffix.lower() == ".zarr"
         self._part = part_folder(self._target)
         self.part = str(self._part)
-        self._samples = 1
-        self._stored: StoredImage | None = None
 
     def steps(self) -> Steps[Enlarged]:
         """Enlarge the layer plane by plane, or resume a cancelled run."""
@@ -175,9 +172,14 @@ class DiskJob(Job):
             raise ComputeError(
                 f"{written.missing} of {count} slices failed. {why}".strip()
             )
+        if self._is_zarr:
+            stored = StoredImage(request.axes, self._samples, written.path)
+            data = _layer_data(stored.levels())
+        else:
+            data = stored_tiff(written.path, request.axes, written.outline.shape)
         report = to_json_types(written.report.to_dict())
         return Enlarged(
-            data=self._finished(written, written.path),
+            data=data,
             report=written.report,
             recipe=self.recipe | {"report": report, "file": str(written.path)},
             networks=written.networks,
@@ -196,12 +198,6 @@ class DiskJob(Job):
         if self._part.is_dir():
             finished = max(finished, len(Ledger(self._part).finished()))
         return resumable_sentence(self.name, finished, planes, self._part)
-
-    def _finished(self, written: Written, path: Path) -> Any:
-        axes = self.request.axes
-        if self._is_zarr:
-            return _layer_data(StoredImage(axes, self._samples, path).levels())
-        return stored_tiff(path, axes, written.outline.shape)
 
 
 def file_origin(layer: Image, axes: str, selection: Selection) -> tuple[float, ...]:

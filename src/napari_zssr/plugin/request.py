@@ -65,7 +65,7 @@ class Request:
 
 
 # Kernels that are computed quickly do not depend on the pixels.
-ANY = IntensityMap(offset=0.0, scale=1.0)
+ANY_INTENSITY = IntensityMap(offset=0.0, scale=1.0)
 Key = tuple[Any, ...]
 
 
@@ -119,12 +119,12 @@ def _quick_kernel(request: Request, channel: int) -> FineKernel | None:
     kernel = _compute_kernel(
         spec,
         request.config.factors,
-        stack.axes,
-        tuple(stack.data.shape),
-        stack.spacing,
-        stack.units,
-        stack.channels,
         channel,
+        tuple(stack.data.shape),
+        axes=stack.axes,
+        spacing=stack.spacing,
+        units=stack.units,
+        channels=stack.channels,
     )
     return None if is_slow else kernel
 
@@ -168,20 +168,13 @@ def _read(path: str, _modified_ns: int) -> KernelSpec:
 def _compute_kernel(
     spec: KernelSpec,
     factors: tuple[float, float],
-    axes: str,
-    shape: tuple[int, ...],
-    spacing: tuple[float | None, ...],
-    units: tuple[str | None, ...],
-    channels: tuple[Channel, ...],
     channel: int,
+    shape: tuple[int, ...],
+    **metadata: Any,
 ) -> FineKernel:
+    """The kernel of a channel of an image of which only the metadata are known."""
     from napari_zssr.stack.channel_blur import channel_kernel
 
-    stack = ImageStack(
-        data=np.broadcast_to(np.zeros((), np.uint8), shape),
-        axes=axes,
-        spacing=spacing,
-        units=units,
-        channels=channels,
-    )
-    return channel_kernel(stack, Config(factor=factors, kernel=spec), ANY, channel)
+    stack = ImageStack(data=np.broadcast_to(np.uint8(0), shape), **metadata)
+    config = Config(factor=factors, kernel=spec)
+    return channel_kernel(stack, config, ANY_INTENSITY, channel)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
-from psygnal import Signal
 from qtpy.QtCore import QTimer
 
+from napari_zssr.errors import ZSSRError
 from napari_zssr.plugin.controls import Clock, RunFields, seconds_left, status
 from napari_zssr.plugin.form.rows import Leaving
 from napari_zssr.plugin.worker import GarbageFreeze, Run
@@ -35,42 +37,37 @@ class RunJob(Protocol):
         """The computation itself, in the worker thread."""
 
 
+@dataclass(eq=False, kw_only=True)
 class RunController:
     """Runs the jobs of a dock widget in turn and shows their progress.
 
-    Attributes
-    ----------
-    event, result, error : Signal
-        Of a job: emitted with the job and its event, result or `ZSSRError`.
-    job_ended : Signal
-        Emitted last for each job, also when it was cancelled.
-    ended : Signal
-        Emitted after the last job.
-    leaving, deleting : Signal
-        Emitted when the widget is taken out of the window and before it is deleted.
+    All callbacks but the last three get the job first. `on_job_end` is called last for
+    each job, also for one that was cancelled, `on_end` after the last job. `on_leave`
+    is called when the widget is taken out of the window, `on_delete` before it is
+    deleted.
     """
 
-    event = Signal(object, object)
-    result = Signal(object, object)
-    error = Signal(object, object)
-    job_ended = Signal(object)
-    ended = Signal()
-    leaving = Signal()
-    deleting = Signal()
+    native: Any
+    controls: RunFields
+    on_event: Callable[[Any, Event], object]
+    on_result: Callable[[Any, Any], object]
+    on_error: Callable[[Any, ZSSRError], object]
+    on_job_end: Callable[[Any], object]
+    on_end: Callable[[], object]
+    on_leave: Callable[[], object] = lambda: None
+    on_delete: Callable[[], object] = lambda: None
 
-    def __init__(self, native: Any, controls: RunFields) -> None:
-        self._native = native
-        self._controls = controls
-        self._run = Run()
-        self.garbage = GarbageFreeze()
+    def __post_init__(self) -> None:
         self.job: RunJob | None = None
+        self.garbage = GarbageFreeze()
+        self._run = Run()
         self._waiting: Iterator[RunJob] = iter(())
         self._started = 0.0
         self._left_window = False
-        controls.cancel.changed.connect(self.cancel)
-        native.destroyed.connect(self._run.close)
-        native.destroyed.connect(self.garbage.end)
-        self._watch = Leaving(native, self._leave)
+        self.controls.cancel.changed.connect(self.cancel)
+        self.native.destroyed.connect(self._run.close)
+        self.native.destroyed.connect(self.garbage.end)
+        self._watch = Leaving(self.native, self._leave)
 
     @property
     def running(self) -> bool:
@@ -84,7 +81,7 @@ class RunController:
 
     def start(self, jobs: Iterable[RunJob]) -> None:
         """Run jobs in turn; each is created when the one before it has ended."""
-        self._controls.clear()
+        self.controls.clear()
         self.garbage.begin()
         self._waiting = iter(jobs)
         self._start_next()
@@ -97,7 +94,7 @@ class RunController:
         """Stop after the current step."""
         self.drop_waiting()
         self._run.cancel()
-        self._controls.stopping()
+        self.controls.stopping()
 
     def _start_next(self) -> None:
         self._started = time.monotonic()
@@ -106,48 +103,48 @@ class RunController:
             self._end()
             return
         self.job = job
-        self._controls.running(job.name)
+        self.controls.running(job.name)
         self._run.start(
             job.steps,
             on_event=self._follow,
-            on_result=lambda result: self.result.emit(job, result),
-            on_error=lambda error: self.error.emit(job, error),
+            on_result=partial(self.on_result, job),
+            on_error=partial(self.on_error, job),
             on_finished=self._end_job,
         )
 
     def _follow(self, event: Event) -> None:
         job = self.job
         assert job is not None
-        self.event.emit(job, event)
+        self.on_event(job, event)
         if isinstance(event, PlaneDone):
-            self._controls.loss.clear()
+            self.controls.loss.clear()
         elif isinstance(event, Progress) and job.clock is not None:
             share = job.clock.tell(event)
             left = seconds_left(job.clock.of_rest, self.elapsed)
             line = event.message or status(event, left)
-            self._controls.progress(share, job.prefix + line)
+            self.controls.progress(share, job.prefix + line)
             if event.loss is not None:
-                self._controls.loss.add(event.step, event.loss)
+                self.controls.loss.add(event.step, event.loss)
 
     def _end_job(self) -> None:
         job, self.job = self.job, None
-        self.job_ended.emit(job)
+        self.on_job_end(job)
         self._start_next()
 
     def _end(self) -> None:
         self.garbage.end()
-        if self._left_window and self._native.parent() is None:
+        if self._left_window and self.native.parent() is None:
             self._delete()
             return
-        self._controls.idle()
-        self.ended.emit()
+        self.controls.idle()
+        self.on_end()
 
     def _leave(self) -> None:
         """The widget was taken out of the window: stop, keep what is finished."""
         self._left_window = True
         self.drop_waiting()
         self._run.cancel()
-        self.leaving.emit()
+        self.on_leave()
         QTimer.singleShot(0, self._delete)
 
     def _delete(self) -> None:
@@ -156,6 +153,6 @@ class RunController:
         Python would do so whenever it collects garbage, also in a worker thread, where
         Qt crashes.
         """
-        if self._native.parent() is None and not self.running:
-            self.deleting.emit()
-            self._native.deleteLater()
+        if self.native.parent() is None and not self.running:
+            self.on_delete()
+            self.native.deleteLater()

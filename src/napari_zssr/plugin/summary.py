@@ -56,14 +56,11 @@ FORM_ADVICE = {
 def picture(kernel: FineKernel) -> NDArray[np.float64]:
     """The central part of a kernel with visible weights, shape (odd, odd)."""
     weights = kernel.array
-    strong = np.abs(weights) > FAINT * np.abs(weights).max()
-    parts = []
-    for axis in (0, 1):
-        middle = weights.shape[axis] // 2
-        far = np.abs(np.flatnonzero(strong.any(axis=1 - axis)) - middle).max()
-        radius = min(middle, max(1, int(far)))
-        parts.append(slice(middle - radius, middle + radius + 1))
-    return weights[tuple(parts)]
+    middle = np.array(weights.shape) // 2
+    visible = np.argwhere(np.abs(weights) > FAINT * np.abs(weights).max())
+    radius = np.abs(visible - middle).max(axis=0).clip(1, middle)
+    (y0, x0), (y1, x1) = middle - radius, middle + radius + 1
+    return weights[y0:y1, x0:x1]
 
 
 def lines(kernel: FineKernel) -> list[str]:

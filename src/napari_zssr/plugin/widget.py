@@ -57,7 +57,17 @@ class SuperResolutionWidget(Container[Any]):
         self._inner = Column([self.form, *preview, *cost, heading("Again"), self.after])
         self.native.layout().insertWidget(0, Scrolled(self._inner), 1)
         self._later = after_pause(self.native, UPDATE_MS, self.refresh)
-        self._run = RunController(self.native, self.controls)
+        self._run = RunController(
+            native=self.native,
+            controls=self.controls,
+            on_event=self._on_event,
+            on_result=self._on_result,
+            on_error=self._on_error,
+            on_job_end=self._on_job_end,
+            on_end=self._on_end,
+            on_leave=self._on_leave,
+            on_delete=self.preview.close,
+        )
         self._connect()
         self.refresh()
 
@@ -176,9 +186,13 @@ class SuperResolutionWidget(Container[Any]):
         in_memory = not job.part
         self.controls.question.visible = in_memory and growing.layer is not None
 
-    def _on_run_end(self) -> None:
+    def _on_end(self) -> None:
         self.cost.pause(False)
         self.refresh()
+
+    def _on_leave(self) -> None:
+        self.preview.stop()
+        self.cost.close()
 
     def _discard_finished(self) -> None:
         if self._growing is not None:
@@ -230,13 +244,5 @@ class SuperResolutionWidget(Container[Any]):
         self.form.layers_changed.connect(self._refresh_later)
         self._viewer.dims.events.point.connect(self._refresh_later)
         self._viewer.scene.camera.events.connect(self._refresh_later)
-        run = self._run
-        self._viewer.layers.events.removed.connect(run.garbage.include_all)
-        run.event.connect(self._on_event)
-        run.result.connect(self._on_result)
-        run.error.connect(self._on_error)
-        run.job_ended.connect(self._on_job_end)
-        run.ended.connect(self._on_run_end)
-        run.leaving.connect(self.preview.stop)
-        run.leaving.connect(self.cost.close)
-        run.deleting.connect(self.preview.close)
+        garbage = self._run.garbage
+        self._viewer.layers.events.removed.connect(garbage.include_all)

@@ -15,7 +15,7 @@ from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event as Flag
-from typing import Any
+from typing import Any, ClassVar
 from weakref import WeakSet
 
 from napari.qt.threading import create_worker
@@ -98,12 +98,13 @@ class Run:
         """
         if self._task is not None:
             raise RuntimeError("A computation is running; cancel it first.")
-        task = _Task(make_steps, on_event, on_result, on_error, on_finished)
+        callbacks = {"event": on_event, "result": on_result, "error": on_error}
+        task = _Task(make_steps, callbacks | {"finished": on_finished})
         self._task = task
         _LIVE.add(task)
         worker = create_worker(_guarded, task, _ignore_errors=True)
         worker.yielded.connect(task.send_event)
-        worker.returned.connect(task.send_outcome)
+        worker.returned.connect(lambda outcome: task.call(*outcome))
         worker.finished.connect(lambda: self._finish(task))
         worker.start()
 
@@ -116,13 +117,13 @@ class Run:
         """Cancel, and call no callback: their owner is gone."""
         if self._task is not None:
             self._task.stop.set()
-            self._task.drop_callbacks()
+            self._task.callbacks.clear()
 
     def _finish(self, task: _Task) -> None:
         task.close()
         self._task = None
-        on_finished = task.on_finished
-        task.drop_callbacks()
+        on_finished = task.callbacks.get("finished")
+        task.callbacks.clear()
         if on_finished is not None:
             on_finished()
 
@@ -132,34 +133,26 @@ class _Task:
     """The steps of one computation and its callbacks."""
 
     make_steps: Callable[[], Steps[Any]] | None
-    on_event: Callable[[Event], object] | None
-    on_result: Callable[[Any], object] | None
-    on_error: Callable[[ZSSRError], object] | None
-    on_finished: Callable[[], object] | None
+    callbacks: dict[str, Callable[..., object] | None]
     steps: Steps[Any] | None = None
     stop: Flag = field(default_factory=Flag)
 
+    def call(self, name: str, *values: Any) -> None:
+        """Call a callback, if there is one."""
+        callback = self.callbacks.get(name)
+        if callback is not None:
+            callback(*values)
+
     def send_event(self, event: Event) -> None:
         """Pass on an event, unless the computation has been cancelled meanwhile."""
-        if self.on_event is not None and not self.stop.is_set():
-            self.on_event(event)
-
-    def send_outcome(self, outcome: _Outcome) -> None:
-        """Pass on the result or the error."""
-        if outcome.error is not None and self.on_error is not None:
-            self.on_error(outcome.error)
-        elif outcome.finished and self.on_result is not None:
-            self.on_result(outcome.result)
+        if not self.stop.is_set():
+            self.call("event", event)
 
     def close(self) -> None:
         """Close the steps and release them."""
         steps, self.steps, self.make_steps = self.steps, None, None
         if steps is not None:
             steps.close()
-
-    def drop_callbacks(self) -> None:
-        """Call no callback any more."""
-        self.on_event = self.on_result = self.on_error = self.on_finished = None
 
 
 _LIVE: WeakSet[_Task] = WeakSet()
@@ -178,17 +171,10 @@ def _end_threads() -> None:
         pool.waitForDone(LONGEST_STEP_MS)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Outcome:
-    """How a computation ended; neither finished nor an error: cancelled."""
+def _guarded(task: _Task) -> Generator[Event, None, tuple[str, Any]]:
+    """Steps that can be cancelled, and that return an error instead of raising it.
 
-    result: Any = None
-    finished: bool = False
-    error: ZSSRError | None = None
-
-
-def _guarded(task: _Task) -> Generator[Event, None, _Outcome]:
-    """Steps that can be cancelled and that raise nothing.
+    Returns the name of a callback and its argument.
 
     superqt takes a RuntimeError, such as a GPU that is out of memory, for a sign that
     the worker was deleted, and emits neither the error nor that the worker finished.
@@ -201,13 +187,13 @@ def _guarded(task: _Task) -> Generator[Event, None, _Outcome]:
             try:
                 event = next(task.steps)
             except StopIteration as stop:
-                return _Outcome(result=stop.value, finished=True)
+                return "result", stop.value
             yield event
     except Exception as error:  # noqa: BLE001 whatever it is, the user is informed
-        return _Outcome(error=_without_traceback(error))
+        return "error", _without_traceback(error)
     finally:
         task.close()
-    return _Outcome()
+    return "cancelled", None
 
 
 def _without_traceback(error: Exception) -> ZSSRError:
@@ -230,27 +216,22 @@ class GarbageFreeze:
     for a quarter of a second. Objects that the run itself creates are still collected.
     """
 
-    _active = 0
-
-    def __init__(self) -> None:
-        self._on = False
+    _active: ClassVar[set[GarbageFreeze]] = set()
 
     def begin(self) -> None:
         """Exclude all objects that exist now."""
-        if not self._on:
-            self._on = True
-            GarbageFreeze._active += 1
+        if self not in self._active:
+            self._active.add(self)
             gc.freeze()
 
     def end(self, *_: object) -> None:
         """Include all objects again once no run excludes any."""
-        if self._on:
-            self._on = False
-            GarbageFreeze._active -= 1
-            if GarbageFreeze._active == 0:
+        if self in self._active:
+            self._active.remove(self)
+            if not self._active:
                 gc.unfreeze()
 
     def include_all(self, *_: object) -> None:
         """Include all objects now: something large may have become garbage."""
-        if self._on:
+        if self in self._active:
             gc.unfreeze()
