@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from napari_zssr.config import BALANCED, FAST, INSTANT, PAPER, Config, change
-from napari_zssr.plugin.controls import Clock, in_words, seconds_left, status
+from napari_zssr.plugin.controls import Clock, seconds_left, status
+from napari_zssr.plugin.estimate import format_duration
 from napari_zssr.plugin.summary import (
     cancelled_sentence,
     finished_sentence,
@@ -120,7 +121,7 @@ def test_time_left_is_told_when_it_is_known() -> None:
     [(0.04, "0.0 s"), (9, "9.0 s"), (75, "75 s"), (600, "10 min"), (9000, "2.5 h")],
 )
 def test_durations_in_words(seconds: float, words: str) -> None:
-    assert in_words(seconds) == words
+    assert format_duration(seconds) == words
 
 
 def test_where_a_run_stands() -> None:

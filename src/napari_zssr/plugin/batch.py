@@ -21,7 +21,7 @@ from napari_zssr.atomic import storage_errors
 from napari_zssr.errors import InputError, StorageError, ZSSRError
 from napari_zssr.plugin.batch_form import BatchForm, Order, Source
 from napari_zssr.plugin.controls import Clock, RunFields
-from napari_zssr.plugin.estimate import in_words
+from napari_zssr.plugin.estimate import format_duration
 from napari_zssr.plugin.form.rows import (
     Column,
     Scrolled,
@@ -103,7 +103,7 @@ class BatchRow:
             self.state,
             str(self.planes or ""),
             changed if self.change is None else f"{100 * self.change:.2g} %",
-            in_words(self.seconds) if self.seconds >= SHORTEST_S else "",
+            format_duration(self.seconds) if self.seconds >= SHORTEST_S else "",
         )
 
 
@@ -180,7 +180,7 @@ class BatchTable(QTableWidget):
         return QSize(0, self.sizeHint().height() // 2)
 
 
-def closing(rows: Sequence[BatchRow], folder: Path) -> str:
+def batch_sentence(rows: Sequence[BatchRow], folder: Path) -> str:
     """Sentence on the outcome of a batch."""
     counts = Counter(row.state for row in rows)
     images = "image" if len(rows) == 1 else "images"
@@ -262,13 +262,13 @@ class BatchWidget(Container[Any]):
             tooltip="Adds the result of the selected row as a layer; its pixels stay "
             "in the file.",
         )
-        self.told = words()
+        self.message = words()
         super().__init__(widgets=[self.controls], labels=False)
         self.margins = (4, 4, 4, 4)
         layout = self.native.layout()
         layout.insertWidget(0, Scrolled(Column([self.form])), 2)
         layout.insertWidget(1, self.table, 1)
-        self._below = Column([self.told, side_by_side(self.open)])
+        self._below = Column([self.message, side_by_side(self.open)])
         layout.insertWidget(2, self._below.native)
         self._later = after_pause(self.native, UPDATE_MS, self.refresh)
         self._run = RunController(
@@ -296,7 +296,7 @@ class BatchWidget(Container[Any]):
             with storage_errors(order.folder, "nothing was begun"):
                 order.folder.mkdir(parents=True, exist_ok=True)
         except ZSSRError as error:
-            self.controls.say_why(str(error))
+            self.controls.show_reason(str(error))
             return
         self._order = order
         rows = _rows(order)
@@ -319,7 +319,7 @@ class BatchWidget(Container[Any]):
             why = ""
         self.controls.run.enabled = not why
         self.table.show_rows(rows)
-        self.controls.say_why(why)
+        self.controls.show_reason(why)
         self.form.how.advanced.say_start(begins)
 
     def open_selected(self) -> None:
@@ -367,14 +367,14 @@ class BatchWidget(Container[Any]):
 
     def _on_end(self) -> None:
         assert self._order is not None
-        self.controls.add_line(closing(self.table.rows, self._order.folder))
+        self.controls.add_line(batch_sentence(self.table.rows, self._order.folder))
         self.refresh()
         self._show_selected()
 
     def _show_selected(self) -> None:
         row = self.table.selected
         self.open.enabled = row is not None and row.has_result
-        say(self.told, "" if row is None else row.sentence)
+        say(self.message, "" if row is None else row.sentence)
 
     def _refresh_later(self, *_: Any) -> None:
         self._later.start()

@@ -12,7 +12,7 @@ from qtpy.QtGui import QPainter, QPaintEvent, QPalette, QPen, QPolygonF
 from qtpy.QtWidgets import QSizePolicy, QWidget
 
 from napari_zssr.config import Config
-from napari_zssr.plugin.estimate import in_words
+from napari_zssr.plugin.estimate import format_duration
 from napari_zssr.plugin.form.rows import Column, red, say, side_by_side, words
 from napari_zssr.progress import Progress
 
@@ -133,7 +133,7 @@ class RunFields(Column):
             tooltip="Stops after the step that is being done. Slices that are finished "
             "can be kept.",
         )
-        self._why = words()
+        self._reason = words()
         self._bar = ProgressBar(
             min=0, max=RESOLUTION, tooltip="How much of the run is done."
         )
@@ -144,35 +144,35 @@ class RunFields(Column):
         self._lines: list[str] = []
         buttons = side_by_side(self.run, self.cancel)
         texts = [self._status, self._after, self.question]
-        super().__init__([self._why, buttons, self._bar, *texts])
+        super().__init__([self._reason, buttons, self._bar, *texts])
         self.native.layout().insertWidget(4, self.loss)
-        self.idle()
+        self.show_idle()
 
-    def say_why(self, reason: str) -> None:
+    def show_reason(self, reason: str) -> None:
         """Show why Run is disabled; an empty text hides the line."""
-        say(self._why, html.escape(reason))
+        say(self._reason, html.escape(reason))
 
-    def running(self, name: str) -> None:
+    def show_running(self, name: str) -> None:
         """Show that a run has started."""
         self.run.enabled, self.cancel.enabled = False, True
         self._bar.visible = self._status.visible = True
         self.loss.clear()
         self.loss.setVisible(True)
-        self.progress(0.0, f"Starting with {name}")
+        self.show_progress(0.0, f"Starting with {name}")
 
-    def stopping(self) -> None:
+    def show_stopping(self) -> None:
         """Show that the run is being cancelled."""
         self.cancel.enabled = False
         self._status.value = "Stopping after this step"
 
-    def idle(self) -> None:
+    def show_idle(self) -> None:
         """Show that no run is active."""
         self.cancel.enabled = False
         self._bar.visible = self._status.visible = False
         self.loss.setVisible(False)
         self._after.visible = bool(self._lines)
 
-    def progress(self, share: float, line: str) -> None:
+    def show_progress(self, share: float, line: str) -> None:
         """Show the completed fraction of the run and a status line."""
         self._bar.value = int(RESOLUTION * share)
         self._status.value = html.escape(line)
@@ -358,4 +358,4 @@ def status(event: Progress, left: float | None) -> str:
         line = f"Slice {event.plane + 1} of {event.planes}: {stage}"
     if event.total > 1:
         line += f", {100 * event.step // event.total} %"
-    return line if left is None else f"{line}; about {in_words(left)} left"
+    return line if left is None else f"{line}; about {format_duration(left)} left"

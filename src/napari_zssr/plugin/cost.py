@@ -14,7 +14,7 @@ from napari_zssr.errors import ComputeError, InputError, ZSSRError
 from napari_zssr.plugin.estimate import (
     Estimate,
     Wish,
-    advice_words,
+    advice_text,
     calibration_key,
     estimate,
     planned,
@@ -191,4 +191,4 @@ def _advice_html(machine: Machine) -> str:
     commands = "<br>".join(
         f"<code>{html.escape(line)}</code>" for line in machine.advice.commands
     )
-    return f"{html.escape(advice_words(machine.advice))}<br>{commands}"
+    return f"{html.escape(advice_text(machine.advice))}<br>{commands}"

@@ -47,7 +47,7 @@ def estimate(
     `rates` are the measured ones, the reason why there are none, or None while they
     are being measured.
     """
-    result = ("Result", result_words(planned(wish)))
+    result = ("Result", result_text(planned(wish)))
     if machine is None:
         return Estimate(rows=(result, ("Device", "looking at it")))
     try:
@@ -63,11 +63,11 @@ def estimate(
     except (InputError, ComputeError) as error:
         problem = f"{str(error).removesuffix('.')}{_disk_advice(wish, machine)}."
         return Estimate(rows=(result,), problem=problem)
-    rows = [result, ("Memory", memory_words(plan, machine))]
+    rows = [result, ("Memory", memory_text(plan, machine))]
     if wish.target is not None:
-        rows.append(("Disk", disk_words(plan, wish.target)))
-    rows.append(("Time", time_words(wish, plan, rates)))
-    rows.append(("Device", device_words(device)))
+        rows.append(("Disk", disk_text(plan, wish.target)))
+    rows.append(("Time", time_text(wish, plan, rates)))
+    rows.append(("Device", device_text(device)))
     return Estimate(rows=tuple(rows), problem=memory_problem(wish, plan, machine))
 
 
@@ -94,34 +94,34 @@ def planned(
     )
 
 
-def result_words(plan: RunPlan) -> str:
+def result_text(plan: RunPlan) -> str:
     """Shape, type and size: ``Z 40 x Y 1024 x X 1024, uint16, 84 MB``."""
     sizes = " x ".join(
         SAMPLES.get(size, f"S {size}") if letter == "S" else f"{letter} {size}"
         for letter, size in zip(plan.output_axes, plan.output_shape, strict=True)
     )
-    return f"{sizes}, {plan.output_dtype}, {in_bytes(plan.output_bytes)}"
+    return f"{sizes}, {plan.output_dtype}, {format_bytes(plan.output_bytes)}"
 
 
-def memory_words(plan: RunPlan, machine: Machine) -> str:
+def memory_text(plan: RunPlan, machine: Machine) -> str:
     """Needed and free main memory."""
-    needed, free = in_bytes(plan.memory_bytes), machine.free_bytes
+    needed, free = format_bytes(plan.memory_bytes), machine.free_bytes
     return f"about {needed} needed" + (
-        "" if free is None else f", {in_bytes(free)} free"
+        "" if free is None else f", {format_bytes(free)} free"
     )
 
 
-def disk_words(plan: RunPlan, target: Path) -> str:
+def disk_text(plan: RunPlan, target: Path) -> str:
     """Needed and free space on the disk of the folder."""
     is_zarr = target.suffix.lower() == ".zarr"
     # A pyramid is a third more; a TIFF is assembled from a finished Zarr.
     needed = plan.output_bytes * (4 / 3 if is_zarr else 2) + plan.scratch_bytes
-    text = f"up to {in_bytes(needed)} needed"
+    text = f"up to {format_bytes(needed)} needed"
     free = free_on_disk(target.parent)
     if free is None:
         return text
     only = "only " if free < needed else ""
-    return f"{text}, {only}{in_bytes(free)} free in {target.parent}"
+    return f"{text}, {only}{format_bytes(free)} free in {target.parent}"
 
 
 def free_on_disk(folder: Path) -> int | None:
@@ -132,22 +132,22 @@ def free_on_disk(folder: Path) -> int | None:
         return None
 
 
-def time_words(wish: Wish, plan: RunPlan, rates: Rates | str | None) -> str:
+def time_text(wish: Wish, plan: RunPlan, rates: Rates | str | None) -> str:
     """Expected time, and whether it was measured."""
     if isinstance(rates, Rates):
         seconds = expected_seconds(wish.config, wish.shape, wish.axes, rates)
-        return f"about {in_words(seconds)}, measured on this device"
+        return f"about {format_duration(seconds)}, measured on this device"
     if rates is None:
         return "being measured on this device"
-    return f"perhaps {in_words(plan.seconds)} (not measured: {rates})"
+    return f"perhaps {format_duration(plan.seconds)} (not measured: {rates})"
 
 
-def device_words(device: DeviceReport) -> str:
+def device_text(device: DeviceReport) -> str:
     """Name of a device and its free memory."""
     name = f"{device.device}: {device.description}"
     if device.device == "cpu" or device.free_bytes is None:
         return name
-    return f"{name}, {in_bytes(device.free_bytes)} free"
+    return f"{name}, {format_bytes(device.free_bytes)} free"
 
 
 def memory_problem(wish: Wish, plan: RunPlan, machine: Machine) -> str:
@@ -162,13 +162,13 @@ def memory_problem(wish: Wish, plan: RunPlan, machine: Machine) -> str:
         return ""
     fewer = "the current slice, " if plan.planes > 1 and wish.target is None else ""
     return (
-        f"This will not fit: about {in_bytes(needed)} of memory are needed and "
-        f"{in_bytes(free)} are free. Choose {fewer}a part of the plane or a smaller "
-        f"factor, or close other programs{_disk_advice(wish, machine)}."
+        f"This will not fit: about {format_bytes(needed)} of memory are needed and "
+        f"{format_bytes(free)} are free. Choose {fewer}a part of the plane or a "
+        f"smaller factor, or close other programs{_disk_advice(wish, machine)}."
     )
 
 
-def advice_words(advice: Advice) -> str:
+def advice_text(advice: Advice) -> str:
     """What keeps torch from using the GPU; the commands are shown separately."""
     if not advice.commands:
         return advice.sentence
@@ -190,7 +190,7 @@ def calibration_key(wish: Wish, plan: RunPlan) -> tuple[Any, ...]:
     return (config, plan.device, plan.precision, samples)
 
 
-def in_bytes(count: float) -> str:
+def format_bytes(count: float) -> str:
     """Bytes with their unit: ``1.2 GB``."""
     for unit in ("B", "kB", "MB"):
         if count < 999.5:
@@ -199,7 +199,7 @@ def in_bytes(count: float) -> str:
     return f"{count:.3g} GB"
 
 
-def in_words(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """Duration with its unit: ``12 s``, ``3 min``, ``2.5 h``."""
     if seconds < 100:
         return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"

@@ -92,7 +92,7 @@ class Job(ABC):
         """Pixels as far as the first `count` planes reach: the rest would be black."""
 
     @abstractmethod
-    def left(self, finished: int, planes: int, black: int) -> str:
+    def partial_sentence(self, finished: int, planes: int, black: int) -> str:
         """Sentence on what remains of a cancelled run."""
 
 
@@ -130,7 +130,7 @@ class MemoryJob(Job):
         sizes = reach(self._out.shape, self.request.axes, count)
         return self._out[tuple(slice(n) for n in sizes)]
 
-    def left(self, finished: int, planes: int, black: int) -> str:
+    def partial_sentence(self, finished: int, planes: int, black: int) -> str:
         """What the layer holds."""
         return cancelled_sentence(self.name, finished, planes, black)
 
@@ -193,7 +193,7 @@ class DiskJob(Job):
             self._stored = StoredImage(self.request.axes, self._samples, *folders)
         return _layer_data(self._stored.levels(count))
 
-    def left(self, finished: int, planes: int, black: int) -> str:
+    def partial_sentence(self, finished: int, planes: int, black: int) -> str:
         """What the folder holds, from earlier runs too."""
         if self._part.is_dir():
             finished = max(finished, len(Ledger(self._part).finished()))

@@ -94,7 +94,7 @@ class RunController:
         """Stop after the current step."""
         self.drop_waiting()
         self._run.cancel()
-        self.controls.stopping()
+        self.controls.show_stopping()
 
     def _start_next(self) -> None:
         self._started = time.monotonic()
@@ -103,7 +103,7 @@ class RunController:
             self._end()
             return
         self.job = job
-        self.controls.running(job.name)
+        self.controls.show_running(job.name)
         self._run.start(
             job.steps,
             on_event=self._follow,
@@ -122,7 +122,7 @@ class RunController:
             share = job.clock.tell(event)
             left = seconds_left(job.clock.of_rest, self.elapsed)
             line = event.message or status(event, left)
-            self.controls.progress(share, job.prefix + line)
+            self.controls.show_progress(share, job.prefix + line)
             if event.loss is not None:
                 self.controls.loss.add(event.step, event.loss)
 
@@ -136,7 +136,7 @@ class RunController:
         if self._left_window and self.native.parent() is None:
             self._delete()
             return
-        self.controls.idle()
+        self.controls.show_idle()
         self.on_end()
 
     def _leave(self) -> None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from napari_zssr.imaging.kernel import FineKernel
 from napari_zssr.imaging.optics import FWHM
-from napari_zssr.plugin.estimate import in_words
+from napari_zssr.plugin.estimate import format_duration
 from napari_zssr.plugin.request import kernel_from
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def finished_sentence(
     """Gain, noise, time and blur of a finished run, its file, and what is hidden."""
     sentence = (
         f"{name}: {report.sentence} {_noise(report)}; it took "
-        f"{in_words(report.seconds)} on {report.device}.{_blur(report, kernel)}"
+        f"{format_duration(report.seconds)} on {report.device}.{_blur(report, kernel)}"
     )
     sentence += "" if file is None else f" It is in {file}."
     return f"{sentence} {HIDDEN}" if hidden else sentence

@@ -76,7 +76,7 @@ class SuperResolutionWidget(Container[Any]):
         try:
             requests = self.form.requests()
         except InputError as error:
-            self.controls.say_why(str(error))
+            self.controls.show_reason(str(error))
         else:
             self._start(requests)
 
@@ -105,9 +105,9 @@ class SuperResolutionWidget(Container[Any]):
                 self.form.check(requests)
             self._can_run = True
         except InputError as error:
-            self.controls.say_why(in_the_form(str(error)))
+            self.controls.show_reason(in_the_form(str(error)))
         else:
-            self.controls.say_why("")
+            self.controls.show_reason("")
         request = self._request
         if request is None:
             self.form.how.blur.view.clear()
@@ -130,7 +130,7 @@ class SuperResolutionWidget(Container[Any]):
         try:
             self.form.check(requests)
         except InputError as error:
-            self.controls.say_why(str(error))
+            self.controls.show_reason(str(error))
             return
         if self._run.running:
             return
@@ -180,7 +180,7 @@ class SuperResolutionWidget(Container[Any]):
             return
         growing.keep_finished()
         if growing.finished or not self._failed:
-            left = job.left(growing.finished, growing.planes, growing.black)
+            left = job.partial_sentence(growing.finished, growing.planes, growing.black)
             self.controls.add_line(left)
         # A part on disk is always kept, and resumed by the next run.
         in_memory = not job.part
