@@ -309,18 +309,18 @@ class BatchWidget(Container[Any]):
             return
         try:
             order = self.form.order()
-            begins = start_message_for_files(order.config)
+            message = start_message_for_files(order.config)
         except InputError as error:
-            rows, begins, why = [], "", str(error)
+            rows, message, reason = [], "", str(error)
         else:
             # Rows that the form still asks for keep their outcome.
             known = {(row.image, row.target): row for row in self.table.rows}
             rows = [known.get((r.image, r.target), r) for r in _rows(order)]
-            why = ""
-        self.controls.run.enabled = not why
+            reason = ""
+        self.controls.run.enabled = not reason
         self.table.show_rows(rows)
-        self.controls.show_reason(why)
-        self.form.how.advanced.say_start(begins)
+        self.controls.show_reason(reason)
+        self.form.how.advanced.say_start(message)
 
     def open_selected(self) -> None:
         """Add the result of the selected row to the viewer."""
