@@ -204,7 +204,7 @@ class Desk:
 
     @property
     def why(self) -> str:
-        return str(self.widget.controls._why.value)
+        return str(self.widget.controls._reason.value)
 
     def idle(self) -> bool:
         controls = self.widget.controls

@@ -21,7 +21,7 @@ from napari_zssr.config import FAST, Config, change
 from napari_zssr.errors import StorageError
 from napari_zssr.execution import disk_run
 from napari_zssr.io.read import read
-from napari_zssr.plugin.batch import BatchRow, BatchWidget, closing
+from napari_zssr.plugin.batch import BatchRow, BatchWidget, batch_sentence
 from napari_zssr.plugin.batch_form import Source
 from napari_zssr.progress import PlaneDone
 
@@ -71,7 +71,7 @@ class Bench:
 
     @property
     def why(self) -> str:
-        return str(self.widget.controls._why.value)
+        return str(self.widget.controls._reason.value)
 
     @property
     def said(self) -> str:
@@ -113,18 +113,18 @@ def test_one_bad_file_does_not_end_a_batch(bench: Bench, ending: str) -> None:
 def test_what_was_cancelled_is_gone_on_from(bench: Bench) -> None:
     for name in "abc":
         bench.image(f"{name}.ome.tif", 5, 20, 24)
-    tell = bench.widget._tell
+    tell = bench.widget._run._follow
     started: list[tuple[str, int]] = []
 
     def look(event: Any) -> None:
-        row = bench.widget._job.row
+        row = bench.widget._run.job.row
         tell(event)
         if isinstance(event, PlaneDone):
             started.append((row.image.name, event.plane))
             if len(started) == 7:
                 bench.widget.controls.cancel.native.click()
 
-    bench.widget._tell = look  # type: ignore[method-assign]
+    bench.widget._run._follow = look  # type: ignore[method-assign]
     bench.run()
     assert list(bench.states.values()) == ["done", "stopped", "waiting"]
     assert "2 left; Run goes on from there." in bench.said
@@ -208,7 +208,7 @@ def test_a_finished_row_opens_without_being_loaded(bench: Bench, ending: str) ->
     assert not bench.widget.open.enabled
     bench.widget.table.selectRow(0)
     assert bench.widget.open.enabled
-    assert "planes" in bench.widget.told.value
+    assert "planes" in bench.widget.message.value
     bench.widget.open.native.click()
     (layer,) = bench.widget._viewer.layers
     assert layer.multiscale == (ending == ".ome.zarr")
@@ -289,4 +289,4 @@ def test_a_batch_ends_with_a_sentence(states: list[str], says: str) -> None:
         )
         for n, state in enumerate(states)
     ]
-    assert closing(rows, Path("out")).startswith(says.replace("No.)", "No)"))
+    assert batch_sentence(rows, Path("out")).startswith(says.replace("No.)", "No)"))

@@ -7,8 +7,13 @@ import numpy as np
 import pytest
 
 from napari_zssr.config import BALANCED, FAST, INSTANT, PAPER, Config, change
-from napari_zssr.plugin.controls import Clock, in_words, seconds_left, status
-from napari_zssr.plugin.summary import after, in_the_form, stopped
+from napari_zssr.plugin.controls import Clock, seconds_left, status
+from napari_zssr.plugin.estimate import format_duration
+from napari_zssr.plugin.summary import (
+    cancelled_sentence,
+    finished_sentence,
+    in_the_form,
+)
 from napari_zssr.progress import PlaneDone, Progress, drain
 from napari_zssr.stack.axis_labels import labelled
 from napari_zssr.stack.channels import channel_starts
@@ -116,7 +121,7 @@ def test_time_left_is_told_when_it_is_known() -> None:
     [(0.04, "0.0 s"), (9, "9.0 s"), (75, "75 s"), (600, "10 min"), (9000, "2.5 h")],
 )
 def test_durations_in_words(seconds: float, words: str) -> None:
-    assert in_words(seconds) == words
+    assert format_duration(seconds) == words
 
 
 def test_where_a_run_stands() -> None:
@@ -129,7 +134,7 @@ def test_what_came_of_it() -> None:
     config = change(INSTANT, noise="off", always=True, device="cpu")
     plane = np.random.default_rng(0).random((24, 24))
     report = drain(upscale_steps(labelled(plane, axes="YX"), config)).report
-    text = after("cells", report)
+    text = finished_sentence("cells", report)
     assert text.startswith("cells: ")
     assert report.sentence in text
     assert "No noise was found; it took " in text
@@ -145,7 +150,7 @@ def test_what_came_of_it() -> None:
     ],
 )
 def test_what_is_left(finished: int, words: str) -> None:
-    assert stopped("cells", finished, 9) == words
+    assert cancelled_sentence("cells", finished, 9) == words
 
 
 def test_the_way_out_is_a_field_of_the_form() -> None:

@@ -13,10 +13,10 @@ from napari_zssr.plugin import estimate as cost
 from napari_zssr.plugin.estimate import (
     Estimate,
     Wish,
-    advice_words,
+    advice_text,
     calibration_key,
     estimate,
-    in_bytes,
+    format_bytes,
     planned,
 )
 from napari_zssr.zssr.cost import Rates
@@ -171,7 +171,7 @@ def test_what_does_not_change_the_rates_shares_them() -> None:
     [(1, "1 B"), (999_600, "1 MB"), (1.234e9, "1.23 GB"), (5e13, "5e+04 GB")],
 )
 def test_bytes_in_words(count: float, told: str) -> None:
-    assert in_bytes(count) == told
+    assert format_bytes(count) == told
 
 
 def test_a_cpu_build_beside_a_gpu_is_told_with_the_command() -> None:
@@ -183,7 +183,7 @@ def test_a_cpu_build_beside_a_gpu_is_told_with_the_command() -> None:
         usable=False,
     )
     assert found is not None
-    text = advice_words(found)
+    text = advice_text(found)
     assert "CPU build beside the GPU RTX" in text
     assert "start napari again" in text
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from napari_zssr.plugin.worker import ShortSearches
+from napari_zssr.plugin.worker import GarbageFreeze
 
 
 class Knot:
@@ -26,7 +26,7 @@ def nothing_set_aside() -> Iterator[None]:
 
 
 def test_what_was_there_is_not_searched_until_the_end() -> None:
-    old, searches = Knot(), ShortSearches()
+    old, searches = Knot(), GarbageFreeze()
     seen = weakref.ref(old)
     searches.begin()
     del old
@@ -38,7 +38,7 @@ def test_what_was_there_is_not_searched_until_the_end() -> None:
 
 
 def test_what_a_run_makes_is_searched_as_ever() -> None:
-    searches = ShortSearches()
+    searches = GarbageFreeze()
     searches.begin()
     seen = weakref.ref(Knot())
     gc.collect()
@@ -47,18 +47,18 @@ def test_what_a_run_makes_is_searched_as_ever() -> None:
 
 
 def test_what_is_let_go_of_is_found_at_once() -> None:
-    old, searches = Knot(), ShortSearches()
+    old, searches = Knot(), GarbageFreeze()
     seen = weakref.ref(old)
     searches.begin()
     del old
-    searches.let_go()
+    searches.include_all()
     gc.collect()
     assert seen() is None
     searches.end()
 
 
 def test_the_last_of_two_runs_ends_it() -> None:
-    first, second = ShortSearches(), ShortSearches()
+    first, second = GarbageFreeze(), GarbageFreeze()
     first.begin()
     second.begin()
     first.begin()

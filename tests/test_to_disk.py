@@ -54,8 +54,8 @@ class Disk:
         self.fields = desk.widget.form.result.fields
         self.seen: list[tuple[int, list[bool]]] = []
         self.stop_after: int | None = None
-        self._show = desk.widget._tell
-        desk.widget._tell = self._look  # type: ignore[method-assign]
+        self._show = desk.widget._run._follow
+        desk.widget._run._follow = self._look  # type: ignore[method-assign]
 
     def start(self, **changes: Any) -> None:
         self.desk.set(change(RIDGE, **changes))
@@ -391,7 +391,7 @@ def test_errors_are_one_sentence_and_the_widget_is_usable_again(
     original = PlaneTask.steps
 
     def fail(task: Any) -> Any:
-        if task.place.number == 1:
+        if task.plane_index.number == 1:
             raise ComputeError("The lamp went out.")
             yield
         return (yield from original(task))

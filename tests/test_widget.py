@@ -311,7 +311,7 @@ def test_slices_appear_while_others_are_computed(window: Desk) -> None:
     window.add(rings(3, 24, 24), axis_labels=("z", "y", "x"))
     window.set(RIDGE)
     seen: list[tuple[int, list[bool]]] = []
-    show = window.widget._tell
+    show = window.widget._run._follow
 
     def look(event: Any) -> None:
         show(event)
@@ -319,7 +319,7 @@ def test_slices_appear_while_others_are_computed(window: Desk) -> None:
             made = window.viewer.layers["cells x2"].data
             seen.append((event.plane, [bool(plane.any()) for plane in made]))
 
-    window.widget._tell = look  # type: ignore[method-assign]
+    window.widget._run._follow = look  # type: ignore[method-assign]
     window.widget.start()
     window.wait()
     assert [plane for plane, _ in seen] == [0, 1, 2]
@@ -386,7 +386,7 @@ def test_cancel_at_each_stage(
 ) -> None:
     desk.add(rings(4, 24, 24), axis_labels=("z", "y", "x"))
     desk.set(change(QUICK, strategy="tuned"))
-    show = desk.widget._tell
+    show = desk.widget._run._follow
 
     def look(event: Any) -> None:
         show(event)
@@ -396,7 +396,7 @@ def test_cancel_at_each_stage(
             assert not desk.widget.controls.cancel.enabled
             assert "Stopping" in desk.widget.controls._status.value
 
-    desk.widget._tell = look  # type: ignore[method-assign]
+    desk.widget._run._follow = look  # type: ignore[method-assign]
     desk.widget.start()
     desk.wait()
     gc.collect()
@@ -566,7 +566,7 @@ def test_the_layer_may_go_meanwhile(window: Desk) -> None:
 
 def test_its_pixels_may_be_replaced_meanwhile(desk: Desk) -> None:
     layer = start_slow(desk)
-    desk.qtbot.waitUntil(lambda: desk.widget._clock.share > 0, timeout=20_000)
+    desk.qtbot.waitUntil(lambda: desk.widget._run.job.clock.share > 0, timeout=20_000)
     layer.data = np.zeros((5, 10, 10), np.uint16)
     layer.name = "other"
     desk.wait()
@@ -623,7 +623,9 @@ def test_the_widget_may_be_moved_to_another_dock(window: Desk) -> None:
 
 def test_closing_the_viewer_leaves_no_thread(window: Desk) -> None:
     start_slow(window, planes=100)
-    window.qtbot.waitUntil(lambda: window.widget._clock.share > 0, timeout=20_000)
+    window.qtbot.waitUntil(
+        lambda: window.widget._run.job.clock.share > 0, timeout=20_000
+    )
     window.viewer.close()
     pool = QThreadPool.globalInstance()
     assert pool is not None

@@ -1,4 +1,4 @@
-"""The form of a batch: which files, where to, and how."""
+"""The form of a batch: images, result files and settings."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from magicgui.types import FileDialogMode
-from magicgui.widgets import CheckBox, ComboBox, LineEdit
+from magicgui.widgets import CheckBox, ComboBox, LineEdit, Widget
 
 from napari_zssr.config import Config
 from napari_zssr.errors import InputError
@@ -19,24 +19,14 @@ from napari_zssr.plugin.form.fields import FactorFields, HowFields
 from napari_zssr.plugin.form.form import TIFF, ZARR, default_config, proposed_name
 from napari_zssr.plugin.form.rows import Column, Row, heading, path_field
 
-FOLDER, FILES = "folder", "files"
-LARGEST = "largest"
+FOLDER, FILES, LARGEST = "folder", "files", "largest"
 USUAL_NAMES = "*.tif *.tiff"
 OUTPUT = "enlarged"
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One image of one file.
-
-    Attributes
-    ----------
-    path : Path
-    image : int or None
-        Index of one of several images in the file; None takes the largest.
-    label : str
-        What the name of its result has for it; empty where there is no choice.
-    """
+    """One image of a file: its index and label, or the largest image."""
 
     path: Path
     image: int | None = None
@@ -47,24 +37,23 @@ class Source:
         """Name of the file, and which image of it."""
         return f"{self.path.name} {self.label}".rstrip()
 
+    @property
+    def labelled_name(self) -> str:
+        """Name of the file with the label before its ending."""
+        path = labelled_path(self.path, self.label) if self.label else self.path
+        return path.name
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """What a batch is asked to do.
+    """Images and their result files, and how to enlarge them.
 
     Attributes
     ----------
-    pairs : tuple of (Source, Path)
-        Each image and the file that it becomes.
-    folder : Path
-        Of the results; made when the batch starts.
-    config : Config
     axes : str or None
-        Letters for every image, where their files are not to be asked.
+        Letters for every image; None takes those of each file.
     partial : bool
         Keep the complete planes of acquisitions that were stopped.
-    overwrite : bool
-        Enlarge again what is there already.
     """
 
     pairs: tuple[tuple[Source, Path], ...]
@@ -81,24 +70,15 @@ class BatchForm(Column):
     def __init__(self) -> None:
         self.factor = FactorFields()
         self.how = HowFields()
-        images, results = _image_rows(), _result_rows()
-        super().__init__(
-            [
-                heading("Images"),
-                *images,
-                heading("Results"),
-                *results,
-                heading("How"),
-                self.factor,
-                self.how,
-            ]
-        )
+        images = [heading("Images"), *_image_rows()]
+        results = [heading("Results"), *_result_rows()]
+        super().__init__([*images, *results, heading("How"), self.factor, self.how])
         self.how.unfold(False)
         self.show_config(default_config())
         self._proposed: Path | None = None
         for name in ("source", "folder", "files"):
-            self.fields[name].changed.connect(self._follow)
-        self._follow()
+            self.fields[name].changed.connect(self._update_rows)
+        self._update_rows()
 
     def show_config(self, config: Config) -> None:
         """Set the fields to settings."""
@@ -106,27 +86,24 @@ class BatchForm(Column):
         self.how.show_config(config)
 
     def order(self) -> Order:
-        """What a press of Run would do.
-
-        Raises
-        ------
-        InputError
-            It cannot run; the sentence says why.
-        """
-        images = self._images()
+        """What Run would do; raises InputError if that is impossible."""
+        files = self._files()
         config = self.how.config(self.factor.factors)
         folder = _path(self.fields["into"].value)
         if folder is None:
             raise InputError("Choose the folder that the results go into.")
         if folder.exists() and not folder.is_dir():
             raise InputError(f"{folder} is a file; choose a folder for the results.")
+        if self.fields["within"].value == ALL:
+            sources = [source for file in files for source in _all_images(file)]
+        else:
+            sources = [Source(file) for file in files]
         ending = self.fields["ending"].value
-        sources = self._sources(images)
         targets = [
-            folder / proposed_name(_labelled(source), config.factors, ending)
+            folder / proposed_name(source.labelled_name, config.factors, ending)
             for source in sources
         ]
-        # In one folder, results of an earlier batch are no images of this one.
+        # Results of an earlier batch in the same folder are not images of this one.
         pairs = [
             (source, target)
             for source, target in zip(sources, targets, strict=True)
@@ -142,39 +119,34 @@ class BatchForm(Column):
             overwrite=self.fields["overwrite"].value,
         )
 
-    def _images(self) -> list[Path]:
+    def _files(self) -> list[Path]:
         if self.fields["source"].value == FILES:
-            listed = [Path(file) for file in self.fields["files"].value]
-            if not listed:
+            files = [Path(file) for file in self.fields["files"].value]
+            if not files:
                 raise InputError("Choose the files to enlarge.")
-            return listed
+            return files
         folder = _path(self.fields["folder"].value)
         if folder is None:
             raise InputError("Choose a folder of images.")
         if not folder.is_dir():
             raise InputError(f"The folder {folder} is not there; choose another one.")
         names = self.fields["names"].value.split() or ["*"]
-        found = {
+        matching = {path for name in names for path in folder.glob(name)}
+        files = [
             path
-            for name in names
-            for path in folder.glob(name)
-            if not path.name.startswith(".") and _is_image(path)
-        }
-        if not found:
+            for path in sorted(matching)
+            if not path.name.startswith(".")
+            and (path.is_file() or path.suffix.lower() == ".zarr")
+        ]
+        if not files:
             raise InputError(
                 f"No file in {folder} has a name like {' or '.join(names)}; change "
                 "Names, or the folder."
             )
-        return sorted(found)
+        return files
 
-    def _sources(self, files: Sequence[Path]) -> list[Source]:
-        """The images of the files that are wanted."""
-        if self.fields["within"].value != ALL:
-            return [Source(file) for file in files]
-        return [source for file in files for source in _all_images(file)]
-
-    def _follow(self, *_: Any) -> None:
-        """Show what counts, and propose a folder unless the user has named one."""
+    def _update_rows(self, *_: Any) -> None:
+        """Show the rows that apply, and propose a folder unless the user named one."""
         in_folder = self.fields["source"].value == FOLDER
         for name in ("folder", "names"):
             self.rows[name].visible = in_folder
@@ -191,19 +163,12 @@ class BatchForm(Column):
 
 
 def _path(value: Any) -> Path | None:
-    """A path, or None where the field is empty."""
+    """A path, or None for an empty field."""
     return None if str(value) in ("", ".") else Path(value).expanduser().absolute()
 
 
-def _labelled(source: Source) -> str:
-    """Name of the file, the label of the image in it."""
-    if not source.label:
-        return source.path.name
-    return labelled_path(source.path, source.label).name
-
-
 def _all_images(file: Path) -> Sequence[Source]:
-    """All images of a file; of one that cannot be read, itself: its run says why."""
+    """All images of a file; of an unreadable one, itself: its run reports the error."""
     try:
         modified = file.stat().st_mtime_ns
     except OSError:
@@ -213,7 +178,7 @@ def _all_images(file: Path) -> Sequence[Source]:
 
 @lru_cache(maxsize=10_000)
 def _listed(file: Path, _modified_ns: int) -> Sequence[Source]:
-    """Opened once, since the form is looked at after every change."""
+    """Cached, since the form reads the files after every change."""
     try:
         entries = list_images(file)
     except InputError:
@@ -221,11 +186,7 @@ def _listed(file: Path, _modified_ns: int) -> Sequence[Source]:
     if len(entries) == 1:
         return [Source(file)]
     labels = file_labels(entries)
-    return [Source(file, each.index, labels[each.index]) for each in entries]
-
-
-def _is_image(path: Path) -> bool:
-    return path.is_file() or path.suffix.lower() == ".zarr"
+    return [Source(file, entry.index, labels[entry.index]) for entry in entries]
 
 
 def _check_different(targets: Sequence[Path]) -> None:
@@ -238,72 +199,70 @@ def _check_different(targets: Sequence[Path]) -> None:
 
 
 def _image_rows() -> list[Row]:
-    source = ComboBox(
-        name="source",
-        choices=[("all in a folder", FOLDER), ("chosen files", FILES)],
-        tooltip="Every image of a folder whose name fits, or the files that you "
-        "choose.",
-    )
-    folder = path_field(
-        name="folder",
-        mode=FileDialogMode.EXISTING_DIRECTORY,
-        tooltip="The folder of images; folders in it are not looked into.",
-    )
-    names = LineEdit(
-        name="names",
-        value=USUAL_NAMES,
-        tooltip="Which names are taken; * stands for anything: *.tif, cells_*.zarr. "
-        "Several are separated by spaces.",
-    )
-    files = path_field(
-        name="files",
-        mode=FileDialogMode.EXISTING_FILES,
-        tooltip="The images to enlarge, as many as you like.",
-    )
-    within = ComboBox(
-        name="within",
-        choices=[("largest image", LARGEST), ("all images", ALL)],
-        tooltip="Of a file with several images, such as positions or scenes: the one "
-        "with the most pixels, or each of them to a file of its own.",
-    )
-    partial = CheckBox(
-        name="partial",
-        text="Keep what a stopped acquisition finished",
-        tooltip="Otherwise a file with fewer planes than it promises is refused.",
-    )
-    axes = LineEdit(
-        name="axes",
-        tooltip="One letter for each axis of every image (T time, C channel, Z depth, "
-        "Y, X), where the files do not name them. Empty: as each file says.",
-    )
-    axes.native.setPlaceholderText("as each file says")
-    return [
-        Row("Take", source),
-        Row("Folder", folder),
-        Row("Names", names),
-        Row("Files", files),
-        Row("In a file", within),
-        Row("Axes", axes),
-        Row("", partial),
-    ]
+    fields: dict[str, Widget] = {
+        "Take": ComboBox(
+            name="source",
+            choices=[("all in a folder", FOLDER), ("chosen files", FILES)],
+            tooltip="Every image of a folder whose name fits, or the files that you "
+            "choose.",
+        ),
+        "Folder": path_field(
+            name="folder",
+            mode=FileDialogMode.EXISTING_DIRECTORY,
+            tooltip="The folder of images; folders in it are not looked into.",
+        ),
+        "Names": LineEdit(
+            name="names",
+            value=USUAL_NAMES,
+            tooltip="Which names are taken; * stands for anything: *.tif, cells_*.zarr."
+            " Several are separated by spaces.",
+        ),
+        "Files": path_field(
+            name="files",
+            mode=FileDialogMode.EXISTING_FILES,
+            tooltip="The images to enlarge, as many as you like.",
+        ),
+        "In a file": ComboBox(
+            name="within",
+            choices=[("largest image", LARGEST), ("all images", ALL)],
+            tooltip="Of a file with several images, such as positions or scenes: the "
+            "one with the most pixels, or each of them to a file of its own.",
+        ),
+        "Axes": LineEdit(
+            name="axes",
+            tooltip="One letter for each axis of every image (T time, C channel, Z "
+            "depth, Y, X), where the files do not name them. Empty: as each "
+            "file says.",
+        ),
+        "": CheckBox(
+            name="partial",
+            text="Keep what a stopped acquisition finished",
+            tooltip="Otherwise a file with fewer planes than it promises is refused.",
+        ),
+    }
+    fields["Axes"].native.setPlaceholderText("as each file says")
+    return [Row(label, field) for label, field in fields.items()]
 
 
 def _result_rows() -> list[Row]:
-    into = path_field(
-        name="into",
-        mode=FileDialogMode.EXISTING_DIRECTORY,
-        tooltip="The folder that the results go into; it is made if it is not there.",
-    )
-    ending = ComboBox(
-        name="ending",
-        choices=[("OME-TIFF", TIFF), ("OME-Zarr", ZARR)],
-        tooltip="OME-TIFF opens everywhere; OME-Zarr holds smaller versions too and "
-        "suits what is larger than memory.",
-    )
-    overwrite = CheckBox(
-        name="overwrite",
-        text="Replace results that are there",
-        tooltip="Otherwise images whose result is there are left out, so that a second "
-        "Run does what the first one did not.",
-    )
-    return [Row("Into", into), Row("Format", ending), Row("", overwrite)]
+    fields: dict[str, Widget] = {
+        "Into": path_field(
+            name="into",
+            mode=FileDialogMode.EXISTING_DIRECTORY,
+            tooltip="The folder that the results go into; it is made if it is not "
+            "there.",
+        ),
+        "Format": ComboBox(
+            name="ending",
+            choices=[("OME-TIFF", TIFF), ("OME-Zarr", ZARR)],
+            tooltip="OME-TIFF opens everywhere; OME-Zarr holds smaller versions too and"
+            " suits what is larger than memory.",
+        ),
+        "": CheckBox(
+            name="overwrite",
+            text="Replace results that are there",
+            tooltip="Otherwise images whose result is there are left out, so that a "
+            "second Run does what the first one did not.",
+        ),
+    }
+    return [Row(label, field) for label, field in fields.items()]

@@ -1,4 +1,4 @@
-"""Run and Cancel, how far the run is, and what came of it."""
+"""The run controls: Run and Cancel, progress, loss curve and messages."""
 
 from __future__ import annotations
 
@@ -8,43 +8,46 @@ from collections.abc import Sequence
 
 from magicgui.widgets import ProgressBar, PushButton
 from qtpy.QtCore import QPointF, QRectF, QSize, Qt
-from qtpy.QtGui import QFontMetricsF, QPainter, QPaintEvent, QPalette, QPen, QPolygonF
+from qtpy.QtGui import QPainter, QPaintEvent, QPalette, QPen, QPolygonF
 from qtpy.QtWidgets import QSizePolicy, QWidget
 
 from napari_zssr.config import Config
+from napari_zssr.plugin.estimate import format_duration
 from napari_zssr.plugin.form.rows import Column, red, say, side_by_side, words
 from napari_zssr.progress import Progress
 from napari_zssr.zssr.start import Starts
 from napari_zssr.zssr.training_plan import TrainingPlan, expected_plans
 
+# Of the loss curve: text lines high, pixels of margin and line width.
 LINES_HIGH = 5
 MARGIN = 3.0
 WIDTH = 1.6
-# The loss of single batches scatters; what is drawn is a running mean.
+# The loss of single batches scatters; the curve is an exponential moving average.
 SMOOTHING = 0.3
 FAINT = 0.35
-
-Point = tuple[float, float]
+# Steps of the progress bar, and messages that stay visible.
+RESOLUTION = 100
+MOST_LINES = 4
 
 
 class Curve:
-    """Losses in the order of their steps; a new training begins a new line."""
+    """Smoothed log10 losses by training step; each new training starts a new line."""
 
     def __init__(self) -> None:
-        self.lines: list[list[Point]] = []
-        self._offset = 0.0
+        self.clear()
 
     def clear(self) -> None:
-        """Forget everything."""
-        self.lines.clear()
+        """Remove all lines."""
+        self.lines: list[list[tuple[float, float]]] = []
         self._offset = 0.0
 
     def add(self, step: int, loss: float) -> None:
-        """Take in a loss; a step that is not beyond the last begins a new line."""
+        """Add a loss; a step that is not beyond the last one starts a new line."""
         if not (math.isfinite(loss) and loss > 0):
             return
-        if not self.lines or self._offset + step <= self.lines[-1][-1][0]:
-            self._offset = self.lines[-1][-1][0] if self.lines else 0.0
+        last = self.lines[-1][-1][0] if self.lines else 0.0
+        if self._offset + step <= last or not self.lines:
+            self._offset = last
             self.lines.append([])
         value = math.log10(loss)
         line = self.lines[-1]
@@ -52,7 +55,7 @@ class Curve:
             value = line[-1][1] + SMOOTHING * (value - line[-1][1])
         line.append((self._offset + step, value))
 
-    def scaled(self) -> list[list[Point]]:
+    def scaled(self) -> list[list[tuple[float, float]]]:
         """The lines in a unit square, y downwards."""
         points = [point for line in self.lines for point in line]
         if not points:
@@ -63,12 +66,12 @@ class Curve:
         return [[(x / last, (high - y) / span) for x, y in line] for line in self.lines]
 
     def latest(self) -> float | None:
-        """The last loss, as it is drawn."""
+        """The last smoothed loss."""
         return 10 ** self.lines[-1][-1][1] if self.lines else None
 
 
 class LossCurve(QWidget):
-    """A curve in the colours of the theme, one column wide and a few lines high."""
+    """Plot of the training loss in the colours of the theme."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -85,7 +88,7 @@ class LossCurve(QWidget):
         return QSize(200, LINES_HIGH * self.fontMetrics().height())
 
     def clear(self) -> None:
-        """Begin again."""
+        """Remove the curve."""
         self.curve.clear()
         self.update()
 
@@ -95,48 +98,31 @@ class LossCurve(QWidget):
         self.update()
 
     def paintEvent(self, event: QPaintEvent | None) -> None:
-        """Draw axes, lines and the last loss in the palette of the theme."""
+        """Draw axes, curve and latest loss."""
         painter = QPainter(self)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         ink = self.palette().color(QPalette.ColorRole.WindowText)
         faint = self.palette().color(QPalette.ColorRole.WindowText)
         faint.setAlphaF(FAINT)
-        room = QRectF(self.rect()).adjusted(MARGIN, MARGIN, -MARGIN, -MARGIN)
+        area = QRectF(self.rect()).adjusted(MARGIN, MARGIN, -MARGIN, -MARGIN)
         painter.setPen(QPen(faint, 1.0))
-        painter.drawLine(room.bottomLeft(), room.bottomRight())
-        painter.drawLine(room.topLeft(), room.bottomLeft())
+        painter.drawLine(area.bottomLeft(), area.bottomRight())
+        painter.drawLine(area.topLeft(), area.bottomLeft())
         painter.setPen(QPen(ink, WIDTH))
-        self._write(painter, room)
-        room.setTop(room.top() + self.fontMetrics().height())
-        for line in self.curve.scaled():
-            painter.drawPolyline(_polygon(line, room))
-        painter.end()
-
-    def _write(self, painter: QPainter, room: QRectF) -> None:
         latest = self.curve.latest()
         text = "loss" if latest is None else f"loss {latest:.2g}"
-        width = QFontMetricsF(self.font()).horizontalAdvance(text) + MARGIN
-        corner = QRectF(room.right() - width, room.top(), width, room.height())
-        flags = Qt.AlignmentFlag.AlignTop | Qt.AlignmentFlag.AlignRight
-        painter.drawText(corner, int(flags), text)
-
-
-def _polygon(line: list[Point], room: QRectF) -> QPolygonF:
-    """Points of the unit square moved into a rectangle."""
-    return QPolygonF(
-        [
-            QPointF(room.left() + x * room.width(), room.top() + y * room.height())
-            for x, y in line
-        ]
-    )
-
-
-RESOLUTION = 100
-MOST_LINES = 4
+        corner = Qt.AlignmentFlag.AlignTop | Qt.AlignmentFlag.AlignRight
+        painter.drawText(area, int(corner), text)
+        area.setTop(area.top() + self.fontMetrics().height())
+        left, top, width, height = area.getRect()
+        for line in self.curve.scaled():
+            points = [QPointF(left + x * width, top + y * height) for x, y in line]
+            painter.drawPolyline(QPolygonF(points))
+        painter.end()
 
 
 class RunFields(Column):
-    """The part of the widget that is always in sight."""
+    """Run, Cancel, progress and messages; always visible below the form."""
 
     def __init__(self) -> None:
         self.run = PushButton(
@@ -149,7 +135,7 @@ class RunFields(Column):
             tooltip="Stops after the step that is being done. Slices that are finished "
             "can be kept.",
         )
-        self._why = words()
+        self._reason = words()
         self._bar = ProgressBar(
             min=0, max=RESOLUTION, tooltip="How much of the run is done."
         )
@@ -158,56 +144,49 @@ class RunFields(Column):
         self.question = Question()
         self._after = words()
         self._lines: list[str] = []
-        super().__init__(
-            [
-                self._why,
-                side_by_side(self.run, self.cancel),
-                self._bar,
-                self._status,
-                self._after,
-                self.question,
-            ]
-        )
+        buttons = side_by_side(self.run, self.cancel)
+        texts = [self._status, self._after, self.question]
+        super().__init__([self._reason, buttons, self._bar, *texts])
         self.native.layout().insertWidget(4, self.loss)
-        self.idle()
+        self.show_idle()
 
-    def say_why(self, reason: str) -> None:
-        """Why Run cannot be pressed, or nothing."""
-        say(self._why, html.escape(reason))
+    def show_reason(self, reason: str) -> None:
+        """Show why Run is disabled; an empty text hides the line."""
+        say(self._reason, html.escape(reason))
 
-    def running(self, name: str) -> None:
-        """Show that a run is on."""
+    def show_running(self, name: str) -> None:
+        """Show that a run has started."""
         self.run.enabled, self.cancel.enabled = False, True
         self._bar.visible = self._status.visible = True
         self.loss.clear()
         self.loss.setVisible(True)
-        self.progress(0.0, f"Starting with {name}")
+        self.show_progress(0.0, f"Starting with {name}")
 
-    def stopping(self) -> None:
-        """Show that Cancel was heard."""
+    def show_stopping(self) -> None:
+        """Show that the run is being cancelled."""
         self.cancel.enabled = False
         self._status.value = "Stopping after this step"
 
-    def idle(self) -> None:
-        """Show that nothing runs."""
+    def show_idle(self) -> None:
+        """Show that no run is active."""
         self.cancel.enabled = False
         self._bar.visible = self._status.visible = False
         self.loss.setVisible(False)
         self._after.visible = bool(self._lines)
 
-    def progress(self, share: float, line: str) -> None:
-        """Show how far the run is."""
+    def show_progress(self, share: float, line: str) -> None:
+        """Show the completed fraction of the run and a status line."""
         self._bar.value = int(RESOLUTION * share)
         self._status.value = html.escape(line)
 
     def clear(self) -> None:
-        """Forget what came of earlier runs."""
+        """Remove the messages of earlier runs."""
         self._lines.clear()
         self._after.visible = False
         self.question.visible = False
 
     def add_line(self, line: str, problem: bool = False) -> None:
-        """Say what came of a run."""
+        """Add a message on the outcome of a run."""
         text = html.escape(line)
         self._lines.append(red(text, self._after) if problem else text)
         self._after.value = "<br>".join(self._lines[-MOST_LINES:])
@@ -215,7 +194,7 @@ class RunFields(Column):
 
 
 class Question(Column):
-    """Whether the finished slices of a run that was stopped are wanted."""
+    """Asks whether to keep the finished slices of a run that was cancelled."""
 
     def __init__(self) -> None:
         self.keep = PushButton(
@@ -229,7 +208,7 @@ class Question(Column):
 
 
 class AfterFields(Column):
-    """What can be done with the settings and with what was learned."""
+    """Buttons that reuse the settings and the trained networks."""
 
     def __init__(self) -> None:
         self.python = PushButton(
@@ -260,7 +239,7 @@ TRAINING_COST = 3.0
 EARLIEST_S = 3.0
 SHARED = "shared "
 SHARED_TRAIN = SHARED + "train"
-# They say nothing of how much is done.
+# Stages that do not count towards the completed fraction.
 BEFORE = ("read", "plan", "learn")
 STAGES = {
     "read": "reading the layer",
@@ -366,27 +345,18 @@ def _trained(plan: TrainingPlan) -> float:
 
 
 def seconds_left(share: float, elapsed: float) -> float | None:
-    """Time that is left, None where it is too early to tell."""
+    """Remaining time in seconds; None while it is too early to estimate."""
     if share < 0.02 or elapsed < EARLIEST_S:
         return None
     return elapsed * (1 - share) / share
 
 
-def in_words(seconds: float) -> str:
-    """Duration in words: ``12 s``, ``3 min``, ``2.5 h``."""
-    if seconds < 100:
-        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
-    if seconds < 6000:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h"
-
-
 def status(event: Progress, left: float | None) -> str:
-    """Where a run stands, in one line."""
+    """Status line: plane, stage, percentage and remaining time."""
     stage = STAGES.get(event.stage, event.stage)
-    one = event.planes > 1 and not event.stage.startswith(SHARED)
-    where = f"Slice {event.plane + 1} of {event.planes}: " if one else ""
-    line = f"{where}{stage}" if where else stage.capitalize()
+    line = stage.capitalize()
+    if event.planes > 1 and not event.stage.startswith(SHARED):
+        line = f"Slice {event.plane + 1} of {event.planes}: {stage}"
     if event.total > 1:
         line += f", {100 * event.step // event.total} %"
-    return line if left is None else f"{line}; about {in_words(left)} left"
+    return line if left is None else f"{line}; about {format_duration(left)} left"

@@ -1,4 +1,4 @@
-"""What the form asks for, as text that does the same elsewhere."""
+"""A request as Python code or as a command that reproduces its result elsewhere."""
 
 from __future__ import annotations
 
@@ -22,46 +22,54 @@ from napari_zssr.plugin.layers.layers import (
 from napari_zssr.plugin.layers.selection import level0
 from napari_zssr.plugin.request import Request
 
-# Blurs that are told in micrometres, and their names among what a file tells.
-NEED_SIZES = ("optics", "psf")
-TOLD = {
+# Kernels that are given in micrometres.
+NEED_PIXEL_SIZE = ("optics", "psf")
+# Attributes of `Optics` and the attributes of `Channel` that they default to.
+OPTICS_METADATA = {
     "na": "na",
     "wavelength_nm": "emission_nm",
     "excitation_nm": "excitation_nm",
     "index": "index",
     "modality": "modality",
 }
-PLACE = ("scale", "translate", "rotate", "shear", "affine")
-AS_OPTION: tuple[str, ...] = ("gradual", "back_projection", "start", "steps", "seed")
-AS_OPTION += ("learned_steps", "device", "precision", "noise", "tile_px", "strategy")
+TRANSFORM = ("scale", "translate", "rotate", "shear", "affine")
+OPTIONS = {"gradual", "back_projection", "start", "steps", "seed", "kernel"}
+OPTIONS |= {"learned_steps", "device", "precision", "noise", "tile_px", "strategy"}
+FLAGS = {
+    ("ensemble", True): "--ensemble",
+    ("ensemble", False): "--no-ensemble",
+    ("always", True): "--always",
+    ("nonfinite", "fill"): "--fill-nonfinite",
+}
 
 
 def as_python(request: Request) -> str:
-    """Lines for napari's console that make and show the same result."""
+    """Code for napari's console that computes and shows the same result."""
     layer, config = request.layer, request.config
     data = "layer.data[0]" if layer.multiscale else "layer.data"
-    changes = _changes(_as_told(request), python=True)
-    given = "".join(f", {k}={v}" for k, v in changes.items())
-    given = f"{config.preset!r}, axes={request.axes!r}{given}"
-    kernel = "KernelSpec, " if "KernelSpec" in given else ""
+    changes = _changes(_with_channel_optics(request))
+    given = [repr(config.preset), f"axes={request.axes!r}"]
+    given += [f"{name}={_code(value)}" for name, value in changes.items()]
+    sizes = _pixel_sizes(request)
+    if sizes and (request.target is not None or config.kernel.kind in NEED_PIXEL_SIZE):
+        given.append(f"spacing={sizes}")
     if request.target is None:
-        name = "upscale"
-        sizes = _sizes(request) if config.kernel.kind in NEED_SIZES else ""
+        function = "upscale"
         run = [
-            f"larger = upscale(image, {given}{sizes})",
-            f"viewer.add_image(larger, {_placed(request)})",
+            f"larger = upscale(image, {', '.join(given)})",
+            f"viewer.add_image(larger, {_layer_arguments(request)})",
         ]
     else:
-        name = "upscale_to_disk"
-        run = [
-            f"upscale_to_disk(image, {str(request.target)!r}, {given}{_how(request)})"
-        ]
+        function = "upscale_to_disk"
+        given += ["overwrite=True"] if request.overwrite else []
+        run = [f"upscale_to_disk(image, {str(request.target)!r}, {', '.join(given)})"]
+    kernel = "KernelSpec, " if isinstance(changes.get("kernel"), KernelSpec) else ""
     return "\n".join(
         [
-            f"from napari_zssr import {kernel}{name}",
+            f"from napari_zssr import {kernel}{function}",
             "",
             f"layer = viewer.layers[{layer.name!r}]",
-            f"image = {data}{_indexed(request)}",
+            f"image = {data}{_index_code(request)}",
             *run,
             "",
         ]
@@ -69,12 +77,9 @@ def as_python(request: Request) -> str:
 
 
 def as_command(request: Request) -> str:
-    """Line for a terminal that makes the same result as a file.
+    """Command line that writes the same result to a file.
 
-    Raises
-    ------
-    InputError
-        The layer comes from no file, or only a part of it is asked for.
+    Raises InputError if the layer comes from no file, or only a part is selected.
     """
     layer, config = request.layer, request.config
     file = layer_file(layer)
@@ -93,9 +98,10 @@ def as_command(request: Request) -> str:
     if request.target is not None:
         words += ["-o", str(request.target)]
         words += ["--overwrite"] if request.overwrite else []
-    if config.kernel.kind in NEED_SIZES:
-        # The file may not tell what was given to the layer.
-        words += ["--spacing", ",".join(f"{a}={n:g}" for a, n in _known(request))]
+    if config.kernel.kind in NEED_PIXEL_SIZE:
+        # The pixel size may be that of the layer alone.
+        sizes = _pixel_sizes(request).items()
+        words += ["--spacing", ",".join(f"{letter}={size:g}" for letter, size in sizes)]
     index = image_index(layer)
     if index is not None:
         words += ["--image", str(index)]
@@ -104,54 +110,48 @@ def as_command(request: Request) -> str:
     return shlex.join(words)
 
 
-def _how(request: Request) -> str:
-    """What a file cannot know from an array: pixel sizes, and whether it may go."""
-    told = _sizes(request)
-    return f"{told}, overwrite=True" if request.overwrite else told
-
-
-def _sizes(request: Request) -> str:
-    known = dict(_known(request))
-    return f", spacing={known}" if known else ""
-
-
-def _known(request: Request) -> list[tuple[str, float]]:
+def _pixel_sizes(request: Request) -> dict[str, float]:
+    """Pixel sizes by axis letter, in um, or s along T, where they are known."""
     sizes, units = layer_spacing(request.layer, request.axes)
-    wanted = {letter: "s" if letter == "T" else "um" for letter in sizes}
-    return [(a, size) for a, size in sizes.items() if units[a] == wanted[a]]
+    return {
+        letter: size
+        for letter, size in sizes.items()
+        if units[letter] == ("s" if letter == "T" else "um")
+    }
 
 
-def _as_told(request: Request) -> Config:
-    """Settings with the optics that the layer tells, which its pixels alone do not."""
+def _with_channel_optics(request: Request) -> Config:
+    """Settings with the optics of the layer's metadata, which an array lacks."""
     config, optics = request.config, request.config.kernel.optics
     if optics is None:
         return config
     channels = layer_channels(request.layer)
-    for name, told in TOLD.items():
-        values = {getattr(channel, told) or None for channel in channels}
+    known: dict[str, Any] = {}
+    for name, attribute in OPTICS_METADATA.items():
+        values = {getattr(channel, attribute) or None for channel in channels}
         if getattr(optics, name) is None and len(values) == 1:
-            known: dict[str, Any] = {name: values.pop()}
-            optics = dataclasses.replace(optics, **known)
+            known[name] = values.pop()
+    optics = dataclasses.replace(optics, **known)
     kernel = dataclasses.replace(config.kernel, optics=optics)
     return dataclasses.replace(config, kernel=kernel)
 
 
-def _changes(config: Config, *, python: bool) -> dict[str, str]:
-    """Settings that differ from the preset's, as text."""
+def _changes(config: Config) -> dict[str, Any]:
+    """The factor and the settings that differ from the preset's."""
     preset = PRESETS.get(config.preset, Config())
-    found = {}
-    for field in dataclasses.fields(config):
-        value = getattr(config, field.name)
-        if field.name == "factor" or value != getattr(preset, field.name):
-            found[field.name] = _kernel(value) if field.name == "kernel" else value
-    found.pop("preset", None)
     y, x = config.factors
-    found["factor"] = y if y == x else (y, x)
-    return {k: repr(v) if python else str(v) for k, v in found.items()}
+    changes: dict[str, Any] = {"factor": y if y == x else (y, x)}
+    for name in (field.name for field in dataclasses.fields(config)):
+        value = getattr(config, name)
+        if name not in ("factor", "preset") and value != getattr(preset, name):
+            changes[name] = value
+    if "kernel" in changes:
+        changes["kernel"] = _kernel_text(config.kernel)
+    return changes
 
 
-def _kernel(kernel: KernelSpec) -> Any:
-    """Text of a kernel, or what makes it from plain data."""
+def _kernel_text(kernel: KernelSpec) -> str | KernelSpec:
+    """Text that `KernelSpec.parse` takes, or the kernel itself if there is none."""
     if kernel.kind == "gaussian":
         y, x = kernel.sigma_px
         return f"gaussian:{y:g},{x:g},{kernel.angle_deg:g}"
@@ -159,48 +159,35 @@ def _kernel(kernel: KernelSpec) -> Any:
         return kernel.path
     if kernel.optics is not None:
         return kernel.optics.text
-    return _Made(kernel) if kernel.array is not None else kernel.kind
+    return kernel.kind if kernel.array is None else kernel
 
 
-class _Made:
-    """A kernel whose text makes it again."""
-
-    def __init__(self, kernel: KernelSpec) -> None:
-        self._content = kernel.to_dict()
-
-    def __repr__(self) -> str:
-        return f"KernelSpec.from_dict({self._content})"
+def _code(value: Any) -> str:
+    """Python code of a setting."""
+    if isinstance(value, KernelSpec):
+        return f"KernelSpec.from_dict({value.to_dict()})"
+    return repr(value)
 
 
 def _options(config: Config) -> list[str]:
-    """Options of the command line for what differs from the preset.
+    """Options for the factor and for what differs from the preset.
 
-    Raises
-    ------
-    InputError
-        A setting has no option.
+    Raises InputError if a setting has no option.
     """
-    given = _changes(config, python=False)
     y, x = config.factors
     words = ["--factor", f"{y:g}" if y == x else f"{y:g},{x:g}"]
-    given.pop("factor")
-    for name, text in given.items():
-        option = "--" + name.replace("_", "-")
-        if name in AS_OPTION or (
-            name == "kernel" and not text.startswith("KernelSpec")
-        ):
-            words += [option, text]
-        elif name == "ensemble":
-            words.append("--ensemble" if config.ensemble else "--no-ensemble")
-        elif name == "always":
-            words.append("--always")
-        elif name == "nonfinite":
-            words.append("--fill-nonfinite")
-        elif name == "kernel":
+    changes = _changes(config)
+    changes.pop("factor")
+    for name, value in changes.items():
+        if isinstance(value, KernelSpec):
             raise InputError(
                 "The command line has no option for a blur that was measured or found "
                 "here; copy as Python."
             )
+        if name in OPTIONS:
+            words += [f"--{name.replace('_', '-')}", str(value)]
+        elif (name, value) in FLAGS:
+            words.append(FLAGS[name, value])
         else:
             raise InputError(
                 f"The command line has no option for {name} as it is set; copy as "
@@ -209,33 +196,33 @@ def _options(config: Config) -> list[str]:
     return words
 
 
-def _indexed(request: Request) -> str:
+def _index_code(request: Request) -> str:
+    """The selected part as an index, ``[0:3, :, :]``; empty for the whole layer."""
     if not request.selection.ranges:
         return ""
     shape = level0(request.layer).shape
+    slices = request.selection.slices(request.axes, shape)
     parts = [
         ":" if (part.start, part.stop) == (0, size) else f"{part.start}:{part.stop}"
-        for part, size in zip(
-            request.selection.slices(request.axes, shape), shape, strict=True
-        )
+        for part, size in zip(slices, shape, strict=True)
     ]
     return f"[{', '.join(parts)}]"
 
 
-def _placed(request: Request) -> str:
-    """Name, place and colours of the result, as arguments."""
-    layer, config = request.layer, request.config
-    found = result_kwargs(layer, request.axes, request.selection, config.factors, {})
+def _layer_arguments(request: Request) -> str:
+    """Name, transform and colours of the result, as arguments of ``add_image``."""
+    layer, factors = request.layer, request.config.factors
+    kwargs = result_kwargs(layer, request.axes, request.selection, factors, {})
     ndim = layer.ndim
-    usual = {
+    defaults = {
         "rotate": np.eye(ndim),
         "shear": np.zeros(ndim * (ndim - 1) // 2),
         "affine": np.eye(ndim + 1),
     }
-    words = [f"name={found['name']!r}"]
-    for key in PLACE:
-        value = np.asarray(found[key])
-        if key not in usual or not np.allclose(value, usual[key]):
+    words = [f"name={kwargs['name']!r}"]
+    for key in TRANSFORM:
+        value = np.asarray(kwargs[key])
+        if key not in defaults or not np.allclose(value, defaults[key]):
             words.append(f"{key}={value.tolist()}")
     if layer.rgb:
         words.append("rgb=True")

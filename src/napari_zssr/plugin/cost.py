@@ -1,10 +1,10 @@
-"""The cost card: what a run will take, known before Run is pressed."""
+"""The cost card: the estimate of a run, shown before Run is pressed."""
 
 from __future__ import annotations
 
 import html
 import time
-from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from psygnal import Signal
@@ -14,13 +14,12 @@ from napari_zssr.errors import ComputeError, InputError, ZSSRError
 from napari_zssr.plugin.estimate import (
     Estimate,
     Wish,
-    advice_words,
+    advice_text,
     calibration_key,
     estimate,
     planned,
 )
 from napari_zssr.plugin.form.rows import Column, after_pause, red, say, words
-from napari_zssr.plugin.layers.layers import lazy_stack
 from napari_zssr.plugin.worker import Run
 from napari_zssr.progress import Progress, Steps
 from napari_zssr.zssr.cost import Rates
@@ -29,9 +28,9 @@ from napari_zssr.zssr.device import Machine, examine_machine
 if TYPE_CHECKING:
     from napari_zssr.plugin.request import Request
 
-# The form is left alone for so long before the device is put to work.
+# The form must not have changed for so long before the device is put to work.
 SETTLED_MS = 600
-# Free memory that was seen so long ago is looked at again.
+# Free memory that was determined longer ago is determined again.
 STALE_S = 20.0
 
 
@@ -41,9 +40,9 @@ class CostCard:
     Attributes
     ----------
     view : Column
-        What is shown.
+        The widget of the form.
     problem : str
-        Why a run will not fit, or empty; `changed` is emitted when it changes.
+        Why a run is impossible, or empty; `changed` is emitted when it changes.
     """
 
     changed = Signal(str)
@@ -61,16 +60,16 @@ class CostCard:
         self.problem = ""
         self._wish: Wish | None = None
         self._machine: Machine | None = None
-        self._seen = -STALE_S
+        self._examined = -STALE_S
         self._rates: dict[tuple[Any, ...], Rates | str] = {}
         self._run = Run()
         self._paused = False
-        self._later = after_pause(self.view.native, SETTLED_MS, self._work)
+        self._later = after_pause(self.view.native, SETTLED_MS, self._measure)
         self.view.native.destroyed.connect(self._run.close)
         self._show()
 
     def update(self, request: Request | None) -> None:
-        """Tell what a request will cost; None where the form cannot run."""
+        """Estimate the cost of a request; None while the form cannot run."""
         self._wish = None if request is None else _wish(request)
         self._show()
         if self._wish is not None:
@@ -85,97 +84,79 @@ class CostCard:
             self._later.start()
 
     def close(self) -> None:
-        """Stop measuring and call nobody back."""
+        """Stop measuring."""
         self._later.stop()
         self._run.close()
 
-    def _work(self) -> None:
-        """Start what is not known yet: the machine, then the rates."""
+    def _measure(self) -> None:
+        """Examine the machine or measure the rates, whichever is not known yet."""
         if self._paused or self._run.running or self._wish is None:
             return
-        if time.monotonic() - self._seen > STALE_S:
-            self._start(_looking, self._take_machine, self._miss_machine)
+        if time.monotonic() - self._examined > STALE_S:
+            self._run.start(
+                _examine_steps,
+                on_result=self._keep_machine,
+                on_error=self._keep_machine,
+                on_finished=self._continue,
+            )
             return
-        if self._machine is None:
-            return
-        key, steps = self._calibration(self._wish, self._machine)
-        if steps is None or key in self._rates:
+        key = self._calibration_key()
+        if key is None or key in self._rates:
             return
 
-        def keep(rates: Rates) -> None:
-            self._rates[key] = rates
+        def keep_rates(rates: Rates | ZSSRError) -> None:
+            self._rates[key] = rates if isinstance(rates, Rates) else str(rates)
 
-        def miss(error: ZSSRError) -> None:
-            self._rates[key] = str(error)
-
-        self._start(steps, keep, miss)
-
-    def _start(
-        self,
-        steps: Callable[[], Steps[Any]],
-        on_result: Callable[[Any], object],
-        on_error: Callable[[ZSSRError], object],
-    ) -> None:
         self._run.start(
-            steps, on_result=on_result, on_error=on_error, on_finished=self._next
+            partial(_calibrate_steps, key),
+            on_result=keep_rates,
+            on_error=keep_rates,
+            on_finished=self._continue,
         )
 
-    def _next(self) -> None:
+    def _continue(self) -> None:
         self._show()
-        self._work()
+        self._measure()
 
-    def _calibration(
-        self, wish: Wish, machine: Machine
-    ) -> tuple[tuple[Any, ...], Callable[[], Steps[Rates]] | None]:
-        """Key of a wish, and what measures its rates; None where it cannot run."""
+    def _calibration_key(self) -> tuple[Any, ...] | None:
+        """Key of the rates; None without a machine or if the run is impossible."""
+        wish, machine = self._wish, self._machine
+        if wish is None or machine is None:
+            return None
         try:
             plan = planned(wish, machine.chosen(wish.config.device), machine)
         except (InputError, ComputeError):
-            return (), None
-        key = calibration_key(wish, plan)
+            return None
+        return calibration_key(wish, plan)
 
-        def steps() -> Steps[Rates]:
-            from napari_zssr.zssr.calibrate import calibrate_steps
-
-            config, starts, device, precision, samples = key
-            return calibrate_steps(
-                config, starts, device=device, precision=precision, samples=samples
-            )
-
-        return key, steps
-
-    def _take_machine(self, machine: Machine) -> None:
-        self._machine = machine
-        self._seen = time.monotonic()
-        self._advice.value = _advice_html(machine)
-
-    def _miss_machine(self, error: ZSSRError) -> None:
-        self._seen = time.monotonic()
-        self._advice.value = html.escape(str(error))
+    def _keep_machine(self, machine: Machine | ZSSRError) -> None:
+        self._examined = time.monotonic()
+        if isinstance(machine, Machine):
+            self._machine = machine
+            self._advice.value = _advice_html(machine)
+        else:
+            self._advice.value = html.escape(str(machine))
 
     def _show(self) -> None:
-        """Say what is known by now."""
+        """Show what is known so far."""
         self._advice.visible = bool(self._advice.value)
-        found = Estimate()
+        result = Estimate()
         if self._wish is not None:
-            rates = None
-            if self._machine is not None:
-                key, _ = self._calibration(self._wish, self._machine)
-                rates = self._rates.get(key)
-            found = estimate(self._wish, self._machine, rates)
-        say(self._table, _table_html(found.rows))
-        problem = html.escape(found.problem)
+            key = self._calibration_key()
+            rates = None if key is None else self._rates.get(key)
+            result = estimate(self._wish, self._machine, rates)
+        say(self._table, _table_html(result.rows))
+        problem = html.escape(result.problem)
         say(self._problem, red(problem, self._problem) if problem else "")
-        if found.problem != self.problem:
-            self.problem = found.problem
-            self.changed.emit(found.problem)
+        if result.problem != self.problem:
+            self.problem = result.problem
+            self.changed.emit(result.problem)
 
 
 def _wish(request: Request) -> Wish:
-    stack = lazy_stack(request.layer, request.axes, request.selection)
+    stack = request.lazy_stack()
     return Wish(
-        config=request.config,
-        starts=request.starts,
+        config=request.effective_config,
         shape=tuple(stack.data.shape),
         dtype=stack.data.dtype,
         axes=stack.axes,
@@ -183,9 +164,16 @@ def _wish(request: Request) -> Wish:
     )
 
 
-def _looking() -> Steps[Machine]:
+def _examine_steps() -> Steps[Machine]:
     yield Progress(stage="look", step=0, total=1)
     return examine_machine()
+
+
+def _calibrate_steps(key: tuple[Any, ...]) -> Steps[Rates]:
+    from napari_zssr.zssr.calibrate import calibrate_steps
+
+    config, device, precision, samples = key
+    return calibrate_steps(config, device=device, precision=precision, channels=samples)
 
 
 def _table_html(rows: tuple[tuple[str, str], ...]) -> str:
@@ -203,4 +191,4 @@ def _advice_html(machine: Machine) -> str:
     commands = "<br>".join(
         f"<code>{html.escape(line)}</code>" for line in machine.advice.commands
     )
-    return f"{html.escape(advice_words(machine.advice))}<br>{commands}"
+    return f"{html.escape(advice_text(machine.advice))}<br>{commands}"

@@ -1,11 +1,11 @@
-"""One enlargement in memory: what is done in the worker, and its pixels so far."""
+"""Enlargement of a layer, in memory or to a file: a job of the run controller."""
 
 from __future__ import annotations
 
-import time
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,22 +15,21 @@ from napari_zssr.checks import NETWORKS_SUFFIX
 from napari_zssr.errors import ComputeError
 from napari_zssr.execution.finish import IMAGE, part_folder
 from napari_zssr.execution.ledger import Ledger
+from napari_zssr.plugin.controls import Clock
 from napari_zssr.plugin.layers.layers import (
     layer_file,
     layer_spacing,
     layer_stack,
-    lazy_stack,
     result_kwargs,
 )
 from napari_zssr.plugin.layers.results import StoredImage, reach, stored_tiff
-from napari_zssr.plugin.summary import kept, stopped
+from napari_zssr.plugin.summary import cancelled_sentence, resumable_sentence
 from napari_zssr.progress import Progress, Steps
 from napari_zssr.stack.report import recipe, to_json_types, unfinished_recipe
 
 if TYPE_CHECKING:
     from napari.layers import Image
 
-    from napari_zssr.execution.disk_run import Written
     from napari_zssr.plugin.layers.selection import Selection
     from napari_zssr.plugin.request import Request
     from napari_zssr.stack.report import Report
@@ -39,16 +38,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Enlarged:
-    """A result and the recipe that makes it again.
+    """A result: pixels or pyramid levels, and the recipe that reproduces it.
 
-    Attributes
-    ----------
-    data : ndarray or dask array, or list of these
-        Pixels for the layer; a list of levels, the full resolution first.
-    report : Report
-    recipe : dict
-    networks : tuple of (Checkpoint or None)
-        One for each channel, or empty.
+    `networks` has one entry for each channel, or none at all.
     """
 
     data: Any
@@ -57,63 +49,57 @@ class Enlarged:
     networks: tuple[Checkpoint | None, ...] = ()
 
 
-class Job(Protocol):
-    """One request on its way: its pixels so far and how its layer will lie.
+class Job(ABC):
+    """Enlargement of one layer.
 
-    The layer's place and looks are taken when the job is made, so that nothing that
-    happens to the layer during the run matters.
+    Transform and display settings of the result are taken when the job is created, so
+    that changes of the layer during the run do not matter.
 
     Attributes
     ----------
-    request : Request
-    name : str
-        Of the layer.
-    started : float
-        When, by ``time.monotonic``.
     refresh_s : float
-        How often the growing layer is shown anew at most.
-    kwargs : dict
-        Place and looks of the result's layer.
-    recipe : dict
-        Recipe of what is not finished yet.
+        Shortest time between updates of the growing layer.
     part : str
-        Folder of what is finished, by which a layer is known again; empty in memory.
+        Folder of the planes that are finished; empty in memory.
+    kwargs : dict
+        Arguments of the result's layer.
+    recipe : dict
+        Of the unfinished result.
     """
-
-    request: Request
-    name: str
-    started: float
-    refresh_s: float
-    kwargs: dict[str, Any]
-    recipe: dict[str, Any]
-
-    @property
-    def part(self) -> str:
-        """Where it grows on disk."""
-
-    def steps(self) -> Steps[Enlarged]:
-        """Everything that is done in the worker."""
-
-    def reached(self, count: int) -> Any:
-        """Pixels as far as the first so many slices reach."""
-
-    def left(self, finished: int, planes: int, black: int) -> str:
-        """What is left when it was stopped, in words."""
-
-
-class MemoryJob:
-    """A job whose result is held in memory."""
 
     refresh_s = 0.3
     part = ""
+    prefix = ""
 
     def __init__(self, request: Request) -> None:
+        layer, axes, selection = request.layer, request.axes, request.selection
         self.request = request
+        self.name: str = layer.name
+        factors = request.config.factors
+        self.kwargs = result_kwargs(layer, axes, selection, factors, {})
         self.recipe: dict[str, Any] = {}
-        self.started = time.monotonic()
-        self.name = request.layer.name
-        self.kwargs = placed(request)
-        self._out: NDArray[Any] | None = None
+        stack = request.lazy_stack()
+        self.clock: Clock | None = Clock(
+            request.effective_config, stack.data.shape, stack.axes
+        )
+
+    @abstractmethod
+    def steps(self) -> Steps[Enlarged]:
+        """The computation itself, in the worker thread."""
+
+    @abstractmethod
+    def reached(self, count: int) -> Any:
+        """Pixels as far as the first `count` planes reach: the rest would be black."""
+
+    @abstractmethod
+    def partial_sentence(self, finished: int, planes: int, black: int) -> str:
+        """Sentence on what remains of a cancelled run."""
+
+
+class MemoryJob(Job):
+    """A job whose result is held in memory."""
+
+    _out: NDArray[Any] | None = None
 
     def steps(self) -> Steps[Enlarged]:
         """Read the layer and enlarge it."""
@@ -134,145 +120,118 @@ class MemoryJob:
         )
 
     def _allocate(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
-        # Zeros are not written until a slice is: a large result costs nothing yet.
+        # The operating system provides the memory of zeros only as they are written.
         self._out = np.zeros(shape, dtype)
         return self._out
 
     def reached(self, count: int) -> NDArray[Any]:
-        """As far as what is finished: the rest would be black."""
+        """Pixels as far as the first `count` planes reach: the rest would be black."""
         assert self._out is not None
-        there = reach(self._out.shape, self.request.axes, count)
-        return self._out[tuple(slice(n) for n in there)]
+        sizes = reach(self._out.shape, self.request.axes, count)
+        return self._out[tuple(slice(n) for n in sizes)]
 
-    def left(self, finished: int, planes: int, black: int) -> str:
+    def partial_sentence(self, finished: int, planes: int, black: int) -> str:
         """What the layer holds."""
-        return stopped(self.name, finished, planes, black)
+        return cancelled_sentence(self.name, finished, planes, black)
 
 
-def placed(request: Request) -> dict[str, Any]:
-    """Place and looks of the layer of a result."""
-    return result_kwargs(
-        request.layer, request.axes, request.selection, request.config.factors, {}
-    )
-
-
-class DiskJob:
-    """A job whose result is written to a file; its layer is never in memory whole.
-
-    Parameters
-    ----------
-    request : Request
-        With a target.
-    """
+class DiskJob(Job):
+    """A job whose result is written to a file; its layer is read from there."""
 
     refresh_s = 1.0
+    _samples = 1
+    _stored: StoredImage | None = None
 
     def __init__(self, request: Request) -> None:
+        super().__init__(request)
         assert request.target is not None
-        self.request = request
-        self.recipe: dict[str, Any] = {}
-        self.started = time.monotonic()
-        self.name = request.layer.name
-        self.kwargs = placed(request)
-        self._target: Path = request.target.expanduser().resolve()
+        self._target = request.target.expanduser().resolve()
+        self._is_zarr = self._target.suffix.lower() == ".zarr"
         self._part = part_folder(self._target)
-        self._samples = 1
-        self._stored: StoredImage | None = None
-
-    @property
-    def part(self) -> str:
-        """Where it grows."""
-        return str(self._part)
+        self.part = str(self._part)
 
     def steps(self) -> Steps[Enlarged]:
-        """Enlarge the layer slice by slice, or go on where that was stopped."""
+        """Enlarge the layer plane by plane, or resume a cancelled run."""
         from napari_zssr.execution.disk_run import upscale_to_disk_steps
 
         request = self.request
         yield Progress(stage="read", step=0, total=1)
-        stack = lazy_stack(request.layer, request.axes, request.selection)
+        stack = request.lazy_stack()
         origin = file_origin(request.layer, stack.axes, request.selection)
         stack = replace(stack, origin=origin)
         sizes = dict(zip(stack.axes, stack.data.shape, strict=True))
         self._samples = sizes.get("S", 1)
         ranges = request.selection.ranges
         self.recipe = unfinished_recipe(stack, request.config, selection=ranges)
-        made = yield from upscale_to_disk_steps(
+        written = yield from upscale_to_disk_steps(
             stack, request.config, self._target, overwrite=request.overwrite
         )
-        if made.path is None:
-            raise ComputeError(_failed(made))
-        told = {"report": to_json_types(made.report.to_dict()), "file": str(made.path)}
+        if written.path is None:
+            count = written.missing + len(written.report.planes)
+            why = written.failures[0][1] if written.failures else ""
+            raise ComputeError(
+                f"{written.missing} of {count} slices failed. {why}".strip()
+            )
+        if self._is_zarr:
+            stored = StoredImage(request.axes, self._samples, written.path)
+            data = _layer_data(stored.levels())
+        else:
+            data = stored_tiff(written.path, request.axes, written.outline.shape)
+        report = to_json_types(written.report.to_dict())
         return Enlarged(
-            data=self._finished(made),
-            report=made.report,
-            recipe=self.recipe | told,
-            networks=made.networks,
+            data=data,
+            report=written.report,
+            recipe=self.recipe | {"report": report, "file": str(written.path)},
+            networks=written.networks,
         )
 
     def reached(self, count: int) -> Any:
-        """All levels, as far as what is finished: the rest would be black."""
+        """All levels as far as the first `count` planes reach."""
         if self._stored is None:
-            places = [self._part / IMAGE]
-            places += [self._target] if self._is_zarr else []
-            self._stored = StoredImage(self.request.axes, self._samples, *places)
-        return _one_or_all(self._stored.levels(count))
+            folders = [self._part / IMAGE]
+            folders += [self._target] if self._is_zarr else []
+            self._stored = StoredImage(self.request.axes, self._samples, *folders)
+        return _layer_data(self._stored.levels(count))
 
-    def left(self, finished: int, planes: int, black: int) -> str:
-        """What the folder holds, whichever run has put it there."""
+    def partial_sentence(self, finished: int, planes: int, black: int) -> str:
+        """What the folder holds, from earlier runs too."""
         if self._part.is_dir():
             finished = max(finished, len(Ledger(self._part).finished()))
-        return kept(self.name, finished, planes, self._part)
-
-    @property
-    def _is_zarr(self) -> bool:
-        return self._target.suffix.lower() == ".zarr"
-
-    def _finished(self, made: Written) -> Any:
-        assert made.path is not None
-        axes = self.request.axes
-        if self._is_zarr:
-            return _one_or_all(StoredImage(axes, self._samples, made.path).levels())
-        return stored_tiff(made.path, axes, made.outline.shape)
+        return resumable_sentence(self.name, finished, planes, self._part)
 
 
 def file_origin(layer: Image, axes: str, selection: Selection) -> tuple[float, ...]:
-    """Centre of the first pixel of a part along each axis, as files tell it.
+    """Centre of the first pixel of a part along each axis, as files store it.
 
-    They know neither rotation nor shear: of a layer that has them, the place in it.
+    Files know neither rotation nor shear: for a layer that has them, the position is
+    that within the layer.
     """
-    straight = np.allclose(layer.rotate, np.eye(layer.ndim))
-    straight &= not np.any(layer.shear)
+    is_straight = np.allclose(layer.rotate, np.eye(layer.ndim))
+    is_straight &= not np.any(layer.shear)
     known, _ = layer_spacing(layer, axes)
-    first = selection.starts(axes)[: layer.ndim]
-    told = zip(axes, first, layer.scale, layer.translate, strict=False)
-    found = [
-        start * abs(float(size)) + (float(at) if straight else 0.0)
+    starts = selection.starts(axes)[: layer.ndim]
+    origin = [
+        start * abs(float(size)) + (float(offset) if is_straight else 0.0)
         if letter in known
         else float(start)
-        for letter, start, size, at in told
+        for letter, start, size, offset in zip(
+            axes, starts, layer.scale, layer.translate, strict=False
+        )
     ]
-    return (*found, *(0.0,) * (len(axes) - len(found)))
+    return (*origin, *(0.0,) * (len(axes) - len(origin)))
 
 
-def _one_or_all(levels: list[Any]) -> Any:
-    """An image of one level is no multiscale one for napari."""
+def _layer_data(levels: list[Any]) -> Any:
+    """Levels for napari, where an image of one level is not multiscale."""
     return levels if len(levels) > 1 else levels[0]
 
 
-def _failed(made: Written) -> str:
-    """Why it is not complete."""
-    whole = made.missing + len(made.report.planes)
-    why = made.failures[0][1] if made.failures else ""
-    return f"{made.missing} of {whole} slices failed. {why}".strip()
-
-
 class LastNetworks:
-    """What the run that finished last has learned; nothing before one has."""
+    """The trained networks of the last finished run; false while there are none."""
 
     def __init__(self) -> None:
         self._networks: tuple[Checkpoint | None, ...] = ()
-        self._near = Path()
+        self._proposed = Path()
 
     def __bool__(self) -> bool:
         return bool(self._networks)
@@ -282,30 +241,24 @@ class LastNetworks:
         self._networks = networks
         source = layer_file(job.request.layer)
         folder = Path.home() if source is None else source.parent
-        self._near = folder / f"{Path(job.name).name}{NETWORKS_SUFFIX}"
+        self._proposed = folder / f"{Path(job.name).name}{NETWORKS_SUFFIX}"
 
     def ask_and_save(self, parent: Any) -> Path | None:
-        """Save them where the user says; None where the user says nowhere.
+        """Save them to a file that the user chooses; None if the dialog is cancelled.
 
-        Raises
-        ------
-        InputError
-            The name or folder does not allow it.
-        ComputeError
-            The disk is full or fails.
+        Raises InputError for an unusable path and ComputeError if the disk fails.
         """
-        path = ask_path(parent, self._near)
-        return None if path is None else self.save(path)
-
-    def save(self, path: str | Path) -> Path:
-        """Save them; whoever names the file has been asked whether to replace it."""
         from napari_zssr.zssr.checkpoint import write_networks
 
+        path = ask_path(parent, self._proposed)
+        if path is None:
+            return None
+        # The dialog has asked whether to replace an existing file.
         return write_networks(path, self._networks, overwrite=True)
 
 
 def ask_path(parent: Any, proposed: Path) -> str | None:
-    """Ask for the file to save to, and whether one that is there is replaced."""
+    """Ask for the file to save to, and whether to replace an existing one."""
     dialog = QFileDialog(parent, "Save networks", str(proposed.parent))
     dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
     dialog.setNameFilter(f"Networks (*{NETWORKS_SUFFIX})")

@@ -1,4 +1,4 @@
-"""What the form asks for, without Qt."""
+"""The request that the form makes, and the blur kernels of its channels; no Qt."""
 
 from __future__ import annotations
 
@@ -29,26 +29,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Request:
-    """One layer, the part of it that is to be enlarged, and how.
+    """One layer, the part of it to enlarge, and the settings.
 
     Attributes
     ----------
-    layer : Image
     axes : str
         Letters of the layer's axes, guessed or corrected by the user.
-    selection : Selection
-        The part of the layer that is to be enlarged.
-    config : Config
     step : tuple of int
-        Position of the viewer's sliders, one for each of the viewer's axes.
-    starts : sequence of (Checkpoint, PretrainedStart or None)
-        What training of each channel starts from.
+        Position of the viewer's sliders.
+    started : Config, optional
+        The settings with the architecture of the networks that training starts from.
     begins : str
-        What training will begin from and why, in a sentence.
+        Sentence on what training starts from and why.
     target : Path, optional
-        File that the result is written to; in memory otherwise.
-    overwrite : bool
-        Whether a file that is there is replaced.
+        File of the result, which is in memory otherwise.
     """
 
     layer: Image
@@ -61,100 +55,44 @@ class Request:
     target: Path | None = None
     overwrite: bool = False
 
+    @property
+    def effective_config(self) -> Config:
+        """The settings that decide the cost and the progress of the run."""
+        return self.started or self.config
 
-# A blur that can be told at once does not ask for the pixels.
-ANY = IntensityMap(offset=0.0, scale=1.0)
+    def lazy_stack(self) -> ImageStack:
+        """The part to enlarge, with its pixels not loaded yet."""
+        return lazy_stack(self.layer, self.axes, self.selection)
+
+
+# Kernels that are computed quickly do not depend on the pixels.
+ANY_INTENSITY = IntensityMap(offset=0.0, scale=1.0)
 Key = tuple[Any, ...]
 
 
 class SeenKernels:
-    """Blurs by request and channel, and those that previews and runs have found."""
+    """Cache of the kernels that previews and runs have determined."""
 
     def __init__(self) -> None:
-        self._found: WeakKeyDictionary[Image, dict[Key, FineKernel]]
-        self._found = WeakKeyDictionary()
+        self._kernels: WeakKeyDictionary[Image, dict[Key, FineKernel]]
+        self._kernels = WeakKeyDictionary()
 
     def kernel(self, request: Request, channel: int) -> FineKernel | None:
-        """The blur of a channel; None as long as it would take long to find.
+        """The kernel of a channel; None as long as only a run determines it.
 
-        Raises
-        ------
-        InputError
-            What is said of the blur cannot be used for this image.
+        Raises InputError if the given blur cannot be used for this image.
         """
-        found = self._found.get(request.layer, {}).get(_key(request, channel))
-        return found or at_once(request, channel)
+        known = self._kernels.get(request.layer, {}).get(_key(request, channel))
+        return known or _quick_kernel(request, channel)
 
     def keep(self, request: Request, channel: int, kernel: FineKernel) -> None:
-        """Remember what was found."""
-        self._found.setdefault(request.layer, {})[_key(request, channel)] = kernel
+        """Add the kernel of a channel."""
+        self._kernels.setdefault(request.layer, {})[_key(request, channel)] = kernel
 
     def keep_all(self, request: Request, report: Report) -> None:
-        """Remember what a run has found."""
-        for channel, told in enumerate(report.kernels):
-            self.keep(request, channel, kernel_from(told))
-
-
-def at_once(request: Request, channel: int) -> FineKernel | None:
-    """The blur of a channel; None where it takes long to find.
-
-    Raises
-    ------
-    InputError
-        What is said of the blur cannot be used for this image.
-    """
-    spec = request.config.kernel
-    if spec.kind == "estimate":
-        return None
-    stack = lazy_stack(request.layer, request.axes, request.selection)
-    optics = spec.optics
-    slow = optics is not None and optics.method == "vectorial"
-    if optics is not None and slow:
-        # The same is refused.
-        spec = KernelSpec(kind="optics", optics=replace(optics, method="gaussian"))
-    if spec.kind == "file":
-        spec = _read(spec.path, Path(spec.path).stat().st_mtime_ns)
-    found = _computed(
-        spec,
-        request.config.factors,
-        stack.axes,
-        tuple(stack.data.shape),
-        stack.spacing,
-        stack.units,
-        stack.channels,
-        channel,
-    )
-    return None if slow else found
-
-
-def kernel_from(told: Mapping[str, Any]) -> FineKernel:
-    """Inverse of `FineKernel.to_dict`."""
-    y, x = told["factors"]
-    fine_y, fine_x = told["fine_um"]
-    spread = told.get("spread_px")
-    return FineKernel(
-        spec=KernelSpec.from_dict(told["kernel"]),
-        factors=(y, x),
-        sentence=told["sentence"],
-        fine_um=(fine_y, fine_x),
-        spread_px=None if spread is None else (spread[0], spread[1]),
-    )
-
-
-def channel_shown(request: Request, point: Sequence[float], units: Any) -> int:
-    """Channel of what is asked for that the sliders show, or the nearest."""
-    if "C" not in request.axes:
-        return 0
-    here = current_slice(request.layer, request.axes, point, units).ranges["C"][0]
-    stack = lazy_stack(request.layer, request.axes, request.selection)
-    start = request.selection.ranges.get("C", (0, 0))[0]
-    return min(max(here - start, 0), stack.data.shape[stack.axes.index("C")] - 1)
-
-
-def channel_told(request: Request, channel: int) -> Channel:
-    """What the image tells of a channel."""
-    stack = lazy_stack(request.layer, request.axes, request.selection)
-    return stack.channels[channel] if channel < len(stack.channels) else Channel()
+        """Add the kernels of a finished run."""
+        for channel, entry in enumerate(report.kernels):
+            self.keep(request, channel, kernel_from(entry))
 
 
 def _key(request: Request, channel: int) -> Key:
@@ -163,29 +101,81 @@ def _key(request: Request, channel: int) -> Key:
     return (request.axes, ranges, config.kernel, config.factors, channel)
 
 
+def _quick_kernel(request: Request, channel: int) -> FineKernel | None:
+    """The kernel of a channel; None if it is estimated or computed slowly.
+
+    Raises InputError if the given blur cannot be used for this image.
+    """
+    spec = request.config.kernel
+    if spec.kind == "estimate":
+        return None
+    is_slow = spec.optics is not None and spec.optics.method == "vectorial"
+    if spec.optics is not None and is_slow:
+        # The Gaussian model raises the same errors.
+        optics = replace(spec.optics, method="gaussian")
+        spec = KernelSpec(kind="optics", optics=optics)
+    if spec.kind == "file":
+        spec = _read(spec.path, Path(spec.path).stat().st_mtime_ns)
+    stack = request.lazy_stack()
+    kernel = _compute_kernel(
+        spec,
+        request.config.factors,
+        channel,
+        tuple(stack.data.shape),
+        axes=stack.axes,
+        spacing=stack.spacing,
+        units=stack.units,
+        channels=stack.channels,
+    )
+    return None if is_slow else kernel
+
+
+def kernel_from(entry: Mapping[str, Any]) -> FineKernel:
+    """Inverse of `FineKernel.to_dict`."""
+    y, x = entry["factors"]
+    fine_y, fine_x = entry["fine_um"]
+    spread = entry.get("spread_px")
+    return FineKernel(
+        spec=KernelSpec.from_dict(entry["kernel"]),
+        factors=(y, x),
+        sentence=entry["sentence"],
+        fine_um=(fine_y, fine_x),
+        spread_px=None if spread is None else (spread[0], spread[1]),
+    )
+
+
+def channel_shown(request: Request, point: Sequence[float], units: Any) -> int:
+    """Channel of the selection that the sliders show, or the nearest one."""
+    if "C" not in request.axes:
+        return 0
+    current = current_slice(request.layer, request.axes, point, units)
+    first, stack = request.selection.starts("C")[0], request.lazy_stack()
+    last = stack.data.shape[stack.axes.index("C")] - 1
+    return min(max(current.starts("C")[0] - first, 0), last)
+
+
+def channel_told(request: Request, channel: int) -> Channel:
+    """Metadata of a channel; empty if there are none."""
+    channels = request.lazy_stack().channels
+    return channels[channel] if channel < len(channels) else Channel()
+
+
 @lru_cache(maxsize=4)
-def _read(path: str, _changed_ns: int) -> KernelSpec:
+def _read(path: str, _modified_ns: int) -> KernelSpec:
     return loaded_kernel(KernelSpec(kind="file", path=path))
 
 
 @lru_cache(maxsize=64)
-def _computed(
+def _compute_kernel(
     spec: KernelSpec,
     factors: tuple[float, float],
-    axes: str,
-    shape: tuple[int, ...],
-    spacing: tuple[float | None, ...],
-    units: tuple[str | None, ...],
-    channels: tuple[Channel, ...],
     channel: int,
+    shape: tuple[int, ...],
+    **metadata: Any,
 ) -> FineKernel:
+    """The kernel of a channel of an image of which only the metadata are known."""
     from napari_zssr.stack.channel_blur import channel_kernel
 
-    stack = ImageStack(
-        data=np.broadcast_to(np.zeros((), np.uint8), shape),
-        axes=axes,
-        spacing=spacing,
-        units=units,
-        channels=channels,
-    )
-    return channel_kernel(stack, Config(factor=factors, kernel=spec), ANY, channel)
+    stack = ImageStack(data=np.broadcast_to(np.uint8(0), shape), **metadata)
+    config = Config(factor=factors, kernel=spec)
+    return channel_kernel(stack, config, ANY_INTENSITY, channel)

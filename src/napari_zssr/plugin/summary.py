@@ -1,8 +1,9 @@
-"""What happened in a run, in words."""
+"""Sentences of the plugin on kernels and on the outcome of runs."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from statistics import median_high
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,66 +11,18 @@ from numpy.typing import NDArray
 
 from napari_zssr.imaging.kernel import FineKernel
 from napari_zssr.imaging.optics import FWHM
-from napari_zssr.plugin.controls import in_words
+from napari_zssr.plugin.estimate import format_duration
 from napari_zssr.plugin.request import kernel_from
 
 if TYPE_CHECKING:
     from napari_zssr.kernelspec import KernelSpec
     from napari_zssr.stack.report import Report
 
-Array = NDArray[np.float64]
-
-# Weights below this share of the strongest are left out of the picture.
+# Weights below this fraction of the largest one are not shown.
 FAINT = 0.01
-# Widths that differ by less are told as one.
-ALIKE = 0.03
-
-
-def picture(kernel: FineKernel) -> Array:
-    """The middle of a kernel that can be seen, shape (odd, odd)."""
-    weights = kernel.array
-    strong = np.abs(weights) > FAINT * np.abs(weights).max()
-    parts = []
-    for axis in (0, 1):
-        middle = weights.shape[axis] // 2
-        far = np.abs(np.flatnonzero(strong.any(axis=1 - axis)) - middle).max()
-        reach = min(middle, max(1, int(far)))
-        parts.append(slice(middle - reach, middle + reach + 1))
-    return weights[tuple(parts)]
-
-
-def lines(kernel: FineKernel) -> list[str]:
-    """Width and size of a kernel: in pixels of the result, and in um where known."""
-    shape = picture(kernel).shape
-    told = [f"FWHM {_pair(*kernel.fwhm_px)}{_spread(kernel)} px"]
-    if kernel.fwhm_um is not None:
-        told.append(f"= {_pair(*kernel.fwhm_um)} um")
-    told.append(f"Picture {shape[0]} x {shape[1]} px of result")
-    y, x = kernel.fine_um
-    if y is not None and x is not None:
-        told.append(f"= {shape[0] * y:.2g} x {shape[1] * x:.2g} um")
-    return told
-
-
-def in_short(kernel: FineKernel) -> str:
-    """Width of a kernel in a few words."""
-    if kernel.spec.kind == "bicubic":
-        return "bicubic was taken"
-    return f"FWHM {_pair(*kernel.fwhm_px)} px"
-
-
-def _spread(kernel: FineKernel) -> str:
-    if kernel.spread_px is None:
-        return ""
-    return f" +- {FWHM * max(kernel.spread_px):.1g}"
-
-
-def _pair(one: float, other: float) -> str:
-    if abs(one - other) <= ALIKE * max(one, other):
-        return f"{one:.2g}"
-    return f"{one:.2g} x {other:.2g}"
-
-
+# Widths whose relative difference is smaller are shown as one number.
+SAME_WIDTH = 0.03
+# Noise below this fraction of the intensity range is called none.
 CLEAN = 0.0005
 HIDDEN = "The original is hidden, since both would add up."
 BLURS = {
@@ -80,7 +33,8 @@ BLURS = {
     "optics": "from the optics",
     "estimate": "estimated from the image",
 }
-WAYS_OUT = {
+# What the engine advises in terms of command line and Python, and the same in the form.
+FORM_ADVICE = {
     "allow it to be replaced (--overwrite, overwrite=True)": "tick 'Replace it'",
     "by --fill-nonfinite or nonfinite='fill'": "(Advanced, Missing pixels: fill)",
     "use device='cpu'": "compute on cpu (Advanced)",
@@ -99,7 +53,37 @@ WAYS_OUT = {
 }
 
 
-def after(
+def picture(kernel: FineKernel) -> NDArray[np.float64]:
+    """The central part of a kernel with visible weights, shape (odd, odd)."""
+    weights = kernel.array
+    middle = np.array(weights.shape) // 2
+    visible = np.argwhere(np.abs(weights) > FAINT * np.abs(weights).max())
+    radius = np.abs(visible - middle).max(axis=0).clip(1, middle)
+    (y0, x0), (y1, x1) = middle - radius, middle + radius + 1
+    return weights[y0:y1, x0:x1]
+
+
+def lines(kernel: FineKernel) -> list[str]:
+    """Width and size of a kernel in pixels of the result, and in um where known."""
+    height, width = picture(kernel).shape
+    spread = kernel.spread_px
+    error = "" if spread is None else f" +- {FWHM * max(spread):.1g}"
+    texts = [f"FWHM {_width(*kernel.fwhm_px)}{error} px"]
+    if kernel.fwhm_um is not None:
+        texts.append(f"= {_width(*kernel.fwhm_um)} um")
+    texts.append(f"Picture {height} x {width} px of result")
+    y, x = kernel.fine_um
+    if y is not None and x is not None:
+        texts.append(f"= {height * y:.2g} x {width * x:.2g} um")
+    return texts
+
+
+def _width(y: float, x: float) -> str:
+    same = abs(y - x) <= SAME_WIDTH * max(y, x)
+    return f"{y:.2g}" if same else f"{y:.2g} x {x:.2g}"
+
+
+def finished_sentence(
     name: str,
     report: Report,
     *,
@@ -107,52 +91,56 @@ def after(
     hidden: bool = False,
     file: Path | None = None,
 ) -> str:
-    """Time, noise, blur and honest gain of a finished run; its file; what is hidden."""
-    told = (
+    """Gain, noise, time and blur of a finished run, its file, and what is hidden."""
+    sentence = (
         f"{name}: {report.sentence} {_noise(report)}; it took "
-        f"{in_words(report.seconds)} on {report.device}.{_blur(report, kernel)}"
+        f"{format_duration(report.seconds)} on {report.device}.{_blur(report, kernel)}"
     )
-    told += "" if file is None else f" It is in {file}."
-    return f"{told} {HIDDEN}" if hidden else told
+    sentence += "" if file is None else f" It is in {file}."
+    return f"{sentence} {HIDDEN}" if hidden else sentence
 
 
-def stopped(name: str, finished: int, planes: int, black: int = 0) -> str:
-    """What is left of a run that was cancelled, and how much of it is black."""
+def cancelled_sentence(name: str, finished: int, planes: int, black: int = 0) -> str:
+    """What remains of a cancelled run, and how many planes of it are black."""
     if finished == 0:
         return f"{name}: stopped; nothing was finished."
     verb = "is" if finished == 1 else "are"
-    told = f"{name}: stopped; {finished} of {planes} slices {verb} finished"
-    unfinished = f", the last {black} in the layer stayed black" if black else ""
-    return f"{told}{unfinished}."
+    rest = f", the last {black} in the layer stayed black" if black else ""
+    return f"{name}: stopped; {finished} of {planes} slices {verb} finished{rest}."
 
 
-def kept(name: str, finished: int, planes: int, part: Path) -> str:
-    """What is left on disk of a run that was cancelled, and how to go on."""
+def resumable_sentence(name: str, finished: int, planes: int, part: Path) -> str:
+    """What remains on disk of a cancelled run, and how to resume it."""
+    sentence = cancelled_sentence(name, finished, planes)
     if finished == 0:
-        return stopped(name, finished, planes)
-    told = stopped(name, finished, planes).removesuffix(".")
-    return f"{told} and kept in {part}; Run goes on from there."
+        return sentence
+    return f"{sentence.removesuffix('.')} and kept in {part}; Run goes on from there."
 
 
 def in_the_form(sentence: str) -> str:
-    """Sentence of the engine, whose way out is a field of the form here."""
-    for told, field in WAYS_OUT.items():
-        sentence = sentence.replace(told, field)
+    """A sentence of the engine with its advice in terms of the form's fields."""
+    for advice, form_advice in FORM_ADVICE.items():
+        sentence = sentence.replace(advice, form_advice)
     return sentence
 
 
 def _blur(report: Report, kernel: KernelSpec | None) -> str:
-    """Where the blur came from and how wide it was, unless it was the usual one."""
+    """Source and width of a blur other than bicubic."""
     if kernel is None or kernel.kind == "bicubic":
         return ""
-    widths = [in_short(kernel_from(told)) for told in report.kernels]
-    many = f" ({' / '.join(widths)})" if widths else ""
-    return f" Blur {BLURS[kernel.kind]}{many}."
+    widths = [_short_width(kernel_from(entry)) for entry in report.kernels]
+    in_brackets = f" ({' / '.join(widths)})" if widths else ""
+    return f" Blur {BLURS[kernel.kind]}{in_brackets}."
+
+
+def _short_width(kernel: FineKernel) -> str:
+    if kernel.spec.kind == "bicubic":
+        return "bicubic was taken"
+    return f"FWHM {_width(*kernel.fwhm_px)} px"
 
 
 def _noise(report: Report) -> str:
-    levels = sorted(plane.noise for plane in report.planes)
-    level = levels[len(levels) // 2]
+    level = median_high(plane.noise for plane in report.planes)
     if level < CLEAN:
         return "No noise was found"
     return f"Noise of {100 * level:.1f} % of the range was found"

@@ -1,38 +1,28 @@
-"""The dock widget: a form, a run, and what came of it."""
+"""The dock widget: the form, a run, and its outcome."""
 
 from __future__ import annotations
 
-import time
-from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from magicgui.widgets import Container
 from napari.utils.notifications import show_error, show_info
-from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QApplication
 
 from napari_zssr.errors import InputError, ZSSRError
 from napari_zssr.imaging.kernel import FineKernel
-from napari_zssr.plugin.controls import (
-    AfterFields,
-    Clock,
-    RunFields,
-    seconds_left,
-    status,
-)
+from napari_zssr.plugin.controls import AfterFields, RunFields
 from napari_zssr.plugin.copy_settings import as_command, as_python
 from napari_zssr.plugin.cost import CostCard
 from napari_zssr.plugin.form.form import Form
-from napari_zssr.plugin.form.rows import Column, Leaving, Scrolled, after_pause, heading
+from napari_zssr.plugin.form.rows import Column, Scrolled, after_pause, heading
 from napari_zssr.plugin.jobs import DiskJob, Enlarged, Job, LastNetworks, MemoryJob
-from napari_zssr.plugin.layers.layers import lazy_stack
 from napari_zssr.plugin.layers.results import GrowingLayer
 from napari_zssr.plugin.preview.preview import PreviewPanel
 from napari_zssr.plugin.request import Request
-from napari_zssr.plugin.summary import after, in_the_form
-from napari_zssr.plugin.worker import Run, ShortSearches
-from napari_zssr.progress import Event, PlaneDone, Progress
+from napari_zssr.plugin.run_controller import RunController
+from napari_zssr.plugin.summary import finished_sentence, in_the_form
+from napari_zssr.progress import Event, PlaneDone
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
@@ -50,15 +40,10 @@ class SuperResolutionWidget(Container[Any]):
 
     def __init__(self, napari_viewer: Viewer) -> None:
         self._viewer = napari_viewer
-        self._run = Run()
-        self._searches = ShortSearches()
-        self._waiting: deque[Request] = deque()
-        self._job: Job | None = None
         self._growing: GrowingLayer | None = None
-        self._failed = self._left = False
-        self._clock: Clock | None = None
+        self._failed = False
         self._request: Request | None = None
-        self._able = False
+        self._can_run = False
         self.networks = LastNetworks()
         self.form = Form(napari_viewer)
         self.preview = PreviewPanel(napari_viewer, lambda: self._request)
@@ -67,27 +52,37 @@ class SuperResolutionWidget(Container[Any]):
         self.controls = RunFields()
         super().__init__(widgets=[self.controls], labels=False)
         self.margins = (4, 4, 4, 4)
-        self._inner = Column([self.form, *self._sections()])
+        preview = [heading("Preview"), self.preview.view]
+        cost = [heading("Cost"), self.cost.view]
+        self._inner = Column([self.form, *preview, *cost, heading("Again"), self.after])
         self.native.layout().insertWidget(0, Scrolled(self._inner), 1)
         self._later = after_pause(self.native, UPDATE_MS, self.refresh)
-        self._listen()
+        self._run = RunController(
+            native=self.native,
+            controls=self.controls,
+            on_event=self._on_event,
+            on_result=self._on_result,
+            on_error=self._on_error,
+            on_job_end=self._on_job_end,
+            on_end=self._on_end,
+            on_leave=self._on_leave,
+            on_delete=self.preview.close,
+        )
+        self._connect()
         self.refresh()
 
     def start(self) -> None:
         """Run what the form asks for."""
         try:
             requests = self.form.requests()
-            self.form.check(requests)
         except InputError as error:
-            self.controls.say_why(str(error))
+            self.controls.show_reason(str(error))
         else:
             self._start(requests)
 
     def cancel(self) -> None:
-        """Stop after the step that is being done."""
-        self._waiting.clear()
+        """Stop after the current step."""
         self._run.cancel()
-        self.controls.stopping()
 
     def run_like(self) -> None:
         """Set the form as it was for the result that is selected in the layer list."""
@@ -98,168 +93,125 @@ class SuperResolutionWidget(Container[Any]):
         self.refresh()
 
     def refresh(self) -> None:
-        """Look at the form again: whether it can run, and if not, why."""
-        self._request, self._able = None, False
+        """Read the form again: whether it can run, and if not, why."""
+        self._request, self._can_run = None, False
         try:
             requests = self.form.requests()
-            # Cost and preview can be told also where the file cannot be written.
+            dims, units = self._viewer.dims, self._viewer.layers.extent.units
+            self.form.how.blur.follow(requests[0], dims.point, units)
+            # Cost and preview are possible even if the file cannot be written.
             self._request = requests[0]
-            self._show_blur()
             if not self._run.running:
                 self.form.check(requests)
-            self._able = True
+            self._can_run = True
         except InputError as error:
-            self.controls.say_why(in_the_form(str(error)))
+            self.controls.show_reason(in_the_form(str(error)))
         else:
-            self.controls.say_why("")
-        if self._request is None:
+            self.controls.show_reason("")
+        request = self._request
+        if request is None:
             self.form.how.blur.view.clear()
-        begins = "" if self._request is None else self._request.begins
-        self.form.how.advanced.say_start(begins)
-        self.cost.update(self._request)
-        self.preview.update(None if self._run.running else self._request)
-        self.after.python.enabled = self.after.command.enabled = bool(self._request)
+        self.form.how.advanced.say_start(request.begins if request else "")
+        self.cost.update(request)
+        self.preview.update(None if self._run.running else request)
+        self.after.python.enabled = self.after.command.enabled = request is not None
         self.after.again.enabled = self.form.has_recipe()
         self.after.networks.enabled = bool(self.networks)
-        self._gate()
+        self._enable_run()
 
-    def _show_blur(self) -> None:
-        """Show the blur; what cannot run because of it is no request."""
-        request, self._request = self._request, None
-        dims, units = self._viewer.dims, self._viewer.layers.extent.units
-        self.form.how.blur.follow(request, dims.point, units)
-        self._request = request
-
-    def _accept(self, request: Request) -> None:
-        """Run what the preview has shown."""
-        try:
-            self.form.check([request])
-        except InputError as error:
-            self.controls.say_why(str(error))
-        else:
-            self._start([request])
-
-    def _keep_blur(self, request: Request, channel: int, kernel: FineKernel) -> None:
-        self.form.how.blur.seen.keep(request, channel, kernel)
-        self._soon()
-
-    def _gate(self, *_: Any) -> None:
-        """Let Run be pressed only where it can run."""
-        able = self._able and not self.cost.problem
+    def _enable_run(self, *_: Any) -> None:
+        able = self._can_run and not self.cost.problem
         self.controls.run.enabled = able and not self._run.running
 
+    def _refresh_later(self, *_: Any) -> None:
+        self._later.start()
+
     def _start(self, requests: list[Request]) -> None:
+        try:
+            self.form.check(requests)
+        except InputError as error:
+            self.controls.show_reason(str(error))
+            return
         if self._run.running:
             return
         self.preview.stop()
         self.cost.pause(True)
-        self.controls.clear()
-        self._searches.begin()
-        self._waiting.extend(requests)
-        self._next()
+        self._run.start(map(self._new_job, requests))
 
-    def _next(self) -> None:
-        request = self._waiting.popleft()
+    def _new_job(self, request: Request) -> Job:
+        job = MemoryJob(request) if request.target is None else DiskJob(request)
+        self._growing = GrowingLayer(self._viewer, job)
         self._failed = False
-        to_disk = request.target is not None
-        self._job = DiskJob(request) if to_disk else MemoryJob(request)
-        self._growing = GrowingLayer(self._viewer, self._job)
-        part = lazy_stack(request.layer, request.axes, request.selection)
-        self._clock = Clock(request.config, request.starts, part.data.shape, part.axes)
-        self.controls.running(self._job.name)
-        self._run.start(
-            self._job.steps,
-            on_event=self._tell,
-            on_result=self._complete,
-            on_error=self._fail,
-            on_finished=self._end,
-        )
+        return job
 
-    def _tell(self, event: Event) -> None:
-        assert self._job is not None
-        assert self._growing is not None
-        assert self._clock is not None
-        if isinstance(event, PlaneDone):
+    def _on_event(self, _: Job, event: Event) -> None:
+        if isinstance(event, PlaneDone) and self._growing is not None:
             self._growing.show(event)
-            self.controls.loss.clear()
-        elif isinstance(event, Progress):
-            share = self._clock.tell(event)
-            elapsed = time.monotonic() - self._job.started
-            left = seconds_left(self._clock.of_rest, elapsed)
-            self.controls.progress(share, event.message or status(event, left))
-            if event.loss is not None:
-                self.controls.loss.add(event.step, event.loss)
 
-    def _complete(self, made: Enlarged) -> None:
-        assert self._job is not None
+    def _on_result(self, job: Job, enlarged: Enlarged) -> None:
         assert self._growing is not None
-        self._growing.complete(made)
-        self.networks.keep(self._job, made.networks)
-        self.form.how.blur.seen.keep_all(self._job.request, made.report)
+        self._growing.complete(enlarged)
+        self.networks.keep(job, enlarged.networks)
+        self.form.how.blur.seen.keep_all(job.request, enlarged.report)
         self.form.result.written()
-        hidden, file = self._growing.hides, self._job.request.target
-        line = after(
-            self._job.name,
-            made.report,
-            kernel=self._job.request.config.kernel,
-            hidden=hidden,
-            file=file,
+        sentence = finished_sentence(
+            job.name,
+            enlarged.report,
+            kernel=job.request.config.kernel,
+            hidden=self._growing.hides,
+            file=job.request.target,
         )
-        self.controls.add_line(line)
-        self._job = None
+        self.controls.add_line(sentence)
+        self._growing = None
 
-    def _fail(self, error: ZSSRError) -> None:
-        assert self._job is not None
+    def _on_error(self, job: Job, error: ZSSRError) -> None:
         text = in_the_form(str(error))
-        self.controls.add_line(f"{self._job.name}: {text}", problem=True)
+        self.controls.add_line(f"{job.name}: {text}", problem=True)
         show_error(text)
         self._failed = True
-        target = self._job.request.target
+        target = job.request.target
         if target is not None and isinstance(error, InputError):
             self.form.result.refused(target)
 
-    def _end(self) -> None:
-        """Called last, whatever happened; what is not complete yet was stopped."""
-        if self._job is not None and self._growing is not None:
-            self._leave(self._job, self._growing)
-        else:
-            self._growing = None
-        self._job = None
-        if self._waiting:
-            self._next()
+    def _on_job_end(self, job: Job) -> None:
+        """Keep what a cancelled or failed job has finished, and ask whether to."""
+        growing = self._growing
+        if growing is None:
             return
-        self._searches.end()
-        if self._left and self.native.parent() is None:
-            self._delete()
-            return
-        self.controls.idle()
-        self.cost.pause(False)
-        self.refresh()
-
-    def _leave(self, job: Job, growing: GrowingLayer) -> None:
-        """Keep what is finished, and ask whether it is wanted."""
         growing.keep_finished()
         if growing.finished or not self._failed:
-            left = job.left(growing.finished, growing.planes, growing.black)
+            left = job.partial_sentence(growing.finished, growing.planes, growing.black)
             self.controls.add_line(left)
-        # What is on disk is kept, and gone on from.
+        # A part on disk is always kept, and resumed by the next run.
         in_memory = not job.part
         self.controls.question.visible = in_memory and growing.layer is not None
 
-    def _discard(self) -> None:
+    def _on_end(self) -> None:
+        self.cost.pause(False)
+        self.refresh()
+
+    def _on_leave(self) -> None:
+        self.preview.stop()
+        self.cost.close()
+
+    def _discard_finished(self) -> None:
         if self._growing is not None:
             self._growing.discard()
-        self._answered()
+        self._keep_finished()
 
-    def _answered(self) -> None:
+    def _keep_finished(self) -> None:
         self._growing = None
         self.controls.question.visible = False
 
-    def _copy(self, make: Callable[[Request], str]) -> None:
+    def _keep_blur(self, request: Request, channel: int, kernel: FineKernel) -> None:
+        self.form.how.blur.seen.keep(request, channel, kernel)
+        self._refresh_later()
+
+    def _copy(self, to_text: Callable[[Request], str]) -> None:
         if self._request is None:
             return
         try:
-            text = make(self._request)
+            text = to_text(self._request)
         except InputError as error:
             show_info(str(error))
             return
@@ -277,56 +229,20 @@ class SuperResolutionWidget(Container[Any]):
         if path is not None:
             show_info(f"Saved the networks to {path}.")
 
-    def _sections(self) -> list[Any]:
-        return [
-            heading("Preview"),
-            self.preview.view,
-            heading("Cost"),
-            self.cost.view,
-            heading("Again"),
-            self.after,
-        ]
-
-    def _listen(self) -> None:
-        """Follow form and viewer, and let go of them when the widget goes."""
+    def _connect(self) -> None:
         self.controls.run.changed.connect(self.start)
-        self.controls.cancel.changed.connect(self.cancel)
-        self.controls.question.keep.changed.connect(self._answered)
-        self.controls.question.discard.changed.connect(self._discard)
+        self.controls.question.keep.changed.connect(self._keep_finished)
+        self.controls.question.discard.changed.connect(self._discard_finished)
         self.after.python.changed.connect(lambda: self._copy(as_python))
         self.after.command.changed.connect(lambda: self._copy(as_command))
         self.after.again.changed.connect(self.run_like)
         self.after.networks.changed.connect(self._save_networks)
-        self.preview.accepted.connect(self._accept)
+        self.preview.accepted.connect(lambda request: self._start([request]))
         self.preview.blur_found.connect(self._keep_blur)
-        self.cost.changed.connect(self._gate)
-        self.form.changed.connect(self._soon)
-        self.form.layers_changed.connect(self._soon)
-        self._viewer.dims.events.point.connect(self._soon)
-        self._viewer.scene.camera.events.connect(self._soon)
-        self._viewer.layers.events.removed.connect(self._searches.let_go)
-        self.native.destroyed.connect(self._run.close)
-        self.native.destroyed.connect(self._searches.end)
-        self._leaving = Leaving(self.native, self._go)
-
-    def _soon(self, *_: Any) -> None:
-        self._later.start()
-
-    def _go(self) -> None:
-        """The widget was taken out of the window: stop, keep what is finished."""
-        self._left = True
-        self._waiting.clear()
-        self._run.cancel()
-        self.preview.stop()
-        self.cost.close()
-        QTimer.singleShot(0, self._delete)
-
-    def _delete(self) -> None:
-        """Delete what is shown, unless it was put back or a run has yet to end.
-
-        Python would do so whenever it collects garbage, also in a worker thread, where
-        Qt crashes.
-        """
-        if self.native.parent() is None and not self._run.running:
-            self.preview.close()
-            self.native.deleteLater()
+        self.cost.changed.connect(self._enable_run)
+        self.form.changed.connect(self._refresh_later)
+        self.form.layers_changed.connect(self._refresh_later)
+        self._viewer.dims.events.point.connect(self._refresh_later)
+        self._viewer.scene.camera.events.connect(self._refresh_later)
+        garbage = self._run.garbage
+        self._viewer.layers.events.removed.connect(garbage.include_all)

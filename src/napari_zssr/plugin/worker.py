@@ -12,10 +12,10 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event as Flag
-from typing import Any
+from typing import Any, ClassVar
 from weakref import WeakSet
 
 from napari.qt.threading import create_worker
@@ -26,11 +26,11 @@ from napari_zssr.zssr.device import share_cores
 
 
 def load_torch() -> None:
-    """Import torch in a worker thread; does nothing where it is loaded already.
+    """Import torch in a worker thread; does nothing if it is loaded already.
 
-    Python holds its lock while it loads a library, half a second for torch's, and the
-    window stands still. A call through ctypes does not hold it, and what is loaded
-    once is there for the import.
+    Python holds its global lock while an import loads a library, half a second for
+    torch's, and the window freezes. A foreign function call through ctypes releases
+    the lock, and the import then uses the library that is loaded.
     """
     if "torch" in sys.modules:
         return
@@ -38,13 +38,13 @@ def load_torch() -> None:
     spec = importlib.util.find_spec("torch")
     if spec is not None and spec.origin and sys.platform != "win32":
         for library in (Path(spec.origin).parent / "lib").glob("libtorch_python.*"):
-            _open(library)
-    # The computation itself tells what is wrong with a torch that cannot be imported.
-    with contextlib.suppress(ImportError, OSError), _no_collection():
+            _open_library(library)
+    # The computation itself says what is wrong with a torch that cannot be imported.
+    with contextlib.suppress(ImportError, OSError), _garbage_collection_disabled():
         import torch  # noqa: F401 loaded here, used elsewhere
 
 
-def _open(library: Path) -> None:
+def _open_library(library: Path) -> None:
     """Load a library if that is possible."""
     open_library = ctypes.CDLL(None).dlopen
     open_library.argtypes = [ctypes.c_char_p, ctypes.c_int]
@@ -53,8 +53,8 @@ def _open(library: Path) -> None:
 
 
 @contextlib.contextmanager
-def _no_collection() -> Iterator[None]:
-    """An import makes no garbage, but so much else that all of it is searched."""
+def _garbage_collection_disabled() -> Iterator[None]:
+    """An import allocates so many objects that it would trigger full collections."""
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -71,8 +71,8 @@ LONGEST_STEP_MS = 60_000
 class Run:
     """One computation at a time, whose events arrive in Qt's main thread.
 
-    The steps are made, run and closed in the worker thread. However they end, they
-    are let go of, so that networks and images they hold are freed.
+    The steps are created, run and closed in the worker thread. However they end, they
+    are released, so that the networks and images they hold are freed.
     """
 
     def __init__(self) -> None:
@@ -91,97 +91,68 @@ class Run:
         on_error: Callable[[ZSSRError], object] | None = None,
         on_finished: Callable[[], object] | None = None,
     ) -> None:
-        """Start a computation; callbacks come in the main thread.
+        """Start a computation; the callbacks are called in the main thread.
 
-        Parameters
-        ----------
-        make_steps : callable
-            Makes the steps; called in the worker thread.
-        on_event : callable
-            Called with every event.
-        on_result : callable
-            Called with the result, unless cancelled or failed.
-        on_error : callable
-            Called with an error in one sentence, without its traceback.
-        on_finished : callable
-            Called last, whatever happened.
-
-        Raises
-        ------
-        RuntimeError
-            A computation is running.
+        `on_result` is not called after an error or when cancelled, `on_finished` is
+        always called last. Raises RuntimeError while another computation is running.
         """
         if self._task is not None:
             raise RuntimeError("A computation is running; cancel it first.")
-        task = _Task(make_steps, on_event, on_result, on_error, on_finished)
+        callbacks = {"event": on_event, "result": on_result, "error": on_error}
+        task = _Task(make_steps, callbacks | {"finished": on_finished})
         self._task = task
         _LIVE.add(task)
         worker = create_worker(_guarded, task, _ignore_errors=True)
-        worker.yielded.connect(task.tell)
-        worker.returned.connect(task.settle)
+        worker.yielded.connect(task.send_event)
+        worker.returned.connect(lambda outcome: task.call(*outcome))
         worker.finished.connect(lambda: self._finish(task))
         worker.start()
 
     def cancel(self) -> None:
-        """Ask the computation to stop; it does so after the step it is in."""
+        """Ask the computation to stop; it does so after the current step."""
         if self._task is not None:
             self._task.stop.set()
 
     def close(self) -> None:
-        """Cancel and call nobody back: whoever asked is gone."""
+        """Cancel, and call no callback: their owner is gone."""
         if self._task is not None:
             self._task.stop.set()
-            self._task.forget()
+            self._task.callbacks.clear()
 
     def _finish(self, task: _Task) -> None:
         task.close()
         self._task = None
-        done = task.on_finished
-        task.forget()
-        if done is not None:
-            done()
+        on_finished = task.callbacks.get("finished")
+        task.callbacks.clear()
+        if on_finished is not None:
+            on_finished()
 
 
+@dataclass(eq=False)
 class _Task:
-    """One computation and those who want to hear of it."""
+    """The steps of one computation and its callbacks."""
 
-    def __init__(
-        self,
-        make_steps: Callable[[], Steps[Any]],
-        on_event: Callable[[Event], object] | None,
-        on_result: Callable[[Any], object] | None,
-        on_error: Callable[[ZSSRError], object] | None,
-        on_finished: Callable[[], object] | None,
-    ) -> None:
-        self.make_steps: Callable[[], Steps[Any]] | None = make_steps
-        self.steps: Steps[Any] | None = None
-        self.stop = Flag()
-        self.on_event = on_event
-        self.on_result = on_result
-        self.on_error = on_error
-        self.on_finished = on_finished
+    make_steps: Callable[[], Steps[Any]] | None
+    callbacks: dict[str, Callable[..., object] | None]
+    steps: Steps[Any] | None = None
+    stop: Flag = field(default_factory=Flag)
 
-    def tell(self, event: Event) -> None:
-        """Hand on an event, unless they were told to stop meanwhile."""
-        if self.on_event is not None and not self.stop.is_set():
-            self.on_event(event)
+    def call(self, name: str, *values: Any) -> None:
+        """Call a callback, if there is one."""
+        callback = self.callbacks.get(name)
+        if callback is not None:
+            callback(*values)
 
-    def settle(self, outcome: _Outcome) -> None:
-        """Hand on the result or the error."""
-        if outcome.error is not None and self.on_error is not None:
-            self.on_error(outcome.error)
-        elif outcome.finished and self.on_result is not None:
-            self.on_result(outcome.result)
+    def send_event(self, event: Event) -> None:
+        """Pass on an event, unless the computation has been cancelled meanwhile."""
+        if not self.stop.is_set():
+            self.call("event", event)
 
     def close(self) -> None:
-        """Close the steps and let go of them."""
+        """Close the steps and release them."""
         steps, self.steps, self.make_steps = self.steps, None, None
         if steps is not None:
             steps.close()
-
-    def forget(self) -> None:
-        """Call nobody back."""
-        self.on_event = self.on_result = self.on_error = self.on_finished = None
 
 
 _LIVE: WeakSet[_Task] = WeakSet()
@@ -189,7 +160,7 @@ _LIVE: WeakSet[_Task] = WeakSet()
 
 @atexit.register
 def _end_threads() -> None:
-    """Let threads end before Python takes away what they work with."""
+    """Let threads end before Python removes the modules they work with."""
     from qtpy.QtCore import QThreadPool
 
     live = [task for task in _LIVE if task.steps is not None]
@@ -200,20 +171,13 @@ def _end_threads() -> None:
         pool.waitForDone(LONGEST_STEP_MS)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Outcome:
-    """How a computation ended; neither finished nor an error: cancelled."""
+def _guarded(task: _Task) -> Generator[Event, None, tuple[str, Any]]:
+    """Steps that can be cancelled, and that return an error instead of raising it.
 
-    result: Any = None
-    finished: bool = False
-    error: ZSSRError | None = None
+    Returns the name of a callback and its argument.
 
-
-def _guarded(task: _Task) -> Generator[Event, None, _Outcome]:
-    """Steps that can be stopped and that raise nothing.
-
-    superqt takes a RuntimeError, such as a GPU's lack of memory, for a sign that the
-    worker was deleted, and neither tells it nor that the worker has finished.
+    superqt takes a RuntimeError, such as a GPU that is out of memory, for a sign that
+    the worker was deleted, and emits neither the error nor that the worker finished.
     """
     try:
         load_torch()
@@ -223,17 +187,17 @@ def _guarded(task: _Task) -> Generator[Event, None, _Outcome]:
             try:
                 event = next(task.steps)
             except StopIteration as stop:
-                return _Outcome(result=stop.value, finished=True)
+                return "result", stop.value
             yield event
-    except Exception as error:  # noqa: BLE001 whatever it is, the user is told
-        return _Outcome(error=_told(error))
+    except Exception as error:  # noqa: BLE001 whatever it is, the user is informed
+        return "error", _without_traceback(error)
     finally:
         task.close()
-    return _Outcome()
+    return "cancelled", None
 
 
-def _told(error: Exception) -> ZSSRError:
-    """The error without its traceback, whose frames would keep networks alive."""
+def _without_traceback(error: Exception) -> ZSSRError:
+    """The error as one sentence; frames of its traceback would keep networks alive."""
     if isinstance(error, InputError | ComputeError):
         return type(error)(str(error))
     LOG.error("%s", "".join(traceback.format_exception(error)))
@@ -245,34 +209,29 @@ def _told(error: Exception) -> ZSSRError:
     return ComputeError(internal_error(error))
 
 
-class ShortSearches:
-    """Leave what was there before a run out of Python's searches for garbage.
+class GarbageFreeze:
+    """Exclude the objects that exist before a run from garbage collection meanwhile.
 
-    A full search looks at every object of napari and torch, and the window stands
-    still for a quarter of a second. What a run makes is searched as ever.
+    A full collection visits every object of napari and torch and freezes the window
+    for a quarter of a second. Objects that the run itself creates are still collected.
     """
 
-    _held = 0
-
-    def __init__(self) -> None:
-        self._on = False
+    _active: ClassVar[set[GarbageFreeze]] = set()
 
     def begin(self) -> None:
-        """Set aside what is there now."""
-        if not self._on:
-            self._on = True
-            ShortSearches._held += 1
+        """Exclude all objects that exist now."""
+        if self not in self._active:
+            self._active.add(self)
             gc.freeze()
 
     def end(self, *_: object) -> None:
-        """Search everything again, once nobody has anything set aside."""
-        if self._on:
-            self._on = False
-            ShortSearches._held -= 1
-            if ShortSearches._held == 0:
+        """Include all objects again once no run excludes any."""
+        if self in self._active:
+            self._active.remove(self)
+            if not self._active:
                 gc.unfreeze()
 
-    def let_go(self, *_: object) -> None:
-        """Search everything now: something large may have become garbage."""
-        if self._on:
+    def include_all(self, *_: object) -> None:
+        """Include all objects now: something large may have become garbage."""
+        if self in self._active:
             gc.unfreeze()
