@@ -136,7 +136,7 @@ class Desk:
         self.qtbot.waitUntil(lambda: bool(check()), timeout=60000)
 
     def quiet(self) -> None:
-        runs = [self.panel._run, *self.panel._dying]
+        runs = [self.panel._latest.run, *self.panel._abandoned]
         self.until(lambda: not any(run.running for run in runs))
 
     def pictures(self) -> list[Image]:
@@ -146,7 +146,7 @@ class Desk:
         return [x for x in self.viewer.layers if isinstance(x, Shapes)]
 
     def finished(self) -> bool:
-        return "bicubic" in self.panel._words.value
+        return "bicubic" in self.panel._message.value
 
 
 @pytest.fixture
@@ -238,7 +238,9 @@ def test_the_same_again_is_not_computed_again(desk: Desk) -> None:
     for _ in range(3):
         desk.panel.update(desk.request[-1])
     assert desk.panel._target is found
-    assert desk.panel._dying == [] or not any(r.running for r in desk.panel._dying)
+    assert desk.panel._abandoned == [] or not any(
+        r.running for r in desk.panel._abandoned
+    )
 
 
 def test_it_follows_the_settings(desk: Desk) -> None:
@@ -288,13 +290,13 @@ def test_an_error_is_told(desk: Desk) -> None:
     layer = desk.viewer.add_image(data)
     desk.request.append(asked(layer))
     desk.panel.start()
-    desk.until(lambda: "NaN" in desk.panel._words.value)
+    desk.until(lambda: "NaN" in desk.panel._message.value)
 
 
 def test_what_is_not_in_view_is_told(desk: Desk) -> None:
     desk.viewer.scene.camera.center = (0, 5000, 5000)
     desk.panel.start()
-    assert "outside of the view" in desk.panel._words.value
+    assert "outside of the view" in desk.panel._message.value
     assert not desk.panel.active
 
 
