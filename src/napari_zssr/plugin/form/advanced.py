@@ -12,98 +12,49 @@ from magicgui.widgets import ComboBox, FileEdit, LineEdit, SpinBox
 from napari_zssr.checks import CAMERA_PREFIX, LEARNED, RANDOM, is_camera, parsed_camera
 from napari_zssr.config import Config
 from napari_zssr.errors import InputError
-from napari_zssr.plugin.form.rows import Column, Row, row, say, words
+from napari_zssr.plugin.form.rows import Column, Row, say, words
 
 AS_PRESET = "as the preset"
 FILE = "file"
-# Label and tooltip.
-NUMBERS: dict[str, tuple[str, str]] = {
-    "steps": (
-        "Training steps",
-        "How long each network trains at most. More steps take longer; training "
-        "stops by itself when it no longer helps.",
-    ),
-    "learned_steps": (
-        "Learned steps",
-        "How long each network trains at most where it begins from the learned start. "
-        "0 uses that as it is.",
-    ),
-    "gradual": (
-        "Gradual factors",
-        "Number of enlargements on the way to the factor. More of them can help and "
-        "take longer.",
-    ),
-    "back_projection": (
-        "Back-projection",
-        "Rounds that make the result, when shrunk again, agree with your image. 0 for "
-        "none. It fades out by itself on noisy images.",
-    ),
+NUMBERS = {
+    "steps": "Training steps",
+    "learned_steps": "Learned steps",
+    "gradual": "Gradual factors",
+    "back_projection": "Back-projection",
 }
-
-# Label, initial value and tooltip.
+NOISE = [
+    ("estimated", "auto"),
+    ("ignored", "off"),
+    ("given", "given"),
+    ("of the camera", CAMERA_PREFIX),
+]
+# Label and initial value.
 CAMERA = {
-    "gain": (
-        "Gain (e-/count)",
-        "1",
-        "Electrons per count, from the camera's data sheet.",
-    ),
-    "offset": ("Offset (counts)", "100", "Counts without light."),
-    "read_noise": ("Read noise (e-)", "1.5", "Electrons, standard deviation."),
+    "gain": ("Gain (e-/count)", "1"),
+    "offset": ("Offset (counts)", "100"),
+    "read_noise": ("Read noise (e-)", "1.5"),
 }
-
-
-# Label, choices and tooltip.
-CHOICES: dict[str, tuple[str, list[Any], str]] = {
-    "strategy": (
-        "Several slices",
-        [
-            (AS_PRESET, None),
-            ("learn once, tune each", "tuned"),
-            ("learn once", "shared"),
-            ("learn each anew", "independent"),
-        ],
-        "Of a stack, a channel is learned once from slices spread over it, which is "
-        "better and much quicker than anew in every slice. By itself each slice is "
-        "then trained on a little more.",
-    ),
-    "ensemble": (
-        "Flips and turns",
-        [(AS_PRESET, None), ("on", True), ("off", False)],
-        "Enlarges flipped and rotated copies and takes their median: steadier, and up "
-        "to eight times slower.",
-    ),
-    "device": (
-        "Computes on",
-        ["auto", "cpu", "cuda", "mps"],
-        "Where to compute: auto takes a graphics card if there is one.",
-    ),
-    "precision": (
-        "Precision",
-        ["auto", "float32", "bfloat16"],
-        "bfloat16 is faster on recent hardware; float32 is the most exact.",
-    ),
-    "nonfinite": (
-        "Missing pixels",
-        ["refuse", "fill"],
-        "What to do with NaN and infinite pixels: refuse the image, or fill them from "
-        "their neighbours.",
-    ),
-    "dtype": (
-        "Result's type",
-        [("automatic", "auto"), ("as the image", "same"), ("float32", "float32")],
-        "Whole numbers cannot hold fractions of a count. By itself the result has the "
-        "image's type, but float32 where the image holds so few counts that rounding "
-        "would lose more than 0.5 % of its intensity.",
-    ),
-    "always": (
-        "Without gain",
-        [("return bicubic", False), ("return the learned", True)],
-        "What you get where learning gained nothing over bicubic on regions held out "
-        "from training.",
-    ),
-}
-# Of these, the preset decides unless they are set.
+STARTS = [
+    (AS_PRESET, None),
+    ("learned start", LEARNED),
+    ("this image only", RANDOM),
+    ("saved networks", FILE),
+]
+STRATEGIES = [
+    (AS_PRESET, None),
+    ("learn once, tune each", "tuned"),
+    ("learn once", "shared"),
+    ("learn each anew", "independent"),
+]
+DEVICES = ["auto", "cpu", "cuda", "mps"]
+PRECISIONS = ["auto", "float32", "bfloat16"]
+NONFINITE = ["refuse", "fill"]
+ENSEMBLE = [(AS_PRESET, None), ("on", True), ("off", False)]
+# Left to the preset unless set; those that have a default of their own.
 PRESET_CHOICES = ("strategy", "ensemble")
+PLAIN = ("seed", "device", "precision", "nonfinite", "dtype", "always")
+DTYPES = [("automatic", "auto"), ("as the image", "same"), ("float32", "float32")]
+ALWAYS = [("return bicubic", False), ("return the learned", True)]
 
 
 class AdvancedFields(Column):
@@ -112,44 +63,40 @@ class AdvancedFields(Column):
     def __init__(self) -> None:
         self._start_message = words()
         self._preset_start = RANDOM
-        numbers = [
-            row(LineEdit, label, name, f"{tooltip} Empty: as the preset.")
-            for name, (label, tooltip) in NUMBERS.items()
-        ]
-        choices = [
-            row(ComboBox, label, name, tooltip, choices=choices)
-            for name, (label, choices, tooltip) in CHOICES.items()
-        ]
-        seed = row(
-            SpinBox,
-            "Seed",
-            "seed",
-            "The same seed gives the same pixels; another one shows how much the "
-            "result depends on chance.",
-            min=0,
-            max=2**31 - 1,
+        camera, numbers = CAMERA.items(), NUMBERS.items()
+        super().__init__(
+            [
+                Row("Noise", ComboBox(name="noise", choices=NOISE)),
+                Row("Noise level", LineEdit(name="noise_sigma", value="0.02")),
+                *(Row(text, LineEdit(name=n, value=v)) for n, (text, v) in camera),
+                Row("Start from", ComboBox(name="start", choices=STARTS)),
+                Row("", FileEdit(name="start_file", filter="*.safetensors")),
+                self._start_message,
+                *(Row(label, LineEdit(name=name)) for name, label in numbers),
+                Row("Several slices", ComboBox(name="strategy", choices=STRATEGIES)),
+                Row("Flips and turns", ComboBox(name="ensemble", choices=ENSEMBLE)),
+                Row("Seed", SpinBox(name="seed", min=0, max=2**31 - 1)),
+                Row("Computes on", ComboBox(name="device", choices=DEVICES)),
+                Row("Precision", ComboBox(name="precision", choices=PRECISIONS)),
+                Row("Missing pixels", ComboBox(name="nonfinite", choices=NONFINITE)),
+                Row("Result's type", ComboBox(name="dtype", choices=DTYPES)),
+                Row("Without gain", ComboBox(name="always", choices=ALWAYS)),
+            ]
         )
-        start = [*_start_rows(), self._start_message]
-        first, second = choices[:2], choices[2:]
-        super().__init__([*_noise_rows(), *start, *numbers, *first, seed, *second])
         for name in ("noise", "start"):
             self.fields[name].changed.connect(self._show_relevant)
         self._show_relevant()
 
     def changes(self) -> dict[str, Any]:
         """Settings that were set, by their `Config` names; InputError for bad text."""
-        changes: dict[str, Any] = {}
-        for name, (label, _) in NUMBERS.items():
-            text = self.fields[name].value.strip()
-            if text:
-                changes[name] = _parse_int(label, self.fields[name].value)
-        changes["noise"] = self._noise()
-        for name in ("seed", *CHOICES):
-            if self.fields[name].value is not None:
-                changes[name] = self.fields[name].value
-        if self.fields["start"].value is not None:
-            changes["start"] = self._start()
-        return changes
+        changes = {
+            name: _parse_int(label, self.fields[name].value)
+            for name, label in NUMBERS.items()
+            if self.fields[name].value.strip()
+        }
+        others = {name: self.fields[name].value for name in (*PLAIN, *PRESET_CHOICES)}
+        others |= {"noise": self._noise(), "start": self._start()}
+        return changes | {k: v for k, v in others.items() if v is not None}
 
     def show_preset(self, preset: Config) -> None:
         """Show the preset's values in the empty fields."""
@@ -165,16 +112,13 @@ class AdvancedFields(Column):
 
     def show_config(self, config: Config, preset: Config) -> None:
         """Set the fields to settings; fields that equal the preset stay empty."""
-        for name in ("seed", *NUMBERS, *CHOICES):
-            value = getattr(config, name)
-            field = self.fields[name]
-            same = value == getattr(preset, name)
-            if name in NUMBERS:
-                field.value = "" if same else str(value)
-            elif name in PRESET_CHOICES:
-                field.value = None if same else value
-            elif name != "device" or value in field.choices:
-                field.value = value
+        for name in (*NUMBERS, *PRESET_CHOICES):
+            value, default = getattr(config, name), getattr(preset, name)
+            empty = "" if name in NUMBERS else None
+            self.fields[name].value = empty if value == default else value
+        for name in PLAIN:
+            if name != "device" or config.device in self.fields[name].choices:
+                self.fields[name].value = getattr(config, name)
         chosen = None if config.start == preset.start else config.start
         if config.start_file is not None:
             self.fields["start_file"].value = config.start_file
@@ -209,9 +153,10 @@ class AdvancedFields(Column):
                 "fraction of the range, for example 0.02."
             ) from None
 
-    def _start(self) -> str:
-        if self.fields["start"].value != FILE:
-            return str(self.fields["start"].value)
+    def _start(self) -> str | None:
+        kind: str | None = self.fields["start"].value
+        if kind != FILE:
+            return kind
         path = Path(self.fields["start_file"].value)
         if not path.is_file():
             raise InputError(
@@ -228,61 +173,6 @@ class AdvancedFields(Column):
         start = self.fields["start"].value or self._preset_start
         self.rows["start_file"].visible = start == FILE
         self.rows["learned_steps"].visible = start != RANDOM
-
-
-def _noise_rows() -> list[Row]:
-    kind = row(
-        ComboBox,
-        "Noise",
-        "noise",
-        "Noise is estimated from the image, so that it is not sharpened with the "
-        "structures. Ignore it only where there is none.",
-        choices=[
-            ("estimated", "auto"),
-            ("ignored", "off"),
-            ("given", "given"),
-            ("of the camera", CAMERA_PREFIX),
-        ],
-    )
-    sigma = row(
-        LineEdit,
-        "Noise level",
-        "noise_sigma",
-        "Standard deviation of the noise as a fraction of the image's range, from 0 "
-        "to 1.",
-        value="0.02",
-    )
-    camera = [
-        row(LineEdit, label, name, tooltip, value=value)
-        for name, (label, value, tooltip) in CAMERA.items()
-    ]
-    return [kind, sigma, *camera]
-
-
-def _start_rows() -> list[Row]:
-    kind = row(
-        ComboBox,
-        "Start from",
-        "start",
-        "What the networks know before training: what was learned from generated "
-        "images (never from photographs), nothing, or what was saved after a run on a "
-        "sister image. With 0 training steps they are used as they are.",
-        choices=[
-            (AS_PRESET, None),
-            ("learned start", LEARNED),
-            ("this image only", RANDOM),
-            ("saved networks", FILE),
-        ],
-    )
-    file = row(
-        FileEdit,
-        "",
-        "start_file",
-        "A .safetensors file that 'Save networks' has written, of an image with as "
-        "many channels or with one.",
-        filter="*.safetensors",
-    )
-    return [kind, file]
 
 
 def _parse_int(label: str, text: str) -> int:

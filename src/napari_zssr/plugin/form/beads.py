@@ -18,9 +18,9 @@ from napari_zssr.kernelspec import KernelSpec
 from napari_zssr.plugin.form.rows import (
     Column,
     LatestRun,
+    Row,
     path_field,
     refill,
-    row,
     say,
     words,
 )
@@ -148,30 +148,16 @@ class BeadFields(Column):
         self._psf: MeasuredPsf | None = None
         self._problem = ""
         self._message = words()
-        beads = row(
-            ComboBox,
-            "Beads",
-            "beads",
-            "An image of small fluorescent beads, taken as yours was: a z-stack or "
-            "one plane in focus.",
-            choices=self._choices,
+        files = "*.tif *.tiff *.zarr *.czi *.nd2 *.lif"
+        super().__init__(
+            [
+                Row("Beads", ComboBox(name="beads", choices=self._choices)),
+                Row("", path_field(name="bead_file", filter=files)),
+                Row("Voxel size", LineEdit(name="voxel")),
+                self._message,
+            ]
         )
-        file = row(
-            path_field,
-            "",
-            "bead_file",
-            "A file with the image of beads, one channel of one time.",
-            filter="*.tif *.tiff *.zarr *.czi *.nd2 *.lif",
-        )
-        voxel = row(
-            LineEdit,
-            "Voxel size",
-            "voxel",
-            "How large a voxel of the beads is, in micrometres along Z, Y, X, "
-            "since the image does not tell. It is written to the layer.",
-        )
-        voxel.field.native.setPlaceholderText("unknown; Z, Y, X in um")
-        super().__init__([beads, file, voxel, self._message])
+        self.fields["voxel"].native.setPlaceholderText("unknown; Z, Y, X in um")
         self._measurement = LatestRun(self.native)
         self.fields["beads"].changed.connect(self._choose)
         self.fields["voxel"].native.editingFinished.connect(self._set_size)

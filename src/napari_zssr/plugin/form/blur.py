@@ -18,7 +18,7 @@ from napari_zssr.errors import InputError
 from napari_zssr.imaging.kernel import FineKernel
 from napari_zssr.kernelspec import KernelSpec, Optics
 from napari_zssr.plugin.form.beads import BeadFields, Images
-from napari_zssr.plugin.form.rows import Column, refill, row, say, words
+from napari_zssr.plugin.form.rows import Column, Row, refill, say, words
 from napari_zssr.plugin.request import SeenKernels, channel_shown, channel_told
 from napari_zssr.plugin.summary import lines, picture
 from napari_zssr.stack.image import Channel
@@ -28,34 +28,19 @@ if TYPE_CHECKING:
 
 EACH_IMAGE, KNOWN, UNKNOWN = "from each image", "from the image", "not in the image"
 GUESSED = "guessed from the NA"
-# Label, attribute of `Channel`, tooltip.
+# Label, and attribute of `Channel`.
 NUMBERS = {
-    "na": (
-        "NA",
-        "na",
-        "Numerical aperture of the objective; it stands on it, as in 63x/1.4.",
-    ),
-    "wavelength_nm": (
-        "Emission (nm)",
-        "emission_nm",
-        "Wavelength of the light that was seen, in nanometres: about 520 for GFP.",
-    ),
-    "excitation_nm": (
-        "Excitation (nm)",
-        "excitation_nm",
-        "Wavelength of the laser, in nanometres. A small pinhole is assumed.",
-    ),
-    "index": (
-        "Immersion",
-        "index",
-        "Refractive index between objective and sample: air 1, water 1.33, oil 1.515.",
-    ),
+    "na": ("NA", "na"),
+    "wavelength_nm": ("Emission (nm)", "emission_nm"),
+    "excitation_nm": ("Excitation (nm)", "excitation_nm"),
+    "index": ("Immersion", "index"),
 }
 MODALITIES = {
     "widefield": "widefield",
     "confocal": "confocal",
     "lightsheet": "light sheet",
 }
+METHODS = [("Gaussian", "gaussian"), ("vectorial", "vectorial")]
 
 
 class OpticsFields(Column):
@@ -63,36 +48,24 @@ class OpticsFields(Column):
 
     def __init__(self) -> None:
         self._channel: Channel | None = None
-        microscope = row(
-            ComboBox,
-            "Microscope",
-            "modality",
-            "A confocal microscope blurs less than a widefield one with the same "
-            "objective.",
-            choices=self._modalities,
+        numbers = NUMBERS.items()
+        super().__init__(
+            [
+                Row("Microscope", ComboBox(name="modality", choices=self._modalities)),
+                *(Row(label, LineEdit(name=name)) for name, (label, _) in numbers),
+                Row("Model", ComboBox(name="method", choices=METHODS)),
+            ]
         )
-        numbers = [
-            row(LineEdit, label, name, f"{tip} Empty: as the image tells.")
-            for name, (label, _, tip) in NUMBERS.items()
-        ]
-        model = row(
-            ComboBox,
-            "Model",
-            "method",
-            "Gaussian is quick and close. Vectorial is more exact above NA 1, takes "
-            "some seconds, and needs the extra 'optics' of the installation.",
-            choices=[("Gaussian", "gaussian"), ("vectorial", "vectorial")],
-        )
-        super().__init__([microscope, *numbers, model])
         self.fields["modality"].changed.connect(self._show_relevant)
         self.show_channel(None)
 
     def optics(self) -> Optics:
         """What the fields hold; InputError for text that is no number."""
-        numbers: dict[str, float | None] = {}
-        for name, (label, _, _) in NUMBERS.items():
-            if name != "excitation_nm" or self._is_confocal:
-                numbers[name] = _parse_number(label, self.fields[name].value)
+        numbers = {
+            name: _parse_number(label, self.fields[name].value)
+            for name, (label, _) in NUMBERS.items()
+            if name != "excitation_nm" or self._is_confocal
+        }
         return Optics(
             modality=self.fields["modality"].value,
             method=self.fields["method"].value,
@@ -114,7 +87,7 @@ class OpticsFields(Column):
         if channel is not None and channel == self._channel:
             return
         self._channel = channel
-        for name, (_, attribute, _) in NUMBERS.items():
+        for name, (_, attribute) in NUMBERS.items():
             text = EACH_IMAGE
             if channel is not None:
                 value = getattr(channel, attribute)
@@ -254,32 +227,17 @@ class BlurFields(Column):
         self.beads = BeadFields(images)
         self.view = KernelView()
         self.seen = SeenKernels()
-        kind = row(
-            ComboBox,
-            "Blur",
-            "kernel",
-            "How your microscope blurs: knowing it makes the result sharper. Give the "
-            "objective, an image of beads, or let it be found in the image itself; "
-            "bicubic is the usual assumption.",
-            choices=self._kinds,
+        files = "*.npy *.csv *.tif *.tiff *.mat"
+        super().__init__(
+            [
+                Row("Blur", ComboBox(name="kernel", choices=self._kinds)),
+                self.optics,
+                self.beads,
+                Row("Blur width", LineEdit(name="sigma", value="1.0")),
+                Row("", FileEdit(name="kernel_file", filter=files)),
+                self.view,
+            ]
         )
-        sigma = row(
-            LineEdit,
-            "Blur width",
-            "sigma",
-            "Standard deviation of the Gaussian in pixels of the enlarged image: one "
-            "number, or Y,X, or Y,X,angle in degrees.",
-            value="1.0",
-        )
-        file = row(
-            FileEdit,
-            "",
-            "kernel_file",
-            "A .npy, .csv, .tif or .mat file with the blur, sampled in pixels of the "
-            "enlarged image.",
-            filter="*.npy *.csv *.tif *.tiff *.mat",
-        )
-        super().__init__([kind, self.optics, self.beads, sigma, file, self.view])
         for part in (self.optics, self.beads):
             self.fields |= part.fields
             self.rows |= part.rows

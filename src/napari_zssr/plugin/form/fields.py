@@ -23,7 +23,7 @@ from napari_zssr.errors import InputError
 from napari_zssr.plugin.form.advanced import NUMBERS, AdvancedFields
 from napari_zssr.plugin.form.beads import Images
 from napari_zssr.plugin.form.blur import BlurFields
-from napari_zssr.plugin.form.rows import Column, refill, row, words
+from napari_zssr.plugin.form.rows import Column, Row, refill, words
 from napari_zssr.plugin.layers.layers import (
     describe_axes,
     has_spacing,
@@ -60,38 +60,16 @@ class ImageFields(Column):
         self._viewer = viewer
         self._corrected: WeakKeyDictionary[Image, str] = WeakKeyDictionary()
         self.understood = words()
-        layer = row(
-            ComboBox,
-            "Layer",
-            "layer",
-            "The image layer to enlarge. Of a multiscale layer the finest level is "
-            "taken.",
-            choices=self.images,
+        super().__init__(
+            [
+                Row("Layer", ComboBox(name="layer", choices=self.images)),
+                Row("", CheckBox(name="in_turn")),
+                self.understood,
+                Row("Axes, guessed", LineEdit(name="axes")),
+                Row("Pixel size", LineEdit(name="spacing")),
+            ]
         )
-        in_turn = row(
-            CheckBox,
-            "",
-            "in_turn",
-            "Enlarges every image layer selected in the layer list, one after the "
-            "other, each learned on itself.",
-        )
-        axes = row(
-            LineEdit,
-            "Axes, guessed",
-            "axes",
-            "One letter for each axis, since the layer does not name them: T time, C "
-            "channel, Z depth, Y and X. Correct them if the guess is wrong.",
-        )
-        spacing = row(
-            LineEdit,
-            "Pixel size",
-            "spacing",
-            "In micrometres, since the layer does not tell: one number for Y and X, or "
-            "one for each of Z, Y and X. It is written to the layer, so that scale bar "
-            "and saved files are right.",
-        )
-        spacing.field.native.setPlaceholderText("unknown; in um")
-        super().__init__([layer, in_turn, self.understood, axes, spacing])
+        self.fields["spacing"].native.setPlaceholderText("unknown; in um")
         self.fields["layer"].changed.connect(self._show_layer)
         self.fields["axes"].changed.connect(self._correct_axes)
         self.fields["spacing"].native.editingFinished.connect(self._set_spacing)
@@ -221,22 +199,16 @@ class FactorFields(Column):
     """Enlargement along Y and X, and more widgets below it."""
 
     def __init__(self, more: Sequence[Widget] = ()) -> None:
-        tooltip = (
-            "How many times more pixels along this axis, fractions too. More pixels "
-            "are not more resolution: 2 is usual, much more shows little more."
+        limits = {"min": 1, "max": MAX_FACTOR, "step": 0.5}
+        text = "The same for Y and X"
+        super().__init__(
+            [
+                Row("Factor", FloatSpinBox(name="factor_y", value=2, **limits)),
+                Row("Factor X", FloatSpinBox(name="factor_x", value=2, **limits)),
+                Row("", CheckBox(name="linked", value=True, text=text)),
+                *more,
+            ]
         )
-        spin_box = {"value": 2, "min": 1, "max": MAX_FACTOR, "step": 0.5}
-        y = row(FloatSpinBox, "Factor", "factor_y", tooltip, **spin_box)
-        x = row(FloatSpinBox, "Factor X", "factor_x", tooltip, **spin_box)
-        linked = row(
-            CheckBox,
-            "",
-            "linked",
-            "Untick to enlarge Y and X differently, for pixels that are not square.",
-            value=True,
-            text="The same for Y and X",
-        )
-        super().__init__([y, x, linked, *more])
         self.fields["linked"].changed.connect(self._link)
         self._link()
 
@@ -266,30 +238,13 @@ class WhatFields(FactorFields):
         self._viewer = viewer
         self._image = image
         self._stored: Ranges = {}
-        slices = row(
-            ComboBox,
-            "Slices",
-            "slices",
-            "The whole stack, or only the slice (time point, depth) that the sliders "
-            "show now.",
-            choices=self._slices,
+        super().__init__(
+            [
+                Row("Slices", ComboBox(name="slices", choices=self._slices)),
+                Row("Area", ComboBox(name="area", choices=self._areas)),
+                Row("Channels", ComboBox(name="channel", choices=self._channels)),
+            ]
         )
-        area = row(
-            ComboBox,
-            "Area",
-            "area",
-            "The whole plane, the part that the viewer shows now, or a rectangle that "
-            "you drew in a Shapes layer.",
-            choices=self._areas,
-        )
-        channel = row(
-            ComboBox,
-            "Channels",
-            "channel",
-            "All channels, each learned on its own, or one of them.",
-            choices=self._channels,
-        )
-        super().__init__([slices, area, channel])
         self.refresh()
 
     def selection(self, layer: Image, axes: str) -> Selection:
@@ -379,18 +334,16 @@ class HowFields(Column):
             "better.",
         )
         self._toggle.native.setStyleSheet("text-align: left; padding-left: 4px;")
-        preset = row(
-            ComboBox,
-            "Preset",
-            "preset",
-            "\n".join(f"{name}: {text}" for name, text in PRESET_WORDS.items()),
+        self.preset: Any = ComboBox(
+            name="preset",
             choices=list(PRESETS),
             value="balanced",
+            tooltip="\n".join(f"{name}: {text}" for name, text in PRESET_WORDS.items()),
         )
+        preset = Row("Preset", self.preset)
         super().__init__(
             [preset, self._description, self.blur, self._toggle, self.advanced]
         )
-        self.preset = self.fields["preset"]
         self.preset.changed.connect(self._apply_preset)
         self._toggle.changed.connect(lambda: self.unfold(not self._open))
         self._apply_preset(self.preset.value)

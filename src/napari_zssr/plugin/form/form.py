@@ -17,7 +17,7 @@ from napari_zssr.errors import InputError
 from napari_zssr.execution.finish import part_folder
 from napari_zssr.io.write import check_output
 from napari_zssr.plugin.form.fields import HowFields, ImageFields, WhatFields
-from napari_zssr.plugin.form.rows import Column, heading, path_field, row
+from napari_zssr.plugin.form.rows import Column, Row, heading, path_field
 from napari_zssr.plugin.layers.layers import LABELS_REFUSED, layer_file, layer_recipe
 from napari_zssr.plugin.layers.selection import level0
 from napari_zssr.plugin.request import Request
@@ -59,33 +59,15 @@ class ResultFields(Column):
     """Whether the result is held in memory or written to a file, and to which."""
 
     def __init__(self) -> None:
-        where = row(
-            ComboBox,
-            "Where",
-            "where",
-            "Held in memory until you save it, or written to a file slice by slice: "
-            "for what is larger than memory, and for runs that shall go on where they "
-            "were stopped.",
-            choices=[("in memory", MEMORY), ("to disk", DISK)],
+        choices = [("in memory", MEMORY), ("to disk", DISK)]
+        mode, files = FileDialogMode.OPTIONAL_FILE, f"*{ZARR} *{TIFF}"
+        super().__init__(
+            [
+                Row("Where", ComboBox(name="where", choices=choices)),
+                Row("File", path_field(name="file", mode=mode, filter=files)),
+                Row("", CheckBox(name="overwrite", text="Replace it")),
+            ]
         )
-        file = row(
-            path_field,
-            "File",
-            "file",
-            "Where the result is written. An .ome.zarr can be looked at in all sizes "
-            "while it grows; an .ome.tif is put together at the end.",
-            mode=FileDialogMode.OPTIONAL_FILE,
-            filter=f"*{ZARR} *{TIFF}",
-        )
-        overwrite = row(
-            CheckBox,
-            "",
-            "overwrite",
-            "Replaces the file that is there, and begins anew what was begun with "
-            "other settings.",
-            text="Replace it",
-        )
-        super().__init__([where, file, overwrite])
         self._proposed: Path | None = None
         self._refused: Path | None = None
         self.fields["where"].changed.connect(self._show_relevant)

@@ -10,6 +10,7 @@ from qtpy.QtCore import QEvent, QObject, QSize, Qt, QTimer
 from qtpy.QtGui import QPalette
 from qtpy.QtWidgets import QComboBox, QFrame, QLabel, QScrollArea, QSizePolicy, QWidget
 
+from napari_zssr.plugin.form.tooltips import TOOLTIPS
 from napari_zssr.plugin.worker import Run
 
 RED = {"dark": "#ff8a80", "light": "#b3261e"}
@@ -21,40 +22,59 @@ DEFAULT_WIDTH = 24
 MIN_CHOICE_WIDTH = 10
 
 
-class Row(Container[Any]):
-    """A label and the field right of it; no label where the field has its own text."""
+class _Tight(Container[Any]):
+    """Widgets without margins: the column is narrow and the form is long."""
+
+    def __init__(self, widgets: Sequence[Widget], layout: str = "vertical") -> None:
+        super().__init__(widgets=widgets, layout=layout, labels=False)
+        self.margins = (0, 0, 0, 0)
+        self.native.layout().setSpacing(4)
+
+
+class Row(_Tight):
+    """A label and the field right of it; no label where the field has its own text.
+
+    Its tooltip is that of `TOOLTIPS`, unless the field has one.
+    """
 
     def __init__(self, label: str, field: Widget) -> None:
         self.title = _Title(label)
-        self.title.setToolTip(field.tooltip)
         self.field: Any = field
+        self.field.tooltip = field.tooltip or TOOLTIPS[field.name]
+        self.title.setToolTip(field.tooltip)
         if isinstance(field, ComboBox):
-            _allow_narrow(field.native)
-        super().__init__(widgets=[field], layout="horizontal", labels=False)
-        _tighten(self)
+            # Let it be narrower than the longest choice.
+            box = field.native
+            box.setSizeAdjustPolicy(
+                QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
+            )
+            box.setMinimumContentsLength(MIN_CHOICE_WIDTH)
+            letter = box.fontMetrics().averageCharWidth()
+            box.setMinimumWidth(MIN_CHOICE_WIDTH * letter)
+        super().__init__([field], layout="horizontal")
         if label:
             self.native.layout().insertWidget(0, self.title)
         self.native.layout().setStretch(1, 1)
 
 
-def row(
-    kind: Callable[..., Widget], label: str, name: str, tooltip: str, **options: Any
-) -> Row:
-    """Row with a new field of a kind, such as ComboBox."""
-    return Row(label, kind(name=name, tooltip=tooltip, **options))
+class Column(_Tight):
+    """Rows and other widgets below one another; fields by the names of the rows."""
+
+    def __init__(self, widgets: Sequence[Widget]) -> None:
+        self.rows = {w.field.name: w for w in widgets if isinstance(w, Row)}
+        self.fields: dict[str, Any] = {name: r.field for name, r in self.rows.items()}
+        super().__init__(widgets)
 
 
 class _Title(QLabel):
     """Label as wide as the longest of the form, in whatever font it is shown."""
 
     def minimumSizeHint(self) -> QSize:
-        size, metrics = super().minimumSizeHint(), self.fontMetrics()
-        missing = metrics.horizontalAdvance(LONGEST_LABEL)
-        missing -= metrics.horizontalAdvance(self.text())
+        size, width = super().minimumSizeHint(), self.fontMetrics().horizontalAdvance
+        missing = width(LONGEST_LABEL) - width(self.text())
         return QSize(size.width() + max(0, missing), size.height())
 
-    def sizeHint(self) -> QSize:
-        return self.minimumSizeHint()
+    sizeHint = minimumSizeHint
 
 
 class Scrolled(QScrollArea):
@@ -87,16 +107,6 @@ class Scrolled(QScrollArea):
         return QSize(width, super().sizeHint().height())
 
 
-class Column(Container[Any]):
-    """Rows and other widgets below one another; fields by the names of the rows."""
-
-    def __init__(self, widgets: Sequence[Widget]) -> None:
-        self.rows = {w.field.name: w for w in widgets if isinstance(w, Row)}
-        self.fields: dict[str, Any] = {name: r.field for name, r in self.rows.items()}
-        super().__init__(widgets=widgets, labels=False)
-        _tighten(self)
-
-
 def path_field(**options: Any) -> FileEdit:
     """Field for a file or folder; its button leaves most of the row to the name."""
     field = FileEdit(**options)
@@ -109,23 +119,7 @@ def path_field(**options: Any) -> FileEdit:
 
 def side_by_side(*widgets: Widget) -> Container[Any]:
     """Widgets in one row, without a label."""
-    container = Container(widgets=widgets, layout="horizontal", labels=False)
-    _tighten(container)
-    return container
-
-
-def _tighten(container: Container[Any]) -> None:
-    """No margins, little space: the column is narrow and the form is long."""
-    container.margins = (0, 0, 0, 0)
-    container.native.layout().setSpacing(4)
-
-
-def _allow_narrow(box: QComboBox) -> None:
-    """Let a choice be narrower than the longest name in it."""
-    policy = QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
-    box.setSizeAdjustPolicy(policy)
-    box.setMinimumContentsLength(MIN_CHOICE_WIDTH)
-    box.setMinimumWidth(MIN_CHOICE_WIDTH * box.fontMetrics().averageCharWidth())
+    return _Tight(widgets, layout="horizontal")
 
 
 def say(label: Label, rich_text: str) -> None:

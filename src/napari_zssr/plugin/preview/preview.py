@@ -18,8 +18,8 @@ from napari_zssr.plugin.controls import status
 from napari_zssr.plugin.form.rows import (
     Column,
     LatestRun,
+    Row,
     after_pause,
-    row,
     say,
     side_by_side,
     words,
@@ -181,18 +181,8 @@ class PreviewPanel:
             tooltip="Runs with the settings of this preview. The result is that of the "
             "preview, for all that is chosen above.",
         )
-        self._slider = row(
-            FloatSlider,
-            "Before / after",
-            "share",
-            "Left of the line is plain bicubic enlargement, right of it what was "
-            "learned.",
-            value=0.5,
-            min=0,
-            max=1,
-            readout=False,
-        )
-        self.share = self._slider.field
+        self.share = FloatSlider(name="share", value=0.5, min=0, max=1, readout=False)
+        self._slider = Row("Before / after", self.share)
         self._message = words()
         self.view = Column(
             [side_by_side(self.button, self.accept), self._slider, self._message]
