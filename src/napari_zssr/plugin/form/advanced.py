@@ -112,10 +112,13 @@ class AdvancedFields(Column):
 
     def show_config(self, config: Config, preset: Config) -> None:
         """Set the fields to settings; fields that equal the preset stay empty."""
-        for name in (*NUMBERS, *PRESET_CHOICES):
-            value, default = getattr(config, name), getattr(preset, name)
-            empty = "" if name in NUMBERS else None
-            self.fields[name].value = empty if value == default else value
+        for name in NUMBERS:
+            value = getattr(config, name)
+            same = value == getattr(preset, name)
+            self.fields[name].value = "" if same else str(value)
+        for name in PRESET_CHOICES:
+            value = getattr(config, name)
+            self.fields[name].value = None if value == getattr(preset, name) else value
         for name in PLAIN:
             if name != "device" or config.device in self.fields[name].choices:
                 self.fields[name].value = getattr(config, name)

@@ -19,6 +19,7 @@ from napari_zssr.imaging.kernel import FineKernel
 from napari_zssr.kernelspec import KernelSpec, Optics
 from napari_zssr.plugin.form.beads import BeadFields, Images
 from napari_zssr.plugin.form.rows import Column, Row, refill, say, words
+from napari_zssr.plugin.form.tooltips import TOOLTIPS
 from napari_zssr.plugin.request import SeenKernels, channel_shown, channel_told
 from napari_zssr.plugin.summary import lines, picture
 from napari_zssr.stack.image import Channel
@@ -125,17 +126,6 @@ def _parse_number(label: str, text: str) -> float | None:
         ) from None
 
 
-HEIGHT_LINES = 5
-MARGINS = (4, 2, 0, 2)
-TIP = (
-    "How one point is spread over the pixels of the result: the brighter, the more of "
-    "its light. FWHM is its full width at half maximum, in pixels of the result (px). "
-    "It is narrower than a point in your image, since the result, too, is seen through "
-    "your microscope."
-)
-FRAME_ALPHA = 0.35
-
-
 class KernelView(Column):
     """A picture of the chosen blur, and how far to trust it."""
 
@@ -144,9 +134,9 @@ class KernelView(Column):
         self.size, self.sentence = words(), words()
         super().__init__([self.size, self.sentence])
         self._picture_row = QWidget()
-        self._picture_row.setToolTip(TIP)
+        self._picture_row.setToolTip(TOOLTIPS["blur_picture"])
         layout = QHBoxLayout(self._picture_row)
-        layout.setContentsMargins(*MARGINS)
+        layout.setContentsMargins(4, 2, 0, 2)
         layout.addWidget(self.picture)
         layout.addWidget(self.size.native, 1)
         self.native.layout().insertWidget(0, self._picture_row)
@@ -174,8 +164,8 @@ class KernelPicture(QWidget):
         self.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Fixed)
 
     def sizeHint(self) -> QSize:
-        """A square as high as some lines of text."""
-        side = HEIGHT_LINES * self.fontMetrics().height()
+        """A square as high as five lines of text."""
+        side = 5 * self.fontMetrics().height()
         return QSize(side, side)
 
     def show_weights(self, weights: NDArray[Any]) -> None:
@@ -197,7 +187,7 @@ class KernelPicture(QWidget):
         painter = QPainter(self)
         painter.drawImage(drawn, picture)
         frame = self.palette().color(QPalette.ColorRole.WindowText)
-        frame.setAlphaF(FRAME_ALPHA)
+        frame.setAlphaF(0.35)
         painter.setPen(QPen(frame, 1.0))
         painter.drawRect(drawn)
         painter.end()

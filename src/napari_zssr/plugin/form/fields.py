@@ -199,7 +199,7 @@ class FactorFields(Column):
     """Enlargement along Y and X, and more widgets below it."""
 
     def __init__(self, more: Sequence[Widget] = ()) -> None:
-        limits = {"min": 1, "max": MAX_FACTOR, "step": 0.5}
+        limits: dict[str, Any] = {"min": 1, "max": MAX_FACTOR, "step": 0.5}
         text = "The same for Y and X"
         super().__init__(
             [

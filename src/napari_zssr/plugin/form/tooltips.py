@@ -46,6 +46,10 @@ TOOLTIPS = {
     "number, or Y,X, or Y,X,angle in degrees.",
     "kernel_file": "A .npy, .csv, .tif or .mat file with the blur, sampled in pixels "
     "of the enlarged image.",
+    "blur_picture": "How one point is spread over the pixels of the result: the "
+    "brighter, the more of its light. FWHM is its full width at half maximum, in "
+    "pixels of the result (px). It is narrower than a point in your image, since the "
+    "result, too, is seen through your microscope.",
     "noise": "Noise is estimated from the image, so that it is not sharpened with the "
     "structures. Ignore it only where there is none.",
     "noise_sigma": "Standard deviation of the noise as a fraction of the image's "

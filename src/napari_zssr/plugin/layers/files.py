@@ -36,7 +36,6 @@ LOADED_BYTES = 2**30
 LayerData = tuple[Any, dict[str, Any], str]
 Reader = Callable[[Any], list[LayerData]]
 
-_TIFF_SUFFIXES = {".tif", ".tiff"}
 _TIFF_SIGNATURES = {b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"}
 _ZARR_FILES = ("zarr.json", ".zattrs", ".zarray", ".zgroup")
 _SECONDS = {"us": 1e-6, "ms": 1e-3, "min": 60.0, "h": 3600.0, "d": 86400.0}
@@ -121,10 +120,10 @@ def _image_path(path: Path) -> Path | None:
     if folder.is_dir():
         is_zarr = any((folder / name).is_file() for name in _ZARR_FILES)
         return folder if is_zarr else None
-    if path.name.lower().endswith(".companion.ome"):
-        return path if path.is_file() else None
-    is_tiff = path.suffix.lower() in _TIFF_SUFFIXES and path.is_file()
-    return path if is_tiff and _has_numbers(path) else None
+    companion = path.name.lower().endswith(".companion.ome")
+    tiff = path.suffix.lower() in (".tif", ".tiff")
+    readable = path.is_file() and (companion or (tiff and _has_numbers(path)))
+    return path if readable else None
 
 
 def _has_numbers(path: Path) -> bool:
@@ -362,70 +361,48 @@ _BEI_LIU = (
     "(c) 2019 Bei Liu, https://github.com/drbeiliu/DeepLearning, MIT licence; "
     "Jin et al., Nature Communications 11, 1934 (2020)"
 )
-# Nothing in the stack is brighter; napari's default would be the whole 8-bit range.
-MITOSIS_LIMITS = (0, 120)
-_COLOURS = {"DNA": "bop blue", "microtubules": "bop orange", "actin": "green"}
+_COLORMAPS = ("bop blue", "bop orange", "green")
 
 
 def cells() -> list[LayerData]:
     """One cell in three channels, one layer each."""
-    stack = _bundled_image("cells")
     show_info(f"Image from {_NEUBIAS}")
-    return [
-        _sample_layer(
-            stack,
-            stack.data[number],
-            f"cells {channel.name}",
-            _NEUBIAS,
-            colormap=_COLOURS[channel.name],
-            blending="additive",
-        )
-        for number, channel in enumerate(stack.channels)
-    ]
+    layers = _sample_layers("cells", _NEUBIAS)
+    for (_, attributes, _), colormap in zip(layers, _COLORMAPS, strict=True):
+        attributes["colormap"] = colormap
+    return layers
 
 
 def mitosis() -> list[LayerData]:
     """Chromosomes of a dividing cell, a z-stack."""
     show_info(f"Image from {_NEUBIAS}")
-    stack = _bundled_image("mitosis")
-    limits = {"contrast_limits": MITOSIS_LIMITS}
-    return [_sample_layer(stack, stack.data, "mitotic plate", _NEUBIAS, **limits)]
+    # Nothing in the stack is brighter; napari's default would be all of 8 bits.
+    limits = (0, 120)
+    return _sample_layers(
+        "mitosis", _NEUBIAS, name="mitotic plate", contrast_limits=limits
+    )
 
 
 def microtubules() -> list[LayerData]:
     """Microtubules by widefield microscopy, and below them the same field by SIM."""
-    sim, widefield = _bundled_image("microtubules_sim"), _bundled_image("microtubules")
-    fine = _sample_layer(sim, sim.data, "SIM reference", _BEI_LIU)
-    coarse = _sample_layer(widefield, widefield.data, "microtubules", _BEI_LIU)
     show_info(f"Images {_BEI_LIU}")
+    fine = _sample_layers("microtubules_sim", _BEI_LIU, name="SIM reference")
     # Centre of the first 2 x 2 pixels of the reference.
-    coarse[1]["translate"] = [step / 2 for step in fine[1]["scale"]]
-    return [fine, coarse]
+    center = [step / 2 for step in fine[0][1]["scale"]]
+    return fine + _sample_layers("microtubules", _BEI_LIU, translate=center)
 
 
-def _bundled_image(name: str) -> ImageStack:
+def _sample_layers(image: str, attribution: str, **options: Any) -> list[LayerData]:
+    """Layers of a bundled image."""
     from napari_zssr.io.read import read
 
-    resource = files("napari_zssr") / "data" / f"{name}.ome.tif"
+    resource = files("napari_zssr") / "data" / f"{image}.ome.tif"
     if not resource.is_file():
         raise ComputeError(
-            f"The image {name!r} is missing from this installation; install "
+            f"The image {image!r} is missing from this installation; install "
             "napari-zssr again."
         )
     with as_file(resource) as path:
-        return read(path)
-
-
-def _sample_layer(
-    stack: ImageStack, pixels: Any, name: str, attribution: str, **options: Any
-) -> LayerData:
-    """Layer of pixels along the last axes of an image."""
-    axes = slice(-pixels.ndim, None)
-    attributes = {
-        "name": name,
-        "scale": [size or 1 for size in stack.spacing[axes]],
-        "units": [unit or "pixel" for unit in stack.units[axes]],
-        "axis_labels": list(stack.axes[axes].lower()),
-        "metadata": {ATTRIBUTION: attribution},
-    }
-    return pixels, attributes | options, "image"
+        layers = _layers(read(path))
+    options["metadata"] = {ATTRIBUTION: attribution}
+    return [(data, attributes | options, kind) for data, attributes, kind in layers]

@@ -56,21 +56,21 @@ class GrowingLayer:
         elif time.monotonic() - self._last_shown > self._job.refresh_s:
             self._show_finished(self.layer)
 
-    def complete(self, made: Enlarged) -> None:
+    def complete(self, enlarged: Enlarged) -> None:
         """Show the whole result with its recipe, even if the layer was removed.
 
         The original layer is hidden where both would add up.
         """
-        if "file" in made.recipe:
+        if "file" in enlarged.recipe:
             for layer in list(self._viewer.layers):
-                if layer_recipe(layer).get("file") == made.recipe["file"]:
+                if layer_recipe(layer).get("file") == enlarged.recipe["file"]:
                     self._viewer.layers.remove(layer)
         result = self._layer_in_viewer()
         if result is None:
-            result = self._add(made.data)
+            result = self._add(enlarged.data)
         else:
-            result.data = made.data
-        result.metadata[KEY] = made.recipe
+            result.data = enlarged.data
+        result.metadata[KEY] = enlarged.recipe
         source = self._job.request.layer
         self.hides = result.blending in TRANSPARENT_BLENDING and source.visible
         if self.hides:
@@ -128,8 +128,8 @@ class GrowingLayer:
                 continue
             settings = self._job.recipe.items()
             if all(recipe.get(key) == value for key, value in settings):
-                found: Image = unwrapped(layer)
-                return found
+                interrupted: Image = unwrapped(layer)
+                return interrupted
             self._viewer.layers.remove(layer)
         return None
 

@@ -26,7 +26,7 @@ from napari_zssr.plugin.form.rows import (
 )
 from napari_zssr.plugin.layers.layers import unwrapped
 from napari_zssr.plugin.layers.selection import current_slice, current_view
-from napari_zssr.plugin.preview.scene import Scene, Target, target
+from napari_zssr.plugin.preview.scene import Scene, Target, nearest_target
 from napari_zssr.plugin.summary import in_the_form
 from napari_zssr.progress import Event, Progress, Snapshot, Steps
 
@@ -47,7 +47,7 @@ SETTLED_S = 0.7
 NAP_S = 0.02
 
 
-def previewed(found: Target) -> Steps[PreviewResult]:
+def preview_target(target: Target) -> Steps[PreviewResult]:
     """Preview a target, with a pause after the first snapshot of the network.
 
     Before all comes a `Snapshot` of step `BEFORE`, the window by plain interpolation.
@@ -56,8 +56,11 @@ def previewed(found: Target) -> Steps[PreviewResult]:
 
     from napari_zssr.stack.preview import bicubic_window, preview_steps
 
-    stack, config = found.stack, found.request.config
-    region: dict[str, Any] = {"plane_index": found.plane_index, "window": found.window}
+    stack, config = target.stack, target.request.config
+    region: dict[str, Any] = {
+        "plane_index": target.plane_index,
+        "window": target.window,
+    }
     steps = preview_steps(stack, config, **region)
     threads = torch.get_num_threads()
     # Of many small computations, a thread that waits for a core in use by the window
@@ -216,16 +219,16 @@ class PreviewPanel:
             return
         units = viewer.layers.extent.units
         current = current_slice(layer, axes, viewer.dims.point, units)
-        found = target(request, {**box, **current.ranges})
-        same = self._target is not None and self._target.key == found.key
+        target = nearest_target(request, {**box, **current.ranges})
+        same = self._target is not None and self._target.key == target.key
         if same and not self._interrupted:
             return
         self._interrupted = False
         self._abandon()
-        self._target, self._plain, self._learned = found, None, None
+        self._target, self._plain, self._learned = target, None, None
         self._prefix = ""
         self._launch()
-        self._scene.aim(found)
+        self._scene.aim(target)
         self._show_state()
 
     def _launch(self) -> None:
@@ -237,7 +240,7 @@ class PreviewPanel:
             self._retry.start()
             return
         self._latest.run.start(
-            partial(previewed, self._target),
+            partial(preview_target, self._target),
             on_event=self._show_event,
             on_result=self._complete,
             on_error=self._fail,

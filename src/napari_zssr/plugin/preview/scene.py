@@ -85,10 +85,10 @@ class Target:
         )
 
 
-def target(request: Request, here: Mapping[str, Range]) -> Target:
+def nearest_target(request: Request, region: Mapping[str, Range]) -> Target:
     """Target nearest to a current slice (T, Z, C) and a region to centre on (Y, X).
 
-    `here` holds both as pixels of the layer by axis letter.
+    `region` holds both as pixels of the layer by axis letter.
     """
     stack = lazy_stack(request.layer, request.axes, request.selection)
     starts = request.selection.starts(stack.axes)
@@ -97,7 +97,7 @@ def target(request: Request, here: Mapping[str, Range]) -> Target:
     for letter, size, start in zip(stack.axes, stack.data.shape, starts, strict=True):
         if letter != "S":
             side = SIDE_PX if letter in "YX" else 1
-            box[letter] = centred(here[letter], side, start, start + size)
+            box[letter] = centred(region[letter], side, start, start + size)
         index.append(slice(None) if letter in "YXS" else box[letter][0] - start)
     plane_index = next(
         plane
@@ -114,7 +114,7 @@ def centred(around: Range, side: int, low: int, high: int) -> Range:
     return start, min(start + side, high)
 
 
-def cut(
+def split_view(
     plain: NDArray[Any], learned: NDArray[Any], share: float, x: int, line: Any
 ) -> Any:
     """Join the left `share` of a picture to the right of another, by a bright line.
@@ -178,7 +178,7 @@ class Scene:
             self._add(self.picture)
         line = _line_brightness(self.picture, learned.dtype)
         axes = [letter for letter in target.stack.axes if letter in "YXS"]
-        mixed = cut(plain, learned, share, axes.index("X"), line)
+        mixed = split_view(plain, learned, share, axes.index("X"), line)
         self.picture.data = target.with_layer_axes(mixed)
 
     def box(self) -> dict[str, Range]:
