@@ -23,7 +23,12 @@ from napari_zssr.kernelspec import KernelSpec, Optics
 from napari_zssr.plugin.copy_settings import as_command, as_python
 from napari_zssr.plugin.form.beads import BeadImage, check_layer, parse_sizes
 from napari_zssr.plugin.form.blur import LATER, BlurFields
-from napari_zssr.plugin.layers.layers import KEY, layer_channels, lazy_stack, taken
+from napari_zssr.plugin.layers.layers import (
+    KEY,
+    file_metadata,
+    layer_channels,
+    lazy_stack,
+)
 from napari_zssr.plugin.request import kernel_from
 from napari_zssr.plugin.summary import lines, picture
 from napari_zssr.stack.image import Channel
@@ -208,7 +213,7 @@ def test_optics_ask_for_the_pixel_size(desk: Desk, scale: tuple[float, float]) -
 
 def test_what_the_file_tells_is_taken(desk: Desk, tmp_path: Path) -> None:
     told = Channel(name="GFP", emission_nm=520.0, na=1.2, index=1.33)
-    layer = desk.add(rings(3, 24, 32), metadata=taken([told]), **PLACE)
+    layer = desk.add(rings(3, 24, 32), metadata=file_metadata([told]), **PLACE)
     assert layer_channels(layer) == (Channel(emission_nm=520.0, na=1.2, index=1.33),)
     choose(desk, "optics")
     assert desk.why == ""
@@ -229,7 +234,7 @@ def test_every_channel_has_its_own_wavelength(desk: Desk) -> None:
     told = [Channel(emission_nm=450.0, na=0.8), Channel(emission_nm=700.0, na=0.8)]
     layer = desk.add(
         rings(2, 24, 32),
-        metadata=taken(told),
+        metadata=file_metadata(told),
         **PLACE | {"axis_labels": ("c", "y", "x")},
     )
     choose(desk, "optics")
@@ -248,7 +253,7 @@ def test_every_channel_has_its_own_wavelength(desk: Desk) -> None:
 def test_metadata_of_others_are_no_channels() -> None:
     layer = Image(rings(24, 32), metadata={"napari_zssr_channels": [{"nm": 3}]})
     assert layer_channels(layer) == ()
-    assert taken([Channel(name="DNA", color=3)]) == {}
+    assert file_metadata([Channel(name="DNA", color=3)]) == {}
 
 
 # ---- seen
@@ -278,7 +283,7 @@ def test_the_picture_follows_the_settings(window: Desk) -> None:
     middle = shot.pixelColor(shot.width() // 2, shot.height() // 2)
     assert middle.lightness() > 240
     choose(window, "gaussian", sigma="wide")
-    assert not view._beside.isVisible()
+    assert not view._picture_row.isVisible()
 
 
 def test_an_estimate_is_shown_when_it_was_made(
@@ -395,7 +400,7 @@ def test_vectorial_optics_wait_but_are_checked(desk: Desk) -> None:
 def measured(desk: Desk) -> None:
     fields = blur(desk).beads
     desk.qtbot.waitUntil(
-        lambda: fields._found is not None or bool(fields._problem), timeout=30_000
+        lambda: fields._psf is not None or bool(fields._problem), timeout=30_000
     )
     desk.widget.refresh()
 
@@ -409,7 +414,7 @@ def test_beads_of_a_layer_give_the_blur(desk: Desk) -> None:
     assert "being measured" in desk.why
     measured(desk)
     assert desk.why == ""
-    said = blur(desk).beads._sentence.value
+    said = blur(desk).beads._message.value
     assert "4 beads" in said
     assert "um (Z, Y, X)" in said
     kernel = desk.widget.form.requests()[0].config.kernel
@@ -434,7 +439,7 @@ def test_beads_without_a_voxel_size_ask_for_it(window: Desk) -> None:
     for text in ("0.1", "0.3, 0.1, small", "0.3, 0.1, -0.1"):
         voxel.value = text
         voxel.native.editingFinished.emit()
-        assert "not understood" in blur(window).beads._sentence.value
+        assert "not understood" in blur(window).beads._message.value
     voxel.value = "0.3, 0.1, 0.1"
     voxel.native.editingFinished.emit()
     np.testing.assert_allclose(layer.scale, (0.3, 0.1, 0.1))
@@ -543,7 +548,7 @@ def test_copies_hold_the_optics(desk: Desk, tmp_path: Path) -> None:
     tifffile.imwrite(path, rings(24, 32))
     (layer,) = desk.viewer.open(path, plugin="napari")
     layer.scale, layer.units = (0.1, 0.1), ("um", "um")
-    layer.metadata.update(taken([Channel(emission_nm=520.0, na=0.8)]))
+    layer.metadata.update(file_metadata([Channel(emission_nm=520.0, na=0.8)]))
     choose(desk, "optics")
     (request,) = desk.widget.form.requests()
     made = as_python(request)
@@ -577,7 +582,7 @@ def test_a_measured_blur_is_copied_as_python(desk: Desk, tmp_path: Path) -> None
 def test_a_saved_layer_keeps_its_light(tmp_path: Path) -> None:
     from napari_zssr.io.read import read
 
-    told = taken([Channel(emission_nm=520.0)])
+    told = file_metadata([Channel(emission_nm=520.0)])
     layer = Image(rings(24, 32), name="GFP", metadata=told)
     path = tmp_path / "gfp.ome.tif"
     layer.save(str(path), plugin="napari-zssr")

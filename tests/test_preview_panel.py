@@ -20,9 +20,9 @@ from napari_zssr.plugin.preview.scene import (
     PREVIEW,
     SIDE_PX,
     centred,
-    cut,
     is_preview,
-    target,
+    nearest_target,
+    split_view,
 )
 from napari_zssr.plugin.request import Request
 from napari_zssr.progress import drain
@@ -71,7 +71,7 @@ def test_windows_stay_inside(around: Any, limits: Any, wanted: Any) -> None:
 def test_a_target_names_plane_and_window() -> None:
     layer = Image(blobs(4, 300, 310))
     here = {"Z": (2, 3), "Y": (0, 300), "X": (100, 200)}
-    found = target(asked(layer), here)
+    found = nearest_target(asked(layer), here)
     assert found.plane_index.number == 2
     assert found.box == {"Z": (2, 3), "Y": (86, 214), "X": (86, 214)}
     assert found.window == (slice(86, 214), slice(86, 214))
@@ -80,7 +80,7 @@ def test_a_target_names_plane_and_window() -> None:
 def test_a_target_keeps_to_what_is_asked_for() -> None:
     layer = Image(blobs(4, 300, 310))
     request = asked(layer, ranges={"Z": (1, 3), "Y": (50, 100), "X": (200, 310)})
-    found = target(request, {"Z": (0, 1), "Y": (0, 300), "X": (0, 310)})
+    found = nearest_target(request, {"Z": (0, 1), "Y": (0, 300), "X": (0, 310)})
     assert found.plane_index.number == 0
     assert found.box == {"Z": (1, 2), "Y": (50, 100), "X": (200, 310)}
     assert found.window == (slice(0, 50), slice(0, 110))
@@ -88,7 +88,9 @@ def test_a_target_keeps_to_what_is_asked_for() -> None:
 
 def test_a_picture_of_fractional_factor_begins_on_a_fine_pixel() -> None:
     layer = Image(blobs(200, 200))
-    found = target(asked(layer, "YX", factor=1.5), {"Y": (3, 132), "X": (0, 128)})
+    found = nearest_target(
+        asked(layer, "YX", factor=1.5), {"Y": (3, 132), "X": (0, 128)}
+    )
     start = found.shown.ranges["Y"][0]
     assert start * 1.5 == pytest.approx(round(start * 1.5))
     assert abs(start - found.box["Y"][0]) <= 0.5
@@ -97,7 +99,7 @@ def test_a_picture_of_fractional_factor_begins_on_a_fine_pixel() -> None:
 @pytest.mark.parametrize(("share", "plain"), [(0.0, 0), (0.5, 4), (1.0, 8)])
 def test_before_and_after_share_the_width(share: float, plain: int) -> None:
     before, after = np.zeros((6, 8), int), np.full((6, 8), 5)
-    mixed = cut(before, after, share, 1, 9)
+    mixed = split_view(before, after, share, 1, 9)
     assert (mixed[:, :plain] == 0).all()
     lined = 0 < plain < 8
     assert (mixed[:, plain + lined :] == 5).all()
@@ -110,7 +112,9 @@ def test_the_first_look_leaves_other_threads_their_cores() -> None:
 
     usual = torch.get_num_threads()
     layer = Image(blobs(60, 60))
-    steps = preview.previewed(target(asked(layer, "YX"), {"Y": (0, 60), "X": (0, 60)}))
+    steps = preview.preview_target(
+        nearest_target(asked(layer, "YX"), {"Y": (0, 60), "X": (0, 60)})
+    )
     next(steps)
     seen: list[int] = []
     later = Thread(target=lambda: seen.append(torch.get_num_threads()))
@@ -136,7 +140,7 @@ class Desk:
         self.qtbot.waitUntil(lambda: bool(check()), timeout=60000)
 
     def quiet(self) -> None:
-        runs = [self.panel._run, *self.panel._dying]
+        runs = [self.panel._latest.run, *self.panel._abandoned]
         self.until(lambda: not any(run.running for run in runs))
 
     def pictures(self) -> list[Image]:
@@ -146,7 +150,7 @@ class Desk:
         return [x for x in self.viewer.layers if isinstance(x, Shapes)]
 
     def finished(self) -> bool:
-        return "bicubic" in self.panel._words.value
+        return "bicubic" in self.panel._message.value
 
 
 @pytest.fixture
@@ -238,7 +242,9 @@ def test_the_same_again_is_not_computed_again(desk: Desk) -> None:
     for _ in range(3):
         desk.panel.update(desk.request[-1])
     assert desk.panel._target is found
-    assert desk.panel._dying == [] or not any(r.running for r in desk.panel._dying)
+    assert desk.panel._abandoned == [] or not any(
+        r.running for r in desk.panel._abandoned
+    )
 
 
 def test_it_follows_the_settings(desk: Desk) -> None:
@@ -288,13 +294,13 @@ def test_an_error_is_told(desk: Desk) -> None:
     layer = desk.viewer.add_image(data)
     desk.request.append(asked(layer))
     desk.panel.start()
-    desk.until(lambda: "NaN" in desk.panel._words.value)
+    desk.until(lambda: "NaN" in desk.panel._message.value)
 
 
 def test_what_is_not_in_view_is_told(desk: Desk) -> None:
     desk.viewer.scene.camera.center = (0, 5000, 5000)
     desk.panel.start()
-    assert "outside of the view" in desk.panel._words.value
+    assert "outside of the view" in desk.panel._message.value
     assert not desk.panel.active
 
 

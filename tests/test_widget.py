@@ -848,7 +848,7 @@ def test_saved_networks_are_met_in_the_form(desk: Desk, nets: Path) -> None:
 
 def begins(desk: Desk) -> str:
     """What the form says that training will begin from."""
-    return str(desk.widget.form.how.advanced._begins.value)
+    return str(desk.widget.form.how.advanced._start_message.value)
 
 
 @pytest.mark.parametrize(

@@ -16,108 +16,117 @@ from napari_zssr.plugin.form.rows import Column, Row, say, words
 
 AS_PRESET = "as the preset"
 FILE = "file"
-NUMBERS: dict[str, tuple[str, str]] = {
-    "steps": (
-        "Training steps",
-        "How long each network trains at most. More steps take longer; training "
-        "stops by itself when it no longer helps.",
-    ),
-    "learned_steps": (
-        "Learned steps",
-        "How long each network trains at most where it begins from the learned start. "
-        "0 uses that as it is.",
-    ),
-    "gradual": (
-        "Gradual factors",
-        "Number of enlargements on the way to the factor. More of them can help and "
-        "take longer.",
-    ),
-    "back_projection": (
-        "Back-projection",
-        "Rounds that make the result, when shrunk again, agree with your image. 0 for "
-        "none. It fades out by itself on noisy images.",
-    ),
+NUMBERS = {
+    "steps": "Training steps",
+    "learned_steps": "Learned steps",
+    "gradual": "Gradual factors",
+    "back_projection": "Back-projection",
 }
-
-# Fields of a camera: label, value that is shown at first, and what it means.
+NOISE = [
+    ("estimated", "auto"),
+    ("ignored", "off"),
+    ("given", "given"),
+    ("of the camera", CAMERA_PREFIX),
+]
+# Label and initial value.
 CAMERA = {
-    "gain": (
-        "Gain (e-/count)",
-        "1",
-        "Electrons per count, from the camera's data sheet.",
-    ),
-    "offset": ("Offset (counts)", "100", "Counts without light."),
-    "read_noise": ("Read noise (e-)", "1.5", "Electrons, standard deviation."),
+    "gain": ("Gain (e-/count)", "1"),
+    "offset": ("Offset (counts)", "100"),
+    "read_noise": ("Read noise (e-)", "1.5"),
 }
+STARTS = [
+    (AS_PRESET, None),
+    ("learned start", LEARNED),
+    ("this image only", RANDOM),
+    ("saved networks", FILE),
+]
+STRATEGIES = [
+    (AS_PRESET, None),
+    ("learn once, tune each", "tuned"),
+    ("learn once", "shared"),
+    ("learn each anew", "independent"),
+]
+DEVICES = ["auto", "cpu", "cuda", "mps"]
+PRECISIONS = ["auto", "float32", "bfloat16"]
+NONFINITE = ["refuse", "fill"]
+ENSEMBLE = [(AS_PRESET, None), ("on", True), ("off", False)]
+# Left to the preset unless set; those that have a default of their own.
+PRESET_CHOICES = ("strategy", "ensemble")
+PLAIN = ("seed", "device", "precision", "nonfinite", "dtype", "always")
+DTYPES = [("automatic", "auto"), ("as the image", "same"), ("float32", "float32")]
+ALWAYS = [("return bicubic", False), ("return the learned", True)]
 
 
 class AdvancedFields(Column):
-    """Noise, training and the rest; a field left alone is decided by the preset."""
+    """Noise, training and the rest; the preset decides what is not set."""
 
     def __init__(self) -> None:
-        self._begins = words()
-        self._usual_start = RANDOM
-        begin = [*_start(), self._begins]
-        super().__init__([*_noise(), *begin, *_numbers(), *_switches()])
+        self._start_message = words()
+        self._preset_start = RANDOM
+        camera, numbers = CAMERA.items(), NUMBERS.items()
+        super().__init__(
+            [
+                Row("Noise", ComboBox(name="noise", choices=NOISE)),
+                Row("Noise level", LineEdit(name="noise_sigma", value="0.02")),
+                *(Row(text, LineEdit(name=n, value=v)) for n, (text, v) in camera),
+                Row("Start from", ComboBox(name="start", choices=STARTS)),
+                Row("", FileEdit(name="start_file", filter="*.safetensors")),
+                self._start_message,
+                *(Row(label, LineEdit(name=name)) for name, label in numbers),
+                Row("Several slices", ComboBox(name="strategy", choices=STRATEGIES)),
+                Row("Flips and turns", ComboBox(name="ensemble", choices=ENSEMBLE)),
+                Row("Seed", SpinBox(name="seed", min=0, max=2**31 - 1)),
+                Row("Computes on", ComboBox(name="device", choices=DEVICES)),
+                Row("Precision", ComboBox(name="precision", choices=PRECISIONS)),
+                Row("Missing pixels", ComboBox(name="nonfinite", choices=NONFINITE)),
+                Row("Result's type", ComboBox(name="dtype", choices=DTYPES)),
+                Row("Without gain", ComboBox(name="always", choices=ALWAYS)),
+            ]
+        )
         for name in ("noise", "start"):
-            self.fields[name].changed.connect(self._show_what_counts)
-        self._show_what_counts()
+            self.fields[name].changed.connect(self._show_relevant)
+        self._show_relevant()
 
     def changes(self) -> dict[str, Any]:
-        """Settings that were set here, by their names in `Config`.
-
-        Raises
-        ------
-        InputError
-            A field cannot be understood.
-        """
-        found: dict[str, Any] = {
-            name: _number(label, self.fields[name].value)
-            for name, (label, _) in NUMBERS.items()
+        """Settings that were set, by their `Config` names; InputError for bad text."""
+        changes = {
+            name: _parse_int(label, self.fields[name].value)
+            for name, label in NUMBERS.items()
             if self.fields[name].value.strip()
         }
-        found["seed"] = self.fields["seed"].value
-        found["noise"] = self._chosen_noise()
-        for name in (
-            "strategy",
-            "ensemble",
-            "device",
-            "precision",
-            "always",
-            "nonfinite",
-            "dtype",
-        ):
-            if self.fields[name].value is not None:
-                found[name] = self.fields[name].value
-        if self.fields["start"].value is not None:
-            found["start"] = self._chosen_start()
-        return found
+        others = {name: self.fields[name].value for name in (*PLAIN, *PRESET_CHOICES)}
+        others |= {"noise": self._noise(), "start": self._start()}
+        return changes | {k: v for k, v in others.items() if v is not None}
 
-    def lean_on(self, preset: Config) -> None:
-        """Say what the preset would take."""
+    def show_preset(self, preset: Config) -> None:
+        """Show the preset's values in the empty fields."""
         for name in NUMBERS:
             text = f"{AS_PRESET}: {getattr(preset, name)}"
             self.fields[name].native.setPlaceholderText(text)
-        self._usual_start = preset.start
-        self._show_what_counts()
+        self._preset_start = preset.start
+        self._show_relevant()
 
     def say_start(self, sentence: str) -> None:
-        """Say what training will begin from."""
-        say(self._begins, html.escape(sentence))
+        """Show what the networks start from."""
+        say(self._start_message, html.escape(sentence))
 
     def show_config(self, config: Config, preset: Config) -> None:
-        """Set the fields to settings; what equals the preset is left to it."""
+        """Set the fields to settings; fields that equal the preset stay empty."""
         for name in NUMBERS:
-            value, usual = getattr(config, name), getattr(preset, name)
-            self.fields[name].value = "" if value == usual else str(value)
-        for name in ("strategy", "ensemble"):
-            value, usual = getattr(config, name), getattr(preset, name)
-            self.fields[name].value = None if value == usual else value
-        for name in ("seed", "always", "nonfinite", "precision", "dtype"):
-            self.fields[name].value = getattr(config, name)
-        if config.device in self.fields["device"].choices:
-            self.fields["device"].value = config.device
-        self._show_start(config, preset)
+            value = getattr(config, name)
+            same = value == getattr(preset, name)
+            self.fields[name].value = "" if same else str(value)
+        for name in PRESET_CHOICES:
+            value = getattr(config, name)
+            self.fields[name].value = None if value == getattr(preset, name) else value
+        for name in PLAIN:
+            if name != "device" or config.device in self.fields[name].choices:
+                self.fields[name].value = getattr(config, name)
+        chosen = None if config.start == preset.start else config.start
+        if config.start_file is not None:
+            self.fields["start_file"].value = config.start_file
+            chosen = FILE
+        self.fields["start"].value = chosen
         self._show_noise(config.noise)
 
     def _show_noise(self, noise: str | float) -> None:
@@ -131,31 +140,26 @@ class AdvancedFields(Column):
         else:
             self.fields["noise"].value = noise
 
-    def _show_start(self, config: Config, preset: Config) -> None:
-        saved = config.start_file
-        if saved is not None:
-            self.fields["start_file"].value = saved
-        chosen = None if config.start == preset.start else config.start
-        self.fields["start"].value = chosen if saved is None else FILE
-
-    def _chosen_noise(self) -> str | float:
+    def _noise(self) -> str | float:
         kind: str = self.fields["noise"].value
         if kind == CAMERA_PREFIX:
             gain, offset, read = (self.fields[name].value.strip() for name in CAMERA)
             return f"{CAMERA_PREFIX}: gain {gain}, offset {offset}, read noise {read}"
         if kind != "given":
             return kind
+        text = self.fields["noise_sigma"].value
         try:
-            return float(self.fields["noise_sigma"].value)
+            return float(text)
         except ValueError:
             raise InputError(
-                f"Noise {self.fields['noise_sigma'].value!r} is not a number; give its "
-                "standard deviation as a fraction of the range, for example 0.02."
+                f"Noise {text!r} is not a number; give its standard deviation as a "
+                "fraction of the range, for example 0.02."
             ) from None
 
-    def _chosen_start(self) -> str:
-        if self.fields["start"].value != FILE:
-            return str(self.fields["start"].value)
+    def _start(self) -> str | None:
+        kind: str | None = self.fields["start"].value
+        if kind != FILE:
+            return kind
         path = Path(self.fields["start_file"].value)
         if not path.is_file():
             raise InputError(
@@ -164,177 +168,17 @@ class AdvancedFields(Column):
             )
         return str(path)
 
-    def _show_what_counts(self) -> None:
+    def _show_relevant(self) -> None:
         noise = self.fields["noise"].value
         self.rows["noise_sigma"].visible = noise == "given"
         for name in CAMERA:
             self.rows[name].visible = noise == CAMERA_PREFIX
-        start = self.fields["start"].value or self._usual_start
+        start = self.fields["start"].value or self._preset_start
         self.rows["start_file"].visible = start == FILE
         self.rows["learned_steps"].visible = start != RANDOM
 
 
-def _noise() -> list[Row]:
-    return [
-        Row(
-            "Noise",
-            ComboBox(
-                name="noise",
-                choices=[
-                    ("estimated", "auto"),
-                    ("ignored", "off"),
-                    ("given", "given"),
-                    ("of the camera", CAMERA_PREFIX),
-                ],
-                tooltip="Noise is estimated from the image, so that it is not "
-                "sharpened with the structures. Ignore it only where there is none.",
-            ),
-        ),
-        Row(
-            "Noise level",
-            LineEdit(
-                name="noise_sigma",
-                value="0.02",
-                tooltip="Standard deviation of the noise as a fraction of the image's "
-                "range, from 0 to 1.",
-            ),
-        ),
-        *(
-            Row(label, LineEdit(name=name, value=value, tooltip=tooltip))
-            for name, (label, value, tooltip) in CAMERA.items()
-        ),
-    ]
-
-
-def _start() -> list[Row]:
-    return [
-        Row(
-            "Start from",
-            ComboBox(
-                name="start",
-                choices=[
-                    (AS_PRESET, None),
-                    ("learned start", LEARNED),
-                    ("this image only", RANDOM),
-                    ("saved networks", FILE),
-                ],
-                tooltip="What the networks know before training: what was learned from "
-                "generated images (never from photographs), nothing, or what was saved "
-                "after a run on a sister image. With 0 training steps they are used as "
-                "they are.",
-            ),
-        ),
-        Row(
-            "",
-            FileEdit(
-                name="start_file",
-                filter="*.safetensors",
-                tooltip="A .safetensors file that 'Save networks' has written, of an "
-                "image with as many channels or with one.",
-            ),
-        ),
-    ]
-
-
-def _numbers() -> list[Row]:
-    return [
-        Row(
-            label,
-            LineEdit(name=name, tooltip=f"{tip} Empty: as the preset."),
-        )
-        for name, (label, tip) in NUMBERS.items()
-    ]
-
-
-def _switches() -> list[Row]:
-    return [
-        Row(
-            "Several slices",
-            ComboBox(
-                name="strategy",
-                choices=[
-                    (AS_PRESET, None),
-                    ("learn once, tune each", "tuned"),
-                    ("learn once", "shared"),
-                    ("learn each anew", "independent"),
-                ],
-                tooltip="Of a stack, a channel is learned once from slices spread over "
-                "it, which is better and much quicker than anew in every slice. By "
-                "itself each slice is then trained on a little more.",
-            ),
-        ),
-        Row(
-            "Flips and turns",
-            ComboBox(
-                name="ensemble",
-                choices=[(AS_PRESET, None), ("on", True), ("off", False)],
-                tooltip="Enlarges flipped and rotated copies and takes their median: "
-                "steadier, and up to eight times slower.",
-            ),
-        ),
-        Row(
-            "Seed",
-            SpinBox(
-                name="seed",
-                min=0,
-                max=2**31 - 1,
-                tooltip="The same seed gives the same pixels; another one shows how "
-                "much the result depends on chance.",
-            ),
-        ),
-        Row(
-            "Computes on",
-            ComboBox(
-                name="device",
-                choices=["auto", "cpu", "cuda", "mps"],
-                tooltip="Where to compute: auto takes a graphics card if there is one.",
-            ),
-        ),
-        Row(
-            "Precision",
-            ComboBox(
-                name="precision",
-                choices=["auto", "float32", "bfloat16"],
-                tooltip="bfloat16 is faster on recent hardware; float32 is the most "
-                "exact.",
-            ),
-        ),
-        Row(
-            "Missing pixels",
-            ComboBox(
-                name="nonfinite",
-                choices=[("refuse", "refuse"), ("fill", "fill")],
-                tooltip="What to do with NaN and infinite pixels: refuse the image, or "
-                "fill them from their neighbours.",
-            ),
-        ),
-        Row(
-            "Result's type",
-            ComboBox(
-                name="dtype",
-                choices=[
-                    ("automatic", "auto"),
-                    ("as the image", "same"),
-                    ("float32", "float32"),
-                ],
-                tooltip="Whole numbers cannot hold fractions of a count. By itself the "
-                "result has the image's type, but float32 where the image holds so few "
-                "counts that rounding would lose more than 0.5 % of its intensity.",
-            ),
-        ),
-        Row(
-            "Without gain",
-            ComboBox(
-                name="always",
-                choices=[("return bicubic", False), ("return the learned", True)],
-                tooltip="What you get where learning gained nothing over bicubic on "
-                "regions held out from training.",
-            ),
-        ),
-    ]
-
-
-def _number(label: str, text: str) -> int:
+def _parse_int(label: str, text: str) -> int:
     try:
         return int(text)
     except ValueError:

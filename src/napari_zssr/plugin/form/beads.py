@@ -5,7 +5,6 @@ from __future__ import annotations
 import html
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import ref
@@ -16,10 +15,17 @@ from napari.layers import Image
 
 from napari_zssr.errors import InputError, ZSSRError
 from napari_zssr.kernelspec import KernelSpec
-from napari_zssr.plugin.form.rows import Column, Row, path_field, refill, say, words
+from napari_zssr.plugin.form.rows import (
+    Column,
+    LatestRun,
+    Row,
+    path_field,
+    refill,
+    say,
+    words,
+)
 from napari_zssr.plugin.layers.layers import layer_spacing, set_spacing
 from napari_zssr.plugin.layers.selection import level0
-from napari_zssr.plugin.worker import Run
 from napari_zssr.progress import Progress, Steps
 from napari_zssr.stack.axis_labels import labelled
 from napari_zssr.stack.image import ImageStack, in_um
@@ -27,9 +33,11 @@ from napari_zssr.stack.image import ImageStack, in_um
 if TYPE_CHECKING:
     from napari_zssr.imaging.beads import MeasuredPsf
 
+Images = Callable[[], Sequence[Image]]
 Sizes = tuple[float | None, ...]
-MOST_AXES = 3
+MAX_SPACE_AXES = 3
 LETTERS = "TCZYX"
+FILE, MEASURED = "file", "measured"
 
 
 class VoxelSizeMissing(InputError):
@@ -38,24 +46,17 @@ class VoxelSizeMissing(InputError):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class BeadImage:
-    """Where beads are.
-
-    Attributes
-    ----------
-    source : Image or Path
-    given_um : tuple of float
-        Voxel (Z, Y, X) or pixel (Y, X) that was given because a file does not tell it.
-    """
+    """A layer or file with beads, and the voxel (Z, Y, X) in um given for a file."""
 
     source: Image | Path
     given_um: tuple[float, ...] = ()
 
     @property
     def key(self) -> tuple[Any, ...]:
-        """What decides what is measured."""
+        """Everything that the measurement depends on."""
         if isinstance(self.source, Path):
-            changed = self.source.stat().st_mtime_ns
-            return (self.source, changed, self.given_um)
+            modified = self.source.stat().st_mtime_ns
+            return (self.source, modified, self.given_um)
         layer = self.source
         units = tuple(map(str, layer.units))
         return (ref(layer), tuple(map(float, layer.scale)), units)
@@ -66,93 +67,71 @@ class BeadImage:
 
         yield Progress(stage="read", step=0, total=1)
         source = self.source
-        in_file = isinstance(source, Path)
-        found = _of_file(source) if in_file else _of_layer(source)
-        stack, sizes = found[0], self.given_um or found[1]
-        count = sum(size > 1 for size in stack.data.shape)
-        if count <= MOST_AXES:
-            sizes = sizes[-count:]
-            check_sizes(sizes, count)
+        stack, sizes = (
+            _read_file(source) if isinstance(source, Path) else _read_layer(source)
+        )
+        sizes = self.given_um or sizes
+        ndim = sum(size > 1 for size in stack.data.shape)
+        if ndim <= MAX_SPACE_AXES:
+            sizes = sizes[-ndim:]
+            _check_sizes(sizes, ndim)
         yield Progress(stage="beads", step=0, total=1)
         return psf_of(stack, tuple(size for size in sizes if size is not None))
-
-
-def voxel_um(layer: Image) -> Sizes:
-    """Voxel (Z, Y, X) or pixel (Y, X) of a layer in um, None where it is not told."""
-    count = len(level0(layer).shape)
-    axes = LETTERS[-count:]
-    known, units = layer_spacing(layer, axes)
-    space = axes[-MOST_AXES:]
-    return tuple(in_um(known.get(a), units.get(a)) for a in space)
 
 
 def check_layer(layer: Image) -> None:
     """Refuse a layer that cannot be an image of beads, before it is read.
 
-    Raises
-    ------
-    VoxelSizeMissing
-    InputError
+    VoxelSizeMissing, or InputError for more axes than Z, Y and X.
     """
     shape = level0(layer).shape
-    if layer.rgb or any(size > 1 for size in shape[:-MOST_AXES]):
+    if layer.rgb or any(size > 1 for size in shape[:-MAX_SPACE_AXES]):
         raise InputError(
             f"Beads: layer {layer.name!r} has more than Z, Y and X; give one channel "
             "of one time, as a layer of its own."
         )
-    check_sizes(voxel_um(layer), min(len(shape), MOST_AXES))
+    _check_sizes(_voxel_um(layer), min(len(shape), MAX_SPACE_AXES))
 
 
-def check_sizes(sizes: Sizes, ndim: int) -> None:
-    """Refuse sizes of a voxel that are not all known.
+def parse_sizes(text: str) -> tuple[float, ...]:
+    """Parse sizes along (Z, Y, X) or (Y, X); InputError for other text."""
+    try:
+        sizes = tuple(float(part) for part in text.replace(";", ",").split(","))
+    except ValueError:
+        sizes = ()
+    if len(sizes) not in (2, MAX_SPACE_AXES) or not all(0 < n < np.inf for n in sizes):
+        raise InputError(
+            f"Voxel size {text!r} is not understood; write um along Z, Y, X with "
+            "points, like 0.2, 0.1, 0.1."
+        )
+    return sizes
 
-    Raises
-    ------
-    VoxelSizeMissing
-    """
+
+def _check_sizes(sizes: Sizes, ndim: int) -> None:
+    """Raise VoxelSizeMissing unless the size is known along every axis."""
     if len(sizes) != ndim or None in sizes:
-        letters = "Z, Y, X" if ndim == MOST_AXES else "Y, X"
+        letters = "Z, Y, X" if ndim == MAX_SPACE_AXES else "Y, X"
         raise VoxelSizeMissing(
             "Beads: how large a voxel is, is not known and not guessed; write it into "
             f"'Voxel size', in um along {letters}."
         )
 
 
-def parse_sizes(text: str) -> tuple[float, ...]:
-    """Sizes along (Z, Y, X) or (Y, X) from text.
-
-    Raises
-    ------
-    InputError
-    """
-    parts = text.replace(";", ",").split(",")
-    try:
-        found = tuple(float(part) for part in parts)
-    except ValueError:
-        found = ()
-    if len(found) not in (2, MOST_AXES) or not all(0 < n < np.inf for n in found):
-        raise InputError(
-            f"Voxel size {text!r} is not understood; write um along Z, Y, X with "
-            "points, like 0.2, 0.1, 0.1."
-        )
-    return found
+def _voxel_um(layer: Image) -> Sizes:
+    """Voxel (Z, Y, X) or pixel (Y, X) of a layer in um, None where it is unknown."""
+    axes = LETTERS[-len(level0(layer).shape) :]
+    spacing, units = layer_spacing(layer, axes)
+    return tuple(in_um(spacing.get(a), units.get(a)) for a in axes[-MAX_SPACE_AXES:])
 
 
-def as_kernel(found: MeasuredPsf) -> KernelSpec:
-    """The blur of beads that were measured."""
-    from napari_zssr.io.kernel_files import spec_of_psf
-
-    return spec_of_psf(found)
-
-
-def _of_layer(layer: Image) -> tuple[ImageStack, Sizes]:
+def _read_layer(layer: Image) -> tuple[ImageStack, Sizes]:
     check_layer(layer)
     data = np.asarray(level0(layer))
-    data = data.reshape(data.shape[-MOST_AXES:])
-    return labelled(data, axes=LETTERS[-data.ndim :]), voxel_um(layer)
+    data = data.reshape(data.shape[-MAX_SPACE_AXES:])
+    return labelled(data, axes=LETTERS[-data.ndim :]), _voxel_um(layer)
 
 
-def _of_file(path: Path) -> tuple[ImageStack, Sizes]:
+def _read_file(path: Path) -> tuple[ImageStack, Sizes]:
     from napari_zssr.io.read import read
 
     stack = read(path)
@@ -160,67 +139,63 @@ def _of_file(path: Path) -> tuple[ImageStack, Sizes]:
     return stack, tuple(stack.size_um(letter) for letter, size in shape if size > 1)
 
 
-Images = Callable[[], Sequence[Image]]
-FILE, MEASURED = "file", "measured"
-
-
 class BeadFields(Column):
-    """A layer or a file with beads, measured in a thread.
+    """A layer (of `images`) or a file with beads, measured in a thread."""
 
-    Parameters
-    ----------
-    images : callable, optional
-        Layers that may be chosen; files alone without it.
-    """
-
-    def __init__(self, images: Images | None = None) -> None:
+    def __init__(self, images: Images = list) -> None:
         self._images = images
-        self._run = Run()
-        self._live = [self._run]
         self._key: tuple[Any, ...] | None = None
-        self._found: MeasuredPsf | None = None
+        self._psf: MeasuredPsf | None = None
         self._problem = ""
-        self._asks = False
-        self._sentence = words()
-        super().__init__([*_rows(self._choices), self._sentence])
+        self._message = words()
+        files = "*.tif *.tiff *.zarr *.czi *.nd2 *.lif"
+        super().__init__(
+            [
+                Row("Beads", ComboBox(name="beads", choices=self._choices)),
+                Row("", path_field(name="bead_file", filter=files)),
+                Row("Voxel size", LineEdit(name="voxel")),
+                self._message,
+            ]
+        )
+        self.fields["voxel"].native.setPlaceholderText("unknown; Z, Y, X in um")
+        self._measurement = LatestRun(self.native)
         self.fields["beads"].changed.connect(self._choose)
         self.fields["voxel"].native.editingFinished.connect(self._set_size)
-        self.native.destroyed.connect(partial(_close, self._live))
         self._choose()
 
     def kernel(self) -> KernelSpec:
-        """The blur of the beads; they are measured first where that was not done yet.
+        """The blur of the beads, which are measured first unless they are already.
 
-        Raises
-        ------
-        InputError
-            They are still being measured, or cannot be.
+        InputError while they are being measured, and where they cannot be.
         """
+        from napari_zssr.io.kernel_files import spec_of_psf
+
         chosen = self.fields["beads"].value
         if chosen != MEASURED:
             self._measure(self._bead_image(chosen))
         if self._problem:
             raise InputError(self._problem)
-        if self._found is None:
+        if self._psf is None:
             raise InputError("The beads are being measured.")
-        return as_kernel(self._found)
+        return spec_of_psf(self._psf)
 
     def refresh(self) -> None:
-        """Follow the layer list; what was measured outlives its layer."""
-        refill(self.fields["beads"])
-        gone = self._key is not None and self.fields["beads"].value is None
-        if gone and self._found is not None:
-            self.fields["beads"].value = MEASURED
+        """Follow the layer list; a measured blur outlives its layer."""
+        beads = self.fields["beads"]
+        refill(beads)
+        removed = self._key is not None and beads.value is None
+        if removed and self._psf is not None:
+            beads.value = MEASURED
 
     def _bead_image(self, chosen: Any) -> BeadImage:
         if chosen is None:
             raise InputError("Choose the layer, or the file, with the image of beads.")
         if chosen != FILE:
-            self._ask(False)
+            self.rows["voxel"].visible = False
             try:
                 check_layer(chosen)
             except VoxelSizeMissing:
-                self._ask(True)
+                self.rows["voxel"].visible = True
                 raise
             return BeadImage(source=chosen)
         path = Path(self.fields["bead_file"].value)
@@ -230,25 +205,26 @@ class BeadFields(Column):
         return BeadImage(source=path, given_um=parse_sizes(text) if text else ())
 
     def _measure(self, beads: BeadImage) -> None:
-        """Measure what has not been measured yet."""
+        """Start to measure beads, unless they were measured last."""
         if beads.key == self._key:
             return
-        self._key, self._found, self._problem = beads.key, None, ""
-        self._run.close()
-        self._run = Run()
-        self._live[:] = [self._run]
-        say(self._sentence, "Measuring the beads ...")
-        self._run.start(beads.steps, on_result=self._keep, on_error=self._miss)
+        self._key, self._psf, self._problem = beads.key, None, ""
+        say(self._message, "Measuring the beads ...")
+        self._measurement.replace()
+        self._measurement.run.start(
+            beads.steps, on_result=self._keep, on_error=self._fail
+        )
 
-    def _keep(self, found: MeasuredPsf) -> None:
-        self._found = found
-        say(self._sentence, html.escape(found.sentence))
+    def _keep(self, psf: MeasuredPsf) -> None:
+        self._psf = psf
+        say(self._message, html.escape(psf.sentence))
         self.changed.emit(self)
 
-    def _miss(self, error: ZSSRError) -> None:
+    def _fail(self, error: ZSSRError) -> None:
         self._problem = str(error)
-        self._ask(self._asks or isinstance(error, VoxelSizeMissing))
-        say(self._sentence, "")
+        if isinstance(error, VoxelSizeMissing):
+            self.rows["voxel"].visible = True
+        say(self._message, "")
         self.changed.emit(self)
 
     def _set_size(self) -> None:
@@ -261,52 +237,19 @@ class BeadFields(Column):
             axes = LETTERS[-len(level0(layer).shape) :]
             set_spacing(layer, axes, ",".join(map(str, sizes)))
         except InputError as error:
-            say(self._sentence, html.escape(str(error)))
-            return
-        self.fields["voxel"].value = ""
+            say(self._message, html.escape(str(error)))
+        else:
+            self.fields["voxel"].value = ""
 
     def _choose(self, *_: Any) -> None:
-        self.rows["bead_file"].visible = self.fields["beads"].value == FILE
-        self._ask(False)
-        if self.fields["beads"].value != MEASURED:
-            say(self._sentence, "")
-            self._key, self._found, self._problem = None, None, ""
-
-    def _ask(self, asks: bool) -> None:
-        self._asks = asks
-        self.rows["voxel"].visible = asks
+        chosen = self.fields["beads"].value
+        self.rows["bead_file"].visible = chosen == FILE
+        self.rows["voxel"].visible = False
+        if chosen != MEASURED:
+            say(self._message, "")
+            self._key, self._psf, self._problem = None, None, ""
 
     def _choices(self, _widget: Any = None) -> list[tuple[str, Any]]:
-        layers = [] if self._images is None else self._images()
-        found: list[tuple[str, Any]] = [("choose ...", None)]
-        found += [(layer.name, layer) for layer in layers]
-        found.append(("a file", FILE))
-        if self._found is not None:
-            found.append(("as measured", MEASURED))
-        return found
-
-
-def _rows(choices: Callable[..., Any]) -> list[Row]:
-    beads = ComboBox(
-        name="beads",
-        choices=choices,
-        tooltip="An image of small fluorescent beads, taken as yours was: a z-stack or "
-        "one plane in focus.",
-    )
-    file = path_field(
-        name="bead_file",
-        filter="*.tif *.tiff *.zarr *.czi *.nd2 *.lif",
-        tooltip="A file with the image of beads, one channel of one time.",
-    )
-    voxel = LineEdit(
-        name="voxel",
-        tooltip="How large a voxel of the beads is, in micrometres along Z, Y, X, "
-        "since the image does not tell. It is written to the layer.",
-    )
-    voxel.native.setPlaceholderText("unknown; Z, Y, X in um")
-    return [Row("Beads", beads), Row("", file), Row("Voxel size", voxel)]
-
-
-def _close(runs: list[Run], *_: object) -> None:
-    for run in runs:
-        run.close()
+        layers = [(layer.name, layer) for layer in self._images()]
+        measured = [] if self._psf is None else [("as measured", MEASURED)]
+        return [("choose ...", None), *layers, ("a file", FILE), *measured]

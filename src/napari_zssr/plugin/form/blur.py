@@ -1,16 +1,16 @@
-"""The blur of the microscope, as chosen in the form."""
+"""The fields of the form that describe the blur of the microscope."""
 
 from __future__ import annotations
 
 import html
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from magicgui.widgets import ComboBox, FileEdit, LineEdit
 from numpy.typing import NDArray
-from qtpy.QtCore import QRectF, QSize, Qt
+from qtpy.QtCore import QRectF, QSize
 from qtpy.QtGui import QImage, QPainter, QPaintEvent, QPalette, QPen
 from qtpy.QtWidgets import QHBoxLayout, QSizePolicy, QWidget
 
@@ -19,6 +19,7 @@ from napari_zssr.imaging.kernel import FineKernel
 from napari_zssr.kernelspec import KernelSpec, Optics
 from napari_zssr.plugin.form.beads import BeadFields, Images
 from napari_zssr.plugin.form.rows import Column, Row, refill, say, words
+from napari_zssr.plugin.form.tooltips import TOOLTIPS
 from napari_zssr.plugin.request import SeenKernels, channel_shown, channel_told
 from napari_zssr.plugin.summary import lines, picture
 from napari_zssr.stack.image import Channel
@@ -26,61 +27,50 @@ from napari_zssr.stack.image import Channel
 if TYPE_CHECKING:
     from napari_zssr.plugin.request import Request
 
-EACH, TOLD, NOT_TOLD = "from each image", "from the image", "not in the image"
+EACH_IMAGE, KNOWN, UNKNOWN = "from each image", "from the image", "not in the image"
 GUESSED = "guessed from the NA"
-# Field, label, name in the metadata of a channel, what it is.
+# Label, and attribute of `Channel`.
 NUMBERS = {
-    "na": (
-        "NA",
-        "na",
-        "Numerical aperture of the objective; it stands on it, as in 63x/1.4.",
-    ),
-    "wavelength_nm": (
-        "Emission (nm)",
-        "emission_nm",
-        "Wavelength of the light that was seen, in nanometres: about 520 for GFP.",
-    ),
-    "excitation_nm": (
-        "Excitation (nm)",
-        "excitation_nm",
-        "Wavelength of the laser, in nanometres. A small pinhole is assumed.",
-    ),
-    "index": (
-        "Immersion",
-        "index",
-        "Refractive index between objective and sample: air 1, water 1.33, oil 1.515.",
-    ),
+    "na": ("NA", "na"),
+    "wavelength_nm": ("Emission (nm)", "emission_nm"),
+    "excitation_nm": ("Excitation (nm)", "excitation_nm"),
+    "index": ("Immersion", "index"),
 }
-NAMES = {
+MODALITIES = {
     "widefield": "widefield",
     "confocal": "confocal",
     "lightsheet": "light sheet",
 }
+METHODS = [("Gaussian", "gaussian"), ("vectorial", "vectorial")]
 
 
 class OpticsFields(Column):
-    """Objective, light and kind of microscope; what is empty the image has to tell."""
+    """Objective, light and microscope; empty fields are left to the image."""
 
     def __init__(self) -> None:
-        self._told: Channel | None = None
-        super().__init__([_microscope(self._kinds), *_numbers(), _model()])
-        self.fields["modality"].changed.connect(self._show_what_counts)
-        self.lean_on(None)
+        self._channel: Channel | None = None
+        numbers = NUMBERS.items()
+        super().__init__(
+            [
+                Row("Microscope", ComboBox(name="modality", choices=self._modalities)),
+                *(Row(label, LineEdit(name=name)) for name, (label, _) in numbers),
+                Row("Model", ComboBox(name="method", choices=METHODS)),
+            ]
+        )
+        self.fields["modality"].changed.connect(self._show_relevant)
+        self.show_channel(None)
 
     def optics(self) -> Optics:
-        """What is given.
-
-        Raises
-        ------
-        InputError
-            A field cannot be understood.
-        """
-        counts = [n for n in NUMBERS if n != "excitation_nm" or self._confocal]
-        given = {n: _number(NUMBERS[n][0], self.fields[n].value) for n in counts}
+        """What the fields hold; InputError for text that is no number."""
+        numbers = {
+            name: _parse_number(label, self.fields[name].value)
+            for name, (label, _) in NUMBERS.items()
+            if name != "excitation_nm" or self._is_confocal
+        }
         return Optics(
             modality=self.fields["modality"].value,
             method=self.fields["method"].value,
-            **given,
+            **numbers,
         )
 
     def show_optics(self, optics: Optics) -> None:
@@ -88,81 +78,47 @@ class OpticsFields(Column):
         for name in NUMBERS:
             value = getattr(optics, name)
             self.fields[name].value = "" if value is None else f"{value:g}"
-        kinds = self.fields["modality"].choices
-        self.fields["modality"].value = (
-            optics.modality if optics.modality in kinds else None
-        )
+        modality = self.fields["modality"]
+        is_choice = optics.modality in modality.choices
+        modality.value = optics.modality if is_choice else None
         self.fields["method"].value = optics.method
 
-    def lean_on(self, channel: Channel | None) -> None:
-        """Say what an image tells of a channel; None where each image tells its own."""
-        if channel is not None and channel == self._told:
+    def show_channel(self, channel: Channel | None) -> None:
+        """Show an image's metadata in the empty fields; None for a batch of images."""
+        if channel is not None and channel == self._channel:
             return
-        self._told = channel
-        for name, (_, told, _) in NUMBERS.items():
-            text = EACH
+        self._channel = channel
+        for name, (_, attribute) in NUMBERS.items():
+            text = EACH_IMAGE
             if channel is not None:
-                value = getattr(channel, told)
-                missing = GUESSED if name == "index" else NOT_TOLD
-                text = missing if value is None else f"{TOLD}: {value:g}"
+                value = getattr(channel, attribute)
+                missing = GUESSED if name == "index" else UNKNOWN
+                text = missing if value is None else f"{KNOWN}: {value:g}"
             self.fields[name].native.setPlaceholderText(text)
         refill(self.fields["modality"])
-        self._show_what_counts()
+        self._show_relevant()
 
     @property
-    def _confocal(self) -> bool:
-        told = self._told.modality if self._told is not None else ""
-        return (self.fields["modality"].value or told) == "confocal"
+    def _is_confocal(self) -> bool:
+        known = self._channel.modality if self._channel is not None else ""
+        return (self.fields["modality"].value or known) == "confocal"
 
-    def _kinds(self, _widget: Any = None) -> list[tuple[str, str | None]]:
-        known = [(text, name) for name, text in NAMES.items()]
-        if self._told is None:
-            return [(EACH, None), *known]
-        if self._told.modality:
-            return [(f"{TOLD}: {NAMES[self._told.modality]}", None), *known]
-        # It is what is taken where nothing is said.
-        return [(NAMES["widefield"], None), *known[1:]]
+    def _modalities(self, _widget: Any = None) -> list[tuple[str, str | None]]:
+        choices = [(text, name) for name, text in MODALITIES.items()]
+        if self._channel is None:
+            return [(EACH_IMAGE, None), *choices]
+        if self._channel.modality:
+            return [(f"{KNOWN}: {MODALITIES[self._channel.modality]}", None), *choices]
+        # The default where nothing is known.
+        return [(MODALITIES["widefield"], None), *choices[1:]]
 
-    def _show_what_counts(self, *_: Any) -> None:
-        self.rows["excitation_nm"].visible = self._confocal
-
-
-def _microscope(kinds: Callable[..., Any]) -> Row:
-    return Row(
-        "Microscope",
-        ComboBox(
-            name="modality",
-            choices=kinds,
-            tooltip="A confocal microscope blurs less than a widefield one with the "
-            "same objective.",
-        ),
-    )
+    def _show_relevant(self) -> None:
+        self.rows["excitation_nm"].visible = self._is_confocal
 
 
-def _numbers() -> list[Row]:
-    return [
-        Row(label, LineEdit(name=name, tooltip=f"{tip} Empty: as the image tells."))
-        for name, (label, _, tip) in NUMBERS.items()
-    ]
-
-
-def _model() -> Row:
-    return Row(
-        "Model",
-        ComboBox(
-            name="method",
-            choices=[("Gaussian", "gaussian"), ("vectorial", "vectorial")],
-            tooltip="Gaussian is quick and close. Vectorial is more exact above NA 1, "
-            "takes some seconds, and needs the extra 'optics' of the installation.",
-        ),
-    )
-
-
-def _number(label: str, text: str) -> float | None:
-    if not text.strip():
-        return None
+def _parse_number(label: str, text: str) -> float | None:
     try:
-        return float(text.replace(",", "."))
+        return float(text.replace(",", ".")) if text.strip() else None
     except ValueError:
         raise InputError(
             f"{label}: {text!r} is not a number; write it like 1.4, or leave it empty "
@@ -170,44 +126,32 @@ def _number(label: str, text: str) -> float | None:
         ) from None
 
 
-LINES_HIGH = 5
-MARGINS = (4, 2, 0, 2)
-TIP = (
-    "How one point is spread over the pixels of the result: the brighter, the more of "
-    "its light. FWHM is its full width at half maximum, in pixels of the result (px). "
-    "It is narrower than a point in your image, since the result, too, is seen through "
-    "your microscope."
-)
-FAINT = 0.35
-BRIGHTEST = 255
-
-
 class KernelView(Column):
-    """What the chosen blur looks like, and how far to trust it."""
+    """A picture of the chosen blur, and how far to trust it."""
 
     def __init__(self) -> None:
         self.picture = KernelPicture()
         self.size, self.sentence = words(), words()
         super().__init__([self.size, self.sentence])
-        self._beside = QWidget()
-        self._beside.setToolTip(TIP)
-        layout = QHBoxLayout(self._beside)
-        layout.setContentsMargins(*MARGINS)
+        self._picture_row = QWidget()
+        self._picture_row.setToolTip(TOOLTIPS["blur_picture"])
+        layout = QHBoxLayout(self._picture_row)
+        layout.setContentsMargins(4, 2, 0, 2)
         layout.addWidget(self.picture)
         layout.addWidget(self.size.native, 1)
-        self.native.layout().insertWidget(0, self._beside)
+        self.native.layout().insertWidget(0, self._picture_row)
         self.clear()
 
     def clear(self, sentence: str = "") -> None:
-        """Show no picture, and say why."""
-        self._beside.setVisible(False)
+        """Remove the picture, and say why."""
+        self._picture_row.setVisible(False)
         say(self.sentence, html.escape(sentence))
 
     def show_kernel(self, kernel: FineKernel) -> None:
         """Show a blur."""
         self.picture.show_weights(picture(kernel))
         self.size.value = "<br>".join(map(html.escape, lines(kernel)))
-        self._beside.setVisible(True)
+        self._picture_row.setVisible(True)
         say(self.sentence, html.escape(kernel.sentence))
 
 
@@ -220,18 +164,18 @@ class KernelPicture(QWidget):
         self.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Fixed)
 
     def sizeHint(self) -> QSize:
-        """Let it follow the size of the font."""
-        side = LINES_HIGH * self.fontMetrics().height()
+        """A square as high as five lines of text."""
+        side = 5 * self.fontMetrics().height()
         return QSize(side, side)
 
     def show_weights(self, weights: NDArray[Any]) -> None:
         """Show weights (Y, X); negative ones are black."""
         share = np.clip(weights / weights.max(), 0, 1)
-        self.grey = np.ascontiguousarray(np.round(BRIGHTEST * share).astype(np.uint8))
+        self.grey = np.round(255 * share).astype(np.uint8)
         self.update()
 
     def paintEvent(self, event: QPaintEvent | None) -> None:
-        """Draw the squares, without smoothing, as large as they fit."""
+        """Draw the squares without smoothing, as large as possible."""
         height, width = self.grey.shape
         side = min(self.width(), self.height()) - 2
         large = max(height, width)
@@ -243,13 +187,13 @@ class KernelPicture(QWidget):
         painter = QPainter(self)
         painter.drawImage(drawn, picture)
         frame = self.palette().color(QPalette.ColorRole.WindowText)
-        frame.setAlphaF(FAINT)
+        frame.setAlphaF(0.35)
         painter.setPen(QPen(frame, 1.0))
-        painter.setBrush(Qt.BrushStyle.NoBrush)
         painter.drawRect(drawn)
         painter.end()
 
 
+STORED = "stored"
 KINDS = {
     "bicubic": "bicubic (usual)",
     "estimate": "estimated",
@@ -265,36 +209,33 @@ LATER = {
 
 
 class BlurFields(Column):
-    """How the microscope blurs a fine image into the one there is.
+    """How the microscope blurs a fine image; `images` may hold beads."""
 
-    Parameters
-    ----------
-    images : callable, optional
-        Layers that may hold beads.
-    """
-
-    def __init__(self, images: Images | None = None) -> None:
-        self._kept: KernelSpec | None = None
+    def __init__(self, images: Images = list) -> None:
+        self._stored: KernelSpec | None = None
         self.optics = OpticsFields()
         self.beads = BeadFields(images)
         self.view = KernelView()
         self.seen = SeenKernels()
-        first, *rest = _rows(self._kinds)
-        super().__init__([first, self.optics, self.beads, *rest, self.view])
+        files = "*.npy *.csv *.tif *.tiff *.mat"
+        super().__init__(
+            [
+                Row("Blur", ComboBox(name="kernel", choices=self._kinds)),
+                self.optics,
+                self.beads,
+                Row("Blur width", LineEdit(name="sigma", value="1.0")),
+                Row("", FileEdit(name="kernel_file", filter=files)),
+                self.view,
+            ]
+        )
         for part in (self.optics, self.beads):
             self.fields |= part.fields
             self.rows |= part.rows
-        self.fields["kernel"].changed.connect(self._show_what_counts)
-        self._show_what_counts()
+        self.fields["kernel"].changed.connect(self._show_relevant)
+        self._show_relevant()
 
     def kernel(self) -> KernelSpec:
-        """What is chosen.
-
-        Raises
-        ------
-        InputError
-            A field cannot be understood.
-        """
+        """The chosen blur; InputError where a field cannot be used."""
         kind = self.fields["kernel"].value
         if kind == "gaussian":
             return KernelSpec.parse(f"gaussian:{self.fields['sigma'].value}")
@@ -303,14 +244,17 @@ class BlurFields(Column):
         if kind == "beads":
             return self.beads.kernel()
         if kind == "file":
-            return _of_file(Path(self.fields["kernel_file"].value))
-        if kind == "kept" and self._kept is not None:
-            return self._kept
+            path = Path(self.fields["kernel_file"].value)
+            if not path.is_file():
+                raise InputError("Choose the file that holds the blur, or bicubic.")
+            return KernelSpec.parse(str(path))
+        if kind == STORED and self._stored is not None:
+            return self._stored
         return KernelSpec(kind="estimate" if kind == "estimate" else "bicubic")
 
     def show_kernel(self, kernel: KernelSpec) -> None:
         """Set the fields to a blur."""
-        self._kept = kernel if kernel.array is not None else None
+        self._stored = kernel if kernel.array is not None else None
         self.fields["kernel"].reset_choices()
         if kernel.kind == "gaussian":
             y, x = kernel.sigma_px
@@ -319,89 +263,33 @@ class BlurFields(Column):
             self.fields["kernel_file"].value = kernel.path
         if kernel.optics is not None:
             self.optics.show_optics(kernel.optics)
-        self.fields["kernel"].value = "kept" if self._kept else kernel.kind
-
-    def refresh(self) -> None:
-        """Follow the layer list."""
-        self.beads.refresh()
+        self.fields["kernel"].value = STORED if self._stored else kernel.kind
 
     def follow(
         self, request: Request | None, point: Sequence[float], units: Any
     ) -> None:
-        """Show the blur of the channel that is looked at.
+        """Show the blur of the current channel; `point` and `units` as `current_slice`.
 
-        Parameters
-        ----------
-        request : Request, optional
-            None where the form cannot run.
-        point, units
-            As for `current_slice`.
-
-        Raises
-        ------
-        InputError
-            What is said of the blur cannot be used for this image.
+        InputError where the chosen blur cannot be used for this image.
         """
+        self.view.clear()
         if request is None:
-            self.view.clear()
             return
         channel = channel_shown(request, point, units)
-        self.optics.lean_on(channel_told(request, channel))
-        self.view.clear()
-        found = self.seen.kernel(request, channel)
-        if found is not None:
-            self.view.show_kernel(found)
-        else:
+        self.optics.show_channel(channel_told(request, channel))
+        kernel = self.seen.kernel(request, channel)
+        if kernel is None:
             self.view.clear(LATER[request.config.kernel.kind])
+        else:
+            self.view.show_kernel(kernel)
 
     def _kinds(self, _widget: Any = None) -> list[tuple[str, str]]:
-        kinds = [(text, kind) for kind, text in KINDS.items()]
-        if self._kept is not None:
-            kinds.append(("as in the recipe", "kept"))
-        return kinds
+        stored = [("as in the recipe", STORED)] if self._stored is not None else []
+        return [*((text, kind) for kind, text in KINDS.items()), *stored]
 
-    def _show_what_counts(self) -> None:
+    def _show_relevant(self) -> None:
         kind = self.fields["kernel"].value
         self.rows["sigma"].visible = kind == "gaussian"
         self.rows["kernel_file"].visible = kind == "file"
         self.optics.visible = kind == "optics"
         self.beads.visible = kind == "beads"
-
-
-def _of_file(path: Path) -> KernelSpec:
-    if not path.is_file():
-        raise InputError("Choose the file that holds the blur, or bicubic.")
-    return KernelSpec.parse(str(path))
-
-
-def _rows(choices: Callable[..., Any]) -> list[Row]:
-    return [
-        Row(
-            "Blur",
-            ComboBox(
-                name="kernel",
-                choices=choices,
-                tooltip="How your microscope blurs: knowing it makes the result "
-                "sharper. Give the objective, an image of beads, or let it be found in "
-                "the image itself; bicubic is the usual assumption.",
-            ),
-        ),
-        Row(
-            "Blur width",
-            LineEdit(
-                name="sigma",
-                value="1.0",
-                tooltip="Standard deviation of the Gaussian in pixels of the enlarged "
-                "image: one number, or Y,X, or Y,X,angle in degrees.",
-            ),
-        ),
-        Row(
-            "",
-            FileEdit(
-                name="kernel_file",
-                filter="*.npy *.csv *.tif *.tiff *.mat",
-                tooltip="A .npy, .csv, .tif or .mat file with the blur, sampled in "
-                "pixels of the enlarged image.",
-            ),
-        ),
-    ]

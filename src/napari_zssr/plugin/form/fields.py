@@ -1,8 +1,8 @@
-"""The fields of the form that say how much, what part and how."""
+"""The fields of the form for image, enlargement, region and method."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -12,6 +12,7 @@ from magicgui.widgets import (
     FloatSpinBox,
     LineEdit,
     PushButton,
+    Widget,
 )
 from napari.layers import Image, Labels, Shapes
 from psygnal import Signal
@@ -28,6 +29,7 @@ from napari_zssr.plugin.layers.layers import (
     has_spacing,
     layer_axes,
     set_spacing,
+    unwrapped,
 )
 from napari_zssr.plugin.layers.selection import (
     Selection,
@@ -43,14 +45,13 @@ if TYPE_CHECKING:
     from napari.layers import Layer
     from napari.viewer import Viewer
 
+Ranges = Mapping[str, tuple[int, int]]
+
 
 class ImageFields(Column):
-    """Which layer, and how its axes are understood.
+    """The layer to enlarge, its axes and pixel size.
 
-    Attributes
-    ----------
-    layer_chosen : Signal
-        Emitted when another layer is shown, or the same with other axes.
+    `layer_chosen` is emitted for another layer, and for the same with other axes.
     """
 
     layer_chosen = Signal()
@@ -60,19 +61,28 @@ class ImageFields(Column):
         self._corrected: WeakKeyDictionary[Image, str] = WeakKeyDictionary()
         self.understood = words()
         super().__init__(
-            [*_image_rows(self.images), self.understood, _axes_row(), _spacing_row()]
+            [
+                Row("Layer", ComboBox(name="layer", choices=self.images)),
+                Row("", CheckBox(name="in_turn")),
+                self.understood,
+                Row("Axes, guessed", LineEdit(name="axes")),
+                Row("Pixel size", LineEdit(name="spacing")),
+            ]
         )
+        self.fields["spacing"].native.setPlaceholderText("unknown; in um")
         self.fields["layer"].changed.connect(self._show_layer)
-        self.fields["axes"].changed.connect(self._correct)
+        self.fields["axes"].changed.connect(self._correct_axes)
         self.fields["spacing"].native.editingFinished.connect(self._set_spacing)
         self.refresh()
-        self._start_from(viewer.layers.selection.active)
+        active = unwrapped(viewer.layers.selection.active)
+        if active in self.images():
+            self.fields["layer"].value = active
 
     @property
     def layer(self) -> Image | None:
-        """Layer that is chosen."""
-        chosen: Image | None = self.fields["layer"].value
-        return chosen
+        """The chosen layer."""
+        layer: Image | None = self.fields["layer"].value
+        return layer
 
     def images(self, _widget: Any = None) -> list[Image]:
         """All image layers but those of a preview."""
@@ -96,17 +106,13 @@ class ImageFields(Column):
         return [] if self.layer is None else [self.layer]
 
     def axes(self, layer: Image) -> str:
-        """Letters of a layer's axes, as corrected here.
-
-        Raises
-        ------
-        InputError
-            They do not fit the layer.
-        """
+        """Axis letters of a layer, as corrected; InputError where they do not fit."""
         text = self._corrected.get(layer)
-        return layer_axes(layer)[0] if text is None else parse_axes(text, _ndim(layer))
+        if text is None:
+            return layer_axes(layer)[0]
+        return parse_axes(text, len(level0(layer).shape))
 
-    def refresh(self, *_: Any) -> None:
+    def refresh(self) -> None:
         """Follow the layer list."""
         refill(self.fields["layer"])
         count = len(self._selected())
@@ -115,7 +121,7 @@ class ImageFields(Column):
         self._show_layer()
 
     def choose(self, name: str, axes: str | None) -> None:
-        """Choose the layer of that name, if there is one, with axes as they were."""
+        """Choose the layer of that name, if there is one, with the axes of a recipe."""
         for layer in self.images():
             if layer.name == name:
                 self.fields["layer"].value = layer
@@ -123,117 +129,63 @@ class ImageFields(Column):
                     self._corrected[layer] = axes
                 self._show_layer()
 
-    def _start_from(self, active: Layer | None) -> None:
-        """Choose the layer that the user has clicked on, where it is an image."""
-        active = getattr(active, "__wrapped__", active)
-        if active in self.images():
-            self.fields["layer"].value = active
-
-    def _show_layer(self, *_: Any) -> None:
+    def _show_layer(self) -> None:
         layer = self.layer
         self.understood.visible = layer is not None
         if layer is None:
             self.rows["axes"].visible = self.rows["spacing"].visible = False
             return
-        guess, guessed = _guess(layer)
+        try:
+            axes, guessed = layer_axes(layer)
+        except InputError:
+            axes, guessed = "", True
         with self.fields["axes"].changed.blocked():
-            self.fields["axes"].value = self._corrected.get(layer, guess)
+            self.fields["axes"].value = self._corrected.get(layer, axes)
         self.rows["axes"].visible = guessed or layer in self._corrected
-        self._describe(layer)
-        self.layer_chosen.emit()
+        self._show_axes(layer)
 
-    def _correct(self, text: str) -> None:
+    def _correct_axes(self, text: str) -> None:
         if self.layer is not None:
             self._corrected[self.layer] = text
-            self._describe(self.layer)
-            self.layer_chosen.emit()
+            self._show_axes(self.layer)
 
-    def _describe(self, layer: Image) -> None:
+    def _show_axes(self, layer: Image) -> None:
         known = True
         try:
             axes = self.axes(layer)
-            text = describe_axes(layer, axes)
+            self.understood.value = describe_axes(layer, axes)
             known = has_spacing(layer, axes)
         except InputError as error:
-            text = str(error)
-        self.understood.value = text
+            self.understood.value = str(error)
         self.rows["spacing"].visible = not known
+        self.layer_chosen.emit()
 
     def _set_spacing(self) -> None:
         """Write the pixel size to the layer."""
-        layer, text = self.layer, self.fields["spacing"].value
-        if layer is None or not text.strip():
+        layer, field = self.layer, self.fields["spacing"]
+        if layer is None or not field.value.strip():
             return
         try:
-            set_spacing(layer, self.axes(layer), text)
+            set_spacing(layer, self.axes(layer), field.value)
         except InputError as error:
             self.understood.value = str(error)
             return
-        with self.fields["spacing"].changed.blocked():
-            self.fields["spacing"].value = ""
+        with field.changed.blocked():
+            field.value = ""
         self._viewer.reset_view()
         self._show_layer()
 
     def _selected(self) -> list[Image]:
-        chosen = set(self._viewer.layers.selection)
-        return [layer for layer in self.images() if layer in chosen]
+        selection = set(self._viewer.layers.selection)
+        return [layer for layer in self.images() if layer in selection]
 
 
 def layers_of(viewer: Viewer) -> Iterator[Layer]:
-    """Layers of a viewer, never wrapped in napari's proxy."""
-    return (getattr(layer, "__wrapped__", layer) for layer in viewer.layers)
+    """Layers of a viewer, without napari's proxies."""
+    return map(unwrapped, viewer.layers)
 
 
-def _image_rows(images: Callable[..., Any]) -> list[Row]:
-    layer = ComboBox(
-        name="layer",
-        choices=images,
-        tooltip="The image layer to enlarge. Of a multiscale layer the finest level is "
-        "taken.",
-    )
-    in_turn = CheckBox(
-        name="in_turn",
-        tooltip="Enlarges every image layer selected in the layer list, one after the "
-        "other, each learned on itself.",
-    )
-    return [Row("Layer", layer), Row("", in_turn)]
-
-
-def _axes_row() -> Row:
-    axes = LineEdit(
-        name="axes",
-        tooltip="One letter for each axis, since the layer does not name them: T time, "
-        "C channel, Z depth, Y and X. Correct them if the guess is wrong.",
-    )
-    return Row("Axes, guessed", axes)
-
-
-def _spacing_row() -> Row:
-    spacing = LineEdit(
-        name="spacing",
-        tooltip="In micrometres, since the layer does not tell: one number for Y and "
-        "X, or one for each of Z, Y and X. It is written to the layer, so that scale "
-        "bar and saved files are right.",
-    )
-    spacing.native.setPlaceholderText("unknown; in um")
-    return Row("Pixel size", spacing)
-
-
-def _guess(layer: Image) -> tuple[str, bool]:
-    """Axes of a layer and whether they are guessed; nothing where that fails."""
-    try:
-        return layer_axes(layer)
-    except InputError:
-        return "", True
-
-
-def _ndim(layer: Image) -> int:
-    return len(level0(layer).shape)
-
-
-WHOLE, VIEW, ALL, CURRENT, KEPT = "whole", "view", "all", "current", "kept"
-LIKE = "as for that layer"
-Choices = Callable[..., Any]
+WHOLE, VIEW, ALL, CURRENT, STORED = "whole", "view", "all", "current", "stored"
 CLOSED, OPEN = "\u25b8 Advanced", "\u25be Advanced"
 PRESET_WORDS = {
     "instant": "A linear filter fitted to the image: seconds, a first look.",
@@ -244,10 +196,19 @@ PRESET_WORDS = {
 
 
 class FactorFields(Column):
-    """How much larger along Y and X."""
+    """Enlargement along Y and X, and more widgets below it."""
 
-    def __init__(self) -> None:
-        super().__init__(_factor_rows())
+    def __init__(self, more: Sequence[Widget] = ()) -> None:
+        limits: dict[str, Any] = {"min": 1, "max": MAX_FACTOR, "step": 0.5}
+        text = "The same for Y and X"
+        super().__init__(
+            [
+                Row("Factor", FloatSpinBox(name="factor_y", value=2, **limits)),
+                Row("Factor X", FloatSpinBox(name="factor_x", value=2, **limits)),
+                Row("", CheckBox(name="linked", value=True, text=text)),
+                *more,
+            ]
+        )
         self.fields["linked"].changed.connect(self._link)
         self._link()
 
@@ -262,7 +223,7 @@ class FactorFields(Column):
         self.fields["linked"].value = factors[0] == factors[1]
         self.fields["factor_y"].value, self.fields["factor_x"].value = factors
 
-    def _link(self, *_: Any) -> None:
+    def _link(self) -> None:
         linked = self.fields["linked"].value
         self.rows["factor_x"].visible = not linked
         self.rows["factor_y"].title.setText("Factor" if linked else "Factor Y")
@@ -270,45 +231,40 @@ class FactorFields(Column):
             self.fields["factor_x"].value = self.fields["factor_y"].value
 
 
-class WhatFields(Column):
-    """How much larger, and which part of the layer."""
+class WhatFields(FactorFields):
+    """Enlargement, and the part of the layer to enlarge."""
 
     def __init__(self, viewer: Viewer, image: ImageFields) -> None:
         self._viewer = viewer
         self._image = image
-        self._kept: Mapping[str, tuple[int, int]] = {}
-        parts = _part_rows(self._slices, self._areas, self._channels)
-        self._factor = FactorFields()
-        super().__init__([self._factor, *parts])
-        self.fields |= self._factor.fields
-        self.rows |= self._factor.rows
+        self._stored: Ranges = {}
+        super().__init__(
+            [
+                Row("Slices", ComboBox(name="slices", choices=self._slices)),
+                Row("Area", ComboBox(name="area", choices=self._areas)),
+                Row("Channels", ComboBox(name="channel", choices=self._channels)),
+            ]
+        )
         self.refresh()
 
-    @property
-    def factors(self) -> tuple[float, float]:
-        """Enlargement along (Y, X)."""
-        return self._factor.factors
-
     def selection(self, layer: Image, axes: str) -> Selection:
-        """Part of a layer that is asked for.
-
-        Raises
-        ------
-        InputError
-            There is nothing in it.
-        """
-        ranges: dict[str, tuple[int, int]] = {}
-        here, area = self.fields["slices"].value, self.fields["area"].value
-        if here == CURRENT:
-            ranges |= _only(self._here(layer, axes).ranges, "TZ")
-        elif here == KEPT:
-            ranges |= _only(self._kept, "TZ")
+        """The chosen part of a layer; InputError where it is empty."""
+        viewer = self._viewer
+        slices, area = self.fields["slices"].value, self.fields["area"].value
+        stack, plane = Selection(), Selection()
+        if slices == CURRENT:
+            units = viewer.layers.extent.units
+            stack = current_slice(layer, axes, viewer.dims.point, units)
+        elif slices == STORED:
+            stack = Selection(ranges=self._stored)
         if area == VIEW:
-            ranges |= _only(current_view(layer, axes, self._viewer).ranges, "YX")
-        elif area == KEPT:
-            ranges |= _only(self._kept, "YX")
-        elif area in layers_of(self._viewer):
-            ranges |= _only(in_rectangle(layer, axes, area).ranges, "YX")
+            plane = current_view(layer, axes, viewer)
+        elif area == STORED:
+            plane = Selection(ranges=self._stored)
+        elif area in layers_of(viewer):
+            plane = in_rectangle(layer, axes, area)
+        ranges = {k: v for k, v in stack.ranges.items() if k in "TZ"}
+        ranges |= {k: v for k, v in plane.ranges.items() if k in "YX"}
         channel = self.fields["channel"].value
         if channel is not None and "C" in axes:
             if channel >= level0(layer).shape[axes.index("C")]:
@@ -316,30 +272,20 @@ class WhatFields(Column):
             ranges["C"] = (channel, channel + 1)
         return Selection(ranges=ranges)
 
-    def refresh(self, *_: Any) -> None:
+    def refresh(self) -> None:
         """Follow the layer and the layer list."""
         for name in ("slices", "area", "channel"):
             refill(self.fields[name])
-        axes = self._axes()
-        self.rows["slices"].visible = bool(set("TZ") & set(axes))
+        self.rows["slices"].visible = bool(set("TZ") & set(self._axes()))
         self.rows["channel"].visible = len(self.fields["channel"].choices) > 1
 
-    def show_factors(self, factors: tuple[float, float]) -> None:
-        """Set the fields to factors along (Y, X)."""
-        self._factor.show_factors(factors)
-
-    def show_ranges(self, ranges: Mapping[str, tuple[int, int]]) -> None:
-        """Set the fields to a part of a layer, as a recipe names it."""
-        self._kept = ranges
+    def show_ranges(self, ranges: Ranges) -> None:
+        """Set the fields to the part of a layer in a recipe."""
+        self._stored = ranges
         self.refresh()
-        self.fields["slices"].value = KEPT if set("TZ") & set(ranges) else ALL
-        self.fields["area"].value = KEPT if set("YX") & set(ranges) else WHOLE
-        first, _ = ranges.get("C", (None, None))
-        self.fields["channel"].value = first
-
-    def _here(self, layer: Image, axes: str) -> Selection:
-        units = self._viewer.layers.extent.units
-        return current_slice(layer, axes, self._viewer.dims.point, units)
+        self.fields["slices"].value = STORED if set("TZ") & set(ranges) else ALL
+        self.fields["area"].value = STORED if set("YX") & set(ranges) else WHOLE
+        self.fields["channel"].value = ranges["C"][0] if "C" in ranges else None
 
     def _axes(self) -> str:
         layer = self._image.layer
@@ -349,18 +295,21 @@ class WhatFields(Column):
             return ""
 
     def _areas(self, _widget: Any = None) -> list[tuple[str, Any]]:
-        shapes = [
-            layer
+        drawn = [
+            (f"rectangle in {layer.name}", layer)
             for layer in layers_of(self._viewer)
             if isinstance(layer, Shapes) and not is_preview(layer)
         ]
-        drawn = [(f"rectangle in {shape.name}", shape) for shape in shapes]
-        kept = [(LIKE, KEPT)] if set("YX") & set(self._kept) else []
-        return [("whole plane", WHOLE), ("what the viewer shows", VIEW), *kept, *drawn]
+        fixed = [("whole plane", WHOLE), ("what the viewer shows", VIEW)]
+        return [*fixed, *self._stored_choice("YX"), *drawn]
 
     def _slices(self, _widget: Any = None) -> list[tuple[str, str]]:
-        kept = [(LIKE, KEPT)] if set("TZ") & set(self._kept) else []
-        return [("all", ALL), ("the current one", CURRENT), *kept]
+        fixed = [("all", ALL), ("the current one", CURRENT)]
+        return [*fixed, *self._stored_choice("TZ")]
+
+    def _stored_choice(self, letters: str) -> list[tuple[str, str]]:
+        stored = set(letters) & set(self._stored)
+        return [("as for that layer", STORED)] if stored else []
 
     def _channels(self, _widget: Any = None) -> list[tuple[str, int | None]]:
         layer, axes = self._image.layer, self._axes()
@@ -371,19 +320,13 @@ class WhatFields(Column):
 
 
 class HowFields(Column):
-    """Preset, blur, and what deviates from the preset.
+    """Preset, blur (`images` may hold beads) and deviations from the preset."""
 
-    Parameters
-    ----------
-    images : callable, optional
-        Layers that may hold beads.
-    """
-
-    def __init__(self, images: Images | None = None) -> None:
+    def __init__(self, images: Images = list) -> None:
         self.blur = BlurFields(images)
         self.advanced = AdvancedFields()
         self._base = PRESETS["balanced"]
-        self._words = words()
+        self._description = words()
         self._open = False
         self._toggle = PushButton(
             text=CLOSED,
@@ -391,26 +334,27 @@ class HowFields(Column):
             "better.",
         )
         self._toggle.native.setStyleSheet("text-align: left; padding-left: 4px;")
-        rows = [_preset_row(), self._words, self.blur, self._toggle, self.advanced]
-        super().__init__(rows)
-        self.preset = self.fields["preset"]
-        self.preset.changed.connect(self._take_preset)
+        self.preset: Any = ComboBox(
+            name="preset",
+            choices=list(PRESETS),
+            value="balanced",
+            tooltip="\n".join(f"{name}: {text}" for name, text in PRESET_WORDS.items()),
+        )
+        preset = Row("Preset", self.preset)
+        super().__init__(
+            [preset, self._description, self.blur, self._toggle, self.advanced]
+        )
+        self.preset.changed.connect(self._apply_preset)
         self._toggle.changed.connect(lambda: self.unfold(not self._open))
-        self._take_preset(self.preset.value)
+        self._apply_preset(self.preset.value)
 
     def config(self, factors: tuple[float, float]) -> Config:
-        """Settings that the form shows.
-
-        Raises
-        ------
-        InputError
-            A field cannot be used.
-        """
+        """Settings in the form; InputError where a field cannot be used."""
         changes = self.advanced.changes() | {"kernel": self.blur.kernel()}
         return change(self._base, factor=factors, **changes)
 
     def show_config(self, config: Config) -> None:
-        """Set the fields to settings, those that have no field included."""
+        """Set the fields to settings, and keep those that have no field."""
         self.preset.value = config.preset if config.preset in PRESETS else "balanced"
         preset = self._base
         shown = ("start", "strategy", "ensemble", *NUMBERS)
@@ -423,61 +367,7 @@ class HowFields(Column):
         self._open = self.advanced.visible = open_
         self._toggle.text = OPEN if open_ else CLOSED
 
-    def _take_preset(self, name: str) -> None:
+    def _apply_preset(self, name: str) -> None:
         self._base = PRESETS[name]
-        self._words.value = PRESET_WORDS[name]
-        self.advanced.lean_on(self._base)
-
-
-def _factor_rows() -> list[Row]:
-    tip = (
-        "How many times more pixels along this axis, fractions too. More pixels are "
-        "not more resolution: 2 is usual, much more shows little more."
-    )
-    y, x = (
-        FloatSpinBox(name=name, value=2, min=1, max=MAX_FACTOR, step=0.5, tooltip=tip)
-        for name in ("factor_y", "factor_x")
-    )
-    linked = CheckBox(
-        name="linked",
-        value=True,
-        text="The same for Y and X",
-        tooltip="Untick to enlarge Y and X differently, for pixels that are not "
-        "square.",
-    )
-    return [Row("Factor", y), Row("Factor X", x), Row("", linked)]
-
-
-def _part_rows(slices: Choices, areas: Choices, channels: Choices) -> list[Row]:
-    some = ComboBox(
-        name="slices",
-        choices=slices,
-        tooltip="The whole stack, or only the slice (time point, depth) that the "
-        "sliders show now.",
-    )
-    area = ComboBox(
-        name="area",
-        choices=areas,
-        tooltip="The whole plane, the part that the viewer shows now, or a rectangle "
-        "that you drew in a Shapes layer.",
-    )
-    channel = ComboBox(
-        name="channel",
-        choices=channels,
-        tooltip="All channels, each learned on its own, or one of them.",
-    )
-    return [Row("Slices", some), Row("Area", area), Row("Channels", channel)]
-
-
-def _preset_row() -> Row:
-    tip = "\n".join(f"{name}: {text}" for name, text in PRESET_WORDS.items())
-    return Row(
-        "Preset",
-        ComboBox(name="preset", choices=list(PRESETS), value="balanced", tooltip=tip),
-    )
-
-
-def _only(
-    ranges: Mapping[str, tuple[int, int]], letters: str
-) -> dict[str, tuple[int, int]]:
-    return {k: v for k, v in ranges.items() if k in letters}
+        self._description.value = PRESET_WORDS[name]
+        self.advanced.show_preset(self._base)

@@ -1,4 +1,4 @@
-"""The form: what is to be enlarged and how, as requests."""
+"""The form: what to enlarge and how, as requests."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from napari_zssr.execution.finish import part_folder
 from napari_zssr.io.write import check_output
 from napari_zssr.plugin.form.fields import HowFields, ImageFields, WhatFields
 from napari_zssr.plugin.form.rows import Column, Row, heading, path_field
-from napari_zssr.plugin.layers.layers import KEY, LABELS_REFUSED, layer_file
+from napari_zssr.plugin.layers.layers import LABELS_REFUSED, layer_file, layer_recipe
 from napari_zssr.plugin.layers.selection import level0
 from napari_zssr.plugin.request import Request
 from napari_zssr.plugin.summary import in_the_form
@@ -29,117 +29,117 @@ if TYPE_CHECKING:
     from napari.layers import Image
     from napari.viewer import Viewer
 
-PLUGIN = "napari-zssr"
-
 
 def default_config() -> Config:
     """Settings from napari's preferences, `BALANCED` where there are none."""
     try:
         from napari.settings import get_plugin_settings
-    except ImportError:  # napari before 0.9
-        return BALANCED
-    try:
-        chosen = get_plugin_settings(PLUGIN).defaults
-    except (KeyError, AttributeError):
-        return BALANCED
-    try:
+
+        defaults = get_plugin_settings("napari-zssr").defaults
         return change(
-            preset(chosen.preset),
-            factor=chosen.factor,
-            device=chosen.device,
-            seed=chosen.seed,
-            always=chosen.always,
+            preset(defaults.preset),
+            factor=defaults.factor,
+            device=defaults.device,
+            seed=defaults.seed,
+            always=defaults.always,
         )
-    except InputError:
+    # napari before 0.9 has no settings of plugins.
+    except (ImportError, KeyError, AttributeError, InputError):
         return BALANCED
 
 
 MEMORY, DISK = "memory", "disk"
 ZARR, TIFF = ".ome.zarr", ".ome.tif"
-ENDINGS = (".zarr", ".tif", ".tiff")
-KNOWN = re.compile(r"(\.ome)?(\.zarr|\.tiff?|\.png|\.jpe?g)?$", re.IGNORECASE)
-UNUSABLE = re.compile(r'[<>:"/\\|?*\x00-\x1f]')
+SUFFIXES = (".zarr", ".tif", ".tiff")
+KNOWN_SUFFIX = re.compile(r"(\.ome)?(\.zarr|\.tiff?|\.png|\.jpe?g)?$", re.IGNORECASE)
+FORBIDDEN = re.compile(r'[<>:"/\\|?*\x00-\x1f]')
 
 
 class ResultFields(Column):
     """Whether the result is held in memory or written to a file, and to which."""
 
     def __init__(self) -> None:
-        super().__init__(_rows())
+        choices = [("in memory", MEMORY), ("to disk", DISK)]
+        mode, files = FileDialogMode.OPTIONAL_FILE, f"*{ZARR} *{TIFF}"
+        super().__init__(
+            [
+                Row("Where", ComboBox(name="where", choices=choices)),
+                Row("File", path_field(name="file", mode=mode, filter=files)),
+                Row("", CheckBox(name="overwrite", text="Replace it")),
+            ]
+        )
         self._proposed: Path | None = None
         self._refused: Path | None = None
-        self.fields["where"].changed.connect(self._show_what_counts)
-        self.fields["file"].changed.connect(self._forget_overwrite)
-        self._show_what_counts()
+        self.fields["where"].changed.connect(self._show_relevant)
+        self.fields["file"].changed.connect(self.written)
+        self._show_relevant()
 
     @property
     def to_disk(self) -> bool:
-        """Whether the result is to be written to a file."""
+        """Whether the result is written to a file."""
         return bool(self.fields["where"].value == DISK)
 
+    @property
+    def overwrite(self) -> bool:
+        """Whether an existing file may be replaced."""
+        return bool(self.fields["overwrite"].value)
+
     def propose(self, layer: Image | None, factors: tuple[float, float]) -> None:
-        """Name a file beside the layer's own, unless the user has named one."""
+        """Propose a file next to the layer's own, unless the user has named one."""
         field = self.fields["file"]
         named = str(field.value) not in ("", ".", str(self._proposed))
         if layer is None or named:
             return
-        self._proposed = beside(layer, factors)
+        source = _source(layer)
+        folder = Path.home() if source is None else source.parent
+        self._proposed = folder / proposed_name(layer.name, factors)
         if field.value != self._proposed:
             field.value = self._proposed
 
     def targets(
         self, layers: Sequence[Image], factors: tuple[float, float]
-    ) -> list[Path | None]:
+    ) -> Sequence[Path | None]:
         """File for the result of each layer, writable or not; None for memory."""
         if not self.to_disk:
             return [None] * len(layers)
-        given = Path(self.fields["file"].value).expanduser().absolute()
-        found = [given]
+        file = Path(self.fields["file"].value).expanduser().absolute()
+        targets = [file]
         if len(layers) > 1:
             # Each layer has its own name; folder and ending are those of the field.
-            ending = TIFF if given.suffix.lower() != ".zarr" else ZARR
-            found = [
-                given.with_name(proposed_name(layer.name, factors, ending))
+            ending = ZARR if file.suffix.lower() == ".zarr" else TIFF
+            targets = [
+                file.with_name(proposed_name(layer.name, factors, ending))
                 for layer in layers
             ]
-        self._show_what_counts(found)
-        return list(found)
+        self._show_relevant(targets=targets)
+        return targets
 
     def check(self, requests: Sequence[Request]) -> None:
-        """Look whether the files can be written.
-
-        Raises
-        ------
-        InputError
-            One cannot.
-        """
-        found = [(r.layer, r.target) for r in requests if r.target is not None]
-        for layer, target in found:
-            self._check(layer, target)
-        if len({target for _, target in found}) < len(found):
+        """InputError where a result cannot be written to its file."""
+        targets = []
+        for request in requests:
+            if request.target is not None:
+                targets.append(request.target)
+                self._check(request.layer, request.target)
+        if len(set(targets)) < len(targets):
             raise InputError("Two layers have the same name; rename one of them.")
 
-    @property
-    def overwrite(self) -> bool:
-        """Whether a file that is there may be replaced."""
-        return bool(self.fields["overwrite"].value)
-
     def written(self) -> None:
-        """A file was written: leave to replace one was given for that one."""
-        self._forget_overwrite()
+        """Withdraw the permission to overwrite, which was for one file."""
+        self._refused = None
+        self.fields["overwrite"].value = False
 
     def refused(self, target: Path) -> None:
-        """What was begun there was begun otherwise: offer to replace it."""
+        """Offer to overwrite a file that was begun with other settings."""
         self._refused = target if part_folder(target).exists() else None
 
     def _check(self, layer: Image, target: Path) -> None:
-        if target.suffix.lower() not in ENDINGS:
+        if target.suffix.lower() not in SUFFIXES:
             raise InputError(
                 f"File: {target.name!r} cannot be written; let it end in {ZARR} or "
                 f"{TIFF}."
             )
-        source = layer_file(layer)
-        if source is not None and _own(source) == target:
+        if _source(layer) == target:
             raise InputError(
                 f"File: {target.name} is what the layer is read from; choose another "
                 "name."
@@ -149,73 +149,30 @@ class ResultFields(Column):
         except InputError as error:
             raise InputError(in_the_form(str(error))) from error
 
-    def _show_what_counts(self, targets: object = None) -> None:
-        found = targets if isinstance(targets, list) else []
-        there = any(os.path.exists(t) or t == self._refused for t in found)
+    def _show_relevant(self, *, targets: Sequence[Path] = ()) -> None:
+        existing = any(os.path.exists(t) or t == self._refused for t in targets)
         self.rows["file"].visible = self.to_disk
-        self.rows["overwrite"].visible = self.to_disk and (there or self.overwrite)
-
-    def _forget_overwrite(self) -> None:
-        self._refused = None
-        self.fields["overwrite"].value = False
-
-
-def beside(layer: Image, factors: tuple[float, float]) -> Path:
-    """File for a result next to the layer's own, or in the user's folder."""
-    source = layer_file(layer)
-    folder = Path.home() if source is None else _own(source).parent
-    return folder / proposed_name(layer.name, factors)
+        self.rows["overwrite"].visible = self.to_disk and (existing or self.overwrite)
 
 
 def proposed_name(name: str, factors: tuple[float, float], ending: str = ZARR) -> str:
     """``cells.ome.tif`` becomes ``cells_x2.ome.zarr``."""
     y, x = factors
-    stem = UNUSABLE.sub("_", KNOWN.sub("", name.strip())) or "result"
+    stem = FORBIDDEN.sub("_", KNOWN_SUFFIX.sub("", name.strip())) or "result"
     return f"{stem}_x{y:g}{ending}" if y == x else f"{stem}_x{y:g}x{x:g}{ending}"
 
 
-def _own(source: Path) -> Path:
-    """The image itself, where a layer was opened by a file in its folder."""
-    zarrs = [folder for folder in source.parents if folder.suffix.lower() == ".zarr"]
-    return zarrs[-1] if zarrs else source
-
-
-def _rows() -> list[Row]:
-    where = ComboBox(
-        name="where",
-        choices=[("in memory", MEMORY), ("to disk", DISK)],
-        tooltip="Held in memory until you save it, or written to a file slice by "
-        "slice: for what is larger than memory, and for runs that shall go on where "
-        "they were stopped.",
-    )
-    file = path_field(
-        name="file",
-        mode=FileDialogMode.OPTIONAL_FILE,
-        filter=f"*{ZARR} *{TIFF}",
-        tooltip="Where the result is written. An .ome.zarr can be looked at in all "
-        "sizes while it grows; an .ome.tif is put together at the end.",
-    )
-    overwrite = CheckBox(
-        name="overwrite",
-        text="Replace it",
-        tooltip="Replaces the file that is there, and begins anew what was begun with "
-        "other settings.",
-    )
-    return [Row("Where", where), Row("File", file), Row("", overwrite)]
+def _source(layer: Image) -> Path | None:
+    """File of a layer; for a file or array within a Zarr image, the image."""
+    file = layer_file(layer)
+    if file is None:
+        return None
+    zarrs = [folder for folder in file.parents if folder.suffix.lower() == ".zarr"]
+    return zarrs[-1] if zarrs else file
 
 
 class Form(Column):
-    """Image, What, How and Result.
-
-    Parameters
-    ----------
-    viewer : Viewer
-
-    Attributes
-    ----------
-    layers_changed : Signal
-        Emitted when the form has followed a change of the layer list.
-    """
+    """Image, What, How and Result; `layers_changed` follows the layer list."""
 
     layers_changed = Signal()
 
@@ -242,13 +199,7 @@ class Form(Column):
         self._listen()
 
     def requests(self) -> list[Request]:
-        """What a press of Run would do, one request for each layer.
-
-        Raises
-        ------
-        InputError
-            It cannot run; the sentence says why.
-        """
+        """Requests for Run, one for each layer; InputError where it cannot run."""
         config = self.how.config(self.what.factors)
         layers = self.image.layers()
         if not layers:
@@ -256,13 +207,13 @@ class Form(Column):
                 raise InputError(LABELS_REFUSED)
             raise InputError("Open an image, or choose a layer, to enlarge it.")
         targets = self.result.targets(layers, config.factors)
-        made = []
+        requests = []
         for layer, target in zip(layers, targets, strict=True):
             axes = self.image.axes(layer)
             selection = self.what.selection(layer, axes)
             shape = selection.shape(axes, level0(layer).shape)
             starts = channel_starts(config, axes, shape)
-            made.append(
+            requests.append(
                 Request(
                     layer=layer,
                     axes=axes,
@@ -275,29 +226,20 @@ class Form(Column):
                     overwrite=self.result.overwrite,
                 )
             )
-        return made
+        return requests
 
     def check(self, requests: Sequence[Request]) -> None:
-        """Look whether the results can be written.
-
-        Raises
-        ------
-        InputError
-            They cannot; the sentence says why.
-        """
+        """InputError where the results cannot be written."""
         self.result.check(requests)
 
     def has_recipe(self) -> bool:
-        """Whether the layer that is selected in the layer list has a recipe."""
+        """Whether the selected layer has a recipe."""
         return bool(self._recipe())
 
     def show_recipe(self) -> None:
-        """Set the form as it was for the layer that is selected in the layer list.
+        """Set the form to the recipe of the selected layer.
 
-        Raises
-        ------
-        InputError
-            The layer has no recipe, or one that is not understood.
+        InputError where it has none, or one that cannot be read.
         """
         recipe = self._recipe()
         try:
@@ -319,9 +261,9 @@ class Form(Column):
 
     def _recipe(self) -> dict[str, Any]:
         active = self._viewer.layers.selection.active
-        found = {} if active is None else active.metadata.get(KEY)
-        # A file that was only opened has none.
-        return found if isinstance(found, dict) and "config" in found else {}
+        recipe = {} if active is None else layer_recipe(active)
+        # That of an image that was opened, not enlarged here, has no settings.
+        return recipe if "config" in recipe else {}
 
     def _listen(self) -> None:
         layers = self._viewer.layers
@@ -339,11 +281,11 @@ class Form(Column):
         self.what.changed.connect(self._propose)
         self._propose()
 
-    def _propose(self, *_: Any) -> None:
+    def _propose(self) -> None:
         self.result.propose(self.image.layer, self.what.factors)
 
-    def _follow_layers(self, *_: Any) -> None:
+    def _follow_layers(self, _event: Any = None) -> None:
         self.image.refresh()
         self.what.refresh()
-        self.how.blur.refresh()
+        self.how.blur.beads.refresh()
         self.layers_changed.emit()

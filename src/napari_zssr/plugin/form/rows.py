@@ -8,51 +8,73 @@ from typing import Any
 from magicgui.widgets import ComboBox, Container, FileEdit, Label, Widget
 from qtpy.QtCore import QEvent, QObject, QSize, Qt, QTimer
 from qtpy.QtGui import QPalette
-from qtpy.QtWidgets import QComboBox, QFrame, QLabel, QScrollArea, QSizePolicy
+from qtpy.QtWidgets import QComboBox, QFrame, QLabel, QScrollArea, QSizePolicy, QWidget
+
+from napari_zssr.plugin.form.tooltips import TOOLTIPS
+from napari_zssr.plugin.worker import Run
 
 RED = {"dark": "#ff8a80", "light": "#b3261e"}
-# The longest label of the form, which decides where its fields begin.
+# Decides where the fields begin.
 LONGEST_LABEL = "Back-projection"
-# Of the whole form, in letters m.
-USUAL_WIDTH = 24
-# Of a choice, in letters.
-NARROWEST = 10
+# Default width of the form, in letters m.
+DEFAULT_WIDTH = 24
+# Least width of a choice, in letters.
+MIN_CHOICE_WIDTH = 10
 
 
-class Row(Container[Any]):
-    """A label on the left and a field on the right of it.
+class _Tight(Container[Any]):
+    """Widgets without margins: the column is narrow and the form is long."""
 
-    Parameters
-    ----------
-    label : str
-        Empty where the field has its own text.
-    field : Widget
+    def __init__(self, widgets: Sequence[Widget], layout: str = "vertical") -> None:
+        super().__init__(widgets=widgets, layout=layout, labels=False)
+        self.margins = (0, 0, 0, 0)
+        self.native.layout().setSpacing(4)
+
+
+class Row(_Tight):
+    """A label and the field right of it; no label where the field has its own text.
+
+    Its tooltip is that of `TOOLTIPS`, unless the field has one.
     """
 
     def __init__(self, label: str, field: Widget) -> None:
         self.title = _Title(label)
-        self.title.setToolTip(field.tooltip)
         self.field: Any = field
+        self.field.tooltip = field.tooltip or TOOLTIPS[field.name]
+        self.title.setToolTip(field.tooltip)
         if isinstance(field, ComboBox):
-            _narrow(field)
-        super().__init__(widgets=[field], layout="horizontal", labels=False)
-        tighten(self)
+            # Let it be narrower than the longest choice.
+            box = field.native
+            box.setSizeAdjustPolicy(
+                QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
+            )
+            box.setMinimumContentsLength(MIN_CHOICE_WIDTH)
+            letter = box.fontMetrics().averageCharWidth()
+            box.setMinimumWidth(MIN_CHOICE_WIDTH * letter)
+        super().__init__([field], layout="horizontal")
         if label:
             self.native.layout().insertWidget(0, self.title)
         self.native.layout().setStretch(1, 1)
+
+
+class Column(_Tight):
+    """Rows and other widgets below one another; fields by the names of the rows."""
+
+    def __init__(self, widgets: Sequence[Widget]) -> None:
+        self.rows = {w.field.name: w for w in widgets if isinstance(w, Row)}
+        self.fields: dict[str, Any] = {name: r.field for name, r in self.rows.items()}
+        super().__init__(widgets)
 
 
 class _Title(QLabel):
     """Label as wide as the longest of the form, in whatever font it is shown."""
 
     def minimumSizeHint(self) -> QSize:
-        size, metrics = super().minimumSizeHint(), self.fontMetrics()
-        missing = metrics.horizontalAdvance(LONGEST_LABEL)
-        missing -= metrics.horizontalAdvance(self.text())
+        size, width = super().minimumSizeHint(), self.fontMetrics().horizontalAdvance
+        missing = width(LONGEST_LABEL) - width(self.text())
         return QSize(size.width() + max(0, missing), size.height())
 
-    def sizeHint(self) -> QSize:
-        return self.minimumSizeHint()
+    sizeHint = minimumSizeHint
 
 
 class Scrolled(QScrollArea):
@@ -71,34 +93,23 @@ class Scrolled(QScrollArea):
         self.setWidget(column.native)
 
     def minimumSizeHint(self) -> QSize:
-        """As wide as what it holds needs."""
-        bar = self.verticalScrollBar()
-        held = self.widget()
+        """As wide as the column and the scroll bar need."""
+        bar, column = self.verticalScrollBar(), self.widget()
         assert bar is not None
-        assert held is not None
-        width = held.minimumSizeHint().width() + bar.sizeHint().width()
+        assert column is not None
+        width = column.minimumSizeHint().width() + bar.sizeHint().width()
         return QSize(width, super().minimumSizeHint().height())
 
     def sizeHint(self) -> QSize:
-        """Wide enough to read the texts without many breaks."""
-        least = self.minimumSizeHint().width()
-        usual = self.fontMetrics().horizontalAdvance("m" * USUAL_WIDTH)
-        return QSize(max(least, usual), super().sizeHint().height())
+        """Wide enough to read the texts without many line breaks."""
+        default = self.fontMetrics().horizontalAdvance("m" * DEFAULT_WIDTH)
+        width = max(self.minimumSizeHint().width(), default)
+        return QSize(width, super().sizeHint().height())
 
 
-class Column(Container[Any]):
-    """Rows and other widgets below one another; fields by the names of the rows."""
-
-    def __init__(self, widgets: Sequence[Widget]) -> None:
-        self.rows = {w.field.name: w for w in widgets if isinstance(w, Row)}
-        self.fields: dict[str, Any] = {name: r.field for name, r in self.rows.items()}
-        super().__init__(widgets=widgets, labels=False)
-        tighten(self)
-
-
-def path_field(**given: Any) -> FileEdit:
+def path_field(**options: Any) -> FileEdit:
     """Field for a file or folder; its button leaves most of the row to the name."""
-    field = FileEdit(**given)
+    field = FileEdit(**options)
     field.choose_btn.text = "..."
     field.choose_btn.tooltip = "Looks for it."
     button = field.choose_btn.native
@@ -108,9 +119,7 @@ def path_field(**given: Any) -> FileEdit:
 
 def side_by_side(*widgets: Widget) -> Container[Any]:
     """Widgets in one row, without a label."""
-    row = Container(widgets=widgets, layout="horizontal", labels=False)
-    tighten(row)
-    return row
+    return _Tight(widgets, layout="horizontal")
 
 
 def say(label: Label, rich_text: str) -> None:
@@ -131,25 +140,25 @@ def words(text: str = "") -> Label:
     policy = label.native.sizePolicy()
     policy.setHorizontalPolicy(QSizePolicy.Policy.Ignored)
     label.native.setSizePolicy(policy)
-    label.native.installEventFilter(_Fitting(label.native))
+    label.native.installEventFilter(_HeightForWidth(label.native))
     return label
 
 
-class _Fitting(QObject):
+class _HeightForWidth(QObject):
     """Makes a label as tall as its text needs at its width, which no layout does."""
 
     def __init__(self, label: QLabel) -> None:
         super().__init__(label)
-        self._seen = ("", 0)
+        self._fitted = ("", 0)
 
     def eventFilter(self, watched: Any, event: Any) -> bool:
-        """Look at an event and let it pass."""
+        """Fit the height, and let the event pass."""
         # A new text is painted before the label has another size.
         if event.type() in (QEvent.Type.Resize, QEvent.Type.Paint):
-            seen = (watched.text(), watched.width())
-            if seen != self._seen:
-                # What Qt says is needed is never less than the minimum so far.
-                self._seen = seen
+            current = (watched.text(), watched.width())
+            if current != self._fitted:
+                # Qt never reports less than the minimum that is set.
+                self._fitted = current
                 watched.setMinimumHeight(0)
             needed = max(0, watched.heightForWidth(watched.width()))
             if needed != watched.minimumHeight():
@@ -158,49 +167,27 @@ class _Fitting(QObject):
 
 
 def refill(box: ComboBox) -> None:
-    """Ask for the choices again and keep the one that is chosen, if it is there.
+    """Update the choices and keep the current one, if it is still there.
 
-    magicgui leaves what it knows where it was and adds new names at the end.
+    magicgui leaves known names in their old order and adds new ones at the end.
     """
-    chosen = box.value
+    current = box.value
     with box.changed.blocked():
         box.native.clear()
         box.reset_choices()
-        if chosen in box.choices:
-            box.value = chosen
+        if current in box.choices:
+            box.value = current
 
 
 def red(text: str, label: Label) -> str:
-    """Rich text in a red that can be read in the theme of a label."""
-    back = label.native.palette().color(QPalette.ColorRole.Window)
-    colour = RED["dark" if back.lightness() < 128 else "light"]
+    """Rich text in a red that is legible in the theme of a label."""
+    background = label.native.palette().color(QPalette.ColorRole.Window)
+    colour = RED["dark" if background.lightness() < 128 else "light"]
     return f"<b style='color: {colour}'>{text}</b>"
 
 
-def tighten(container: Container[Any]) -> None:
-    """No margins, little space: the column is narrow and the form is long."""
-    container.margins = (0, 0, 0, 0)
-    container.native.layout().setSpacing(4)
-
-
-def _narrow(box: ComboBox) -> None:
-    """Let a choice be narrower than the longest name in it."""
-    policy = QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
-    box.native.setSizeAdjustPolicy(policy)
-    box.native.setMinimumContentsLength(NARROWEST)
-    box.native.setMinimumWidth(NARROWEST * box.native.fontMetrics().averageCharWidth())
-
-
 def after_pause(parent: Any, pause_ms: int, act: Callable[[], object]) -> QTimer:
-    """Timer that acts once when it has been left alone; each start begins anew.
-
-    Parameters
-    ----------
-    parent : QObject
-        What the timer lives with.
-    pause_ms : int
-    act : callable
-    """
+    """Timer that acts once after a pause; each start begins the pause anew."""
     timer = QTimer(parent)
     timer.setSingleShot(True)
     timer.setInterval(pause_ms)
@@ -209,7 +196,7 @@ def after_pause(parent: Any, pause_ms: int, act: Callable[[], object]) -> QTimer
 
 
 class Leaving(QObject):
-    """Tells when a widget is taken out of the window."""
+    """Calls back when a widget is taken out of the window."""
 
     def __init__(self, widget: Any, on_leaving: Callable[[], object]) -> None:
         super().__init__(widget)
@@ -217,8 +204,23 @@ class Leaving(QObject):
         widget.installEventFilter(self)
 
     def eventFilter(self, watched: Any, event: Any) -> bool:
-        """Look at an event and let it pass."""
-        left = event.type() == QEvent.Type.ParentChange and watched.parent() is None
-        if left:
+        """Call back if this is the event, and let it pass."""
+        if event.type() == QEvent.Type.ParentChange and watched.parent() is None:
             self._on_leaving()
         return False
+
+
+class LatestRun:
+    """The latest of several computations for a widget; earlier ones are abandoned."""
+
+    def __init__(self, widget: QWidget) -> None:
+        self.run = Run()
+        # Qt keeps the function, and with it this object, which the garbage collector
+        # would otherwise empty together with its owner before the widget is destroyed.
+        widget.destroyed.connect(lambda: self.run.close())
+
+    def replace(self) -> Run:
+        """Abandon the current run for a new one; return it, perhaps still running."""
+        abandoned, self.run = self.run, Run()
+        abandoned.close()
+        return abandoned

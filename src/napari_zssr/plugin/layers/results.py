@@ -1,4 +1,4 @@
-"""The layer of a result, which grows while the run goes on."""
+"""The layer of a result, which grows during the run, and pixels read when needed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,12 @@ from napari.layers import Image
 from numpy.typing import NDArray
 
 from napari_zssr.io.pyramid import zarr_axes
-from napari_zssr.plugin.layers.layers import KEY, match_contrast_range
+from napari_zssr.plugin.layers.layers import (
+    KEY,
+    layer_recipe,
+    match_contrast_range,
+    unwrapped,
+)
 from napari_zssr.plugin.layers.selection import level0
 from napari_zssr.stack.image import full_index
 
@@ -25,17 +30,17 @@ if TYPE_CHECKING:
     from napari_zssr.progress import PlaneDone
     from napari_zssr.stack.image import ImageStack
 
-# What lies below shows through: an image and its result would be twice as bright.
-ADDING = ("additive", "minimum", "multiplicative")
+# With these, an image and its result on top of it would be twice as bright.
+TRANSPARENT_BLENDING = ("additive", "minimum", "multiplicative")
 
 
 class GrowingLayer:
-    """The result layer, which is there from the first finished slice on."""
+    """The result layer, shown from the first finished slice on."""
 
     def __init__(self, viewer: Viewer, job: Job) -> None:
         self._viewer = viewer
         self._job = job
-        self._shown = 0.0
+        self._last_shown = 0.0
         self._reached = 0
         self.layer: Image | None = None
         self.finished = 0
@@ -43,148 +48,132 @@ class GrowingLayer:
         self.hides = False
 
     def show(self, event: PlaneDone) -> None:
-        """Show the slices that are there, not more often than can be seen."""
+        """Show the finished slices, at most once per refresh interval of the job."""
         self.finished, self.planes = event.done, event.planes
         self._reached = max(self._reached, event.plane + 1, event.done)
         if self.layer is None:
             self._add(self._job.reached(self._reached))
-        elif time.monotonic() - self._shown > self._job.refresh_s:
-            self._show_finished()
+        elif time.monotonic() - self._last_shown > self._job.refresh_s:
+            self._show_finished(self.layer)
 
-    def complete(self, made: Enlarged) -> None:
-        """Show the whole result with its recipe, also when it was taken away.
+    def complete(self, enlarged: Enlarged) -> None:
+        """Show the whole result with its recipe, even if the layer was removed.
 
-        What was enlarged is hidden where both would add up.
+        The original layer is hidden where both would add up.
         """
-        if "file" in made.recipe:
-            self._drop_replaced(made.recipe["file"])
-        if self.layer is None or self.layer not in self._viewer.layers:
-            self._add(made.data)
+        if "file" in enlarged.recipe:
+            for layer in list(self._viewer.layers):
+                if layer_recipe(layer).get("file") == enlarged.recipe["file"]:
+                    self._viewer.layers.remove(layer)
+        result = self._layer_in_viewer()
+        if result is None:
+            result = self._add(enlarged.data)
         else:
-            self.layer.data = made.data
-        assert self.layer is not None
-        self.layer.metadata[KEY] = made.recipe
+            result.data = enlarged.data
+        result.metadata[KEY] = enlarged.recipe
         source = self._job.request.layer
-        self.hides = self.layer.blending in ADDING and source.visible
+        self.hides = result.blending in TRANSPARENT_BLENDING and source.visible
         if self.hides:
             source.visible = False
 
     def keep_finished(self) -> None:
-        """Leave what was reached, with a recipe that says so."""
-        if self.layer is None or self.layer not in self._viewer.layers:
-            return
-        self._show_finished()
-        told: dict[str, Any] = {"finished": self.finished, "planes": self.planes}
-        if self._job.part:
-            told["part"] = self._job.part
-        self.layer.metadata[KEY] = self._job.recipe | told
+        """Keep the finished slices, with a recipe that says how many they are."""
+        layer = self._layer_in_viewer()
+        if layer is not None:
+            self._show_finished(layer)
+            recipe = {"finished": self.finished, "planes": self.planes}
+            part = {"part": self._job.part} if self._job.part else {}
+            layer.metadata[KEY] = self._job.recipe | recipe | part
 
     @property
     def black(self) -> int:
-        """Slices that the layer holds although they are not finished."""
+        """Slices of the layer that are not finished."""
         if self.layer is None:
             return 0
         sizes = zip(self._job.request.axes, level0(self.layer).shape, strict=True)
-        there: int = math.prod(n for a, n in sizes if a not in "YXS")
-        return there - self.finished
+        slices: int = math.prod(n for a, n in sizes if a not in "YXS")
+        return slices - self.finished
 
     def discard(self) -> None:
-        """Take the layer away again."""
-        if self.layer is not None and self.layer in self._viewer.layers:
-            self._viewer.layers.remove(self.layer)
-        self.layer = None
+        """Remove the layer."""
+        layer, self.layer = self._layer_in_viewer(), None
+        if layer is not None:
+            self._viewer.layers.remove(layer)
 
-    def _add(self, data: Any) -> None:
-        """Show what there is, in the layer that an earlier run has left if it can."""
-        self.layer = self._former()
+    def _layer_in_viewer(self) -> Image | None:
+        """The layer, unless the user has removed it."""
+        present = self.layer is not None and self.layer in self._viewer.layers
+        return self.layer if present else None
+
+    def _add(self, data: Any) -> Image:
+        """Show pixels, in the layer left by an interrupted run if there is one."""
+        self.layer = self._interrupted_layer()
         if self.layer is not None:
             self.layer.data = data
         else:
-            # Dask would keep slices as they were before they were finished.
-            levels = {"multiscale": isinstance(data, list), "cache": False}
-            self.layer = Image(data, **self._job.kwargs | levels)
+            # Dask would cache slices as they were before they were finished.
+            options = {"multiscale": isinstance(data, list), "cache": False}
+            self.layer = Image(data, **self._job.kwargs | options)
             self._viewer.add_layer(self.layer)
             match_contrast_range(self._job.request.layer, self.layer)
-        self._shown = time.monotonic()
+        self._last_shown = time.monotonic()
+        return self.layer
 
-    def _former(self) -> Image | None:
-        """Layer that the run which goes on has left; one of other settings goes."""
+    def _interrupted_layer(self) -> Image | None:
+        """Layer left by the run that is resumed; removed if its settings differ."""
         for layer in list(self._viewer.layers):
-            told = layer.metadata.get(KEY)
-            part = told.get("part") if isinstance(told, dict) else None
+            recipe = layer_recipe(layer)
+            part = recipe.get("part")
             if not part or part != self._job.part:
                 continue
-            if all(told.get(key) == value for key, value in self._job.recipe.items()):
-                found: Image = getattr(layer, "__wrapped__", layer)
-                return found
+            settings = self._job.recipe.items()
+            if all(recipe.get(key) == value for key, value in settings):
+                interrupted: Image = unwrapped(layer)
+                return interrupted
             self._viewer.layers.remove(layer)
         return None
 
-    def _drop_replaced(self, file: str) -> None:
-        """Take away layers that read the file which was replaced."""
-        for layer in list(self._viewer.layers):
-            told = layer.metadata.get(KEY)
-            if isinstance(told, dict) and told.get("file") == file:
-                self._viewer.layers.remove(layer)
-
-    def _show_finished(self) -> None:
-        """Let the layer reach as far as what is finished: the rest would be black."""
-        assert self.layer is not None
-        there = self._job.reached(self._reached)
-        if _shape(there) != level0(self.layer).shape:
-            self.layer.data = there
+    def _show_finished(self, layer: Image) -> None:
+        """Extend the layer as far as slices are finished: the rest would be black."""
+        data = self._job.reached(self._reached)
+        full = data[0] if isinstance(data, list) else data
+        if full.shape != level0(layer).shape:
+            layer.data = data
         else:
-            self.layer.refresh()
-        self._shown = time.monotonic()
-
-
-def _shape(data: Any) -> tuple[int, ...]:
-    shape: tuple[int, ...] = (data[0] if isinstance(data, list) else data).shape
-    return shape
+            layer.refresh()
+        self._last_shown = time.monotonic()
 
 
 META = "zarr.json"
-Parts = tuple[slice, ...]
 
 
 class StoredImage:
-    """An OME-Zarr image that is written here, in the axes of a layer.
+    """An OME-Zarr image that we are writing, in the axes of a layer.
 
-    Parameters
-    ----------
-    axes : str
-        Letters of the layer's axes.
-    samples : int
-        Size along S, 1 without it.
-    folders : Path
-        Where the image is; several where it gets its final name meanwhile: the first
-        that is there is read.
+    It may move from one of `folders` to the next meanwhile: the first that exists is
+    read. `samples` is the size along S, 1 without it.
     """
 
     def __init__(self, axes: str, samples: int, *folders: Path) -> None:
         self.axes = axes
-        there = next((f for f in folders if (f / META).exists()), folders[0])
-        count = sum(1 for found in there.iterdir() if found.name.isdecimal())
+        folder = _existing(folders) or folders[0]
+        count = sum(entry.name.isdecimal() for entry in folder.iterdir())
         self._levels = [
             LevelPixels(number, axes, samples, folders) for number in range(count)
         ]
 
     def levels(self, finished: int | None = None) -> list[Any]:
-        """Dask arrays, the full resolution first.
-
-        Parameters
-        ----------
-        finished : int, optional
-            As far as the first so many slices reach; all of it unless given.
-        """
-        return [_lazy(level.upto(finished), level.chunks) for level in self._levels]
+        """Dask arrays, full resolution first; cut to the `finished` slices if given."""
+        return [
+            _dask_array(level.upto(finished), level.chunks) for level in self._levels
+        ]
 
 
 class LevelPixels:
     """Pixels of one level, read when they are indexed.
 
-    The axes are arranged here and not by dask, which would make a long list of all
-    chunks anew whenever a slice is finished.
+    The axes are arranged here and not by dask, which would list all chunks anew
+    whenever a slice is finished.
     """
 
     def __init__(
@@ -195,146 +184,119 @@ class LevelPixels:
         self._samples = samples
         self._folders = tuple(folders)
         self._opened: dict[Path, zarr.Array[Any]] = {}
-        found = self._array(self._there() or self._folders[0])
-        sizes = dict(zip(zarr_axes(axes), found.shape, strict=True))
-        chunks = dict(zip(zarr_axes(axes), found.chunks, strict=True))
+        array = self._array(_existing(folders) or folders[0])
+        sizes = dict(zip(zarr_axes(axes), array.shape, strict=True))
+        chunks = dict(zip(zarr_axes(axes), array.chunks, strict=True))
         if "S" in axes:
             sizes |= {"C": sizes["C"] // samples, "S": samples}
             chunks |= {"C": 1, "S": samples}
-        self.dtype: np.dtype[Any] = found.dtype
+        self.dtype: np.dtype[Any] = array.dtype
         self.ndim = len(axes)
         self.shape = tuple(sizes[letter] for letter in axes)
         self.chunks = tuple(chunks[letter] for letter in axes)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        made = LevelPixels, (self._level, self._axes, self._samples, self._folders)
-        return (*made, {"shape": self.shape})
+        arguments = (self._level, self._axes, self._samples, self._folders)
+        return LevelPixels, arguments, {"shape": self.shape}
 
     def upto(self, finished: int | None) -> LevelPixels:
-        """The same as far as the first slices reach."""
-        made = LevelPixels.__new__(LevelPixels)
-        made.__dict__ |= self.__dict__
+        """The same level, cut to its first `finished` slices."""
+        part = LevelPixels.__new__(LevelPixels)
+        part.__dict__ |= self.__dict__
         if finished is not None:
-            made.shape = reach(self.shape, self._axes, finished)
-        return made
+            part.shape = reach(self.shape, self._axes, finished)
+        return part
 
     def __getitem__(self, index: Any) -> NDArray[Any]:
-        """Pixels; what is not there yet, or any more, is 0."""
+        """Pixels; 0 where they are not written yet, or were deleted."""
         full = full_index(index, self.shape)
-        parts = tuple(slice(i, i + 1) if isinstance(i, int) else i for i in full)
-        first = tuple(0 if isinstance(i, int) else slice(None) for i in full)
-        while (folder := self._there()) is not None:
-            found = self._read(folder, parts)
-            # Of a folder that was renamed meanwhile, zeros may have been read.
+        while (folder := _existing(self._folders)) is not None:
+            pixels = self._read(folder, full)
+            # While the folder was being renamed, zeros may have been read.
             if (folder / META).exists():
-                return found[first]
-        nothing = np.broadcast_to(np.zeros((), self.dtype), self.shape)
-        blank: NDArray[Any] = nothing[parts][first]
-        return blank
+                return pixels
+        blank: NDArray[Any] = np.broadcast_to(np.zeros((), self.dtype), self.shape)
+        return blank[full]
 
-    def _read(self, folder: Path, parts: Parts) -> NDArray[Any]:
-        """Zarr's axes t, c, z, y, x as those of the layer; samples are channels."""
-        named = dict(zip(self._axes, parts, strict=True))
+    def _read(self, folder: Path, index: tuple[int | slice, ...]) -> NDArray[Any]:
+        """Read Zarr's axes TCZYX as those of the layer; samples are channels there."""
+        slices = [slice(i, i + 1) if isinstance(i, int) else i for i in index]
+        named = dict(zip(self._axes, slices, strict=True))
         samples, letters = named.pop("S", None), zarr_axes(self._axes)
         if samples is not None:
             channels = named.get("C", slice(0, 1))
             start, stop = channels.start or 0, channels.stop
             stop = None if stop is None else stop * self._samples
             named["C"] = slice(start * self._samples, stop)
-        where = tuple(named[letter] for letter in letters)
-        found: NDArray[Any] = np.asarray(self._array(folder)[where])
+        pixels: NDArray[Any] = np.asarray(
+            self._array(folder)[tuple(named[letter] for letter in letters)]
+        )
         if samples is not None:
-            at = letters.index("C")
-            split = (found.shape[at] // self._samples, self._samples)
-            found = found.reshape(*found.shape[:at], *split, *found.shape[at + 1 :])
-            found = found[(slice(None),) * (at + 1) + (samples,)]
-            letters = f"{letters[:at]}CS{letters[at + 1 :]}"
+            axis = letters.index("C")
+            shape = pixels.shape
+            split = (shape[axis] // self._samples, self._samples)
+            pixels = pixels.reshape(*shape[:axis], *split, *shape[axis + 1 :])
+            pixels = pixels[(slice(None),) * (axis + 1) + (samples,)]
+            letters = letters.replace("C", "CS")
             if "C" not in self._axes:
-                found, letters = found.squeeze(at), letters.replace("C", "")
-        return found.transpose([letters.index(letter) for letter in self._axes])
-
-    def _there(self) -> Path | None:
-        return next((f for f in self._folders if (f / META).exists()), None)
+                pixels, letters = pixels.squeeze(axis), letters.replace("C", "")
+        ordered = pixels.transpose([letters.index(letter) for letter in self._axes])
+        return ordered[tuple(0 if isinstance(i, int) else slice(None) for i in index)]
 
     def _array(self, folder: Path) -> zarr.Array[Any]:
         import zarr
 
         if folder not in self._opened:
-            place = folder / str(self._level)
-            self._opened[folder] = zarr.open_array(place, mode="r")
+            array = zarr.open_array(folder / str(self._level), mode="r")
+            self._opened[folder] = array
         return self._opened[folder]
 
 
-def reach(shape: Sequence[int], axes: str, finished: int) -> tuple[int, ...]:
-    """Size of the part of a result along its first stacked axis with what is finished.
+def _existing(folders: Sequence[Path]) -> Path | None:
+    return next((folder for folder in folders if (folder / META).exists()), None)
 
-    Parameters
-    ----------
-    shape : sequence of int
-        Of the whole result.
-    axes : str
-        Letters of its axes.
-    finished : int
-        How many of its first slices are finished.
-    """
+
+def reach(shape: Sequence[int], axes: str, finished: int) -> tuple[int, ...]:
+    """Shape of a result cut along its first stacked axis to its finished slices."""
     stacked = [i for i, letter in enumerate(axes) if letter not in "YXS"]
     outer = next((i for i in stacked if shape[i] > 1), None)
     if outer is None:
         return tuple(shape)
     inner = math.prod(shape[i] for i in stacked if i > outer)
-    there = min(shape[outer], -(-finished // inner))
-    return (*shape[:outer], there, *shape[outer + 1 :])
+    size = min(shape[outer], -(-finished // inner))
+    return (*shape[:outer], size, *shape[outer + 1 :])
 
 
 def zarr_arrays(path: Path, image: int | None) -> list[Any]:
     """Dask arrays of all levels of a Zarr image, the full resolution first.
 
-    Parameters
-    ----------
-    path : Path
-        Folder of the image, or of several.
-    image : int or None
-        Index of the image, where there are several.
+    `image` is the index of one of several images in the folder.
     """
     from napari_zssr.io.zarr_read import zarr_levels
 
-    return [_lazy(level, level.chunks) for level in zarr_levels(path, image)]
+    return [_dask_array(level, level.chunks) for level in zarr_levels(path, image)]
 
 
 def lazy_planes(stack: ImageStack) -> Any:
-    """Dask array of an image that is read when it is indexed, a chunk for each plane.
-
-    Parameters
-    ----------
-    stack : ImageStack
-    """
+    """Dask array of an image that is read when indexed, one chunk for each plane."""
     sizes = zip(stack.axes, stack.data.shape, strict=True)
-    return _lazy(stack.data, tuple(n if a in "YXS" else 1 for a, n in sizes))
+    chunks = tuple(size if letter in "YXS" else 1 for letter, size in sizes)
+    return _dask_array(stack.data, chunks)
 
 
 def stored_tiff(path: Path, axes: str, shape: tuple[int, ...]) -> Any:
-    """Dask array of an OME-TIFF that is written here, in the axes of a layer.
-
-    Parameters
-    ----------
-    path : Path
-    axes : str
-        Letters of the layer's axes.
-    shape : tuple of int
-        Size along each of them.
-    """
+    """Dask array of an OME-TIFF that we wrote, in the axes and shape of a layer."""
     from napari_zssr.io.read import read
 
     stack = read(path, lazy=True)
-    pixels = lazy_planes(stack)
     # The file has other axes only where their size is 1.
-    order = [stack.axes.index(a) for a in axes if a in stack.axes]
+    order = [stack.axes.index(letter) for letter in axes if letter in stack.axes]
     rest = [i for i in range(len(stack.axes)) if i not in order]
-    return pixels.transpose([*order, *rest]).reshape(shape)
+    return lazy_planes(stack).transpose([*order, *rest]).reshape(shape)
 
 
-def _lazy(pixels: Any, chunks: tuple[int, ...]) -> Any:
-    """Without a name that depends on the content, which may still grow."""
+def _dask_array(pixels: Any, chunks: tuple[int, ...]) -> Any:
+    """Dask array without a name that depends on its content, which may still grow."""
     from dask.array import from_array
 
     return from_array(  # type: ignore[no-untyped-call]

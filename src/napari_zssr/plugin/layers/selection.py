@@ -1,4 +1,4 @@
-"""Which part of a layer is enlarged: a slice, what is in view, a rectangle."""
+"""The part of a layer to enlarge: the current slice, the view, a rectangle."""
 
 from __future__ import annotations
 
@@ -22,29 +22,28 @@ ROUNDING = 6
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
-    """Part of a layer.
-
-    Attributes
-    ----------
-    ranges : mapping of str to (int, int)
-        Half-open pixel ranges by axis letter; an axis that is not named is whole.
-    """
+    """Half-open pixel ranges by axis letter; an axis that is not named is whole."""
 
     ranges: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
     def slices(self, axes: str, shape: Sequence[int]) -> tuple[slice, ...]:
-        """One slice for each axis.
-
-        Raises
-        ------
-        InputError
-            A range is empty, outside of the image, or of an axis that is not there.
-        """
-        _check_letters(self.ranges, axes)
-        return tuple(
-            slice(*_checked(letter, self.ranges.get(letter, (0, size)), size))
-            for letter, size in zip(axes, shape, strict=True)
-        )
+        """One slice for each axis; InputError for a range or axis the image lacks."""
+        unknown = sorted(set(self.ranges) - set(axes))
+        if unknown:
+            raise InputError(
+                f"The selection names axis {unknown[0]}, but the axes are {axes}; name "
+                "only those."
+            )
+        slices = []
+        for letter, size in zip(axes, shape, strict=True):
+            start, stop = self.ranges.get(letter, (0, size))
+            if not 0 <= start < stop <= size:
+                raise InputError(
+                    f"Pixels {start} to {stop} along {letter} cannot be used; the "
+                    f"image has {size} there, give a part of them."
+                )
+            slices.append(slice(start, stop))
+        return tuple(slices)
 
     def shape(self, axes: str, shape: Sequence[int]) -> tuple[int, ...]:
         """Size of the part along each axis; raises as `slices` does."""
@@ -61,24 +60,16 @@ WHOLE = Selection()
 def current_slice(
     layer: Image, axes: str, point: Sequence[float], units: Any = None
 ) -> Selection:
-    """Select the one position that is shown along T, Z and C.
+    """Select the index along T, Z and C at a point in world coordinates.
 
-    Parameters
-    ----------
-    layer : Image
-    axes : str
-        Letters of the layer's axes.
-    point : sequence of float
-        World coordinates, as in ``viewer.dims.point``.
-    units : sequence of unit, optional
-        Units of `point`, as in ``viewer.layers.extent.units``; the layer's own unless
-        given.
+    `units` are those of the point; the layer's own unless given.
     """
-    place = _to_pixels(layer, point, units)
+    pixel = _to_pixels(layer, point, units)
+    shape = level0(layer).shape[: layer.ndim]
     ranges = {}
-    for letter, at, size in _pixel_axes(layer, axes, place):
+    for letter, at, size in zip(axes[: layer.ndim], pixel, shape, strict=True):
         if letter not in "YXS":
-            index = min(max(round(at), 0), size - 1)
+            index = min(max(round(float(at)), 0), size - 1)
             ranges[letter] = (index, index + 1)
     return Selection(ranges=ranges)
 
@@ -86,52 +77,42 @@ def current_slice(
 def current_view(layer: Image, axes: str, viewer: ViewerModel) -> Selection:
     """Select the part of the current slice that the canvas shows.
 
-    Raises
-    ------
-    InputError
-        The layer is outside of the canvas, or the planes of its Y and X axes are not
-        what is shown.
+    InputError where the layer is outside of the canvas, or Y and X are not displayed.
     """
     dims = viewer.dims
-    shown = list(dims.displayed)[-2:]
+    displayed = list(dims.displayed)[-2:]
     yx = [axes.index(letter) + dims.ndim - layer.ndim for letter in "YX"]
-    if dims.ndisplay != 2 or sorted(shown) != sorted(yx):
+    if dims.ndisplay != 2 or sorted(displayed) != sorted(yx):
         raise InputError(
             "The view does not show the Y and X axes in 2D; switch to 2D, or enlarge "
             "the whole slice."
         )
-    middle = np.array(viewer.scene.camera.center[-2:])
+    center = np.array(viewer.scene.camera.center[-2:])
     half = np.array(viewer.canvas.size) / (2 * viewer.scene.camera.zoom)
     corners = np.tile(np.array(dims.point, dtype=float), (4, 1))
     signs = ((-1, -1), (-1, 1), (1, -1), (1, 1))
-    corners[:, shown] = [middle + half * sign for sign in signs]
+    corners[:, displayed] = [center + half * sign for sign in signs]
     units = viewer.layers.extent.units
     pixels = np.array([_to_pixels(layer, corner, units) for corner in corners])
-    plane = _box(layer, axes, pixels, "The layer lies outside of the view")
-    return Selection(
-        ranges={**current_slice(layer, axes, dims.point, units).ranges, **plane}
-    )
+    box = _bounding_box(layer, axes, pixels, "The layer lies outside of the view")
+    current = current_slice(layer, axes, dims.point, units)
+    return Selection(ranges={**current.ranges, **box})
 
 
 def in_rectangle(layer: Image, axes: str, shapes: Shapes) -> Selection:
     """Select the box along Y and X around a shape: the selected, or the last one.
 
-    Raises
-    ------
-    InputError
-        There is no shape, or it lies outside of the layer.
+    InputError where there is no shape, or it lies outside of the layer.
     """
     if not shapes.data:
         raise InputError(
             f"Shapes layer {shapes.name!r} is empty; draw a rectangle in it."
         )
-    chosen = sorted(shapes.selected_data) or [len(shapes.data) - 1]
-    vertices = np.asarray(shapes.data[chosen[-1]])
-    world = [shapes.data_to_world(vertex) for vertex in vertices]
+    index = max(shapes.selected_data, default=len(shapes.data) - 1)
+    world = [shapes.data_to_world(vertex) for vertex in np.asarray(shapes.data[index])]
     pixels = np.array([_to_pixels(layer, at, shapes.units) for at in world])
-    return Selection(
-        ranges=_box(layer, axes, pixels, "The shape lies outside of the layer")
-    )
+    outside = "The shape lies outside of the layer"
+    return Selection(ranges=_bounding_box(layer, axes, pixels, outside))
 
 
 def level0(layer: Image) -> Any:
@@ -142,63 +123,35 @@ def level0(layer: Image) -> Any:
 def _to_pixels(
     layer: Layer, position: Sequence[float] | NDArray[Any], units: Any
 ) -> NDArray[np.float64]:
-    """World coordinates in some units to the pixel coordinates of a layer."""
+    """Convert a point in world coordinates to pixel coordinates of a layer."""
     world = np.zeros(layer.ndim)
     count = min(layer.ndim, len(position))
     world[layer.ndim - count :] = position[len(position) - count :]
     if units is not None:
-        count = min(count, len(units))
-        for axis in range(-count, 0):
-            world[axis] *= _ratio(units[axis], layer.units[axis])
+        for axis in range(-min(count, len(units)), 0):
+            world[axis] *= _unit_ratio(units[axis], layer.units[axis])
     return np.asarray(layer.world_to_data(world), dtype=np.float64)
 
 
-def _ratio(unit: Any, wanted: Any) -> float:
-    """How many of one unit are in another; 1 where they cannot be compared."""
-    if unit == wanted or unit.dimensionality != wanted.dimensionality:
+def _unit_ratio(unit: Any, target: Any) -> float:
+    """Factor from one pint unit to another; 1 where they are not comparable."""
+    if unit == target or unit.dimensionality != target.dimensionality:
         return 1.0
-    return float((1 * unit).to(wanted).magnitude)
+    return float((1 * unit).to(target).magnitude)
 
 
-def _pixel_axes(
-    layer: Image, axes: str, place: NDArray[Any]
-) -> list[tuple[str, float, int]]:
-    """Letter, coordinate and size of each axis that the layer's transform knows."""
-    shape = level0(layer).shape[: layer.ndim]
-    return list(zip(axes[: layer.ndim], map(float, place), shape, strict=True))
-
-
-def _box(
+def _bounding_box(
     layer: Image, axes: str, pixels: NDArray[Any], outside: str
 ) -> dict[str, tuple[int, int]]:
-    """Pixels along Y and X that a set of points (n, axes) encloses."""
+    """Pixel ranges along Y and X around points (n, axes), cut to the layer."""
     low, high = pixels.min(axis=0), pixels.max(axis=0)
-    sizes = dict(zip(axes, level0(layer).shape, strict=True))
+    shape = level0(layer).shape
     ranges = {}
     for letter in "YX":
         axis = axes.index(letter)
         start = max(math.floor(round(low[axis] + 0.5, ROUNDING)), 0)
-        stop = min(math.ceil(round(high[axis] + 0.5, ROUNDING)), sizes[letter])
+        stop = min(math.ceil(round(high[axis] + 0.5, ROUNDING)), shape[axis])
         if start >= stop:
             raise InputError(f"{outside}; move one onto the other.")
         ranges[letter] = (start, stop)
     return ranges
-
-
-def _checked(letter: str, wanted: tuple[int, int], size: int) -> tuple[int, int]:
-    start, stop = wanted
-    if not 0 <= start < stop <= size:
-        raise InputError(
-            f"Pixels {start} to {stop} along {letter} cannot be used; the image has "
-            f"{size} there, give a part of them."
-        )
-    return start, stop
-
-
-def _check_letters(ranges: Mapping[str, Any], axes: str) -> None:
-    extra = sorted(set(ranges) - set(axes))
-    if extra:
-        raise InputError(
-            f"The selection names axis {extra[0]}, but the axes are {axes}; name only "
-            "those."
-        )

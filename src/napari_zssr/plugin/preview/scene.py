@@ -1,4 +1,4 @@
-"""The layers of a preview in the viewer: a picture and a window to be moved."""
+"""The layers of a preview in the viewer: a picture and a window that can be moved."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from napari.layers import Image, Shapes
 from numpy.typing import NDArray
 
 from napari_zssr.imaging.resample import Window, output_window
-from napari_zssr.plugin.layers.layers import lazy_stack, result_kwargs
+from napari_zssr.plugin.layers.layers import lazy_stack, result_kwargs, unwrapped
 from napari_zssr.plugin.layers.selection import Selection, in_rectangle
 from napari_zssr.stack.axes import planes
 from napari_zssr.stack.image import ImageStack, PlaneIndex
@@ -24,23 +24,20 @@ if TYPE_CHECKING:
     from napari_zssr.plugin.request import Request
 
 SIDE_PX = 128
+# Marks the layers of a preview in their metadata; they are not images to be enlarged.
+PREVIEW = "napari_zssr_preview"
+YELLOW = "#ffd60a"
+# Width of the window's edge, as a fraction of its side.
+EDGE_WIDTH = 0.012
 
 Range = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Target:
-    """One window of one plane.
+    """A window of one plane: `box` holds pixels of the layer by axis letter.
 
-    Attributes
-    ----------
-    request : Request
-    stack : ImageStack
-        All that is asked for, its pixels not loaded.
-    plane_index : PlaneIndex
-        The plane within the stack.
-    box : mapping of str to (int, int)
-        Pixels of the layer that the window covers, by axis letter.
+    `stack` is the whole request, its pixels not loaded.
     """
 
     request: Request
@@ -51,39 +48,33 @@ class Target:
     @property
     def window(self) -> Window:
         """The window within the plane, (Y, X)."""
-        starts = dict(zip(self.stack.axes, self._selected(), strict=True))
-        rows, columns = (
-            slice(*(edge - starts[letter] for edge in self.box[letter]))
-            for letter in "YX"
-        )
-        return rows, columns
+        y, x = self.request.selection.starts("YX")
+        (top, bottom), (left, right) = self.box["Y"], self.box["X"]
+        return slice(top - y, bottom - y), slice(left - x, right - x)
 
     @property
     def shown(self) -> Selection:
-        """Part of the layer that starts where the first enlarged pixel stands.
+        """Part of the layer that starts at the first enlarged pixel.
 
-        That pixel need not begin where a pixel of the layer does, so the edges along
+        That pixel need not start where a pixel of the layer does, so the edges along
         Y and X may be fractions.
         """
         window, factors = self.window, self.request.config.factors
         fine = output_window(window, factors)
         ranges: dict[str, Any] = dict(self.box)
-        for letter, part, made, factor in zip("YX", window, fine, factors, strict=True):
+        for letter, part, out, factor in zip("YX", window, fine, factors, strict=True):
             first, last = self.box[letter]
-            ranges[letter] = (first - part.start + made.start / factor, last)
+            ranges[letter] = (first - part.start + out.start / factor, last)
         return Selection(ranges=ranges)
 
-    def laid_out(self, picture: NDArray[Any]) -> NDArray[Any]:
-        """A picture of the window with all axes of the layer."""
+    def with_layer_axes(self, picture: NDArray[Any]) -> NDArray[Any]:
+        """Add the axes T, Z and C that the layer has to a picture of the window."""
         missing = [i for i, a in enumerate(self.stack.axes) if a not in "YXS"]
         return np.expand_dims(picture, missing)
 
-    def same(self, other: Target | None) -> bool:
-        """Whether another target gives the same picture in the same place."""
-        return other is not None and self.key() == other.key()
-
+    @property
     def key(self) -> tuple[Any, ...]:
-        """All that decides the picture and its place."""
+        """Everything that the picture and its position depend on."""
         request = self.request
         return (
             id(request.layer),
@@ -93,34 +84,26 @@ class Target:
             sorted(self.box.items()),
         )
 
-    def _selected(self) -> tuple[int, ...]:
-        return self.request.selection.starts(self.stack.axes)
 
+def nearest_target(request: Request, region: Mapping[str, Range]) -> Target:
+    """Target nearest to a current slice (T, Z, C) and a region to centre on (Y, X).
 
-def target(request: Request, here: Mapping[str, Range]) -> Target:
-    """Window of the plane that is looked at.
-
-    Parameters
-    ----------
-    request : Request
-    here : mapping of str to (int, int)
-        Pixels of the layer by axis letter: the slice that is shown along T, Z and C,
-        and along Y and X what the window is laid in the middle of. Where that is not
-        asked for, the nearest that is.
+    `region` holds both as pixels of the layer by axis letter.
     """
     stack = lazy_stack(request.layer, request.axes, request.selection)
     starts = request.selection.starts(stack.axes)
     box: dict[str, Range] = {}
     index: list[int | slice] = []
     for letter, size, start in zip(stack.axes, stack.data.shape, starts, strict=True):
-        if letter in "YX":
-            box[letter] = centred(here[letter], SIDE_PX, start, start + size)
-        elif letter != "S":
-            at = min(max(here[letter][0], start), start + size - 1)
-            box[letter] = (at, at + 1)
+        if letter != "S":
+            side = SIDE_PX if letter in "YX" else 1
+            box[letter] = centred(region[letter], side, start, start + size)
         index.append(slice(None) if letter in "YXS" else box[letter][0] - start)
-    listed = planes(stack.axes, stack.data.shape)
-    plane_index = next(p for p in listed if p.index == tuple(index))
+    plane_index = next(
+        plane
+        for plane in planes(stack.axes, stack.data.shape)
+        if plane.index == tuple(index)
+    )
     return Target(request=request, stack=stack, plane_index=plane_index, box=box)
 
 
@@ -131,37 +114,20 @@ def centred(around: Range, side: int, low: int, high: int) -> Range:
     return start, min(start + side, high)
 
 
-def cut(
-    plain: NDArray[Any], made: NDArray[Any], share: float, x: int, line: Any
+def split_view(
+    plain: NDArray[Any], learned: NDArray[Any], share: float, x: int, line: Any
 ) -> Any:
-    """Left of a share of the width the plain picture, right of it what was made.
+    """Join the left `share` of a picture to the right of another, by a bright line.
 
-    Parameters
-    ----------
-    plain, made : ndarray
-        Of one shape.
-    share : float
-        0 shows all of `made`, 1 all of `plain`.
-    x : int
-        Axis of the width.
-    line : scalar
-        Brightness of the line between the two.
+    `x` is the axis of the width, `line` the brightness of the line.
     """
-    width = made.shape[x]
-    at = round(share * width)
-    whole = np.moveaxis(made.copy(), x, 0)
-    whole[:at] = np.moveaxis(plain, x, 0)[:at]
-    if 0 < at < width:
-        whole[at] = line
-    return np.moveaxis(whole, 0, x)
-
-
-# In the metadata of the layers of a preview, which are not images to be enlarged.
-PREVIEW = "napari_zssr_preview"
-WINDOW_NAME = "Preview window"
-YELLOW = "#ffd60a"
-# Width of the window's edge, as a share of its side.
-EDGE_SHARE = 0.012
+    width = learned.shape[x]
+    column = round(share * width)
+    mixed = np.moveaxis(learned.copy(), x, 0)
+    mixed[:column] = np.moveaxis(plain, x, 0)[:column]
+    if 0 < column < width:
+        mixed[column] = line
+    return np.moveaxis(mixed, 0, x)
 
 
 def is_preview(layer: Layer) -> bool:
@@ -170,16 +136,10 @@ def is_preview(layer: Layer) -> bool:
 
 
 class Scene:
-    """What a preview shows in the viewer.
+    """The layers of a preview; `on_moved` is called when the user moves the window.
 
     The layer of the window is hidden, not removed, when it is not needed: napari may
     crash in the graphics driver when a Shapes layer is added after one was removed.
-
-    Parameters
-    ----------
-    viewer : Viewer
-    on_moved : callable
-        Called when the user has changed the window.
     """
 
     def __init__(self, viewer: Viewer, on_moved: Callable[[], object]) -> None:
@@ -198,38 +158,31 @@ class Scene:
             self._hide_window()
             return
         if self.window is None:
-            self.window = self._found_window() or _window(corners)
+            self.window = self._hidden_window() or _new_window(corners)
             self.window.events.data.connect(self._moved)
         with self.window.events.data.blocker():
             self.window.data = [corners]
         self.window.units = target.request.layer.units[-2:]
-        self.window.edge_width = np.ptp(corners, axis=0).max() * EDGE_SHARE
+        self.window.edge_width = np.ptp(corners, axis=0).max() * EDGE_WIDTH
         self.window.visible = True
         if self.window not in self._viewer.layers:
             self._add(self.window)
 
-    def show(self, plain: NDArray[Any], made: NDArray[Any], share: float) -> None:
-        """Show a picture of the target, its left part plainly enlarged."""
+    def show(self, plain: NDArray[Any], learned: NDArray[Any], share: float) -> None:
+        """Show a picture of the target, its left `share` by plain interpolation."""
         target = self._target
         assert target is not None
         if self.picture is None or self._pictured is not target:
-            old, self.picture = self.picture, _picture(target, made)
-            self._pictured = target
-            self._take_away(old)
+            self._remove_picture()
+            self.picture, self._pictured = _new_picture(target, learned), target
             self._add(self.picture)
-        line = _line(self.picture, made.dtype)
-        axes = [a for a in target.stack.axes if a in "YXS"]
-        mixed = cut(plain, made, share, axes.index("X"), line)
-        self.picture.data = target.laid_out(mixed)
+        line = _line_brightness(self.picture, learned.dtype)
+        axes = [letter for letter in target.stack.axes if letter in "YXS"]
+        mixed = split_view(plain, learned, share, axes.index("X"), line)
+        self.picture.data = target.with_layer_axes(mixed)
 
-    def box(self) -> dict[str, tuple[int, int]]:
-        """Pixels of the layer in the window, along Y and X.
-
-        Raises
-        ------
-        InputError
-            The window lies outside of the layer.
-        """
+    def box(self) -> dict[str, Range]:
+        """Pixels of the layer in the window, along Y and X; InputError if outside."""
         assert self._target is not None
         request = self._target.request
         if self.window is None or not self.window.visible:
@@ -238,15 +191,13 @@ class Scene:
 
     def depends_on(self, layer: Layer) -> bool:
         """Whether the preview is of this layer or consists of it."""
-        target = self._target
-        ours = layer is self.window or layer is self.picture
-        return ours or (target is not None and layer is target.request.layer)
+        source = None if self._target is None else self._target.request.layer
+        return layer in (self.window, self.picture, source)
 
     def clear(self) -> None:
-        """Take the picture away and hide the window."""
-        picture, self.picture = self.picture, None
-        self._target = self._pictured = None
-        self._take_away(picture)
+        """Remove the picture and hide the window."""
+        self._target = None
+        self._remove_picture()
         self._hide_window()
 
     def _hide_window(self) -> None:
@@ -255,12 +206,11 @@ class Scene:
             window.events.data.disconnect(self._moved)
             window.visible = False
 
-    def _found_window(self) -> Shapes | None:
-        """A window that an earlier preview has left."""
-        for layer in self._viewer.layers:
-            found = getattr(layer, "__wrapped__", layer)
-            if isinstance(found, Shapes) and is_preview(found):
-                return found
+    def _hidden_window(self) -> Shapes | None:
+        """The window of an earlier preview."""
+        for layer in map(unwrapped, self._viewer.layers):
+            if isinstance(layer, Shapes) and is_preview(layer):
+                return layer
         return None
 
     def _moved(self, _event: Any = None) -> None:
@@ -270,59 +220,60 @@ class Scene:
         with _selection_kept(self._viewer):
             self._viewer.add_layer(layer)
 
-    def _take_away(self, layer: Layer | None) -> None:
-        if layer is not None and layer in self._viewer.layers:
+    def _remove_picture(self) -> None:
+        picture, self.picture, self._pictured = self.picture, None, None
+        if picture is not None and picture in self._viewer.layers:
             with _selection_kept(self._viewer):
-                self._viewer.layers.remove(layer)
+                self._viewer.layers.remove(picture)
 
 
 @contextmanager
 def _selection_kept(viewer: Viewer) -> Iterator[None]:
-    """Leave the user's choice of layers as it is."""
+    """Restore the selected layers afterwards."""
     selection = viewer.layers.selection
-    chosen, active = list(selection), selection.active
+    selected, active = list(selection), selection.active
     yield
-    kept = [layer for layer in chosen if layer in viewer.layers]
+    kept = [layer for layer in selected if layer in viewer.layers]
     if set(selection) != set(kept):
         selection.clear()
         selection.update(kept)
-    if active in kept:
-        selection.active = active if len(kept) == 1 else selection.active
+    if kept == [active]:
+        selection.active = active
 
 
-def _window(corners: NDArray[np.float64]) -> Shapes:
-    made = Shapes(
+def _new_window(corners: NDArray[np.float64]) -> Shapes:
+    window = Shapes(
         [corners],
         shape_type="rectangle",
-        name=WINDOW_NAME,
+        name="Preview window",
         edge_color=YELLOW,
         face_color="transparent",
         opacity=1.0,
         metadata={PREVIEW: True},
     )
-    made.mode = "select"
-    return made
+    window.mode = "select"
+    return window
 
 
 def _corners(target: Target) -> NDArray[np.float64] | None:
-    """Corners of the window in the world (4, 2), None where Y and X are not last.
+    """Corners of the window in the world (4, 2), None unless Y and X are last.
 
-    Shapes of two axes are seen in every slice.
+    Shapes of two axes are visible in every slice.
     """
     layer = target.request.layer
     axes = target.stack.axes[: layer.ndim]
     if axes[-2:] not in ("YX", "XY"):
         return None
-    plane_index = np.array([target.box[letter][0] for letter in axes], dtype=float)
+    position = np.array([target.box[letter][0] for letter in axes], dtype=float)
     corners = []
-    for turn in ((0, 0), (0, 1), (1, 1), (1, 0)):
-        edges = [target.box[a][n] - 0.5 for a, n in zip(axes[-2:], turn, strict=True)]
-        plane_index[-2:] = edges
-        corners.append(layer.data_to_world(plane_index)[-2:])
+    for corner in ((0, 0), (0, 1), (1, 1), (1, 0)):
+        ends = zip(axes[-2:], corner, strict=True)
+        position[-2:] = [target.box[letter][end] - 0.5 for letter, end in ends]
+        corners.append(layer.data_to_world(position)[-2:])
     return np.array(corners)
 
 
-def _picture(target: Target, made: NDArray[Any]) -> Image:
+def _new_picture(target: Target, learned: NDArray[Any]) -> Image:
     request = target.request
     kwargs = result_kwargs(
         request.layer, request.axes, target.shown, request.config.factors, {}
@@ -330,16 +281,15 @@ def _picture(target: Target, made: NDArray[Any]) -> Image:
     kwargs |= {
         "name": f"Preview of {request.layer.name}",
         "metadata": {PREVIEW: True},
-        # Whatever lies below is covered, not added to.
+        # Layers below are covered, not added to.
         "blending": "translucent",
         "opacity": 1.0,
         "visible": True,
     }
-    return Image(target.laid_out(made), **kwargs)
+    return Image(target.with_layer_axes(learned), **kwargs)
 
 
-def _line(picture: Image, dtype: np.dtype[Any]) -> Any:
-    """Brightness of the line between before and after."""
+def _line_brightness(picture: Image, dtype: np.dtype[Any]) -> Any:
     if picture.rgb:
         return np.iinfo(dtype).max if dtype.kind in "iu" else 1.0
     bright = float(picture.contrast_limits[1])
