@@ -110,10 +110,10 @@ def upscale_labels_to_disk(
     stack = as_stack(
         image_or_path, axes, spacing, image, partial, lazy=True, labels=True
     )
-    path = Path(target)
-    factors = checked_factor(factor)
-    write_enlarged_labels(path, stack, factors, overwrite=overwrite)
-    return path
+    write_enlarged_labels(
+        Path(target), stack, checked_factor(factor), overwrite=overwrite
+    )
+    return Path(target)
 
 
 def write_enlarged_labels(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 
 from napari_zssr.atomic import sync_folder, write_synced
 from napari_zssr.errors import InputError
+from napari_zssr.io.contents import FileImage
 from napari_zssr.io.ome_units import (
     SPACING,
-    record_message,
+    record_messages,
     short_of_ome,
     spacing_record,
     zarr_unit,
@@ -55,39 +56,21 @@ def level_paths(multiscale: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(str(dataset["path"]) for dataset in multiscale["datasets"])
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Placement:
-    """Axes, pixel size and position of an image at full resolution.
-
-    Attributes
-    ----------
-    axes : str
-        One letter for each axis, ``?`` for an unknown name; empty without names.
-    spacing, units, origin : dict
-        By letter, only where known; a spacing is positive.
-    reversed_axes : tuple of int
-        Numbers of the axes that run backwards; `origin` is for the flipped image.
-    """
-
-    axes: str
-    spacing: dict[str, float]
-    units: dict[str, str | None]
-    origin: dict[str, float]
-    reversed_axes: tuple[int, ...]
-    messages: tuple[str, ...]
-
-
 def axes_of(multiscale: Mapping[str, Any], ndim: int) -> str:
     """Letters of the named axes of an image with `ndim` axes; empty without names."""
     return _letters(_listed_axes(multiscale, ndim))
 
 
-def placement(multiscale: Mapping[str, Any], shape: Sequence[int]) -> Placement:
-    """Read axes, pixel size and position for an array of that shape.
+def with_placement(
+    image: FileImage, multiscale: Mapping[str, Any]
+) -> tuple[FileImage, tuple[int, ...]]:
+    """Add axes, pixel size and position to an image at full resolution.
 
-    Raises InputError where the metadata do not fit the array, or rotate, shear or warp
-    the image.
+    Also returns the numbers of the axes that run backwards; the position is that of the
+    flipped image. Raises InputError where the metadata do not fit the array, or rotate,
+    shear or warp the image.
     """
+    shape = image.data.shape
     dataset = multiscale["datasets"][0]
     listed = _listed_axes(multiscale, len(shape))
     if len(listed) not in (0, len(shape)):
@@ -110,8 +93,8 @@ def placement(multiscale: Mapping[str, Any], shape: Sequence[int]) -> Placement:
     units: dict[str, str | None] = {}
     origin: dict[str, float] = {}
     reversed_axes = []
-    for i, (letter, axis) in enumerate(zip(letters, listed, strict=True)):
-        size, first = float(scale[i]), float(translation[i])
+    known = zip(letters, listed, scale.tolist(), translation.tolist(), strict=False)
+    for i, (letter, axis, size, first) in enumerate(known):
         if letter not in "TZYX":
             continue
         if not math.isfinite(size) or size == 0:
@@ -131,14 +114,15 @@ def placement(multiscale: Mapping[str, Any], shape: Sequence[int]) -> Placement:
             spacing[letter], units[letter] = size, short_of_ome(unit)
             if first:
                 origin[letter] = first
-    return Placement(
+    placed = replace(
+        image,
         axes=letters,
         spacing=spacing,
         units=units,
         origin=origin,
-        reversed_axes=tuple(reversed_axes),
         messages=tuple(messages),
     )
+    return placed, tuple(reversed_axes)
 
 
 def _listed_axes(multiscale: Mapping[str, Any], ndim: int) -> list[_Axis]:
@@ -234,8 +218,7 @@ def check_zarr(outline: Outline) -> tuple[str, ...]:
             f"The image does not fit into an OME-Zarr ({error}); check its pixel sizes "
             "and channels."
         ) from error
-    record = spacing_record(outline, zarr_unit)
-    return (record_message("OME-Zarr", record),) if record else ()
+    return record_messages("OME-Zarr", spacing_record(outline, zarr_unit))
 
 
 def attributes_of(outline: Outline, levels: Sequence[Level]) -> dict[str, Any]:
@@ -270,8 +253,9 @@ def _ngff_axes(outline: Outline) -> list[dict[str, str]]:
     axes = []
     for letter in zarr_axes(outline.axes):
         axis = {"name": letter.lower(), "type": _TYPE_OF_LETTER.get(letter, "space")}
-        unit = None if letter == "C" else zarr_unit(units[letter], letter)
-        axes.append(axis if unit is None else axis | {"unit": unit})
+        if letter != "C" and (unit := zarr_unit(units[letter], letter)):
+            axis["unit"] = unit
+        axes.append(axis)
     return axes
 
 
@@ -313,17 +297,17 @@ def _channels(outline: Outline) -> list[dict[str, Any]]:
 
 
 def _channel(channel: Channel) -> dict[str, Any]:
-    omero: dict[str, Any] = {"color": _NO_COLOUR}
-    if channel.name:
-        omero["label"] = legal_text(channel.name)
+    color = _NO_COLOUR
     if channel.color is not None:
-        omero["color"] = channel.color.to_bytes(4, "big", signed=True)[:3].hex().upper()
-    # The keys of OMERO itself.
-    if channel.emission_nm is not None:
-        omero["emissionWave"] = channel.emission_nm
-    if channel.excitation_nm is not None:
-        omero["excitationWave"] = channel.excitation_nm
-    return omero
+        color = channel.color.to_bytes(4, "big", signed=True)[:3].hex().upper()
+    content = {
+        "color": color,
+        "label": legal_text(channel.name) or None,
+        # The keys of OMERO itself.
+        "emissionWave": channel.emission_nm,
+        "excitationWave": channel.excitation_nm,
+    }
+    return {key: value for key, value in content.items() if value is not None}
 
 
 def window_of(pixels: NDArray[Any]) -> dict[str, float]:

@@ -64,14 +64,18 @@ def spacing_record(outline: Outline, unit_name: UnitName) -> dict[str, list[Any]
     }
 
 
-def record_message(format_name: str, record: Mapping[str, list[Any]]) -> str:
+def record_messages(
+    format_name: str, record: Mapping[str, list[Any]]
+) -> tuple[str, ...]:
     """Message on the units of a `spacing_record` that other programs will not see."""
+    if not record:
+        return ()
     named = " and ".join(
         f"{unit or 'none'} along {a}" for a, (_, unit) in record.items()
     )
     return (
         f"{format_name} cannot say the unit {named}; napari-zssr keeps it in a record "
-        "of its own, other programs do not see it."
+        "of its own, other programs do not see it.",
     )
 
 

@@ -28,7 +28,7 @@ from napari_zssr.atomic import (
 )
 from napari_zssr.errors import ImageWarning, InputError
 from napari_zssr.io.ngff import check_zarr, read_attributes
-from napari_zssr.io.ome_units import SPACING, record_message, spacing_record, xml_unit
+from napari_zssr.io.ome_units import SPACING, record_messages, spacing_record, xml_unit
 from napari_zssr.io.pictures import check_png, png_text, write_png
 from napari_zssr.io.pyramid import band_rows
 from napari_zssr.stack.axes import (
@@ -150,11 +150,10 @@ def check_format(path: str | Path, outline: Outline) -> tuple[str, ...]:
     names = [outline.name, *(channel.name for channel in outline.channels)]
     replaced = [name for name in names if _REPLACEMENT in legal_text(name)]
     if any(_REPLACEMENT not in name for name in replaced):
-        message = (
+        messages += (
             "Characters that files cannot hold are replaced in "
-            f"{legal_text(replaced[0])!r}."
+            f"{legal_text(replaced[0])!r}.",
         )
-        return (*messages, message)
     return messages
 
 
@@ -173,25 +172,23 @@ def _check_channels(outline: Outline) -> None:
             f"{count}; describe each one, or none."
         )
     for number, channel in enumerate(outline.channels):
-        problem = _problem(channel)
-        if problem:
-            raise InputError(
-                f"Channel {number} has {problem}; correct it, or leave it out."
+        lengths = {
+            "an emission": channel.emission_nm,
+            "an excitation": channel.excitation_nm,
+        }
+        problems = [
+            f"{name} of {nm:g} nm, which is no wavelength"
+            for name, nm in lengths.items()
+            if nm is not None and not 0 < nm < math.inf
+        ]
+        if channel.color is not None and not -(2**31) <= channel.color < 2**31:
+            problems.append(
+                f"the colour {channel.color}, which is no signed number of 32 bits"
             )
-
-
-def _problem(channel: Channel) -> str:
-    """What is wrong with a channel, or empty."""
-    for name, length in (
-        ("an emission", channel.emission_nm),
-        ("an excitation", channel.excitation_nm),
-    ):
-        if length is not None and not 0 < length < math.inf:
-            return f"{name} of {length:g} nm, which is no wavelength"
-    color = channel.color
-    if color is not None and not -(2**31) <= color < 2**31:
-        return f"the colour {color}, which is no signed number of 32 bits"
-    return ""
+        if problems:
+            raise InputError(
+                f"Channel {number} has {problems[0]}; correct it, or leave it out."
+            )
 
 
 def read_provenance(path: str | Path) -> dict[str, Any] | None:
@@ -287,8 +284,7 @@ def check_tiff(outline: Outline) -> tuple[str, ...]:
         raise InputError(
             f"The image does not fit into an OME-TIFF ({error}); write an .ome.zarr."
         ) from error
-    record = _spacing_record(small)
-    return (record_message("OME-TIFF", record),) if record else ()
+    return record_messages("OME-TIFF", _spacing_record(small))
 
 
 def assemble_tiff(path: Path, outline: Outline, record: str | None, read: Rows) -> None:
@@ -393,13 +389,10 @@ def _resolution(outline: Outline) -> dict[str, Any]:
 
     Empty where the tags cannot hold them, as at atomic resolution.
     """
-    densities = []
     low, high = _DENSITIES
-    for letter in "XY":
-        axis = outline.axes.index(letter)
-        size = in_um(outline.spacing[axis], outline.units[axis])
-        density = 1e4 / size if size else 0.0
-        if not low <= density <= high:
-            return {}
-        densities.append(density)
-    return {"resolution": tuple(densities), "resolutionunit": "CENTIMETER"}
+    axes = [outline.axes.index(letter) for letter in "XY"]
+    sizes = [in_um(outline.spacing[axis], outline.units[axis]) for axis in axes]
+    densities = tuple(1e4 / size if size else 0.0 for size in sizes)
+    if not all(low <= density <= high for density in densities):
+        return {}
+    return {"resolution": densities, "resolutionunit": "CENTIMETER"}

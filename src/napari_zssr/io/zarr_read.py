@@ -19,7 +19,13 @@ from zarr.errors import BaseZarrError
 
 from napari_zssr.errors import InputError
 from napari_zssr.io.contents import FileImage, ImageEntry, ReadOptions, choose
-from napari_zssr.io.ngff import LABELS, axes_of, level_paths, ome_metadata, placement
+from napari_zssr.io.ngff import (
+    LABELS,
+    axes_of,
+    level_paths,
+    ome_metadata,
+    with_placement,
+)
 from napari_zssr.io.ome_units import SPACING, restore_spacing
 from napari_zssr.io.ome_xml import image_names
 from napari_zssr.stack.axes import NAMESPACE
@@ -224,26 +230,21 @@ def _file_image(path: Path, image: ZarrImage) -> tuple[FileImage, ZarrPixels]:
         letters = axis_letters(stored_names(image.node))
         return FileImage(data=pixels, axes=letters), pixels
     metadata = ome_metadata(image.node)
-    place = placement(image.multiscale, pixels.shape)
-    pixels = ZarrPixels(path, image.levels[0], place.reversed_axes)
-    own: Any = dict(image.node.attrs).get(NAMESPACE)
-    own = own if isinstance(own, Mapping) else {}
-    restore_spacing(own.get(SPACING), place.spacing, place.units)
-    axes = place.axes
-    # RGB samples are written as channels.
-    if "S" in own.get("axes", "") and "C" not in own["axes"]:
-        axes = axes.replace("C", "S")
     file_image = FileImage(
         data=pixels,
-        axes=axes,
-        spacing=place.spacing,
-        units=place.units,
         channels=_channels(metadata.get("omero") or {}),
-        origin=place.origin,
-        messages=place.messages,
         labels=LABELS in metadata,
     )
-    return file_image, pixels
+    file_image, reversed_axes = with_placement(file_image, image.multiscale)
+    pixels = ZarrPixels(path, image.levels[0], reversed_axes)
+    axes = file_image.axes
+    own: Any = dict(image.node.attrs).get(NAMESPACE)
+    if isinstance(own, Mapping):
+        restore_spacing(own.get(SPACING), file_image.spacing, file_image.units)
+        # RGB samples are written as channels.
+        if "S" in own.get("axes", "") and "C" not in own["axes"]:
+            axes = axes.replace("C", "S")
+    return replace(file_image, data=pixels, axes=axes), pixels
 
 
 def _channels(omero: Mapping[str, Any]) -> tuple[Channel, ...]:
@@ -314,13 +315,13 @@ class ZarrPixels(FilePixels):
     def __getitem__(self, index: Any) -> NDArray[Any]:
         """Pixels for one integer or slice per axis; InputError if not decodable."""
         array, _ = self._opened
-        flipped = []
+        flipped: tuple[int, ...] = ()
         if self.reversed_axes:
             parts = list(full_index(index, array.shape))
             for axis in self.reversed_axes:
                 parts[axis] = _mirrored(parts[axis], array.shape[axis])
             kept = [i for i, part in enumerate(parts) if isinstance(part, slice)]
-            flipped = [i for i, axis in enumerate(kept) if axis in self.reversed_axes]
+            flipped = tuple(kept.index(i) for i in self.reversed_axes if i in kept)
             index = tuple(parts)
         with _zarr_errors(self.path):
             pixels = to_native(array[index])

@@ -327,5 +327,5 @@ def _sampled_pixels(image: StoredImage, channel: int) -> NDArray[Any]:
     ranges = ([channel] if a == "C" else range(n) for a, n in sizes.items())
     planes = list(product(*ranges))
     step = -(-len(planes) // _SAMPLED_PLANES)
-    pixels = np.stack([np.asarray(array[at]) for at in planes[::step]])
+    pixels: NDArray[Any] = np.stack([np.asarray(array[at]) for at in planes[::step]])
     return pixels[np.isfinite(pixels)]
