@@ -148,13 +148,13 @@ class BandWriter:
         self._stored = 0
 
     @property
-    def seen(self) -> int:
-        """Rows that were added so far."""
+    def rows_added(self) -> int:
+        """Number of rows so far."""
         return self._stored + self._buffered
 
     def add(self, rows: NDArray[Any]) -> None:
         """Take the next rows, (C, any, X); ValueError where they do not fit."""
-        left = self.shape[1] - self.seen
+        left = self.shape[1] - self.rows_added
         if (rows.shape[0], rows.shape[2]) != self.shape[::2] or rows.shape[1] > left:
             raise ValueError(
                 f"{rows.shape} rows were given where ({self.shape[0]}, {left}, "

@@ -71,8 +71,7 @@ def read(
         refusing the file.
     lazy : bool
         Leave the pixels of TIFF and Zarr in the file: they are read when `data` is
-        indexed, and those that cannot be decoded are told then. Other kinds are read
-        whole.
+        indexed, and an error is raised only then. Other kinds are read whole.
     labels : bool
         Read label images and masks too, which are refused otherwise.
 

@@ -220,7 +220,7 @@ class PlaneWriter:
 
     def close(self) -> None:
         """Flush the folders to disk; ValueError where rows are missing."""
-        given, rows = self._writer.seen, self._writer.shape[1]
+        given, rows = self._writer.rows_added, self._writer.shape[1]
         if given != rows:
             raise ValueError(f"{given} of {rows} rows were given")
         for files in self._files:
@@ -327,5 +327,5 @@ def _sampled_pixels(image: StoredImage, channel: int) -> NDArray[Any]:
     ranges = ([channel] if a == "C" else range(n) for a, n in sizes.items())
     planes = list(product(*ranges))
     step = -(-len(planes) // _SAMPLED_PLANES)
-    pixels: NDArray[Any] = np.stack([np.asarray(array[at]) for at in planes[::step]])
-    return pixels[np.isfinite(pixels)]
+    sampled = [np.asarray(array[at]) for at in planes[::step]]
+    return np.concatenate([plane[np.isfinite(plane)] for plane in sampled])
