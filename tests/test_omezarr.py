@@ -222,7 +222,7 @@ def test_bands_of_any_height_make_one_pyramid(
     for height in [*heights, y]:
         writer.add(plane[:, first : first + height])
         first = min(y, first + height)
-    assert writer.seen == y
+    assert writer.rows_added == y
     assert starts == list(range(0, y, 2 * rows))
     np.testing.assert_array_equal(high, plane)
     np.testing.assert_array_equal(low, expected)

@@ -430,8 +430,8 @@ def _unlucky(*_: Any, **__: Any) -> None:
     ("name", "step"),
     [
         ("a.ome.tif", "assemble_tiff"),
-        ("a.ome.tif", "place"),
-        ("a.ome.zarr", "place"),
+        ("a.ome.tif", "move_into_place"),
+        ("a.ome.zarr", "move_into_place"),
         ("a.png", "write_png"),
     ],
 )

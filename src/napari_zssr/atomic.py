@@ -1,4 +1,4 @@
-"""Files that stand under their final name when they are whole, or not at all."""
+"""Atomic writes: files and folders get their final name only when complete."""
 
 from __future__ import annotations
 
@@ -19,8 +19,11 @@ from napari_zssr.errors import ComputeError, InputError, StorageError
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 _FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
 _ABSENT = {errno.ENOENT, errno.ENOTDIR, errno.EACCES}
-# Bytes of a name on nearly all file systems.
+# The longest file name on nearly all file systems.
 _NAME_BYTES = 255
+
+# Every Zarr folder holds at least one of these files.
+ZARR_MARKS = ("zarr.json", ".zattrs", ".zgroup", ".zarray")
 
 
 def check_target(
@@ -30,26 +33,10 @@ def check_target(
     usual: str,
     marks: Collection[str] = (),
 ) -> None:
-    """Refuse a file that could not be written.
+    """Refuse a target that could not be written: InputError before a long run starts.
 
-    Parameters
-    ----------
-    path : str or Path
-        The file to be written.
-    overwrite : bool
-        Whether a file may be replaced.
-    endings : collection of str
-        What its name may end in, in small letters.
-    usual : str
-        Endings that are named to the user.
-    marks : collection of str
-        As in `check_replaceable`.
-
-    Raises
-    ------
-    InputError
-        Unknown ending, a name that the disk cannot hold, existing file, missing folder
-        or no permission.
+    `endings` are the allowed suffixes in lower case, `usual` the ones to suggest in the
+    message; `marks` as in `check_replaceable`.
     """
     target = Path(path).expanduser()
     check_name(target)
@@ -68,28 +55,17 @@ def check_target(
 
 
 def check_name(target: Path) -> None:
-    """Refuse a name that the file system cannot hold, however it is left alone.
-
-    Parameters
-    ----------
-    target : Path
-        Name of what is to be written.
-
-    Raises
-    ------
-    InputError
-        It is too long, or holds what no name may hold.
-    """
+    """Refuse a name that the file system cannot hold with an InputError."""
     try:
         target.lstat()
     except (OSError, ValueError) as error:
         if getattr(error, "errno", None) in _ABSENT:
             return
-        count = len(os.fsencode(target.name))
-        if count > _name_bytes(target.parent):
+        length, longest = len(os.fsencode(target.name)), _name_bytes(target.parent)
+        if length > longest:
             raise InputError(
-                f"The name of the result, {target.name!r}, is too long: {count} bytes "
-                f"of at most {_name_bytes(target.parent)}; give a shorter one (-o)."
+                f"The name of the result, {target.name!r}, is too long: {length} bytes "
+                f"of at most {longest}; give a shorter one (-o)."
             ) from error
         raise InputError(
             f"{str(target)!r} cannot be the name of a file ({error}); choose another "
@@ -100,22 +76,10 @@ def check_name(target: Path) -> None:
 def check_replaceable(
     target: Path, overwrite: bool, marks: Collection[str] = ()
 ) -> None:
-    """Refuse to replace what exists, unless that is wanted and of the same kind.
+    """Refuse to replace an existing target unless `overwrite` and of the same kind.
 
-    Parameters
-    ----------
-    target : Path
-        Name of what is to be written.
-    overwrite : bool
-        Whether it may be replaced.
-    marks : collection of str
-        Where a folder is to be written, names of files of which one must be in the
-        folder that is replaced.
-
-    Raises
-    ------
-    InputError
-        It may not be replaced.
+    When a folder is to be written, `marks` are file names of which at least one must be
+    in the folder that is replaced. Raises InputError.
     """
     if target.is_dir() and not marks:
         raise InputError(f"{target} is a folder; give the name of a file.")
@@ -133,22 +97,23 @@ def check_replaceable(
 
 @contextmanager
 def atomic_write(target: Path) -> Iterator[Path]:
-    """Give a draft's name to write to, which becomes `target` at the end.
+    """Give a temporary path to write to, which is synced and renamed to `target`.
 
-    Raises
-    ------
-    InputError
-        Writing is not permitted.
-    ComputeError
-        The disk is full or fails, or what is written does not fit the format.
+    Nothing is left behind on failure; errors as in `storage_errors`.
     """
+    with storage_errors(target, "nothing was left behind"):
+        with _synced_draft(target) as draft:
+            yield draft
+        sync_folder(target.parent)
+
+
+@contextmanager
+def _synced_draft(target: Path) -> Iterator[Path]:
     draft = temporary_name(target)
     try:
-        with storage_errors(target, "nothing was left behind"):
-            yield draft
-            sync_file(draft)
-            os.replace(draft, target)
-            sync_folder(target.parent)
+        yield draft
+        sync_file(draft)
+        os.replace(draft, target)
     finally:
         draft.unlink(missing_ok=True)
 
@@ -157,23 +122,10 @@ def atomic_write(target: Path) -> Iterator[Path]:
 def storage_errors(
     target: Path, left: str = "what was finished is kept"
 ) -> Iterator[None]:
-    """Tell in one sentence why something could not be written.
+    """Turn errors while writing `target` into one sentence; `left` is what remains.
 
-    Parameters
-    ----------
-    target : Path
-        What is written.
-    left : str
-        What there is on the disk when it fails.
-
-    Raises
-    ------
-    InputError
-        Writing is not permitted.
-    StorageError
-        The disk is full or fails.
-    ComputeError
-        What is written does not fit the format.
+    Raises InputError where writing is not permitted, StorageError where the disk is
+    full or fails, ComputeError where the content does not fit the format.
     """
     try:
         yield
@@ -185,14 +137,13 @@ def storage_errors(
                 f"{target} cannot be written ({error.strerror}); close it elsewhere or "
                 f"choose another folder, {left}."
             ) from error
+        reason = f"could not be written ({error}); {left}."
         if error.errno in _FULL:
-            raise StorageError(
-                f"{target} could not be written, the disk is full ({error.strerror}); "
-                f"free some space and try again, {left}."
-            ) from error
-        raise StorageError(
-            f"{target} could not be written ({error}); {left}."
-        ) from error
+            reason = (
+                f"could not be written, the disk is full ({error.strerror}); free some "
+                f"space and try again, {left}."
+            )
+        raise StorageError(f"{target} {reason}") from error
     except ValueError as error:
         raise ComputeError(
             f"{target} could not be written ({error}); {left}."
@@ -200,51 +151,27 @@ def storage_errors(
 
 
 def write_synced(path: Path, content: Any) -> None:
-    """Write a file so that it is on the disk, whole, before it has its name.
-
-    Parameters
-    ----------
-    path : Path
-        The file; replaced where it is there. The caller syncs its folder.
-    content : bytes-like
-        All of it.
-    """
-    draft = temporary_name(path)
-    try:
-        with draft.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(draft, path)
-    finally:
-        draft.unlink(missing_ok=True)
+    """Write bytes to a file atomically and durably; the caller syncs its folder."""
+    with _synced_draft(path) as draft:
+        draft.write_bytes(content)
 
 
 def sibling(target: Path, before: str = "", after: str = "") -> Path:
-    """Name beside a file or folder that is derived from its own.
+    """Path in the same folder with `before` and `after` around the name.
 
-    Parameters
-    ----------
-    target : Path
-    before, after : str
-        What stands around its name. Where the whole would be too long for the file
-        system, the name is cut and told apart by a checksum.
+    A name that gets too long for the file system is cut and made unique by a checksum.
     """
+    encoded = os.fsencode(target.name)
     room = _name_bytes(target.parent) - len(os.fsencode(before + after))
-    return target.with_name(f"{before}{_shortened(target.name, room)}{after}")
-
-
-def _shortened(name: str, room: int) -> str:
-    """A name of at most so many bytes, always the same one."""
-    encoded = os.fsencode(name)
-    if len(encoded) <= room:
-        return name
-    mark = f"~{hashlib.sha256(encoded).hexdigest()[:8]}"
-    return encoded[: room - len(mark)].decode("utf-8", "ignore") + mark
+    name = target.name
+    if len(encoded) > room:
+        mark = f"~{hashlib.sha256(encoded).hexdigest()[:8]}"
+        name = encoded[: room - len(mark)].decode("utf-8", "ignore") + mark
+    return target.with_name(f"{before}{name}{after}")
 
 
 def _name_bytes(folder: Path) -> int:
-    """Longest name in a folder; of one that is not there, the usual."""
+    """Longest file name in a folder, the usual limit where that is unknown."""
     try:
         return os.pathconf(folder, "PC_NAME_MAX")
     except (AttributeError, OSError, ValueError):
@@ -252,18 +179,18 @@ def _name_bytes(folder: Path) -> int:
 
 
 def temporary_name(target: Path) -> Path:
-    """A new hidden name beside a file or folder."""
+    """New random hidden path in the same folder."""
     return sibling(target, f".{secrets.token_hex(4)}.")
 
 
 def temporaries_of(target: Path) -> Iterator[Path]:
-    """Drafts of a file or folder that processes have left when they were killed."""
+    """Temporary files of `target` that killed processes have left behind."""
     named = sibling(target, f".{'x' * 8}.").name[10:]
     return target.parent.glob(f".????????.{glob.escape(named)}")
 
 
 def sync_folder(folder: Path) -> None:
-    """Have the names in a folder on the disk, where the system can."""
+    """Flush the entries of a folder to disk, where the system can."""
     # Windows opens no folders, some network file systems sync none.
     with contextlib.suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
@@ -274,58 +201,35 @@ def sync_folder(folder: Path) -> None:
 
 
 def sync_file(path: Path) -> None:
-    """Have the bytes of a file on the disk."""
+    """Flush a file to disk."""
     with path.open("r+b") as file:
         os.fsync(file.fileno())
 
 
-# One of them is in the folder of every Zarr image.
-ZARR_MARKS = ("zarr.json", ".zattrs", ".zgroup", ".zarray")
+def move_into_place(finished: Path, target: Path, *, overwrite: bool) -> None:
+    """Rename a finished file or folder to `target`, on the same disk.
 
-
-def move_into_place(made: Path, target: Path, *, overwrite: bool) -> None:
-    """Rename what was made; an older one is removed when the new one is in its place.
-
-    Parameters
-    ----------
-    made : Path
-        File or folder, on the disk already.
-    target : Path
-        Its name, on the same disk.
-    overwrite : bool
-        Replace what is there.
-
-    Raises
-    ------
-    InputError
-        Something is there that may not be replaced.
-    OSError
-        It cannot be renamed; an older one is back in its place.
+    An existing target is removed last: InputError where it may not be replaced, OSError
+    where renaming fails, and then the existing one is back under its name.
     """
-    check_replaceable(target, overwrite, ZARR_MARKS if made.is_dir() else ())
-    if made.is_dir() and target.exists():
-        # Folders cannot take each other's place at once.
+    check_replaceable(target, overwrite, ZARR_MARKS if finished.is_dir() else ())
+    if finished.is_dir() and target.exists():
+        # A rename cannot replace a folder that is not empty.
         remove_replaced(target)
         target.rename(_aside(target))
         try:
-            made.rename(target)
+            finished.rename(target)
         except BaseException:
             _aside(target).rename(target)
             raise
     else:
-        os.replace(made, target)
+        os.replace(finished, target)
     sync_folder(target.parent)
     remove_replaced(target)
 
 
 def remove_replaced(target: Path) -> None:
-    """Remove an older one that was moved aside, also by a run that was killed then.
-
-    Parameters
-    ----------
-    target : Path
-        Name of what took its place.
-    """
+    """Remove what `target` has replaced, also in a run that was killed meanwhile."""
     aside = _aside(target)
     if aside.is_dir():
         shutil.rmtree(aside, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""Kernels and beads in files: what a setting names, read once and kept whole."""
+"""Blur kernels and images of beads in files."""
 
 from __future__ import annotations
 
@@ -15,26 +15,18 @@ from napari_zssr.kernelspec import KernelSpec
 from napari_zssr.stack.image import ImageStack
 
 TIFF = (".tif", ".tiff")
-# A two-dimensional TIFF without a pixel size that is larger is no sampled kernel.
+# A larger two-dimensional TIFF is not a sampled kernel.
 KERNEL_SIDE_PX = 65
 
 
 def loaded_kernel(
     spec: KernelSpec, spacing_um: Sequence[float] | None = None
 ) -> KernelSpec:
-    """What the file of a kernel holds: its weights, or the beads' spread in focus.
+    """Replace a kernel of kind "file" by what the file holds: weights, or a PSF.
 
-    Parameters
-    ----------
-    spec : KernelSpec
-        Any; only one of a file is changed.
-    spacing_um : sequence of float, optional
-        Voxel (Z, Y, X) or pixel (Y, X) of an image of beads; read from it unless given.
-
-    Raises
-    ------
-    InputError
-        The file holds no kernel and no bead, or does not tell the size of its pixels.
+    `spacing_um` is the voxel (Z, Y, X) or pixel (Y, X) of an image of beads, read from
+    it unless given. Raises InputError where the file holds no kernel and no bead, or no
+    pixel size.
     """
     if spec.kind != "file":
         return spec
@@ -47,19 +39,10 @@ def loaded_kernel(
 
 
 def psf_of(stack: ImageStack, spacing_um: Sequence[float] | None = None) -> MeasuredPsf:
-    """Point spread function of the beads in an image.
+    """Point spread function of the beads in an image (Z, Y, X) or (Y, X).
 
-    Parameters
-    ----------
-    stack : ImageStack
-        Of axes Z, Y, X or Y, X; others have to be of size 1.
-    spacing_um : sequence of float, optional
-        Voxel (Z, Y, X) or pixel (Y, X); read from the image unless given.
-
-    Raises
-    ------
-    InputError
-        It has other axes, no bead, or does not tell the size of its pixels.
+    Other axes have to be of size 1; `spacing_um` is read from the image unless given.
+    Raises InputError for other axes, and without a bead or a pixel size.
     """
     pixels = np.asarray(stack.data)
     beads = pixels.squeeze()
@@ -70,18 +53,19 @@ def psf_of(stack: ImageStack, spacing_um: Sequence[float] | None = None) -> Meas
             f"The image of beads has axes {stack.axes} and shape {pixels.shape}; give "
             "one channel and one time point, of shape (Z, Y, X) or (Y, X)."
         )
-    told = tuple(map(stack.size_um, letters))
-    return measured_psf(beads, told if spacing_um is None else tuple(spacing_um))
+    if spacing_um is None:
+        return measured_psf(beads, tuple(map(stack.size_um, letters)))
+    return measured_psf(beads, tuple(spacing_um))
 
 
 def spec_of_psf(psf: MeasuredPsf) -> KernelSpec:
-    """The blur of a microscope whose beads look like that."""
+    """Kernel of a measured point spread function."""
     y, x = psf.spacing_um[-2:]
     return KernelSpec(kind="psf", array=psf.in_focus, spacing_um=(y, x))
 
 
 def _is_kernel(stack: ImageStack) -> bool:
-    """Whether a TIFF holds weights on the fine grid: flat, small, without a size."""
+    """Whether a TIFF holds kernel weights: flat, small, without a pixel size."""
     shape = [n for n in stack.data.shape if n > 1]
-    told = stack.size_um("X")
-    return len(shape) == 2 and max(shape) <= KERNEL_SIDE_PX and told is None
+    is_small = len(shape) == 2 and max(shape) <= KERNEL_SIDE_PX
+    return is_small and stack.size_um("X") is None

@@ -1,4 +1,4 @@
-"""Units as OME-XML and OME-Zarr name them: lengths along Z, Y and X, times along T."""
+"""Units of length (Z, Y, X) and time (T) in OME-XML and OME-Zarr."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _PREFIXES = {
     "m": "milli", "u": "micro", "n": "nano", "p": "pico", "f": "femto", "a": "atto",
     "z": "zepto", "y": "yocto",
 }  # fmt: skip
-# Short names and words of OME-Zarr; no word where only OME-XML has the unit.
+# OME-Zarr names by short name; empty where only OME-XML has the unit.
 _LENGTHS = {f"{short}m": f"{word}meter" for short, word in _PREFIXES.items()}
 _LENGTHS |= {"angstrom": "angstrom", "in": "inch", "ft": "foot", "yd": "yard"}
 _LENGTHS |= {"mi": "mile", "pc": "parsec"}
@@ -25,61 +25,36 @@ _TIMES = {f"{short}s": f"{word}second" for short, word in _PREFIXES.items()}
 _TIMES |= {"min": "minute", "h": "hour", "d": "day", "das": ""}
 _ALONG = {"T": _TIMES, "Z": _LENGTHS, "Y": _LENGTHS, "X": _LENGTHS}
 
+SPACING = "spacing"
+"""Key of the record, in the part of the metadata that only this program writes."""
+
+UnitName = Callable[[str | None, str], str | None]
+
 _SYMBOLS = {"um": "\u00b5m", "us": "\u00b5s", "angstrom": "\u00c5"}
 _SHORT = {symbol: short for short, symbol in _SYMBOLS.items()}
 _SHORT |= {word: short for short, word in (_LENGTHS | _TIMES).items() if word}
 
 
 def xml_unit(unit: str | None, letter: str) -> str | None:
-    """Symbol of OME-XML, None where its schema allows no such unit along an axis.
-
-    Parameters
-    ----------
-    unit : str, optional
-        Short name ("um").
-    letter : str
-        One of TZYX.
-    """
+    """OME-XML symbol of a unit ("um"), None where its schema has none along an axis."""
     known = unit in _ALONG[letter]
     return _SYMBOLS.get(unit or "", unit) if known else None
 
 
 def zarr_unit(unit: str | None, letter: str) -> str | None:
-    """Word of OME-Zarr, None where it has no such unit along an axis.
-
-    Parameters
-    ----------
-    unit : str, optional
-        Short name ("um").
-    letter : str
-        One of TZYX.
-    """
+    """OME-Zarr name of a unit ("um"), None where it has none along an axis."""
     return _ALONG[letter].get(unit or "") or None
 
 
 def short_of_ome(text: str | None) -> str | None:
-    """Short name of a symbol of OME-XML or a word of OME-Zarr, None if it has none."""
+    """Short name of an OME-XML symbol or an OME-Zarr name, None for unknown ones."""
     name = _SHORT.get(text or "", text or "")
     known = name in _LENGTHS or name in _TIMES
     return name if known else short_unit(text)
 
 
-SPACING = "spacing"
-"""Key of the record, among what only this program writes."""
-
-UnitName = Callable[[str | None, str], str | None]
-
-
 def spacing_record(outline: Outline, unit_name: UnitName) -> dict[str, list[Any]]:
-    """Size and unit of the axes whose units cannot be named, by letter.
-
-    Parameters
-    ----------
-    outline : Outline
-        The image.
-    unit_name : callable
-        Name that the format has for a unit along an axis, or None.
-    """
+    """Size and unit by letter, of the axes whose unit `unit_name` does not know."""
     listed = zip(outline.axes, outline.spacing, outline.units, strict=True)
     return {
         letter: [float(size), unit]
@@ -89,37 +64,28 @@ def spacing_record(outline: Outline, unit_name: UnitName) -> dict[str, list[Any]
     }
 
 
-def record_message(format_name: str, record: Mapping[str, list[Any]]) -> str:
-    """Sentence for the user on the units that other programs will not see.
-
-    Parameters
-    ----------
-    format_name : str
-    record : mapping
-        What `spacing_record` gives; not empty.
-    """
+def record_messages(
+    format_name: str, record: Mapping[str, list[Any]]
+) -> tuple[str, ...]:
+    """Message on the units of a `spacing_record` that other programs will not see."""
+    if not record:
+        return ()
     named = " and ".join(
         f"{unit or 'none'} along {a}" for a, (_, unit) in record.items()
     )
     return (
         f"{format_name} cannot say the unit {named}; napari-zssr keeps it in a record "
-        "of its own, other programs do not see it."
+        "of its own, other programs do not see it.",
     )
 
 
 def restore_spacing(
     record: Any, spacing: dict[str, float], units: dict[str, str | None]
 ) -> None:
-    """Enter what a record holds into sizes and units that were read from a file.
+    """Update sizes and units that were read from a file by a `spacing_record`.
 
-    Sizes that another program has changed since stay as they are.
-
-    Parameters
-    ----------
-    record : mapping or str
-        What `spacing_record` gave, or its JSON; anything else is left aside.
-    spacing, units : dict
-        By letter; changed in place.
+    The record may be JSON; a damaged one is ignored, and so is one whose sizes another
+    program has changed since.
     """
     for letter, size, unit in _entries(record):
         known = spacing.get(letter, size)
@@ -128,7 +94,7 @@ def restore_spacing(
 
 
 def _entries(record: Any) -> list[tuple[str, float, str | None]]:
-    """Entries of a record, none where it is damaged."""
+    """Valid entries of a record, none where it is damaged."""
     try:
         content = json.loads(record) if isinstance(record, str) else record
         entries = [(a, float(size), unit) for a, (size, unit) in dict(content).items()]

@@ -1,27 +1,22 @@
-"""Reading images with their axes and spacing.
+"""Reading of images with their axes and pixel size.
 
-Read are TIFF, OME-TIFF, ImageJ hyperstacks, OME-Zarr (0.4 and 0.5), plain Zarr arrays,
-PNG, JPEG and BMP; vendor formats through bioio where it is installed.
+TIFF, OME-TIFF, ImageJ hyperstacks, OME-Zarr, plain Zarr arrays, PNG, JPEG and BMP;
+vendor formats through bioio where it is installed.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import islice
 from os import PathLike
 from pathlib import Path
 
+from napari_zssr.atomic import ZARR_MARKS
 from napari_zssr.errors import InputError
-from napari_zssr.io.contents import (
-    FileImage,
-    ImageEntry,
-    ReadOptions,
-    choose,
-    sole_entry,
-)
+from napari_zssr.io.contents import FileImage, ImageEntry, ReadOptions
 from napari_zssr.stack.axis_labels import (
     NEAREST_ADVICE,
     Spacing,
@@ -39,69 +34,13 @@ BLOCKS = 64
 BLOCK_BYTES = 1 << 20
 LISTED_FILES = 10_000
 
-_MARKS = ("zarr.json", ".zattrs", ".zgroup", ".zarray")
-
-
-def checksum(path: Path) -> str:
-    """First 16 hexadecimal digits of a SHA-256; copies of an input agree.
-
-    Parameters
-    ----------
-    path : Path
-        Of a file all bytes count, over 1 GB its size and 64 blocks of 1 MiB spread
-        evenly from the first byte to the last. Of a Zarr folder count names and sizes
-        of its files (the first 10 000 in alphabetical order), and their bytes: all of
-        them, over 1 GB the metadata and the first MiB of 64 files spread over these.
-    """
-    digest = hashlib.sha256()
-    for part in _folder(path) if path.is_dir() else _file(path):
-        digest.update(part)
-    return digest.hexdigest()[:16]
-
-
-def _file(path: Path) -> Iterator[bytes]:
-    size = path.stat().st_size
-    with path.open("rb") as stream:
-        if size <= WHOLE_BYTES:
-            while chunk := stream.read(BLOCK_BYTES):
-                yield chunk
-            return
-        yield str(size).encode()
-        for number in range(BLOCKS):
-            stream.seek(number * (size - BLOCK_BYTES) // (BLOCKS - 1))
-            yield stream.read(BLOCK_BYTES)
-
-
-def _folder(path: Path) -> Iterator[bytes]:
-    for place in (path, path / "0"):
-        for mark in _MARKS:
-            if (place / mark).is_file():
-                yield (place / mark).read_bytes()
-    files = list(islice(_listed(path), LISTED_FILES))
-    sizes = [file.stat().st_size for file in files]
-    for file, size in zip(files, sizes, strict=True):
-        yield f"{file.relative_to(path).as_posix()} {size}\n".encode()
-    if sum(sizes) <= WHOLE_BYTES:
-        for file in files:
-            yield from _file(file)
-        return
-    for file in files[:: -(-len(files) // BLOCKS)]:
-        with file.open("rb") as stream:
-            yield stream.read(BLOCK_BYTES)
-
-
-def _listed(folder: Path) -> Iterator[Path]:
-    """Files below a folder in alphabetical order, found one by one."""
-    for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
-        if entry.is_dir():
-            yield from _listed(Path(entry.path))
-        else:
-            yield Path(entry.path)
-
-
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _PICTURE = (b"\x89PNG", b"\xff\xd8\xff", b"BM")
 _VENDOR = {".czi", ".nd2", ".lif", ".lof", ".oir", ".oib", ".vsi", ".dv", ".sldy"}
+_SUFFIXES = (".companion.ome", ".ome.tiff", ".ome.tif", ".ome.zarr", ".zarr")
+
+_Reader = Callable[[Path, ReadOptions], FileImage]
+_Lister = Callable[[Path], tuple[ImageEntry, ...]]
 
 
 def read(
@@ -132,8 +71,7 @@ def read(
         refusing the file.
     lazy : bool
         Leave the pixels of TIFF and Zarr in the file: they are read when `data` is
-        indexed, and those that cannot be decoded are told then. Other kinds are read
-        whole.
+        indexed, and an error is raised only then. Other kinds are read whole.
     labels : bool
         Read label images and masks too, which are refused otherwise.
 
@@ -149,9 +87,9 @@ def read(
         that cannot be used.
     """
     source = Path(path).expanduser()
-    kind = _kind(source)
     options = ReadOptions(image=image, partial=partial, lazy=lazy, labels=labels)
-    stack = _overridden(_find(source, kind, options), axes, spacing, labels)
+    read_image, _ = _reader(source)
+    stack = _with_overrides(read_image(source, options), axes, spacing, labels)
     return replace(
         stack,
         name=" ".join(filter(None, (_stem(source), stack.name))),
@@ -180,30 +118,41 @@ def list_images(path: str | PathLike[str]) -> tuple[ImageEntry, ...]:
         The file is missing, broken, empty or of an unknown kind.
     """
     source = Path(path).expanduser()
-    kind = _kind(source)
+    _, list_entries = _reader(source)
+    return list_entries(source)
+
+
+def _reader(path: Path) -> tuple[_Reader, _Lister]:
+    """What reads and lists a file of that kind, imported only now."""
+    kind = _kind(path)
     if kind == "tiff":
-        from napari_zssr.io.tiff import list_tiff
+        from napari_zssr.io.tiff import list_tiff, read_tiff
 
-        return list_tiff(source)
+        return read_tiff, list_tiff
     if kind == "zarr":
-        from napari_zssr.io.zarr_read import list_zarr
+        from napari_zssr.io.zarr_read import list_zarr, read_zarr
 
-        return list_zarr(source)
+        return read_zarr, list_zarr
     if kind == "picture":
-        from napari_zssr.io.pictures import read_picture
+        from napari_zssr.io.pictures import list_picture, read_picture
 
-        return (sole_entry(read_picture(source)),)
-    from napari_zssr.io.vendor import list_vendor
+        return read_picture, list_picture
+    from napari_zssr.io.vendor import list_vendor, read_vendor
 
-    return list_vendor(source)
+    return read_vendor, list_vendor
 
 
 def _kind(path: Path) -> str:
-    """One of tiff, picture, zarr, vendor."""
+    """One of tiff, picture, zarr, vendor; InputError for anything else."""
     if not path.exists():
         raise InputError(f"{path} does not exist; check the name and the folder.")
     if path.is_dir():
-        return _folder_kind(path)
+        if any((path / name).is_file() for name in ZARR_MARKS):
+            return "zarr"
+        raise InputError(
+            f"{path} is a folder and no OME-Zarr image; give a file, or the folder "
+            "that holds zarr.json or .zattrs."
+        )
     try:
         with path.open("rb") as file:
             head = file.read(8)
@@ -223,88 +172,110 @@ def _kind(path: Path) -> str:
     )
 
 
-def _folder_kind(path: Path) -> str:
-    marks = ("zarr.json", ".zgroup", ".zarray", ".zattrs")
-    if any((path / mark).is_file() for mark in marks):
-        return "zarr"
-    raise InputError(
-        f"{path} is a folder and no OME-Zarr image; give a file, or the folder that "
-        "holds zarr.json or .zattrs."
-    )
-
-
-def _find(path: Path, kind: str, options: ReadOptions) -> FileImage:
-    """Read by the reader of that kind, imported only now."""
-    if kind == "tiff":
-        from napari_zssr.io.tiff import read_tiff
-
-        return read_tiff(path, options)
-    if kind == "zarr":
-        from napari_zssr.io.zarr_read import read_zarr
-
-        return read_zarr(path, options)
-    if kind == "picture":
-        from napari_zssr.io.pictures import read_picture
-
-        found = read_picture(path)
-        choose([sole_entry(found)], options.image, path.name)
-        return found
-    from napari_zssr.io.vendor import read_vendor
-
-    return read_vendor(path, options)
-
-
-def _overridden(
-    found: FileImage, axes: str | None, spacing: Spacing | None, labels: bool
+def _with_overrides(
+    image: FileImage, axes: str | None, spacing: Spacing | None, labels: bool
 ) -> ImageStack:
-    if found.labels and not labels:
+    """The stack with the axes and the spacing that the user gives."""
+    if image.labels and not labels:
         raise InputError(
             "The metadata say that this is a label image; enlarge "
             f"{NEAREST_ADVICE}, or give the image they were made from."
         )
-    data = check_pixels(found.data, labels=labels)
+    data = check_pixels(image.data, labels=labels)
     guessed = False
     if axes is not None:
         letters = parse_axes(axes, data.ndim)
-    elif len(found.axes) == data.ndim:
-        letters, guessed = settle_axes(found.axes, data.shape, data.dtype)
     else:
-        letters, guessed = settle_axes("", data.shape, data.dtype)
-    sizes = {a: found.spacing[a] for a in letters if a in found.spacing}
-    starts = dict(found.origin)
-    units = {a: found.units.get(a) for a in sizes}
+        stated = image.axes if len(image.axes) == data.ndim else ""
+        letters, guessed = settle_axes(stated, data.shape, data.dtype)
+    guessed = guessed and data.ndim > 2
+    sizes = {a: image.spacing[a] for a in letters if a in image.spacing}
+    units = {a: image.units.get(a) for a in sizes}
+    origin = dict(image.origin)
     for letter, size in zip(letters, spacing_per_axis(letters, spacing), strict=True):
         if size is not None:
             sizes[letter] = size
             units[letter] = "s" if letter == "T" else "um"
-            starts.pop(letter, None)
+            origin.pop(letter, None)
     stack = labelled(
         data,
         axes=letters,
         spacing=sizes,
         units=units,
-        channels=found.channels,
+        channels=image.channels,
         labels=labels,
     )
-    origin = tuple(starts.get(a, 0.0) for a in letters) if starts else ()
-    guessed = guessed and data.ndim > 2
     guess = (guess_message(letters, data.shape),) if guessed else ()
     return replace(
         stack,
         guessed=guessed,
-        origin=origin,
-        messages=(*found.messages, *guess),
-        labels=found.labels or stack.labels,
-        name=found.entry.title if found.entry else "",
-        image_index=found.entry.index if found.entry else None,
-        image_name=found.entry.name if found.entry else "",
+        origin=tuple(origin.get(a, 0.0) for a in letters) if origin else (),
+        messages=(*image.messages, *guess),
+        labels=image.labels or stack.labels,
+        name=image.entry.title if image.entry else "",
+        image_index=image.entry.index if image.entry else None,
+        image_name=image.entry.name if image.entry else "",
     )
 
 
 def _stem(path: Path) -> str:
-    """Name without the folder and without known endings (``.ome.tif`` is one)."""
+    """File name without its known suffixes (``.ome.tif`` is one)."""
     name = path.resolve().name
-    for ending in (".companion.ome", ".ome.tiff", ".ome.tif", ".ome.zarr", ".zarr"):
-        if name.lower().endswith(ending):
-            return name[: -len(ending)]
+    for suffix in _SUFFIXES:
+        if name.lower().endswith(suffix):
+            return name[: -len(suffix)]
     return Path(name).stem
+
+
+def checksum(path: Path) -> str:
+    """First 16 hexadecimal digits of a SHA-256; copies of an input agree.
+
+    Of a file all bytes count, over 1 GB its size and 64 blocks of 1 MiB spread evenly
+    over it. Of a Zarr folder the names and sizes of its first 10 000 files count, and
+    their bytes: all, or over 1 GB the metadata and the first MiB of 64 of the files.
+    """
+    digest = hashlib.sha256()
+    for part in _folder_content(path) if path.is_dir() else _file_content(path):
+        digest.update(part)
+    return digest.hexdigest()[:16]
+
+
+def _file_content(path: Path) -> Iterator[bytes]:
+    size = path.stat().st_size
+    with path.open("rb") as stream:
+        if size <= WHOLE_BYTES:
+            while block := stream.read(BLOCK_BYTES):
+                yield block
+            return
+        yield str(size).encode()
+        for number in range(BLOCKS):
+            stream.seek(number * (size - BLOCK_BYTES) // (BLOCKS - 1))
+            yield stream.read(BLOCK_BYTES)
+
+
+def _folder_content(path: Path) -> Iterator[bytes]:
+    for metadata in (
+        folder / name for folder in (path, path / "0") for name in ZARR_MARKS
+    ):
+        if metadata.is_file():
+            yield metadata.read_bytes()
+    files = list(islice(_files_below(path), LISTED_FILES))
+    sizes = [file.stat().st_size for file in files]
+    for file, size in zip(files, sizes, strict=True):
+        yield f"{file.relative_to(path).as_posix()} {size}\n".encode()
+    if sum(sizes) <= WHOLE_BYTES:
+        for file in files:
+            yield from _file_content(file)
+        return
+    for file in files[:: -(-len(files) // BLOCKS)]:
+        with file.open("rb") as stream:
+            yield stream.read(BLOCK_BYTES)
+
+
+def _files_below(folder: Path) -> Iterator[Path]:
+    """All files below a folder in alphabetical order, lazily."""
+    for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
+        if entry.is_dir():
+            yield from _files_below(Path(entry.path))
+        else:
+            yield Path(entry.path)

@@ -7,7 +7,6 @@ import math
 import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,42 +16,33 @@ from napari_zssr.errors import InputError
 from napari_zssr.io.contents import FileImage, ImageEntry, ReadOptions, choose
 from napari_zssr.stack.image import Channel
 
-# GPL, and so not part of the extra
+# Not part of the extra, as their licence is GPL.
 _READERS = {".czi": " bioio-czi", ".lif": " bioio-lif"}
 
 
 def read_vendor(path: Path, options: ReadOptions) -> FileImage:
-    """Read one scene, the largest unless another is asked for.
+    """Read one scene, the largest unless another is chosen.
 
-    Raises
-    ------
-    InputError
-        bioio or its reader for this format is not installed, or it cannot read the
-        file.
+    Raises InputError where bioio or its reader for this format is missing, or cannot
+    read the file.
     """
     with _opened(path) as image:
         entries = _entries(image)
         entry, messages = choose(entries, options.image, path.name)
         image.set_scene(image.scenes[entry.index])
         several = entry if len(entries) > 1 else None
-        return replace(_found(image), entry=several, messages=messages)
+        return _file_image(image, several, messages)
 
 
 def list_vendor(path: Path) -> tuple[ImageEntry, ...]:
-    """List the scenes of a file.
-
-    Raises
-    ------
-    InputError
-        As `read_vendor`.
-    """
+    """List the scenes of a file; errors as in `read_vendor`."""
     with _opened(path) as image:
         return _entries(image)
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
-    """Open an image with bioio; what goes wrong with it in one sentence."""
+    """Open an image with bioio and turn its errors into one sentence."""
     try:
         bioio = importlib.import_module("bioio")
     except ImportError as error:
@@ -82,22 +72,24 @@ def _entries(image: Any) -> tuple[ImageEntry, ...]:
     entries = []
     for index, scene in enumerate(image.scenes):
         image.set_scene(scene)
-        entries.append(
-            ImageEntry(
-                index=index,
-                name=str(scene),
-                axes=str(image.dims.order).upper(),
-                shape=tuple(image.shape),
-                dtype=str(image.dtype),
-            )
+        entry = ImageEntry(
+            index=index,
+            name=str(scene),
+            axes=str(image.dims.order).upper(),
+            shape=tuple(image.shape),
+            dtype=str(image.dtype),
         )
+        entries.append(entry)
     return tuple(entries)
 
 
-def _found(image: Any) -> FileImage:
-    order = str(image.dims.order).upper()
+def _file_image(
+    image: Any, entry: ImageEntry | None, messages: tuple[str, ...]
+) -> FileImage:
+    """The pixels and metadata of the current scene, without axes of size 1."""
+    axes = str(image.dims.order).upper()
     data = np.asarray(image.data)
-    kept = [i for i, a in enumerate(order) if data.shape[i] > 1 or a in "YX"]
+    kept = [i for i, a in enumerate(axes) if data.shape[i] > 1 or a in "YX"]
     sizes = {a: getattr(image.physical_pixel_sizes, a, None) for a in "ZYX"}
     interval = getattr(image, "time_interval", None)
     if interval is not None:
@@ -105,11 +97,12 @@ def _found(image: Any) -> FileImage:
     spacing = {
         a: float(s) for a, s in sizes.items() if s and math.isfinite(s) and s > 0
     }
-    units: dict[str, str | None] = {a: "s" if a == "T" else "um" for a in spacing}
     return FileImage(
         data=data.reshape([data.shape[i] for i in kept]),
-        axes="".join(order[i] for i in kept),
+        axes="".join(axes[i] for i in kept),
         spacing=spacing,
-        units=units,
+        units={a: "s" if a == "T" else "um" for a in spacing},
         channels=tuple(Channel(name=str(n)) for n in image.channel_names or ()),
+        entry=entry,
+        messages=messages,
     )

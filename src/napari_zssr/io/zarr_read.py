@@ -1,4 +1,4 @@
-"""OME-Zarr images (0.1 to 0.6, full resolution) and plain Zarr arrays."""
+"""Reading of OME-Zarr images (0.1 to 0.6) and plain Zarr arrays."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,21 +18,30 @@ from numpy.typing import NDArray
 from zarr.errors import BaseZarrError
 
 from napari_zssr.errors import InputError
-from napari_zssr.io.contents import (
-    FileImage,
-    ImageEntry,
-    ReadOptions,
-    choose,
-    sole_entry,
+from napari_zssr.io.contents import FileImage, ImageEntry, ReadOptions, choose
+from napari_zssr.io.ngff import (
+    LABELS,
+    axes_of,
+    level_paths,
+    ome_metadata,
+    with_placement,
 )
-from napari_zssr.io.ngff import axes_of, level_paths, placement
 from napari_zssr.io.ome_units import SPACING, restore_spacing
 from napari_zssr.io.ome_xml import image_names
+from napari_zssr.stack.axes import NAMESPACE
 from napari_zssr.stack.axis_labels import axis_letters, stored_names
 from napari_zssr.stack.image import Channel, FilePixels, full_index, to_native
 
-_DEEPEST = 3
+_MAX_DEPTH = 3
 _NOT_IMAGES = {"OME", "labels"}
+_READ_ERRORS = (
+    OSError,
+    ValueError,
+    RuntimeError,
+    LookupError,
+    TypeError,
+    BaseZarrError,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,39 +51,102 @@ class ZarrImage:
     Attributes
     ----------
     inside : str
-        Path of its group or array in the folder; empty for the folder itself.
-    multiscale : int or None
-        Which of the group's multiscales it is; None for a plain array.
-    name : str
-        Name, or empty.
+        Path of `node` in the folder; empty for the folder itself.
+    node : Array or Group
+        A plain array, or the group of an OME-Zarr image.
+    multiscale : mapping or None
+        Its entry in the group's ``multiscales``; None for a plain array.
     """
 
     inside: str
-    multiscale: int | None
+    node: Any
     name: str = ""
+    multiscale: Mapping[str, Any] | None = None
+
+    @property
+    def levels(self) -> list[str]:
+        """Paths of its arrays in the folder, the full resolution first."""
+        if self.multiscale is None:
+            return [self.inside]
+        return [_joined(self.inside, path) for path in level_paths(self.multiscale)]
+
+    def entry(self, index: int) -> ImageEntry:
+        """Entry in the list of the file's images."""
+        if self.multiscale is None:
+            array = self.node
+            axes = axis_letters(stored_names(array))
+        else:
+            array = self.node[level_paths(self.multiscale)[0]]
+            axes = axes_of(self.multiscale, array.ndim)
+        return ImageEntry(
+            index=index,
+            name=self.name,
+            axes=axes,
+            shape=tuple(array.shape),
+            dtype=str(np.dtype(array.dtype).newbyteorder("=")),
+        )
 
 
-def zarr_images(path: Path, group: zarr.Group) -> tuple[ZarrImage, ...]:
-    """List the images of a Zarr group.
+def _joined(*parts: str) -> str:
+    return "/".join(filter(None, parts))
 
-    Parameters
-    ----------
-    path : Path
-        Folder of the group.
-    group : Group
 
-    Returns
-    -------
-    tuple of ZarrImage
-        Of the fields of a plate or well, the series of a bioformats2raw collection,
-        the multiscales of an image, else of all images and arrays in the group.
+def read_zarr(path: Path, options: ReadOptions) -> FileImage:
+    """Read an array, or the full resolution of an OME-Zarr image.
 
-    Raises
-    ------
-    InputError
-        There is none.
+    Raises InputError where the folder holds no image or it cannot be decoded.
     """
-    images = tuple(_listed(path, group))
+    with _zarr_errors(path):
+        images = _images(path)
+        entries = [image.entry(index) for index, image in enumerate(images)]
+        entry, chosen = choose(entries, options.image, path.name)
+        image, pixels = _file_image(path, images[entry.index])
+        return replace(
+            image,
+            data=pixels if options.lazy else pixels[...],
+            entry=entry if len(entries) > 1 else None,
+            messages=(*chosen, *image.messages, *pixels.messages),
+        )
+
+
+def list_zarr(path: Path) -> tuple[ImageEntry, ...]:
+    """List the images of a Zarr folder; InputError where it cannot be decoded."""
+    with _zarr_errors(path):
+        return tuple(image.entry(i) for i, image in enumerate(_images(path)))
+
+
+def zarr_levels(path: Path, image: int | None = None) -> list[ZarrPixels]:
+    """All resolution levels of the image with that index, the finest first."""
+    with _zarr_errors(path):
+        chosen = _images(path)[image or 0]
+        _, full = _file_image(path, chosen)
+        coarser = [
+            ZarrPixels(path, inside, full.reversed_axes) for inside in chosen.levels[1:]
+        ]
+        return [full, *(level for level in coarser if level.ndim == full.ndim)]
+
+
+@contextmanager
+def _zarr_errors(path: Path) -> Iterator[None]:
+    """Turn errors of reading into one sentence."""
+    try:
+        yield
+    except InputError:
+        raise
+    except _READ_ERRORS as error:
+        text = " ".join(str(error).split())[:120]
+        raise InputError(
+            f"{path.name} cannot be read as OME-Zarr ({text}); copy or export it again."
+        ) from error
+
+
+def _images(path: Path) -> list[ZarrImage]:
+    """The images of a folder, at least one.
+
+    They are the fields of a plate or well, the series of a bioformats2raw collection,
+    the multiscales of an image, or else all images and arrays below the folder.
+    """
+    images = list(_listed(path, zarr.open(str(path), mode="r")))
     if not images:
         raise InputError(
             f"{path.name} holds no image; give the folder of an OME-Zarr image."
@@ -81,126 +154,132 @@ def zarr_images(path: Path, group: zarr.Group) -> tuple[ZarrImage, ...]:
     return images
 
 
-def zarr_entries(
-    group: zarr.Group, images: Sequence[ZarrImage]
-) -> tuple[ImageEntry, ...]:
-    """Entries of the images of a Zarr group, in the same order.
-
-    Parameters
-    ----------
-    group : Group
-    images : sequence of ZarrImage
-    """
-    return tuple(_entry(group, index, each) for index, each in enumerate(images))
-
-
-def ome_attributes(group: zarr.Group) -> Mapping[str, Any]:
-    """OME's attributes of a group, wherever its version keeps them.
-
-    Parameters
-    ----------
-    group : Group
-    """
-    attributes = dict(group.attrs)
-    metadata = attributes.get("ome", attributes)
-    return metadata if isinstance(metadata, Mapping) else {}
-
-
-def _entry(group: zarr.Group, index: int, image: ZarrImage) -> ImageEntry:
-    node: Any = group[image.inside] if image.inside else group
-    if image.multiscale is None:
-        axes = axis_letters(stored_names(node))
-    else:
-        multiscale = ome_attributes(node)["multiscales"][image.multiscale]
-        node = node[level_paths(multiscale)[0]]
-        axes = axes_of(multiscale, node.ndim)
-    return ImageEntry(
-        index=index,
-        name=image.name,
-        axes=axes,
-        shape=tuple(node.shape),
-        dtype=str(node.dtype),
-    )
-
-
-def _listed(path: Path, group: zarr.Group) -> Iterator[ZarrImage]:
-    """The images of a group by what it says that it is."""
-    metadata = ome_attributes(group)
-    if metadata.get("multiscales"):
-        yield from _multiscales(metadata, "")
+def _listed(path: Path, node: Any) -> Iterator[ZarrImage]:
+    metadata = ome_metadata(node)
+    if isinstance(node, zarr.Array):
+        yield ZarrImage(inside="", node=node)
+    elif metadata.get("multiscales"):
+        yield from _multiscales(node, "")
     elif isinstance(metadata.get("plate"), Mapping):
         for well in metadata["plate"].get("wells") or ():
-            yield from _fields(group, str(well["path"]))
+            yield from _fields(node, str(well["path"]))
     elif isinstance(metadata.get("well"), Mapping):
-        yield from _fields(group, "")
+        yield from _fields(node, "")
     elif "bioformats2raw.layout" in metadata:
-        yield from _series(path, group)
+        yield from _series(path, node)
     else:
-        yield from _members(group, "", _DEEPEST)
+        yield from _members(node, "", _MAX_DEPTH)
 
 
-def _multiscales(metadata: Mapping[str, Any], inside: str) -> Iterator[ZarrImage]:
-    """The images of one group: one, unless it holds several multiscales."""
-    listed = metadata["multiscales"]
+def _multiscales(group: zarr.Group, inside: str) -> Iterator[ZarrImage]:
+    """The multiscales of a group, usually one."""
+    listed = ome_metadata(group)["multiscales"]
     for number, multiscale in enumerate(listed):
         name = str(multiscale.get("name") or "")
         if inside:
             name = inside if len(listed) == 1 else f"{inside} {name or number}"
-        yield ZarrImage(inside=inside, multiscale=number, name=name)
+        yield ZarrImage(inside=inside, node=group, name=name, multiscale=multiscale)
 
 
 def _fields(group: zarr.Group, well: str) -> Iterator[ZarrImage]:
-    """The images of a well, those that are there."""
+    """The existing fields of a well."""
     node: Any = group.get(well) if well else group
     if node is None:
         return
-    for image in ome_attributes(node).get("well", {}).get("images") or ():
-        inside = "/".join(part for part in (well, str(image["path"])) if part)
+    for image in ome_metadata(node).get("well", {}).get("images") or ():
+        inside = _joined(well, str(image["path"]))
         field = group.get(inside)
         if isinstance(field, zarr.Group):
-            yield from _multiscales(ome_attributes(field), inside)
+            yield from _multiscales(field, inside)
 
 
 def _series(path: Path, group: zarr.Group) -> Iterator[ZarrImage]:
-    """The series of a collection that bioformats2raw has written, by OME's names."""
-    described: Any = group.get("OME")
-    listed = ome_attributes(described).get("series") if described is not None else None
+    """The series of a bioformats2raw collection, with their names in OME-XML."""
+    collection: Any = group.get("OME")
+    listed = ome_metadata(collection).get("series") if collection is not None else None
     if not listed:
-        listed = sorted((k for k in group if k.isdigit()), key=int)
+        listed = sorted((key for key in group if key.isdigit()), key=int)
     xml = path / "OME" / "METADATA.ome.xml"
     names = image_names(xml.read_text(encoding="utf-8")) if xml.is_file() else []
     if len(names) != len(listed):
         names = [""] * len(listed)
     for inside, name in zip(map(str, listed), names, strict=True):
-        yield ZarrImage(inside=inside, multiscale=0, name=name or inside)
+        node: Any = group[inside]
+        multiscale = ome_metadata(node)["multiscales"][0]
+        yield ZarrImage(
+            inside=inside, node=node, name=name or inside, multiscale=multiscale
+        )
 
 
 def _members(group: zarr.Group, above: str, depth: int) -> Iterator[ZarrImage]:
-    """The images and arrays in a group that is described as none of these."""
+    """All images and arrays in a group without OME metadata."""
     for name, node in sorted(group.members()):
-        inside = f"{above}{name}"
+        inside = _joined(above, name)
         if isinstance(node, zarr.Array):
-            yield ZarrImage(inside=inside, multiscale=None, name=inside)
-        elif ome_attributes(node).get("multiscales"):
-            yield from _multiscales(ome_attributes(node), inside)
+            yield ZarrImage(inside=inside, node=node, name=inside)
+        elif ome_metadata(node).get("multiscales"):
+            yield from _multiscales(node, inside)
         elif depth > 1 and name not in _NOT_IMAGES:
-            yield from _members(node, f"{inside}/", depth - 1)
+            yield from _members(node, inside, depth - 1)
 
 
-_BROKEN = (OSError, ValueError, RuntimeError, LookupError, TypeError, BaseZarrError)
+def _file_image(path: Path, image: ZarrImage) -> tuple[FileImage, ZarrPixels]:
+    """The metadata and the lazy pixels of an image at full resolution."""
+    pixels = ZarrPixels(path, image.levels[0])
+    if image.multiscale is None:
+        letters = axis_letters(stored_names(image.node))
+        return FileImage(data=pixels, axes=letters), pixels
+    metadata = ome_metadata(image.node)
+    file_image = FileImage(
+        data=pixels,
+        channels=_channels(metadata.get("omero") or {}),
+        labels=LABELS in metadata,
+    )
+    file_image, reversed_axes = with_placement(file_image, image.multiscale)
+    pixels = ZarrPixels(path, image.levels[0], reversed_axes)
+    axes = file_image.axes
+    own: Any = dict(image.node.attrs).get(NAMESPACE)
+    if isinstance(own, Mapping):
+        restore_spacing(own.get(SPACING), file_image.spacing, file_image.units)
+        # RGB samples are written as channels.
+        if "S" in own.get("axes", "") and "C" not in own["axes"]:
+            axes = axes.replace("C", "S")
+    return replace(file_image, data=pixels, axes=axes), pixels
+
+
+def _channels(omero: Mapping[str, Any]) -> tuple[Channel, ...]:
+    return tuple(
+        Channel(
+            name=str(channel.get("label") or ""),
+            emission_nm=_wavelength(channel.get("emissionWave")),
+            excitation_nm=_wavelength(channel.get("excitationWave")),
+            color=_color(channel.get("color")),
+        )
+        for channel in omero.get("channels") or ()
+    )
+
+
+def _wavelength(value: Any) -> float | None:
+    is_valid = isinstance(value, int | float) and 0 < value < math.inf
+    return float(value) if is_valid else None
+
+
+def _color(text: Any) -> int | None:
+    """OME colour of RRGGBB; None for white, which stands for no colour."""
+    try:
+        rgb = bytes.fromhex(str(text).lstrip("#"))
+    except ValueError:
+        return None
+    if len(rgb) != 3 or rgb == b"\xff\xff\xff":
+        return None
+    return int.from_bytes(rgb + b"\xff", "big", signed=True)
 
 
 class ZarrPixels(FilePixels):
-    """Pixels of a Zarr array, opened at the first use; a pickle holds its place.
+    """Lazy pixels of a Zarr array, opened at the first use; picklable by the path.
 
-    Parameters
-    ----------
-    path : Path
-        Folder of the image.
-    inside : str
-        Path of the array in it; empty where the folder is the array.
-    reversed_axes : sequence of int
-        Numbers of the axes that are turned round.
+    `inside` is the path of the array in the folder (empty where the folder is the
+    array), `reversed_axes` are the numbers of the axes that are flipped.
     """
 
     def __init__(
@@ -209,7 +288,6 @@ class ZarrPixels(FilePixels):
         self.path = path
         self.inside = inside
         self.reversed_axes = tuple(reversed_axes)
-        self._opened: tuple[zarr.Array[Any], tuple[str, ...]] | None = None
 
     def __reduce__(self) -> tuple[type[ZarrPixels], tuple[Path, str, tuple[int, ...]]]:
         return ZarrPixels, (self.path, self.inside, self.reversed_axes)
@@ -217,112 +295,84 @@ class ZarrPixels(FilePixels):
     @property
     def shape(self) -> tuple[int, ...]:
         """Size along each axis."""
-        return self._array().shape
+        return self._opened[0].shape
 
     @property
     def chunks(self) -> tuple[int, ...]:
-        """Pixels along each axis that are read at once."""
-        return self._array().chunks
+        """Size of a chunk along each axis."""
+        return self._opened[0].chunks
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Type of the pixels, in the byte order of this machine."""
-        return np.dtype(self._array().dtype).newbyteorder("=")
+        """Pixel type in native byte order."""
+        return np.dtype(self._opened[0].dtype).newbyteorder("=")
 
     @property
     def messages(self) -> tuple[str, ...]:
         """What is unusual about the stored chunks."""
-        self._array()
-        return () if self._opened is None else self._opened[1]
+        return self._opened[1]
 
     def __getitem__(self, index: Any) -> NDArray[Any]:
-        """Pixels for one whole number or slice an axis.
+        """Pixels for one integer or slice per axis; InputError if not decodable."""
+        array, _ = self._opened
+        flipped: tuple[int, ...] = ()
+        if self.reversed_axes:
+            parts = list(full_index(index, array.shape))
+            for axis in self.reversed_axes:
+                parts[axis] = _mirrored(parts[axis], array.shape[axis])
+            kept = [i for i, part in enumerate(parts) if isinstance(part, slice)]
+            flipped = tuple(kept.index(i) for i in self.reversed_axes if i in kept)
+            index = tuple(parts)
+        with _zarr_errors(self.path):
+            pixels = to_native(array[index])
+        return np.flip(pixels, flipped) if flipped else pixels
 
-        Raises
-        ------
-        InputError
-            A chunk cannot be decoded.
-        """
-        array = self._array()
-        if not self.reversed_axes:
-            with refused(self.path):
-                return to_native(array[index])
-        parts = list(full_index(index, array.shape))
-        for axis in self.reversed_axes:
-            parts[axis] = _mirrored(parts[axis], array.shape[axis])
-        turned = tuple(
-            slice(None, None, -1 if axis in self.reversed_axes else 1)
-            for axis, part in enumerate(parts)
-            if isinstance(part, slice)
-        )
-        with refused(self.path):
-            return to_native(array[tuple(parts)])[turned]
-
-    def _array(self) -> zarr.Array[Any]:
-        if self._opened is None:
-            with refused(self.path):
-                found: Any = zarr.open(str(self.path), mode="r")
-                if self.inside:
-                    found = found[self.inside]
-                if not isinstance(found, zarr.Array):
-                    raise TypeError(f"{self.inside or 'the folder'} is no array")
-                self._opened = _as_stored(found, self.path / self.inside)
-        return self._opened[0]
-
-
-@contextmanager
-def refused(path: Path) -> Iterator[None]:
-    """Turn what goes wrong into one sentence."""
-    try:
-        yield
-    except InputError:
-        raise
-    except _BROKEN as error:
-        text = " ".join(str(error).split())[:120]
-        raise InputError(
-            f"{path.name} cannot be read as OME-Zarr ({text}); copy or export it again."
-        ) from error
+    @cached_property
+    def _opened(self) -> tuple[zarr.Array[Any], tuple[str, ...]]:
+        with _zarr_errors(self.path):
+            node: Any = zarr.open(str(self.path), mode="r")
+            if self.inside:
+                node = node[self.inside]
+            if not isinstance(node, zarr.Array):
+                raise TypeError(f"{self.inside or 'the folder'} is no array")
+            return _with_stored_separator(node, self.path / self.inside)
 
 
 def _mirrored(part: int | slice, size: int) -> int | slice:
-    """The same pixels counted from the other end, in rising order."""
+    """The same pixels counted from the other end, in ascending order."""
     if isinstance(part, int):
         return size - 1 - part
-    wanted = range(size)[part]
-    if not wanted:
+    selected = range(size)[part]
+    if not selected:
         return slice(0, 0)
-    return slice(size - 1 - wanted[-1], size - wanted[0], wanted.step)
+    return slice(size - 1 - selected[-1], size - selected[0], selected.step)
 
 
-def _as_stored(
+def _with_stored_separator(
     array: zarr.Array[Any], folder: Path
 ) -> tuple[zarr.Array[Any], tuple[str, ...]]:
-    """The array with the chunk names that its folder has, and a remark on them.
+    """The array with the separator of its stored chunk names, and messages.
 
-    Zarr takes a chunk that it does not find for one of fill values, so names of
-    another kind would read as black without a word.
+    Zarr takes missing chunks for fill values, so chunks named with another separator
+    than the metadata state would silently read as black.
     """
-    told = array.metadata.to_dict()
-    encoding: Any = told.get("chunk_key_encoding")
-    separator = _separator(told)
-    prefix = "c" if encoding and encoding.get("name") == "default" else ""
+    metadata: Any = array.metadata
+    encoding = getattr(metadata, "chunk_key_encoding", None)
+    separator = encoding.separator if encoding else metadata.dimension_separator
+    prefix = "c" if encoding and encoding.name == "default" else ""
     stored = _stored_separator(folder, prefix, separator)
     if array.ndim + len(prefix) < 2 or stored == separator:
         return array, ()
     if stored is None:
-        fill: Any = array.metadata.fill_value
         return array, (
             f"No chunk of {folder.name} is stored, so all its pixels are the fill "
-            f"value {fill}.",
+            f"value {metadata.fill_value}.",
         )
     if encoding:
-        told["chunk_key_encoding"] = {
-            "name": encoding["name"],
-            "configuration": {"separator": stored},
-        }
+        encoding = type(encoding)(separator=stored)
+        metadata = replace(metadata, chunk_key_encoding=encoding)
     else:
-        told["dimension_separator"] = stored
-    metadata: Any = type(array.metadata).from_dict(told)
+        metadata = replace(metadata, dimension_separator=stored)
     corrected = zarr.AsyncArray(metadata=metadata, store_path=array.store_path)
     return zarr.Array(corrected), (
         f"The chunks of {folder.name} are stored with {stored!r} in their names, "
@@ -330,193 +380,17 @@ def _as_stored(
     )
 
 
-def _separator(told: dict[str, Any]) -> str:
-    """What the metadata say is between the numbers of a chunk."""
-    encoding = told.get("chunk_key_encoding")
-    if not encoding:
-        return str(told.get("dimension_separator") or ".")
-    usual = "/" if encoding["name"] == "default" else "."
-    return str((encoding.get("configuration") or {}).get("separator", usual))
-
-
 def _stored_separator(folder: Path, prefix: str, expected: str) -> str | None:
-    """What is between the numbers; None where no chunk is there."""
+    """Separator of the stored chunk names, the expected one first; None without any."""
     flat = re.compile(r"c(\.\d+)+" if prefix else r"\d+(\.\d+)+")
     nested = re.compile(r"c" if prefix else r"\d+")
-    found = None
+    separators = set()
     with os.scandir(folder) as entries:
         for entry in entries:
             if flat.fullmatch(entry.name):
-                one = "."
+                separators.add(".")
             elif nested.fullmatch(entry.name) and entry.is_dir():
-                one = "/"
-            else:
-                continue
-            if one == expected:
-                return one
-            found = one
-    return found
-
-
-# Key of what this program notes of images that it has written.
-OWN = "napari-zssr"
-
-
-def read_zarr(path: Path, options: ReadOptions) -> FileImage:
-    """Read a Zarr array, or level 0 of an OME-Zarr image.
-
-    Parameters
-    ----------
-    path : Path
-        Folder of the array, of the image, or of several images.
-    options : ReadOptions
-
-    Raises
-    ------
-    InputError
-        No image in it, or it cannot be decoded.
-    """
-    with refused(path):
-        node = zarr.open(str(path), mode="r")
-        if isinstance(node, zarr.Array):
-            found = _plain(path, node, "")
-            choose([sole_entry(found)], options.image, path.name)
-        else:
-            found = _chosen(path, node, options.image)
-        messages = (*found.messages, *_pixels(found).messages)
-        found = replace(found, messages=messages)
-        return found if options.lazy else replace(found, data=found.data[...])
-
-
-def list_zarr(path: Path) -> tuple[ImageEntry, ...]:
-    """List the images of a Zarr folder.
-
-    Raises
-    ------
-    InputError
-        It cannot be decoded.
-    """
-    with refused(path):
-        node = zarr.open(str(path), mode="r")
-        if isinstance(node, zarr.Array):
-            return (sole_entry(read_zarr(path, ReadOptions(lazy=True))),)
-        return zarr_entries(node, zarr_images(path, node))
-
-
-def zarr_levels(path: Path, image: int | None = None) -> list[ZarrPixels]:
-    """All levels of an image, the full resolution first.
-
-    Parameters
-    ----------
-    path : Path
-        Folder as for `read_zarr`.
-    image : int, optional
-        Index of the image, where there are several.
-
-    Raises
-    ------
-    InputError
-        As `read_zarr`.
-    """
-    with refused(path):
-        node: Any = zarr.open(str(path), mode="r")
-        if isinstance(node, zarr.Array):
-            return [ZarrPixels(path)]
-        chosen = zarr_images(path, node)[image or 0]
-        group = node[chosen.inside] if chosen.inside else node
-        if chosen.multiscale is None:
-            return [ZarrPixels(path, chosen.inside)]
-        full = _pixels(_level_0(path, group, chosen))
-        coarser = [
-            ZarrPixels(path, inside, full.reversed_axes)
-            for inside in _paths(group, chosen)[1:]
-        ]
-        return [full, *(one for one in coarser if one.ndim == full.ndim)]
-
-
-def _chosen(path: Path, group: zarr.Group, wanted: int | str | None) -> FileImage:
-    """One of the images in a group, the largest unless another is asked for."""
-    images = zarr_images(path, group)
-    entries = zarr_entries(group, images)
-    entry, messages = choose(entries, wanted, path.name)
-    image = images[entry.index]
-    node: Any = group[image.inside] if image.inside else group
-    if image.multiscale is None:
-        found = _plain(path, node, image.inside)
-    else:
-        found = _level_0(path, node, image)
-    several = entry if len(entries) > 1 else None
-    return replace(found, entry=several, messages=messages + found.messages)
-
-
-def _plain(path: Path, array: zarr.Array[Any], inside: str) -> FileImage:
-    """An array without OME's metadata."""
-    letters = axis_letters(stored_names(array))
-    return FileImage(data=ZarrPixels(path, inside), axes=letters)
-
-
-def _paths(group: zarr.Group, image: ZarrImage) -> list[str]:
-    """Paths of an image's levels in the folder."""
-    multiscale = ome_attributes(group)["multiscales"][image.multiscale or 0]
-    levels = level_paths(multiscale)
-    return [f"{image.inside}/{level}" if image.inside else level for level in levels]
-
-
-def _level_0(path: Path, group: zarr.Group, image: ZarrImage) -> FileImage:
-    metadata, own = ome_attributes(group), dict(group.attrs).get(OWN)
-    inside = _paths(group, image)[0]
-    place = placement(
-        metadata["multiscales"][image.multiscale or 0], ZarrPixels(path, inside).shape
-    )
-    spacing, units = dict(place.spacing), dict(place.units)
-    if isinstance(own, Mapping):
-        restore_spacing(own.get(SPACING), spacing, units)
-    return FileImage(
-        data=ZarrPixels(path, inside, place.reversed_axes),
-        axes=_with_samples(place.axes, own),
-        spacing=spacing,
-        units=units,
-        channels=_channels(metadata.get("omero") or {}),
-        origin=place.origin,
-        messages=place.messages,
-        labels="image-label" in metadata,
-    )
-
-
-def _pixels(image: FileImage) -> ZarrPixels:
-    assert isinstance(image.data, ZarrPixels)
-    return image.data
-
-
-def _with_samples(axes: str, own: Any) -> str:
-    """Name the channels S which are the samples of an RGB image that was written."""
-    told = own.get("axes", "") if isinstance(own, Mapping) else ""
-    return axes.replace("C", "S") if "S" in told and "C" not in told else axes
-
-
-def _channels(omero: Mapping[str, Any]) -> tuple[Channel, ...]:
-    return tuple(
-        Channel(
-            name=str(c.get("label") or ""),
-            emission_nm=_wavelength(c.get("emissionWave")),
-            excitation_nm=_wavelength(c.get("excitationWave")),
-            color=_color(c.get("color")),
-        )
-        for c in omero.get("channels") or ()
-    )
-
-
-def _wavelength(value: Any) -> float | None:
-    usable = isinstance(value, int | float) and 0 < value < math.inf
-    return float(value) if usable else None
-
-
-def _color(text: Any) -> int | None:
-    """OME colour from RRGGBB; one must be given, so white says nothing."""
-    try:
-        packed = bytes.fromhex(str(text).lstrip("#"))
-    except ValueError:
-        return None
-    if len(packed) != 3 or packed == b"\xff\xff\xff":
-        return None
-    return int.from_bytes(packed + b"\xff", "big", signed=True)
+                separators.add("/")
+            if expected in separators:
+                return expected
+    return separators.pop() if separators else None

@@ -1,8 +1,8 @@
-"""OME-Zarr 0.5 that is written plane by plane, by many processes at once.
+"""OME-Zarr 0.5, written plane by plane by any number of processes at once.
 
-The group's attribute ``napari-zssr`` holds the axes of the image as it was given, and
-its provenance. RGB samples stand along the channel axis, for OME-Zarr has no other;
-where the image has channels too, the samples of a channel follow each other.
+The group's attribute ``napari-zssr`` holds the original axes of the image and its
+provenance. RGB samples are stored along the channel axis, as OME-Zarr has no other;
+with several channels the samples of one channel follow each other.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ from napari_zssr.io.ngff import (
 )
 from napari_zssr.io.pyramid import (
     BandWriter,
+    Level,
     halved,
     levels_of,
     nearest_halved,
@@ -45,41 +47,84 @@ from napari_zssr.io.pyramid import (
     zarr_shape,
 )
 from napari_zssr.stack.axes import NAMESPACE, Outline, from_cyx, plane_axes, to_cyx
+from napari_zssr.stack.image import Index
 
-_META = "zarr.json"
+# Contrast limits are estimated from so many planes of a channel, if these are small.
+_SAMPLED_PLANES = 16
+_SAMPLED_PIXELS = 2**22
 
 
-def new_array(
-    place: Path | MemoryStore,
-    *,
-    shape: Sequence[int],
+@dataclass(frozen=True, slots=True)
+class StoredImage:
+    """An image that `create` has made, of which some planes may be missing.
+
+    Attributes
+    ----------
+    attributes : dict
+        Of its group.
+    axes : str
+        Original axes; those of `levels` are t, c, z, y, x.
+    samples : int
+        Size along S, 1 without it.
+    """
+
+    attributes: dict[str, Any]
+    axes: str
+    samples: int
+    levels: list[zarr.Array[Any]]
+
+
+def create(folder: Path, outline: Outline, *, levels: int | None = None) -> None:
+    """Create an image without pixels, unless the same one exists already.
+
+    It appears at once, also when several processes create it. `levels` of the pyramid
+    go down to about 256 pixels unless given. Raises InputError where something else
+    exists, and the errors of `storage_errors`.
+    """
+    draft = temporary_name(folder)
+    with storage_errors(folder):
+        try:
+            if not folder.exists():
+                write_empty(draft, outline, levels=levels)
+                _rename_first(draft, folder)
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+        if not _is_same_image(folder, outline, levels):
+            raise InputError(
+                f"{folder} is there already and holds something else; choose another "
+                "name, or delete it."
+            )
+
+
+def write_empty(folder: Path, outline: Outline, *, levels: int | None = None) -> None:
+    """Write an image without pixels to a new folder."""
+    zarr.create_group(folder, zarr_format=3)
+    pyramid = levels_of(outline, levels)
+    for number, level in enumerate(pyramid):
+        array = folder / str(number)
+        shape = *zarr_shape(outline)[:-2], *level.size
+        names = list(zarr_axes(outline.axes).lower())
+        _new_array(array, shape, outline.dtype, level, names)
+        sync_file(array / META)
+        sync_folder(array)
+    write_attributes(folder, attributes_of(outline, pyramid))
+
+
+def _new_array(
+    store: Path | MemoryStore,
+    shape: tuple[int, ...],
     dtype: Any,
-    chunk: tuple[int, int],
-    shard: tuple[int, int],
+    level: Level,
     names: Sequence[str] | None = None,
 ) -> zarr.Array[Any]:
-    """Array without pixels, in chunks and shards of single planes.
-
-    Parameters
-    ----------
-    place : Path or MemoryStore
-        Where it is made.
-    shape : sequence of int
-        Size along each axis, Y and X last.
-    dtype : dtype
-        Type of the pixels.
-    chunk, shard : tuple of int
-        Pixels along (Y, X); a shard holds whole chunks.
-    names : sequence of str, optional
-        Names of the axes.
-    """
+    """Array without pixels, in chunks and shards of single planes."""
     single = (1,) * (len(shape) - 2)
     return zarr.create_array(
-        place,
-        shape=tuple(shape),
+        store,
+        shape=shape,
         dtype=np.dtype(dtype),
-        chunks=(*single, *chunk),
-        shards=None if shard == chunk else (*single, *shard),
+        chunks=(*single, *level.chunk),
+        shards=None if level.shard == level.chunk else (*single, *level.shard),
         compressors=BloscCodec(cname="zstd", clevel=3),
         fill_value=0,
         dimension_names=names,
@@ -87,135 +132,39 @@ def new_array(
     )
 
 
-class ShardFiles:
-    """Files of one plane on one level.
-
-    Zarr itself would read a shard that is there before it writes the new one, which
-    may be a damaged rest of a run that was killed.
-
-    Parameters
-    ----------
-    array : zarr.Array
-        The level.
-    folder : Path
-        Its folder.
-    where : tuple of int or slice
-        Index of the plane, without Y and X.
-    """
-
-    def __init__(
-        self, array: zarr.Array[Any], folder: Path, where: tuple[int | slice, ...]
-    ) -> None:
-        self.size = _yx(array.shape)
-        self.dtype = array.dtype
-        self.folders: set[Path] = set()
-        self._folder = folder
-        self._where = where
-        self._shard = _yx(array.shards or array.chunks)
-        self._made: dict[str, Any] = {}
-        self._array = new_array(
-            MemoryStore(self._made),
-            shape=array.shape,
-            dtype=array.dtype,
-            chunk=_yx(array.chunks),
-            shard=self._shard,
-        )
-
-    @property
-    def rows(self) -> int:
-        """Rows of a shard."""
-        return self._shard[0]
-
-    def put(self, first: int, band: NDArray[Any]) -> None:
-        """Store rows (C, rows, X) that begin a shard and fill it, or end the plane."""
-        high, wide = self._shard
-        rows = slice(first, first + band.shape[1])
-        for at, sample in zip(self._samples(), band, strict=True):
-            for left in range(0, self.size[1], wide):
-                part = sample[:, left : left + wide]
-                place: Any = (*at, rows, slice(left, left + part.shape[1]))
-                self._array[place] = part
-                self._store((*at, first // high, left // wide))
-
-    def _samples(self) -> list[tuple[int, ...]]:
-        """Index of each sample of the plane, without Y and X."""
-        runs = [i for i in self._where if isinstance(i, slice)]
-        count = runs[0].stop - runs[0].start if runs else 1
-        return [
-            tuple(i.start + n if isinstance(i, slice) else i for i in self._where)
-            for n in range(count)
-        ]
-
-    def _store(self, number: tuple[int, ...]) -> None:
-        """Move what was encoded to its file; nothing is, where all pixels are 0."""
-        key = "/".join(["c", *map(str, number)])
-        encoded = self._made.pop(key, None)
-        path = self._folder / key
-        if encoded is None:
-            path.unlink(missing_ok=True)
-            return
-        self._make(path.parent)
-        write_synced(path, encoded.as_numpy_array())
-        self.folders.add(path.parent)
-
-    def _make(self, folder: Path) -> None:
-        """Make a folder and those above it, and note whose names must be synced."""
-        if folder.is_dir():
-            return
-        self._make(folder.parent)
-        folder.mkdir(exist_ok=True)
-        self.folders.add(folder.parent)
+def _rename_first(draft: Path, folder: Path) -> None:
+    """Rename the draft, unless another process was first."""
+    try:
+        draft.rename(folder)
+    except OSError:
+        if not (folder / META).is_file():
+            raise
+    sync_folder(folder.parent)
 
 
-def _yx(sizes: Sequence[int]) -> tuple[int, int]:
-    return sizes[-2], sizes[-1]
+def _is_same_image(folder: Path, outline: Outline, levels: int | None) -> bool:
+    expected = attributes_of(outline, levels_of(outline, levels))
+    try:
+        image = _open_image(folder)
+    except InputError:
+        return False
+    return (
+        image.attributes["ome"]["multiscales"] == expected["ome"]["multiscales"]
+        and image.axes == outline.axes
+        and image.samples == outline.sizes.get("S", 1)
+        and image.levels[0].dtype == np.dtype(outline.dtype)
+        and image.levels[0].shape == zarr_shape(outline)
+    )
 
 
-@dataclass(frozen=True, slots=True)
-class Begun:
-    """An image of which some planes may be missing.
-
-    Attributes
-    ----------
-    axes : str
-        Letters of TCZYXS in the order of its outline.
-    samples : int
-        Size along S, 1 without it.
-    levels : sequence of zarr.Array
-        For reading, their axes in the order t, c, z, y, x.
-    labels : bool
-        The pixels are numbers of objects.
-    """
-
-    axes: str
-    samples: int
-    levels: Sequence[zarr.Array[Any]]
-    labels: bool
-
-
-def begun(folder: Path) -> Begun:
-    """Open an image.
-
-    Parameters
-    ----------
-    folder : Path
-        What `create` has made.
-
-    Raises
-    ------
-    InputError
-        Something else is there.
-    """
+def _open_image(folder: Path) -> StoredImage:
+    """Open an image; InputError where `create` has not made one."""
     try:
         attributes = read_attributes(folder)
         own = attributes[NAMESPACE]
         count = len(attributes["ome"]["multiscales"][0]["datasets"])
-        return Begun(
-            axes=own["axes"],
-            samples=own["samples"],
-            levels=[open_level(folder, n) for n in range(count)],
-            labels=LABELS in attributes["ome"],
-        )
+        levels = [open_level(folder, number) for number in range(count)]
+        return StoredImage(attributes, own["axes"], own["samples"], levels)
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise InputError(
             f"{folder} is no image that napari-zssr has begun ({error}); give another "
@@ -224,179 +173,18 @@ def begun(folder: Path) -> Begun:
 
 
 def open_level(folder: Path, level: int = 0) -> zarr.Array[Any]:
-    """Open one level for reading, its axes in the order t, c, z, y, x.
-
-    Parameters
-    ----------
-    folder : Path
-        What `create` has made.
-    level : int
-        Level of the pyramid.
-    """
+    """Open a level of the pyramid for reading, in the axes t, c, z, y, x."""
     return zarr.open_array(folder / str(level), mode="r")
 
 
-Index = tuple[int | slice, ...]
-
-# What is looked at for the contrast: planes for each channel, pixels of a plane.
-_SEEN_PLANES = 16
-_SEEN_PIXELS = 2**22
-
-
-def create(
-    folder: Path,
-    outline: Outline,
-    *,
-    levels: int | None = None,
-    provenance: Mapping[str, Any] | None = None,
-) -> None:
-    """Make an image without pixels; one that is there already is left as it is.
-
-    Parameters
-    ----------
-    folder : Path
-        Folder of the image; it appears whole, also when several processes make it.
-    outline : Outline
-        The image.
-    levels : int, optional
-        Number of levels of the pyramid; otherwise down to about 256 pixels.
-    provenance : mapping, optional
-        JSON-serialisable record.
-
-    Raises
-    ------
-    InputError
-        Another image or something else is there, or writing is not permitted.
-    ComputeError
-        The disk is full or fails.
-    """
-    draft = temporary_name(folder)
-    with storage_errors(folder):
-        try:
-            if not folder.exists():
-                make(draft, outline, levels=levels, provenance=provenance)
-                _appear(draft, folder)
-        finally:
-            shutil.rmtree(draft, ignore_errors=True)
-        if not _alike(folder, outline, _attributes(outline, levels)):
-            raise InputError(
-                f"{folder} is there already and holds something else; choose another "
-                "name, or delete it."
-            )
-
-
-def make(
-    folder: Path,
-    outline: Outline,
-    *,
-    levels: int | None = None,
-    provenance: Mapping[str, Any] | None = None,
-) -> None:
-    """Make an image without pixels where nothing is yet; see `create`.
-
-    Raises
-    ------
-    OSError
-        It cannot be written.
-    """
-    attributes = _attributes(outline, levels)
-    if provenance is not None:
-        attributes[NAMESPACE]["provenance"] = dict(provenance)
-    zarr.create_group(folder, zarr_format=3)
-    for number, level in enumerate(levels_of(outline, levels)):
-        new_array(
-            folder / str(number),
-            shape=(*zarr_shape(outline)[:-2], *level.size),
-            dtype=outline.dtype,
-            chunk=level.chunk,
-            shard=level.shard,
-            names=list(zarr_axes(outline.axes).lower()),
-        )
-        sync_file(folder / str(number) / META)
-        sync_folder(folder / str(number))
-    write_attributes(folder, attributes)
-
-
-class PlaneWriter:
-    """Writes a plane on all levels.
-
-    Parameters
-    ----------
-    folder : Path
-        What `create` has made.
-    index : tuple of int or slice
-        Index of the plane in the axes of the outline, as in `PlaneIndex`.
-
-    Raises
-    ------
-    InputError
-        No image that was begun here.
-    """
-
-    def __init__(self, folder: Path, index: Index) -> None:
-        image = begun(folder)
-        where = zarr_index(index, image.axes, image.samples)
-        self._axes = plane_axes(image.axes)
-        self._files = [
-            ShardFiles(array, folder / str(n), where)
-            for n, array in enumerate(image.levels)
-        ]
-        writer: BandWriter | None = None
-        halve = nearest_halved if image.labels else halved
-        for level in reversed(self._files):
-            size = (image.samples, *level.size)
-            writer = BandWriter(size, level.dtype, level.rows, level.put, writer, halve)
-        if writer is None:
-            raise InputError(f"{folder} has no levels; give another folder.")
-        self._writer = writer
-
-    def add(self, band: NDArray[Any]) -> None:
-        """Take the next rows, with the axes Y, X (and S) of the outline.
-
-        Raises
-        ------
-        OSError, ValueError
-            They cannot be written, or are no part of the plane.
-        """
-        self._writer.add(to_cyx(band, self._axes))
-
-    def close(self) -> None:
-        """Have the whole plane on the disk.
-
-        Raises
-        ------
-        ValueError
-            Rows are missing.
-        """
-        seen, rows = self._writer.seen, self._writer.shape[1]
-        if seen != rows:
-            raise ValueError(f"{seen} of {rows} rows were given")
-        for at in sorted({at for level in self._files for at in level.folders}):
-            sync_folder(at)
-
-
 def write_plane(folder: Path, index: Index, bands: Iterable[NDArray[Any]]) -> None:
-    """Write a plane on all levels, and have it on the disk at the end.
+    """Write a plane on all levels, flushed to disk at the end.
 
-    Different planes can be written at the same time by any number of processes; a
-    plane that was written before, or half, is written anew.
-
-    Parameters
-    ----------
-    folder : Path
-        What `create` has made.
-    index : tuple of int or slice
-        Index of the plane in the axes of the outline, as in `PlaneIndex`.
-    bands : iterable of ndarray
-        Rows of the plane from the first to the last, any number at a time; each has
-        the axes Y, X (and S) in the order of the outline, and all columns.
-
-    Raises
-    ------
-    InputError
-        Writing is not permitted, or no image was begun there.
-    ComputeError
-        The disk is full or fails, or the bands do not make up the plane.
+    Different planes can be written at the same time by any number of processes;
+    whatever exists of the plane is replaced. `index` is in the axes of the outline, as
+    in `PlaneIndex`; `bands` are the rows from first to last, any number at a time, each
+    with the axes Y, X (and S) of the outline. Raises InputError where `create` has not
+    made an image, and the errors of `storage_errors`.
     """
     writer = PlaneWriter(folder, index)
     for band in bands:
@@ -406,107 +194,138 @@ def write_plane(folder: Path, index: Index, bands: Iterable[NDArray[Any]]) -> No
         writer.close()
 
 
-def read_plane(
-    folder: Path, index: Index, rows: slice = slice(None), *, level: int = 0
-) -> NDArray[Any]:
-    """One plane, or some rows of it, with the axes Y, X (and S) of the outline.
+class PlaneWriter:
+    """Writes one plane on all levels; see `write_plane`."""
 
-    Parameters
-    ----------
-    folder : Path
-        What `create` has made.
-    index : tuple of int or slice
-        Index of the plane in the axes of the outline.
-    rows : slice
-        Rows to read.
-    level : int
-        Level of the pyramid.
+    def __init__(self, folder: Path, index: Index) -> None:
+        image = _open_image(folder)
+        self._axes = plane_axes(image.axes)
+        self._files = [
+            ShardFiles(array, folder / str(n), _zarr_index(image, index))
+            for n, array in enumerate(image.levels)
+        ]
+        writer: BandWriter | None = None
+        halve = nearest_halved if LABELS in image.attributes["ome"] else halved
+        for files in reversed(self._files):
+            shape = (image.samples, *files.level.size)
+            rows = files.level.shard[0]
+            writer = BandWriter(shape, files.dtype, rows, files.put, writer, halve)
+        if writer is None:
+            raise InputError(f"{folder} has no levels; give another folder.")
+        self._writer = writer
 
-    Raises
-    ------
-    InputError
-        No image that was written here.
+    def add(self, band: NDArray[Any]) -> None:
+        """Take the next rows; OSError, or ValueError where they do not fit."""
+        self._writer.add(to_cyx(band, self._axes))
+
+    def close(self) -> None:
+        """Flush the folders to disk; ValueError where rows are missing."""
+        given, rows = self._writer.rows_added, self._writer.shape[1]
+        if given != rows:
+            raise ValueError(f"{given} of {rows} rows were given")
+        for files in self._files:
+            for folder in files.folders:
+                sync_folder(folder)
+
+
+class ShardFiles:
+    """Files of one plane on one level, the plane at `index` without Y and X.
+
+    Zarr itself would read an existing shard before it writes the new one, but that may
+    be damaged by a run that was killed. So shards are encoded in memory first.
     """
-    image = begun(folder)
-    where = zarr_index(index, image.axes, image.samples)
-    found = np.asarray(image.levels[level][(*where, rows)])
-    cyx = found if "C" in zarr_axes(image.axes) else found[np.newaxis]
+
+    def __init__(self, array: zarr.Array[Any], folder: Path, index: Index) -> None:
+        self.level = Level(
+            size=_yx(array.shape),
+            chunk=_yx(array.chunks),
+            shard=_yx(array.shards or array.chunks),
+        )
+        self.dtype = array.dtype
+        self.folders: set[Path] = set()
+        self._folder = folder
+        self._index = index
+        self._encoded: dict[str, Any] = {}
+        store = MemoryStore(self._encoded)
+        self._array = _new_array(store, array.shape, array.dtype, self.level)
+
+    def put(self, first: int, band: NDArray[Any]) -> None:
+        """Store rows (C, rows, X) that begin a shard and fill it, or end the plane."""
+        height, width = self.level.shard
+        rows = slice(first, first + band.shape[1])
+        ranges = (
+            range(part.start, part.stop) if isinstance(part, slice) else (part,)
+            for part in self._index
+        )
+        for at, sample in zip(product(*ranges), band, strict=True):
+            for left in range(0, band.shape[2], width):
+                part = sample[:, left : left + width]
+                region: Any = (*at, rows, slice(left, left + part.shape[1]))
+                self._array[region] = part
+                self._store((*at, first // height, left // width))
+
+    def _store(self, shard: tuple[int, ...]) -> None:
+        """Write an encoded shard to its file; without one all pixels are 0."""
+        key = "/".join(["c", *map(str, shard)])
+        encoded = self._encoded.pop(key, None)
+        path = self._folder / key
+        if encoded is None:
+            path.unlink(missing_ok=True)
+            return
+        above = takewhile(lambda folder: not folder.is_dir(), path.parents)
+        for folder in reversed(list(above)):
+            folder.mkdir(exist_ok=True)
+            self.folders.add(folder.parent)
+        write_synced(path, encoded.as_numpy_array())
+        self.folders.add(path.parent)
+
+
+def _yx(sizes: Sequence[int]) -> tuple[int, int]:
+    return sizes[-2], sizes[-1]
+
+
+def _zarr_index(image: StoredImage, index: Index) -> Index:
+    return zarr_index(index, image.axes, image.samples)
+
+
+def read_plane(folder: Path, index: Index, rows: slice = slice(None)) -> NDArray[Any]:
+    """Rows of one plane, with the axes Y, X (and S) of the outline.
+
+    Raises InputError where `create` has not made an image.
+    """
+    image = _open_image(folder)
+    pixels = np.asarray(image.levels[0][(*_zarr_index(image, index), rows)])
+    cyx = pixels if "C" in zarr_axes(image.axes) else pixels[np.newaxis]
     return from_cyx(cyx, plane_axes(image.axes))
 
 
 def complete(folder: Path, provenance: Mapping[str, Any] | None) -> None:
-    """Enter what is known at the end, and remove what killed processes have left.
+    """Complete an image with all its planes: contrast limits, and its provenance.
 
-    Parameters
-    ----------
-    folder : Path
-        What `create` has made, with all its planes.
-    provenance : mapping, optional
-        JSON-serialisable record, instead of the one there.
-
-    Raises
-    ------
-    InputError
-        No image that was begun here.
-    OSError
-        It cannot be written.
+    Also removes the temporary files of killed processes. Raises InputError where
+    `create` has not made an image, OSError where it cannot be written.
     """
-    image = begun(folder)
+    image = _open_image(folder)
     for draft in folder.rglob(".*"):
         draft.unlink(missing_ok=True)
-    attributes = read_attributes(folder)
-    shown = attributes["ome"].get("omero", {}).get("channels", ())
-    for number, told in enumerate(shown):
-        seen = _seen(image, number)
-        if seen.size:
-            told["window"] = window_of(seen)
+    channels = image.attributes["ome"].get("omero", {}).get("channels", ())
+    for number, channel in enumerate(channels):
+        pixels = _sampled_pixels(image, number)
+        if pixels.size:
+            channel["window"] = window_of(pixels)
     if provenance is not None:
-        attributes[NAMESPACE]["provenance"] = dict(provenance)
-    write_attributes(folder, attributes)
+        image.attributes[NAMESPACE]["provenance"] = dict(provenance)
+    write_attributes(folder, image.attributes)
 
 
-def _seen(image: Begun, channel: int) -> NDArray[Any]:
+def _sampled_pixels(image: StoredImage, channel: int) -> NDArray[Any]:
     """Finite pixels of some planes of a channel, on the coarsest level."""
     array = image.levels[-1]
-    if array.shape[-1] * array.shape[-2] > _SEEN_PIXELS:
+    if array.shape[-1] * array.shape[-2] > _SAMPLED_PIXELS:
         return np.empty(0, array.dtype)
-    letters = zarr_axes(image.axes)[:-2]
-    sizes = [1 if a == "C" else n for a, n in zip(letters, array.shape, strict=False)]
-    places = list(np.ndindex(*sizes))
-    chosen = places[:: -(-len(places) // _SEEN_PLANES)]
-    found = []
-    for at in chosen:
-        named = dict(zip(letters, at, strict=True)) | {"C": channel}
-        plane = np.asarray(array[tuple(named[a] for a in letters)])
-        found.append(plane[np.isfinite(plane)])
-    return np.concatenate(found)
-
-
-def _attributes(outline: Outline, levels: int | None) -> dict[str, Any]:
-    return attributes_of(outline, levels_of(outline, levels))
-
-
-def _appear(draft: Path, folder: Path) -> None:
-    """Give a folder its name, unless another process was first."""
-    try:
-        draft.rename(folder)
-    except OSError:
-        if not (folder / META).is_file():
-            raise
-    sync_folder(folder.parent)
-
-
-def _alike(folder: Path, outline: Outline, made: Mapping[str, Any]) -> bool:
-    """Whether a folder holds the image that is to be made."""
-    try:
-        image = begun(folder)
-        found = read_attributes(folder)
-    except InputError:
-        return False
-    return (
-        found["ome"]["multiscales"] == made["ome"]["multiscales"]
-        and (image.axes, image.samples)
-        == (made[NAMESPACE]["axes"], made[NAMESPACE]["samples"])
-        and image.levels[0].dtype == np.dtype(outline.dtype)
-        and image.levels[0].shape == zarr_shape(outline)
-    )
+    sizes = dict(zip(zarr_axes(image.axes)[:-2], array.shape, strict=False))
+    ranges = ([channel] if a == "C" else range(n) for a, n in sizes.items())
+    planes = list(product(*ranges))
+    step = -(-len(planes) // _SAMPLED_PLANES)
+    sampled = [np.asarray(array[at]) for at in planes[::step]]
+    return np.concatenate([plane[np.isfinite(plane)] for plane in sampled])
