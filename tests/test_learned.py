@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from napari_zssr.zssr.policy import LEARNED_RATE, NOISY_RATE
 from numpy.typing import NDArray
 from safetensors.numpy import load, save
 from scipy import ndimage
@@ -34,7 +35,6 @@ from napari_zssr.stack.run import Upscaled, upscale_steps
 from napari_zssr.zssr import pretrained, trainer
 from napari_zssr.zssr.checkpoint import KEY, load_networks
 from napari_zssr.zssr.networks import restored, shuffle
-from napari_zssr.zssr.policy import LEARNED_RATE, NOISY_RATE
 from napari_zssr.zssr.pretrained import (
     PretrainedStart,
     condition_features,

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from napari_zssr.zssr.plane import PlaneResult, super_resolve_plane
+from napari_zssr.zssr.policy import gradual_factors, training_windows
 from torch import Tensor, nn
 
 from napari_zssr.config import BALANCED, FAST, INSTANT, PAPER, Config, change
@@ -16,8 +18,6 @@ from napari_zssr.imaging.noise import CLEAN, NoiseModel
 from napari_zssr.imaging.resample import output_size, resize
 from napari_zssr.progress import Progress, drain
 from napari_zssr.zssr import networks, predict
-from napari_zssr.zssr.plane import PlaneResult, super_resolve_plane
-from napari_zssr.zssr.policy import gradual_factors, training_windows
 from napari_zssr.zssr.predict import bicubic
 
 TINY: dict[str, Any] = {

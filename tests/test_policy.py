@@ -5,6 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from napari_zssr.zssr.policy import (
+    back_projection,
+    learned_windows,
+    pair_spec,
+    training_windows,
+)
 
 from benchmarks.photographs import random_gaussian
 from napari_zssr.config import FAST, INSTANT, change
@@ -12,12 +18,6 @@ from napari_zssr.imaging.noise import CLEAN, NoiseModel
 from napari_zssr.kernelspec import KernelSpec
 from napari_zssr.zssr import policy
 from napari_zssr.zssr.pairs import held_out_regions
-from napari_zssr.zssr.policy import (
-    back_projection,
-    learned_windows,
-    pair_spec,
-    training_windows,
-)
 from napari_zssr.zssr.predict import residual_growth
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from napari_zssr.zssr.plane import plane_sample, shared_noise
 from numpy.typing import NDArray
 
 from napari_zssr.config import BALANCED, FAST, INSTANT, PAPER, Config, change
@@ -29,7 +30,6 @@ from napari_zssr.stack.resources import plan_run
 from napari_zssr.stack.run import Upscaled, upscale_steps
 from napari_zssr.zssr.checkpoint import load_networks, write_networks
 from napari_zssr.zssr.networks import ResidualNetwork
-from napari_zssr.zssr.plane import plane_sample, shared_noise
 
 QUICK = change(
     FAST,

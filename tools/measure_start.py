@@ -15,13 +15,13 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+from napari_zssr.zssr.plane import super_resolve_plane
 
 from benchmarks.metrics import psnr
 from napari_zssr.config import FAST, Config
 from napari_zssr.imaging.resample import imresize
 from napari_zssr.progress import drain
 from napari_zssr.zssr.device import fast_bfloat16
-from napari_zssr.zssr.plane import super_resolve_plane
 from napari_zssr.zssr.pretrained import shipped_start
 from training.dead_leaves import texture
 

@@ -156,7 +156,8 @@ class CostCard:
 def _wish(request: Request) -> Wish:
     stack = request.lazy_stack()
     return Wish(
-        config=request.effective_config,
+        config=request.config,
+        starts=request.starts,
         shape=tuple(stack.data.shape),
         dtype=stack.data.dtype,
         axes=stack.axes,
@@ -172,8 +173,10 @@ def _examine_steps() -> Steps[Machine]:
 def _calibrate_steps(key: tuple[Any, ...]) -> Steps[Rates]:
     from napari_zssr.zssr.calibrate import calibrate_steps
 
-    config, device, precision, samples = key
-    return calibrate_steps(config, device=device, precision=precision, channels=samples)
+    config, starts, device, precision, samples = key
+    return calibrate_steps(
+        config, starts, device=device, precision=precision, samples=samples
+    )
 
 
 def _table_html(rows: tuple[tuple[str, str], ...]) -> str:

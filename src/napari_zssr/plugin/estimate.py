@@ -145,7 +145,9 @@ def free_on_disk(folder: Path) -> int | None:
 def time_text(wish: Wish, plan: RunPlan, rates: Rates | str | None) -> str:
     """Expected time, and whether it was measured."""
     if isinstance(rates, Rates):
-        seconds = expected_seconds(wish.config, wish.shape, wish.axes, rates)
+        seconds = expected_seconds(
+            wish.config, wish.starts, wish.shape, wish.axes, rates
+        )
         return f"about {format_duration(seconds)}, measured on this device"
     if rates is None:
         return "being measured on this device"

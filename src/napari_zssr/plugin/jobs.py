@@ -80,7 +80,7 @@ class Job(ABC):
         self.recipe: dict[str, Any] = {}
         stack = request.lazy_stack()
         self.clock: Clock | None = Clock(
-            request.effective_config, stack.data.shape, stack.axes
+            request.config, request.starts, stack.data.shape, stack.axes
         )
 
     @abstractmethod

@@ -37,8 +37,8 @@ class Request:
         Letters of the layer's axes, guessed or corrected by the user.
     step : tuple of int
         Position of the viewer's sliders.
-    started : Config, optional
-        The settings with the architecture of the networks that training starts from.
+    starts : sequence of (Checkpoint, PretrainedStart or None)
+        What training of each channel starts from.
     begins : str
         Sentence on what training starts from and why.
     target : Path, optional
@@ -54,11 +54,6 @@ class Request:
     begins: str = ""
     target: Path | None = None
     overwrite: bool = False
-
-    @property
-    def effective_config(self) -> Config:
-        """The settings that decide the cost and the progress of the run."""
-        return self.started or self.config
 
     def lazy_stack(self) -> ImageStack:
         """The part to enlarge, with its pixels not loaded yet."""
