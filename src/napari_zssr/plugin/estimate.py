@@ -199,7 +199,7 @@ def calibration_key(wish: Wish, plan: RunPlan) -> tuple[Any, ...]:
     if config.kernel.kind != "bicubic":
         # The width changes little, and a preview needs the processor.
         config = replace(config, kernel=KernelSpec.parse("gaussian:1"))
-    return (config, plan.device, plan.precision, samples)
+    return (config, wish.starts, plan.device, plan.precision, samples)
 
 
 def format_bytes(count: float) -> str:
