@@ -13,10 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from napari_zssr.imaging.kernel import Array, Pair, sampled_kernel
+from napari_zssr.imaging.kernel import sampled_kernel
 from napari_zssr.imaging.resample import (
+    Array,
     AxisOperator,
     AxisOperators,
+    Pair,
     apply_axes,
     mirrored_index,
     output_size,

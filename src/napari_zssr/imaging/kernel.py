@@ -14,11 +14,8 @@ from scipy import ndimage
 
 from napari_zssr.errors import InputError
 from napari_zssr.imaging.optics import FWHM
-from napari_zssr.imaging.resample import cubic, imresize
+from napari_zssr.imaging.resample import Array, Pair, cubic, imresize
 from napari_zssr.kernelspec import KernelSpec
-
-Array = NDArray[np.float64]
-Pair = tuple[float, float]
 
 # Standard deviations to which a Gaussian is sampled.
 TRUNCATE = 4.0

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_zssr.errors import InputError
-from napari_zssr.imaging.kernel import Array, Pair, central_part
+from napari_zssr.imaging.kernel import central_part
+from napari_zssr.imaging.resample import Array, Pair
 
 # Below this value of B, or this many times its noise, the Gaussian fitted to the PSF
 # is the better estimate of K.

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 BLOCK = 128
 LARGEST_STEP = 128
 
+Array = NDArray[np.float64]
+Pair = tuple[float, float]
 # Part of a plane: rows and columns, in whole pixels.
 Window = tuple[slice, slice]
 
@@ -128,7 +130,7 @@ def whole_pixel_step(factor: float) -> int | None:
     return fraction.denominator if abs(float(fraction) - factor) <= 1e-9 else None
 
 
-def output_window(window: Window, factors: tuple[float, float]) -> Window:
+def output_window(window: Window, factors: Pair) -> Window:
     """The part of the enlarged plane that a window of the input becomes."""
     rows, columns = (
         # Halves round up, so that a shift by whole output pixels changes nothing.
@@ -174,9 +176,7 @@ def sampling_operator(
     return AxisOperator(_cubic_matrix(size, np.round(centers, 9), 1.0))
 
 
-def resize(
-    image: Tensor, factors: tuple[float, float], size: tuple[int, int] | None = None
-) -> Tensor:
+def resize(image: Tensor, factors: Pair, size: tuple[int, int] | None = None) -> Tensor:
     """Cubic resampling of (..., Y, X) as by MATLAB's ``imresize``.
 
     `factors` and `size` are (Y, X); the size is ceil(factor * size) unless given.
@@ -191,7 +191,7 @@ def resize(
 
 def imresize(
     image: NDArray[Any],
-    factors: tuple[float, float],
+    factors: Pair,
     size: tuple[int, int] | None = None,
 ) -> NDArray[Any]:
     """`resize` for arrays, computed in float64; shape (..., Y, X) -> (..., Y', X')."""
@@ -248,16 +248,14 @@ def _flip(image: Tensor, number: int) -> Tensor:
     return image.flip(axes) if axes else image
 
 
-def transform_array(image: NDArray[np.float64], number: int) -> NDArray[np.float64]:
+def transform_array(image: Array, number: int) -> Array:
     """`transform` of an array of shape (Y, X)."""
     image = image[::-1] if number & 1 else image
     image = image[:, ::-1] if number & 2 else image
     return image.T if number & SWAP else image
 
 
-def symmetries(
-    factors: tuple[float, float], kernel: NDArray[np.float64] | None
-) -> tuple[int, ...]:
+def symmetries(factors: Pair, kernel: Array | None) -> tuple[int, ...]:
     """Transforms under which the degradation does not change.
 
     Unequal factors exclude the swap of axes. `kernel` is the centred blur (Y, X);
@@ -271,7 +269,7 @@ def symmetries(
     )
 
 
-def _is_symmetric(kernel: NDArray[np.float64], number: int) -> bool:
+def _is_symmetric(kernel: Array, number: int) -> bool:
     moved = transform_array(kernel, number)
     return moved.shape == kernel.shape and bool(
         np.abs(moved - kernel).max() <= 2e-3 * np.abs(kernel).max()
