@@ -143,7 +143,7 @@ class KernelSpec:
         text = str(text)
         kind, _, rest = text.partition(":")
         if text in ("bicubic", "estimate"):
-            return cls(kind=text)  # type: ignore[arg-type]
+            return cls(kind=text)
         if kind == "gaussian":
             return _parse_gaussian(text)
         if kind == "optics":
@@ -201,15 +201,8 @@ class KernelSpec:
         if self.array is not None:
             digest = hashlib.sha256(self.array.tobytes()).digest()
             digest += repr(self.array.shape).encode()
-        return (
-            self.kind,
-            self.sigma_px,
-            self.angle_deg,
-            self.path,
-            self.spacing_um,
-            self.optics,
-            digest,
-        )
+        plain = (self.kind, self.sigma_px, self.angle_deg, self.path, self.spacing_um)
+        return (*plain, self.optics, digest)
 
 
 def _parse_gaussian(text: str) -> KernelSpec:
@@ -222,12 +215,11 @@ def _parse_gaussian(text: str) -> KernelSpec:
             f"Kernel {text!r} is not understood; write gaussian:SIGMA, "
             "gaussian:SIGMA_Y,SIGMA_X or gaussian:SIGMA_Y,SIGMA_X,ANGLE."
         )
-    sigmas = numbers[:2]
     angle = numbers[2] if len(numbers) == 3 else 0.0
     if not math.isfinite(angle):
         raise InputError(f"Kernel {text!r} has no finite angle; give degrees.")
     return KernelSpec(
-        kind="gaussian", sigma_px=(sigmas[0], sigmas[-1]), angle_deg=angle
+        kind="gaussian", sigma_px=(numbers[0], numbers[:2][-1]), angle_deg=angle
     )
 
 

@@ -127,7 +127,7 @@ def as_jpeg(image: Tensor, steps: Steps) -> Tensor:
     colours = torch.einsum("dc,cyx->dyx", to_ycc, image)
     luma = _rounded(colours[:1], table)
     if len(chroma_table):
-        chroma = _both_rounded(colours[1:], chroma_table)
+        chroma = _rounded(colours[1:], chroma_table)
     else:
         chroma = _halved(colours[1:], table)
     stored = torch.cat([luma, chroma])
@@ -142,31 +142,27 @@ def _halved(chroma: Tensor, table: Tensor) -> Tensor:
     standard = table.new_tensor(STANDARD_CHROMA).flatten()
     standard *= (table / table.new_tensor(STANDARD).flatten()).median()
     half = torch.nn.functional.avg_pool2d(chroma, 2, ceil_mode=True)
-    half = _both_rounded(half, standard)[None]
+    half = _rounded(half, standard)[None]
     full = torch.nn.functional.interpolate(half, scale_factor=2, mode="bilinear")[0]
     return full[:, : chroma.shape[1], : chroma.shape[2]]
 
 
-def _both_rounded(chroma: Tensor, table: Tensor) -> Tensor:
+def _rounded(planes: Tensor, table: Tensor) -> Tensor:
+    """Planes (C, Y, X) with the frequencies of their blocks rounded to multiples."""
     import torch
 
-    return torch.cat([_rounded(plane[None], table) for plane in chroma])
-
-
-def _rounded(plane: Tensor, table: Tensor) -> Tensor:
-    """Plane (1, Y, X) with the frequencies of its blocks rounded to multiples."""
-    import torch
-
-    _, height, width = plane.shape
+    _, height, width = planes.shape
     padding = (0, -width % BLOCK, 0, -height % BLOCK)
-    padded = torch.nn.functional.pad(plane, padding, mode="replicate")[0]
-    rows, columns = (size // BLOCK for size in padded.shape)
-    blocks = padded.reshape(rows, BLOCK, columns, BLOCK).transpose(1, 2)
-    dct = torch.as_tensor(_dct_matrix()).to(plane.device, plane.dtype)
+    dct = torch.as_tensor(_dct_matrix()).to(planes.device, planes.dtype)
     steps = table.reshape(BLOCK, BLOCK)
-    coded = (dct @ blocks @ dct.T / steps).round() * steps
-    decoded = (dct.T @ coded @ dct).transpose(1, 2).reshape(1, *padded.shape)
-    return decoded[:, :height, :width]
+    rounded = []
+    for padded in torch.nn.functional.pad(planes, padding, mode="replicate"):
+        rows, columns = (size // BLOCK for size in padded.shape)
+        blocks = padded.reshape(rows, BLOCK, columns, BLOCK).transpose(1, 2)
+        coded = (dct @ blocks @ dct.T / steps).round() * steps
+        decoded = (dct.T @ coded @ dct).transpose(1, 2).reshape(padded.shape)
+        rounded.append(decoded[:height, :width])
+    return torch.stack(rounded)
 
 
 @cache

@@ -66,17 +66,12 @@ class MeasuredPsf:
 
     Attributes
     ----------
-    array : ndarray, shape (Z, Y, X) or (Y, X)
-        Odd and centred, not negative, sum 1.
-    spacing_um : tuple of float
-        Voxel along the array's axes, um.
-    fwhm_um : tuple of (float or None)
-        Full widths at half maximum along (Z, Y, X), um: median of the Gaussians fitted
-        to the beads; None for Z if the image was a single plane.
-    beads : int
-        Beads that were averaged.
-    sentence : str
-        The result, and which beads were left out for which reason.
+    array : (Z, Y, X) or (Y, X), odd, centred, not negative, sum 1
+    spacing_um : voxel along the array's axes, um
+    fwhm_um : full widths at half maximum along (Z, Y, X), um, median of the Gaussians
+        fitted to the beads; None for Z if the image was a single plane
+    beads : number of beads averaged
+    sentence : the result, and which beads were left out for which reason
     """
 
     array: Array

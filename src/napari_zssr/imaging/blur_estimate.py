@@ -309,10 +309,9 @@ def edge_features(plane: NDArray[Any]) -> Array32:
 
 def _derivative(values: Array32, scale: float) -> Array32:
     """Derivative along the first axis of the smoothed plane."""
-    derivative: Array32 = ndimage.gaussian_filter(
-        values, scale, order=(1, 0), truncate=3.5
+    return np.asarray(
+        ndimage.gaussian_filter(values, scale, order=(1, 0), truncate=3.5)
     )
-    return derivative
 
 
 def _log_ratios(slopes: list[Array32], edges: NDArray[np.bool_]) -> list[float]:

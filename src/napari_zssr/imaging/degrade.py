@@ -1,4 +1,4 @@
-"""The degradation A: HR father -> LR son, and its exact adjoint.
+"""The degradation A: HR father -> LR son.
 
 A kernel is written as a short sum of separable ones (singular value decomposition),
 each of which becomes, with the subsampling, one sparse matrix per axis.
@@ -41,20 +41,12 @@ class Degradation:
 
     def degrade(self, hr_father: Tensor) -> Tensor:
         """A x: shape (..., Y, X) -> (..., Y/f, X/f)."""
-        return _applied(self.terms, hr_father)
-
-    def degrade_adjoint(self, lr_son: Tensor) -> Tensor:
-        """A' y: shape (..., Y/f, X/f) -> (..., Y, X), so that <Ax, y> = <x, A'y>."""
-        return _applied(tuple((y.adjoint, x.adjoint) for y, x in self.terms), lr_son)
+        first, *rest = (apply_axes(hr_father, y, x) for y, x in self.terms)
+        return sum(rest, first)
 
     def noise_gain(self, before: AxisOperators | None = None) -> float:
         """Share of white noise's variance that A leaves, after maps `before` it."""
         return _noise_gain(self.terms, before)
-
-
-def _applied(terms: tuple[AxisOperators, ...], image: Tensor) -> Tensor:
-    first, *rest = (apply_axes(image, y, x) for y, x in terms)
-    return sum(rest, first)
 
 
 @lru_cache(maxsize=256)
@@ -126,22 +118,15 @@ def _blur_operator(weights: Array, size: int) -> AxisOperator:
 def _noise_gain(
     terms: tuple[AxisOperators, ...], before: AxisOperators | None
 ) -> float:
-    y, x = (
-        _mean_products(
-            [
-                term[axis].matrix @ before[axis].matrix if before else term[axis].matrix
-                for term in terms
-            ]
+    gain: Any = 1.0
+    for axis in (0, 1):
+        matrices = [
+            term[axis].matrix @ before[axis].matrix if before else term[axis].matrix
+            for term in terms
+        ]
+        # Products of the rows of every two matrices, mean over the rows.
+        flat = sparse.vstack(
+            [matrix.tocsr().reshape((1, -1)) for matrix in matrices], format="csr"
         )
-        for axis in (0, 1)
-    )
-    return float((y * x).sum())
-
-
-def _mean_products(matrices: list[Any]) -> Array:
-    """Products of the rows of every two matrices, mean over the rows."""
-    flat = sparse.vstack(
-        [matrix.tocsr().reshape((1, -1)) for matrix in matrices], format="csr"
-    )
-    products: Array = (flat @ flat.T).toarray() / matrices[0].shape[0]
-    return products
+        gain = gain * ((flat @ flat.T).toarray() / matrices[0].shape[0])
+    return float(gain.sum())

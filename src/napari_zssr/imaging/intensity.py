@@ -207,12 +207,9 @@ class IntensityMap:
 
     Attributes
     ----------
-    offset, scale : float
-        In units of the image.
-    few_counts : bool
-        Whether integers are too coarse for the result (`loses_intensity`).
-    piecewise : bool
-        Whether the channel looks like labels (`is_piecewise_constant`).
+    offset, scale : in units of the image
+    few_counts : whether integers are too coarse for the result (`loses_intensity`)
+    piecewise : whether the channel looks like labels (`is_piecewise_constant`)
     """
 
     offset: float

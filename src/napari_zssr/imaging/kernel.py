@@ -31,16 +31,11 @@ class FineKernel:
 
     Attributes
     ----------
-    spec : KernelSpec
-        Concrete: bicubic, gaussian or array.
-    factors : tuple of float
-        Enlargement along (Y, X) that it belongs to.
-    sentence : str
-        Where it comes from and how far to trust it.
-    fine_um : tuple of (float or None)
-        Size (Y, X) of a fine pixel.
-    spread_px : tuple of float, optional
-        Standard errors of `widths_px`, fine pixels.
+    spec : bicubic, gaussian or array
+    factors : enlargement along (Y, X) that it belongs to
+    sentence : origin, and how far to trust it
+    fine_um : size (Y, X) of a fine pixel
+    spread_px : standard errors of `widths_px`, fine pixels
     """
 
     spec: KernelSpec

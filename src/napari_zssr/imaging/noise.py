@@ -79,16 +79,12 @@ class NoiseModel:
 
     Attributes
     ----------
-    gain : float
-        Variance per unit of signal (shot noise), in units of the intensity.
-    offset : float
-        Variance without signal (read noise), in squared units of the intensity.
-    bands : tuple of float
-        Standard deviation in four bands of rising spatial frequency, relative to
-        white noise; (1, 1, 1, 1) is white.
-    jpeg : tuple of float
-        Steps to which a JPEG rounded blocks of the image, noise included, in units of
-        the intensity; empty without.
+    gain : variance per unit of signal (shot noise), in units of the intensity
+    offset : variance without signal (read noise), in squared units of the intensity
+    bands : standard deviation in four bands of rising spatial frequency, relative to
+        white noise
+    jpeg : steps to which a JPEG rounded blocks of the image, noise included, in units
+        of the intensity; empty without
     """
 
     gain: float = 0.0
@@ -270,13 +266,10 @@ class FirstLook:
 
     Attributes
     ----------
-    signals, variances : ndarray, shape (bins,)
-        Mean intensity of bins of brightness, and a straight line through the energies
-        of their quietest blocks.
-    texture : ndarray, shape (bins,)
-        Spread of the energies of the finest band, as a multiple of that of pure noise.
-    features : ndarray, shape (FEATURES,), float32
-        Energies in units of that line, the input of the network.
+    signals : mean intensity of bins of brightness
+    variances : straight line through the energies of the quietest blocks of each bin
+    texture : spread of the energies of the finest band, as a multiple of pure noise's
+    features : energies in units of that line, the input of the network, (FEATURES,)
     """
 
     signals: Array

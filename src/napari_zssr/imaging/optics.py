@@ -188,14 +188,10 @@ class GaussianPsf:
 
     Attributes
     ----------
-    sigma_um, sigma_z_um : float
-        Standard deviations across and along the optical axis, um.
-    index : float
-        Refractive index that was assumed.
-    nyquist_um : float
-        Largest pixel that still samples what the optics pass, um.
-    sentence : str
-        Formula, optics and expected error.
+    sigma_um, sigma_z_um : standard deviations across and along the optical axis, um
+    index : refractive index that was assumed
+    nyquist_um : largest pixel that still samples what the optics pass, um
+    sentence : formula, optics and expected error
     """
 
     sigma_um: float
@@ -250,17 +246,13 @@ def nyquist_um(optics: CheckedOptics) -> float:
     return optics.wavelength_nm / (4000 * optics.na)
 
 
-def useful_factor(spacing_um: Pair, nyquist: float) -> float:
-    """Enlargement, along the coarser of (Y, X), that brings pixels to `nyquist` um."""
-    return max(spacing_um) / nyquist
-
-
 def sampling_sentence(spacing_um: Pair, factors: Pair, nyquist: float) -> str | None:
     """Remark on pixels finer than the optics can fill, None if there are none.
 
     Pixel size and Nyquist limit in um; pixels and factors along (Y, X).
     """
-    useful = useful_factor(spacing_um, nyquist)
+    # Along the coarser axis.
+    useful = max(spacing_um) / nyquist
     sampling = f"pixels of {max(spacing_um):.3g} um; Nyquist asks for {nyquist:.3g} um"
     if useful < LEAST_FACTOR:
         return f"The image has {sampling}: there is nothing to gain from more pixels."

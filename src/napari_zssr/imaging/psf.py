@@ -92,16 +92,11 @@ class _Axis:
 
     Attributes
     ----------
-    frequency, finer : ndarray, shape (frequencies, )
-        w and w/f in cycles per um.
-    reliable : ndarray, shape (frequencies, )
-        1 up to the frequencies that the pixels of the PSF resolve, falling to 0.
-    position : ndarray, shape (PSF pixels, )
-        Distance from the PSF's centre of mass, um.
-    pixel : ndarray, shape (kernel pixels, )
-        Position on the fine grid, um.
-    inverse : ndarray, shape (kernel pixels, frequencies)
-        From K(w) to the kernel.
+    frequency, finer : w and w/f in cycles per um, (frequencies,)
+    reliable : 1 up to the frequencies that the PSF's pixels resolve, falling to 0
+    position : distance of the PSF's pixels from its centre of mass, um
+    pixel : position of the kernel's pixels on the fine grid, um
+    inverse : matrix from K(w) to the kernel, (kernel pixels, frequencies)
     """
 
     def __init__(

@@ -56,37 +56,29 @@ TIP, BESIDE = 0.07, (0.75, 0.9)
 class Quality:
     """Checks of a result against bicubic enlargement of the image.
 
+    Fractions are those of the intensity range.
+
     Attributes
     ----------
-    change : float
-        Root mean square difference, fraction of the intensity range.
-    change_in_noise : float or None
-        The same in standard deviations of the noise; None without noise.
-    noise, noise_assumed : float
-        Standard deviation at the mean signal, fraction of the range: as estimated from
-        the image, and as assumed.
-    grain : float or None
-        Fine-scale standard deviation in the flattest tenth, share of bicubic's; None
-        if that holds more than the noise, or none.
-    sharpness : float
-        Slope of the steepest edges, share of bicubic's.
-    misfit : float
-        Root mean square difference of the degraded result and the image, in standard
-        deviations of the noise (at least 0.2 % of the range).
-    misfit_correlation : float
-        Correlation of that difference between neighbouring pixels; 0 for white noise.
-    overshoot, overshoot_bicubic : float
-        How far pixels beside the steepest edges leave the range of the image's own
-        pixels around them, fraction of that range.
-    excess : float
-        Power in the octave above the image's band over the image's own spectrum
-        extrapolated there, decades.
-    lattice : float
-        Power at a period of one input pixel over that around it, decades; 0 if the
-        factor is not a whole number.
-    colour_shift : float
-        Root mean square change of the colour differences of grey pixels, fraction of
-        the range; 0 for grey images.
+    change : root mean square difference, fraction
+    change_in_noise : the same in standard deviations of the noise; None without noise
+    noise : standard deviation at the mean signal as estimated from the image, fraction
+    noise_assumed : the same as assumed
+    grain : fine-scale standard deviation in the flattest tenth, share of bicubic's;
+        None if that holds more than the noise, or none
+    sharpness : slope of the steepest edges, share of bicubic's
+    misfit : root mean square difference of the degraded result and the image, in
+        standard deviations of the noise (at least 0.2 % of the range)
+    misfit_correlation : correlation of that between neighbours; 0 for white noise
+    overshoot : how far pixels beside the steepest edges leave the range of the image's
+        own pixels around them, fraction of that range
+    overshoot_bicubic : the same of bicubic enlargement
+    excess : power in the octave above the image's band over the image's own spectrum
+        extrapolated there, decades
+    lattice : power at a period of one input pixel over that around it, decades; 0 if
+        the factor is not a whole number
+    colour_shift : root mean square change of the colour differences of grey pixels,
+        fraction; 0 for grey images
     """
 
     change: float

@@ -1,7 +1,7 @@
 """Antialiased separable resampling by any factor per axis, and flips and rotations.
 
-Weights are computed in numpy as sparse matrices and applied in torch; resampling,
-degradation and their adjoints all work this way.
+Weights are computed in numpy as sparse matrices and applied in torch, for resampling
+and degradation.
 """
 
 from __future__ import annotations
@@ -33,16 +33,7 @@ class AxisOperator:
 
     def __init__(self, matrix: Any) -> None:
         self.matrix = sparse.csr_array(matrix)
-        self._adjoint: AxisOperator | None = None
         self._blocks: dict[Any, list[tuple[int, int, Tensor]]] = {}
-
-    @property
-    def adjoint(self) -> AxisOperator:
-        """The transposed map, (n_in, n_out)."""
-        if self._adjoint is None:
-            self._adjoint = AxisOperator(self.matrix.T)
-            self._adjoint._adjoint = self  # noqa: SLF001
-        return self._adjoint
 
     def __matmul__(self, other: AxisOperator) -> AxisOperator:
         return AxisOperator(self.matrix @ other.matrix)

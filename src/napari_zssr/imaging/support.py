@@ -75,15 +75,11 @@ class Support:
 
     Attributes
     ----------
-    quality : Quality
-        The checks.
-    share : float
-        Share of the change from bicubic that is likely closest to the truth.
-    gain : float
-        Likely gain over bicubic against the truth, dB.
-    margin : float or None
-        Logarithm of the assumed transfer at the image's highest frequency over that of
-        the blur of its edges: negative if it is too wide; None if they show none.
+    quality : the checks
+    share : share of the change from bicubic that is likely closest to the truth
+    gain : likely gain over bicubic against the truth, dB
+    margin : logarithm of the assumed transfer at the image's highest frequency over
+        that of the blur of its edges: negative if too wide; None if they show none
     """
 
     quality: Quality
