@@ -178,7 +178,7 @@ def _colour(pixels: NDArray[Any], number: int) -> Array:
 
 
 def _grid(pixels: NDArray[Any]) -> tuple[int, int]:
-    """First pixel (Y, X) of a block, whose borders are steeper than other places.
+    """First pixel (Y, X) of a block, found by the steeper slopes at its borders.
 
     It is not the image's own first pixel if this was cut out of a larger one.
     """

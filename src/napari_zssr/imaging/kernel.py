@@ -137,15 +137,15 @@ def sampled_kernel(spec: KernelSpec, phase: Pair = (0.0, 0.0)) -> Array | None:
     return _recentred(spec.array / spec.array.sum(), phase)
 
 
-def kernel_for_factors(spec: KernelSpec, factors: Pair, wanted: Pair) -> KernelSpec:
+def kernel_for_factors(spec: KernelSpec, factors: Pair, target: Pair) -> KernelSpec:
     """The kernel of the same optics for another enlargement.
 
     A kernel relates two grids: for Gaussian optics its width in fine pixels grows as
     sqrt(f^2 - 1), so that k4 = k2 * dilate2(k2) holds.
     """
-    if spec.kind == "bicubic" or factors == wanted:
+    if spec.kind == "bicubic" or factors == target:
         return spec
-    ratio = (_width_ratio(factors[0], wanted[0]), _width_ratio(factors[1], wanted[1]))
+    ratio = (_width_ratio(factors[0], target[0]), _width_ratio(factors[1], target[1]))
     if spec.kind == "gaussian":
         return _stretched_gaussian(spec, ratio)
     array = sampled_kernel(spec)
@@ -222,10 +222,10 @@ def _has_weight(array: Array) -> NDArray[np.bool_]:
     return np.asarray(np.abs(array) > NEGLIGIBLE * np.abs(array).max())
 
 
-def _width_ratio(factor: float, wanted: float) -> float:
-    if factor == wanted or factor == 1:
+def _width_ratio(factor: float, target: float) -> float:
+    if factor == target or factor == 1:
         return 1.0
-    return math.sqrt((wanted**2 - 1) / (factor**2 - 1))
+    return math.sqrt((target**2 - 1) / (factor**2 - 1))
 
 
 def _gaussian_covariance(spec: KernelSpec) -> Array:
