@@ -21,7 +21,6 @@ from napari_zssr.imaging.optics import (
     half_width,
     nyquist_um,
     sampling_sentence,
-    useful_factor,
     vectorial_psf,
 )
 from napari_zssr.imaging.psf import gaussian_kernel_sigma, psf_kernel
@@ -188,7 +187,6 @@ def test_nyquist() -> None:
     assert wide == pytest.approx(0.52 / (4 * 1.4))
     confocal = checked_optics(**OIL, modality="confocal", excitation_nm=488)
     assert nyquist_um(confocal) == pytest.approx(0.488 / (8 * 1.4))
-    assert useful_factor((0.1, 2 * wide), wide) == pytest.approx(2)
 
 
 def test_finer_than_nyquist() -> None:

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from napari_zssr.imaging.resample import (
+    AxisOperator,
     apply_axes,
     cubic,
     imresize,
@@ -147,10 +148,11 @@ def test_gradient_is_the_adjoint() -> None:
     along_y, along_x = resize_operator(9, 1.5), resize_operator(10, 0.5)
     y = torch.rand(14, 5, dtype=torch.float64)
     (apply_axes(x, along_y, along_x) * y).sum().backward()
-    adjoint = apply_axes(y, along_y.adjoint, along_x.adjoint)
+    adjoint = apply_axes(
+        y, AxisOperator(along_y.matrix.T), AxisOperator(along_x.matrix.T)
+    )
     assert x.grad is not None
     torch.testing.assert_close(x.grad, adjoint)
-    assert along_y.adjoint.adjoint is along_y
 
 
 def test_operators_compose() -> None:

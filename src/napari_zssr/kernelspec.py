@@ -1,4 +1,4 @@
-"""What the user says of the blur between an image and a finer one. No torch in here."""
+"""Specification of the blur between an image and a finer one. Loads no torch."""
 
 from __future__ import annotations
 
@@ -72,14 +72,13 @@ class Optics:
 
     @property
     def text(self) -> str:
-        """What `KernelSpec.parse` takes."""
-        usual = Optics()
-        told = [
+        """Text that `KernelSpec.parse` reads back."""
+        changed = [
             f"{f.name}={value:g}" if isinstance(value, float) else f"{f.name}={value}"
             for f in dataclasses.fields(self)
-            if (value := getattr(self, f.name)) != getattr(usual, f.name)
+            if (value := getattr(self, f.name)) != f.default
         ]
-        return ":".join(["optics", *filter(None, [",".join(told)])])
+        return f"optics:{','.join(changed)}" if changed else "optics"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -121,12 +120,8 @@ class KernelSpec:
         if self.kind in ("array", "psf"):
             object.__setattr__(self, "array", checked_kernel(self.array))
         if self.kind == "psf":
-            y, x = self.spacing_um
-            pair = (
-                checked_positive("spacing_um", y),
-                checked_positive("spacing_um", x),
-            )
-            object.__setattr__(self, "spacing_um", pair)
+            y, x = (checked_positive("spacing_um", um) for um in self.spacing_um)
+            object.__setattr__(self, "spacing_um", (y, x))
         if self.kind == "file" and not self.path:
             raise InputError("Kernel 'file' needs a path; none was given.")
         if self.kind == "optics" and self.optics is None:
@@ -134,7 +129,7 @@ class KernelSpec:
 
     @classmethod
     def parse(cls, text: Any) -> KernelSpec:
-        """Kernel from text, a file's name, an array (Y, X) or what was found.
+        """Kernel from text, a file name, an array (Y, X), or an object with a ``spec``.
 
         Text is ``bicubic``, ``estimate``, ``gaussian:1.2`` or ``gaussian:1.2,0.8,30``
         (sigma along Y and X in fine pixels, angle in degrees), ``optics`` or
@@ -143,13 +138,12 @@ class KernelSpec:
         spec = getattr(text, "spec", text)
         if isinstance(spec, KernelSpec):
             return spec
-        if isinstance(text, Path):
-            text = str(text)
-        if not isinstance(text, str):
+        if not isinstance(text, str | Path):
             return cls(kind="array", array=np.asarray(text))
+        text = str(text)
         kind, _, rest = text.partition(":")
         if text in ("bicubic", "estimate"):
-            return cls(kind=text)  # type: ignore[arg-type]
+            return cls(kind=text)
         if kind == "gaussian":
             return _parse_gaussian(text)
         if kind == "optics":
@@ -163,7 +157,7 @@ class KernelSpec:
 
     @property
     def concrete(self) -> bool:
-        """Whether it is a blur on the fine grid already, the same for every image."""
+        """Whether it is a blur on the fine grid, the same for every image."""
         return self.kind in ("bicubic", "gaussian", "array")
 
     def to_dict(self) -> dict[str, Any]:
@@ -207,8 +201,8 @@ class KernelSpec:
         if self.array is not None:
             digest = hashlib.sha256(self.array.tobytes()).digest()
             digest += repr(self.array.shape).encode()
-        shown = (self.kind, self.sigma_px, self.angle_deg, self.path)
-        return (*shown, self.spacing_um, self.optics, digest)
+        plain = (self.kind, self.sigma_px, self.angle_deg, self.path, self.spacing_um)
+        return (*plain, self.optics, digest)
 
 
 def _parse_gaussian(text: str) -> KernelSpec:
@@ -221,11 +215,12 @@ def _parse_gaussian(text: str) -> KernelSpec:
             f"Kernel {text!r} is not understood; write gaussian:SIGMA, "
             "gaussian:SIGMA_Y,SIGMA_X or gaussian:SIGMA_Y,SIGMA_X,ANGLE."
         )
-    sigma_y, sigma_x = numbers[0], numbers[min(1, len(numbers) - 1)]
     angle = numbers[2] if len(numbers) == 3 else 0.0
     if not math.isfinite(angle):
         raise InputError(f"Kernel {text!r} has no finite angle; give degrees.")
-    return KernelSpec(kind="gaussian", sigma_px=(sigma_y, sigma_x), angle_deg=angle)
+    return KernelSpec(
+        kind="gaussian", sigma_px=(numbers[0], numbers[:2][-1]), angle_deg=angle
+    )
 
 
 def _parse_optics(text: str) -> Optics:

@@ -1,4 +1,4 @@
-"""Blur kernels on the fine grid: from a description to a centred array."""
+"""Blur kernels on the fine grid: from a `KernelSpec` to a centred array."""
 
 from __future__ import annotations
 
@@ -14,33 +14,28 @@ from scipy import ndimage
 
 from napari_zssr.errors import InputError
 from napari_zssr.imaging.optics import FWHM
-from napari_zssr.imaging.resample import cubic, imresize
+from napari_zssr.imaging.resample import Array, Pair, cubic, imresize
 from napari_zssr.kernelspec import KernelSpec
 
-Array = NDArray[np.float64]
-Pair = tuple[float, float]
-
+# Standard deviations to which a Gaussian is sampled.
 TRUNCATE = 4.0
-# Of the line along which a width is read, pixels.
+# Weights below this share of the peak count as zero.
+NEGLIGIBLE = 1e-6
+# Sampling of the profile from which a width is read, pixels.
 FINE_STEP = 0.01
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class FineKernel:
-    """A blur on the fine grid, and what is known of it.
+    """A blur on the fine grid, and how it was determined.
 
     Attributes
     ----------
-    spec : KernelSpec
-        Concrete: bicubic, gaussian or array.
-    factors : tuple of float
-        Enlargement along (Y, X) that it belongs to.
-    sentence : str
-        Where it comes from and how far to trust it.
-    fine_um : tuple of (float or None)
-        Size (Y, X) of a fine pixel.
-    spread_px : tuple of float, optional
-        Standard errors of `widths_px`, fine pixels.
+    spec : bicubic, gaussian or array
+    factors : enlargement along (Y, X) that it belongs to
+    sentence : origin, and how far to trust it
+    fine_um : size (Y, X) of a fine pixel
+    spread_px : standard errors of `widths_px`, fine pixels
     """
 
     spec: KernelSpec
@@ -52,14 +47,18 @@ class FineKernel:
     @property
     def array(self) -> Array:
         """Weights, shape (odd, odd), sum 1."""
-        sampled = sampled_kernel(self.spec)
-        return _cubic(self.factors) if sampled is None else _without_border(sampled)
+        kernel = sampled_kernel(self.spec)
+        if kernel is None:
+            rows, columns = (_cubic_weights(f) for f in self.factors)
+            return np.outer(rows, columns)
+        middle = central_part(kernel, _has_weight(kernel))
+        return np.asarray(middle / middle.sum())
 
     @property
     def widths_px(self) -> Pair | None:
         """Standard deviations along the principal axes, fine pixels, larger first.
 
-        None for the bicubic kernel, whose negative weights leave it without.
+        None for the bicubic kernel, whose negative weights give it no width.
         """
         if self.spec.kind == "bicubic":
             return None
@@ -78,7 +77,7 @@ class FineKernel:
     def fwhm_px(self) -> Pair:
         """Full widths at half maximum along the principal axes, fine pixels.
 
-        Far weights, which widen `widths_px`, do not count.
+        Unlike `widths_px` they do not depend on weights far from the centre.
         """
         if self.spec.kind == "gaussian" and self.widths_px is not None:
             return FWHM * self.widths_px[0], FWHM * self.widths_px[1]
@@ -87,7 +86,7 @@ class FineKernel:
 
     @property
     def fwhm_um(self) -> Pair | None:
-        """`fwhm_px` in um, None where the size of a pixel is not known."""
+        """`fwhm_px` in um, None if the size of a pixel is not known."""
         y, x = self.fine_um
         if y is None or x is None:
             return None
@@ -110,12 +109,13 @@ class FineKernel:
 
     @property
     def _directions(self) -> tuple[Pair, Pair]:
-        """Along and across the larger width, (Y, X) of length 1."""
+        """Unit vectors (Y, X) along and across the larger width."""
         angle = math.radians(self.angle_deg)
         y, x = math.cos(angle), math.sin(angle)
         return (y, x), (-x, y)
 
     def _spread(self) -> Array:
+        """Covariance (Y, X), square fine pixels."""
         if self.spec.kind == "gaussian":
             return _gaussian_covariance(self.spec)
         return covariance(self.array)
@@ -123,18 +123,10 @@ class FineKernel:
 
 @lru_cache(maxsize=256)
 def sampled_kernel(spec: KernelSpec, phase: Pair = (0.0, 0.0)) -> Array | None:
-    """Kernel whose centre of mass lies `phase` away from the middle pixel.
+    """Kernel (odd, odd) of sum 1, None for bicubic.
 
-    Parameters
-    ----------
-    spec : KernelSpec
-        What the blur is; concrete, as of a `FineKernel`.
-    phase : tuple of float
-        Sub-pixel place of the centre of mass along (Y, X), fine pixels.
-
-    Returns
-    -------
-    ndarray, shape (odd, odd), sum 1, or None for the bicubic kernel
+    `spec` is concrete; `phase` is the offset (Y, X) of the centre of mass from the
+    middle pixel, fine pixels.
     """
     if spec.kind == "bicubic":
         return None
@@ -145,15 +137,15 @@ def sampled_kernel(spec: KernelSpec, phase: Pair = (0.0, 0.0)) -> Array | None:
     return _recentred(spec.array / spec.array.sum(), phase)
 
 
-def kernel_for_factors(spec: KernelSpec, factors: Pair, wanted: Pair) -> KernelSpec:
-    """The same optics' kernel for another enlargement.
+def kernel_for_factors(spec: KernelSpec, factors: Pair, target: Pair) -> KernelSpec:
+    """The kernel of the same optics for another enlargement.
 
     A kernel relates two grids: for Gaussian optics its width in fine pixels grows as
     sqrt(f^2 - 1), so that k4 = k2 * dilate2(k2) holds.
     """
-    if spec.kind == "bicubic" or factors == wanted:
+    if spec.kind == "bicubic" or factors == target:
         return spec
-    ratio = (_width_ratio(factors[0], wanted[0]), _width_ratio(factors[1], wanted[1]))
+    ratio = (_width_ratio(factors[0], target[0]), _width_ratio(factors[1], target[1]))
     if spec.kind == "gaussian":
         return _stretched_gaussian(spec, ratio)
     array = sampled_kernel(spec)
@@ -161,22 +153,22 @@ def kernel_for_factors(spec: KernelSpec, factors: Pair, wanted: Pair) -> KernelS
     for axis in (0, 1):
         if ratio[axis] == 0:
             array = array.sum(axis=axis, keepdims=True)
-    along = tuple(r if r > 0 else 1.0 for r in ratio)
-    padding = [(2, 2) if r > 0 else (0, 0) for r in ratio]
-    resized = imresize(np.pad(array, padding), (along[0], along[1]))
+    padded = np.pad(array, [(2, 2) if r > 0 else (0, 0) for r in ratio])
+    resized = imresize(padded, (ratio[0] or 1.0, ratio[1] or 1.0))
     return KernelSpec(kind="array", array=resized / resized.sum())
 
 
 def check_fits(spec: KernelSpec, shape: tuple[int, int]) -> None:
-    """Refuse a kernel larger than the plane (Y, X) that it is to blur."""
-    array = sampled_kernel(spec)
-    if array is None:
+    """Refuse a kernel larger than the plane (Y, X) to be blurred."""
+    kernel = sampled_kernel(spec)
+    if kernel is None:
         return
-    effective = _support(array)
-    if effective[0] > shape[0] or effective[1] > shape[1]:
+    used = np.argwhere(_has_weight(kernel))
+    rows, columns = np.ptp(used, axis=0) + 1
+    if rows > shape[0] or columns > shape[1]:
         raise InputError(
-            f"The kernel covers {effective[0]} x {effective[1]} fine pixels, more than "
-            f"the enlarged plane of {shape[0]} x {shape[1]}; give a smaller kernel."
+            f"The kernel covers {rows} x {columns} fine pixels, more than the enlarged "
+            f"plane of {shape[0]} x {shape[1]}; give a smaller kernel."
         )
 
 
@@ -184,12 +176,12 @@ def width_at_half(array: Array, direction: Pair) -> float:
     """Full width at half maximum along a direction (Y, X) through the peak, pixels."""
     peak = np.unravel_index(int(np.argmax(array)), array.shape)
     reach = sum(array.shape)
-    along = np.linspace(0, reach, round(reach / FINE_STEP) + 1)
+    distance = np.linspace(0, reach, round(reach / FINE_STEP) + 1)
     width = 0.0
-    for way in (1, -1):
-        places = [p + way * d * along for p, d in zip(peak, direction, strict=True)]
-        line = ndimage.map_coordinates(np.pad(array, 1), np.add(places, 1))
-        width += float(along[int(np.argmax(line < line[0] / 2))])
+    for sign in (1, -1):
+        line = [p + sign * d * distance for p, d in zip(peak, direction, strict=True)]
+        profile = ndimage.map_coordinates(np.pad(array, 1), np.add(line, 1))
+        width += float(distance[int(np.argmax(profile < profile[0] / 2))])
     return width
 
 
@@ -209,58 +201,39 @@ def center_of_mass(array: Array) -> Pair:
     return y, x
 
 
-def _cubic(factors: Pair) -> Array:
-    """What bicubic reduction weighs the fine pixels with."""
-    rows, columns = (_cubic_weights(f) for f in factors)
-    weights: Array = np.outer(rows, columns)
-    return weights
-
-
 def _cubic_weights(factor: float) -> Array:
+    """Weights with which bicubic reduction averages the fine pixels along an axis."""
     radius = math.ceil(2 * factor)
     weights = cubic(np.arange(-radius, radius + 1) / factor)
-    kept: Array = np.asarray(weights / weights.sum(), dtype=np.float64)
-    return kept
+    return np.asarray(weights / weights.sum(), dtype=np.float64)
 
 
-def _without_border(array: Array) -> Array:
-    """The middle of an odd kernel that holds its weights, as far on both sides."""
-    strong = _strong(array)
+def central_part(array: Array, mask: NDArray[np.bool_]) -> Array:
+    """The middle of an odd array that holds the mask, symmetric about the centre."""
     for axis in (0, 1):
         middle = array.shape[axis] // 2
-        found = np.flatnonzero(strong.any(axis=1 - axis))
-        reach = int(np.abs(found - middle).max())
+        used = np.flatnonzero(mask.any(axis=1 - axis))
+        reach = int(np.abs(used - middle).max())
         array = array.take(range(middle - reach, middle + reach + 1), axis=axis)
-    kept: Array = array / array.sum()
-    return kept
+    return array
 
 
-def _strong(array: Array) -> NDArray[np.bool_]:
-    """Where the weights are more than a millionth of the kernel's peak."""
-    strong: NDArray[np.bool_] = np.abs(array) > 1e-6 * np.abs(array).max()
-    return strong
+def _has_weight(array: Array) -> NDArray[np.bool_]:
+    return np.asarray(np.abs(array) > NEGLIGIBLE * np.abs(array).max())
 
 
-def _support(array: Array) -> tuple[int, int]:
-    """Rows and columns that carry weights."""
-    strong = _strong(array)
-    rows, columns = np.flatnonzero(strong.any(1)), np.flatnonzero(strong.any(0))
-    return int(np.ptp(rows)) + 1, int(np.ptp(columns)) + 1
-
-
-def _width_ratio(factor: float, wanted: float) -> float:
-    if factor == wanted or factor == 1:
+def _width_ratio(factor: float, target: float) -> float:
+    if factor == target or factor == 1:
         return 1.0
-    return math.sqrt((wanted**2 - 1) / (factor**2 - 1))
+    return math.sqrt((target**2 - 1) / (factor**2 - 1))
 
 
 def _gaussian_covariance(spec: KernelSpec) -> Array:
     angle = math.radians(spec.angle_deg)
-    turn = np.array(
+    rotation = np.array(
         [[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]]
     )
-    spread: Array = turn @ np.diag(np.square(spec.sigma_px)) @ turn.T
-    return spread
+    return np.asarray(rotation @ np.diag(np.square(spec.sigma_px)) @ rotation.T)
 
 
 def _gaussian(spec: KernelSpec, phase: Pair) -> Array:
@@ -270,20 +243,18 @@ def _gaussian(spec: KernelSpec, phase: Pair) -> Array:
     x = np.arange(-radius[1], radius[1] + 1)[None, :] - phase[1]
     inverse = np.linalg.inv(spread)
     square = inverse[0, 0] * y * y + 2 * inverse[0, 1] * y * x + inverse[1, 1] * x * x
-    values: Array = np.exp((square.min() - square) / 2)
-    values /= values.sum()
-    return values
+    values = np.exp((square.min() - square) / 2)
+    return np.asarray(values / values.sum())
 
 
 def _stretched_gaussian(spec: KernelSpec, ratio: Pair) -> KernelSpec:
     stretch = np.diag(ratio)
     values, vectors = np.linalg.eigh(stretch @ _gaussian_covariance(spec) @ stretch)
     sigmas = np.sqrt(np.maximum(values, 1e-12))
-    angle = math.degrees(math.atan2(vectors[1, 0], vectors[0, 0]))
     return KernelSpec(
         kind="gaussian",
         sigma_px=(float(sigmas[0]), float(sigmas[1])),
-        angle_deg=angle,
+        angle_deg=math.degrees(math.atan2(vectors[1, 0], vectors[0, 0])),
     )
 
 
@@ -310,10 +281,7 @@ def _recentred(array: Array, phase: Pair) -> Array:
 def load_kernel(path: str | Path) -> Array:
     """Kernel array (Y, X) from a ``.npy``, ``.csv``, ``.tif`` or ``.mat`` file.
 
-    Raises
-    ------
-    InputError
-        When the file is missing, no kernel, or would need pickle.
+    Raises `InputError` if the file is missing, holds no kernel, or needs pickle.
     """
     path = Path(path)
     if not path.is_file():
@@ -325,14 +293,13 @@ def load_kernel(path: str | Path) -> Array:
             f"Kernel file {str(path)!r} cannot be read ({error}); give a 2-D array as "
             ".npy without pickle, .csv, .tif or .mat."
         ) from error
-    squeezed = np.squeeze(array)
-    spec = KernelSpec(kind="array", array=squeezed)
+    spec = KernelSpec(kind="array", array=np.squeeze(array))
     assert spec.array is not None
     return spec.array
 
 
 def loaded_kernel(spec: KernelSpec) -> KernelSpec:
-    """A kernel from a file becomes the array in it, so that a recipe holds it whole."""
+    """A kernel file replaced by its array, so that recipes do not need the file."""
     if spec.kind != "file":
         return spec
     return KernelSpec(kind="array", array=load_kernel(spec.path))
@@ -358,7 +325,7 @@ def _read_mat(path: Path) -> NDArray[Any]:
     from scipy.io.matlab import MatReadError
 
     try:
-        content: dict[str, Any] = loadmat(str(path))
+        content = loadmat(str(path))
     except MatReadError as error:
         raise ValueError(str(error)) from error
     arrays = [

@@ -1,6 +1,6 @@
-"""Poisson-Gaussian noise: its model and recorruption.
+"""Poisson-Gaussian noise: its model, its estimate and recorruption.
 
-Bands of unequal strength mean spatially correlated noise.
+Noise in four bands of spatial frequency; unequal ones mean spatially correlated noise.
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,13 +18,16 @@ from scipy import fft, stats
 
 from napari_zssr.checks import CameraNoise
 from napari_zssr.imaging.artifacts import Steps, as_jpeg
+from napari_zssr.imaging.resample import Array
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-Array = NDArray[np.float64]
+# Weights and biases of a dense network.
+Layers = list[tuple[NDArray[Any], NDArray[Any]]]
 
+WEIGHTS = Path(__file__).parents[1] / "data" / "noise.npz"
 BLOCK = 8
 WHITE = (1.0, 1.0, 1.0, 1.0)
 # Noise (fraction of the range) from which pairs are recorrupted.
@@ -33,6 +35,42 @@ RECORRUPT_FROM = 0.004
 _ORDER = np.add.outer(np.arange(BLOCK), np.arange(BLOCK))
 BANDS = ((2, 4), (5, 7), (8, 10), (11, 14))
 BAND_MASKS = tuple((low <= _ORDER) & (high >= _ORDER) for low, high in BANDS)
+KERNEL_PX = 15
+BLOCK_STEP = 4
+# Bins of brightness through whose quietest blocks a first straight line is laid.
+BINS, LEAST_IN_BIN = 12, 10
+QUIET = 0.1
+# Dark and bright half of the blocks, and quantiles of their energies.
+GROUPS = 2
+QUANTILES = (0.03, 0.1, 0.25, 0.5, 0.8)
+MAX_BLOCKS = 40_000
+# Fewest blocks for an estimate, and enough for one from a single plane.
+LEAST_BLOCKS, ENOUGH_BLOCKS = 40, 240
+# Variance of normalised intensities below which all is rounding.
+LEAST_VARIANCE = 1e-8
+FEATURES = GROUPS * len(BANDS) * len(QUANTILES) + BINS + 2
+# Median over low quantile of the energies of the finest band, as a multiple of that of
+# pure noise, and share of the bins that must stay below it.
+PURE, LEAST_PURE = 1.2, 0.25
+# Deviation of a band from white noise up to which it counts as white.
+FLAT = 0.12
+# Strength of the finest band below which all is texture: no noise is so smooth.
+SMOOTHEST = 0.3
+SIDES = (2, 4, 8, 16)
+# Variance of block means, as a multiple of that of white noise, beyond which there is
+# structure; noise of a camera or a scanner may be a little correlated.
+WHITE_ENOUGH = 1.1
+SPREADS = 4.0
+SIGNAL_BLOCKS = 16
+# Standard deviations by which a block may exceed the highest of so many Gaussian ones:
+# single photons are not Gaussian, least of all in small blocks.
+BRIGHTEST = 2.0
+SPOT_SIDE = 4
+# A plane that fills this share of its channel's range is not empty.
+LARGEST_RANGE = 0.5
+RANGE_QUANTILES = (0.001, 0.999)
+SAMPLED_PIXELS = 1_000_000
+BAND_ROWS = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,16 +79,12 @@ class NoiseModel:
 
     Attributes
     ----------
-    gain : float
-        Variance per unit of signal (shot noise), in units of the intensity.
-    offset : float
-        Variance without signal (read noise), in squared units of the intensity.
-    bands : tuple of float
-        Standard deviation in four bands of rising spatial frequency, relative to
-        white noise; (1, 1, 1, 1) is white.
-    jpeg : tuple of float
-        Steps to which a JPEG rounded blocks of the image, noise included, in units of
-        the intensity; empty without.
+    gain : variance per unit of signal (shot noise), in units of the intensity
+    offset : variance without signal (read noise), in squared units of the intensity
+    bands : standard deviation in four bands of rising spatial frequency, relative to
+        white noise
+    jpeg : steps to which a JPEG rounded blocks of the image, noise included, in units
+        of the intensity; empty without
     """
 
     gain: float = 0.0
@@ -99,7 +133,7 @@ class NoiseModel:
         return noisy
 
     def as_stored(self, image: Tensor) -> Tensor:
-        """What a JPEG makes of an image (C, Y, X), where this one was a JPEG."""
+        """Image (C, Y, X) after JPEG compression as this one's, if it was a JPEG."""
         return as_jpeg(image, self.jpeg) if self.jpeg else image
 
     def _unit(self, image: Tensor, generator: torch.Generator) -> Tensor:
@@ -112,7 +146,7 @@ class NoiseModel:
             return drawn
         size = (drawn.shape[-2], drawn.shape[-1])
         kernel = torch.as_tensor(_wrapped_kernel(self.bands, size), dtype=image.dtype)
-        # On a processor, ten times and more as fast as a convolution of one channel.
+        # On a CPU, more than ten times as fast as a convolution of one channel.
         response = torch.fft.rfft2(kernel.to(image.device))
         shaped: Tensor = torch.fft.irfft2(torch.fft.rfft2(drawn) * response, s=size)
         return shaped
@@ -122,7 +156,7 @@ CLEAN = NoiseModel()
 
 
 def _smooth(image: Tensor) -> Tensor:
-    """Mean over 5 x 5 pixels: a signal level free of the noise's own ups and downs."""
+    """Mean over 5 x 5 pixels: the signal level without the noise's own fluctuations."""
     import torch
 
     planes = image.reshape(-1, 1, *image.shape[-2:])
@@ -132,36 +166,19 @@ def _smooth(image: Tensor) -> Tensor:
 
 
 def is_noisy(level: float) -> bool:
-    """Whether a plane is noisy enough that training must not learn its noise.
-
-    Parameters
-    ----------
-    level : float
-        Standard deviation of the noise at the plane's mean signal.
-    """
+    """Whether noise of this deviation at the mean signal must not be learned."""
     return level >= RECORRUPT_FROM
 
 
 def recorrupt(
     image: Tensor, noise: NoiseModel, alpha: float, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Two images with independent noise from one noisy image.
+    """Two images (..., Y, X) with independent noise from a noisy one.
 
-    Parameters
-    ----------
-    image : Tensor, shape (..., Y, X)
-    noise : NoiseModel
-    alpha : float
-        With n drawn from the model, the first gets alpha n more, the second n / alpha
-        less; 0 returns the image twice.
-    generator : torch.Generator
-        CPU generator of the noise.
-
-    Returns
-    -------
-    tuple of Tensor, shape (..., Y, X)
-        Independent given the signal, for Gaussian noise (Pang, Zheng, Quan, Ji,
-        "Recorrupted-to-Recorrupted", CVPR 2021).
+    With n drawn from the model, the first gets alpha n more, the second n / alpha less;
+    alpha 0 returns the image twice. Independent given the signal, for Gaussian noise
+    (Pang, Zheng, Quan, Ji, "Recorrupted-to-Recorrupted", CVPR 2021). The generator is a
+    CPU generator.
     """
     if alpha == 0 or noise.is_clean:
         return image, image
@@ -170,12 +187,9 @@ def recorrupt(
 
 
 def band_strengths(power: Array) -> tuple[float, ...]:
-    """`NoiseModel.bands` of noise with a power spectrum.
+    """`NoiseModel.bands` of noise with a power spectrum (8, 8).
 
-    Parameters
-    ----------
-    power : ndarray, shape (8, 8)
-        Power at multiples of 1/16 cycle per pixel along (Y, X), from 0 up.
+    Power is given at multiples of 1/16 cycle per pixel along (Y, X), from 0 up.
     """
     return unit_bands(np.sqrt([power[mask].mean() for mask in BAND_MASKS]))
 
@@ -188,61 +202,26 @@ def unit_bands(strengths: Array) -> tuple[float, ...]:
 
 
 def _wrapped_kernel(bands: tuple[float, ...], size: tuple[int, int]) -> Array:
-    """The shaping kernel about the first pixel of an image without borders."""
-    kernel = _shaping_kernel(bands)
-    reach = np.arange(len(kernel)) - len(kernel) // 2
-    whole = np.zeros(size)
-    np.add.at(whole, np.ix_(reach % size[0], reach % size[1]), kernel)
-    return whole
+    """Kernel (Y, X) that gives white noise these bands, centred on the first pixel.
 
-
-def _shaping_kernel(bands: tuple[float, ...]) -> Array:
-    """Kernel (15, 15), squares summing to 1, that gives white noise these bands."""
-    size = 15
-    frequency = np.abs(np.fft.fftfreq(size)) * 2 * BLOCK
+    Its squares sum to 1; the borders are periodic.
+    """
+    frequency = np.abs(np.fft.fftfreq(KERNEL_PX)) * 2 * BLOCK
     order = np.add.outer(frequency, frequency)
     centers = [(low + high) / 2 for low, high in BANDS]
     response = np.interp(order, centers, bands)
     kernel = np.fft.fftshift(np.real(np.fft.ifft2(response)))
-    shaped: Array = kernel / np.sqrt((kernel**2).sum())
-    return shaped
-
-
-WEIGHTS = Path(str(resources.files("napari_zssr"))) / "data" / "noise.npz"
-BLOCK_STEP = 4
-# Bins of brightness through whose quietest blocks a first straight line is laid.
-BINS, LEAST_IN_BIN = 12, 10
-QUIET = 0.1
-# Dark and bright half of the blocks, and quantiles of their energies.
-GROUPS = 2
-QUANTILES = (0.03, 0.1, 0.25, 0.5, 0.8)
-MAX_BLOCKS = 40_000
-# Planes with fewer blocks tell nothing; so many tell noise of a plane alone.
-LEAST_BLOCKS, ENOUGH_BLOCKS = 40, 240
-# Variance of normalised intensities below which all is rounding.
-LEAST_VARIANCE = 1e-8
-FEATURES = GROUPS * len(BANDS) * len(QUANTILES) + BINS + 2
-# Median over low quantile of the energies of the finest band, as a multiple of what
-# pure noise gives, and share of the bins that must stay below it.
-PURE, LEAST_PURE = 1.2, 0.25
-# Largest deviation of a band from white noise that is taken for white.
-FLAT = 0.12
-# Strength of the finest band below which all is texture: no noise is so smooth.
-SMOOTHEST = 0.3
+    kernel = kernel / np.sqrt((kernel**2).sum())
+    reach = np.arange(KERNEL_PX) - KERNEL_PX // 2
+    wrapped = np.zeros(size)
+    np.add.at(wrapped, np.ix_(reach % size[0], reach % size[1]), kernel)
+    return wrapped
 
 
 def estimate_noise(*planes: NDArray[Any]) -> NoiseModel:
-    """Noise of one plane, or of several that have it in common.
+    """Noise of planes (Y, X), normalised, that have it in common.
 
-    Parameters
-    ----------
-    *planes : ndarray, shape (Y, X)
-        Normalised intensities.
-
-    Returns
-    -------
-    NoiseModel
-        `CLEAN` where the planes are too small or only texture is seen.
+    `CLEAN` if the planes are too small or show nothing but texture.
     """
     large = [plane for plane in planes if min(plane.shape) >= 2 * BLOCK]
     if not large:
@@ -252,17 +231,20 @@ def estimate_noise(*planes: NDArray[Any]) -> NoiseModel:
     if len(means) < LEAST_BLOCKS:
         return CLEAN
     first = first_look(means, energies)
-    unseen = first.variances.max() <= 2 * LEAST_VARIANCE
-    if unseen or np.mean(first.texture < PURE) < LEAST_PURE:
+    only_rounding = first.variances.max() <= 2 * LEAST_VARIANCE
+    if only_rounding or np.mean(first.texture < PURE) < LEAST_PURE:
         return CLEAN
-    bands = _normalised(np.exp(_network()(first.features)))
-    # The finest band has the least texture, and tells how strong all of the noise is.
+    strengths = np.exp(dense_network(_layers(), first.features).astype(np.float64))
+    # White if nearly so, or texture.
+    is_white = np.abs(strengths - 1).max() < FLAT or strengths[-1] < SMOOTHEST
+    bands = WHITE if is_white else unit_bands(strengths)
+    # The finest band has the least texture, and determines the level of all the noise.
     gain, offset = _fit_line(first.signals, first.variances / bands[-1] ** 2)
     return NoiseModel(gain=gain, offset=offset, bands=bands)
 
 
 def has_room_for_noise(plane: NDArray[Any]) -> bool:
-    """Whether a plane (Y, X) has blocks enough to tell noise at every brightness."""
+    """Whether a plane (Y, X) has enough blocks for an estimate at every brightness."""
     rows, columns = (int(max(0, (n - BLOCK) // BLOCK_STEP + 1)) for n in plane.shape)
     return rows * columns >= ENOUGH_BLOCKS
 
@@ -280,18 +262,14 @@ def block_energies(plane: NDArray[Any]) -> tuple[Array, Array]:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class FirstLook:
-    """What the blocks of an image tell without anything learned.
+    """Statistics of an image's blocks, from which a network estimates the noise.
 
     Attributes
     ----------
-    signals, variances : ndarray, shape (bins,)
-        Mean intensity of bins of brightness, and a straight line through the energies
-        of their quietest blocks.
-    texture : ndarray, shape (bins,)
-        How far the energies of the finest band are spread, as a multiple of what
-        noise alone spreads them.
-    features : ndarray, shape (FEATURES,), float32
-        Energies in units of that line, as the network sees them.
+    signals : mean intensity of bins of brightness
+    variances : straight line through the energies of the quietest blocks of each bin
+    texture : spread of the energies of the finest band, as a multiple of pure noise's
+    features : energies in units of that line, the input of the network, (FEATURES,)
     """
 
     signals: Array
@@ -301,7 +279,7 @@ class FirstLook:
 
 
 def first_look(means: Array, energies: Array) -> FirstLook:
-    """What blocks of these means and energies tell, shapes (blocks,), (blocks, 4)."""
+    """Statistics of blocks from their means (blocks,) and energies (blocks, 4)."""
     order = np.argsort(means)
     bins = np.array_split(order, max(GROUPS, min(BINS, len(means) // LEAST_IN_BIN)))
     terms = int(BAND_MASKS[-1].sum())
@@ -316,8 +294,8 @@ def first_look(means: Array, energies: Array) -> FirstLook:
     relative = np.log(np.maximum(energies / each[:, None], 1e-6))
     halves = np.array_split(order, GROUPS)
     levels = [np.quantile(relative[half], QUANTILES, axis=0) for half in halves]
-    places = np.linspace(0, len(bins) - 1, BINS)
-    bend = np.interp(places, np.arange(len(bins)), np.log(quiet / variances))
+    positions = np.linspace(0, len(bins) - 1, BINS)
+    bend = np.interp(positions, np.arange(len(bins)), np.log(quiet / variances))
     rise = math.log(variances[-1] / variances[0])
     features = np.concatenate(
         [np.ravel(levels) / 3, bend, [rise / 3, math.log10(len(means)) - 3]]
@@ -330,34 +308,24 @@ def first_look(means: Array, energies: Array) -> FirstLook:
     )
 
 
-class _Network:
-    """Three dense layers, as plain arrays."""
+def dense_network(layers: Layers, values: NDArray[Any]) -> NDArray[Any]:
+    """Output of dense layers with ReLU between them."""
+    *hidden, (last_weight, last_bias) = layers
+    for weight, bias in hidden:
+        values = np.maximum(values @ weight.T + bias, 0)
+    return np.asarray(values @ last_weight.T + last_bias)
 
-    def __init__(self, arrays: dict[str, NDArray[np.float32]]) -> None:
-        self._arrays = arrays
-        self._layers = len([name for name in arrays if name.startswith("weight")])
 
-    def __call__(self, features: NDArray[np.float32]) -> Array:
-        values = features
-        for number in range(self._layers):
-            weight, bias = (self._arrays[f"{n}{number}"] for n in ("weight", "bias"))
-            values = values @ weight.T + bias
-            if number < self._layers - 1:
-                values = np.maximum(values, 0)
-        return values.astype(np.float64)
+def loaded_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """All arrays of an ``.npz`` file."""
+    with np.load(path, allow_pickle=False) as file:
+        return dict(file)
 
 
 @lru_cache(maxsize=1)
-def _network() -> _Network:
-    with np.load(WEIGHTS) as file:
-        return _Network({name: file[name].astype(np.float32) for name in file.files})
-
-
-def _normalised(bands: Array) -> tuple[float, ...]:
-    """Bands of mean square 1, white where they are nearly so or texture."""
-    if np.abs(bands - 1).max() < FLAT or bands[-1] < SMOOTHEST:
-        return WHITE
-    return unit_bands(bands)
+def _layers() -> Layers:
+    arrays = {k: v.astype(np.float32) for k, v in loaded_arrays(WEIGHTS).items()}
+    return [(arrays[f"weight{n}"], arrays[f"bias{n}"]) for n in range(len(arrays) // 2)]
 
 
 def _fit_line(signals: Array, variances: Array) -> tuple[float, float]:
@@ -381,36 +349,11 @@ def _fit_line(signals: Array, variances: Array) -> tuple[float, float]:
     return float(gain), float(offset)
 
 
-SIDES = (2, 4, 8, 16)
-# Variance of block means, as a multiple of what white noise gives, beyond which there
-# is structure; noise of a camera or a scanner may be a little correlated.
-WHITE_ENOUGH = 1.1
-SPREADS = 4.0
-SIGNAL_BLOCKS = 16
-# Spreads by which a block may exceed the highest of so many Gaussian ones: single
-# photons are no Gaussian, least of all in small blocks.
-BRIGHTEST = 2.0
-SPOT_SIDE = 4
-# A plane that fills this share of its channel's range is no empty one.
-LARGEST_RANGE = 0.5
-RANGE_QUANTILES = (0.001, 0.999)
-SAMPLED_PIXELS = 1_000_000
-BAND_ROWS = 256
-
-
 def shows_signal(plane: NDArray[Any]) -> bool:
-    """Whether there is more in a plane than an offset and its noise.
+    """Whether a plane (C, Y, X) holds more than an offset and its noise.
 
-    Parameters
-    ----------
-    plane : ndarray, shape (C, Y, X)
-        Intensities in which the range of the plane's channel, over the whole stack,
-        is 0..1.
-
-    Returns
-    -------
-    bool
-        False only where all samples are sure to be noise: a dim plane shows signal.
+    Intensities are 0..1 over the range of the channel in the whole stack. False only if
+    all samples are certainly noise: a dim plane shows signal.
     """
     return any(_shows_signal(sample) for sample in plane)
 
@@ -420,44 +363,32 @@ def _shows_signal(plane: NDArray[Any]) -> bool:
     low, high = np.quantile(plane[::step, ::step], RANGE_QUANTILES)
     if high - low > LARGEST_RANGE:
         return True
-    variance = _variance(plane)
+    # A few rows at a time: a plane may be a gigabyte.
+    mean = plane.mean(dtype=np.float64)
+    bands = (plane[n : n + BAND_ROWS] - mean for n in range(0, len(plane), BAND_ROWS))
+    variance = sum(float((band**2).sum()) for band in bands) / plane.size
     if variance == 0:
         return False
-    judged = 0
     for side in SIDES:
         means = _block_means(plane, side)
         if means.size < SIGNAL_BLOCKS:
-            break
-        judged += 1
-        if _structured(means, variance / side**2):
+            # Nothing can be concluded from fewer than three sizes of blocks.
+            return SIDES.index(side) < len(SIDES) - 1
+        limit = WHITE_ENOUGH + SPREADS * math.sqrt(2 / means.size)
+        if float(means.var()) > variance / side**2 * limit:
             return True
         if side >= SPOT_SIDE and _has_spot(means):
             return True
-    # Too small to tell.
-    return judged < len(SIDES) - 1
+    return False
 
 
-def _variance(plane: NDArray[Any]) -> float:
-    """Variance, a few rows at a time: a plane may be a gigabyte."""
-    mean = plane.mean(dtype=np.float64)
-    bands = (plane[n : n + BAND_ROWS] - mean for n in range(0, len(plane), BAND_ROWS))
-    return sum(float((band**2).sum()) for band in bands) / plane.size
-
-
-def _structured(means: NDArray[np.float64], expected: float) -> bool:
-    spread = math.sqrt(2 / means.size)
-    return float(means.var()) > expected * (WHITE_ENOUGH + SPREADS * spread)
-
-
-def _has_spot(means: NDArray[np.float64]) -> bool:
+def _has_spot(means: Array) -> bool:
     usual = math.sqrt(2 * math.log(means.size))
     above = float(means.max() - np.median(means)) / max(float(means.std()), 1e-300)
     return above > usual + BRIGHTEST
 
 
-def _block_means(plane: NDArray[Any], side: int) -> NDArray[np.float64]:
+def _block_means(plane: NDArray[Any], side: int) -> Array:
     rows, columns = (n // side for n in plane.shape)
-    whole = plane[: rows * side, : columns * side]
-    blocks = whole.reshape(rows, side, columns, side)
-    means: NDArray[np.float64] = blocks.mean((1, 3), dtype=np.float64)
-    return means
+    blocks = plane[: rows * side, : columns * side].reshape(rows, side, columns, side)
+    return np.asarray(blocks.mean((1, 3), dtype=np.float64))

@@ -1,8 +1,8 @@
 """From a point spread function (PSF) to the kernel between father and son.
 
-The PSF is never the kernel: the father is seen through it as well. On the fine grid the
-son's blur relative to the father's is K(w) = B(w) / B(w/f), B being the optical
-transfer function in the units of the fine pixels and f the factor.
+The PSF is never the kernel: it blurs the father as well. On the fine grid the son's
+blur relative to the father's is K(w) = B(w) / B(w/f), B being the optical transfer
+function in the units of the fine pixels and f the factor.
 """
 
 from __future__ import annotations
@@ -14,54 +14,41 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_zssr.errors import InputError
+from napari_zssr.imaging.kernel import central_part
+from napari_zssr.imaging.resample import Array, Pair
 
-Array = NDArray[np.float64]
-Pair = tuple[float, float]
-
-# Where B is below this, or this many times its noise, the Gaussian that fits the PSF
-# says more about K.
+# Below this value of B, or this many times its noise, the Gaussian fitted to the PSF
+# is the better estimate of K.
 FLOOR = 0.02
 NOISES = 4.0
-# Where the Gaussian is below this there is nothing but noise.
+# Frequencies at which the fitted Gaussian is below this hold nothing but noise.
 DARK = 1e-3
-# What the Gaussian is fitted to, as shares: of B(0) at least, of the highest frequency
-# that the PSF's pixels carry at most.
+# Frequencies that the Gaussian is fitted to: least share of B(0), and largest share of
+# the Nyquist frequency of the PSF's pixels.
 FITTED = (0.3, 0.7)
 # From this share of that frequency on, the Gaussian takes over.
-CARRIED = 0.8
-# Samples of the kernel in a fine pixel, so that it is sampled and not band-limited;
-# more of small kernels, which may be narrower than a pixel, fewer of large ones.
+RELIABLE = 0.8
+# Samples of the kernel per fine pixel, so that it is sampled and not band-limited;
+# more for small kernels, which may be narrower than a pixel, fewer for large ones.
 OVERSAMPLED = 4
 SAMPLES = (128, 768)
 LARGEST_SIDE = 1025
-# Where the kernel fades out, in standard deviations of the Gaussian that fits: of a
-# measured PSF, whose far weights are mostly noise, and of a computed one.
+# Distances between which the kernel fades out, in standard deviations of the fitted
+# Gaussian: for a measured PSF, whose far weights are mostly noise, and a computed one.
 MEASURED_REACH = (3.5, 5.0)
 COMPUTED_REACH = (8.0, 12.0)
 # Noise of B below which a PSF was computed.
 COMPUTED = 1e-4
-# Weights below this share of the peak are left out.
+# Weights below this share of the peak are set to zero.
 TRUNCATE = 3e-4
 NARROWEST = 1e-6
 
 
 def gaussian_kernel_sigma(sigma_um: float | Pair, fine_um: Pair, factors: Pair) -> Pair:
-    """Widths of the kernel that belongs to a Gaussian PSF.
+    """Widths along (Y, X) of the kernel of a Gaussian PSF, fine pixels.
 
-    Parameters
-    ----------
-    sigma_um : float or tuple of float
-        Standard deviation of the PSF along (Y, X), um.
-    fine_um : tuple of float
-        Pixel (Y, X) of the fine grid, um.
-    factors : tuple of float
-        Enlargement along (Y, X).
-
-    Returns
-    -------
-    tuple of float
-        sigma / fine * sqrt(1 - 1/f^2) fine pixels along (Y, X); next to nothing along
-        an axis that is not enlarged.
+    sigma / fine * sqrt(1 - 1/f^2) with the PSF's standard deviation and the pixels of
+    the fine grid in um; next to nothing along an axis that is not enlarged.
     """
     pair = sigma_um if isinstance(sigma_um, tuple) else (sigma_um, sigma_um)
     y, x = (
@@ -74,47 +61,30 @@ def gaussian_kernel_sigma(sigma_um: float | Pair, fine_um: Pair, factors: Pair) 
 def psf_kernel(
     psf: NDArray[Any], psf_spacing_um: Pair, fine_um: Pair, factors: Pair
 ) -> Array:
-    """Kernel on the fine grid that belongs to a PSF in focus.
+    """Kernel on the fine grid of a PSF (Y, X) in focus, without background.
 
-    Parameters
-    ----------
-    psf : ndarray, shape (Y, X)
-        Point spread function without background.
-    psf_spacing_um : tuple of float
-        Its pixel (Y, X), um.
-    fine_um : tuple of float
-        Pixel (Y, X) of the fine grid, um: the image's divided by the factor.
-    factors : tuple of float
-        Enlargement along (Y, X).
-
-    Returns
-    -------
-    ndarray, shape (odd, odd), sum 1
-        Not negative, centre of mass in the middle; one weight along an axis that is
-        not enlarged.
-
-    Raises
-    ------
-    InputError
-        When the PSF has no shape (Y, X), holds NaN or sums to nothing, or is too large.
+    Pixel sizes (Y, X) in um; those of the fine grid are the image's divided by the
+    factors. The kernel (odd, odd) has sum 1, no negative weights, its centre of mass in
+    the middle, and one weight along an axis that is not enlarged. Raises `InputError`
+    if the PSF has another shape, holds NaN, has no positive sum or is too large.
     """
     values = _checked(psf)
     for axis in (0, 1):
         if factors[axis] == 1:
             values = values.sum(axis=axis, keepdims=True)
     values = values / values.sum()
-    axes = [
+    y, x = (
         _Axis(values, axis, psf_spacing_um[axis], fine_um[axis], factors[axis])
         for axis in (0, 1)
-    ]
-    spread = _fitted_spread(values, *axes)
-    transfer, noise = _transfer(values, spread, *axes)
-    kernel = np.real(axes[0].sampled @ transfer @ axes[1].sampled.T)
+    )
+    spread = _fitted_spread(values, y, x)
+    transfer, noise = _kernel_transfer(values, spread, y, x)
+    kernel = np.maximum(np.real(y.inverse @ transfer @ x.inverse.T), 0)
     reach = COMPUTED_REACH if noise < COMPUTED else MEASURED_REACH
-    fading = _fading(spread, factors, reach, *axes)
-    kernel = _trimmed(np.maximum(kernel, 0) * fading)
-    trimmed: Array = kernel / kernel.sum()
-    return trimmed
+    kernel = kernel * _fading(spread, factors, reach, y, x)
+    strong = kernel > TRUNCATE * kernel.max()
+    kernel = central_part(np.where(strong, kernel, 0.0), strong)
+    return np.asarray(kernel / kernel.sum())
 
 
 class _Axis:
@@ -122,16 +92,11 @@ class _Axis:
 
     Attributes
     ----------
-    frequency, finer : ndarray, shape (frequencies, )
-        w and w/f in cycles per um.
-    carried : ndarray, shape (frequencies, )
-        1 where the pixels of the PSF tell B(w), falling to 0 where they do not.
-    place : ndarray, shape (PSF pixels, )
-        Distance from the PSF's centre of mass, um.
-    pixel : ndarray, shape (kernel pixels, )
-        Place on the fine grid, um.
-    sampled : ndarray, shape (kernel pixels, frequencies)
-        From K(w) to the kernel.
+    frequency, finer : w and w/f in cycles per um, (frequencies,)
+    reliable : 1 up to the frequencies that the PSF's pixels resolve, falling to 0
+    position : distance of the PSF's pixels from its centre of mass, um
+    pixel : position of the kernel's pixels on the fine grid, um
+    inverse : matrix from K(w) to the kernel, (kernel pixels, frequencies)
     """
 
     def __init__(
@@ -139,7 +104,7 @@ class _Axis:
     ) -> None:
         along = psf.sum(axis=1 - axis)
         index = np.arange(len(along))
-        self.place = (index - (along * index).sum()) * spacing_um
+        self.position = (index - (along * index).sum()) * spacing_um
         side = _side(len(along) * spacing_um / fine_um) if len(along) > 1 else 1
         samples = max(side, min(max(OVERSAMPLED * side, SAMPLES[0]), SAMPLES[1]))
         reach = samples // 2 if len(along) > 1 else 0
@@ -147,72 +112,72 @@ class _Axis:
         self.frequency: Array = np.arange(-reach, reach + 1, dtype=np.float64) * step
         self.finer: Array = self.frequency * np.float64(1 / factor)
         share = np.abs(self.frequency) * 2 * spacing_um
-        self.carried = np.clip((1 - share) / (1 - CARRIED), 0, 1)
+        self.reliable = np.clip((1 - share) / (1 - RELIABLE), 0, 1)
         self.fitted = share <= FITTED[1]
         self.fine_um = fine_um
         self.pixel: Array = np.arange(-(side // 2), side - side // 2, dtype=np.float64)
         self.pixel *= fine_um
-        self.sampled = np.exp(2j * np.pi * np.outer(self.pixel, self.frequency))
+        self.inverse = np.exp(2j * np.pi * np.outer(self.pixel, self.frequency))
 
     def waves(self, frequency: Array) -> Any:
-        """From the PSF to its transform, (frequencies, PSF pixels)."""
-        return np.exp(-2j * np.pi * np.outer(frequency, self.place))
+        """Matrix from the PSF to its transform, (frequencies, PSF pixels)."""
+        return np.exp(-2j * np.pi * np.outer(frequency, self.position))
 
 
 def _fitted_spread(psf: Array, y: _Axis, x: _Axis) -> Array:
-    """Second moments (2, 2) of the Gaussian that fits the PSF best, um^2."""
+    """Covariance (2, 2) of the Gaussian that fits the PSF best, um^2."""
     transfer = np.abs(y.waves(y.frequency) @ psf @ x.waves(x.frequency).T)
     used = (transfer >= FITTED[0]) & np.logical_and.outer(y.fitted, x.fitted)
     weight = transfer[used]
     a, b = (grid[used] for grid in np.meshgrid(y.frequency, x.frequency, indexing="ij"))
     terms = np.stack([a * a, 2 * a * b, b * b], axis=1) * (2 * np.pi) ** 2
-    wanted = -2 * np.log(weight)
-    found = np.linalg.lstsq(terms * weight[:, None], wanted * weight, rcond=None)[0]
-    return np.array([[found[0], found[1]], [found[1], found[2]]])
+    target = -2 * np.log(weight)
+    weighted = terms * weight[:, None], target * weight
+    (yy, yx, xx), *_ = np.linalg.lstsq(*weighted, rcond=None)
+    return np.array([[yy, yx], [yx, xx]])
 
 
-def _transfer(
+def _kernel_transfer(
     psf: Array, spread: Array, y: _Axis, x: _Axis
 ) -> tuple[NDArray[np.complex128], float]:
-    """K(w), where the PSF does not tell it that of the Gaussian; B's noise."""
+    """K(w), the Gaussian's where the PSF does not determine it, and the noise of B."""
     above = y.waves(y.frequency) @ psf @ x.waves(x.frequency).T
     below = y.waves(y.finer) @ psf @ x.waves(x.finer).T
     wide, narrow = (
-        np.exp(-np.maximum(_form(spread, *frequency), 0) * 2 * np.pi**2)
+        np.exp(-np.maximum(_quadratic_form(spread, *frequency), 0) * 2 * np.pi**2)
         for frequency in ((y.frequency, x.frequency), (y.finer, x.finer))
     )
     gaussian = np.minimum(wide / np.maximum(narrow, 1e-300), 1)
-    sure = np.multiply.outer(y.carried, x.carried)
-    rest = np.abs(above[(wide < DARK) & (sure == 1)])
+    trust = np.multiply.outer(y.reliable, x.reliable)
+    rest = np.abs(above[(wide < DARK) & (trust == 1)])
     noise = float(np.median(rest)) if rest.size else FLOOR / NOISES
     floor = max(FLOOR, NOISES * noise)
     for values in (above, below):
-        sure = sure * np.abs(values) ** 2 / (np.abs(values) ** 2 + floor**2)
+        trust = trust * np.abs(values) ** 2 / (np.abs(values) ** 2 + floor**2)
     ratio = above * below.conj() / np.maximum(np.abs(below) ** 2, floor**4)
-    return gaussian + sure * (ratio - gaussian), noise
+    return gaussian + trust * (ratio - gaussian), noise
 
 
 def _fading(spread: Array, factors: Pair, reach: Pair, y: _Axis, x: _Axis) -> Array:
-    """1 within the kernel, 0 where it has faded out."""
+    """Window (Y, X): 1 within the kernel, falling to 0 outside."""
     shrunk = spread * (1 - 1 / np.multiply.outer(factors, factors))
-    # A pixel more each way: a kernel may be narrower than one.
+    # One pixel wider: a kernel may be narrower than a pixel.
     pixel = np.square([y.fine_um, x.fine_um]) / reach[0] ** 2
     values, vectors = np.linalg.eigh(shrunk + np.diag(pixel))
     inverse = vectors @ np.diag(1 / np.maximum(values, pixel.min())) @ vectors.T
-    distance = np.sqrt(_form(inverse, y.pixel, x.pixel))
-    faded: Array = np.clip((reach[1] - distance) / (reach[1] - reach[0]), 0, 1)
-    return faded
+    distance = np.sqrt(_quadratic_form(inverse, y.pixel, x.pixel))
+    return np.clip((reach[1] - distance) / (reach[1] - reach[0]), 0, 1)
 
 
-def _form(matrix: Array, y: Array, x: Array) -> Array:
+def _quadratic_form(matrix: Array, y: Array, x: Array) -> Array:
     """Quadratic form on the grid (Y, X)."""
     mixed = 2 * matrix[0, 1] * np.multiply.outer(y, x)
-    total: Array = mixed + np.add.outer(matrix[0, 0] * y * y, matrix[1, 1] * x * x)
-    return total
+    squares = np.add.outer(matrix[0, 0] * y * y, matrix[1, 1] * x * x)
+    return np.asarray(mixed + squares)
 
 
 def _side(pixels: float) -> int:
-    """Odd number of fine pixels that hold the kernel."""
+    """Odd number of fine pixels that the kernel fits into."""
     side = 2 * math.ceil(pixels / 2) + 3
     if side > LARGEST_SIDE:
         raise InputError(
@@ -236,15 +201,3 @@ def _checked(psf: NDArray[Any]) -> Array:
             "positive sum, without background."
         )
     return values
-
-
-def _trimmed(kernel: Array) -> Array:
-    """The middle that holds all weights worth having, as far on both sides."""
-    strong = kernel > TRUNCATE * kernel.max()
-    kernel = np.where(strong, kernel, 0.0)
-    for axis in (0, 1):
-        middle = kernel.shape[axis] // 2
-        found = np.flatnonzero(strong.any(axis=1 - axis))
-        reach = int(np.abs(found - middle).max())
-        kernel = kernel.take(range(middle - reach, middle + reach + 1), axis=axis)
-    return kernel

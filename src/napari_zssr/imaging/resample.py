@@ -1,13 +1,12 @@
-"""Antialiased separable resampling by any factor per axis.
+"""Antialiased separable resampling by any factor per axis, and flips and rotations.
 
-Weights are computed in numpy as sparse matrices and applied by one torch function,
-which serves resampling, degradation and their adjoints alike.
+Weights are computed in numpy as sparse matrices and applied in torch, for resampling
+and degradation.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from fractions import Fraction
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -21,33 +20,20 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 BLOCK = 128
-LARGEST_QUANTUM = 128
+LARGEST_STEP = 128
 
-# Part of a plane (Y, X), in whole pixels.
+Array = NDArray[np.float64]
+Pair = tuple[float, float]
+# Part of a plane: rows and columns, in whole pixels.
 Window = tuple[slice, slice]
 
 
 class AxisOperator:
-    """Linear map along one axis.
-
-    Parameters
-    ----------
-    matrix : scipy sparse array, shape (n_out, n_in)
-        Banded weights.
-    """
+    """Linear map along one axis: a sparse banded matrix, (n_out, n_in)."""
 
     def __init__(self, matrix: Any) -> None:
         self.matrix = sparse.csr_array(matrix)
-        self._adjoint: AxisOperator | None = None
         self._blocks: dict[Any, list[tuple[int, int, Tensor]]] = {}
-
-    @property
-    def adjoint(self) -> AxisOperator:
-        """The transposed map, (n_in, n_out)."""
-        if self._adjoint is None:
-            self._adjoint = AxisOperator(self.matrix.T)
-            self._adjoint._adjoint = self  # noqa: SLF001
-        return self._adjoint
 
     def __matmul__(self, other: AxisOperator) -> AxisOperator:
         return AxisOperator(self.matrix @ other.matrix)
@@ -55,11 +41,11 @@ class AxisOperator:
     def blocks(
         self, device: torch.device, dtype: torch.dtype
     ) -> list[tuple[int, int, Tensor]]:
-        """Dense pieces (first input, last input, weights), one per output block."""
+        """Dense weights of `BLOCK` output pixels each, with their input range."""
         key = (device, dtype)
         if key not in self._blocks:
             self._blocks[key] = [
-                _dense_block(self.matrix, start, device, dtype)
+                _dense_block(self.matrix[start : start + BLOCK], device, dtype)
                 for start in range(0, self.matrix.shape[0], BLOCK)
             ]
         return self._blocks[key]
@@ -68,54 +54,47 @@ class AxisOperator:
 AxisOperators = tuple[AxisOperator, AxisOperator]
 
 
-def apply_axes(image: Tensor, along_y: AxisOperator, along_x: AxisOperator) -> Tensor:
-    """Apply one linear map along Y and one along X.
-
-    Parameters
-    ----------
-    image : Tensor, shape (..., Y, X)
-        Any floating dtype and device; differentiable.
-    along_y, along_x : AxisOperator
-        Maps of shapes (Y', Y) and (X', X).
-
-    Returns
-    -------
-    Tensor, shape (..., Y', X')
-    """
+def _dense_block(
+    rows: Any, device: torch.device, dtype: torch.dtype
+) -> tuple[int, int, Tensor]:
     import torch
 
-    for operator, axis in ((along_y, -2), (along_x, -1)):
-        n_in = operator.matrix.shape[1]
-        if image.shape[axis] != n_in:
-            raise ValueError(f"axis {axis}: {image.shape[axis]} pixels, not {n_in}")
-        pieces = _pieces(image, operator, axis)
-        if image.requires_grad or operator.matrix.shape[0] <= BLOCK:
-            listed = list(pieces)
-            image = listed[0] if len(listed) == 1 else torch.cat(listed, dim=axis)
-        else:
-            image = _joined(pieces, operator.matrix.shape[0], axis)
-    return image
+    used = rows.indices
+    first, last = (int(used.min()), int(used.max()) + 1) if used.size else (0, 1)
+    dense = rows[:, first:last].toarray()
+    return first, last, torch.as_tensor(dense, dtype=dtype).to(device)
 
 
-def _pieces(image: Tensor, operator: AxisOperator, axis: int) -> Iterator[Tensor]:
-    for first, last, weights in operator.blocks(image.device, image.dtype):
-        part = image.narrow(axis, first, last - first)
-        yield part @ weights.T if axis == -1 else weights @ part
+def apply_axes(image: Tensor, along_y: AxisOperator, along_x: AxisOperator) -> Tensor:
+    """Apply a map along Y and one along X: (..., Y, X) -> (..., Y', X').
+
+    Any floating dtype and device; differentiable.
+    """
+    return _apply_axis(_apply_axis(image, along_y, -2), along_x, -1)
 
 
-def _joined(pieces: Iterator[Tensor], size: int, axis: int) -> Tensor:
-    """Pieces side by side; unlike with `torch.cat` they do not all exist beside it."""
-    out: Tensor | None = None
-    done = 0
-    for piece in pieces:
-        if out is None:
-            shape = list(piece.shape)
-            shape[axis] = size
-            out = piece.new_empty(shape)
-        out.narrow(axis, done, piece.shape[axis]).copy_(piece)
-        done += piece.shape[axis]
-    assert out is not None
-    return out
+def _apply_axis(image: Tensor, operator: AxisOperator, axis: int) -> Tensor:
+    import torch
+
+    n_out, n_in = operator.matrix.shape
+    if image.shape[axis] != n_in:
+        raise ValueError(f"axis {axis}: {image.shape[axis]} pixels, not {n_in}")
+    pieces = (
+        part @ weights.T if axis == -1 else weights @ part
+        for first, last, weights in operator.blocks(image.device, image.dtype)
+        for part in [image.narrow(axis, first, last - first)]
+    )
+    if n_out <= BLOCK:
+        return next(pieces)
+    if image.requires_grad:
+        return torch.cat(list(pieces), dim=axis)
+    # Unlike with torch.cat, only one piece at a time takes memory beside the result.
+    shape = list(image.shape)
+    shape[axis] = n_out
+    result = image.new_empty(shape)
+    for start, piece in zip(range(0, n_out, BLOCK), pieces, strict=True):
+        result.narrow(axis, start, piece.shape[axis]).copy_(piece)
+    return result
 
 
 def cubic(x: NDArray[np.floating]) -> NDArray[np.floating]:
@@ -127,9 +106,8 @@ def cubic(x: NDArray[np.floating]) -> NDArray[np.floating]:
 
 
 def spread_starts(size: int, side: int, count: int) -> list[int]:
-    """Where windows of `side` pixels begin that are spread over `size` pixels."""
-    room = max(0, size - side)
-    return [round(n * room / max(1, count - 1)) for n in range(count)]
+    """Starts of `count` windows of `side` pixels, evenly spread over `size` pixels."""
+    return [round(n * max(0, size - side) / max(1, count - 1)) for n in range(count)]
 
 
 def output_size(size: int, factor: float) -> int:
@@ -138,17 +116,15 @@ def output_size(size: int, factor: float) -> int:
 
 
 def whole_pixel_step(factor: float) -> int | None:
-    """Smallest number of input pixels that is a whole number of output pixels."""
-    fraction = Fraction(factor).limit_denominator(LARGEST_QUANTUM)
-    if abs(float(fraction) - factor) > 1e-9:
-        return None
-    return fraction.denominator
+    """Fewest input pixels that make a whole number of output pixels, if any do."""
+    fraction = Fraction(factor).limit_denominator(LARGEST_STEP)
+    return fraction.denominator if abs(float(fraction) - factor) <= 1e-9 else None
 
 
-def output_window(window: Window, factors: tuple[float, float]) -> Window:
-    """The enlarged pixels (Y, X) that stand for a window of the input."""
+def output_window(window: Window, factors: Pair) -> Window:
+    """The part of the enlarged plane that a window of the input becomes."""
     rows, columns = (
-        # Halves go up, so that moving by whole output pixels changes nothing.
+        # Halves round up, so that a shift by whole output pixels changes nothing.
         slice(math.floor(part.start * f + 0.5), output_size(part.stop, f))
         for part, f in zip(window, factors, strict=True)
     )
@@ -168,22 +144,10 @@ def shifted_window(window: Window, offset: tuple[int, int]) -> Window:
 def resize_operator(
     size: int, factor: float, out_size: int | None = None
 ) -> AxisOperator:
-    """Cubic resampling along one axis, antialiased when it shrinks.
+    """Cubic resampling along one axis, antialiased when it shrinks; borders mirror.
 
-    Parameters
-    ----------
-    size : int
-        Pixels of the input.
-    factor : float
-        Enlargement; below 1 it shrinks. Output pixel j sits at (j + 0.5)/factor - 0.5.
-    out_size : int, optional
-        Pixels of the output, ceil(factor * size) unless given. Factor and size are
-        separate, since their ratio is not exact for odd sizes.
-
-    Returns
-    -------
-    AxisOperator, shape (out_size, size)
-        Rows sum to one; the border mirrors.
+    Output pixel j lies at (j + 0.5) / factor - 0.5. `out_size` is ceil(factor * size)
+    unless given, and separate since the ratio of sizes is not exact for odd ones.
     """
     if out_size is None:
         out_size = output_size(size, factor)
@@ -195,30 +159,18 @@ def resize_operator(
 def sampling_operator(
     size: int, factor: float, out_size: int, shift: float
 ) -> AxisOperator:
-    """Cubic interpolation at (j + 0.5) * factor - 0.5 - shift, without antialiasing.
+    """Cubic interpolation at (j + 0.5) * factor - 0.5 - shift, not antialiased.
 
-    A pure subsampling where these positions are whole numbers.
+    Plain subsampling if these positions are whole numbers.
     """
     centers = (np.arange(out_size, dtype=np.float64) + 0.5) * factor - 0.5 - shift
     return AxisOperator(_cubic_matrix(size, np.round(centers, 9), 1.0))
 
 
-def resize(
-    image: Tensor, factors: tuple[float, float], size: tuple[int, int] | None = None
-) -> Tensor:
-    """Resample the last two axes with the cubic kernel, as MATLAB's ``imresize``.
+def resize(image: Tensor, factors: Pair, size: tuple[int, int] | None = None) -> Tensor:
+    """Cubic resampling of (..., Y, X) as by MATLAB's ``imresize``.
 
-    Parameters
-    ----------
-    image : Tensor, shape (..., Y, X)
-    factors : tuple of float
-        Enlargement along Y and X.
-    size : tuple of int, optional
-        Output size (Y', X'), ceil(factor * size) unless given.
-
-    Returns
-    -------
-    Tensor, shape (..., Y', X')
+    `factors` and `size` are (Y, X); the size is ceil(factor * size) unless given.
     """
     out_y, out_x = size if size is not None else (None, None)
     return apply_axes(
@@ -230,7 +182,7 @@ def resize(
 
 def imresize(
     image: NDArray[Any],
-    factors: tuple[float, float],
+    factors: Pair,
     size: tuple[int, int] | None = None,
 ) -> NDArray[Any]:
     """`resize` for arrays, computed in float64; shape (..., Y, X) -> (..., Y', X')."""
@@ -242,7 +194,7 @@ def imresize(
 
 
 def _cubic_matrix(size: int, centers: NDArray[np.floating], shrink: float) -> Any:
-    """Sparse (len(centers), size) weights of a cubic widened by 1 / shrink."""
+    """Sparse weights, (len(centers), size), of a cubic widened by 1 / shrink."""
     width = 4.0 / shrink
     taps = math.ceil(width) + 2
     left = np.floor(centers - width / 2).astype(np.int64)
@@ -250,80 +202,66 @@ def _cubic_matrix(size: int, centers: NDArray[np.floating], shrink: float) -> An
     weights = cubic((centers[:, None] - index) * shrink)
     weights /= weights.sum(axis=1, keepdims=True)
     rows = np.repeat(np.arange(len(centers)), taps)
-    columns = _mirror(index, size).ravel()
+    columns = mirrored_index(index, size).ravel()
     matrix = sparse.coo_array(
         (weights.ravel(), (rows, columns)), shape=(len(centers), size)
     ).tocsr()
-    matrix.sum_duplicates()
     matrix.data[np.abs(matrix.data) < 1e-15] = 0
     matrix.eliminate_zeros()
     return matrix
 
 
-def _mirror(index: NDArray[np.int64], size: int) -> NDArray[np.int64]:
-    """Indices reflected about the border, edge pixel repeated."""
+def mirrored_index(index: NDArray[np.int64], size: int) -> NDArray[np.int64]:
+    """Indices reflected at the borders, edge pixel repeated."""
     folded = np.mod(index, 2 * size)
     mirrored: NDArray[np.int64] = np.minimum(folded, 2 * size - 1 - folded)
     return mirrored
 
 
-def _dense_block(
-    matrix: Any, start: int, device: torch.device, dtype: torch.dtype
-) -> tuple[int, int, Tensor]:
-    import torch
-
-    rows = matrix[start : start + BLOCK]
-    used = rows.indices
-    first, last = (int(used.min()), int(used.max()) + 1) if used.size else (0, 1)
-    dense = rows[:, first:last].toarray()
-    return first, last, torch.as_tensor(dense, dtype=dtype).to(device)
-
-
+# The eight flips and rotations: bit 1 flips Y, bit 2 flips X, then bit 4 swaps them.
 ALL = tuple(range(8))
 SWAP = 4
 
 
 def transform(image: Tensor, number: int) -> Tensor:
     """Flip and rotate the last two axes; (..., Y, X) -> (..., Y, X) or (..., X, Y)."""
-    axes = [axis for bit, axis in ((1, -2), (2, -1)) if number & bit]
-    flipped = image.flip(axes) if axes else image
+    flipped = _flip(image, number)
     return flipped.transpose(-2, -1) if number & SWAP else flipped
 
 
 def inverse_transform(image: Tensor, number: int) -> Tensor:
     """Undo `transform`."""
-    back = image.transpose(-2, -1) if number & SWAP else image
+    return _flip(image.transpose(-2, -1) if number & SWAP else image, number)
+
+
+def _flip(image: Tensor, number: int) -> Tensor:
     axes = [axis for bit, axis in ((1, -2), (2, -1)) if number & bit]
-    return back.flip(axes) if axes else back
+    return image.flip(axes) if axes else image
 
 
-def transform_array(image: NDArray[np.float64], number: int) -> NDArray[np.float64]:
+def transform_array(image: Array, number: int) -> Array:
     """`transform` of an array of shape (Y, X)."""
     image = image[::-1] if number & 1 else image
     image = image[:, ::-1] if number & 2 else image
     return image.T if number & SWAP else image
 
 
-def symmetries(
-    factors: tuple[float, float], kernel: NDArray[np.float64] | None
-) -> tuple[int, ...]:
+def symmetries(factors: Pair, kernel: Array | None) -> tuple[int, ...]:
     """Transforms under which the degradation does not change.
 
-    Parameters
-    ----------
-    factors : tuple of float
-        Enlargement along Y and X; unequal ones exclude the swap of axes.
-    kernel : ndarray, shape (Y, X), optional
-        Centred blur; None is symmetric.
+    Unequal factors exclude the swap of axes. `kernel` is the centred blur (Y, X);
+    None stands for a symmetric one.
     """
-    allowed = [n for n in ALL if factors[0] == factors[1] or not n & SWAP]
-    if kernel is None:
-        return tuple(allowed)
-    return tuple(n for n in allowed if _unchanged(kernel, n))
+    return tuple(
+        n
+        for n in ALL
+        if (factors[0] == factors[1] or not n & SWAP)
+        and (kernel is None or _is_symmetric(kernel, n))
+    )
 
 
-def _unchanged(kernel: NDArray[np.float64], number: int) -> bool:
-    shifted_window = transform_array(kernel, number)
-    if shifted_window.shape != kernel.shape:
-        return False
-    return bool(np.abs(shifted_window - kernel).max() <= 2e-3 * np.abs(kernel).max())
+def _is_symmetric(kernel: Array, number: int) -> bool:
+    moved = transform_array(kernel, number)
+    return moved.shape == kernel.shape and bool(
+        np.abs(moved - kernel).max() <= 2e-3 * np.abs(kernel).max()
+    )
