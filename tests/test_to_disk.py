@@ -254,7 +254,7 @@ def test_cancelling_frees_everything(
 
     def init(self: Any, *args: Any, **given: Any) -> None:
         original(self, *args, **given)
-        jobs.append(weakref.ref(self.ready.stack.data))
+        jobs.append(weakref.ref(self.prepared.stack.data))
 
     monkeypatch.setattr(disk_run.DiskJob, "__init__", init)
     desk.add(rings(6, 20, 24), axis_labels=("z", "y", "x"))
@@ -391,7 +391,7 @@ def test_errors_are_one_sentence_and_the_widget_is_usable_again(
     original = PlaneTask.steps
 
     def fail(task: Any) -> Any:
-        if task.place.number == 1:
+        if task.plane_index.number == 1:
             raise ComputeError("The lamp went out.")
             yield
         return (yield from original(task))
