@@ -55,7 +55,7 @@ class Request:
     shard: tuple[int, int] = (1, 1)
     overwrite: bool = False
     networks: Path | None = None
-    reading: options.Reading = options.AS_THE_FILE_SAYS
+    reading: options.Reading = options.DEFAULT_READING
     labels: bool = False
     quiet: bool = False
 
@@ -160,7 +160,7 @@ def enlarge(image: Source, target: Path, request: Request) -> Result:
 
 def read_image(
     path: Path,
-    reading: options.Reading = options.AS_THE_FILE_SAYS,
+    reading: options.Reading = options.DEFAULT_READING,
     *,
     image: int | str | None = None,
     quiet: bool = False,

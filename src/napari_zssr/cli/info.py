@@ -12,7 +12,7 @@ import typer
 
 from napari_zssr.cli import console, options
 from napari_zssr.cli.enlarge import read_image
-from napari_zssr.cli.kernel import BLUR_OF_PRESET, Blur, takes_blur
+from napari_zssr.cli.kernel import DEFAULT_BLUR, Blur, with_blur_options
 
 if TYPE_CHECKING:
     from napari_zssr.config import Config
@@ -21,19 +21,19 @@ if TYPE_CHECKING:
     from napari_zssr.zssr.start import Starts
 
 
-@takes_blur
-@options.takes_reading
+@with_blur_options
+@options.with_reading_options
 def info(
     path: options.Input,
     factor: options.Factor = None,
     preset: options.Preset = "balanced",
-    blur: Blur = BLUR_OF_PRESET,
+    blur: Blur = DEFAULT_BLUR,
     noise: options.Noise = None,
     start: options.Start = None,
     steps: options.TrainingSteps = None,
     learned_steps: options.LearnedSteps = None,
     device: options.Device = None,
-    reading: options.Reading = options.AS_THE_FILE_SAYS,
+    reading: options.Reading = options.DEFAULT_READING,
     json: options.Json = False,
 ) -> None:
     """Show axes, pixel size and noise of an image, and what enlarging it would take."""
@@ -56,7 +56,7 @@ def info(
     contents = []
     for image in images:
         stack = read_image(path, reading, image=image, quiet=json, lazy=True)
-        content = facts(stack, config)
+        content = summary(stack, config)
         contents.append(content | {"images": list(map(asdict, entries))})
         if not json:
             typer.echo(console.table(_lines(stack, content)))
@@ -67,7 +67,7 @@ def info(
         typer.echo(console.table([("index", "name", "axes", "shape", "dtype"), *rows]))
 
 
-def facts(stack: ImageStack, config: Config) -> dict[str, Any]:
+def summary(stack: ImageStack, config: Config) -> dict[str, Any]:
     """Metadata of an image and the plan for it, JSON-serialisable."""
     from napari_zssr.stack.channel_blur import kernels_of
     from napari_zssr.stack.channels import channel_starts
@@ -181,7 +181,7 @@ PACKAGES = ("napari-zssr", "torch", "numpy", "scipy", "tifffile", "zarr", "napar
 
 def doctor(json: options.Json = False) -> None:
     """Check Python, torch and the devices; tell how to mend what is wrong."""
-    content = examination()
+    content = diagnostics()
     if json:
         console.echo_json(content)
     else:
@@ -191,7 +191,7 @@ def doctor(json: options.Json = False) -> None:
         raise typer.Exit(1)
 
 
-def examination() -> dict[str, Any]:
+def diagnostics() -> dict[str, Any]:
     """Versions, devices and advice, JSON-serialisable."""
     content: dict[str, Any] = {
         "python": f"{platform.python_version()} ({sys.executable})",

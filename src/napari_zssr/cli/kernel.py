@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -102,8 +102,8 @@ class Blur:
     @property
     def given(self) -> dict[str, Any]:
         """Options that were given, by name."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {name: value for name, value in values.items() if value is not None}
+        values = asdict(self).items()
+        return {name: value for name, value in values if value is not None}
 
     def spec(self) -> KernelSpec | None:
         """The kernel, read from its file; None if no option was given.
@@ -163,12 +163,12 @@ def _with_optics(spec: KernelSpec, changes: dict[str, Any]) -> KernelSpec:
     return KernelSpec(kind="optics", optics=optics)
 
 
-BLUR_OF_PRESET = Blur()
-takes_blur = options.takes("blur", Blur)
+DEFAULT_BLUR = Blur()
+with_blur_options = options.with_options_of("blur", Blur)
 
 
-@takes_blur
-@options.takes_reading
+@with_blur_options
+@options.with_reading_options
 def kernel(
     path: options.Input,
     output: Annotated[
@@ -182,14 +182,14 @@ def kernel(
         ),
     ] = None,
     factor: options.Factor = None,
-    blur: Blur = BLUR_OF_PRESET,
+    blur: Blur = DEFAULT_BLUR,
     show_beads: Annotated[
         bool,
         options.input_option(
             "--beads", help="INPUT shows beads: measure the point spread function."
         ),
     ] = False,
-    reading: options.Reading = options.AS_THE_FILE_SAYS,
+    reading: options.Reading = options.DEFAULT_READING,
     fill_nonfinite: options.FillNonfinite = False,
     overwrite: options.Overwrite = False,
     json: options.Json = False,

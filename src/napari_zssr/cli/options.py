@@ -119,7 +119,7 @@ FillNonfinite = Annotated[
 ]
 
 
-def takes(argument: str, record: type) -> Callable[[Command], Command]:
+def with_options_of(argument: str, record: type) -> Callable[[Command], Command]:
     """Decorator that offers the fields of a dataclass instead of one argument.
 
     Each field is annotated as an option and has a default. Typer reads the signature
@@ -197,8 +197,8 @@ class Reading:
     ] = False
 
 
-AS_THE_FILE_SAYS = Reading()
-takes_reading = takes("reading", Reading)
+DEFAULT_READING = Reading()
+with_reading_options = with_options_of("reading", Reading)
 
 
 def settings(name: str, factor: str | None = None, **changes: Any) -> Config:

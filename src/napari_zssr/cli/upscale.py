@@ -25,7 +25,7 @@ from napari_zssr.cli.enlarge import (
     enlarge,
     sources,
 )
-from napari_zssr.cli.kernel import BLUR_OF_PRESET, Blur, takes_blur
+from napari_zssr.cli.kernel import DEFAULT_BLUR, Blur, with_blur_options
 from napari_zssr.cli.options import (
     engine_option,
     input_option,
@@ -38,8 +38,8 @@ from napari_zssr.execution.executors import Workers
 DONE, SKIPPED, UNFINISHED, FAILED = "done", "skipped", "unfinished", "failed"
 
 
-@takes_blur
-@options.takes_reading
+@with_blur_options
+@options.with_reading_options
 def upscale(
     images: Annotated[
         list[Path],
@@ -76,7 +76,7 @@ def upscale(
     ] = "ome.tif",
     factor: options.Factor = None,
     preset: options.Preset = "balanced",
-    blur: Blur = BLUR_OF_PRESET,
+    blur: Blur = DEFAULT_BLUR,
     noise: options.Noise = None,
     gradual: options.Gradual = None,
     back_projection: Annotated[
@@ -129,7 +129,7 @@ def upscale(
             "few counts; always as in the image; float32. Default: auto.",
         ),
     ] = None,
-    reading: options.Reading = options.AS_THE_FILE_SAYS,
+    reading: options.Reading = options.DEFAULT_READING,
     labels: Annotated[
         bool,
         input_option(
@@ -278,10 +278,10 @@ def _expand(images: list[Path]) -> list[Path]:
     """Each file once, with the patterns that the shell left."""
     files: list[Path] = []
     for image in images:
-        if image.exists() or not any(character in image.name for character in "*?["):
-            files.append(image)
-            continue
-        matching = sorted(image.parent.glob(image.name))
+        is_pattern = any(character in image.name for character in "*?[")
+        matching = [image]
+        if is_pattern and not image.exists():
+            matching = sorted(image.parent.glob(image.name))
         if not matching:
             raise InputError(f"No file fits {str(image)!r}; check folder and ending.")
         files += matching

@@ -277,28 +277,13 @@ def upscale_to_disk_steps(
 ) -> Steps[Written]:
     """Enlarge an image into a file, plane by plane, in bounded memory.
 
-    Finished planes are kept in the folder ``TARGET.part`` until all are; the same call
-    resumes from there.
-
-    Parameters
-    ----------
-    stack : ImageStack
-        Its pixels may be lazy; they are never loaded whole.
-    config : Config
-    target : str or Path
-        ``.ome.zarr``, ``.ome.tif``, or ``.png`` for a single plane.
-    workers : Workers
-        Who does the planes.
-    threads : int, optional
-        Of each task; they change rounding. By default as the run was begun, or the
-        cores shared among the workers.
-    shard : tuple of int
-        (2, 8) does the second of eight parts of the planes; the shard that finishes
-        last completes the file.
-    overwrite : bool
-        Replace an existing file, and an unfinished run with other settings.
-    keep_networks : bool
-        Return the networks of the middle plane of each channel.
+    The image may be lazy, the target is ``.ome.zarr``, ``.ome.tif``, or ``.png`` for a
+    single plane. Finished planes are kept in the folder ``TARGET.part`` until all are;
+    the same call resumes from there. The `threads` of each task change rounding; by
+    default they are as the run was begun, or the cores shared among the workers. Shard
+    (2, 8) does the second of eight parts of the planes, and the one that finishes last
+    completes the file. `overwrite` also replaces an unfinished run with other settings.
+    `keep_networks` returns the networks of the middle plane of each channel.
     """
     started = time.monotonic()
     target = Path(target).expanduser().resolve()

@@ -8,9 +8,9 @@ import os
 import signal
 import socket
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Executor, ProcessPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context, parent_process
@@ -303,12 +303,10 @@ def _has_resource(client: Any, resource: str) -> bool:
     return any(worker.get("resources", {}).get(resource) for worker in workers)
 
 
-@contextmanager
-def _client(workers: Workers) -> Iterator[Any]:
-    """The given client, or one that is closed after use."""
+def _client(workers: Workers) -> AbstractContextManager[Any]:
+    """Context of the given client, or of one that is closed in the end."""
     if workers.client is not None:
-        yield workers.client
-        return
+        return nullcontext(workers.client)
     try:
         from distributed import Client
 
@@ -320,16 +318,12 @@ def _client(workers: Workers) -> Iterator[Any]:
         ) from error
     try:
         address = _address(workers.scheduler)
-        client = connect(address, timeout=CONNECT_S, set_as_default=False)
+        return closing(connect(address, timeout=CONNECT_S, set_as_default=False))
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise InputError(
             f"No dask scheduler answers at {workers.scheduler}; start one (dask "
             "scheduler), and give the address that it prints, or its scheduler file."
         ) from error
-    try:
-        yield client
-    finally:
-        client.close()
 
 
 def _address(scheduler: str) -> str:

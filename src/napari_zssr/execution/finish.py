@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import socket
 import threading
@@ -55,9 +54,12 @@ IMAGE = "image.ome.zarr"
 def finish_lock(folder: Path) -> Iterator[bool]:
     """Wait for the lock of a folder and hold it; False if the folder is gone.
 
-    The lock is a file that its holder touches regularly, since file locks are not
-    reliable on network file systems. Once it is stale, the next number is taken.
+    The lock is a file that its holder touches regularly, since those of the operating
+    system are not reliable on network file systems. The next number replaces a stale
+    one.
     """
+    # filelock.SoftFileLease is similar, but waits forever for a holder that was killed
+    # before it wrote its name, and creates a deleted folder anew.
     lock = _acquire(folder)
     if lock is None:
         yield False
@@ -111,12 +113,11 @@ def _create_lock(folder: Path, number: int) -> Path | None:
 
 
 def _last_lock(folder: Path) -> Path | None:
-    return max(folder.glob("finishing-*"), key=_number, default=None)
+    return max(folder.glob("finishing-[0-9]*"), key=_number, default=None)
 
 
 def _number(lock: Path) -> int:
-    match = re.fullmatch(r"finishing-(\d+)", lock.name)
-    return int(match[1]) if match else -1
+    return int(lock.name.removeprefix("finishing-"))
 
 
 def _modified(lock: Path) -> float:

@@ -72,10 +72,10 @@ class Ledger:
         for path in sorted(self._entries.glob("[0-9]*.json")):
             with suppress(OSError):
                 entry = _load(path)
-                number, report = entry.get("plane"), entry.get("report")
+                number = entry.get("plane")
                 is_named = isinstance(number, int) and path == self._entry(number)
-                if is_named and isinstance(report, dict):
-                    reports[number] = report
+                if is_named and isinstance(entry.get("report"), dict):
+                    reports[entry["plane"]] = entry["report"]
                 else:
                     path.unlink()
         return reports
