@@ -6,9 +6,9 @@ import functools
 import inspect
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any
 
 import typer
 
@@ -122,19 +122,10 @@ FillNonfinite = Annotated[
 def with_options_of(argument: str, record: type) -> Callable[[Command], Command]:
     """Decorator that offers the fields of a dataclass instead of one argument.
 
-    Each field is annotated as an option and has a default. Typer reads the signature
-    that is created here, because it knows only arguments with a single value.
+    Each field is a keyword, annotated as an option, with a default. Typer reads the
+    signature that is created here: it knows only arguments with a single value.
     """
-    hints = get_type_hints(record, include_extras=True)
-    offered = [
-        inspect.Parameter(
-            field.name,
-            inspect.Parameter.KEYWORD_ONLY,
-            default=field.default,
-            annotation=hints[field.name],
-        )
-        for field in fields(record)
-    ]
+    offered = list(inspect.signature(record, eval_str=True).parameters.values())
 
     def decorated(command: Command) -> Command:
         signature = inspect.signature(command, eval_str=True)
