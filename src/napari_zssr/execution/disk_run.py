@@ -105,11 +105,6 @@ class DiskJob:
     keep_networks: bool = False
 
     @property
-    def image(self) -> Path:
-        """Folder of the growing OME-Zarr."""
-        return self.part / IMAGE
-
-    @property
     def ledger(self) -> Ledger:
         """The finished planes."""
         return Ledger(self.part)
@@ -170,7 +165,7 @@ class PlaneTask(_JobTask):
         with plane:
             axes = plane_axes(job.outline.axes)
             bands = (from_cyx(band, axes) for band in plane.bands())
-            write_plane(job.image, plane_index.index, bands)
+            write_plane(job.part / IMAGE, plane_index.index, bands)
         if job.keep_networks and plane.networks is not None:
             _save_once(plane.networks, job.plane_file(plane_index.number))
         job.ledger.record(plane_index.number, dataclasses.asdict(plane.report))
@@ -310,7 +305,7 @@ def upscale_to_disk_steps(
         job = replace(job, prepared=prepared, keep_networks=keep_networks)
         # A TIFF is assembled from the finest level alone.
         levels = None if target.suffix.lower() == ".zarr" else 1
-        create(job.image, job.outline, levels=levels)
+        create(part / IMAGE, job.outline, levels=levels)
         failures = yield from _run(job, workers, shard)
     except BaseException:
         if is_new and shard == WHOLE and not _is_worth_keeping(job):

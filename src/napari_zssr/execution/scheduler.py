@@ -192,11 +192,11 @@ class _Queue:
         is_alone = len(self.running) == 1
         for future in ended:
             number = self.running.pop(future)
-            error: BaseException | None
-            if future.cancelled():
-                error = ComputeError("The task was cancelled by the cluster.")
-            else:
-                error = future.exception()
+            error = (
+                ComputeError("The task was cancelled by the cluster.")
+                if future.cancelled()
+                else future.exception()
+            )
             if error is None:
                 yield number, future.result()
                 continue
