@@ -441,7 +441,7 @@ def test_doctor_without_torch(
     monkeypatch.setitem(sys.modules, "torch", None)
     assert main(["doctor"]) == 1
     assert "torch cannot be imported" in capsys.readouterr().out
-    assert doctor_command.examination()["devices"] == []
+    assert doctor_command.diagnostics()["devices"] == []
 
 
 def test_demo_writes_result_picture_and_report(

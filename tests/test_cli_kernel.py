@@ -16,7 +16,7 @@ from test_kernels import COLOURS, cells, guess
 
 from napari_zssr import write
 from napari_zssr.cli import main
-from napari_zssr.cli.kernel import told_of
+from napari_zssr.cli.console import by_channel
 from napari_zssr.cli.picture import kernel_picture, round_length
 from napari_zssr.config import Config
 from napari_zssr.imaging.kernel import FineKernel
@@ -181,9 +181,9 @@ def test_round_lengths(longest: float, length: float) -> None:
 
 
 def test_what_holds_for_all_channels_is_told_once() -> None:
-    assert told_of(["A."] * 3, ["DNA"]) == [("", "A.")]
-    assert told_of(["A.", "B."], ["DNA"]) == [("DNA", "A."), ("channel 1", "B.")]
-    assert told_of([], []) == []
+    assert by_channel(["A."] * 3, ["DNA"]) == [("", "A.")]
+    assert by_channel(["A.", "B."], ["DNA"]) == [("DNA", "A."), ("channel 1", "B.")]
+    assert by_channel([], []) == []
 
 
 # ---- kernel BEADS --beads

@@ -16,7 +16,7 @@ import pytest
 from napari_zssr import ComputeError, ImageStack, read, upscale_to_disk
 from napari_zssr.config import INSTANT
 from napari_zssr.execution.disk_run import upscale_to_disk_steps
-from napari_zssr.execution.executors import Workers, at_once
+from napari_zssr.execution.executors import Workers, concurrent_tasks
 from napari_zssr.io.write import write
 from napari_zssr.progress import Event, PlaneDone, drain
 
@@ -79,7 +79,7 @@ def test_a_worker_is_killed_half_way(source: Path, client: Any, tmp_path: Path) 
 
 
 def test_workers_of_one_machine_share_its_memory(client: Any) -> None:
-    assert at_once(Workers(client=client)) == 2
+    assert concurrent_tasks(Workers(client=client)) == 2
 
 
 def test_a_scheduler_that_is_lost_is_told(

@@ -222,7 +222,7 @@ def test_a_run_killed_after_its_result_had_its_name_is_ended(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(ending, "discard", killed)
+        patch.setattr(ending, "remove_run", killed)
         assert main(LINE) == 130
     assert TARGET.exists()
     assert part_folder(TARGET).exists()

@@ -21,9 +21,8 @@ import zarr
 
 from napari_zssr.atomic import temporary_name
 from napari_zssr.errors import ComputeError, InputError
-from napari_zssr.execution import finish as claim
 from napari_zssr.execution import finish as finish_module
-from napari_zssr.execution.finish import IMAGE, claimed, finish, part_folder
+from napari_zssr.execution.finish import IMAGE, finish, finish_lock, part_folder
 from napari_zssr.execution.ledger import Ledger
 from napari_zssr.io import write as ometiff
 from napari_zssr.io.pyramid import band_rows
@@ -195,7 +194,7 @@ def test_a_later_run_is_no_hindrance(tmp_path: Path) -> None:
     kept = tmp_path / "kept"
     shutil.copytree(part, kept, ignore=shutil.ignore_patterns(IMAGE))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(finish_module, "discard", lambda part: None)
+        patch.setattr(finish_module, "remove_run", lambda part: None)
         end(target, told)
     create(part / IMAGE, told)
     end(target, told)
@@ -276,7 +275,7 @@ def test_finishing_can_be_killed_at_any_moment(tmp_path: Path, name: str) -> Non
 
 def finish_slowly(target: Path, told: Outline) -> Path:
     """`finish` that leaves a note of who does the work."""
-    made = finish_module._made
+    made = finish_module._assemble
 
     def noted(part: Path, *rest: Any) -> Path:
         with (target.parent / "notes").open("a") as notes:
@@ -284,7 +283,7 @@ def finish_slowly(target: Path, told: Outline) -> Path:
         time.sleep(0.5)
         return made(part, *rest)
 
-    finish_module._made = noted
+    finish_module._assemble = noted
     return end(target, told)
 
 
@@ -299,18 +298,18 @@ def test_one_of_many_processes_finishes(tmp_path: Path, name: str) -> None:
     assert sorted(os.listdir(tmp_path)) == [name, "notes"]
 
 
-class TestClaim:
+class TestLock:
     @pytest.fixture(autouse=True)
     def quick(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(claim, "BEAT_SECONDS", 0.02)
-        monkeypatch.setattr(claim, "STALE_SECONDS", 0.4)
-        monkeypatch.setattr(claim, "_LOOK_SECONDS", 0.01)
+        monkeypatch.setattr(finish_module, "HEARTBEAT_SECONDS", 0.02)
+        monkeypatch.setattr(finish_module, "STALE_SECONDS", 0.4)
+        monkeypatch.setattr(finish_module, "POLL_SECONDS", 0.01)
 
     def test_a_holder_who_lives_is_waited_for(self, tmp_path: Path) -> None:
         told: list[str] = []
 
         def hold(name: str) -> None:
-            with claimed(tmp_path) as mine:
+            with finish_lock(tmp_path) as mine:
                 assert mine
                 told.append(f"{name} begins")
                 time.sleep(0.8)
@@ -333,7 +332,7 @@ class TestClaim:
         (tmp_path / "finishing-9").write_text(holder)
         (tmp_path / "finishing-10").write_text(holder)
         started = time.monotonic()
-        with claimed(tmp_path) as mine:
+        with finish_lock(tmp_path) as mine:
             assert mine
             assert time.monotonic() - started > 0.4
             assert (tmp_path / "finishing-11").exists()
@@ -342,22 +341,22 @@ class TestClaim:
     def test_a_holder_who_was_killed_here_is_followed_at_once(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(claim, "STALE_SECONDS", 3600.0)
+        monkeypatch.setattr(finish_module, "STALE_SECONDS", 3600.0)
         dead = subprocess.Popen([sys.executable, "-c", ""])
         dead.wait()
         (tmp_path / "finishing-0").write_text(f"{socket.gethostname()} {dead.pid}")
-        with claimed(tmp_path) as mine:
+        with finish_lock(tmp_path) as mine:
             assert mine
 
-    def test_work_that_is_done_is_not_claimed(self, tmp_path: Path) -> None:
+    def test_work_that_is_done_is_not_locked(self, tmp_path: Path) -> None:
         (tmp_path / "part").mkdir()
         seen: list[bool] = []
 
         def wait() -> None:
-            with claimed(tmp_path / "part") as mine:
+            with finish_lock(tmp_path / "part") as mine:
                 seen.append(mine)
 
-        with claimed(tmp_path / "part"):
+        with finish_lock(tmp_path / "part"):
             waiting = threading.Thread(target=wait)
             waiting.start()
             time.sleep(0.1)

@@ -15,7 +15,7 @@ import pytest
 
 from napari_zssr import atomic
 from napari_zssr.errors import ComputeError, InputError
-from napari_zssr.execution.ledger import Ledger, discard
+from napari_zssr.execution.ledger import Ledger, remove_run
 
 CONFIG: dict[str, Any] = {"preset": "fast", "seed": 0, "kernel": {"sigma": [1.0, 1.5]}}
 IDENTITY = {"config": CONFIG, "input": "0123456789abcdef", "shape": (4, 20, 30)}
@@ -90,7 +90,7 @@ def test_what_is_no_run_is_left_alone(
         with pytest.raises(InputError, match=told):
             Ledger.begin(part, {}, overwrite=overwrite)
     with pytest.raises(InputError, match=told):
-        discard(part)
+        remove_run(part)
     assert (part / "precious").read_text() == "mine"
     assert os.listdir(tmp_path) == ["a.part"]
 
@@ -123,18 +123,6 @@ def test_damaged_entries_count_for_nothing(tmp_path: Path, content: str) -> None
     (entries / "000003.json").write_text(content)
     assert ledger.finished() == {2: {"steps": 7}}
     assert os.listdir(entries) == ["000002.json"]
-
-
-def test_stop(tmp_path: Path) -> None:
-    ledger = Ledger.begin(tmp_path / "a.part", IDENTITY)
-    other = Ledger.begin(tmp_path / "a.part", IDENTITY)
-    assert not other.stop_requested()
-    ledger.request_stop()
-    ledger.request_stop()
-    assert other.stop_requested()
-    other.clear_stop()
-    other.clear_stop()
-    assert not ledger.stop_requested()
 
 
 def test_a_rest_of_an_earlier_run_is_removed(tmp_path: Path) -> None:

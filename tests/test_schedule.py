@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from napari_zssr.errors import ComputeError, InputError, StorageError
-from napari_zssr.execution.executors import IN_PROCESS, Workers, ask
+from napari_zssr.execution.executors import IN_PROCESS, Workers, run_on_worker
 from napari_zssr.execution.scheduler import run_tasks
 from napari_zssr.progress import Event, PlaneDone, Progress, Steps, drain
 
@@ -239,5 +239,5 @@ def test_a_scheduler_that_does_not_answer_is_named(tmp_path: Path) -> None:
 
 
 def test_a_question_is_answered_where_the_tasks_run(cluster: Any) -> None:
-    assert ask(IN_PROCESS, os.getpid) == os.getpid()
-    assert ask(Workers(client=cluster), os.getpid) != os.getpid()
+    assert run_on_worker(IN_PROCESS, os.getpid) == os.getpid()
+    assert run_on_worker(Workers(client=cluster), os.getpid) != os.getpid()

@@ -254,7 +254,7 @@ def test_cancelling_frees_everything(
 
     def init(self: Any, *args: Any, **given: Any) -> None:
         original(self, *args, **given)
-        jobs.append(weakref.ref(self.ready.stack.data))
+        jobs.append(weakref.ref(self.prepared.stack.data))
 
     monkeypatch.setattr(disk_run.DiskJob, "__init__", init)
     desk.add(rings(6, 20, 24), axis_labels=("z", "y", "x"))

@@ -8,7 +8,7 @@ import pytest
 
 from napari_zssr.config import FAST, change
 from napari_zssr.execution import executors
-from napari_zssr.execution.executors import IN_PROCESS, Workers, look
+from napari_zssr.execution.executors import IN_PROCESS, Workers, worker_resources
 from napari_zssr.zssr.device import DeviceReport, Machine
 
 GIB = 2**30
@@ -34,7 +34,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> None:
         device("cpu", 64),
     )
     seen: Any = (Machine(devices=devices, cores=32), 16)
-    monkeypatch.setattr(executors, "_seen", lambda: seen)
+    monkeypatch.setattr(executors, "_examine_worker", lambda: seen)
 
 
 # Workers, device; then devices, sharing, GiB for each, threads.
@@ -53,6 +53,6 @@ SHARES: list[tuple[Workers, str, tuple[str, ...], int, int, int]] = [
 @pytest.mark.parametrize("share", SHARES, ids=str)
 def test_shares(machine: None, share: Any) -> None:
     workers, name, devices, sharing, gib, threads = share
-    place = look(workers, change(FAST, device=name))
-    assert (place.devices, place.sharing) == (devices, sharing)
-    assert (place.free_bytes, place.threads) == (gib * GIB, threads)
+    found = worker_resources(workers, change(FAST, device=name))
+    assert (found.devices, found.workers) == (devices, sharing)
+    assert (found.free_bytes, found.threads) == (gib * GIB, threads)

@@ -24,7 +24,7 @@ from napari_zssr.cli import main
 from napari_zssr.errors import ComputeError, InputError, StorageError
 from napari_zssr.execution import finish as ending
 from napari_zssr.execution.finish import part_folder
-from napari_zssr.execution.ledger import Ledger, discard, remove_drafts
+from napari_zssr.execution.ledger import Ledger, remove_run, remove_temporaries
 from napari_zssr.io import ome_units
 from napari_zssr.io import write as store
 from napari_zssr.io.ome_units import restore_spacing
@@ -378,10 +378,10 @@ def test_names_beside_a_file(tmp_path: Path) -> None:
         draft.mkdir()
     temporary_name(other).mkdir()
     assert set(drafts) <= set(temporaries_of(one))
-    remove_drafts(one)
+    remove_temporaries(one)
     assert not list(temporaries_of(one))
     assert len(list(temporaries_of(other))) == 1
-    discard(tmp_path / "p")
+    remove_run(tmp_path / "p")
 
 
 def test_names_that_are_none(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The typer application: every command, put together."""
+"""The typer application with all commands."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ def command() -> Any:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_root)
-    for each in (upscale, demo, info, kernel, doctor):
-        app.command()(each)
+    for function in (upscale, demo, info, kernel, doctor):
+        app.command()(function)
     return typer.main.get_command(app)
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
+def _version(is_requested: bool) -> None:
+    if is_requested:
         from napari_zssr import __version__
 
         typer.echo(__version__)

@@ -1,4 +1,4 @@
-"""What the command line shows: progress on stderr, results on stdout."""
+"""Output of the command line: progress on stderr, results on stdout."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import typer
 
 from napari_zssr.progress import PlaneDone, Progress, drain
-from napari_zssr.stack.report import to_json_types
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -19,21 +18,12 @@ if TYPE_CHECKING:
 
     from napari_zssr.progress import Event, Steps
     from napari_zssr.stack.axes import Outline
-    from napari_zssr.stack.image import ImageStack
 
 T = TypeVar("T")
 
 
 def follow(steps: Steps[T], *, quiet: bool = False) -> T:
-    """Run steps to their end behind a progress bar.
-
-    Parameters
-    ----------
-    steps : Steps
-        What to run; closed whatever happens.
-    quiet : bool
-        Show nothing at all. Without a terminal there is no bar, only messages.
-    """
+    """Run steps to their end behind a progress bar, or silently."""
     if quiet:
         return drain(steps)
     with progress_view() as view:
@@ -42,7 +32,7 @@ def follow(steps: Steps[T], *, quiet: bool = False) -> T:
 
 @contextmanager
 def progress_view() -> Iterator[ProgressView]:
-    """Progress on stderr, a bar only where that is a terminal."""
+    """Progress on stderr, with bars only on a terminal."""
     from rich.console import Console
 
     console = Console(stderr=True)
@@ -51,44 +41,54 @@ def progress_view() -> Iterator[ProgressView]:
 
 
 class ProgressView:
-    """Turns events into a bar for the stage and one for the planes."""
+    """Shows events as a bar for the stage and one for the planes."""
 
     def __init__(self, bar: Bar, console: Console) -> None:
         self._bar = bar
         self._console = console
-        self._said: set[str] = set()
+        self._messages: set[str] = set()
         self._stage: TaskID | None = None
+        self._stage_key: tuple[str, int] | None = None
         self._planes: TaskID | None = None
-        self._at: tuple[str, int] | None = None
 
     def show(self, event: Event) -> None:
-        """Show one event."""
-        if isinstance(event, Progress):
-            self._say(event.message)
-            self._step(event)
-        elif isinstance(event, PlaneDone) and self._planes is not None:
+        """Show one event; a message is printed only once."""
+        if isinstance(event, PlaneDone) and self._planes is not None:
             self._bar.update(self._planes, completed=event.done)
-
-    def _say(self, message: str) -> None:
-        if message and message not in self._said:
-            self._said.add(message)
-            self._console.print(message, highlight=False, markup=False)
-
-    def _step(self, event: Progress) -> None:
+        if not isinstance(event, Progress):
+            return
+        if event.message and event.message not in self._messages:
+            self._messages.add(event.message)
+            self._console.print(event.message, highlight=False, markup=False)
         if self._planes is None and event.planes > 1:
             self._planes = self._bar.add_task("planes", total=event.planes, loss="")
-        if self._stage is None or self._at != (event.stage, event.plane):
+        if self._stage is None or self._stage_key != (event.stage, event.plane):
             if self._stage is not None:
                 self._bar.remove_task(self._stage)
             self._stage = self._bar.add_task(event.stage, total=event.total, loss="")
-            self._at = (event.stage, event.plane)
+            self._stage_key = (event.stage, event.plane)
         self._bar.update(self._stage, completed=event.step, total=event.total)
         if event.loss is not None:
             self._bar.update(self._stage, loss=f"loss {event.loss:.2g}")
 
 
+def _bar(console: Console) -> Bar:
+    from rich import progress
+
+    return progress.Progress(
+        progress.TextColumn("{task.description}"),
+        progress.BarColumn(bar_width=24),
+        progress.MofNCompleteColumn(),
+        progress.TextColumn("{task.fields[loss]}"),
+        progress.TimeRemainingColumn(elapsed_when_finished=True),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+
+
 def table(rows: Sequence[Sequence[str]]) -> str:
-    """Plain text with aligned columns, one row a line."""
+    """Plain text with aligned columns, one row per line."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(
         "  ".join(
@@ -99,12 +99,14 @@ def table(rows: Sequence[Sequence[str]]) -> str:
 
 
 def echo_json(content: Any) -> None:
-    """Print one JSON object on stdout; NaN and Inf become null."""
+    """Print JSON on stdout; NaN and Inf become null."""
     typer.echo(to_json(content))
 
 
 def to_json(content: Any) -> str:
-    """JSON text, readable everywhere; NaN and Inf become null."""
+    """Standard JSON; NaN and Inf become null."""
+    from napari_zssr.stack.report import to_json_types
+
     return json.dumps(to_json_types(content), indent=2, allow_nan=False)
 
 
@@ -113,28 +115,31 @@ def note(sentence: str) -> None:
     typer.echo(sentence, err=True)
 
 
-def note_messages(stack: ImageStack) -> None:
-    """Print what was assumed, chosen or converted when an image was read."""
-    for message in stack.messages:
-        note(message)
+def channel_name(names: Sequence[str], number: int) -> str:
+    """Name of a channel, or its number if it has none."""
+    name = names[number] if number < len(names) else ""
+    return name or f"channel {number}"
+
+
+def by_channel(sentences: Sequence[str], names: Sequence[str]) -> list[tuple[str, str]]:
+    """Name and sentence of each channel; one that all share once, without a name."""
+    if len(set(sentences)) == 1:
+        return [("", sentences[0])]
+    return [(channel_name(names, n), sentence) for n, sentence in enumerate(sentences)]
 
 
 def describe(image: Outline) -> str:
-    """Axes, shape, dtype and spacing of an image in a few words."""
-    shape = " x ".join(str(n) for n in image.shape)
-    return f"{image.axes} {shape} {image.dtype}, {describe_spacing(image)}"
-
-
-def describe_spacing(stack: ImageStack | Outline) -> str:
-    """Spacing in words: ``Y 0.1 um, X 0.1 um``."""
-    known = [
+    """Axes, shape, dtype and spacing: ``YX 48 x 40 uint16, Y 0.5 um, X 0.5 um``."""
+    shape = " x ".join(map(str, image.shape))
+    spacing = [
         f"{letter} {size:.6g} {unit or ''}".strip()
         for letter, size, unit in zip(
-            stack.axes, stack.spacing, stack.units, strict=True
+            image.axes, image.spacing, image.units, strict=True
         )
         if size is not None
     ]
-    return ", ".join(known) or "no pixel size"
+    in_words = ", ".join(spacing) or "no pixel size"
+    return f"{image.axes} {shape} {image.dtype}, {in_words}"
 
 
 def in_bytes(count: float | None) -> str:
@@ -154,18 +159,3 @@ def in_seconds(seconds: float) -> str:
         return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"
     minutes = seconds / 60
     return f"{minutes:.0f} min" if minutes < 120 else f"{minutes / 60:.1f} h"
-
-
-def _bar(console: Console) -> Bar:
-    from rich import progress
-
-    return progress.Progress(
-        progress.TextColumn("{task.description}"),
-        progress.BarColumn(bar_width=24),
-        progress.MofNCompleteColumn(),
-        progress.TextColumn("{task.fields[loss]}"),
-        progress.TimeRemainingColumn(elapsed_when_finished=True),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    )

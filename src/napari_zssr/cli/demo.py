@@ -1,4 +1,4 @@
-"""``napari-zssr demo``: the bundled microscope image, enlarged and reported."""
+"""``napari-zssr demo``: enlarges the bundled microscope image and reports on it."""
 
 from __future__ import annotations
 
@@ -6,18 +6,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.resources import as_file, files
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import typer
 
+from napari_zssr.atomic import atomic_write
 from napari_zssr.cli import console, options, picture
-from napari_zssr.cli.enlarge import read_image, upscale_to
+from napari_zssr.cli.enlarge import read_image
 from napari_zssr.errors import ComputeError, InputError
 
 if TYPE_CHECKING:
-    from napari_zssr.imaging.quality import Quality
+    from PIL.Image import Image
+
     from napari_zssr.stack.image import ImageStack
+    from napari_zssr.stack.plane_result import PlaneReport
     from napari_zssr.stack.run import Upscaled
 
 NAME = "cells"
@@ -34,14 +37,27 @@ def demo(
     json: options.Json = False,
 ) -> None:
     """Enlarge the bundled three-channel image: result, picture and report."""
+    from napari_zssr.io.write import write
+    from napari_zssr.stack.report import recipe
+    from napari_zssr.stack.run import upscale_steps
+
     config = options.settings(preset, device=device)
-    _make_folder(output_dir)
-    target = output_dir / f"{NAME}_x2.ome.tif"
+    try:
+        output_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"The folder {str(output_dir)!r} cannot be made ({error.strerror}); choose "
+            "another with --output-dir."
+        ) from None
     with bundled_image() as path:
         stack = read_image(path, quiet=json)
-    result = upscale_to(stack, config, target, overwrite=True, quiet=json)
+    result = console.follow(upscale_steps(stack, config), quiet=json)
+    target = output_dir / f"{NAME}_x2.ome.tif"
+    record = recipe(stack, result)
+    write(target, result.as_stack(), overwrite=True, provenance=record)
     shown = output_dir / f"{NAME}_x2.png"
-    picture.save(draw(stack, result), shown)
+    with atomic_write(shown) as draft:
+        draw(stack, result).save(draft, format="PNG")
     report = result.report.to_dict() | {"config": config.to_dict()}
     _write(output_dir / "report.json", console.to_json(report))
     _write(output_dir / "report.md", report_markdown(stack, result, shown.name))
@@ -55,7 +71,7 @@ def demo(
 
 @contextmanager
 def bundled_image() -> Iterator[Path]:
-    """The microscope image that comes with the package."""
+    """File of the microscope image that comes with the package."""
     resource = files("napari_zssr") / "data" / f"{NAME}.ome.tif"
     if not resource.is_file():
         raise ComputeError(
@@ -66,15 +82,8 @@ def bundled_image() -> Iterator[Path]:
         yield path
 
 
-def draw(stack: ImageStack, result: Upscaled) -> Any:
-    """Picture of input, bicubic and result, one row for each channel.
-
-    Parameters
-    ----------
-    stack : ImageStack
-        Axes C, Y, X.
-    result : Upscaled
-    """
+def draw(stack: ImageStack, result: Upscaled) -> Image:
+    """Picture of input (C, Y, X), bicubic and result, one row per channel."""
     from napari_zssr.imaging.resample import imresize
     from napari_zssr.stack.image import load_pixels
 
@@ -98,7 +107,7 @@ def draw(stack: ImageStack, result: Upscaled) -> Any:
 
 
 def report_rows(stack: ImageStack, result: Upscaled) -> list[tuple[str, ...]]:
-    """Table of the planes: a header, then one row for each channel."""
+    """Table of the planes: a header, then one row per channel."""
     names = _channel_names(stack)
     return [
         ("channel", "noise", "changed", "shrunk test", "returned", "time"),
@@ -106,8 +115,8 @@ def report_rows(stack: ImageStack, result: Upscaled) -> list[tuple[str, ...]]:
             (
                 names[plane.plane],
                 f"{100 * plane.noise:.2g} %",
-                _change(plane.quality),
-                _gain(plane.gain_db, plane.gain_error_db),
+                _change(plane),
+                _gain(plane),
                 plane.returned,
                 console.in_seconds(plane.seconds),
             )
@@ -116,8 +125,20 @@ def report_rows(stack: ImageStack, result: Upscaled) -> list[tuple[str, ...]]:
     ]
 
 
+def _change(plane: PlaneReport) -> str:
+    return "none" if plane.quality is None else f"{100 * plane.quality.change:.2g} %"
+
+
+def _gain(plane: PlaneReport) -> str:
+    if plane.gain_db is None:
+        return "not measured"
+    error = plane.gain_error_db
+    spread = "" if error is None else f" \u00b1 {error:.2f}"
+    return f"{plane.gain_db:+.2f}{spread} dB"
+
+
 def report_markdown(stack: ImageStack, result: Upscaled, shown: str) -> str:
-    """Report of a run as a page that shows the picture."""
+    """Report of a run in Markdown that shows the picture."""
     from napari_zssr.stack.axes import outline_of
 
     report = result.report
@@ -160,36 +181,11 @@ def report_markdown(stack: ImageStack, result: Upscaled, shown: str) -> str:
 
 
 def _channel_names(stack: ImageStack) -> list[str]:
+    names = [channel.name for channel in stack.channels]
     count = int(np.prod(stack.data.shape[:-2]))
-    names = [channel.name for channel in stack.channels] or [""] * count
-    return [name or f"channel {number}" for number, name in enumerate(names)]
-
-
-def _change(quality: Quality | None) -> str:
-    return "none" if quality is None else f"{100 * quality.change:.2g} %"
-
-
-def _gain(gain_db: float | None, error_db: float | None) -> str:
-    if gain_db is None:
-        return "not measured"
-    spread = "" if error_db is None else f" \u00b1 {error_db:.2f}"
-    return f"{gain_db:+.2f}{spread} dB"
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(
-            f"The folder {str(folder)!r} cannot be made ({error.strerror}); choose "
-            "another with --output-dir."
-        ) from None
+    return [console.channel_name(names, number) for number in range(count)]
 
 
 def _write(path: Path, text: str) -> None:
-    unfinished = path.with_name(f".{path.name}.part")
-    try:
-        unfinished.write_text(text, encoding="utf-8")
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with atomic_write(path) as draft:
+        draft.write_text(text, encoding="utf-8")

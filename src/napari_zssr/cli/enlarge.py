@@ -1,4 +1,4 @@
-"""One image file enlarged into another, whatever its size."""
+"""Enlarges one image file into another, whatever its size."""
 
 from __future__ import annotations
 
@@ -16,22 +16,15 @@ if TYPE_CHECKING:
     from napari_zssr.stack.axes import Outline
     from napari_zssr.stack.image import ImageStack
     from napari_zssr.stack.report import Report
-    from napari_zssr.stack.run import Upscaled
 
 SUFFIXES = (".tif", ".tiff", ".ome", ".companion", ".zarr", ".png", ".jpg", ".jpeg")
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One image of one file.
+    """One image of a file, the largest if `image` is None.
 
-    Attributes
-    ----------
-    path : Path
-    image : int, str or None
-        Which one of several; None takes the largest.
-    label : str
-        What the name of its result has for it; empty where there is no choice.
+    The `label` stands for it in the name of the result; empty if the file has only one.
     """
 
     path: Path
@@ -43,19 +36,13 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
-    """What is asked for, whichever image it is.
+class Request:
+    """What to do with each image.
 
     Attributes
     ----------
-    config : Config
-    workers : Workers
-    threads : int or None
-    shard : tuple of int
-    overwrite : bool
     networks : Path or None
-        File for what was learned.
-    reading : Reading
+        File to save trained networks in.
     labels : bool
         The images are label images or masks.
     quiet : bool
@@ -68,25 +55,23 @@ class Order:
     shard: tuple[int, int] = (1, 1)
     overwrite: bool = False
     networks: Path | None = None
-    reading: options.Reading = options.AS_THE_FILE_SAYS
+    reading: options.Reading = options.DEFAULT_READING
     labels: bool = False
     quiet: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """What came of one image.
+class Result:
+    """Result of one image.
 
     Attributes
     ----------
     target : Path
         Where the result is, or will be.
-    outline : Outline
     guessed : bool
         Whether the axes were guessed.
-    report : Report
     networks : Path or None
-        File of what was learned, where anything was.
+        File of trained networks, if any were saved.
     failures : tuple of (int, str)
         Planes that failed, and why.
     missing : int
@@ -102,7 +87,7 @@ class Outcome:
     missing: int = 0
 
     def to_dict(self) -> dict[str, Any]:
-        """What ``--json`` prints."""
+        """Content of ``--json``."""
         return self.report.to_dict() | {
             "output": str(self.target) if not self.missing else None,
             "axes": self.outline.axes,
@@ -118,18 +103,9 @@ class Outcome:
 
 
 def sources(path: Path, image: str | None) -> list[Source]:
-    """The images of a file that are asked for.
+    """Images of a file by index, name or "all".
 
-    Parameters
-    ----------
-    path : Path
-    image : str or None
-        Index, name, or "all".
-
-    Returns
-    -------
-    list of Source
-        One for a file that cannot be read, too: reading it says why.
+    A file that cannot be read counts as one: reading it raises the error.
     """
     from napari_zssr.io.contents import ALL, choose, file_labels
     from napari_zssr.io.read import list_images
@@ -138,13 +114,13 @@ def sources(path: Path, image: str | None) -> list[Source]:
         return [Source(path)]
     try:
         entries = list_images(path)
-        wanted = entries if image == ALL else (choose(entries, image, path.name)[0],)
+        chosen = entries if image == ALL else (choose(entries, image, path.name)[0],)
     except InputError:
         return [Source(path, image)]
     if len(entries) == 1:
         return [Source(path, 0)]
     labels = file_labels(entries)
-    return [Source(path, entry.index, labels[entry.index]) for entry in wanted]
+    return [Source(path, entry.index, labels[entry.index]) for entry in chosen]
 
 
 def default_output(
@@ -160,54 +136,40 @@ def default_output(
     return image.with_name(f"{parts}.{ending}")
 
 
-def enlarge(image: Source, target: Path, order: Order) -> Outcome:
-    """Read, enlarge and write one image.
-
-    Raises
-    ------
-    InputError
-        The image, a setting or the target cannot be used.
-    ComputeError
-        The computation or the disk failed.
-    """
-    check_target(image.path, target, order)
-    shared_out = order.workers != IN_PROCESS or order.shard != (1, 1)
-    if order.labels and (shared_out or order.networks is not None):
+def enlarge(image: Source, target: Path, request: Request) -> Result:
+    """Read, enlarge and write one image."""
+    _check_files(image.path, target, request)
+    is_distributed = request.workers != IN_PROCESS or request.shard != (1, 1)
+    if request.labels and (is_distributed or request.networks is not None):
         raise InputError(
             "Labels are enlarged at once, and nothing is learned for them; leave out "
             "--workers, --scheduler, --shard and --save-networks."
         )
     stack = read_image(
         image.path,
-        order.reading,
+        request.reading,
         image=image.image,
-        quiet=order.quiet,
+        quiet=request.quiet,
         lazy=True,
-        labels=order.labels,
+        labels=request.labels,
     )
-    if order.labels:
-        return _labels(stack, target, order)
-    return _to_disk(stack, target, order)
+    if request.labels:
+        return _enlarge_labels(stack, target, request)
+    return _enlarge_to_disk(stack, target, request)
 
 
 def read_image(
     path: Path,
-    reading: options.Reading = options.AS_THE_FILE_SAYS,
+    reading: options.Reading = options.DEFAULT_READING,
     *,
     image: int | str | None = None,
     quiet: bool = False,
     lazy: bool = False,
     labels: bool = False,
 ) -> ImageStack:
-    """Read an image; unless quiet, print what was assumed of it.
+    """Read an image, by default the one that `reading` names.
 
-    Parameters
-    ----------
-    path : Path
-    reading : Reading
-    image : int, str or None
-        Which one of several, in place of the one that `reading` names.
-    quiet, lazy, labels : bool
+    Unless quiet, what was assumed of it is printed.
     """
     from napari_zssr.io.read import read
 
@@ -221,38 +183,17 @@ def read_image(
         labels=labels,
     )
     if not quiet:
-        console.note_messages(stack)
+        for message in stack.messages:
+            console.note(message)
     return stack
 
 
-def upscale_to(
-    stack: ImageStack,
-    config: Config,
-    target: Path,
-    *,
-    overwrite: bool = False,
-    quiet: bool = False,
-) -> Upscaled:
-    """Enlarge an image in memory behind a progress bar and write it with its recipe."""
-    from napari_zssr.io.write import write
-    from napari_zssr.stack.report import recipe
-    from napari_zssr.stack.run import upscale_steps
-
-    result = console.follow(upscale_steps(stack, config), quiet=quiet)
-    write(
-        target,
-        result.as_stack(),
-        overwrite=overwrite,
-        provenance=recipe(stack, result),
-    )
-    return result
-
-
-def check_target(image: Path, target: Path, order: Order) -> None:
-    """Refuse before the run what could not be written after it."""
+def _check_files(image: Path, target: Path, request: Request) -> None:
+    """Refuse output that could not be written in the end."""
     from napari_zssr.atomic import check_name
     from napari_zssr.execution.finish import part_folder
     from napari_zssr.io.write import check_output
+    from napari_zssr.zssr.checkpoint import check_networks_file
 
     check_name(target)
     if target.exists() and image.exists() and target.samefile(image):
@@ -260,112 +201,83 @@ def check_target(image: Path, target: Path, order: Order) -> None:
             f"The output {str(target)!r} is the input itself; give another name with "
             "-o."
         )
-    # Whether an unfinished run may go on is for the engine to say.
-    check_output(target, overwrite=order.overwrite or part_folder(target).is_dir())
-    if order.networks is not None:
-        _check_networks(order.networks, order)
+    # The run itself decides whether an unfinished one can be resumed.
+    check_output(target, overwrite=request.overwrite or part_folder(target).is_dir())
+    if request.networks is not None:
+        if request.config.network == "ridge":
+            raise InputError(
+                f"The preset {request.config.preset!r} trains no networks that could "
+                "be saved; choose another one."
+            )
+        check_networks_file(request.networks, request.overwrite)
 
 
-def _labels(stack: ImageStack, target: Path, order: Order) -> Outcome:
-    """Labels by nearest pixels, which nothing is learned for."""
+def _enlarge_labels(stack: ImageStack, target: Path, request: Request) -> Result:
+    """Enlarge labels by nearest pixels, without training."""
     from napari_zssr.label_images import SENTENCE, write_enlarged_labels
     from napari_zssr.stack.axes import outline_of
     from napari_zssr.stack.report import Report, versions
 
     started = time.monotonic()
     result = write_enlarged_labels(
-        target, stack, order.config.factors, overwrite=order.overwrite
+        target, stack, request.config.factors, overwrite=request.overwrite
     )
     report = Report(
         planes=(),
         seconds=time.monotonic() - started,
         device="cpu",
         precision=result.data.dtype.name,
-        seed=order.config.seed,
+        seed=request.config.seed,
         versions=dict(versions()),
         input_name=stack.name,
         input_checksum=stack.checksum,
         sentence=SENTENCE,
     )
-    return Outcome(
+    return Result(
         target=target, outline=outline_of(result), guessed=stack.guessed, report=report
     )
 
 
-def _to_disk(stack: ImageStack, target: Path, order: Order) -> Outcome:
+def _enlarge_to_disk(stack: ImageStack, target: Path, request: Request) -> Result:
     from napari_zssr.execution.disk_run import upscale_to_disk_steps
+    from napari_zssr.execution.finish import part_folder
+    from napari_zssr.execution.ledger import Ledger
+    from napari_zssr.zssr.checkpoint import write_networks
 
     steps = upscale_to_disk_steps(
         stack,
-        order.config,
+        request.config,
         target,
-        workers=order.workers,
-        threads=order.threads,
-        shard=order.shard,
-        overwrite=order.overwrite,
-        keep_networks=order.networks is not None,
+        workers=request.workers,
+        threads=request.threads,
+        shard=request.shard,
+        overwrite=request.overwrite,
+        keep_networks=request.networks is not None,
     )
-    before = _kept(target)
-    try:
-        made = console.follow(steps, quiet=order.quiet)
-    except InputError:
-        # Where this run did nothing, doing it again would not help.
-        if _kept(target) > before:
-            _tell_what_is_kept(target)
-        raise
-    except BaseException:
-        _tell_what_is_kept(target)
-        raise
-    return Outcome(
-        target=target,
-        outline=made.outline,
-        guessed=stack.guessed,
-        report=made.report,
-        networks=_save(made.networks, order),
-        failures=made.failures,
-        missing=made.missing,
-    )
-
-
-def _kept(target: Path) -> int:
-    """Planes that an unfinished run has finished."""
-    from napari_zssr.execution.finish import part_folder
-    from napari_zssr.execution.ledger import Ledger
-
     part = part_folder(target)
-    return len(Ledger(part).finished()) if part.is_dir() else 0
-
-
-def _tell_what_is_kept(target: Path) -> None:
-    """Say how a run that ended early can go on."""
-    from napari_zssr.execution.finish import part_folder
-
-    count = _kept(target)
-    if count:
-        planes = "1 plane is" if count == 1 else f"{count} planes are"
-        console.note(
-            f"{planes} finished and kept in {part_folder(target)}; run the same again "
-            "to go on."
+    before = len(Ledger(part).finished())
+    try:
+        written = console.follow(steps, quiet=request.quiet)
+    except BaseException as error:
+        count = len(Ledger(part).finished())
+        # If this run was refused, running it again would not help.
+        if count > (before if isinstance(error, InputError) else 0):
+            planes = "1 plane is" if count == 1 else f"{count} planes are"
+            console.note(
+                f"{planes} finished and kept in {part}; run the same again to go on."
+            )
+        raise
+    networks = None
+    if request.networks is not None and written.networks:
+        networks = write_networks(
+            request.networks, written.networks, overwrite=request.overwrite
         )
-
-
-def _check_networks(path: Path, order: Order) -> None:
-    """Refuse before the run a file of networks that could not be written after it."""
-    from napari_zssr.zssr.checkpoint import check_networks_file
-    from napari_zssr.zssr.kinds import KINDS
-
-    if not KINDS[order.config.network].is_trained:
-        raise InputError(
-            f"The preset {order.config.preset!r} trains no networks that could be "
-            "saved; choose another one."
-        )
-    check_networks_file(path, order.overwrite)
-
-
-def _save(networks: Any, order: Order) -> Path | None:
-    """File of networks; None where none is wanted or nothing was learned."""
-    from napari_zssr.zssr.checkpoint import write_networks
-
-    if order.networks is None or not networks:
-        return None
-    return write_networks(order.networks, networks, overwrite=order.overwrite)
+    return Result(
+        target=target,
+        outline=written.outline,
+        guessed=stack.guessed,
+        report=written.report,
+        networks=networks,
+        failures=written.failures,
+        missing=written.missing,
+    )

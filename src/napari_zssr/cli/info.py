@@ -1,11 +1,9 @@
-"""``napari-zssr info``: what a file holds, and what enlarging it would take."""
+"""``napari-zssr info`` and ``doctor``: a file, what enlarging it takes, the machine."""
 
 from __future__ import annotations
 
-import dataclasses
 import platform
 import sys
-from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
@@ -14,30 +12,28 @@ import typer
 
 from napari_zssr.cli import console, options
 from napari_zssr.cli.enlarge import read_image
-from napari_zssr.cli.kernel import NOTHING_SAID, Blur, kernels_told, takes_blur, told_of
+from napari_zssr.cli.kernel import DEFAULT_BLUR, Blur, with_blur_options
 
 if TYPE_CHECKING:
     from napari_zssr.config import Config
-    from napari_zssr.io.contents import ImageEntry
     from napari_zssr.stack.image import ImageStack
     from napari_zssr.stack.resources import RunPlan
-    from napari_zssr.zssr.device import DeviceReport
     from napari_zssr.zssr.start import Starts
 
 
-@takes_blur
-@options.takes_reading
+@with_blur_options
+@options.with_reading_options
 def info(
     path: options.Input,
     factor: options.Factor = None,
     preset: options.Preset = "balanced",
-    blur: Blur = NOTHING_SAID,
+    blur: Blur = DEFAULT_BLUR,
     noise: options.Noise = None,
     start: options.Start = None,
     steps: options.TrainingSteps = None,
     learned_steps: options.LearnedSteps = None,
     device: options.Device = None,
-    reading: options.Reading = options.AS_THE_FILE_SAYS,
+    reading: options.Reading = options.DEFAULT_READING,
     json: options.Json = False,
 ) -> None:
     """Show axes, pixel size and noise of an image, and what enlarging it would take."""
@@ -55,34 +51,32 @@ def info(
         device=device,
     )
     entries = list_images(path)
-    every = reading.image == ALL
+    show_all = reading.image == ALL
+    images = [entry.index for entry in entries] if show_all else [reading.image]
     contents = []
-    for which in [entry.index for entry in entries] if every else [reading.image]:
-        stack = read_image(path, reading, image=which, quiet=json, lazy=True)
-        contents.append(facts(stack, config) | {"images": list(map(asdict, entries))})
+    for image in images:
+        stack = read_image(path, reading, image=image, quiet=json, lazy=True)
+        content = summary(stack, config)
+        contents.append(content | {"images": list(map(asdict, entries))})
         if not json:
-            typer.echo(console.table(_lines(stack, contents[-1])))
-    if not json and len(entries) > 1:
-        typer.echo(console.table(_contents(entries)))
+            typer.echo(console.table(_lines(stack, content)))
     if json:
-        console.echo_json(contents if every else contents[0])
+        console.echo_json(contents if show_all else contents[0])
+    elif len(entries) > 1:
+        rows = [(str(e.index), e.name, e.axes, e.size, e.dtype) for e in entries]
+        typer.echo(console.table([("index", "name", "axes", "shape", "dtype"), *rows]))
 
 
-def _contents(entries: Sequence[ImageEntry]) -> list[list[str]]:
-    """A table of the images in a file."""
-    head = ["index", "name", "axes", "shape", "dtype"]
-    return [head] + [
-        [str(each.index), each.name, each.axes, each.size, each.dtype]
-        for each in entries
-    ]
-
-
-def facts(stack: ImageStack, config: Config) -> dict[str, Any]:
-    """What is known of an image and planned for it, JSON-able."""
+def summary(stack: ImageStack, config: Config) -> dict[str, Any]:
+    """Metadata of an image and the plan for it, JSON-serialisable."""
+    from napari_zssr.stack.channel_blur import kernels_of
     from napari_zssr.stack.channels import channel_starts
+    from napari_zssr.zssr.start import start_message
 
     starts = channel_starts(config, stack.axes, stack.data.shape)
     plan = _plan(stack, config, starts)
+    messages = [start_message(config, start) for start in starts]
+    has_blur = config.kernel.kind != "bicubic"
     return {
         "name": stack.name,
         "image_index": stack.image_index,
@@ -96,10 +90,10 @@ def facts(stack: ImageStack, config: Config) -> dict[str, Any]:
         "units": stack.units,
         "channels": [channel.name for channel in stack.channels],
         "noise": noise_levels(stack),
-        "kernels": _kernels(stack, config),
+        "kernels": [k.to_dict() for k in kernels_of(stack, config)] if has_blur else [],
         "preset": config.preset,
         "start": config.start,
-        "starts": _starts(config, starts),
+        "starts": messages if any(messages) else [],
         "factor": config.factors,
         "output_shape": plan.output_shape,
         "output_axes": plan.output_axes,
@@ -116,26 +110,25 @@ def facts(stack: ImageStack, config: Config) -> dict[str, Any]:
 def noise_levels(stack: ImageStack) -> list[float | None]:
     """Noise of each channel at half its signal range, as a fraction of that range.
 
-    Measured on one plane of each channel, that in the middle of its stack; None for a
-    plane without contrast or with NaN or Inf.
+    Estimated on the middle plane of each channel; None for a plane without contrast or
+    with NaN or Inf.
     """
-    from napari_zssr.stack.axes import planes
+    from napari_zssr.stack.axes import plane_axes, planes
 
     by_channel: dict[int, list[tuple[int | slice, ...]]] = {}
     for plane in planes(stack.axes, stack.data.shape):
         by_channel.setdefault(plane.channel, []).append(plane.index)
-    middle = (places[len(places) // 2] for places in by_channel.values())
-    letters = "".join(letter for letter in stack.axes if letter in "YXS")
-    return [_noise(stack.data[index], letters) for index in middle]
+    middle = (indices[len(indices) // 2] for indices in by_channel.values())
+    return [_noise(stack.data[index], plane_axes(stack.axes)) for index in middle]
 
 
-def _noise(plane: Any, letters: str) -> float | None:
+def _noise(plane: Any, axes: str) -> float | None:
     import numpy as np
 
     from napari_zssr.imaging.noise import estimate_noise
     from napari_zssr.stack.axes import to_cyx
 
-    grey = to_cyx(plane, letters)[:3].astype(np.float32).mean(axis=0)
+    grey = to_cyx(plane, axes)[:3].astype(np.float32).mean(axis=0)
     low, high = np.percentile(grey, (0.1, 99.9))
     if not np.isfinite(grey).all() or high <= low:
         return None
@@ -149,21 +142,6 @@ def _plan(stack: ImageStack, config: Config, starts: Starts) -> RunPlan:
     return make_plan(stack, config, starts, output_dtype=dtype)
 
 
-def _starts(config: Config, starts: Starts) -> list[str]:
-    """What training on each channel will begin from, where there is any."""
-    from napari_zssr.zssr.training_plan import start_message
-
-    told = [start_message(config, start) for start in starts]
-    return told if any(told) else []
-
-
-def _kernels(stack: ImageStack, config: Config) -> list[dict[str, Any]]:
-    """The blur of each channel, where anything was said of it."""
-    if config.kernel.kind == "bicubic":
-        return []
-    return [kernel.to_dict() for kernel in kernels_told(stack, config)]
-
-
 def _lines(stack: ImageStack, content: dict[str, Any]) -> list[tuple[str, str]]:
     from napari_zssr.stack.axes import outline_of
 
@@ -175,11 +153,11 @@ def _lines(stack: ImageStack, content: dict[str, Any]) -> list[tuple[str, str]]:
         for name, level in zip(names, content["noise"], strict=False)
     ]
     count = content["planes"]
-    blur = told_of([kernel["sentence"] for kernel in content["kernels"]], names)
-    starts = told_of(content["starts"], names)
-    several = stack.image_index is not None
+    sentences = [kernel["sentence"] for kernel in content["kernels"]]
+    blur = console.by_channel(sentences, names)
+    starts = console.by_channel(content["starts"], names)
     return [
-        *([("name", stack.name)] if several else []),
+        *([("name", stack.name)] if stack.image_index is not None else []),
         ("image", console.describe(outline_of(stack))),
         ("axes", f"{stack.axes}, {'guessed' if stack.guessed else 'from the file'}"),
         ("noise", ", ".join(noise)),
@@ -202,18 +180,18 @@ PACKAGES = ("napari-zssr", "torch", "numpy", "scipy", "tifffile", "zarr", "napar
 
 def doctor(json: options.Json = False) -> None:
     """Check Python, torch and the devices; tell how to mend what is wrong."""
-    content = examination()
+    content = diagnostics()
     if json:
         console.echo_json(content)
     else:
         typer.echo(console.table(_doctor_lines(content)))
-        typer.echo(_closing(content))
+        typer.echo(_conclusion(content))
     if content["problem"]:
         raise typer.Exit(1)
 
 
-def examination() -> dict[str, Any]:
-    """Versions, devices and advice, JSON-able."""
+def diagnostics() -> dict[str, Any]:
+    """Versions, devices and advice, JSON-serialisable."""
     content: dict[str, Any] = {
         "python": f"{platform.python_version()} ({sys.executable})",
         "system": platform.platform(),
@@ -229,25 +207,18 @@ def examination() -> dict[str, Any]:
         reason = " ".join(str(error).split())[:200]
         content["problem"] = f"torch cannot be imported ({reason}); install it again."
         return content
-    return content | _machine(torch.version.cuda)
-
-
-def _machine(torch_cuda: str | None) -> dict[str, Any]:
     from napari_zssr.zssr.device import examine_machine
 
     machine = examine_machine()
-    found = machine.advice
-    return {
-        "torch_cuda": torch_cuda,
-        "devices": [dataclasses.asdict(d) for d in machine.devices],
+    failed = [f"{d.device} fails: {d.failure}" for d in machine.devices if d.failure]
+    advice = machine.advice
+    return content | {
+        "torch_cuda": torch.version.cuda,
+        "devices": [asdict(device) for device in machine.devices],
         "gpus": [gpu.name for gpu in machine.gpus],
-        "advice": None if found is None else dataclasses.asdict(found),
-        "problem": found.sentence if found is not None else _failures(machine.devices),
+        "advice": None if advice is None else asdict(advice),
+        "problem": " ".join(failed) if advice is None else advice.sentence,
     }
-
-
-def _failures(seen: tuple[DeviceReport, ...]) -> str:
-    return " ".join(f"{d.device} fails: {d.failure}" for d in seen if d.failure)
 
 
 def _version(package: str) -> str | None:
@@ -258,9 +229,9 @@ def _version(package: str) -> str | None:
 
 
 def _doctor_lines(content: dict[str, Any]) -> list[tuple[str, str]]:
-    versions = content["packages"].items()
     lines = [("python", content["python"]), ("system", content["system"])]
-    lines += [(name, found or "not installed") for name, found in versions]
+    for name, installed in content["packages"].items():
+        lines.append((name, installed or "not installed"))
     for device in content["devices"]:
         state = device["failure"] or (
             f"{console.in_bytes(device['free_bytes'])} free, "
@@ -270,7 +241,7 @@ def _doctor_lines(content: dict[str, Any]) -> list[tuple[str, str]]:
     return lines
 
 
-def _closing(content: dict[str, Any]) -> str:
+def _conclusion(content: dict[str, Any]) -> str:
     if content["advice"] is not None:
         commands = (f"  {line}" for line in content["advice"]["commands"])
         return "\n".join([content["problem"], *commands])

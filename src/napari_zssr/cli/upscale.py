@@ -1,4 +1,4 @@
-"""``napari-zssr upscale``: enlarge image files."""
+"""``napari-zssr upscale``: enlarges image files."""
 
 from __future__ import annotations
 
@@ -11,254 +11,206 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
 from napari_zssr.atomic import atomic_write
 from napari_zssr.cli import console, exit_status, options
 from napari_zssr.cli.enlarge import (
-    Order,
-    Outcome,
+    Request,
+    Result,
     Source,
     default_output,
     enlarge,
     sources,
 )
-from napari_zssr.cli.kernel import NOTHING_SAID, Blur, takes_blur, told_of
+from napari_zssr.cli.kernel import DEFAULT_BLUR, Blur, with_blur_options
+from napari_zssr.cli.options import (
+    engine_option,
+    input_option,
+    output_option,
+    worker_option,
+)
 from napari_zssr.errors import InputError, StorageError
 from napari_zssr.execution.executors import Workers
 
 DONE, SKIPPED, UNFINISHED, FAILED = "done", "skipped", "unfinished", "failed"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
-    """One image in the table.
-
-    Attributes
-    ----------
-    file, output : str
-    status : {"done", "skipped", "unfinished", "failed"}
-    planes, learned : int
-        Planes that are finished, and those of them that are not bicubic's.
-    changed : float or None
-        Median difference of these from bicubic, root mean square, in percent of the
-        intensity range.
-    gain_db : float or None
-        Median gain of these on held-out regions of the image shrunk.
-    seconds : float
-    sentence : str
-        What was assumed when it was read, and what came of it.
-    image : str
-        Which one of several images in the file, by name or index.
-    """
-
-    file: str
-    output: str
-    status: str
-    planes: int = 0
-    learned: int = 0
-    changed: float | None = None
-    gain_db: float | None = None
-    seconds: float = 0.0
-    sentence: str = ""
-    image: str = ""
-
-
-class Batch:
-    """Several images by one order.
-
-    Parameters
-    ----------
-    order : Order
-    skip_existing : bool
-        Leave out images whose result is there.
-    continue_on_error : bool
-        Go on with the next image after an error.
-    report : Path or None
-        Table as .csv, whole again after every image.
-    """
-
-    def __init__(
-        self,
-        order: Order,
-        *,
-        skip_existing: bool = False,
-        continue_on_error: bool = True,
-        report: Path | None = None,
-    ) -> None:
-        self._order = order
-        self._skip_existing = skip_existing
-        self._continue = continue_on_error
-        self._report = report
-        self._rows: list[Row] = []
-        if report is not None:
-            _check_report(report)
-
-    def run(
-        self, pairs: Sequence[tuple[Source, Path]], *, as_json: bool = False
-    ) -> int:
-        """Enlarge each image into its target; the exit code."""
-        for number, (image, target) in enumerate(pairs, start=1):
-            if not as_json:
-                console.note(f"[{number}/{len(pairs)}] {image}")
-            row, go_on = self._row(image, target)
-            self._rows.append(row)
-            if not as_json:
-                console.note(f"  {row.status}: {row.sentence}")
-            if self._report is not None:
-                self._report_to(self._report)
-            if not go_on:
-                break
-        if as_json:
-            console.echo_json([asdict(row) for row in self._rows])
-        else:
-            typer.echo(console.table(_table(self._rows)))
-        good = {DONE, SKIPPED} | ({UNFINISHED} if self._order.shard[1] > 1 else set())
-        return 0 if all(row.status in good for row in self._rows) else 1
-
-    def _row(self, image: Source, target: Path) -> tuple[Row, bool]:
-        """What came of an image, and whether to go on with the next one."""
-        from napari_zssr.execution.finish import part_folder
-
-        there = os.path.exists(target) and not part_folder(target).exists()
-        if self._skip_existing and there:
-            return _skipped(image, target), True
-        started = time.monotonic()
-        try:
-            row = _row(image, enlarge(image, target, self._order))
-        except Exception as error:  # noqa: BLE001 the other images are to be done
-            row = _failed(image, target, error)
-            # The next image would find no room either.
-            go_on = self._continue and not isinstance(error, StorageError)
-        else:
-            go_on = self._continue or row.status != FAILED
-        return replace(row, seconds=round(time.monotonic() - started, 2)), go_on
-
-    def _report_to(self, path: Path) -> None:
-        text = io.StringIO()
-        writer = csv.DictWriter(text, [field.name for field in fields(Row)])
-        writer.writeheader()
-        writer.writerows(asdict(row) for row in self._rows)
-        with atomic_write(path) as draft:
-            draft.write_text(text.getvalue(), encoding="utf-8", newline="")
-
-
-def _row(image: Source, made: Outcome) -> Row:
-    planes = [asdict(plane) for plane in made.report.planes]
-    row = _counted(image, made.target, planes)
-    if not made.missing:
-        return replace(row, status=DONE, sentence=_sentence(made.report.to_dict()))
-    status = FAILED if made.failures else UNFINISHED
-    count = "1 plane is" if made.missing == 1 else f"{made.missing} planes are"
-    why = (sentence for _, sentence in made.failures[:1])
-    return replace(row, status=status, sentence=" ".join([f"{count} missing.", *why]))
-
-
-def _skipped(image: Source, target: Path) -> Row:
-    """What the record of a finished result tells of it."""
-    from napari_zssr.io.write import read_provenance
-
-    told: Any = {}
-    with suppress(InputError):
-        told = (read_provenance(target) or {}).get("report")
-    if not isinstance(told, dict) or not isinstance(told.get("planes"), list):
-        told = {}
-    row = _counted(image, target, told.get("planes", []))
-    there = f"{target.name} is there already."
-    return replace(row, status=SKIPPED, sentence=f"{there} {_sentence(told)}")
-
-
-def _sentence(report: dict[str, Any]) -> str:
-    """What was assumed when an image was read, and what came of it."""
-    return " ".join([*report.get("messages", ()), report.get("sentence", "")])
-
-
-def _failed(image: Source, target: Path, error: Exception) -> Row:
-    _, sentence = exit_status(error)
-    return Row(
-        file=str(image.path),
-        image=image.label,
-        output=str(target),
-        status=FAILED,
-        sentence=sentence,
-    )
-
-
-def _counted(image: Source, target: Path, planes: Sequence[dict[str, Any]]) -> Row:
-    learned = [p for p in planes if p.get("returned") == "learned"]
-    changes = [p["quality"]["change"] for p in learned if p.get("quality")]
-    gains = [p["gain_db"] for p in learned if p.get("gain_db") is not None]
-    return Row(
-        file=str(image.path),
-        image=image.label,
-        output=str(target),
-        status=DONE,
-        planes=len(planes),
-        learned=len(learned),
-        changed=100 * median(changes) if changes else None,
-        gain_db=median(gains) if gains else None,
-    )
-
-
-def _table(rows: Sequence[Row]) -> list[list[str]]:
-    lines = [["file", "status", "planes", "learned", "changed", "time"]]
-    for row in rows:
-        changed = "" if row.changed is None else f"{row.changed:.2g} %"
-        counts = [str(row.planes or ""), str(row.learned) if row.planes else ""]
-        spent = console.in_seconds(row.seconds) if row.seconds else ""
-        name = f"{Path(row.file).name} {row.image}".rstrip()
-        lines.append([name, row.status, *counts, changed, spent])
-    return lines
-
-
-def _check_report(path: Path) -> None:
-    if path.suffix.lower() != ".csv":
-        raise InputError(f"The report {path.name!r} must end in .csv; rename it.")
-    if not path.resolve().parent.is_dir():
-        raise InputError(
-            f"The folder {path.resolve().parent} does not exist; create it first."
-        )
-
-
-@takes_blur
-@options.takes_reading
+@with_blur_options
+@options.with_reading_options
 def upscale(
-    images: options.Inputs,
-    output: options.Output = None,
-    output_dir: options.OutputDir = None,
-    ending: options.Ending = "ome.tif",
+    images: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="INPUT...",
+            help="TIFF, OME-TIFF, OME-Zarr, PNG or JPG; several for a batch.",
+        ),
+    ],
+    output: Annotated[
+        Path | None,
+        output_option(
+            "-o",
+            "--output",
+            metavar="FILE",
+            help=".ome.tif, .ome.zarr, .tif or .png. Default: INPUT_x2.ome.tif beside "
+            "the input.",
+        ),
+    ] = None,
+    output_dir: Annotated[
+        Path | None,
+        output_option(
+            "--output-dir",
+            metavar="DIR",
+            help="Folder of the results, made if it is not there.",
+        ),
+    ] = None,
+    ending: Annotated[
+        str,
+        output_option(
+            "--format",
+            metavar="ENDING",
+            help="ome.tif or ome.zarr, where no name is given.",
+        ),
+    ] = "ome.tif",
     factor: options.Factor = None,
     preset: options.Preset = "balanced",
-    blur: Blur = NOTHING_SAID,
+    blur: Blur = DEFAULT_BLUR,
     noise: options.Noise = None,
     gradual: options.Gradual = None,
-    back_projection: options.BackProjection = None,
+    back_projection: Annotated[
+        int | None,
+        engine_option(
+            "--back-projection",
+            metavar="N",
+            help="Iterations that make the result agree with the input; 0 for none.",
+        ),
+    ] = None,
     ensemble: options.Ensemble = None,
     start: options.Start = None,
     steps: options.TrainingSteps = None,
     learned_steps: options.LearnedSteps = None,
-    strategy: options.Strategy = None,
-    always: options.Always = False,
+    strategy: Annotated[
+        str | None,
+        engine_option(
+            "--strategy",
+            metavar="NAME",
+            help="Of a stack: tuned learns once, then a little on each slice; shared "
+            "only once; independent each slice anew. Default: tuned, with paper "
+            "independent.",
+        ),
+    ] = None,
+    always: Annotated[
+        bool,
+        engine_option(
+            "--always",
+            help="Return all that was learned, even where nothing was gained over "
+            "bicubic or checks do not support it; they only warn.",
+        ),
+    ] = False,
     seed: options.Seed = None,
     device: options.Device = None,
     precision: options.Precision = None,
-    tile_px: options.TilePx = None,
-    dtype: options.OutputType = None,
-    reading: options.Reading = options.AS_THE_FILE_SAYS,
-    labels: options.Labels = False,
+    tile_px: Annotated[
+        int | None,
+        engine_option(
+            "--tile-px",
+            metavar="N",
+            help="Side of the tiles in input pixels. Default: by free memory.",
+        ),
+    ] = None,
+    dtype: Annotated[
+        str | None,
+        output_option(
+            "--dtype",
+            metavar="auto|same|float32",
+            help="Pixels of the result: as in the image, but float32 where it holds "
+            "few counts; always as in the image; float32. Default: auto.",
+        ),
+    ] = None,
+    reading: options.Reading = options.DEFAULT_READING,
+    labels: Annotated[
+        bool,
+        input_option(
+            "--labels",
+            help="Enlarge a label image or a mask by nearest pixels: nothing is "
+            "learned, no value is new.",
+        ),
+    ] = False,
     fill_nonfinite: options.FillNonfinite = False,
-    save_networks: options.SaveNetworks = None,
+    save_networks: Annotated[
+        Path | None,
+        output_option(
+            "--save-networks",
+            metavar="FILE",
+            help="Save what was learned as .safetensors, for --start on a sister "
+            "image.",
+        ),
+    ] = None,
     overwrite: options.Overwrite = False,
-    skip_existing: options.SkipExisting = False,
-    continue_on_error: options.ContinueOnError = True,
-    report: options.ReportFile = None,
-    workers: options.Processes = 0,
-    scheduler: options.Scheduler = "",
-    threads: options.Threads = None,
-    retries: options.Retries = 1,
-    shard: options.Shard = None,
+    skip_existing: Annotated[
+        bool,
+        output_option(
+            "--skip-existing", help="Leave out images whose result is there."
+        ),
+    ] = False,
+    continue_on_error: Annotated[
+        bool,
+        output_option(
+            "--continue-on-error/--stop-on-error",
+            help="Of several images, go on with the next one after an error.",
+        ),
+    ] = True,
+    report: Annotated[
+        Path | None,
+        output_option(
+            "--report",
+            metavar="FILE",
+            help="Table of all images as .csv, written after each of them.",
+        ),
+    ] = None,
+    workers: Annotated[
+        int,
+        worker_option(
+            "--workers",
+            metavar="N",
+            help="Processes that do planes at the same time; 0 does them in this one. "
+            "Several GPUs are shared out.",
+        ),
+    ] = 0,
+    scheduler: Annotated[
+        str,
+        worker_option(
+            "--scheduler",
+            metavar="ADDRESS",
+            help="Dask scheduler whose workers do the planes: tcp://host:8786 or its "
+            "scheduler file.",
+        ),
+    ] = "",
+    threads: Annotated[
+        int | None,
+        worker_option(
+            "--threads",
+            metavar="N",
+            help="Threads of each worker. Default: the cores, shared out.",
+        ),
+    ] = None,
+    retries: Annotated[
+        int,
+        worker_option(
+            "--retries", metavar="N", help="Tries after the first that failed."
+        ),
+    ] = 1,
+    shard: Annotated[
+        str | None,
+        worker_option(
+            "--shard",
+            metavar="I/N",
+            help="Do the I-th of N parts of the planes, as a job of an array; the last "
+            "one to finish completes the file.",
+        ),
+    ] = None,
     json: options.Json = False,
 ) -> int:
     """Enlarge images along Y and X, by networks trained on each image alone.
@@ -285,7 +237,7 @@ def upscale(
         dtype=dtype,
         nonfinite="fill" if fill_nonfinite else None,
     )
-    order = Order(
+    request = Request(
         config=config,
         workers=Workers(processes=workers, scheduler=scheduler, retries=retries),
         threads=threads,
@@ -296,51 +248,75 @@ def upscale(
         labels=labels,
         quiet=json,
     )
-    pairs = _pairs(expanded(images), output, output_dir, order, ending)
+    pairs = _pairs(_expand(images), output, output_dir, request, ending.lstrip("."))
     if len(pairs) == 1 and report is None and not skip_existing:
-        return _one(*pairs[0], order, as_json=json)
+        return _upscale_single(*pairs[0], request)
     _check_batch(pairs, output, save_networks)
-    batch = Batch(
-        order,
-        skip_existing=skip_existing,
-        continue_on_error=continue_on_error,
-        report=report,
-    )
-    return batch.run(pairs, as_json=json)
+    if report is not None:
+        _check_report(report)
+    rows: list[Row] = []
+    for number, (image, target) in enumerate(pairs, start=1):
+        if not json:
+            console.note(f"[{number}/{len(pairs)}] {image}")
+        row, is_disk_full = _upscale_row(image, target, request, skip_existing)
+        rows.append(row)
+        if not json:
+            console.note(f"  {row.status}: {row.sentence}")
+        if report is not None:
+            _write_report(report, rows)
+        if is_disk_full or (row.status == FAILED and not continue_on_error):
+            break
+    if json:
+        console.echo_json([asdict(row) for row in rows])
+    else:
+        typer.echo(console.table(_table(rows)))
+    good = {DONE, SKIPPED} | ({UNFINISHED} if request.shard[1] > 1 else set())
+    return 0 if all(row.status in good for row in rows) else 1
 
 
-def expanded(images: list[Path]) -> list[Path]:
-    """Each file once, with those of the patterns that no shell has filled in."""
-    found: list[Path] = []
+def _expand(images: list[Path]) -> list[Path]:
+    """Each file once, with the patterns that the shell left."""
+    files: list[Path] = []
     for image in images:
-        pattern = image.name
-        if image.exists() or not any(mark in pattern for mark in "*?["):
-            found.append(image)
-            continue
-        matching = sorted(image.parent.glob(pattern))
+        is_pattern = any(character in image.name for character in "*?[")
+        matching = [image]
+        if is_pattern and not image.exists():
+            matching = sorted(image.parent.glob(image.name))
         if not matching:
             raise InputError(f"No file fits {str(image)!r}; check folder and ending.")
-        found += matching
-    return list(dict.fromkeys(found))
+        files += matching
+    return list(dict.fromkeys(files))
 
 
 def _pairs(
     images: list[Path],
     output: Path | None,
     output_dir: Path | None,
-    order: Order,
+    request: Request,
     ending: str,
 ) -> list[tuple[Source, Path]]:
-    """Images and what they become, results of the others among them left out."""
+    """Images and their targets, without the images that are targets of others."""
+    from napari_zssr.io.contents import ALL, labelled_path
+
     pairs = []
     for path in images:
-        for source in sources(path, order.reading.image):
-            target = _target(source, output, order, ending.lstrip("."))
-            if output is None and output_dir is not None:
-                target = output_dir / target.name
+        for source in sources(path, request.reading.image):
+            target = output
+            if target is None:
+                target = default_output(path, request.config, ending, source.label)
+                if output_dir is not None:
+                    target = output_dir / target.name
+            elif source.label and request.reading.image == ALL:
+                target = labelled_path(target, source.label)
             pairs.append((source, target))
     if output_dir is not None:
-        _make_folder(output_dir)
+        try:
+            output_dir.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(
+                f"The folder {output_dir} cannot be made ({error.strerror}); give "
+                "another one."
+            ) from error
     results = {target: each.path for each, target in pairs if each.path != target}
     for path in images:
         if path in results:
@@ -350,30 +326,49 @@ def _pairs(
     return [pair for pair in pairs if pair[0].path not in results]
 
 
-def _target(source: Source, output: Path | None, order: Order, ending: str) -> Path:
-    """File of a result; several images of a file have their labels in the name."""
-    from napari_zssr.io.contents import ALL, labelled_path
+def _upscale_single(image: Source, target: Path, request: Request) -> int:
+    """Enlarge one image and print the result; the exit code."""
+    result = enlarge(image, target, request)
+    code = 1 if result.failures else 0
+    if request.quiet:
+        console.echo_json(result.to_dict())
+        return code
+    if result.missing:
+        for _, sentence in result.failures:
+            console.note(sentence)
+        typer.echo(_unfinished_sentence(result))
+        return code
+    typer.echo(f"{target}: {console.describe(result.outline)}")
+    typer.echo(result.report.sentence)
+    if request.config.kernel.kind != "bicubic":
+        sentences = [str(kernel["sentence"]) for kernel in result.report.kernels]
+        names = [channel.name for channel in result.outline.channels]
+        for name, sentence in console.by_channel(sentences, names):
+            typer.echo(f"Blur of {name}: {sentence}" if name else f"Blur: {sentence}")
+    if request.networks is not None:
+        saved = "what was learned"
+        if result.networks is None:
+            saved = "not written, nothing was learned"
+        typer.echo(f"{request.networks}: {saved}")
+    return code
 
-    if output is None:
-        return default_output(source.path, order.config, ending, source.label)
-    if source.label and order.reading.image == ALL:
-        return labelled_path(output, source.label)
-    return output
 
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(
-            f"The folder {folder} cannot be made ({error.strerror}); give another one."
-        ) from error
+def _unfinished_sentence(result: Result) -> str:
+    count = len(result.report.planes)
+    total = result.missing + count
+    done = f"{count} of {total} planes {'is' if count == 1 else 'are'} finished"
+    if result.failures:
+        return (
+            f"{done}, {len(result.failures)} failed; what is finished is kept in "
+            f"{result.target.name}.part, run the same again to try the others."
+        )
+    return f"{done}; the last shard to finish completes {result.target}."
 
 
 def _check_batch(
     pairs: list[tuple[Source, Path]], output: Path | None, networks: Path | None
 ) -> None:
-    """Refuse what can only be meant for one image."""
+    """Refuse several images where only one makes sense, and clashing targets."""
     option = "-o" if output is not None else "--save-networks"
     several = len({source.path for source, _ in pairs}) > 1
     if (several and output is not None) or (len(pairs) > 1 and networks is not None):
@@ -391,51 +386,128 @@ def _check_batch(
         known[target] = source
 
 
-def _one(image: Source, target: Path, order: Order, *, as_json: bool) -> int:
-    made = enlarge(image, target, order)
-    if as_json:
-        console.echo_json(made.to_dict())
+def _check_report(path: Path) -> None:
+    if path.suffix.lower() != ".csv":
+        raise InputError(f"The report {path.name!r} must end in .csv; rename it.")
+    if not path.resolve().parent.is_dir():
+        raise InputError(
+            f"The folder {path.resolve().parent} does not exist; create it first."
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One image in the table of a batch.
+
+    Attributes
+    ----------
+    status : {"done", "skipped", "unfinished", "failed"}
+    planes, learned : int
+        Finished planes, and those of them that are not bicubic.
+    changed : float or None
+        Median difference of these from bicubic, RMS in percent of the range.
+    gain_db : float or None
+        Median gain of these in the shrunk test.
+    sentence : str
+        What was assumed when the image was read, and how it ended.
+    image : str
+        Index or name of one of several images in the file.
+    """
+
+    file: str
+    output: str
+    status: str
+    planes: int = 0
+    learned: int = 0
+    changed: float | None = None
+    gain_db: float | None = None
+    seconds: float = 0.0
+    sentence: str = ""
+    image: str = ""
+
+
+def _upscale_row(
+    image: Source, target: Path, request: Request, skip_existing: bool
+) -> tuple[Row, bool]:
+    """Enlarge an image of a batch; whether the disk is full, so that none follows."""
+    from napari_zssr.execution.finish import part_folder
+
+    # Unlike Path.exists, this accepts names that are too long.
+    if skip_existing and os.path.exists(target) and not part_folder(target).exists():
+        report = _existing_report(target)
+        sentence = f"{target.name} is there already. {_report_sentence(report)}"
+        return _row(image, target, SKIPPED, sentence, report), False
+    started = time.monotonic()
+    is_disk_full = False
+    try:
+        result = enlarge(image, target, request)
+    except Exception as error:  # noqa: BLE001 the other images are to be done
+        is_disk_full = isinstance(error, StorageError)
+        row = _row(image, target, FAILED, exit_status(error)[1], {})
     else:
-        _tell(made, order)
-    return 1 if made.failures else 0
+        report = result.report.to_dict()
+        status, sentence = DONE, _report_sentence(report)
+        if result.missing:
+            status = FAILED if result.failures else UNFINISHED
+            count = result.missing
+            missing = "1 plane is" if count == 1 else f"{count} planes are"
+            reasons = (reason for _, reason in result.failures[:1])
+            sentence = " ".join([f"{missing} missing.", *reasons])
+        row = _row(image, target, status, sentence, report)
+    return replace(row, seconds=round(time.monotonic() - started, 2)), is_disk_full
 
 
-def _tell(made: Outcome, order: Order) -> None:
-    if made.missing:
-        for _, sentence in made.failures:
-            console.note(sentence)
-        typer.echo(_unfinished(made))
-        return
-    typer.echo(f"{made.target}: {console.describe(made.outline)}")
-    typer.echo(made.report.sentence)
-    for sentence in _blurs(made, order):
-        typer.echo(sentence)
-    if order.networks is not None:
-        told = (
-            "what was learned" if made.networks else "not written, nothing was learned"
-        )
-        typer.echo(f"{order.networks}: {told}")
+def _existing_report(target: Path) -> dict[str, Any]:
+    """Report in the metadata of an existing result; empty if there is none."""
+    from napari_zssr.io.write import read_provenance
+
+    report: Any = None
+    with suppress(InputError):
+        report = (read_provenance(target) or {}).get("report")
+    if isinstance(report, dict) and isinstance(report.get("planes"), list):
+        return report
+    return {}
 
 
-def _blurs(made: Outcome, order: Order) -> list[str]:
-    """What was found of the blur, where something was said of it."""
-    if order.config.kernel.kind == "bicubic":
-        return []
-    told = [str(kernel["sentence"]) for kernel in made.report.kernels]
-    names = [channel.name for channel in made.outline.channels]
-    return [
-        f"Blur of {name}: {sentence}" if name else f"Blur: {sentence}"
-        for name, sentence in told_of(told, names)
-    ]
+def _report_sentence(report: dict[str, Any]) -> str:
+    return " ".join([*report.get("messages", ()), report.get("sentence", "")])
 
 
-def _unfinished(made: Outcome) -> str:
-    planes = made.missing + len(made.report.planes)
-    count = len(made.report.planes)
-    done = f"{count} of {planes} planes {'is' if count == 1 else 'are'} finished"
-    if made.failures:
-        return (
-            f"{done}, {len(made.failures)} failed; what is finished is kept in "
-            f"{made.target.name}.part, run the same again to try the others."
-        )
-    return f"{done}; the last shard to finish completes {made.target}."
+def _row(
+    image: Source, target: Path, status: str, sentence: str, report: dict[str, Any]
+) -> Row:
+    planes = report.get("planes", ())
+    learned = [p for p in planes if p.get("returned") == "learned"]
+    changes = [p["quality"]["change"] for p in learned if p.get("quality")]
+    gains = [p["gain_db"] for p in learned if p.get("gain_db") is not None]
+    return Row(
+        file=str(image.path),
+        image=image.label,
+        output=str(target),
+        status=status,
+        planes=len(planes),
+        learned=len(learned),
+        changed=100 * median(changes) if changes else None,
+        gain_db=median(gains) if gains else None,
+        sentence=sentence,
+    )
+
+
+def _write_report(path: Path, rows: Sequence[Row]) -> None:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [field.name for field in fields(Row)])
+    writer.writeheader()
+    writer.writerows(map(asdict, rows))
+    with atomic_write(path) as draft:
+        draft.write_text(text.getvalue(), encoding="utf-8", newline="")
+
+
+def _table(rows: Sequence[Row]) -> list[list[str]]:
+    lines = [["file", "status", "planes", "learned", "changed", "time"]]
+    for row in rows:
+        changed = "" if row.changed is None else f"{row.changed:.2g} %"
+        counts = [str(row.planes or ""), str(row.learned) if row.planes else ""]
+        spent = console.in_seconds(row.seconds) if row.seconds else ""
+        name = f"{Path(row.file).name} {row.image}".rstrip()
+        lines.append([name, row.status, *counts, changed, spent])
+    return lines

@@ -1,1 +1,1 @@
-"""Runs to disk: tasks, who does them, what is finished."""
+"""Runs to disk: their tasks, the executors of these, and the finished planes."""

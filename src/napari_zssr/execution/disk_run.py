@@ -1,4 +1,4 @@
-"""Enlarging to disk: in bounded memory, resumable, by one worker or many."""
+"""Enlarging to disk: resumable, in bounded memory, by one worker or many."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import itertools
 import os
 import secrets
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from napari_zssr.atomic import storage_errors
 from napari_zssr.checks import checked_whole
@@ -26,11 +25,11 @@ from napari_zssr.execution.executors import (
     IN_PROCESS,
     Resources,
     Workers,
-    look,
     own_device,
+    worker_resources,
 )
 from napari_zssr.execution.finish import IMAGE, finish, part_folder
-from napari_zssr.execution.ledger import Ledger, begun_with, discard
+from napari_zssr.execution.ledger import Ledger, read_identity, remove_run
 from napari_zssr.execution.scheduler import run_tasks
 from napari_zssr.io.write import check_output, warn_about_format
 from napari_zssr.io.zarr_write import create, write_plane
@@ -49,7 +48,7 @@ from napari_zssr.stack.image import (
     StoredArray,
     is_lazy,
 )
-from napari_zssr.stack.plane_result import EnlargedPlane, PlaneReport
+from napari_zssr.stack.plane_result import PlaneReport
 from napari_zssr.stack.prepare import Prepared, prepare
 from napari_zssr.stack.report import (
     Report,
@@ -69,174 +68,162 @@ from napari_zssr.stack.run import MiddlePlaneNetworks
 from napari_zssr.zssr.checkpoint import Checkpoint, load_networks, write_networks
 from napari_zssr.zssr.start import Starts, start_checksum
 
-NETWORKS = "networks"
+# One shard that is the whole image.
+WHOLE = (1, 1)
+# Planes of a lazy image that its checksum covers.
+CHECKSUM_PLANES = 8
+FORMAT = 1
+# Settings that do not decide about pixels, or that the plan decides.
+NOT_IN_IDENTITY = ("device", "tile_px", "precision", "preset")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class DiskJob:
-    """All that the tasks of one run have in common, picklable.
+    """What the tasks of one run have in common, picklable.
 
     Attributes
     ----------
-    ready : Prepared
+    prepared : Prepared
         Its pixels are lazy, unless the tasks run in this process.
     outline : Outline
         Of the result.
     part : Path
-        Folder of what is not finished.
-    token : str
-        Name of the file in it that has the tasks of this run stop.
+        Folder of the run.
+    stop_file : Path
+        Asks the tasks of this run to stop once it exists.
     threads : int
         Of each task.
     keep_networks : bool
-        Whether the networks of each plane are kept beside the shared ones.
+        Keep the networks of each plane beside the shared ones.
     """
 
-    ready: Prepared
+    prepared: Prepared
     outline: Outline
     part: Path
-    token: str
+    stop_file: Path
     threads: int
     keep_networks: bool = False
 
     @property
-    def image(self) -> Path:
-        """Folder of the growing OME-Zarr."""
-        return self.part / IMAGE
+    def ledger(self) -> Ledger:
+        """The finished planes."""
+        return Ledger(self.part)
 
-    def here(self) -> Prepared:
-        """What is ready, on the device of this process."""
-        plan = self.ready.plan
-        return replace(self.ready, plan=replace(plan, device=own_device(plan.device)))
+    def shared_file(self, channel: int) -> Path:
+        """File of the networks that the planes of a channel share."""
+        return self.part / "networks" / f"channel-{channel:03d}.safetensors"
 
-    def stop_requested(self) -> bool:
-        """Whether this run is being stopped."""
-        return (self.part / self.token).exists()
+    def plane_file(self, number: int) -> Path:
+        """File of the networks of one plane, if they are kept."""
+        return self.part / "networks" / f"plane-{number:06d}.safetensors"
+
+    def on_own_device(self) -> Prepared:
+        """The prepared image, planned for the device of this process."""
+        plan = self.prepared.plan
+        device = own_device(plan.device)
+        return replace(self.prepared, plan=replace(plan, device=device))
 
     def request_stop(self) -> None:
-        """Have the tasks of this run stop, in whatever process they are."""
-        # Tasks whose folder is gone, or full, stop by themselves.
+        """Ask the tasks of this run to stop, in whatever process they are."""
+        # Tasks whose folder is gone or full stop by themselves.
         with suppress(OSError):
-            (self.part / self.token).touch()
+            self.stop_file.touch()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _OfRun:
-    """What the tasks of a run have in common."""
+class _JobTask:
+    """Base of the tasks of a run."""
 
     job: DiskJob
 
     @property
     def threads(self) -> int:
-        """As the run was begun with."""
+        """Threads of every task of the run."""
         return self.job.threads
 
     def stop_requested(self) -> bool:
         """Whether the run is being stopped."""
-        return self.job.stop_requested()
+        return self.job.stop_file.exists()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class PlaneTask(_OfRun):
-    """Enlarge one plane and write it where it belongs."""
+class PlaneTask(_JobTask):
+    """Enlarge one plane and write it into the image."""
 
     plane_index: PlaneIndex
 
     @property
     def name(self) -> str:
-        """For messages."""
+        """Name for messages."""
         return f"Plane {self.plane_index.number}"
 
     def steps(self) -> Steps[PlaneReport]:
-        """Enlarge, write, enter into the ledger."""
+        """Enlarge, write, and enter into the ledger."""
         job, plane_index = self.job, self.plane_index
-        file = shared_file(job.part, plane_index.channel)
-        shared = published(file) if file.exists() else None
-        made = yield from job.here().enlarged(plane_index, shared, job.part)
-        with made:
-            write_plane(job.image, plane_index.index, _bands(made, job.outline))
-        if job.keep_networks and made.networks is not None:
-            publish(made.networks, plane_file(job.part, plane_index.number))
-        Ledger(job.part).record(plane_index.number, dataclasses.asdict(made.report))
-        return made.report
+        shared = _load_if_saved(job.shared_file(plane_index.channel))
+        plane = yield from job.on_own_device().enlarged(plane_index, shared, job.part)
+        with plane:
+            axes = plane_axes(job.outline.axes)
+            bands = (from_cyx(band, axes) for band in plane.bands())
+            write_plane(job.part / IMAGE, plane_index.index, bands)
+        if job.keep_networks and plane.networks is not None:
+            _save_once(plane.networks, job.plane_file(plane_index.number))
+        job.ledger.record(plane_index.number, dataclasses.asdict(plane.report))
+        return plane.report
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class SharedTask(_OfRun):
-    """Learn the networks that all planes of a channel share."""
+class SharedTask(_JobTask):
+    """Train the networks that all planes of a channel share."""
 
     channel: int
 
     @property
     def name(self) -> str:
-        """For messages."""
+        """Name for messages."""
         return f"Learning for channel {self.channel}"
 
     def steps(self) -> Steps[None]:
-        """Learn, and let the networks stand in their file."""
-        learned = yield from self.job.here().shared(self.channel)
-        publish(learned, shared_file(self.job.part, self.channel))
+        """Train, and save the networks."""
+        networks = yield from self.job.on_own_device().shared(self.channel)
+        _save_once(networks, self.job.shared_file(self.channel))
 
 
-def shared_file(part: Path, channel: int) -> Path:
-    """Where the networks of a channel are kept for its planes."""
-    return part / NETWORKS / f"channel-{channel:03d}.safetensors"
+def _save_once(networks: Checkpoint | None, path: Path) -> None:
+    """Save networks, None as an empty file, unless another process was faster.
 
-
-def plane_file(part: Path, number: int) -> Path:
-    """Where the networks of one plane are kept, if they are."""
-    return part / NETWORKS / f"plane-{number:06d}.safetensors"
-
-
-def publish(learned: Checkpoint | None, path: Path) -> None:
-    """Let networks stand under their name, unless others were faster.
-
-    Whoever reads them afterwards gets the same, also where several jobs of an array
-    have learned them at the same time. None is kept as an empty file.
+    So all planes use the same ones, even if several jobs of an array trained them.
     """
-    draft = path.with_name(f"{secrets.token_hex(4)}-{path.name}")
+    temporary = path.with_name(f"{secrets.token_hex(4)}-{path.name}")
     with storage_errors(path):
         try:
             path.parent.mkdir(exist_ok=True)
-            if learned is None:
-                draft.touch()
+            if networks is None:
+                temporary.touch()
             else:
-                write_networks(draft, (learned,))
-            _link(draft, path)
+                write_networks(temporary, (networks,))
+            _link(temporary, path)
         finally:
-            draft.unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
 
 
-def published(path: Path) -> Checkpoint | None:
-    """Networks that were published; None where there was nothing to learn."""
-    if path.stat().st_size == 0:
-        return None
-    return load_networks(path)[0]
-
-
-def _link(draft: Path, path: Path) -> None:
+def _link(source: Path, path: Path) -> None:
     """Give a file a second name, if that is free."""
     try:
-        os.link(draft, path)
+        os.link(source, path)
     except FileExistsError:
         return
     except OSError:
         # A file system without links.
         if not path.exists():
-            os.replace(draft, path)
+            os.replace(source, path)
 
 
-def _bands(made: EnlargedPlane, outline: Outline) -> Iterator[NDArray[Any]]:
-    axes = plane_axes(outline.axes)
-    return (from_cyx(band, axes) for band in made.bands())
-
-
-# The whole image is one shard of one.
-WHOLE = (1, 1)
-SAMPLED = 8
-FORMAT = 1
-# What says where and how fast, but not which pixels; or what the plan decides.
-ASIDE = ("device", "tile_px", "precision", "preset")
+def _load_if_saved(path: Path) -> Checkpoint | None:
+    """Saved networks; None if there are none, or if nothing could be trained."""
+    if not path.exists() or path.stat().st_size == 0:
+        return None
+    return load_networks(path)[0]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -285,207 +272,55 @@ def upscale_to_disk_steps(
 ) -> Steps[Written]:
     """Enlarge an image into a file, plane by plane, in bounded memory.
 
-    What is finished stands in the folder ``TARGET.part`` until all is; the same call
-    goes on from there.
-
-    Parameters
-    ----------
-    stack : ImageStack
-        Its pixels may be lazy; they are never loaded whole.
-    config : Config
-    target : str or Path
-        ``.ome.zarr``, ``.ome.tif``, or ``.png`` for a single plane.
-    workers : Workers
-        Who does the planes.
-    threads : int, optional
-        Threads of each task; they change rounding. As the run was begun, or the
-        processor's cores shared among the workers, unless given.
-    shard : tuple of int
-        Which part of the planes, and of how many: (2, 8) does the second of eight.
-        The one that finishes last completes the file.
-    overwrite : bool
-        Replace a file that is there, and begin again what was begun otherwise.
-    keep_networks : bool
-        Have the networks of a plane in the middle of each channel in the result.
-
-    Returns
-    -------
-    Written
-
-    Raises
-    ------
-    InputError
-        The image, a setting or the target cannot be used, or the run was begun with
-        others.
-    StorageError
-        The disk is full or the folder is gone.
-    ComputeError
-        The cluster was lost.
-
-    Warns
-    -----
-    ImageWarning
-        For what other programs will not see in the file.
+    The image may be lazy, the target is ``.ome.zarr``, ``.ome.tif``, or ``.png`` for a
+    single plane. Finished planes are kept in the folder ``TARGET.part`` until all are;
+    the same call resumes from there. The `threads` of each task change rounding; by
+    default they are as the run was begun, or the cores shared among the workers. Shard
+    (2, 8) does the second of eight parts of the planes, and the one that finishes last
+    completes the file. `overwrite` also replaces an unfinished run with other settings.
+    `keep_networks` returns the networks of the middle plane of each channel.
     """
     started = time.monotonic()
     target = Path(target).expanduser().resolve()
-    _check(threads, shard)
+    _check_options(threads, shard)
     part = part_folder(target)
-    # A run that was killed after its result had its name is ended, not refused.
-    placed = part.is_dir() and len(Ledger(part).finished()) == _count(stack)
+    # A run that was killed after its result was placed is ended, not refused.
+    planes_count = len(planes(stack.axes, stack.data.shape))
+    placed = part.is_dir() and len(Ledger(part).finished()) == planes_count
     check_output(target, overwrite=overwrite or placed, stack=stack)
-    config = _fitting(config, target)
+    config = _fit_to_format(config, target)
     yield Progress(stage="plan", step=0, total=1)
-    new = not part.exists()
-    resources = look(workers, config)
+    is_new = not part.exists()
+    resources = worker_resources(workers, config)
     workers = replace(workers, devices=workers.devices or resources.devices)
-    job, ledger = _begin(stack, config, part, resources, threads, overwrite)
+    job = _begin(stack, config, part, resources, threads, overwrite)
     try:
         warn_about_format(target, job.outline)
-        yield _told(job, target, resources)
-        ready = _reachable(job.ready, part, workers)
-        job = replace(job, ready=ready, keep_networks=keep_networks)
+        plan = job.prepared.plan
+        needs = disk_needs(plan, target, workers=resources.workers)
+        check_room(plan, needs, target)
+        message = needs_message(plan, needs)
+        yield Progress(stage="plan", step=1, total=1, message=message)
+        prepared = _with_stored_pixels(job.prepared, part, workers)
+        job = replace(job, prepared=prepared, keep_networks=keep_networks)
         # A TIFF is assembled from the finest level alone.
         levels = None if target.suffix.lower() == ".zarr" else 1
-        create(job.image, job.outline, levels=levels)
-        failures = yield from _do(job, ledger, workers, shard)
+        create(part / IMAGE, job.outline, levels=levels)
+        failures = yield from _run(job, workers, shard)
     except BaseException:
-        if new and shard == WHOLE and not _worth_keeping(job, ledger):
-            discard(part)
+        if is_new and shard == WHOLE and not _is_worth_keeping(job):
+            remove_run(part)
         raise
-    made = _written(job, ledger, failures, time.monotonic() - started)
-    return _completed(made, job, target, overwrite) if made.missing == 0 else made
+    result = _result(job, failures, time.monotonic() - started)
+    if result.missing:
+        return result
+    recipe = unfinished_recipe(job.prepared.stack, job.prepared.config)
+    recipe["report"] = to_json_types(result.report.to_dict())
+    path = finish(part, target, job.outline, provenance=recipe, overwrite=overwrite)
+    return replace(result, path=path)
 
 
-def _begin(
-    stack: ImageStack,
-    config: Config,
-    part: Path,
-    resources: Resources,
-    threads: int | None,
-    overwrite: bool,
-) -> tuple[DiskJob, Ledger]:
-    """Plan the run, or take up the one that was begun."""
-    before = {} if overwrite else begun_with(part)
-    ready = prepare(
-        stack, config, partial(_planned, resources=resources, before=before)
-    )
-    threads = threads or before.get("threads") or resources.threads
-    ledger = Ledger.begin(part, _identity(ready, threads), overwrite=overwrite)
-    job = DiskJob(
-        ready=ready,
-        outline=enlarged_outline(stack, config.factors, ready.plan.output_dtype),
-        part=part,
-        token=f"stop-{secrets.token_hex(4)}",
-        threads=threads,
-    )
-    return job, ledger
-
-
-def _told(job: DiskJob, target: Path, resources: Resources) -> Progress:
-    """What the run takes, in a sentence, before it takes it."""
-    found = disk_needs(job.ready.plan, target, workers=resources.sharing)
-    check_room(job.ready.plan, found, target)
-    return Progress(
-        stage="plan", step=1, total=1, message=needs_message(job.ready.plan, found)
-    )
-
-
-def _do(
-    job: DiskJob, ledger: Ledger, workers: Workers, shard: tuple[int, int]
-) -> Steps[tuple[tuple[int, str], ...]]:
-    """Do the planes of a shard that are missing; those that fail for good."""
-    finished = ledger.finished()
-    number, count = shard
-    missing = [
-        plane_index
-        for plane_index in job.ready.listed
-        if plane_index.number not in finished
-        and plane_index.number % count == number - 1
-    ]
-    resource = "GPU" if job.ready.plan.device.startswith("cuda") else ""
-    run = partial(run_tasks, workers=workers, resource=resource, stop=job.request_stop)
-    channels = {plane_index.channel for plane_index in missing} & set(job.ready.sharing)
-    learning = [
-        SharedTask(job=job, channel=channel)
-        for channel in sorted(channels)
-        if not shared_file(job.part, channel).exists()
-    ]
-    learned = partial(_learned, len(learning))
-    failed = yield from run(learning, told=learned, stage="learn")
-    if failed:
-        raise ComputeError(failed[0].sentence)
-    done = itertools.count(len(finished) + 1)
-    tasks = [PlaneTask(job=job, plane_index=plane_index) for plane_index in missing]
-    finished_one = partial(_done, missing, len(job.ready.listed), done)
-    failures = yield from run(tasks, told=finished_one)
-    return tuple((missing[f.task].number, f.sentence) for f in failures)
-
-
-def _learned(count: int, task: int, _result: None) -> Event:
-    return Progress(stage="learn", step=task + 1, total=count)
-
-
-def _done(
-    listed: list[PlaneIndex], count: int, done: Iterator[int], task: int, _: Any
-) -> Event:
-    plane_index = listed[task]
-    return PlaneDone(
-        plane=plane_index.number, planes=count, index=plane_index.index, done=next(done)
-    )
-
-
-def _written(
-    job: DiskJob,
-    ledger: Ledger,
-    failures: tuple[tuple[int, str], ...],
-    seconds: float,
-) -> Written:
-    finished = ledger.finished()
-    reports = tuple(
-        PlaneReport.from_dict(finished[number]) for number in sorted(finished)
-    )
-    return Written(
-        path=None,
-        part=job.part,
-        outline=job.outline,
-        plan=job.ready.plan,
-        report=report_of(job.ready, reports, seconds=seconds),
-        failures=failures,
-        missing=len(job.ready.listed) - len(finished),
-        networks=_networks(job) if job.keep_networks else (),
-    )
-
-
-def _completed(made: Written, job: DiskJob, target: Path, overwrite: bool) -> Written:
-    """Let the result stand under its final name."""
-    record = unfinished_recipe(job.ready.stack, job.ready.config)
-    record["report"] = to_json_types(made.report.to_dict())
-    path = finish(job.part, target, job.outline, provenance=record, overwrite=overwrite)
-    return replace(made, path=path)
-
-
-def _networks(job: DiskJob) -> tuple[Checkpoint | None, ...]:
-    """Networks of a plane in the middle of each channel, or those it shares."""
-    shared = {
-        channel: published(shared_file(job.part, channel))
-        for channel in job.ready.sharing
-    }
-    kept = MiddlePlaneNetworks(job.ready.listed, shared)
-    for plane_index in job.ready.listed:
-        file = plane_file(job.part, plane_index.number)
-        kept.add(plane_index, published(file) if file.exists() else None)
-    return kept.networks()
-
-
-def _worth_keeping(job: DiskJob, ledger: Ledger) -> bool:
-    """Whether anything was finished that a later run need not do again."""
-    shared = (shared_file(job.part, channel) for channel in job.ready.sharing)
-    return bool(ledger.finished()) or any(file.exists() for file in shared)
-
-
-def _check(threads: int | None, shard: tuple[int, int]) -> None:
-    """Refuse what makes no run."""
+def _check_options(threads: int | None, shard: tuple[int, int]) -> None:
     if threads is not None:
         checked_whole("threads", threads, 1)
     number, count = (checked_whole("shard", part, 1) for part in shard)
@@ -495,7 +330,7 @@ def _check(threads: int | None, shard: tuple[int, int]) -> None:
         )
 
 
-def _fitting(config: Config, target: Path) -> Config:
+def _fit_to_format(config: Config, target: Path) -> Config:
     """Settings whose result the format can hold: a PNG has integers only."""
     if target.suffix.lower() != ".png":
         return config
@@ -507,8 +342,28 @@ def _fitting(config: Config, target: Path) -> Config:
     return change(config, dtype="same")
 
 
-def _count(stack: ImageStack) -> int:
-    return len(planes(stack.axes, stack.data.shape))
+def _begin(
+    stack: ImageStack,
+    config: Config,
+    part: Path,
+    resources: Resources,
+    threads: int | None,
+    overwrite: bool,
+) -> DiskJob:
+    """Plan a new run, or resume the unfinished one."""
+    before = read_identity(part) if part.exists() and not overwrite else {}
+    ready = prepare(
+        stack, config, partial(_planned, resources=resources, before=before)
+    )
+    threads = threads or before.get("threads") or resources.threads
+    Ledger.begin(part, _identity(ready, threads), overwrite=overwrite)
+    return DiskJob(
+        prepared=ready,
+        outline=enlarged_outline(stack, config.factors, ready.plan.output_dtype),
+        part=part,
+        stop_file=part / f"stop-{secrets.token_hex(4)}",
+        threads=threads,
+    )
 
 
 def _planned(
@@ -520,7 +375,7 @@ def _planned(
     resources: Resources,
     before: Mapping[str, Any],
 ) -> RunPlan:
-    """Plan of the run; with the tiles that it was begun with, if it was."""
+    """Plan of the run, with the tiles of the run that is resumed."""
     try:
         return plan_run(
             change(config, tile_px=config.tile_px or before.get("tile_px")),
@@ -536,65 +391,142 @@ def _planned(
             to_disk=True,
         )
     except ComputeError as error:
-        if resources.sharing == 1:
+        if resources.workers == 1:
             raise
         raise ComputeError(
-            f"{resources.sharing} workers at the same time share the free memory, of "
+            f"{resources.workers} workers at the same time share the free memory, of "
             f"which each needs more; use fewer workers ({error})"
         ) from error
 
 
-def _identity(ready: Prepared, threads: int) -> dict[str, Any]:
-    """All that decides the pixels, by which a run is known again."""
-    settings = ready.config.to_dict()
-    stack = ready.stack
-    # A run of a file with one image is known without it.
-    which = {} if stack.image_index is None else {"image": stack.image_index}
-    return which | {
+def _identity(prepared: Prepared, threads: int) -> dict[str, Any]:
+    """Everything that decides about the pixels, by which a run is resumed."""
+    stack, settings = prepared.stack, prepared.config.to_dict()
+    # Runs of a file with a single image have always been without it.
+    image = {} if stack.image_index is None else {"image": stack.image_index}
+    return image | {
         "format": FORMAT,
-        "input": stack.checksum or _checksum(ready),
+        "input": stack.checksum or _checksum(prepared),
         "shape": list(stack.data.shape),
         "dtype": str(stack.data.dtype),
         "axes": stack.axes,
-        "device": ready.plan.device.split(":")[0],
-        "precision": ready.plan.precision,
-        "tile_px": ready.plan.tile_px,
+        "device": prepared.plan.device.split(":")[0],
+        "precision": prepared.plan.precision,
+        "tile_px": prepared.plan.tile_px,
         "threads": threads,
-        "start": start_checksum(ready.config),
+        "start": start_checksum(prepared.config),
         "versions": dict(versions()),
-        "settings": {k: v for k, v in settings.items() if k not in ASIDE},
+        "settings": {k: v for k, v in settings.items() if k not in NOT_IN_IDENTITY},
     }
 
 
-def _checked(ready: Prepared) -> CheckedPlanes:
-    """The planes of an image that was made ready."""
-    assert isinstance(ready.stack.data, CheckedPlanes)
-    return ready.stack.data
-
-
-def _checksum(ready: Prepared) -> str:
-    """Of pixels that come from no file; of lazy ones a few planes are looked at."""
+def _checksum(prepared: Prepared) -> str:
+    """Checksum of pixels without a file: of all planes, or a few if they are lazy."""
     digest = hashlib.sha256()
-    listed = ready.listed
-    lazy = is_lazy(_checked(ready).data)
-    for plane_index in listed[:: max(1, len(listed) // SAMPLED) if lazy else 1]:
-        plane = np.ascontiguousarray(ready.stack.data[plane_index.index])
+    listed = prepared.listed
+    step = max(1, len(listed) // CHECKSUM_PLANES) if is_lazy(_pixels(prepared)) else 1
+    for plane_index in listed[::step]:
+        plane = np.ascontiguousarray(prepared.stack.data[plane_index.index])
         digest.update(plane.tobytes())
     return digest.hexdigest()[:16]
 
 
-def _reachable(ready: Prepared, part: Path, workers: Workers) -> Prepared:
-    """Pixels in memory where other processes can read them; they need not travel."""
-    data = _checked(ready).data
-    if not workers.elsewhere or is_lazy(data):
-        return ready
+def _with_stored_pixels(prepared: Prepared, part: Path, workers: Workers) -> Prepared:
+    """Pixels in memory moved to a file, which other processes can read."""
+    pixels = _pixels(prepared)
+    if workers.is_in_process or is_lazy(pixels):
+        return prepared
     path = part / "input.npy"
-    draft = path.with_name(f"{secrets.token_hex(4)}.npy")
+    temporary = path.with_name(f"{secrets.token_hex(4)}.npy")
     with storage_errors(part):
         try:
-            np.save(draft, np.asarray(data))
-            os.replace(draft, path)
+            np.save(temporary, np.asarray(pixels))
+            os.replace(temporary, path)
         finally:
-            draft.unlink(missing_ok=True)
-    checked = CheckedPlanes(StoredArray(path), ready.config.nonfinite)
-    return replace(ready, stack=replace(ready.stack, data=checked))
+            temporary.unlink(missing_ok=True)
+    checked = CheckedPlanes(StoredArray(path), prepared.config.nonfinite)
+    return replace(prepared, stack=replace(prepared.stack, data=checked))
+
+
+def _pixels(prepared: Prepared) -> Any:
+    """The image as it was given, without the check of each plane."""
+    assert isinstance(prepared.stack.data, CheckedPlanes)
+    return prepared.stack.data.data
+
+
+def _run(
+    job: DiskJob, workers: Workers, shard: tuple[int, int]
+) -> Steps[tuple[tuple[int, str], ...]]:
+    """Do the missing planes of a shard; returns those that failed for good."""
+    listed, finished = job.prepared.listed, job.ledger.finished()
+    number, count = shard
+    missing = [
+        plane_index
+        for plane_index in listed
+        if plane_index.number not in finished
+        and plane_index.number % count == number - 1
+    ]
+    resource = "GPU" if job.prepared.plan.device.startswith("cuda") else ""
+    run = partial(run_tasks, workers=workers, resource=resource, stop=job.request_stop)
+    channels = {plane_index.channel for plane_index in missing}
+    training = [
+        SharedTask(job=job, channel=channel)
+        for channel in sorted(channels.intersection(job.prepared.sharing))
+        if not job.shared_file(channel).exists()
+    ]
+
+    def trained(task: int, _: None) -> Event:
+        return Progress(stage="learn", step=task + 1, total=len(training))
+
+    failed = yield from run(training, to_event=trained, stage="learn")
+    if failed:
+        raise ComputeError(failed[0].sentence)
+    done = itertools.count(len(finished) + 1)
+
+    def enlarged(task: int, _: PlaneReport) -> Event:
+        plane, index = missing[task].number, missing[task].index
+        return PlaneDone(plane=plane, planes=len(listed), index=index, done=next(done))
+
+    tasks = [PlaneTask(job=job, plane_index=plane_index) for plane_index in missing]
+    failures = yield from run(tasks, to_event=enlarged)
+    return tuple((missing[task].number, sentence) for task, sentence in failures)
+
+
+def _is_worth_keeping(job: DiskJob) -> bool:
+    """Whether anything is finished that a later run can use."""
+    shared = (job.shared_file(channel) for channel in job.prepared.sharing)
+    return bool(job.ledger.finished()) or any(file.exists() for file in shared)
+
+
+def _result(
+    job: DiskJob, failures: tuple[tuple[int, str], ...], seconds: float
+) -> Written:
+    """Result of the finished planes, not yet placed."""
+    finished = job.ledger.finished()
+    reports = tuple(
+        PlaneReport.from_dict(finished[number]) for number in sorted(finished)
+    )
+    return Written(
+        path=None,
+        part=job.part,
+        outline=job.outline,
+        plan=job.prepared.plan,
+        report=report_of(job.prepared, reports, seconds=seconds),
+        failures=failures,
+        missing=len(job.prepared.listed) - len(finished),
+        networks=_networks(job) if job.keep_networks else (),
+    )
+
+
+def _networks(job: DiskJob) -> tuple[Checkpoint | None, ...]:
+    """Networks of the middle plane of each channel, or those that it shares."""
+    listed = job.prepared.listed
+    shared = {
+        channel: _load_if_saved(job.shared_file(channel))
+        for channel in job.prepared.sharing
+    }
+    middle = MiddlePlaneNetworks(listed, shared)
+    for plane_index in listed:
+        networks = _load_if_saved(job.plane_file(plane_index.number))
+        middle.see(plane_index, networks)
+    return middle.networks()

@@ -1,4 +1,4 @@
-"""Tasks and where they run: in this process, in several, or on a dask cluster."""
+"""Runs tasks in this process, in several processes, or on a dask cluster."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from napari_zssr.errors import (
     Cancelled,
@@ -18,54 +17,35 @@ from napari_zssr.errors import (
     StorageError,
     ZSSRError,
 )
-from napari_zssr.execution.executors import Pool, Workers, pool_of
+from napari_zssr.execution.executors import DaskPool, ProcessPool, Workers
 from napari_zssr.progress import Event, Progress, Steps, drain
 
-# How often those that wait look up, and tasks look whether they shall stop.
-LOOK_S = 0.2
+# How often the scheduler polls its futures, and tasks whether they should stop.
+POLL_S = 0.2
+# No other task could do better, so these end the run.
+_FATAL = (InputError, StorageError, Cancelled)
 
 
 class Task(Protocol):
-    """One piece of work, picklable.
-
-    Attributes
-    ----------
-    name : str
-        What it is called in messages: ``Plane 12``.
-    threads : int
-        Threads that torch computes with; 0 for as many as it likes.
-    """
+    """A piece of work, picklable."""
 
     @property
     def name(self) -> str:
-        """What it is called."""
-        ...
+        """Name for messages: ``Plane 12``."""
 
     @property
     def threads(self) -> int:
-        """How many threads it computes with."""
-        ...
+        """Threads that torch computes with; 0 leaves their number alone."""
 
     def steps(self) -> Steps[Any]:
-        """Do it."""
-        ...
+        """Do the work."""
 
     def stop_requested(self) -> bool:
-        """Whether the run that it belongs to is being stopped."""
-        ...
+        """Whether the run it belongs to is being stopped."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Failure:
-    """A task that failed for good.
-
-    Attributes
-    ----------
-    task : int
-        Its place in the sequence.
-    sentence : str
-        Why.
-    """
+class Failure(NamedTuple):
+    """A task, by its index, that failed for good, and why."""
 
     task: int
     sentence: str
@@ -74,202 +54,171 @@ class Failure:
 def run_tasks(
     tasks: Sequence[Task],
     workers: Workers,
-    told: Callable[[int, Any], Event],
+    to_event: Callable[[int, Any], Event],
     *,
     stage: str = "planes",
     resource: str = "",
     stop: Callable[[], object] = lambda: None,
 ) -> Steps[tuple[Failure, ...]]:
-    """Do tasks; one that fails for good does not keep the others from being done.
+    """Do all tasks, even if some of them fail for good, and return the failures.
 
-    Parameters
-    ----------
-    tasks : sequence of Task
-    workers : Workers
-    told : callable
-        From the place of a task that is done and its result to the event that is
-        yielded.
-    stage : str
-        What is being done, for the progress.
-    resource : str
-        What a task takes one of, where a dask cluster counts it, such as ``"GPU"``.
-    stop : callable
-        Has running tasks stop; called when the steps are closed or fail.
-
-    Returns
-    -------
-    tuple of Failure
-
-    Raises
-    ------
-    StorageError
-        Results cannot be stored any more: there is no point in going on.
-    ComputeError
-        The cluster was lost.
+    `to_event` turns the index of a finished task and its result into the event that is
+    yielded. On a dask cluster each task takes one `resource`, such as ``"GPU"``, where
+    workers declare it. `stop` asks running tasks to stop; it is called if the steps
+    are closed or fail. Raises `StorageError` if results can no longer be stored, and
+    `ComputeError` if the cluster was lost.
     """
-    if not workers.elsewhere:
-        return (yield from _run_here(tasks, workers.retries, told))
+    if workers.is_in_process:
+        return (yield from _run_in_process(tasks, workers.retries, to_event))
     if not tasks:
         return ()
-    pool = pool_of(workers, resource)
-    work = _Round(tasks, pool, workers.retries, told)
-    return (yield from work.steps(stage, stop))
+    pool: ProcessPool | DaskPool = (
+        DaskPool(workers, resource) if workers.is_on_cluster else ProcessPool(workers)
+    )
+    queue = _Queue(tasks, pool, workers.retries)
+    done = 0
+    try:
+        while queue.waiting or queue.running or queue.suspects:
+            queue.submit()
+            ended, _ = wait(queue.running, POLL_S, FIRST_COMPLETED)
+            for number, result in queue.results(ended):
+                done += 1
+                yield to_event(number, result)
+            if not ended:
+                pool.check()
+            yield Progress(stage=stage, step=done, total=len(tasks))
+    except BaseException:
+        stop()
+        raise
+    finally:
+        for future in queue.running:
+            future.cancel()
+        wait([future for future in queue.running if not future.cancelled()])
+        pool.close()
+    return tuple(queue.failures)
+
+
+def _run_in_process(
+    tasks: Sequence[Task], retries: int, to_event: Callable[[int, Any], Event]
+) -> Steps[tuple[Failure, ...]]:
+    failures = []
+    for number, task in enumerate(tasks):
+        for attempt in range(retries + 1):
+            try:
+                with _torch_threads(task.threads):
+                    result = yield from task.steps()
+            except _FATAL:
+                raise
+            except ComputeError as error:
+                if attempt == retries:
+                    failures.append(Failure(number, str(error)))
+            else:
+                yield to_event(number, result)
+                break
+    return tuple(failures)
 
 
 @contextmanager
-def _threads(count: int) -> Iterator[None]:
-    """Have torch compute with as many threads, since their number changes rounding."""
+def _torch_threads(count: int) -> Iterator[None]:
+    """Set the number of torch's threads, which changes rounding."""
     if count == 0:
         yield
         return
     import torch
 
     before = torch.get_num_threads()
-    if before == count:
-        yield
-        return
-    torch.set_num_threads(count)
+    if count != before:
+        torch.set_num_threads(count)
     try:
         yield
     finally:
-        torch.set_num_threads(before)
+        if count != before:
+            torch.set_num_threads(before)
 
 
-def _run_here(
-    tasks: Sequence[Task], retries: int, told: Callable[[int, Any], Event]
-) -> Steps[tuple[Failure, ...]]:
-    failures = []
-    for number, task in enumerate(tasks):
-        for attempt in range(retries + 1):
-            try:
-                with _threads(task.threads):
-                    result = yield from task.steps()
-            except (InputError, StorageError, Cancelled):
-                raise
-            except ComputeError as error:
-                if attempt == retries:
-                    failures.append(Failure(task=number, sentence=str(error)))
-            else:
-                yield told(number, result)
-                break
-    return tuple(failures)
+def _run_task(task: Task) -> Any:
+    """Do a task in another process until it is asked to stop."""
+    polled = 0.0
 
-
-def _perform(task: Task) -> Any:
-    """Do a task in another process, looking whether it shall stop."""
-    looked = 0.0
-
-    def look(_event: Event) -> None:
-        nonlocal looked
-        if time.monotonic() - looked > LOOK_S:
-            looked = time.monotonic()
+    def poll(_event: Event) -> None:
+        nonlocal polled
+        if time.monotonic() - polled > POLL_S:
+            polled = time.monotonic()
             if task.stop_requested():
                 raise Cancelled(f"{task.name} was stopped.")
 
     try:
-        with _threads(task.threads):
-            return drain(task.steps(), look)
+        with _torch_threads(task.threads):
+            return drain(task.steps(), poll)
     except ZSSRError:
         raise
     except Exception as error:
-        lines = str(error).splitlines() or ["no reason given"]
-        raise ComputeError(
-            f"{task.name} failed: {type(error).__name__}, {lines[0]}."
-        ) from error
+        raise ComputeError(_sentence(task, error)) from error
 
 
-class _Round:
+class _Queue:
     """Tasks on their way through a pool."""
 
     def __init__(
-        self,
-        tasks: Sequence[Task],
-        pool: Pool,
-        retries: int,
-        told: Callable[[int, Any], Event],
+        self, tasks: Sequence[Task], pool: ProcessPool | DaskPool, retries: int
     ) -> None:
         self.tasks = tasks
         self.pool = pool
         self.retries = retries
-        self.told = told
         self.waiting = deque(range(len(tasks)))
-        self.suspected: deque[int] = deque()
+        # Tasks that were running when a process was killed.
+        self.suspects: deque[int] = deque()
         self.running: dict[Future[Any], int] = {}
-        self.tries: Counter[int] = Counter()
+        self.attempts: Counter[int] = Counter()
         self.failures: list[Failure] = []
 
-    def steps(
-        self, stage: str, stop: Callable[[], object]
-    ) -> Steps[tuple[Failure, ...]]:
-        done = 0
-        try:
-            while self.waiting or self.running or self.suspected:
-                self._submit()
-                ended, _ = wait(self.running, LOOK_S, FIRST_COMPLETED)
-                for number, result in self._results(ended):
-                    done += 1
-                    yield self.told(number, result)
-                if not ended:
-                    self.pool.check()
-                total = len(self.tasks)
-                yield Progress(stage=stage, step=done, total=total)
-        except BaseException:
-            stop()
-            raise
-        finally:
-            for future in self.running:
-                future.cancel()
-            wait([future for future in self.running if not future.cancelled()])
-            self.pool.close()
-        return tuple(self.failures)
-
-    def _submit(self) -> None:
+    def submit(self) -> None:
+        """Fill the pool with waiting tasks."""
         if not (self.waiting or self.running):
-            # One at a time, so that it is seen which of them kills its process.
-            self.waiting.append(self.suspected.popleft())
-        while self.waiting and len(self.running) < self.pool.room():
+            # One at a time shows which of them kills its process.
+            self.waiting.append(self.suspects.popleft())
+        while self.waiting and len(self.running) < self.pool.capacity():
             number = self.waiting.popleft()
             try:
-                future = self.pool.executor().submit(_perform, self.tasks[number])
+                future = self.pool.executor().submit(_run_task, self.tasks[number])
             except BrokenProcessPool:
                 self.waiting.appendleft(number)
                 self.pool.replace()
                 continue
             self.running[future] = number
 
-    def _results(self, ended: set[Future[Any]]) -> Iterator[tuple[int, Any]]:
-        """What came of tasks that have ended; those to be tried again wait again."""
-        alone = len(self.running) == 1
+    def results(self, ended: set[Future[Any]]) -> Iterator[tuple[int, Any]]:
+        """Results of ended tasks; those to be tried again are queued again."""
+        is_alone = len(self.running) == 1
         for future in ended:
             number = self.running.pop(future)
-            error = _error(future)
+            error = (
+                ComputeError("The task was cancelled by the cluster.")
+                if future.cancelled()
+                else future.exception()
+            )
             if error is None:
                 yield number, future.result()
                 continue
-            if isinstance(error, InputError | StorageError | Cancelled):
+            if isinstance(error, _FATAL):
                 raise error
-            # What a lost cluster leaves behind is no failure of the task.
+            # An error that a lost cluster leaves behind is no failure of the task.
             self.pool.check()
             if isinstance(error, BrokenProcessPool):
                 self.pool.replace()
-                if not alone:
-                    self.suspected.append(number)
+                if not is_alone:
+                    self.suspects.append(number)
                     continue
-            self.tries[number] += 1
-            if self.tries[number] <= self.retries:
+            self.attempts[number] += 1
+            if self.attempts[number] <= self.retries:
                 self.waiting.append(number)
             else:
                 sentence = _sentence(self.tasks[number], error)
-                self.failures.append(Failure(task=number, sentence=sentence))
-
-
-def _error(future: Future[Any]) -> BaseException | None:
-    if future.cancelled():
-        return ComputeError("The task was cancelled by the cluster.")
-    return future.exception()
+                self.failures.append(Failure(number, sentence))
 
 
 def _sentence(task: Task, error: BaseException) -> str:
+    """The reason why a task failed."""
     if isinstance(error, ZSSRError):
         return str(error)
     if isinstance(error, BrokenProcessPool) or type(error).__name__ == "KilledWorker":
