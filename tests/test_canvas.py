@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import RIDGE
+from napari_zssr.zssr.plane import super_resolve_plane
 from numpy.typing import NDArray
 from test_plane import QUICK, stripes
 from test_predict import network, noise
@@ -34,7 +35,6 @@ from napari_zssr.stack.run import upscale_steps
 from napari_zssr.zssr import canvas as canvases
 from napari_zssr.zssr.canvas import ScratchCanvas, new_canvas, scratch_bytes
 from napari_zssr.zssr.networks import PlainNetwork
-from napari_zssr.zssr.plane import super_resolve_plane
 from napari_zssr.zssr.predict import (
     PredictSpec,
     bicubic,
