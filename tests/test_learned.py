@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from conftest import untaught_start
 from engine import plan_of
 from numpy.typing import NDArray
 from safetensors.numpy import load, save
@@ -316,17 +317,9 @@ def test_training_goes_on_from_the_start(
     seen: list[Any] = []
     start = Trainer.__init__
 
-    def init(
-        self: Trainer,
-        network: Any,
-        windows: Any,
-        spec: Any,
-        plan: Any,
-        *args: Any,
-        **how: Any,
-    ) -> None:
-        seen.append((network.head.weight.detach().numpy().copy(), plan.rate))
-        start(self, network, windows, spec, plan, *args, **how)
+    def init(self: Trainer, network: Any, *args: Any, **how: Any) -> None:
+        start(self, network, *args, **how)
+        seen.append((network.head.weight.detach().numpy().copy(), self.plan.rate))
 
     monkeypatch.setattr(Trainer, "__init__", init)
     made = run(rings(), change(LEARNED, gradual=3))
@@ -716,7 +709,7 @@ def test_the_recipe_tells_of_the_start(shipped: Path) -> None:
 
 
 def test_a_run_costs_what_the_start_does(small_start: PretrainedStart) -> None:
-    wide = replace(small_start, width=48, dilations=(1,) * 4)
+    wide = untaught_start(48, (1,) * 4)
 
     def cost(start: PretrainedStart | None, **changes: Any) -> tuple[float, int]:
         config = change(FAST, device="cpu", **changes)
