@@ -18,6 +18,7 @@ from napari_zssr.errors import InputError
 from napari_zssr.imaging.resample import imresize
 from napari_zssr.io.read import read
 from napari_zssr.progress import Event, Progress, drain
+from napari_zssr.zssr.training_plan import expected_plans
 
 T = TypeVar("T")
 
@@ -250,7 +251,8 @@ def whole_factor(factors: tuple[float, float], what: str) -> int:
 def _training(config: Config) -> str:
     """What is trained, from where and how long."""
     if config.start == RANDOM:
-        return f"{config.network}, {config.steps} steps, {config.stages} factor(s)"
+        _, plan = expected_plans(config, (), 1)
+        return f"{config.network}, {config.steps} steps, {len(plan.stages)} factor(s)"
     started = f"{config.network}, start {_start_name(config)}"
     steps = min(config.steps, config.learned_steps)
     if config.start_file is None:

@@ -23,7 +23,12 @@ from napari_zssr.config import Config
 from napari_zssr.io.read import read
 from napari_zssr.progress import drain
 from napari_zssr.stack.axes import planes, to_cyx
-from napari_zssr.stack.plane import PlaneInput, intensity_maps, upscale_plane_steps
+from napari_zssr.stack.plane import (
+    ChannelSetup,
+    PlaneInput,
+    intensity_maps,
+    upscale_plane_steps,
+)
 from napari_zssr.stack.prepare import make_plan
 
 PIECE_PX = 512
@@ -105,13 +110,14 @@ def from_disk_to_disk(size: int, config: Config) -> dict[str, float]:
         stack = read(folder / "plane.tif", lazy=True, axes="YX")
         plan = make_plan(stack, config, to_disk=True)
         (plane_index,) = listed = planes(stack.axes, stack.data.shape)
+        mapping = intensity_maps(stack.data, stack.axes, listed)[0]
         work = PlaneInput(
             pixels=to_cyx(stack.data[plane_index.index], stack.axes),
-            mapping=intensity_maps(stack.data, stack.axes, listed)[0],
             plane_index=plane_index,
+            channel=ChannelSetup(number=0, config=config, mapping=mapping),
             scratch=folder,
         )
-        made = drain(upscale_plane_steps(work, config, plan))
+        made = drain(upscale_plane_steps(work, plan))
         with made, (folder / "result").open("wb") as file:
             for band in made.bands():
                 file.write(band.data)

@@ -85,7 +85,8 @@ def psnr(
     a, b = shaved(target, shave), shaved(result, shave)
     if np.array_equal(a, b):
         return math.inf
-    return float(peak_signal_noise_ratio(a, b, data_range=peak))
+    ratio: Any = peak_signal_noise_ratio
+    return float(ratio(a, b, data_range=peak))
 
 
 def ssim(
@@ -125,8 +126,9 @@ def ssim(
         raise InputError(
             f"SSIM needs a plane of at least 11 x 11 pixels; found {a.shape}."
         )
+    similarity: Any = structural_similarity
     return float(
-        structural_similarity(
+        similarity(
             a,
             b,
             data_range=peak,

@@ -61,20 +61,20 @@ def _has_accelerator() -> bool:
     return torch.cuda.is_available() or torch.backends.mps.is_available()
 
 
-@pytest.fixture
-def small_start() -> PretrainedStart:
-    """A learned start that has learned nothing, and is small."""
+def untaught_start(width: int, dilations: tuple[int, ...]) -> PretrainedStart:
+    """A learned start that has learned nothing."""
     from napari_zssr.zssr.pretrained import FEATURES, PretrainedStart
 
-    width, dilations, hidden = 8, (2,), 5
+    hidden = 5
     rng = np.random.default_rng(7)
     shapes: dict[str, tuple[int, ...]] = {}
     for samples in (1, 3):
         shapes[f"head.{samples}"] = (width, samples, 3, 3)
         for y, x in ((1, 1), (2, 2), (2, 1), (3, 1), (4, 1)):
             shapes[f"tail.{samples}x{y}x{x}"] = (samples * y * x, width, 3, 3)
-    for part in ("first", "second"):
-        shapes[f"body.0.{part}"] = (width, width, 3, 3)
+    for block in range(len(dilations)):
+        for part in ("first", "second"):
+            shapes[f"body.{block}.{part}"] = (width, width, 3, 3)
     shapes["condition.0"] = (hidden, FEATURES)
     shapes["condition.2"] = (2 * width * (1 + 2 * len(dilations)), hidden)
     arrays = {}
@@ -88,6 +88,12 @@ def small_start() -> PretrainedStart:
         arrays={k: a.astype(np.float16).astype(np.float32) for k, a in arrays.items()},
         card={"seed": 7, "from": ["nothing"]},
     )
+
+
+@pytest.fixture
+def small_start() -> PretrainedStart:
+    """A learned start that has learned nothing, and is small."""
+    return untaught_start(8, (2,))
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def expected(config: Config = FAST, shape: Any = (64, 64), axes: str = "YX") -> float:
-    return expected_seconds(config, shape, axes, RATES)
+    return expected_seconds(config, (), shape, axes, RATES)
 
 
 def test_time_is_that_of_its_parts() -> None:
@@ -71,9 +71,7 @@ def test_of_a_large_plane_only_windows_are_learned_from() -> None:
 def test_rates_are_measured(
     config: Config, channels: int, modes_untouched: Any
 ) -> None:
-    steps = calibrate_steps(
-        config, device="cpu", precision="float32", channels=channels
-    )
+    steps = calibrate_steps(config, device="cpu", precision="float32", samples=channels)
     found: list[Rates] = []
 
     def kept() -> Any:

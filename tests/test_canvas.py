@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import RIDGE
-from napari_zssr.zssr.plane import super_resolve_plane
+from engine import super_resolve_plane
 from numpy.typing import NDArray
 from test_plane import QUICK, stripes
 from test_predict import network, noise
@@ -27,7 +27,12 @@ from napari_zssr.kernelspec import KernelSpec
 from napari_zssr.progress import drain
 from napari_zssr.stack.axes import planes, to_cyx
 from napari_zssr.stack.axis_labels import labelled
-from napari_zssr.stack.plane import PlaneInput, intensity_maps, upscale_plane_steps
+from napari_zssr.stack.plane import (
+    ChannelSetup,
+    PlaneInput,
+    intensity_maps,
+    upscale_plane_steps,
+)
 from napari_zssr.stack.plane_result import EnlargedPlane
 from napari_zssr.stack.prepare import make_plan
 from napari_zssr.stack.preview import preview_steps
@@ -194,13 +199,14 @@ def test_previews_need_no_canvas(scratch: list[Any]) -> None:
 def plane_made(data: Any, config: Config, folder: Path | None = None) -> EnlargedPlane:
     stack = labelled(data, axes="YXS" if data.ndim == 3 else "YX")
     (place,) = listed = planes(stack.axes, data.shape)
+    mapping = intensity_maps(data, stack.axes, listed)[0]
     work = PlaneInput(
         pixels=to_cyx(data, stack.axes),
-        mapping=intensity_maps(data, stack.axes, listed)[0],
         plane_index=place,
+        channel=ChannelSetup(number=0, config=config, mapping=mapping),
         scratch=folder,
     )
-    return drain(upscale_plane_steps(work, config, make_plan(stack, config)))
+    return drain(upscale_plane_steps(work, make_plan(stack, config)))
 
 
 @pytest.mark.parametrize("on_disk", [False, True])

@@ -18,8 +18,7 @@ from napari_zssr.progress import PlaneDone, Progress, drain
 from napari_zssr.stack.axis_labels import labelled
 from napari_zssr.stack.channels import channel_starts
 from napari_zssr.stack.run import upscale_steps
-from napari_zssr.zssr.checkpoint import as_saved, write_networks
-from napari_zssr.zssr.start import as_expected
+from napari_zssr.zssr.checkpoint import write_networks
 
 SMALL: dict[str, Any] = {
     "steps": 20,
@@ -47,7 +46,7 @@ SMALL: dict[str, Any] = {
 )
 def test_the_share_grows_to_the_whole(config: Config) -> None:
     plane = np.random.default_rng(0).random((24, 24))
-    clock, shares, done = Clock(config, (2, 24, 24), "ZYX"), [0.0], []
+    clock, shares, done = Clock(config, (), (2, 24, 24), "ZYX"), [0.0], []
 
     def look(event: Any) -> None:
         if isinstance(event, Progress):
@@ -73,8 +72,8 @@ def test_the_share_grows_with_every_step_whether_or_not_there_is_noise(
     plane += np.random.default_rng(0).normal(0, grain, plane.shape)
     config = change(BALANCED, **SMALL | {"start": "learned", "noise": noise})
     config = change(config, steps=steps)
-    expected = as_expected(config, channel_starts(config, "YX", (112, 112)))
-    clock, shares = Clock(expected, (112, 112), "YX"), []
+    starts = channel_starts(config, "YX", (112, 112))
+    clock, shares = Clock(config, starts, (112, 112), "YX"), []
 
     def look(event: Any) -> None:
         if isinstance(event, Progress):
@@ -95,7 +94,7 @@ def test_the_share_grows_where_nothing_is_trained(tmp_path: Path) -> None:
     path = write_networks(tmp_path / "n.safetensors", learned)
     config = change(config, start=str(path), steps=0)
     clock, shares, done = (
-        Clock(as_saved(config, learned), (2, 24, 24), "ZYX"),
+        Clock(config, learned, (2, 24, 24), "ZYX"),
         [0.0],
         [],
     )

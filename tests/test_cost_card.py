@@ -41,7 +41,7 @@ class Bench:
         self.looks += 1
         return self.machine
 
-    def calibrate(self, config: Any, **_: Any) -> Iterator[Any]:
+    def calibrate(self, config: Any, _: Any, **how: Any) -> Iterator[Any]:
         self.measured.append(config)
         yield from ()
         if self.error is not None:

@@ -5,6 +5,7 @@ import io
 import numpy as np
 import pytest
 import torch
+from engine import pair_spec, plan_of
 from PIL import Image
 from scipy import fft, ndimage
 
@@ -13,7 +14,6 @@ from napari_zssr.config import FAST, change
 from napari_zssr.imaging.artifacts import BLOCK, as_jpeg, jpeg_steps
 from napari_zssr.imaging.noise import CLEAN, NoiseModel
 from napari_zssr.progress import drain
-from napari_zssr.zssr import policy
 from napari_zssr.zssr.pairs import PairSpec, build_pairs, whole_pair
 
 
@@ -111,7 +111,7 @@ def test_sons_of_a_jpeg_are_jpegs() -> None:
     spec = PairSpec(factors=(2.0, 2.0), ratio=(2, 2), kernel=FAST.kernel, crop_px=16)
     plain, _ = build_pairs([plane], spec, torch.Generator().manual_seed(0))
     noise = NoiseModel(jpeg=steps)
-    spec = policy.pair_spec(change(FAST, crop_px=16), (2.0, 2.0), noise, 0.0)
+    spec = pair_spec(change(FAST, crop_px=16), (2.0, 2.0), noise, 0.0)
     made, _ = build_pairs([plane], spec, torch.Generator().manual_seed(0))
     son, father, _ = whole_pair(made, 0)
     blocks = son[0].numpy().reshape(6, BLOCK, 6, BLOCK).swapaxes(1, 2)
@@ -123,8 +123,8 @@ def test_sons_of_a_jpeg_are_jpegs() -> None:
 def test_steps_follow_the_intensity() -> None:
     model = NoiseModel(offset=4.0, jpeg=(8.0, 16.0)).mapped(4.0, 1.0)
     assert model.jpeg == (2.0, 4.0)
-    assert policy.for_jpeg(FAST, model).back_projection == 0
-    assert policy.for_jpeg(FAST, CLEAN) is FAST
+    assert plan_of(FAST, noise=model).back_projection == 0
+    assert plan_of(FAST, noise=CLEAN).back_projection == FAST.back_projection > 0
 
 
 def test_a_jpeg_is_learned_as_one_unless_noise_is_off() -> None:

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from napari_zssr.zssr.policy import LEARNED_RATE, NOISY_RATE
+from conftest import untaught_start
+from engine import plan_of
 from numpy.typing import NDArray
 from safetensors.numpy import load, save
 from scipy import ndimage
@@ -46,8 +47,9 @@ from napari_zssr.zssr.pretrained import (
     with_clean,
     write_start,
 )
-from napari_zssr.zssr.start import as_expected, as_learned, begun, load_start_file
+from napari_zssr.zssr.start import load_start_file
 from napari_zssr.zssr.trainer import Trainer
+from napari_zssr.zssr.training_plan import LEARNED_RATE, NOISY_RATE, expected_plans
 
 QUICK = change(
     FAST,
@@ -142,9 +144,9 @@ def test_folded_weights_do_what_gains_and_shifts_do(
 ) -> None:
     config = change(FAST, factor=ratio, kernel=GAUSSIAN, learned_steps=0)
     noise = NoiseModel(gain=0.02, offset=0.03**2, bands=(1.2, 1.1, 0.9, 0.7))
-    found = begun(config, small_start, samples, noise=noise, level=0.1)
-    assert found.networks is not None
-    network = restored(found.networks)
+    plan = plan_of(config, start=small_start, samples=samples, noise=noise, level=0.1)
+    assert plan.start is not None
+    network = restored(plan.start)
     plane = torch.rand(2, samples, 12, 13)
     plain = imresize(plane.numpy(), ratio)
     told = condition_features(GAUSSIAN, ratio, noise)
@@ -296,12 +298,12 @@ def test_a_start_needs_no_torch(
 ) -> None:
     code = (
         "from napari_zssr.config import FAST, change\n"
-        "from napari_zssr.stack.channels import starting_networks\n"
-        "from napari_zssr.zssr.start import as_expected\n"
+        "from napari_zssr.stack.channels import channel_starts\n"
+        "from napari_zssr.zssr.training_plan import expected_plans\n"
         f"config = change(FAST, start={str(shipped)!r})\n"
-        "found = starting_networks(config, 'YX', (40, 44))\n"
-        "config = as_expected(config, found)\n"
-        "assert (config.width, config.steps) == (8, 50)\n"
+        "found = channel_starts(config, 'YX', (40, 44))\n"
+        "_, plan = expected_plans(config, found, 1)\n"
+        "assert (plan.width, plan.steps) == (8, 50)\n"
     )
     assert "torch" not in loaded_by(code)
 
@@ -316,8 +318,8 @@ def test_training_goes_on_from_the_start(
     start = Trainer.__init__
 
     def init(self: Trainer, network: Any, *args: Any, **how: Any) -> None:
-        seen.append((network.head.weight.detach().numpy().copy(), how["rate"]))
         start(self, network, *args, **how)
+        seen.append((network.head.weight.detach().numpy().copy(), self.plan.rate))
 
     monkeypatch.setattr(Trainer, "__init__", init)
     made = run(rings(), change(LEARNED, gradual=3))
@@ -391,11 +393,11 @@ def test_without_steps_the_start_is_applied_as_it_is(
 def test_noise_and_jpeg_are_told_to_the_start(
     noise: NoiseModel, small_start: PretrainedStart
 ) -> None:
-    found = begun(FAST, small_start, 1, noise=noise, level=noise.sigma())
-    assert found.began == "learned"
-    assert found.networks is not None
+    plan = plan_of(FAST, start=small_start, noise=noise, level=noise.sigma())
+    assert plan.initialization == "learned"
+    assert plan.start is not None
     wanted = folded(small_start, 1, (2, 2), KernelSpec(), noise)
-    for name, array in found.networks.weights.items():
+    for name, array in plan.start.weights.items():
         np.testing.assert_array_equal(array, wanted[name])
 
 
@@ -414,8 +416,8 @@ def test_a_noisy_image_takes_smaller_steps(
     start = Trainer.__init__
 
     def init(self: Trainer, *args: Any, **how: Any) -> None:
-        rates.append(how["rate"])
         start(self, *args, **how)
+        rates.append(self.plan.rate)
 
     monkeypatch.setattr(Trainer, "__init__", init)
     made = run(image, change(LEARNED, steps=100, learned_steps=100, **changes))
@@ -431,8 +433,8 @@ def test_a_noisy_image_takes_smaller_steps(
 def test_a_noisy_image_takes_a_quarter_of_the_steps_or_none(
     config: Config, steps: int, noisy: int, small_start: PretrainedStart
 ) -> None:
-    assert as_learned(config, small_start).steps == steps
-    assert as_learned(config, small_start, noisy=True).steps == noisy
+    assert plan_of(config, start=small_start).steps == steps
+    assert plan_of(config, start=small_start, level=0.05).steps == noisy
 
 
 @pytest.mark.parametrize("factor", [(2, 3), (1, 2), (1, 3.5), (4, 1), (1.5, 2)])
@@ -455,9 +457,9 @@ def test_the_transposed_image_has_the_transposed_result(
     made = []
     for factor, kernel in (((3, 1), "gaussian:2,0.3"), ((1, 3), "gaussian:0.3,2")):
         config = change(FAST, factor=factor, kernel=kernel, learned_steps=0)
-        found = begun(config, small_start, 1, noise=NOISES[3], level=0.05)
-        assert found.networks is not None
-        made.append(restored(found.networks))
+        plan = plan_of(config, start=small_start, noise=NOISES[3], level=0.05)
+        assert plan.start is not None
+        made.append(restored(plan.start))
     plane = torch.rand(1, 1, 12, 15)
     with torch.no_grad():
         along_y, along_x = made[0](plane), made[1](plane.transpose(2, 3))
@@ -467,17 +469,17 @@ def test_the_transposed_image_has_the_transposed_result(
 def test_what_was_enlarged_is_told_to_be_clean(small_start: PretrainedStart) -> None:
     config = change(FAST, factor=4)
     noise = NOISES[1]
-    found = begun(config, small_start, 1, noise=noise, level=noise.sigma())
-    assert found.config.gradual == 1
-    assert found.networks is not None
-    assert found.networks.further is not None
+    plan = plan_of(config, start=small_start, noise=noise, level=noise.sigma())
+    assert plan.stages == ((4.0, 4.0),)
+    assert plan.start is not None
+    assert plan.start.further is not None
     wanted = folded(small_start, 1, (2, 2), KernelSpec(), CLEAN)
-    for name, array in found.networks.further.weights.items():
+    for name, array in plan.start.further.weights.items():
         np.testing.assert_array_equal(array, wanted[name])
-    plain = begun(config, small_start, 1)
-    assert plain.config.gradual == 2
-    assert plain.networks is not None
-    assert plain.networks.further is None
+    plain = plan_of(config, start=small_start)
+    assert plain.stages[1:] == ((2.0, 2.0), (4.0, 4.0))
+    assert plain.start is not None
+    assert plain.start.further is None
 
 
 def test_colours_are_learned_together(shipped: Path) -> None:
@@ -493,23 +495,24 @@ def test_colours_are_learned_together(shipped: Path) -> None:
 @pytest.mark.parametrize(
     ("factor", "ratio", "applications"),
     [
-        (1.5, 2, 1),
-        (2, 2, 1),
-        (3, 2, 2),
-        (4, 2, 2),
-        (5, 2, 3),
-        ((1, 2), 2, 1),
-        ((2.5, 1), 3, 1),
-        ((1, 4), 4, 1),
-        ((1, 5), 2, 3),
-        ((2, 3), 2, 2),
+        (1.5, (2, 2), 1),
+        (2, (2, 2), 1),
+        (3, (2, 2), 2),
+        (4, (2, 2), 2),
+        (5, (2, 2), 3),
+        ((1, 2), (1, 2), 1),
+        ((2.5, 1), (3, 1), 1),
+        ((1, 4), (1, 4), 1),
+        ((1, 5), (1, 2), 3),
+        ((2, 3), (2, 2), 2),
     ],
 )
 def test_a_single_axis_is_enlarged_at_once_up_to_four(
-    factor: Any, ratio: int, applications: int, small_start: PretrainedStart
+    factor: Any, ratio: Ratio, applications: int, small_start: PretrainedStart
 ) -> None:
-    sized = as_learned(change(FAST, factor=factor), small_start)
-    assert (sized.ratio, sized.applications) == (ratio, applications)
+    plan = plan_of(change(FAST, factor=factor), start=small_start)
+    assert plan.ratio == ratio
+    assert plan.applications(plan.factors) == applications
 
 
 @pytest.mark.parametrize(
@@ -518,8 +521,8 @@ def test_a_single_axis_is_enlarged_at_once_up_to_four(
 def test_training_is_for_two(
     factor: float, stages: int, small_start: PretrainedStart
 ) -> None:
-    sized = as_learned(change(FAST, factor=factor), small_start)
-    assert (sized.ratio, sized.stages) == (2, stages)
+    plan = plan_of(change(FAST, factor=factor), start=small_start)
+    assert (plan.ratio, len(plan.stages)) == ((2, 2), stages)
 
 
 @pytest.mark.parametrize("steps", [0, 2])
@@ -706,12 +709,12 @@ def test_the_recipe_tells_of_the_start(shipped: Path) -> None:
 
 
 def test_a_run_costs_what_the_start_does(small_start: PretrainedStart) -> None:
-    wide = replace(small_start, width=48, dilations=(1,) * 4)
+    wide = untaught_start(48, (1,) * 4)
 
     def cost(start: PretrainedStart | None, **changes: Any) -> tuple[float, int]:
         config = change(FAST, device="cpu", **changes)
-        wanted = as_expected(config, (start,))
-        plan = plan_run(wanted, (400, 400), np.dtype(np.float32), "YX")
+        shape, dtype = (400, 400), np.dtype(np.float32)
+        plan = plan_run(config, shape, dtype, "YX", starts=(start,))
         return plan.seconds, plan.memory_bytes
 
     assert cost(wide)[0] < cost(None)[0]
@@ -720,7 +723,7 @@ def test_a_run_costs_what_the_start_does(small_start: PretrainedStart) -> None:
     assert cost(wide)[1] > cost(small_start)[1]
     # Applied twice, and three times.
     assert cost(small_start, factor=4)[1] < cost(small_start, factor=4.1)[1]
-    balanced = as_expected(change(BALANCED, device="cpu"), (wide,))
+    _, balanced = expected_plans(change(BALANCED, device="cpu"), (wide,), 1)
     assert (balanced.width, balanced.blocks) == (48, 4)
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from engine import untrained
 from torch import nn
 
 from napari_zssr.config import FAST, PAPER, Config, change
@@ -14,7 +15,6 @@ from napari_zssr.zssr.networks import (
     StagedNetwork,
     enlarge,
     shuffle,
-    untrained,
 )
 from napari_zssr.zssr.predict import PredictSpec, predict
 

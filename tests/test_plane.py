@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from napari_zssr.zssr.plane import PlaneResult, super_resolve_plane
-from napari_zssr.zssr.policy import gradual_factors, training_windows
+from engine import gradual_factors, super_resolve_plane
 from torch import Tensor, nn
 
 from napari_zssr.config import BALANCED, FAST, INSTANT, PAPER, Config, change
@@ -18,6 +17,8 @@ from napari_zssr.imaging.noise import CLEAN, NoiseModel
 from napari_zssr.imaging.resample import output_size, resize
 from napari_zssr.progress import Progress, drain
 from napari_zssr.zssr import networks, predict
+from napari_zssr.zssr.pairs import training_windows
+from napari_zssr.zssr.plane_trainer import PlaneResult
 from napari_zssr.zssr.predict import bicubic
 
 TINY: dict[str, Any] = {
@@ -203,7 +204,8 @@ def test_gradual_factors_lead_to_the_factor(
     for pair in listed:
         assert all(1 <= f <= top for f, top in zip(pair, config.factors, strict=True))
     if preset is BALANCED:
-        assert len(listed) == config.stages
+        further = math.ceil(math.log2(max(config.factors)) - 1e-9) - 1
+        assert len(listed) == gradual + (further if gradual > 1 else 0)
 
 
 def test_coarse_grid_networks_go_by_doublings() -> None:

@@ -5,28 +5,28 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from napari_zssr.zssr.policy import (
-    back_projection,
-    learned_windows,
-    pair_spec,
-    training_windows,
-)
+from engine import back_projection, pair_spec
 
 from benchmarks.photographs import random_gaussian
 from napari_zssr.config import FAST, INSTANT, change
 from napari_zssr.imaging.noise import CLEAN, NoiseModel
 from napari_zssr.kernelspec import KernelSpec
-from napari_zssr.zssr import policy
-from napari_zssr.zssr.pairs import held_out_regions
+from napari_zssr.zssr import pairs
+from napari_zssr.zssr.pairs import (
+    enlarged_windows,
+    held_out_regions,
+    training_windows,
+)
 from napari_zssr.zssr.predict import residual_growth
+from napari_zssr.zssr.training_plan import FADE
 
 
 @pytest.mark.parametrize("factors", [(2.0, 2.0), (1.5, 1.5), (1.0, 2.0)])
 def test_enlarged_planes_are_cut_in_the_same_places(
     factors: tuple[float, float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(policy, "WHOLE_PX", 32)
-    monkeypatch.setattr(policy, "WINDOW_PX", 16)
+    monkeypatch.setattr(pairs, "WHOLE_PX", 32)
+    monkeypatch.setattr(pairs, "WINDOW_PX", 16)
     y, x = torch.meshgrid(torch.arange(64.0), torch.arange(96.0), indexing="ij")
     fy, fx = factors
     v, u = torch.meshgrid(
@@ -68,11 +68,11 @@ def test_the_ridge_filter_has_more_regions_held_out() -> None:
 def test_enlarged_windows_are_not_more_to_learn_from(
     factors: tuple[float, float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(policy, "WHOLE_PX", 32)
-    monkeypatch.setattr(policy, "WINDOW_PX", 16)
+    monkeypatch.setattr(pairs, "WHOLE_PX", 32)
+    monkeypatch.setattr(pairs, "WINDOW_PX", 16)
     given = training_windows(torch.zeros(1, 128, 128))
     size = [round(128 * f) for f in factors]
-    made = learned_windows(torch.zeros(1, *size), factors)
+    made = enlarged_windows(torch.zeros(1, *size), factors)
     pixels = [sum(w.numel() for w in windows) for windows in (given, made)]
     assert 0 < pixels[1] <= 1.1 * pixels[0]
 
@@ -103,7 +103,7 @@ def test_back_projection_is_left_out_where_it_leads_away() -> None:
 
 def test_back_projection_fades_out_under_noise() -> None:
     config = change(FAST, back_projection=7)
-    low, high = policy.FADE
+    low, high = FADE
     iterations, strength = back_projection(config, (low + high) / 2, (2.0, 2.0))
     assert iterations == 7
     assert strength == pytest.approx(0.5)

@@ -17,7 +17,7 @@ from napari_zssr.stack.axes import planes
 from napari_zssr.stack.axis_labels import labelled
 from napari_zssr.stack.preview import PreviewResult, bicubic_window, preview_steps
 from napari_zssr.stack.run import upscale_steps
-from napari_zssr.zssr import plane
+from napari_zssr.zssr import plane_trainer
 from napari_zssr.zssr.checkpoint import write_networks
 
 PLAIN: dict[str, Any] = {
@@ -63,8 +63,8 @@ def pictures(data: Any, config: Config, **given: Any) -> list[NDArray[Any]]:
 @pytest.fixture
 def often(monkeypatch: pytest.MonkeyPatch) -> None:
     """A look after every report of training."""
-    monkeypatch.setattr(plane, "EVERY_S", 0.0)
-    monkeypatch.setattr(plane, "SHARE", 1e9)
+    monkeypatch.setattr(plane_trainer, "SNAPSHOT_S", 0.0)
+    monkeypatch.setattr(plane_trainer, "SNAPSHOT_SHARE", 1e9)
 
 
 @pytest.mark.parametrize("config", [RIDGE, QUICK], ids=lambda c: c.preset)
@@ -150,8 +150,8 @@ def test_the_last_look_is_the_result(config: Config) -> None:
 def test_looking_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     config = change(QUICK, steps=40)
     unseen = pictures(rings(), config)
-    monkeypatch.setattr(plane, "EVERY_S", 0.0)
-    monkeypatch.setattr(plane, "SHARE", 1e9)
+    monkeypatch.setattr(plane_trainer, "SNAPSHOT_S", 0.0)
+    monkeypatch.setattr(plane_trainer, "SNAPSHOT_SHARE", 1e9)
     seen = pictures(rings(), config)
     assert len(seen) > len(unseen)
     np.testing.assert_array_equal(seen[-1], unseen[-1])

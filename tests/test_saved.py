@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from engine import plan_of
 from numpy.typing import NDArray
 from safetensors.numpy import load, save
 
@@ -29,12 +30,12 @@ from napari_zssr.zssr.checkpoint import (
     KEY,
     NETWORKS,
     Checkpoint,
-    as_saved,
     checksum,
     load_networks,
     write_networks,
 )
 from napari_zssr.zssr.networks import ResidualNetwork, checkpoint_of, restored
+from napari_zssr.zssr.training_plan import expected_plans
 
 PLAIN: dict[str, Any] = {
     "batch": 2,
@@ -154,7 +155,7 @@ def test_files_hold_what_they_were_given(two: Path, tmp_path: Path) -> None:
 
 def test_saved_networks_are_apart_from_those_that_go_on() -> None:
     network = ResidualNetwork(1, (2, 2), width=4, dilations=(2,))
-    kept = checkpoint_of(network, QUICK, 1)
+    kept = checkpoint_of(network, plan_of(QUICK))
     assert kept is not None
     before = {k: v.copy() for k, v in kept.weights.items()}
     with torch.no_grad():
@@ -498,11 +499,13 @@ def test_half_a_file_is_never_left(
 def test_a_run_costs_what_the_saved_networks_do(two: Path, tmp_path: Path) -> None:
     loaded = load_networks(two)
     wanted = change(QUICK, width=40, blocks=7, gradual=3)
-    sized = as_saved(wanted, loaded)
-    assert (sized.width, sized.blocks) == (8, 2)
-    assert sized.gradual == 3
-    assert as_saved(again(wanted, two), loaded).gradual == 1
-    assert as_saved(wanted, (None, None)) is wanted
+    _, plan = expected_plans(wanted, loaded, 1)
+    assert (plan.width, plan.blocks, plan.ratio) == (8, 2, (2, 2))
+    assert len(plan.stages) == 3
+    _, untrained = expected_plans(again(wanted, two), loaded, 1)
+    assert (len(untrained.stages), untrained.steps) == (1, 0)
+    _, plain = expected_plans(wanted, (None, None), 1)
+    assert (plain.width, plain.blocks, len(plain.stages)) == (40, 7, 3)
 
 
 def test_nothing_is_done_for_training_that_is_left_out(tmp_path: Path) -> None:
@@ -519,9 +522,9 @@ def test_looking_at_a_file_needs_no_torch(
 ) -> None:
     code = (
         "from napari_zssr.config import FAST, change\n"
-        "from napari_zssr.stack.channels import starting_networks\n"
+        "from napari_zssr.stack.channels import channel_starts\n"
         f"config = change(FAST, start={str(one)!r}, steps=0)\n"
-        "assert starting_networks(config, 'YX', (40, 44))[0].width == 8\n"
+        "assert channel_starts(config, 'YX', (40, 44))[0].width == 8\n"
     )
     assert "torch" not in loaded_by(code)
 

@@ -21,15 +21,21 @@ from napari_zssr.progress import PlaneDone, Progress, Snapshot, drain
 from napari_zssr.stack import channels as shared_rooms
 from napari_zssr.stack.axes import planes
 from napari_zssr.stack.axis_labels import labelled
-from napari_zssr.stack.channels import shared_places, shared_steps, sharing_channels
+from napari_zssr.stack.channels import shared_planes, shared_steps, sharing_channels
 from napari_zssr.stack.image import ImageStack
-from napari_zssr.stack.plane import PlaneInput, intensity_maps, upscale_plane_steps
+from napari_zssr.stack.plane import (
+    ChannelSetup,
+    PlaneInput,
+    intensity_maps,
+    upscale_plane_steps,
+)
 from napari_zssr.stack.prepare import make_plan
 from napari_zssr.stack.preview import preview_steps
 from napari_zssr.stack.resources import plan_run
 from napari_zssr.stack.run import Upscaled, upscale_steps
 from napari_zssr.zssr.checkpoint import load_networks, write_networks
 from napari_zssr.zssr.networks import ResidualNetwork
+from napari_zssr.zssr.plane_trainer import plane_sample, shared_noise
 
 QUICK = change(
     FAST,
@@ -73,7 +79,7 @@ def run(data: NDArray[Any], config: Config, axes: str = "ZYX") -> Upscaled:
 @pytest.mark.parametrize("count", [1, 2, 7, 8, 9, 40, 1000])
 def test_the_choice_is_spread_over_the_channel(count: int) -> None:
     listed = planes("ZCYX", (count, 2, 8, 8))
-    chosen = shared_places(listed, 1)
+    chosen = shared_planes(listed, 1)
     assert all(place.channel == 1 for place in chosen)
     depths = [int(place.index[0]) for place in chosen]  # type: ignore[arg-type]
     assert depths == sorted(set(depths))
@@ -86,7 +92,7 @@ def test_the_choice_is_spread_over_the_channel(count: int) -> None:
 def test_planes_over_time_and_depth_share_those_of_channels_do_not() -> None:
     listed = planes("TCZYX", (3, 2, 4, 8, 8))
     assert sharing_channels(QUICK, listed) == (0, 1)
-    times = {place.index[0] for place in shared_places(listed, 0)}
+    times = {place.index[0] for place in shared_planes(listed, 0)}
     assert len(times) == 3
     assert sharing_channels(QUICK, planes("CYX", (5, 8, 8))) == ()
     assert sharing_channels(change(INSTANT, strategy="shared"), listed) == ()
@@ -159,27 +165,30 @@ def test_the_closed_form_is_that_of_each_plane() -> None:
     np.testing.assert_array_equal(found[0], found[2])
 
 
-def parts(data: NDArray[Any], config: Config) -> tuple[ImageStack, Any, Any, Any]:
+def parts(
+    data: NDArray[Any], config: Config
+) -> tuple[ImageStack, Any, ChannelSetup, Any]:
     stack = labelled(data, axes="ZYX")
     listed = planes("ZYX", data.shape)
     maps = intensity_maps(data, "ZYX", listed)
-    return stack, make_plan(stack, config), maps, listed
+    channel = ChannelSetup(number=0, config=config, mapping=maps[0])
+    return stack, make_plan(stack, config), channel, listed
 
 
 @ALL
 def test_planes_may_come_in_any_order(config: Config) -> None:
     data = stack_of(3)
     whole = run(data, config).image
-    stack, plan, maps, listed = parts(data, config)
-    shared = drain(shared_steps(stack, config, plan, maps, 0))
+    stack, plan, channel, listed = parts(data, config)
+    shared = drain(shared_steps(stack, channel, plan))
     for place in reversed(listed):
         work = PlaneInput(
             pixels=data[place.index][None],
-            mapping=maps[0],
             plane_index=place,
+            channel=channel,
             shared=shared,
         )
-        made = drain(upscale_plane_steps(work, config, plan))
+        made = drain(upscale_plane_steps(work, plan))
         np.testing.assert_array_equal(made.pixels[0], whole[place.index])
 
 
@@ -188,8 +197,8 @@ def test_what_is_shared_can_wait_in_a_file(config: Config, tmp_path: Path) -> No
     """A run that is continued reads what it has learned and goes on as before."""
     noisy = stack_of(3) + np.random.default_rng(0).normal(0, 0.05, (3, 40, 44))
     config = change(config, noise="auto")
-    stack, plan, maps, listed = parts(noisy, config)
-    shared = drain(shared_steps(stack, config, plan, maps, 0))
+    stack, plan, channel, listed = parts(noisy, config)
+    shared = drain(shared_steps(stack, channel, plan))
     assert shared is not None
     (again,) = load_networks(write_networks(tmp_path / "n.safetensors", (shared,)))
     assert again is not None
@@ -199,11 +208,11 @@ def test_what_is_shared_can_wait_in_a_file(config: Config, tmp_path: Path) -> No
     for networks in (shared, again):
         work = PlaneInput(
             pixels=noisy[1][None],
-            mapping=maps[0],
             plane_index=listed[1],
+            channel=channel,
             shared=networks,
         )
-        made.append(drain(upscale_plane_steps(work, config, plan)))
+        made.append(drain(upscale_plane_steps(work, plan)))
     np.testing.assert_array_equal(made[0].pixels, made[1].pixels)
     assert made[0].report.sentence == made[1].report.sentence
 
@@ -224,11 +233,11 @@ class Seen:
 
 def test_only_the_chosen_planes_are_read() -> None:
     data = stack_of(20)
-    stack, plan, maps, listed = parts(data, SHARED)
+    stack, plan, channel, listed = parts(data, SHARED)
     lazy: Any = Seen(data)
-    found = drain(shared_steps(replace(stack, data=lazy), SHARED, plan, maps, 0))
-    assert lazy.read == [place.index for place in shared_places(listed, 0)]
-    direct = drain(shared_steps(stack, SHARED, plan, maps, 0))
+    found = drain(shared_steps(replace(stack, data=lazy), channel, plan))
+    assert lazy.read == [place.index for place in shared_planes(listed, 0)]
+    direct = drain(shared_steps(stack, channel, plan))
     assert found is not None
     assert direct is not None
     for name, array in found.weights.items():
@@ -347,15 +356,18 @@ def test_a_stack_that_gains_has_no_slices_that_have_to_prove_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Unsure slices are learned where the stack gains; losing ones are bicubic."""
-    from napari_zssr.zssr import plane as one_plane
-    from napari_zssr.zssr import plane as sharing
+    from napari_zssr.zssr import plane_trainer
     from napari_zssr.zssr.judge import Gain
 
     def kinds(decibel: float, together: bool) -> list[str]:
         unsure = Gain(decibel=decibel, error_decibel=9.0, significant=False)
         whole = Gain(decibel=1.0, error_decibel=0.1, significant=together)
-        monkeypatch.setattr(one_plane, "judge", lambda *_: unsure)
-        monkeypatch.setattr(sharing, "judge", lambda *_: whole)
+
+        # Of planes it is told how often noise is drawn, of the stack it is not.
+        def judge(*_: Any, draws: int | None = None) -> Gain:
+            return whole if draws is None else unsure
+
+        monkeypatch.setattr(plane_trainer, "judge", judge)
         made = run(stack_of(2), change(QUICK, always=False))
         return [p.returned for p in made.report.planes]
 
@@ -441,8 +453,8 @@ def test_empty_slices_are_bicubic_and_cost_nothing(config: Config) -> None:
 
 
 def test_empty_slices_teach_nothing() -> None:
-    stack, plan, maps, _ = parts(with_empty_ends(), SHARED)
-    found = drain(shared_steps(stack, SHARED, plan, maps, 0))
+    stack, plan, channel, _ = parts(with_empty_ends(), SHARED)
+    found = drain(shared_steps(stack, channel, plan))
     assert found is not None
     # Of eight that are looked at.
     assert 1 <= found.planes <= 3
@@ -453,10 +465,11 @@ def test_a_stack_whose_choice_is_empty_learns_plane_by_plane(
 ) -> None:
     data = with_empty_ends(count=1, empty=12)
     listed = planes("ZYX", data.shape)
-    assert listed[12] not in shared_places(listed, 0)
-    stack, plan, _, _ = parts(data, SHARED)
+    assert listed[12] not in shared_planes(listed, 0)
+    stack, plan, channel, _ = parts(data, SHARED)
     maps = intensity_maps(data[12:13], "ZYX", planes("ZYX", (1, 64, 72)))
-    assert drain(shared_steps(stack, SHARED, plan, maps, 0)) is None
+    channel = replace(channel, mapping=maps[0])
+    assert drain(shared_steps(stack, channel, plan)) is None
     monkeypatch.setattr("napari_zssr.stack.prepare.intensity_maps", lambda *_: maps)
     made = run(data, SHARED)
     assert made.report.planes[12].returned == "learned"
@@ -487,7 +500,7 @@ def test_a_preview_equals_the_window_of_a_run(config: Config) -> None:
 def test_moving_the_window_does_not_learn_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(shared_rooms, "_remembered", {})
+    monkeypatch.setattr(shared_rooms, "_cache", {})
 
     def stages(config: Config, data: NDArray[Any], number: int, x: int) -> set[str]:
         place = planes("ZYX", data.shape)[number]

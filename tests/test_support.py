@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from engine import plan_of
 from numpy.typing import NDArray
 from test_quality import GOOD
 
@@ -256,7 +257,7 @@ def test_one_sample_that_supports_a_result_is_enough() -> None:
         Support(quality=quality, share=share, gain=1.0, margin=None)
         for share in (0.3, 0.9)
     ]
-    blurred = replace(INSTANT, kernel=RIGHT)
+    blurred = plan_of(replace(INSTANT, kernel=RIGHT))
     assert judge._together(found, blurred).share == 1
     assert judge._together(found[:1], blurred).share == 0.2
 
@@ -299,7 +300,7 @@ def test_a_failure_of_a_trial_is_told(
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError("no luck today\nmore of it")
 
-    monkeypatch.setattr("napari_zssr.zssr.plane.trial_assessment", fail)
+    monkeypatch.setattr("napari_zssr.zssr.plane_trainer.trial_assessment", fail)
     stack = labelled(np.stack([image, image]), axes="ZYX")
     with pytest.raises(ComputeError, match=r"trial on plane 1 .* no luck today\."):
         drain(upscale_steps(stack, replace(INSTANT, device="cpu")))

@@ -15,14 +15,15 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from napari_zssr.zssr.plane import super_resolve_plane
 
 from benchmarks.metrics import psnr
 from napari_zssr.config import FAST, Config
 from napari_zssr.imaging.resample import imresize
 from napari_zssr.progress import drain
 from napari_zssr.zssr.device import fast_bfloat16
+from napari_zssr.zssr.plane_trainer import upscale_plane
 from napari_zssr.zssr.pretrained import shipped_start
+from napari_zssr.zssr.training_plan import Execution, Facts, resolve
 from training.dead_leaves import texture
 
 SIDE, SEED, BORDER = 1024, 3, 2
@@ -42,7 +43,8 @@ def measured(config: Config, son: torch.Tensor, fine: np.ndarray) -> tuple[float
     start = None if config.start == "random" else shipped_start()
     precision = "bfloat16" if fast_bfloat16("cpu") else "float32"
     began = time.perf_counter()
-    made = drain(super_resolve_plane(son, config, precision=precision, start=start))
+    plan = resolve(config, Facts(samples=len(son), start=start))
+    made = drain(upscale_plane(son, plan, Execution(precision=precision)))
     seconds = time.perf_counter() - began
     image = np.asarray(made.image)[0]
     span = float(np.ptp(fine))

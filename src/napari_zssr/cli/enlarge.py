@@ -194,6 +194,7 @@ def _check_files(image: Path, target: Path, request: Request) -> None:
     from napari_zssr.execution.finish import part_folder
     from napari_zssr.io.write import check_output
     from napari_zssr.zssr.checkpoint import check_networks_file
+    from napari_zssr.zssr.kinds import KINDS
 
     check_name(target)
     if target.exists() and image.exists() and target.samefile(image):
@@ -204,7 +205,7 @@ def _check_files(image: Path, target: Path, request: Request) -> None:
     # The run itself decides whether an unfinished one can be resumed.
     check_output(target, overwrite=request.overwrite or part_folder(target).is_dir())
     if request.networks is not None:
-        if request.config.network == "ridge":
+        if not KINDS[request.config.network].is_trained:
             raise InputError(
                 f"The preset {request.config.preset!r} trains no networks that could "
                 "be saved; choose another one."

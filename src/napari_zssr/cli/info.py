@@ -71,7 +71,7 @@ def summary(stack: ImageStack, config: Config) -> dict[str, Any]:
     """Metadata of an image and the plan for it, JSON-serialisable."""
     from napari_zssr.stack.channel_blur import kernels_of
     from napari_zssr.stack.channels import channel_starts
-    from napari_zssr.zssr.start import start_message
+    from napari_zssr.zssr.training_plan import start_message
 
     starts = channel_starts(config, stack.axes, stack.data.shape)
     plan = _plan(stack, config, starts)

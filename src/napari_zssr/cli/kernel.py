@@ -15,7 +15,6 @@ from napari_zssr.cli import console, options
 from napari_zssr.cli.enlarge import read_image
 from napari_zssr.cli.options import blur_option
 from napari_zssr.errors import InputError
-from napari_zssr.imaging.optics import FWHM
 from napari_zssr.kernelspec import KernelSpec, Method, Optics
 
 if TYPE_CHECKING:
@@ -291,6 +290,8 @@ def _measure_beads(
 
 def _table(kernels: Sequence[FineKernel], names: Sequence[str]) -> list[list[str]]:
     """Table of widths, one row per channel."""
+    from napari_zssr.imaging.optics import FWHM
+
     table = [["channel", "kernel", "FWHM fine px", "give or take", "FWHM um", "angle"]]
     for number, kernel in enumerate(kernels):
         has_name = len(kernels) > 1 or names

@@ -528,5 +528,5 @@ def _networks(job: DiskJob) -> tuple[Checkpoint | None, ...]:
     middle = MiddlePlaneNetworks(listed, shared)
     for plane_index in listed:
         networks = _load_if_saved(job.plane_file(plane_index.number))
-        middle.see(plane_index, networks)
+        middle.add(plane_index, networks)
     return middle.networks()
