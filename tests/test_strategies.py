@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from napari_zssr.zssr.plane import plane_sample, shared_noise
 from numpy.typing import NDArray
 
 from napari_zssr.config import BALANCED, FAST, INSTANT, PAPER, Config, change
