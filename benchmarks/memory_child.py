@@ -22,7 +22,7 @@ from benchmarks.promises import texture
 from napari_zssr.config import Config
 from napari_zssr.io.read import read
 from napari_zssr.progress import drain
-from napari_zssr.stack.axes import planes, to_cyx
+from napari_zssr.stack.image import planes, to_cyx
 from napari_zssr.stack.plane import (
     ChannelSetup,
     PlaneInput,

@@ -15,8 +15,7 @@ from napari_zssr.errors import InputError, ZSSRError
 from napari_zssr.io.read import read
 from napari_zssr.io.write import write
 from napari_zssr.progress import drain
-from napari_zssr.stack.axes import output_shape
-from napari_zssr.stack.image import ImageStack
+from napari_zssr.stack.image import ImageStack, output_shape
 
 FOLDERS = ("tiff", "rgb", "bundle_candidates")
 ENDINGS = {".tif", ".tiff", ".png", ".jpg", ".jpeg"}

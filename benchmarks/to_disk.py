@@ -27,13 +27,12 @@ from napari_zssr.config import INSTANT, Config, change
 from napari_zssr.errors import ComputeError, InputError
 from napari_zssr.execution.disk_run import upscale_to_disk_steps
 from napari_zssr.execution.executors import IN_PROCESS, Workers
-from napari_zssr.execution.finish import part_folder
+from napari_zssr.execution.ledger import part_folder
 from napari_zssr.io.read import read
 from napari_zssr.io.zarr_write import create, write_plane
 from napari_zssr.progress import Event, PlaneDone, drain
-from napari_zssr.stack.axes import outline_of, planes
 from napari_zssr.stack.axis_labels import labelled
-from napari_zssr.stack.image import ImageStack
+from napari_zssr.stack.image import ImageStack, outline_of, planes
 
 LARGE_PLANES, LARGE_PX = 64, 2048
 SMALL_PLANES, SMALL_PX, ROUNDS = 200, 64, 3

@@ -15,17 +15,18 @@ from hypothesis import strategies as st
 
 from napari_zssr.api import as_stack, upscale, upscale_lazy, upscale_to_disk
 from napari_zssr.errors import ImageWarning, InputError
-from napari_zssr.stack.axes import (
+from napari_zssr.stack.axis_labels import guess_axes, labelled, parse_axes, settle_axes
+from napari_zssr.stack.image import (
+    Channel,
     from_cyx,
     output_origin,
     output_shape,
     output_spacing,
     plane_axes,
     planes,
+    short_unit,
     to_cyx,
 )
-from napari_zssr.stack.axis_labels import guess_axes, labelled, parse_axes, settle_axes
-from napari_zssr.stack.image import Channel, short_unit
 
 axes_texts = st.permutations("TCZYXS").flatmap(
     lambda order: st.sets(st.sampled_from("TCZS")).map(

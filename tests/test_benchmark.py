@@ -36,9 +36,8 @@ from napari_zssr.imaging.resample import imresize
 from napari_zssr.io.read import read
 from napari_zssr.kernelspec import KernelSpec
 from napari_zssr.progress import Event, Progress
-from napari_zssr.stack.axes import output_spacing
 from napari_zssr.stack.axis_labels import labelled
-from napari_zssr.stack.image import ImageStack
+from napari_zssr.stack.image import ImageStack, output_spacing
 
 
 @dataclass

@@ -327,7 +327,7 @@ def test_a_preview_tells_its_blur(window: Desk) -> None:
 def test_an_estimate_comes_with_preview_and_run(
     window: Desk, monkeypatch: pytest.MonkeyPatch, text: str, says: str
 ) -> None:
-    from napari_zssr.stack import channel_blur
+    from napari_zssr.stack import channels as channel_blur
 
     asked: list[Any] = []
 

@@ -25,8 +25,8 @@ from napari_zssr.imaging.intensity import IntensityMap
 from napari_zssr.imaging.noise import estimate_noise
 from napari_zssr.kernelspec import KernelSpec
 from napari_zssr.progress import drain
-from napari_zssr.stack.axes import planes, to_cyx
 from napari_zssr.stack.axis_labels import labelled
+from napari_zssr.stack.image import planes, to_cyx
 from napari_zssr.stack.plane import (
     ChannelSetup,
     PlaneInput,

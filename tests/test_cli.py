@@ -22,8 +22,7 @@ from napari_zssr.errors import ComputeError, InputError
 from napari_zssr.execution.disk_run import Written
 from napari_zssr.io.write import write
 from napari_zssr.progress import PlaneDone, Progress
-from napari_zssr.stack.axes import outline_of
-from napari_zssr.stack.image import ImageStack, load_pixels
+from napari_zssr.stack.image import ImageStack, load_pixels, outline_of
 from napari_zssr.stack.plane_result import PlaneReport
 from napari_zssr.stack.prepare import make_plan
 from napari_zssr.stack.report import Report, recipe

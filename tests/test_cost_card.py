@@ -15,7 +15,7 @@ from napari_zssr.config import BALANCED, change
 from napari_zssr.errors import ComputeError
 from napari_zssr.plugin import cost
 from napari_zssr.plugin.cost import CostCard
-from napari_zssr.plugin.layers.selection import WHOLE
+from napari_zssr.plugin.layers.layers import WHOLE
 from napari_zssr.plugin.request import Request
 from napari_zssr.zssr import calibrate
 from napari_zssr.zssr.cost import Rates

@@ -22,9 +22,8 @@ import tifffile
 
 from napari_zssr import read, upscale
 from napari_zssr.cli import main
-from napari_zssr.execution import finish as ending
-from napari_zssr.execution.finish import part_folder
-from napari_zssr.execution.ledger import Ledger
+from napari_zssr.execution import ledger as ending
+from napari_zssr.execution.ledger import Ledger, part_folder
 from napari_zssr.stack.image import PlaneIndex
 from napari_zssr.stack.prepare import Prepared
 

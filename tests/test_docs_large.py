@@ -17,7 +17,7 @@ from conftest import DOCS, code_blocks
 from test_docs_scripts import REAL, in_bash
 
 from napari_zssr import read, upscale, write
-from napari_zssr.execution.finish import part_folder
+from napari_zssr.execution.ledger import part_folder
 
 PAGE = "large.md"
 SIZE = 32

@@ -82,8 +82,7 @@ def console(make_napari_viewer: Any, qtbot: Any, settled: None) -> Console:
 
 def check_lies_on(layer: Any, made: Any) -> None:
     """Place, size and looks are those that the widget gives."""
-    from napari_zssr.plugin.layers.layers import result_kwargs
-    from napari_zssr.plugin.layers.selection import WHOLE
+    from napari_zssr.plugin.layers.layers import WHOLE, result_kwargs
 
     wanted = result_kwargs(layer, "ZYX", WHOLE, (2, 2), {})
     np.testing.assert_allclose(made.scale, wanted["scale"])

@@ -21,17 +21,15 @@ import zarr
 
 from napari_zssr.atomic import temporary_name
 from napari_zssr.errors import ComputeError, InputError
-from napari_zssr.execution import finish as finish_module
-from napari_zssr.execution.finish import IMAGE, finish, finish_lock, part_folder
-from napari_zssr.execution.ledger import Ledger
+from napari_zssr.execution import ledger as finish_module
+from napari_zssr.execution.ledger import IMAGE, Ledger, finish, finish_lock, part_folder
 from napari_zssr.io import write as ometiff
-from napari_zssr.io.pyramid import band_rows
+from napari_zssr.io.ngff import band_rows
 from napari_zssr.io.read import read
 from napari_zssr.io.write import read_provenance, write
 from napari_zssr.io.zarr_write import create, write_plane
-from napari_zssr.stack.axes import Outline, outline_of, planes
 from napari_zssr.stack.axis_labels import labelled
-from napari_zssr.stack.image import Channel, ImageStack
+from napari_zssr.stack.image import Channel, ImageStack, Outline, outline_of, planes
 
 SIZES = {"T": 2, "C": 3, "Z": 2, "Y": 23, "X": 18, "S": 3}
 RECORD = {"seed": 3, "sentence": "gained 0.4 dB \u00b1 0.1"}
@@ -205,7 +203,7 @@ KILLED = """
 import itertools, os, shutil, sys
 from pathlib import Path
 from napari_zssr.errors import ZSSRError
-from napari_zssr.execution.finish import finish, part_folder
+from napari_zssr.execution.ledger import finish, part_folder
 from tests_finish import RECORD, end, outline_of, read_provenance, stack_of
 
 def child(work):

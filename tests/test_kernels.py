@@ -185,8 +185,8 @@ def guess(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
             spec=spec, factors=factors, sentence="Guessed.", spread_px=(0.1, 0.1)
         )
 
-    monkeypatch.setattr("napari_zssr.stack.channel_blur.estimated_blur", estimated)
-    monkeypatch.setattr("napari_zssr.stack.channel_blur._remembered", {})
+    monkeypatch.setattr("napari_zssr.stack.channels.estimated_blur", estimated)
+    monkeypatch.setattr("napari_zssr.stack.channels._remembered", {})
     return asked
 
 

@@ -23,11 +23,11 @@ from napari_zssr import (
     upscale_labels_to_disk,
 )
 from napari_zssr.cli import main
-from napari_zssr.io import pyramid
+from napari_zssr.io import ngff
 from napari_zssr.io.write import read_provenance
 from napari_zssr.label_images import NearestPixels, nearest_pixels
-from napari_zssr.stack.axes import output_origin
 from napari_zssr.stack.axis_labels import labelled
+from napari_zssr.stack.image import output_origin
 
 
 def cells(dtype: str = "int32", *leading: int) -> NDArray[Any]:
@@ -143,7 +143,7 @@ def test_numbers_too_large_for_a_tiff_are_refused(tmp_path: Path) -> None:
 def test_the_pyramid_holds_no_new_label(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pyramid, "SMALLEST", 5)
+    monkeypatch.setattr(ngff, "SMALLEST", 5)
     image = cells("uint16", 2)
     target = upscale_labels_to_disk(image, tmp_path / "a.ome.zarr", 3, axes="ZYX")
     yaozarrs.validate_zarr_store(str(target))

@@ -19,19 +19,17 @@ from napari_zssr.config import change
 from napari_zssr.imaging.resample import imresize
 from napari_zssr.plugin.layers.layers import (
     KEY,
+    WHOLE,
+    Selection,
+    current_slice,
+    current_view,
     describe_axes,
+    in_rectangle,
     layer_axes,
     layer_stack,
     lazy_stack,
     match_contrast_range,
     result_kwargs,
-)
-from napari_zssr.plugin.layers.selection import (
-    WHOLE,
-    Selection,
-    current_slice,
-    current_view,
-    in_rectangle,
 )
 from napari_zssr.progress import drain
 from napari_zssr.stack.report import recipe

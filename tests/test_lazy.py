@@ -21,9 +21,8 @@ from napari_zssr.io.read import checksum, read
 from napari_zssr.io.tiff import TiffPixels
 from napari_zssr.io.zarr_read import ZarrPixels
 from napari_zssr.progress import PlaneDone, drain
-from napari_zssr.stack.axes import planes
 from napari_zssr.stack.axis_labels import labelled
-from napari_zssr.stack.image import ImageStack, is_lazy, load_pixels
+from napari_zssr.stack.image import ImageStack, is_lazy, load_pixels, planes
 from napari_zssr.stack.run import upscale_steps
 
 FLOATS = (STACK / 60000).astype(np.float32)

@@ -20,19 +20,19 @@ from numpy.typing import NDArray
 
 from napari_zssr import atomic
 from napari_zssr.errors import ComputeError, InputError
-from napari_zssr.io import pyramid as layout
-from napari_zssr.io.pyramid import BandWriter, band_rows, halved, levels_of, zarr_axes
+from napari_zssr.io import ngff as layout
+from napari_zssr.io.ngff import BandWriter, band_rows, halved, levels_of, zarr_axes
 from napari_zssr.io.read import read
 from napari_zssr.io.zarr_write import create, open_level, read_plane, write_plane
-from napari_zssr.stack.axes import (
+from napari_zssr.stack.axis_labels import labelled
+from napari_zssr.stack.image import (
+    Channel,
     Outline,
     enlarged_outline,
     outline_of,
     plane_axes,
     planes,
 )
-from napari_zssr.stack.axis_labels import labelled
-from napari_zssr.stack.image import Channel
 
 SIZES = {"T": 2, "C": 3, "Z": 2, "Y": 23, "X": 18, "S": 3}
 UNITS = {"T": "min", "Z": "um", "Y": "um", "X": "nm"}

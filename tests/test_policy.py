@@ -12,11 +12,7 @@ from napari_zssr.config import FAST, INSTANT, change
 from napari_zssr.imaging.noise import CLEAN, NoiseModel
 from napari_zssr.kernelspec import KernelSpec
 from napari_zssr.zssr import pairs
-from napari_zssr.zssr.pairs import (
-    enlarged_windows,
-    held_out_regions,
-    training_windows,
-)
+from napari_zssr.zssr.pairs import enlarged_windows, held_out_regions, training_windows
 from napari_zssr.zssr.predict import residual_growth
 from napari_zssr.zssr.training_plan import FADE
 

@@ -13,8 +13,8 @@ from napari_zssr.config import FAST, INSTANT, Config, change
 from napari_zssr.errors import InputError
 from napari_zssr.imaging.resample import imresize
 from napari_zssr.progress import Progress, Snapshot, drain
-from napari_zssr.stack.axes import planes
 from napari_zssr.stack.axis_labels import labelled
+from napari_zssr.stack.image import planes
 from napari_zssr.stack.preview import PreviewResult, bicubic_window, preview_steps
 from napari_zssr.stack.run import upscale_steps
 from napari_zssr.zssr import plane_trainer

@@ -13,7 +13,7 @@ pytest.importorskip("napari")
 from napari.layers import Image, Shapes
 
 from napari_zssr.config import INSTANT, change
-from napari_zssr.plugin.layers.selection import Selection
+from napari_zssr.plugin.layers.layers import Selection
 from napari_zssr.plugin.preview import preview
 from napari_zssr.plugin.preview.preview import PreviewPanel
 from napari_zssr.plugin.preview.scene import (

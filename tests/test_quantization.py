@@ -256,7 +256,7 @@ def test_the_preview_shows_the_type_of_the_result() -> None:
     dim = draw().poisson(0.4, (48, 48)).astype(np.uint8)
     stack = labelled(dim, axes="YX")
     window = (slice(8, 40), slice(4, 36))
-    from napari_zssr.stack.axes import planes
+    from napari_zssr.stack.image import planes
 
     (place,) = planes("YX", dim.shape)
     part = drain(preview_steps(stack, INSTANT, plane_index=place, window=window))

@@ -20,18 +20,18 @@ from napari.layers import Image, Labels
 
 from napari_zssr.config import INSTANT, change
 from napari_zssr.errors import InputError
-from napari_zssr.io import pyramid
+from napari_zssr.io import ngff
 from napari_zssr.io.read import read
 from napari_zssr.io.write import write
 from napari_zssr.plugin.layers import files as _file_images
 from napari_zssr.plugin.layers.files import read_image, write_ome_tiff
 from napari_zssr.plugin.layers.layers import (
+    WHOLE,
     layer_axes,
     layer_spacing,
     layer_stack,
     result_kwargs,
 )
-from napari_zssr.plugin.layers.selection import WHOLE
 from napari_zssr.progress import drain
 from napari_zssr.stack.axis_labels import labelled
 from napari_zssr.stack.image import Channel
@@ -235,7 +235,7 @@ def test_zarr_is_lazy_and_has_all_its_levels(tmp_path: Path, version: str) -> No
 def test_own_zarr_is_multiscale_in_each_channel(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pyramid, "SMALLEST", 4)
+    monkeypatch.setattr(ngff, "SMALLEST", 4)
     for name, axes, shape in (("c", "ZCYX", (4, 3, 9, 8)), ("s", "YXS", (9, 8, 3))):
         data = noise(*shape, dtype="uint8")
         write(tmp_path / f"{name}.zarr", labelled(data, axes=axes, spacing=0.5))

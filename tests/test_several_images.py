@@ -595,8 +595,7 @@ def test_copied_command_names_the_image(
 ) -> None:
     layers = pytest.importorskip("napari.layers")
     from napari_zssr.plugin.copy_settings import as_command
-    from napari_zssr.plugin.layers.layers import KEY, file_metadata
-    from napari_zssr.plugin.layers.selection import Selection
+    from napari_zssr.plugin.layers.layers import KEY, Selection, file_metadata
     from napari_zssr.plugin.request import Request
 
     source = {KEY: {"file": str(tmp_path / "a.ome.tif")}}

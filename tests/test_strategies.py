@@ -18,10 +18,9 @@ from napari_zssr.errors import ComputeError, InputError
 from napari_zssr.imaging.resample import imresize
 from napari_zssr.progress import PlaneDone, Progress, Snapshot, drain
 from napari_zssr.stack import channels as shared_rooms
-from napari_zssr.stack.axes import planes
 from napari_zssr.stack.axis_labels import labelled
 from napari_zssr.stack.channels import shared_planes, shared_steps, sharing_channels
-from napari_zssr.stack.image import ImageStack
+from napari_zssr.stack.image import ImageStack, planes
 from napari_zssr.stack.plane import (
     ChannelSetup,
     PlaneInput,
@@ -499,7 +498,7 @@ def test_a_preview_equals_the_window_of_a_run(config: Config) -> None:
 def test_moving_the_window_does_not_learn_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(shared_rooms, "_cache", {})
+    monkeypatch.setattr(shared_rooms, "_shared_networks", {})
 
     def stages(config: Config, data: NDArray[Any], number: int, x: int) -> set[str]:
         place = planes("ZYX", data.shape)[number]

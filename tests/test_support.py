@@ -21,11 +21,10 @@ from napari_zssr.config import FAST, INSTANT, Config
 from napari_zssr.errors import ComputeError
 from napari_zssr.execution.disk_run import upscale_to_disk_steps
 from napari_zssr.execution.executors import Workers
-from napari_zssr.imaging import support as supporting
+from napari_zssr.imaging import quality as supporting
 from napari_zssr.imaging.degrade import degrade_array
 from napari_zssr.imaging.noise import NoiseModel
-from napari_zssr.imaging.resample import imresize
-from napari_zssr.imaging.support import (
+from napari_zssr.imaging.quality import (
     FEATURES,
     Support,
     decibels,
@@ -33,11 +32,12 @@ from napari_zssr.imaging.support import (
     support,
     support_features,
 )
+from napari_zssr.imaging.resample import imresize
 from napari_zssr.io.read import read
 from napari_zssr.kernelspec import KernelSpec
 from napari_zssr.progress import drain
-from napari_zssr.stack.axes import planes
 from napari_zssr.stack.axis_labels import labelled
+from napari_zssr.stack.image import planes
 from napari_zssr.stack.preview import preview_steps
 from napari_zssr.stack.run import Upscaled, upscale_steps
 from napari_zssr.zssr import judge

@@ -23,12 +23,11 @@ from napari.layers import Image
 from napari_zssr.config import change
 from napari_zssr.errors import ComputeError
 from napari_zssr.execution import disk_run
-from napari_zssr.execution.finish import part_folder
+from napari_zssr.execution.ledger import part_folder
 from napari_zssr.io.read import read
 from napari_zssr.plugin.form.form import proposed_name
-from napari_zssr.plugin.layers.layers import KEY, lazy_stack
+from napari_zssr.plugin.layers.layers import KEY, lazy_stack, level0
 from napari_zssr.plugin.layers.results import LevelPixels, StoredImage
-from napari_zssr.plugin.layers.selection import level0
 from napari_zssr.progress import PlaneDone, drain
 from napari_zssr.stack.axis_labels import labelled
 from napari_zssr.stack.run import upscale_steps

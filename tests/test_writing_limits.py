@@ -22,16 +22,19 @@ from napari_zssr import ImageWarning, read, upscale, upscale_to_disk
 from napari_zssr.atomic import check_name, sibling, temporaries_of, temporary_name
 from napari_zssr.cli import main
 from napari_zssr.errors import ComputeError, InputError, StorageError
-from napari_zssr.execution import finish as ending
-from napari_zssr.execution.finish import part_folder
-from napari_zssr.execution.ledger import Ledger, remove_run, remove_temporaries
-from napari_zssr.io import ome_units
+from napari_zssr.execution import ledger as ending
+from napari_zssr.execution.ledger import (
+    Ledger,
+    part_folder,
+    remove_run,
+    remove_temporaries,
+)
+from napari_zssr.io import calibration
 from napari_zssr.io import write as store
-from napari_zssr.io.ome_units import restore_spacing
+from napari_zssr.io.calibration import restore_spacing
 from napari_zssr.io.write import check_format, read_provenance, write
-from napari_zssr.stack.axes import legal_text
 from napari_zssr.stack.axis_labels import labelled
-from napari_zssr.stack.image import Channel, ImageStack
+from napari_zssr.stack.image import Channel, ImageStack, legal_text
 from napari_zssr.stack.prepare import Prepared
 
 FORMATS = ("a.ome.tif", "a.ome.zarr")
@@ -121,14 +124,21 @@ def test_units_of_the_schema() -> None:
     lengths = {unit.value for unit in types.UnitsLength}
     times = {unit.value for unit in types.UnitsTime}
     for letter, allowed in (("X", lengths), ("T", times)):
-        for unit in [*ome_units._LENGTHS, *ome_units._TIMES, "pixel", "rods", None, ""]:
-            symbol = ome_units.xml_unit(unit, letter)
+        for unit in [
+            *calibration._LENGTHS,
+            *calibration._TIMES,
+            "pixel",
+            "rods",
+            None,
+            "",
+        ]:
+            symbol = calibration.xml_unit(unit, letter)
             assert symbol is None or symbol in allowed
             if symbol is not None:
-                assert ome_units.short_of_ome(symbol) == unit
-            word = ome_units.zarr_unit(unit, letter)
+                assert calibration.short_of_ome(symbol) == unit
+            word = calibration.zarr_unit(unit, letter)
             if word is not None:
-                assert ome_units.short_of_ome(word) == unit
+                assert calibration.short_of_ome(word) == unit
 
 
 def test_sizes_that_others_have_changed_are_believed() -> None:

@@ -1,4 +1,4 @@
-"""Learns what `napari_zssr.imaging.support` knows of results; an hour on two cores.
+"""Learns what `napari_zssr.imaging.quality` knows of results; an hour on two cores.
 
     python -m tools.learn_support [OUTPUT.npz] [--images FOLDER] [--cases FOLDER]
         [--scenes N] [--part K N | --learn-only] [--report]
@@ -43,15 +43,15 @@ from benchmarks.wrong_settings import (
 from napari_zssr import api
 from napari_zssr.config import FAST
 from napari_zssr.imaging.noise import CLEAN, NoiseModel, estimate_noise
-from napari_zssr.imaging.quality import quality
-from napari_zssr.imaging.resample import imresize
-from napari_zssr.imaging.support import (
+from napari_zssr.imaging.quality import (
     COMMON,
     FEATURES,
     TREES,
+    quality,
     scaled_gain,
     support_features,
 )
+from napari_zssr.imaging.resample import imresize
 from napari_zssr.kernelspec import KernelSpec
 from napari_zssr.progress import drain
 from training.dead_leaves import sharp_scene

@@ -13,7 +13,7 @@ from napari_zssr.imaging.kernel import FineKernel
 from napari_zssr.io.kernel_files import loaded_kernel, psf_of, spec_of_psf
 from napari_zssr.io.read import read
 from napari_zssr.kernelspec import KernelSpec, Optics
-from napari_zssr.stack.channel_blur import kernels_of
+from napari_zssr.stack.channels import kernels_of
 from napari_zssr.stack.image import ImageStack
 
 

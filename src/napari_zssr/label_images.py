@@ -15,14 +15,15 @@ from napari_zssr.checks import checked_factor
 from napari_zssr.errors import InputError
 from napari_zssr.imaging.resample import output_size
 from napari_zssr.io.write import write
-from napari_zssr.stack.axes import enlarged_outline, planes
 from napari_zssr.stack.axis_labels import check_pixels
 from napari_zssr.stack.image import (
     FilePixels,
     ImageStack,
     Pixels,
+    enlarged_outline,
     full_index,
     load_pixels,
+    planes,
     to_native,
 )
 

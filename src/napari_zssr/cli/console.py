@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
     from napari_zssr.progress import Event, Steps
-    from napari_zssr.stack.axes import Outline
+    from napari_zssr.stack.image import Outline
 
 T = TypeVar("T")
 

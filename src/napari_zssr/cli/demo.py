@@ -139,7 +139,7 @@ def _gain(plane: PlaneReport) -> str:
 
 def report_markdown(stack: ImageStack, result: Upscaled, shown: str) -> str:
     """Report of a run in Markdown that shows the picture."""
-    from napari_zssr.stack.axes import outline_of
+    from napari_zssr.stack.image import outline_of
 
     report = result.report
     header, *rows = (f"| {' | '.join(cells)} |" for cells in report_rows(stack, result))

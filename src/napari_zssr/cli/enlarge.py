@@ -13,8 +13,7 @@ from napari_zssr.execution.executors import IN_PROCESS, Workers
 
 if TYPE_CHECKING:
     from napari_zssr.config import Config
-    from napari_zssr.stack.axes import Outline
-    from napari_zssr.stack.image import ImageStack
+    from napari_zssr.stack.image import ImageStack, Outline
     from napari_zssr.stack.report import Report
 
 SUFFIXES = (".tif", ".tiff", ".ome", ".companion", ".zarr", ".png", ".jpg", ".jpeg")
@@ -191,7 +190,7 @@ def read_image(
 def _check_files(image: Path, target: Path, request: Request) -> None:
     """Refuse output that could not be written in the end."""
     from napari_zssr.atomic import check_name
-    from napari_zssr.execution.finish import part_folder
+    from napari_zssr.execution.ledger import part_folder
     from napari_zssr.io.write import check_output
     from napari_zssr.zssr.checkpoint import check_networks_file
     from napari_zssr.zssr.kinds import KINDS
@@ -216,7 +215,7 @@ def _check_files(image: Path, target: Path, request: Request) -> None:
 def _enlarge_labels(stack: ImageStack, target: Path, request: Request) -> Result:
     """Enlarge labels by nearest pixels, without training."""
     from napari_zssr.label_images import SENTENCE, write_enlarged_labels
-    from napari_zssr.stack.axes import outline_of
+    from napari_zssr.stack.image import outline_of
     from napari_zssr.stack.report import Report, versions
 
     started = time.monotonic()
@@ -241,8 +240,7 @@ def _enlarge_labels(stack: ImageStack, target: Path, request: Request) -> Result
 
 def _enlarge_to_disk(stack: ImageStack, target: Path, request: Request) -> Result:
     from napari_zssr.execution.disk_run import upscale_to_disk_steps
-    from napari_zssr.execution.finish import part_folder
-    from napari_zssr.execution.ledger import Ledger
+    from napari_zssr.execution.ledger import Ledger, part_folder
     from napari_zssr.zssr.checkpoint import write_networks
 
     steps = upscale_to_disk_steps(

@@ -69,8 +69,7 @@ def info(
 
 def summary(stack: ImageStack, config: Config) -> dict[str, Any]:
     """Metadata of an image and the plan for it, JSON-serialisable."""
-    from napari_zssr.stack.channel_blur import kernels_of
-    from napari_zssr.stack.channels import channel_starts
+    from napari_zssr.stack.channels import channel_starts, kernels_of
     from napari_zssr.zssr.training_plan import start_message
 
     starts = channel_starts(config, stack.axes, stack.data.shape)
@@ -113,7 +112,7 @@ def noise_levels(stack: ImageStack) -> list[float | None]:
     Estimated on the middle plane of each channel; None for a plane without contrast or
     with NaN or Inf.
     """
-    from napari_zssr.stack.axes import plane_axes, planes
+    from napari_zssr.stack.image import plane_axes, planes
 
     by_channel: dict[int, list[tuple[int | slice, ...]]] = {}
     for plane in planes(stack.axes, stack.data.shape):
@@ -126,7 +125,7 @@ def _noise(plane: Any, axes: str) -> float | None:
     import numpy as np
 
     from napari_zssr.imaging.noise import estimate_noise
-    from napari_zssr.stack.axes import to_cyx
+    from napari_zssr.stack.image import to_cyx
 
     grey = to_cyx(plane, axes)[:3].astype(np.float32).mean(axis=0)
     low, high = np.percentile(grey, (0.1, 99.9))
@@ -143,7 +142,7 @@ def _plan(stack: ImageStack, config: Config, starts: Starts) -> RunPlan:
 
 
 def _lines(stack: ImageStack, content: dict[str, Any]) -> list[tuple[str, str]]:
-    from napari_zssr.stack.axes import outline_of
+    from napari_zssr.stack.image import outline_of
 
     shape = " x ".join(str(n) for n in content["output_shape"])
     planned = f"{content['output_axes']} {shape} {content['output_dtype']}"

@@ -198,7 +198,7 @@ def kernel(
     Widths are those of the kernel between the image and the finer one, which is
     narrower than the point spread function.
     """
-    from napari_zssr.stack.channel_blur import kernels_of
+    from napari_zssr.stack.channels import kernels_of
 
     if show_beads:
         stack = read_image(path, reading, quiet=json)

@@ -430,7 +430,7 @@ def _upscale_row(
     image: Source, target: Path, request: Request, skip_existing: bool
 ) -> tuple[Row, bool]:
     """Enlarge an image of a batch; whether the disk is full, so that none follows."""
-    from napari_zssr.execution.finish import part_folder
+    from napari_zssr.execution.ledger import part_folder
 
     # Unlike Path.exists, this accepts names that are too long.
     if skip_existing and os.path.exists(target) and not part_folder(target).exists():

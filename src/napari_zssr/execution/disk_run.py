@@ -28,25 +28,29 @@ from napari_zssr.execution.executors import (
     own_device,
     worker_resources,
 )
-from napari_zssr.execution.finish import IMAGE, finish, part_folder
-from napari_zssr.execution.ledger import Ledger, read_identity, remove_run
+from napari_zssr.execution.ledger import (
+    IMAGE,
+    Ledger,
+    finish,
+    part_folder,
+    read_identity,
+    remove_run,
+)
 from napari_zssr.execution.scheduler import run_tasks
 from napari_zssr.io.write import check_output, warn_about_format
 from napari_zssr.io.zarr_write import create, write_plane
 from napari_zssr.progress import Event, PlaneDone, Progress, Steps
-from napari_zssr.stack.axes import (
-    Outline,
-    enlarged_outline,
-    from_cyx,
-    plane_axes,
-    planes,
-)
 from napari_zssr.stack.image import (
     CheckedPlanes,
     ImageStack,
+    Outline,
     PlaneIndex,
     StoredArray,
+    enlarged_outline,
+    from_cyx,
     is_lazy,
+    plane_axes,
+    planes,
 )
 from napari_zssr.stack.plane_result import PlaneReport
 from napari_zssr.stack.prepare import Prepared, prepare

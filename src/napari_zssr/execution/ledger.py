@@ -1,28 +1,38 @@
-"""The finished planes of a run to disk, so that it can resume after it was killed.
-
-Several processes may use one ledger at the same time, on one machine or on many that
-share a disk.
-"""
+"""What a run to disk has finished, how it resumes, and how its result is placed."""
 
 from __future__ import annotations
 
 import json
 import os
 import shutil
+import socket
+import threading
+import time
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from napari_zssr.atomic import (
+    move_into_place,
+    remove_replaced,
     sibling,
     storage_errors,
+    sync_file,
     sync_folder,
     temporaries_of,
     temporary_name,
     write_synced,
 )
-from napari_zssr.errors import InputError
+from napari_zssr.errors import ComputeError, InputError
+from napari_zssr.io.ngff import META
+from napari_zssr.io.pictures import write_png
+from napari_zssr.io.write import Rows, assemble_tiff
+from napari_zssr.stack.image import Outline, plane_axes, planes, to_cyx
 
 _PROGRAM = "napari-zssr"
 _MAX_LISTED = 3
@@ -192,3 +202,203 @@ def _json(content: Any, indent: int | None = None) -> bytes:
 def _to_json_type(value: Any) -> Any:
     """JSON type for NumPy numbers and arrays, and for paths."""
     return value.tolist() if hasattr(value, "tolist") else os.fspath(value)
+
+
+HEARTBEAT_SECONDS = 5.0
+STALE_SECONDS = 90.0
+POLL_SECONDS = 0.1
+
+IMAGE = "image.ome.zarr"
+"""Name of the growing image in the folder of a run."""
+
+
+@contextmanager
+def finish_lock(folder: Path) -> Iterator[bool]:
+    """Wait for the lock of a folder and hold it; False if the folder is gone.
+
+    The lock is a file that its holder touches regularly, since those of the operating
+    system are not reliable on network file systems. The next number replaces a stale
+    one.
+    """
+    # filelock.SoftFileLease is similar, but waits forever for a holder that was killed
+    # before it wrote its name, and creates a deleted folder anew.
+    lock = _acquire(folder)
+    if lock is None:
+        yield False
+        return
+    released = threading.Event()
+    heartbeat = threading.Thread(target=_heartbeat, args=(lock, released), daemon=True)
+    heartbeat.start()
+    try:
+        yield True
+    finally:
+        released.set()
+        heartbeat.join()
+        with suppress(OSError):
+            lock.unlink()
+
+
+def _acquire(folder: Path) -> Path | None:
+    """The acquired lock file; None if the folder is gone."""
+    state: tuple[Path, float] | None = None
+    changed = time.monotonic()
+    while folder.is_dir():
+        last = _last_lock(folder)
+        if last is None:
+            lock = _create_lock(folder, 0)
+        else:
+            # The clocks of several machines differ, so only changes count.
+            current = last, _modified(last)
+            if current != state:
+                state, changed = current, time.monotonic()
+            is_stale = time.monotonic() - changed > STALE_SECONDS
+            is_free = is_stale or _is_holder_dead(last)
+            lock = _create_lock(folder, _number(last) + 1) if is_free else None
+        if lock is not None:
+            return lock
+        time.sleep(POLL_SECONDS)
+    return None
+
+
+def _create_lock(folder: Path, number: int) -> Path | None:
+    """Create a lock file; None if there is one with this number or a later one."""
+    lock = folder / f"finishing-{number}"
+    try:
+        with lock.open("x") as file:
+            file.write(f"{socket.gethostname()} {os.getpid()}")
+    except (FileExistsError, FileNotFoundError):
+        return None
+    if _last_lock(folder) == lock:
+        return lock
+    lock.unlink(missing_ok=True)
+    return None
+
+
+def _last_lock(folder: Path) -> Path | None:
+    return max(folder.glob("finishing-[0-9]*"), key=_number, default=None)
+
+
+def _number(lock: Path) -> int:
+    return int(lock.name.removeprefix("finishing-"))
+
+
+def _modified(lock: Path) -> float:
+    try:
+        return lock.stat().st_mtime
+    except OSError:
+        return 0.0
+
+
+def _is_holder_dead(lock: Path) -> bool:
+    """Whether the holder is known to have been killed, on this machine."""
+    # On Windows signal 0 is Ctrl-C.
+    if os.name != "posix":
+        return False
+    try:
+        host, pid = lock.read_text().split()
+        if host == socket.gethostname():
+            os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return True
+    except (OSError, ValueError):
+        pass
+    return False
+
+
+def _heartbeat(lock: Path, released: threading.Event) -> None:
+    while not released.wait(HEARTBEAT_SECONDS):
+        with suppress(OSError):
+            os.utime(lock)
+
+
+_PLACING = "placing.json"
+
+
+def part_folder(target: Path) -> Path:
+    """Working folder of a run to disk with this result."""
+    return sibling(target, after=".part")
+
+
+def finish(
+    part: Path,
+    target: Path,
+    outline: Outline,
+    *,
+    provenance: Mapping[str, Any] | None,
+    overwrite: bool,
+) -> Path:
+    """Move a finished result to its final name and delete the folder of the run.
+
+    ``.zarr`` is renamed, ``.png`` written as one plane, anything else assembled as an
+    OME-TIFF. Returns the target, also if another process or an earlier call placed it.
+    Raises `InputError` if it may not be replaced or written, `ComputeError` if planes
+    are missing or the disk fails; the run can be finished later.
+    """
+    left = f"all planes are kept in {part}, and the same run again only ends it"
+    with storage_errors(target, left), finish_lock(part) as is_locked:
+        if is_locked:
+            if not _is_placed(part, target):
+                missing = outline.planes - len(Ledger(part).finished())
+                if missing > 0:
+                    raise ComputeError(
+                        f"{missing} of {outline.planes} planes of {target} are not "
+                        "finished yet; run again to compute them."
+                    )
+                output = _assemble(part, target, outline, provenance)
+                # By this a run that was killed next knows that its result is placed.
+                write_synced(part / _PLACING, json.dumps(_fingerprint(output)).encode())
+                sync_folder(part)
+                move_into_place(output, target, overwrite=overwrite)
+            remove_replaced(target)
+            # The large ones first, while a later run can still come back to them.
+            shutil.rmtree(part / IMAGE, ignore_errors=True)
+            remove_temporaries(part)
+            remove_run(part)
+    remove_trash(part)
+    if not target.exists():
+        raise ComputeError(f"There is no run in {part} that could be finished.")
+    return target
+
+
+def _assemble(
+    part: Path, target: Path, outline: Outline, provenance: Mapping[str, Any] | None
+) -> Path:
+    """Write the complete result to the disk, still under another name."""
+    from napari_zssr.io.zarr_write import complete, read_plane
+
+    image = part / IMAGE
+    suffix = target.suffix
+    if suffix.lower() == ".zarr":
+        complete(image, provenance)
+        return image
+    record = None if provenance is None else json.dumps(dict(provenance))
+    read = partial(read_plane, image)
+    output = part / f"assembled{suffix}"
+    if suffix.lower() == ".png":
+        write_png(output, _single_plane(outline, read), record)
+    else:
+        assemble_tiff(output, outline, record, read)
+    sync_file(output)
+    return output
+
+
+def _single_plane(outline: Outline, read: Rows) -> NDArray[Any]:
+    """The only plane, shape (Y, X) or (Y, X, S)."""
+    (plane_index,) = planes(outline.axes, outline.shape)
+    plane = read(plane_index.index, slice(None))
+    plane = np.moveaxis(to_cyx(plane, plane_axes(outline.axes)), 0, -1)
+    return plane if plane.shape[-1] > 1 else plane[..., 0]
+
+
+def _is_placed(part: Path, target: Path) -> bool:
+    """Whether the file or folder with the final name is the result of this run."""
+    try:
+        return bool(json.loads((part / _PLACING).read_bytes()) == _fingerprint(target))
+    except (OSError, ValueError):
+        return False
+
+
+def _fingerprint(output: Path) -> list[int]:
+    """Size and time of a file or image folder, which survive renaming."""
+    status = (output / META if output.is_dir() else output).stat()
+    return [status.st_size, status.st_mtime_ns]

@@ -13,10 +13,15 @@ from xml.etree import ElementTree
 import tifffile
 
 from napari_zssr.errors import InputError
-from napari_zssr.io.calibration import Calibration, positive_count, positive_number
-from napari_zssr.io.ome_units import SPACING, restore_spacing, short_of_ome
-from napari_zssr.stack.axes import NAMESPACE
-from napari_zssr.stack.image import Channel, short_unit
+from napari_zssr.io.calibration import (
+    SPACING,
+    Calibration,
+    positive_count,
+    positive_number,
+    restore_spacing,
+    short_of_ome,
+)
+from napari_zssr.stack.image import NAMESPACE, Channel, short_unit
 
 # Attribute and default unit of the pixel size along each axis
 SIZE_ATTRIBUTES = {

@@ -20,7 +20,7 @@ from napari_zssr.io.contents import (
     sole_entry,
 )
 from napari_zssr.io.photometric import oriented
-from napari_zssr.stack.axes import NAMESPACE, Outline
+from napari_zssr.stack.image import NAMESPACE, Outline
 
 _READ_ERRORS = (OSError, ValueError, SyntaxError, EOFError)
 _COLOUR_TYPES = {2, 4, 6}

@@ -27,21 +27,29 @@ from napari_zssr.atomic import (
     temporary_name,
 )
 from napari_zssr.errors import ImageWarning, InputError
-from napari_zssr.io.ngff import check_zarr, read_attributes
-from napari_zssr.io.ome_units import SPACING, record_messages, spacing_record, xml_unit
+from napari_zssr.io.calibration import (
+    SPACING,
+    record_messages,
+    spacing_record,
+    xml_unit,
+)
+from napari_zssr.io.ngff import band_rows, check_zarr, read_attributes
 from napari_zssr.io.pictures import check_png, png_text, write_png
-from napari_zssr.io.pyramid import band_rows
-from napari_zssr.stack.axes import (
+from napari_zssr.stack.axis_labels import spacing_per_axis
+from napari_zssr.stack.image import (
     NAMESPACE,
+    Channel,
+    ImageStack,
+    Index,
     Outline,
+    in_um,
     legal_text,
     outline_of,
     plane_axes,
     planes,
     to_cyx,
+    to_native,
 )
-from napari_zssr.stack.axis_labels import spacing_per_axis
-from napari_zssr.stack.image import Channel, ImageStack, Index, in_um, to_native
 from napari_zssr.stack.report import to_json_types
 
 BIGTIFF_BYTES = int(3.9e9)

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from zarr.errors import BaseZarrError
 
 from napari_zssr.errors import InputError
+from napari_zssr.io.calibration import SPACING, restore_spacing
 from napari_zssr.io.contents import FileImage, ImageEntry, ReadOptions, choose
 from napari_zssr.io.ngff import (
     LABELS,
@@ -26,11 +27,15 @@ from napari_zssr.io.ngff import (
     ome_metadata,
     with_placement,
 )
-from napari_zssr.io.ome_units import SPACING, restore_spacing
 from napari_zssr.io.ome_xml import image_names
-from napari_zssr.stack.axes import NAMESPACE
 from napari_zssr.stack.axis_labels import axis_letters, stored_names
-from napari_zssr.stack.image import Channel, FilePixels, full_index, to_native
+from napari_zssr.stack.image import (
+    NAMESPACE,
+    Channel,
+    FilePixels,
+    full_index,
+    to_native,
+)
 
 _MAX_DEPTH = 3
 _NOT_IMAGES = {"OME", "labels"}

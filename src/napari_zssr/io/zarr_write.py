@@ -31,23 +31,27 @@ from napari_zssr.errors import InputError
 from napari_zssr.io.ngff import (
     LABELS,
     META,
-    attributes_of,
-    read_attributes,
-    window_of,
-    write_attributes,
-)
-from napari_zssr.io.pyramid import (
     BandWriter,
     Level,
+    attributes_of,
     halved,
     levels_of,
     nearest_halved,
+    read_attributes,
+    window_of,
+    write_attributes,
     zarr_axes,
     zarr_index,
     zarr_shape,
 )
-from napari_zssr.stack.axes import NAMESPACE, Outline, from_cyx, plane_axes, to_cyx
-from napari_zssr.stack.image import Index
+from napari_zssr.stack.image import (
+    NAMESPACE,
+    Index,
+    Outline,
+    from_cyx,
+    plane_axes,
+    to_cyx,
+)
 
 # Contrast limits are estimated from so many planes of a channel, if these are small.
 _SAMPLED_PLANES = 16

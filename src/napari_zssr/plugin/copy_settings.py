@@ -17,9 +17,9 @@ from napari_zssr.plugin.layers.layers import (
     layer_channels,
     layer_file,
     layer_spacing,
+    level0,
     result_kwargs,
 )
-from napari_zssr.plugin.layers.selection import level0
 from napari_zssr.plugin.request import Request
 
 # Kernels that are given in micrometres.

@@ -13,8 +13,7 @@ from qtpy.QtWidgets import QFileDialog
 
 from napari_zssr.checks import NETWORKS_SUFFIX
 from napari_zssr.errors import ComputeError
-from napari_zssr.execution.finish import IMAGE, part_folder
-from napari_zssr.execution.ledger import Ledger
+from napari_zssr.execution.ledger import IMAGE, Ledger, part_folder
 from napari_zssr.plugin.controls import Clock
 from napari_zssr.plugin.layers.layers import (
     layer_file,
@@ -30,7 +29,7 @@ from napari_zssr.stack.report import recipe, to_json_types, unfinished_recipe
 if TYPE_CHECKING:
     from napari.layers import Image
 
-    from napari_zssr.plugin.layers.selection import Selection
+    from napari_zssr.plugin.layers.layers import Selection
     from napari_zssr.plugin.request import Request
     from napari_zssr.stack.report import Report
     from napari_zssr.zssr.checkpoint import Checkpoint

@@ -15,15 +15,14 @@ from napari_zssr.config import Config
 from napari_zssr.imaging.intensity import IntensityMap
 from napari_zssr.imaging.kernel import FineKernel, loaded_kernel
 from napari_zssr.kernelspec import KernelSpec
-from napari_zssr.plugin.layers.layers import lazy_stack
-from napari_zssr.plugin.layers.selection import current_slice
+from napari_zssr.plugin.layers.layers import current_slice, lazy_stack
 from napari_zssr.stack.image import Channel, ImageStack
 from napari_zssr.zssr.start import Starts
 
 if TYPE_CHECKING:
     from napari.layers import Image
 
-    from napari_zssr.plugin.layers.selection import Selection
+    from napari_zssr.plugin.layers.layers import Selection
     from napari_zssr.stack.report import Report
 
 
@@ -169,7 +168,7 @@ def _compute_kernel(
     **metadata: Any,
 ) -> FineKernel:
     """The kernel of a channel of an image of which only the metadata are known."""
-    from napari_zssr.stack.channel_blur import channel_kernel
+    from napari_zssr.stack.channels import channel_kernel
 
     stack = ImageStack(data=np.broadcast_to(np.uint8(0), shape), **metadata)
     config = Config(factor=factors, kernel=spec)

@@ -32,8 +32,7 @@ from napari_zssr.imaging.noise import (
 from napari_zssr.imaging.quality import Quality
 from napari_zssr.imaging.resample import Window, output_window
 from napari_zssr.progress import Event, Snapshot, Steps, drain, map_events
-from napari_zssr.stack.axes import plane_axes, to_cyx
-from napari_zssr.stack.image import PlaneIndex, Planes, colour_count
+from napari_zssr.stack.image import PlaneIndex, Planes, colour_count, plane_axes, to_cyx
 from napari_zssr.stack.plane_result import (
     EnlargedPlane,
     PlaneReport,

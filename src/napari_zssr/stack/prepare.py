@@ -15,16 +15,22 @@ from napari_zssr.config import Config, change
 from napari_zssr.errors import InputError
 from napari_zssr.imaging.kernel import FineKernel, loaded_kernel
 from napari_zssr.progress import Event, Progress, Steps, map_events
-from napari_zssr.stack.axes import plane_axes, planes, to_cyx
 from napari_zssr.stack.axis_labels import NEAREST_ADVICE, check_pixels
-from napari_zssr.stack.channel_blur import channel_kernel
 from napari_zssr.stack.channels import (
     channel_assessment,
+    channel_kernel,
     channel_starts,
     shared_steps,
     sharing_channels,
 )
-from napari_zssr.stack.image import CheckedPlanes, ImageStack, PlaneIndex
+from napari_zssr.stack.image import (
+    CheckedPlanes,
+    ImageStack,
+    PlaneIndex,
+    plane_axes,
+    planes,
+    to_cyx,
+)
 from napari_zssr.stack.plane import (
     ChannelSetup,
     PlaneInput,

@@ -13,17 +13,18 @@ from napari_zssr.config import Config
 from napari_zssr.errors import InputError
 from napari_zssr.imaging.intensity import BLOCK_PX, IntensityMap
 from napari_zssr.imaging.kernel import FineKernel
-from napari_zssr.imaging.resample import (
-    Window,
-    imresize,
-    output_window,
-    shifted_window,
-)
+from napari_zssr.imaging.resample import Window, imresize, output_window, shifted_window
 from napari_zssr.progress import Event, Progress, Snapshot, Steps, map_events
-from napari_zssr.stack.axes import from_cyx, plane_axes, to_cyx
 from napari_zssr.stack.axis_labels import check_pixels
 from napari_zssr.stack.channels import cached_shared_steps
-from napari_zssr.stack.image import CheckedPlanes, ImageStack, PlaneIndex
+from napari_zssr.stack.image import (
+    CheckedPlanes,
+    ImageStack,
+    PlaneIndex,
+    from_cyx,
+    plane_axes,
+    to_cyx,
+)
 from napari_zssr.stack.plane import (
     PlaneInput,
     initial_plane_snapshot,

@@ -15,8 +15,7 @@ from napari_zssr.config import SHARED_PLANES, Config
 from napari_zssr.errors import ComputeError, StorageError
 from napari_zssr.imaging.intensity import IntensityMap
 from napari_zssr.imaging.noise import is_noisy
-from napari_zssr.stack.axes import output_shape, planes
-from napari_zssr.stack.image import colour_count
+from napari_zssr.stack.image import colour_count, output_shape, planes
 from napari_zssr.zssr.canvas import scratch_bytes
 from napari_zssr.zssr.cost import assumed_rates, expected_seconds
 from napari_zssr.zssr.start import Starts

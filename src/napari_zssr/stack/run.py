@@ -15,14 +15,17 @@ from numpy.typing import NDArray
 
 from napari_zssr.config import Config
 from napari_zssr.progress import PlaneDone, Steps, drain
-from napari_zssr.stack.axes import (
+from napari_zssr.stack.image import (
+    Channel,
+    ImageStack,
+    PlaneIndex,
     from_cyx,
+    is_lazy,
     output_origin,
     output_spacing,
     plane_axes,
     to_cyx,
 )
-from napari_zssr.stack.image import Channel, ImageStack, PlaneIndex, is_lazy
 from napari_zssr.stack.prepare import Prepared, make_plan, prepare
 from napari_zssr.stack.report import Report, report_of
 from napari_zssr.zssr.checkpoint import Checkpoint

@@ -11,13 +11,7 @@ from napari_zssr.config import Config
 from napari_zssr.progress import Progress, Steps, drain
 from napari_zssr.zssr.cost import Rates
 from napari_zssr.zssr.networks import RidgeFilter, fit_ridge, on_device, untrained
-from napari_zssr.zssr.pairs import (
-    HeldOut,
-    PairSet,
-    PairSpec,
-    build_pairs,
-    pair_spec,
-)
+from napari_zssr.zssr.pairs import HeldOut, PairSet, PairSpec, build_pairs, pair_spec
 from napari_zssr.zssr.predict import PredictSpec, predict
 from napari_zssr.zssr.start import Starts
 from napari_zssr.zssr.trainer import Trainer

@@ -10,9 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from napari_zssr.imaging.quality import median_quality
+from napari_zssr.imaging.quality import Support, median_quality, support
 from napari_zssr.imaging.resample import spread_starts
-from napari_zssr.imaging.support import Support, support
 from napari_zssr.progress import Event, Progress, Steps, map_events
 from napari_zssr.zssr.checkpoint import Checkpoint
 from napari_zssr.zssr.messages import underrated, unsupported

@@ -24,8 +24,7 @@ from napari_zssr.plugin.form.rows import (
     say,
     words,
 )
-from napari_zssr.plugin.layers.layers import layer_spacing, set_spacing
-from napari_zssr.plugin.layers.selection import level0
+from napari_zssr.plugin.layers.layers import layer_spacing, level0, set_spacing
 from napari_zssr.progress import Progress, Steps
 from napari_zssr.stack.axis_labels import labelled
 from napari_zssr.stack.image import ImageStack, in_um

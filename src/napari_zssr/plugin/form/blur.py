@@ -18,8 +18,7 @@ from napari_zssr.errors import InputError
 from napari_zssr.imaging.kernel import FineKernel
 from napari_zssr.kernelspec import KernelSpec, Optics
 from napari_zssr.plugin.form.beads import BeadFields, Images
-from napari_zssr.plugin.form.rows import Column, Row, refill, say, words
-from napari_zssr.plugin.form.tooltips import TOOLTIPS
+from napari_zssr.plugin.form.rows import TOOLTIPS, Column, Row, refill, say, words
 from napari_zssr.plugin.request import SeenKernels, channel_shown, channel_told
 from napari_zssr.plugin.summary import lines, picture
 from napari_zssr.stack.image import Channel

@@ -25,18 +25,16 @@ from napari_zssr.plugin.form.beads import Images
 from napari_zssr.plugin.form.blur import BlurFields
 from napari_zssr.plugin.form.rows import Column, Row, refill, words
 from napari_zssr.plugin.layers.layers import (
-    describe_axes,
-    has_spacing,
-    layer_axes,
-    set_spacing,
-    unwrapped,
-)
-from napari_zssr.plugin.layers.selection import (
     Selection,
     current_slice,
     current_view,
+    describe_axes,
+    has_spacing,
     in_rectangle,
+    layer_axes,
     level0,
+    set_spacing,
+    unwrapped,
 )
 from napari_zssr.plugin.preview.scene import is_preview
 from napari_zssr.stack.axis_labels import parse_axes

@@ -14,12 +14,16 @@ from psygnal import Signal
 
 from napari_zssr.config import BALANCED, Config, change, preset
 from napari_zssr.errors import InputError
-from napari_zssr.execution.finish import part_folder
+from napari_zssr.execution.ledger import part_folder
 from napari_zssr.io.write import check_output
 from napari_zssr.plugin.form.fields import HowFields, ImageFields, WhatFields
 from napari_zssr.plugin.form.rows import Column, Row, heading, path_field
-from napari_zssr.plugin.layers.layers import LABELS_REFUSED, layer_file, layer_recipe
-from napari_zssr.plugin.layers.selection import level0
+from napari_zssr.plugin.layers.layers import (
+    LABELS_REFUSED,
+    layer_file,
+    layer_recipe,
+    level0,
+)
 from napari_zssr.plugin.request import Request
 from napari_zssr.plugin.summary import in_the_form
 from napari_zssr.stack.channels import channel_starts

@@ -23,9 +23,9 @@ from napari_zssr.plugin.layers.layers import (
     file_metadata,
     layer_channels,
     layer_stack,
+    level0,
 )
 from napari_zssr.plugin.layers.results import lazy_planes, zarr_arrays
-from napari_zssr.plugin.layers.selection import level0
 from napari_zssr.stack.image import Channel, ImageStack, is_lazy, load_pixels
 
 # Of a file with more, only the largest image is opened.

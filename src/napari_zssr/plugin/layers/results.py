@@ -12,14 +12,14 @@ import numpy as np
 from napari.layers import Image
 from numpy.typing import NDArray
 
-from napari_zssr.io.pyramid import zarr_axes
+from napari_zssr.io.ngff import zarr_axes
 from napari_zssr.plugin.layers.layers import (
     KEY,
     layer_recipe,
+    level0,
     match_contrast_range,
     unwrapped,
 )
-from napari_zssr.plugin.layers.selection import level0
 from napari_zssr.stack.image import full_index
 
 if TYPE_CHECKING:

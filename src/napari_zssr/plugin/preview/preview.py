@@ -24,8 +24,7 @@ from napari_zssr.plugin.form.rows import (
     side_by_side,
     words,
 )
-from napari_zssr.plugin.layers.layers import unwrapped
-from napari_zssr.plugin.layers.selection import current_slice, current_view
+from napari_zssr.plugin.layers.layers import current_slice, current_view, unwrapped
 from napari_zssr.plugin.preview.scene import Scene, Target, nearest_target
 from napari_zssr.plugin.summary import in_the_form
 from napari_zssr.progress import Event, Progress, Snapshot, Steps

@@ -12,10 +12,14 @@ from napari.layers import Image, Shapes
 from numpy.typing import NDArray
 
 from napari_zssr.imaging.resample import Window, output_window
-from napari_zssr.plugin.layers.layers import lazy_stack, result_kwargs, unwrapped
-from napari_zssr.plugin.layers.selection import Selection, in_rectangle
-from napari_zssr.stack.axes import planes
-from napari_zssr.stack.image import ImageStack, PlaneIndex
+from napari_zssr.plugin.layers.layers import (
+    Selection,
+    in_rectangle,
+    lazy_stack,
+    result_kwargs,
+    unwrapped,
+)
+from napari_zssr.stack.image import ImageStack, PlaneIndex, planes
 
 if TYPE_CHECKING:
     from napari.layers import Layer
