@@ -295,7 +295,7 @@ def test_an_estimate_is_shown_when_it_was_made(
     assert view.sentence.value == LATER["estimate"]
     (request,) = desk.widget.form.requests()
     found = fine(KernelSpec.parse("gaussian:1.3"), spread_px=(0.1, 0.1))
-    desk.widget.preview.blur_found.emit(request, 0, found)
+    desk.widget.preview.blur_estimated.emit(request, 0, found)
     desk.widget.refresh()
     assert view.sentence.value == "So it is."
     assert "FWHM 3.1 +- 0.2 px" in view.size.value
@@ -308,7 +308,7 @@ def test_a_preview_tells_its_blur(window: Desk) -> None:
     window.add(rings(3, 48, 48), **PLACE)
     window.set(change(RIDGE, kernel="gaussian:1.1"))
     told: list[Any] = []
-    window.widget.preview.blur_found.connect(lambda *seen: told.append(seen))
+    window.widget.preview.blur_estimated.connect(lambda *seen: told.append(seen))
     window.widget.preview.start()
     window.qtbot.waitUntil(lambda: bool(told), timeout=30_000)
     request, channel, kernel = told[0]
@@ -357,7 +357,7 @@ def test_a_preview_goes_on_after_a_wrong_word(window: Desk) -> None:
     window.add(rings(3, 48, 48), **PLACE)
     window.set(change(RIDGE, kernel="gaussian:1.4"))
     told: list[Any] = []
-    window.widget.preview.blur_found.connect(lambda *seen: told.append(seen))
+    window.widget.preview.blur_estimated.connect(lambda *seen: told.append(seen))
     window.widget.preview.start()
     for text in ("", "1.4,1.4,0"):
         choose(window, "gaussian", sigma=text)
@@ -366,7 +366,7 @@ def test_a_preview_goes_on_after_a_wrong_word(window: Desk) -> None:
 
 
 def test_the_cost_is_not_measured_anew_for_every_width(desk: Desk) -> None:
-    from napari_zssr.plugin.cost import _wish
+    from napari_zssr.plugin.cost import _workload
     from napari_zssr.plugin.estimate import calibration_key, planned
     from napari_zssr.zssr.device import examine_machine
 
@@ -381,8 +381,10 @@ def test_the_cost_is_not_measured_anew_for_every_width(desk: Desk) -> None:
     ):
         choose(desk, kind, **given)
         assert desk.widget._request is not None
-        wish = _wish(desk.widget._request)
-        keys.add(calibration_key(wish, planned(wish, machine.chosen("cpu"), machine)))
+        workload = _workload(desk.widget._request)
+        keys.add(
+            calibration_key(workload, planned(workload, machine.chosen("cpu"), machine))
+        )
     assert len(keys) == 1
 
 

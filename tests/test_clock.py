@@ -12,7 +12,7 @@ from napari_zssr.plugin.estimate import format_duration
 from napari_zssr.plugin.summary import (
     cancelled_sentence,
     finished_sentence,
-    in_the_form,
+    form_sentence,
 )
 from napari_zssr.progress import PlaneDone, Progress, drain
 from napari_zssr.stack.axis_labels import labelled
@@ -158,6 +158,6 @@ def test_the_way_out_is_a_field_of_the_form() -> None:
     plane = np.full((24, 24), np.nan)
     with pytest.raises(InputError) as caught:
         drain(upscale_steps(labelled(plane, axes="YX"), INSTANT))
-    told = in_the_form(str(caught.value))
+    told = form_sentence(str(caught.value))
     assert "Missing pixels: fill" in told
     assert "--" not in told

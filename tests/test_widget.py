@@ -864,10 +864,10 @@ def test_the_form_says_what_training_will_begin_from(
     changes: dict[str, Any], says: str, desk: Desk, shipped: Path
 ) -> None:
     desk.add(rings(24, 32))
-    wish = change(FAST, **{"start": "learned", "noise": "off", **changes})
-    desk.set(wish)
+    workload = change(FAST, **{"start": "learned", "noise": "off", **changes})
+    desk.set(workload)
     assert desk.why == ""
-    assert desk.widget.form.requests()[0].config == wish
+    assert desk.widget.form.requests()[0].config == workload
     assert says in begins(desk)
 
 
@@ -907,15 +907,15 @@ def test_the_learned_start_is_chosen_and_told(
     tifffile.imwrite(path, rings(24, 32))
     desk.viewer.open(path, plugin="napari")
     fields = desk.widget.form.how.advanced.fields
-    wish = change(BALANCED, noise="off", always=True, device="cpu", start="random")
-    desk.set(wish)
+    workload = change(BALANCED, noise="off", always=True, device="cpu", start="random")
+    desk.set(workload)
     desk.widget.after.command.native.click()
     assert "--start random" in copied()
     fields["start"].value = "learned"
     fields["learned_steps"].value = "3"
     desk.widget.refresh()
     (request,) = desk.widget.form.requests()
-    asked = _cost._wish(request).config
+    asked = _cost._workload(request).config
     assert (asked.width, asked.steps) == (8, 3)
     desk.widget.after.command.native.click()
     assert "--start" not in copied()
@@ -937,7 +937,7 @@ def test_the_cost_is_that_of_the_saved_networks(desk: Desk, nets: Path) -> None:
     desk.add(rings(24, 32))
     desk.set(change(QUICK, start=str(nets), steps=0, gradual=3, width=64))
     (request,) = desk.widget.form.requests()
-    asked = _cost._wish(request).config
+    asked = _cost._workload(request).config
     assert (asked.width, asked.gradual, asked.steps) == (4, 1, 0)
     assert request.config.width == 64
 

@@ -25,7 +25,7 @@ from napari_zssr.imaging.noise import (
     LEAST_BLOCKS,
     WEIGHTS,
     block_energies,
-    first_look,
+    block_statistics,
 )
 from napari_zssr.imaging.resample import imresize
 from training import noise, scenes
@@ -76,7 +76,7 @@ def examples(count: int, planes: int, seed: int) -> tuple[np.ndarray, np.ndarray
         means, energies = block_energies(plane)
         if len(means) < LEAST_BLOCKS:
             continue
-        inputs.append(first_look(means, energies).features)
+        inputs.append(block_statistics(means, energies).features)
         targets.append(np.log(model.bands))
     return np.stack(inputs), np.array(targets, dtype=np.float32)
 

@@ -230,7 +230,7 @@ def estimate_noise(*planes: NDArray[Any]) -> NoiseModel:
     means, energies = (np.concatenate(part) for part in zip(*blocks, strict=True))
     if len(means) < LEAST_BLOCKS:
         return CLEAN
-    first = first_look(means, energies)
+    first = block_statistics(means, energies)
     only_rounding = first.variances.max() <= 2 * LEAST_VARIANCE
     if only_rounding or np.mean(first.texture < PURE) < LEAST_PURE:
         return CLEAN
@@ -261,7 +261,7 @@ def block_energies(plane: NDArray[Any]) -> tuple[Array, Array]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class FirstLook:
+class BlockStatistics:
     """Statistics of an image's blocks, from which a network estimates the noise.
 
     Attributes
@@ -278,7 +278,7 @@ class FirstLook:
     features: NDArray[np.float32]
 
 
-def first_look(means: Array, energies: Array) -> FirstLook:
+def block_statistics(means: Array, energies: Array) -> BlockStatistics:
     """Statistics of blocks from their means (blocks,) and energies (blocks, 4)."""
     order = np.argsort(means)
     bins = np.array_split(order, max(GROUPS, min(BINS, len(means) // LEAST_IN_BIN)))
@@ -300,7 +300,7 @@ def first_look(means: Array, energies: Array) -> FirstLook:
     features = np.concatenate(
         [np.ravel(levels) / 3, bend, [rise / 3, math.log10(len(means)) - 3]]
     )
-    return FirstLook(
+    return BlockStatistics(
         signals=signals,
         variances=variances,
         texture=middle / quiet,

@@ -33,7 +33,7 @@ from napari_zssr.plugin.form.rows import (
 from napari_zssr.plugin.layers.files import lazy_layers
 from napari_zssr.plugin.layers.layers import KEY
 from napari_zssr.plugin.run_controller import RunController
-from napari_zssr.plugin.summary import in_the_form
+from napari_zssr.plugin.summary import form_sentence
 from napari_zssr.progress import Event, PlaneDone, Progress, Steps
 from napari_zssr.stack.channels import channel_starts, start_message_for_files
 
@@ -350,7 +350,7 @@ class BatchWidget(Container[Any]):
         self.table.update_row(job.row)
 
     def _on_error(self, job: FileJob, error: ZSSRError) -> None:
-        job.row.state, job.row.sentence = FAILED, in_the_form(str(error))
+        job.row.state, job.row.sentence = FAILED, form_sentence(str(error))
         if isinstance(error, StorageError):
             # The disk is full for the next image too.
             self._run.drop_waiting()

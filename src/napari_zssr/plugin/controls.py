@@ -295,13 +295,13 @@ class Clock:
         self._done = dict.fromkeys([*self._weights, SHARED_TRAIN], 0)
         self._last: tuple[int, str, int] = (0, "", 0)
         self.share = 0.0
-        self._begun: float | None = None
+        self._share_at_start: float | None = None
 
     @property
     def of_rest(self) -> float:
         """Share that is done of what was left when the run began or went on."""
-        begun = self._begun or 0.0
-        return (self.share - begun) / (1 - begun) if begun < 1 else 1.0
+        start = self._share_at_start or 0.0
+        return (self.share - start) / (1 - start) if start < 1 else 1.0
 
     def tell(self, event: Progress) -> float:
         """Take in an event; returns the share of the run that is done, 0..1."""
@@ -315,8 +315,8 @@ class Clock:
         self._last = (event.plane, event.stage, event.step)
         # It never goes back: training may end early, and planes differ.
         self.share = max(self.share, self._share(event))
-        if self._begun is None:
-            self._begun = self.share
+        if self._share_at_start is None:
+            self._share_at_start = self.share
         return self.share
 
     def _share(self, event: Progress) -> float:

@@ -13,7 +13,7 @@ from qtpy.QtCore import Qt
 from napari_zssr.errors import ComputeError, InputError, ZSSRError
 from napari_zssr.plugin.estimate import (
     Estimate,
-    Wish,
+    Workload,
     advice_text,
     calibration_key,
     estimate,
@@ -58,7 +58,7 @@ class CostCard:
         self._advice.native.setTextInteractionFlags(selectable)
         self.view = Column([self._advice, self._table, self._problem])
         self.problem = ""
-        self._wish: Wish | None = None
+        self._workload: Workload | None = None
         self._machine: Machine | None = None
         self._examined = -STALE_S
         self._rates: dict[tuple[Any, ...], Rates | str] = {}
@@ -70,9 +70,9 @@ class CostCard:
 
     def update(self, request: Request | None) -> None:
         """Estimate the cost of a request; None while the form cannot run."""
-        self._wish = None if request is None else _wish(request)
+        self._workload = None if request is None else _workload(request)
         self._show()
-        if self._wish is not None:
+        if self._workload is not None:
             self._later.start()
 
     def pause(self, paused: bool) -> None:
@@ -80,7 +80,7 @@ class CostCard:
         self._paused = paused
         if paused:
             self._run.cancel()
-        elif self._wish is not None:
+        elif self._workload is not None:
             self._later.start()
 
     def close(self) -> None:
@@ -90,7 +90,7 @@ class CostCard:
 
     def _measure(self) -> None:
         """Examine the machine or measure the rates, whichever is not known yet."""
-        if self._paused or self._run.running or self._wish is None:
+        if self._paused or self._run.running or self._workload is None:
             return
         if time.monotonic() - self._examined > STALE_S:
             self._run.start(
@@ -120,14 +120,14 @@ class CostCard:
 
     def _calibration_key(self) -> tuple[Any, ...] | None:
         """Key of the rates; None without a machine or if the run is impossible."""
-        wish, machine = self._wish, self._machine
-        if wish is None or machine is None:
+        workload, machine = self._workload, self._machine
+        if workload is None or machine is None:
             return None
         try:
-            plan = planned(wish, machine.chosen(wish.config.device), machine)
+            plan = planned(workload, machine.chosen(workload.config.device), machine)
         except (InputError, ComputeError):
             return None
-        return calibration_key(wish, plan)
+        return calibration_key(workload, plan)
 
     def _keep_machine(self, machine: Machine | ZSSRError) -> None:
         self._examined = time.monotonic()
@@ -141,10 +141,10 @@ class CostCard:
         """Show what is known so far."""
         self._advice.visible = bool(self._advice.value)
         result = Estimate()
-        if self._wish is not None:
+        if self._workload is not None:
             key = self._calibration_key()
             rates = None if key is None else self._rates.get(key)
-            result = estimate(self._wish, self._machine, rates)
+            result = estimate(self._workload, self._machine, rates)
         say(self._table, _table_html(result.rows))
         problem = html.escape(result.problem)
         say(self._problem, red(problem, self._problem) if problem else "")
@@ -153,9 +153,9 @@ class CostCard:
             self.changed.emit(result.problem)
 
 
-def _wish(request: Request) -> Wish:
+def _workload(request: Request) -> Workload:
     stack = request.lazy_stack()
-    return Wish(
+    return Workload(
         config=request.config,
         starts=request.starts,
         shape=tuple(stack.data.shape),

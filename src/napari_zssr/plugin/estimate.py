@@ -22,7 +22,7 @@ SAMPLES = {1: "grey", 2: "grey with alpha", 3: "RGB", 4: "RGBA"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wish:
+class Workload:
     """Pixels and settings of a run; `target` is the file of its result, if any."""
 
     config: Config
@@ -42,18 +42,18 @@ class Estimate:
 
 
 def estimate(
-    wish: Wish, machine: Machine | None, rates: Rates | str | None
+    workload: Workload, machine: Machine | None, rates: Rates | str | None
 ) -> Estimate:
     """Describe what a run takes; without a machine only its result.
 
     `rates` are the measured ones, the reason why there are none, or None while they
     are being measured.
     """
-    result = ("Result", result_text(planned(wish)))
+    result = ("Result", result_text(planned(workload)))
     if machine is None:
         return Estimate(rows=(result, ("Device", "looking at it")))
     try:
-        device = machine.chosen(wish.config.device)
+        device = machine.chosen(workload.config.device)
         if device.failure:
             problem = (
                 f"Device {device.device} ({device.description}) fails: "
@@ -61,41 +61,43 @@ def estimate(
                 "doctor` say how to mend it."
             )
             return Estimate(rows=(result,), problem=problem)
-        plan = planned(wish, device, machine)
+        plan = planned(workload, device, machine)
     except (InputError, ComputeError) as error:
-        problem = f"{str(error).removesuffix('.')}{_disk_advice(wish, machine)}."
+        problem = f"{str(error).removesuffix('.')}{_disk_advice(workload, machine)}."
         return Estimate(rows=(result,), problem=problem)
     rows = [result, ("Memory", memory_text(plan, machine))]
-    if wish.target is not None:
-        rows.append(("Disk", disk_text(plan, wish.target)))
-    rows.append(("Time", time_text(wish, plan, rates)))
+    if workload.target is not None:
+        rows.append(("Disk", disk_text(plan, workload.target)))
+    rows.append(("Time", time_text(workload, plan, rates)))
     rows.append(("Device", device_text(device)))
-    return Estimate(rows=tuple(rows), problem=memory_problem(wish, plan, machine))
+    return Estimate(rows=tuple(rows), problem=memory_problem(workload, plan, machine))
 
 
 def planned(
-    wish: Wish, device: DeviceReport | None = None, machine: Machine | None = None
+    workload: Workload,
+    device: DeviceReport | None = None,
+    machine: Machine | None = None,
 ) -> RunPlan:
     """Plan of a run; without a device one that ignores the free memory.
 
     Raises ComputeError if the image and its result alone exceed the free memory.
     """
-    to_disk = wish.target is not None
+    to_disk = workload.target is not None
     if device is None or machine is None:
         return plan_run(
-            wish.config,
-            wish.shape,
-            wish.dtype,
-            wish.axes,
-            starts=wish.starts,
+            workload.config,
+            workload.shape,
+            workload.dtype,
+            workload.axes,
+            starts=workload.starts,
             to_disk=to_disk,
         )
     return plan_run(
-        wish.config,
-        wish.shape,
-        wish.dtype,
-        wish.axes,
-        starts=wish.starts,
+        workload.config,
+        workload.shape,
+        workload.dtype,
+        workload.axes,
+        starts=workload.starts,
         device=device.device,
         free_bytes=device.free_bytes,
         cores=machine.cores,
@@ -142,11 +144,11 @@ def free_on_disk(folder: Path) -> int | None:
         return None
 
 
-def time_text(wish: Wish, plan: RunPlan, rates: Rates | str | None) -> str:
+def time_text(workload: Workload, plan: RunPlan, rates: Rates | str | None) -> str:
     """Expected time, and whether it was measured."""
     if isinstance(rates, Rates):
         seconds = expected_seconds(
-            wish.config, wish.starts, wish.shape, wish.axes, rates
+            workload.config, workload.starts, workload.shape, workload.axes, rates
         )
         return f"about {format_duration(seconds)}, measured on this device"
     if rates is None:
@@ -162,21 +164,23 @@ def device_text(device: DeviceReport) -> str:
     return f"{name}, {format_bytes(device.free_bytes)} free"
 
 
-def memory_problem(wish: Wish, plan: RunPlan, machine: Machine) -> str:
+def memory_problem(workload: Workload, plan: RunPlan, machine: Machine) -> str:
     """Why a run exceeds the main memory and what to do, or an empty text."""
     free, needed = machine.free_bytes, plan.memory_bytes
     if plan.device != "cpu":
         # The rest is needed on the device, where tiles shrink until they fit.
-        pixels = math.prod(wish.shape) * wish.dtype.itemsize + plan.output_bytes
+        pixels = math.prod(workload.shape) * workload.dtype.itemsize + plan.output_bytes
         # A run to disk holds one plane at a time.
-        needed = GROUND_BYTES + pixels // (1 if wish.target is None else plan.planes)
+        needed = GROUND_BYTES + pixels // (
+            1 if workload.target is None else plan.planes
+        )
     if free is None or needed <= free:
         return ""
-    fewer = "the current slice, " if plan.planes > 1 and wish.target is None else ""
+    fewer = "the current slice, " if plan.planes > 1 and workload.target is None else ""
     return (
         f"This will not fit: about {format_bytes(needed)} of memory are needed and "
         f"{format_bytes(free)} are free. Choose {fewer}a part of the plane or a "
-        f"smaller factor, or close other programs{_disk_advice(wish, machine)}."
+        f"smaller factor, or close other programs{_disk_advice(workload, machine)}."
     )
 
 
@@ -190,16 +194,16 @@ def advice_text(advice: Advice) -> str:
     )
 
 
-def calibration_key(wish: Wish, plan: RunPlan) -> tuple[Any, ...]:
+def calibration_key(workload: Workload, plan: RunPlan) -> tuple[Any, ...]:
     """Settings, device, precision and samples on which the measured rates depend."""
-    samples = wish.shape[wish.axes.index("S")] if "S" in wish.axes else 1
+    samples = workload.shape[workload.axes.index("S")] if "S" in workload.axes else 1
     # The number of steps or of gradual factors does not change the time of one step.
-    config = replace(wish.config, start="random", steps=1, gradual=1)
+    config = replace(workload.config, start="random", steps=1, gradual=1)
     config = replace(config, seed=0, noise="off", always=False)
     if config.kernel.kind != "bicubic":
         # The width changes little, and a preview needs the processor.
         config = replace(config, kernel=KernelSpec.parse("gaussian:1"))
-    return (config, wish.starts, plan.device, plan.precision, samples)
+    return (config, workload.starts, plan.device, plan.precision, samples)
 
 
 def format_bytes(count: float) -> str:
@@ -220,13 +224,13 @@ def format_duration(seconds: float) -> str:
     return f"{seconds / 3600:.1f} h"
 
 
-def _disk_advice(wish: Wish, machine: Machine) -> str:
+def _disk_advice(workload: Workload, machine: Machine) -> str:
     """Advice to write the result to disk, if that would help."""
-    if wish.target is not None:
+    if workload.target is not None:
         return ""
-    to_disk = replace(wish, target=Path())
+    to_disk = replace(workload, target=Path())
     try:
-        plan = planned(to_disk, machine.chosen(wish.config.device), machine)
+        plan = planned(to_disk, machine.chosen(workload.config.device), machine)
     except (InputError, ComputeError):
         return ""
     if memory_problem(to_disk, plan, machine):

@@ -64,7 +64,7 @@ ANY_INTENSITY = IntensityMap(offset=0.0, scale=1.0)
 Key = tuple[Any, ...]
 
 
-class SeenKernels:
+class KernelCache:
     """Cache of the kernels that previews and runs have determined."""
 
     def __init__(self) -> None:
@@ -148,7 +148,7 @@ def channel_shown(request: Request, point: Sequence[float], units: Any) -> int:
     return min(max(current.starts("C")[0] - first, 0), last)
 
 
-def channel_told(request: Request, channel: int) -> Channel:
+def channel_metadata(request: Request, channel: int) -> Channel:
     """Metadata of a channel; empty if there are none."""
     channels = request.lazy_stack().channels
     return channels[channel] if channel < len(channels) else Channel()

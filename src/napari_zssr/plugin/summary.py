@@ -117,7 +117,7 @@ def resumable_sentence(name: str, finished: int, planes: int, part: Path) -> str
     return f"{sentence.removesuffix('.')} and kept in {part}; Run goes on from there."
 
 
-def in_the_form(sentence: str) -> str:
+def form_sentence(sentence: str) -> str:
     """A sentence of the engine with its advice in terms of the form's fields."""
     for advice, form_advice in FORM_ADVICE.items():
         sentence = sentence.replace(advice, form_advice)

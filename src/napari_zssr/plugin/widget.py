@@ -21,7 +21,7 @@ from napari_zssr.plugin.layers.results import GrowingLayer
 from napari_zssr.plugin.preview.preview import PreviewPanel
 from napari_zssr.plugin.request import Request
 from napari_zssr.plugin.run_controller import RunController
-from napari_zssr.plugin.summary import finished_sentence, in_the_form
+from napari_zssr.plugin.summary import finished_sentence, form_sentence
 from napari_zssr.progress import Event, PlaneDone
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ class SuperResolutionWidget(Container[Any]):
                 self.form.check(requests)
             self._can_run = True
         except InputError as error:
-            self.controls.show_reason(in_the_form(str(error)))
+            self.controls.show_reason(form_sentence(str(error)))
         else:
             self.controls.show_reason("")
         request = self._request
@@ -165,7 +165,7 @@ class SuperResolutionWidget(Container[Any]):
         self._growing = None
 
     def _on_error(self, job: Job, error: ZSSRError) -> None:
-        text = in_the_form(str(error))
+        text = form_sentence(str(error))
         self.controls.add_line(f"{job.name}: {text}", problem=True)
         show_error(text)
         self._failed = True
@@ -238,7 +238,7 @@ class SuperResolutionWidget(Container[Any]):
         self.after.again.changed.connect(self.run_like)
         self.after.networks.changed.connect(self._save_networks)
         self.preview.accepted.connect(lambda request: self._start([request]))
-        self.preview.blur_found.connect(self._keep_blur)
+        self.preview.blur_estimated.connect(self._keep_blur)
         self.cost.changed.connect(self._enable_run)
         self.form.changed.connect(self._refresh_later)
         self.form.layers_changed.connect(self._refresh_later)

@@ -124,8 +124,8 @@ class EnlargedPlane:
         height, step = self.shape[1], max(1, rows // BLOCK_PX) * BLOCK_PX
         edges = [*range(-top % BLOCK_PX or step, height, step), height]
         for first, last in zip([0, *edges], edges, strict=False):
-            place = (slice(None), slice(first, last), slice(None))
-            band = [part[place].numpy() for part in parts]
+            index = (slice(None), slice(first, last), slice(None))
+            band = [part[index].numpy() for part in parts]
             yield restored(band, self.mapping, self.dtype, (top + first, left))
 
     def fill(self, out: NDArray[Any]) -> None:

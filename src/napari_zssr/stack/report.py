@@ -151,7 +151,7 @@ def _trained(reports: tuple[PlaneReport, ...], config: Config) -> str:
         ),
         "",
     )
-    pretrained = _asked_learned(reports)
+    pretrained = _is_pretrained(reports)
     if config.steps == 0:
         return used_as_is_sentence(learned=pretrained) + texture
     saved = FROM_SAVED if config.start_file else ""
@@ -177,7 +177,7 @@ def _remarks(ready: Prepared) -> tuple[str, ...]:
     return tuple(remarks)
 
 
-def _asked_learned(reports: tuple[PlaneReport, ...]) -> bool:
+def _is_pretrained(reports: tuple[PlaneReport, ...]) -> bool:
     """Whether planes began from a learned start."""
     return any(report.began for report in reports)
 

@@ -46,22 +46,22 @@ class MiddlePlaneNetworks:
         self._planes: dict[int, list[int]] = {}
         for plane_index in listed:
             self._planes.setdefault(plane_index.channel, []).append(plane_index.number)
-        self._found: dict[int, tuple[int, Checkpoint]] = {}
+        self._nearest: dict[int, tuple[int, Checkpoint]] = {}
 
     def add(self, plane_index: PlaneIndex, networks: Checkpoint | None) -> None:
         """Keep the networks of a plane if none is nearer to the middle."""
         numbers = self._planes[plane_index.channel]
         distance = abs(numbers.index(plane_index.number) - len(numbers) // 2)
-        best = self._found.get(plane_index.channel)
+        best = self._nearest.get(plane_index.channel)
         if networks is not None and (best is None or distance < best[0]):
             networks = self._shared.get(plane_index.channel) or networks
-            self._found[plane_index.channel] = (distance, networks)
+            self._nearest[plane_index.channel] = (distance, networks)
 
     def networks(self) -> tuple[Checkpoint | None, ...]:
         """One entry for each channel, or none at all."""
-        if not self._found:
+        if not self._nearest:
             return ()
-        nearest = (self._found.get(channel) for channel in sorted(self._planes))
+        nearest = (self._nearest.get(channel) for channel in sorted(self._planes))
         return tuple(None if entry is None else entry[1] for entry in nearest)
 
 

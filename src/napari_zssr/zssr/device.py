@@ -56,21 +56,21 @@ def share_cores() -> None:
 
 
 def resolve_device(name: str = "auto") -> str:
-    """Turn a wish into a device that is there.
+    """Device that is there for the name of a setting (auto, cpu, cuda, cuda:N, mps).
 
     Raises InputError.
     """
-    wish = name.strip().lower()
-    if wish == "cpu":
-        return wish
+    device = name.strip().lower()
+    if device == "cpu":
+        return device
     names = available_devices()
-    if wish == "auto":
+    if device == "auto":
         return names[0]
-    if wish == "cuda":
-        wish = "cuda:0"
-    if wish in names:
-        return wish
-    if not re.fullmatch(r"cuda:\d+|mps", wish):
+    if device == "cuda":
+        device = "cuda:0"
+    if device in names:
+        return device
+    if not re.fullmatch(r"cuda:\d+|mps", device):
         raise InputError(
             f"Device {name!r} is not known; give auto, cpu, cuda, cuda:N or mps."
         )
@@ -311,19 +311,19 @@ class Machine:
         """Main memory that was free."""
         return self.devices[-1].free_bytes
 
-    def chosen(self, wish: str) -> DeviceReport:
+    def chosen(self, name: str) -> DeviceReport:
         """The device that a name of the settings stands for.
 
         Raises InputError.
         """
-        if wish == "auto":
+        if name == "auto":
             return self.devices[0]
-        name = "cuda:0" if wish == "cuda" else wish
+        device = "cuda:0" if name == "cuda" else name
         for report in self.devices:
-            if report.device == name:
+            if report.device == device:
                 return report
         names = ", ".join(report.device for report in self.devices)
-        raise InputError(f"There is no device {wish!r} here; torch sees {names}.")
+        raise InputError(f"There is no device {name!r} here; torch sees {names}.")
 
 
 def examine_machine() -> Machine:

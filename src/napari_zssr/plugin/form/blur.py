@@ -19,7 +19,7 @@ from napari_zssr.imaging.kernel import FineKernel
 from napari_zssr.kernelspec import KernelSpec, Optics
 from napari_zssr.plugin.form.beads import BeadFields, Images
 from napari_zssr.plugin.form.rows import TOOLTIPS, Column, Row, refill, say, words
-from napari_zssr.plugin.request import SeenKernels, channel_shown, channel_told
+from napari_zssr.plugin.request import KernelCache, channel_shown, channel_metadata
 from napari_zssr.plugin.summary import lines, picture
 from napari_zssr.stack.image import Channel
 
@@ -215,7 +215,7 @@ class BlurFields(Column):
         self.optics = OpticsFields()
         self.beads = BeadFields(images)
         self.view = KernelView()
-        self.seen = SeenKernels()
+        self.seen = KernelCache()
         files = "*.npy *.csv *.tif *.tiff *.mat"
         super().__init__(
             [
@@ -275,7 +275,7 @@ class BlurFields(Column):
         if request is None:
             return
         channel = channel_shown(request, point, units)
-        self.optics.show_channel(channel_told(request, channel))
+        self.optics.show_channel(channel_metadata(request, channel))
         kernel = self.seen.kernel(request, channel)
         if kernel is None:
             self.view.clear(LATER[request.config.kernel.kind])

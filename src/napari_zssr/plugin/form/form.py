@@ -25,7 +25,7 @@ from napari_zssr.plugin.layers.layers import (
     level0,
 )
 from napari_zssr.plugin.request import Request
-from napari_zssr.plugin.summary import in_the_form
+from napari_zssr.plugin.summary import form_sentence
 from napari_zssr.stack.channels import channel_starts
 from napari_zssr.zssr.training_plan import start_message
 
@@ -151,7 +151,7 @@ class ResultFields(Column):
         try:
             check_output(target, overwrite=self.overwrite)
         except InputError as error:
-            raise InputError(in_the_form(str(error))) from error
+            raise InputError(form_sentence(str(error))) from error
 
     def _show_relevant(self, *, targets: Sequence[Path] = ()) -> None:
         existing = any(os.path.exists(t) or t == self._refused for t in targets)

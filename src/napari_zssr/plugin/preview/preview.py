@@ -26,7 +26,7 @@ from napari_zssr.plugin.form.rows import (
 )
 from napari_zssr.plugin.layers.layers import current_slice, current_view, unwrapped
 from napari_zssr.plugin.preview.scene import Scene, Target, nearest_target
-from napari_zssr.plugin.summary import in_the_form
+from napari_zssr.plugin.summary import form_sentence
 from napari_zssr.progress import Event, Progress, Snapshot, Steps
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ class PreviewPanel:
     """
 
     accepted = Signal(object)
-    blur_found = Signal(object, int, object)
+    blur_estimated = Signal(object, int, object)
 
     def __init__(
         self, viewer: Viewer, get_request: Callable[[], Request | None]
@@ -271,10 +271,10 @@ class PreviewPanel:
         self._show(result.image, result.report.sentence)
         if self._target is not None:
             channel = self._target.plane_index.channel
-            self.blur_found.emit(self._target.request, channel, result.kernel)
+            self.blur_estimated.emit(self._target.request, channel, result.kernel)
 
     def _fail(self, error: ZSSRError) -> None:
-        self._say(in_the_form(str(error)))
+        self._say(form_sentence(str(error)))
 
     def _show(self, image: NDArray[Any], sentence: str) -> None:
         self._learned = image
