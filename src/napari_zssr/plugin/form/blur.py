@@ -19,7 +19,7 @@ from napari_zssr.imaging.kernel import FineKernel
 from napari_zssr.kernelspec import KernelSpec, Optics
 from napari_zssr.plugin.form.beads import BeadFields, Images
 from napari_zssr.plugin.form.rows import TOOLTIPS, Column, Row, refill, say, words
-from napari_zssr.plugin.request import KernelCache, channel_shown, channel_metadata
+from napari_zssr.plugin.request import KernelCache, channel_metadata, channel_shown
 from napari_zssr.plugin.summary import lines, picture
 from napari_zssr.stack.image import Channel
 
