@@ -1,5 +1,6 @@
 # make demo   upscale the bundled image and write result, picture and report to demo/
-# make test   style, types, import contracts and all tests
+# make test   style, types, import contracts and tests
+# make test-all   the same, with the tests that take minutes
 # make clean  remove what the two have made
 #
 # Needed: Python >= 3.11, make, git. Debian packages that are missing are installed
@@ -20,7 +21,7 @@ SYSTEM_PACKAGES := xvfb xauth libegl1 libgl1 libdbus-1-3 libfontconfig1 libglib2
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_ROOT_USER_ACTION := ignore
 
-.PHONY: help demo test clean python system
+.PHONY: help demo test test-all clean python system
 
 help:
 	@sed -n '/^# make/s/^# //p' Makefile
@@ -28,9 +29,12 @@ help:
 demo: .venv/.ready
 	@.venv/bin/napari-zssr demo --output-dir demo/
 
+test-all: TOX_ARGUMENTS := -- --slow
+test-all: test
+
 test: system .venv-tox/.ready
 	@mkdir -p .tox
-	if NO_COLOR=1 .venv-tox/bin/tox run 2>&1 | tee .tox/last.log; then
+	if NO_COLOR=1 .venv-tox/bin/tox run $(TOX_ARGUMENTS) 2>&1 | tee .tox/last.log; then
 	  verdict="make test: passed"; status=0
 	else
 	  verdict="make test: FAILED, see above"; status=1

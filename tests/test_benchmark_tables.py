@@ -11,7 +11,8 @@ import tifffile
 from PIL import Image
 
 from benchmarks import blurred, job, judged, promises, run_benchmark, unknown
-from napari_zssr.cli import main
+from benchmarks.__main__ import command
+from napari_zssr.cli import run
 from napari_zssr.config import FAST, INSTANT, Config
 from napari_zssr.errors import InputError
 from napari_zssr.imaging.kernel import covariance
@@ -171,17 +172,21 @@ def test_images_that_serve_as_truth(folder: Path, tmp_path: Path) -> None:
         judged.load_truth(stack, 2)
 
 
+def main(arguments: list[str]) -> int:
+    return run(command, "python -m benchmarks", arguments)
+
+
 def test_tables_at_the_command_line(
     folder: Path, seen: list[Config], capsys: pytest.CaptureFixture[str]
 ) -> None:
     options = ["--table", "2", "--kernel", "true", "--seeds", "3", "--limit", "1"]
-    assert main(["benchmark", str(folder), *options]) == 0
+    assert main([str(folder), *options]) == 0
     assert [config.preset for config in seen] == ["instant", "fast", "balanced"]
     assert "ZSSR, true kernel (published)" in capsys.readouterr().out
     seen.clear()
-    assert main(["benchmark", str(folder), "--table", "3", "-p", "fast"]) == 0
+    assert main([str(folder), "--table", "3", "-p", "fast"]) == 0
     assert len(seen) == 9
-    assert main(["benchmark", str(folder), "--table", "4"]) == 2
+    assert main([str(folder), "--table", "4"]) == 2
     assert "give 2 or 3" in capsys.readouterr().err
-    assert main(["benchmark", str(folder), "--table", "2", "--seeds", "a"]) == 2
+    assert main([str(folder), "--table", "2", "--seeds", "a"]) == 2
     assert "Seeds" in capsys.readouterr().err

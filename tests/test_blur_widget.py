@@ -336,7 +336,7 @@ def test_an_estimate_comes_with_preview_and_run(
         return fine(KernelSpec.parse(text))
 
     monkeypatch.setattr(channel_blur, "estimated_blur", estimate)
-    monkeypatch.setattr(channel_blur, "_remembered", {})
+    monkeypatch.setattr(channel_blur, "_estimates", {})
     window.add(rings(3, 48, 48), **PLACE)
     window.set(change(RIDGE, kernel="estimate"))
     view = blur(window).view

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -19,6 +19,12 @@ RANDOM = change(FAST, start="random", batch=1, device="cpu")
 SHIPPED, FORCED = invention.SETTINGS
 # Their noise is so low that it is not smoothed.
 QUIET = ("uneven light", "points", "two points below the limit")
+
+
+def one_quick(names: Iterable[str], quick: str) -> list[Any]:
+    """Scenes, all but one of them for the slow run: each takes a minute."""
+    slow = pytest.mark.slow
+    return [name if name == quick else pytest.param(name, marks=slow) for name in names]
 
 
 @pytest.fixture
@@ -51,14 +57,14 @@ def _broken(name: str, learned: Config, setting: Setting) -> list[str]:
     return invention.broken(scenes, _bicubic(scenes), *both, setting)
 
 
-@pytest.mark.parametrize("name", list(invention.SCENES))
+@pytest.mark.parametrize("name", one_quick(invention.SCENES, "points"))
 def test_nothing_is_made_up_where_results_are_forced(
     name: str, learned: Config
 ) -> None:
     assert _broken(name, learned, FORCED) == []
 
 
-@pytest.mark.parametrize("name", QUIET)
+@pytest.mark.parametrize("name", one_quick(QUIET, "uneven light"))
 def test_nothing_is_made_up_as_shipped(name: str, learned: Config) -> None:
     # The held-out regions must not hide it.
     always = replace(SHIPPED, changes={"noise": "auto", "always": True})

@@ -186,7 +186,7 @@ def guess(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         )
 
     monkeypatch.setattr("napari_zssr.stack.channels.estimated_blur", estimated)
-    monkeypatch.setattr("napari_zssr.stack.channels._remembered", {})
+    monkeypatch.setattr("napari_zssr.stack.channels._estimates", {})
     return asked
 
 

@@ -19,6 +19,7 @@ BEGUN = Path(__file__).parent / "data" / "earlier_start.safetensors"
 STEPS = 60
 
 
+@pytest.mark.slow
 def test_its_first_steps_come_out_again() -> None:
     """Rounding differs between processors, the pictures and the order do not."""
     logged = {}

@@ -33,6 +33,7 @@ from napari_zssr.progress import PlaneDone, Progress, drain
 from napari_zssr.stack import run as engine
 from napari_zssr.stack.axis_labels import labelled
 from napari_zssr.zssr.checkpoint import load_networks
+from napari_zssr.zssr.training_plan import TrainingPlan, expected_plans
 
 QUICK = change(
     FAST,
@@ -865,7 +866,7 @@ def test_the_form_says_what_training_will_begin_from(
 ) -> None:
     desk.add(rings(24, 32))
     workload = change(FAST, **{"start": "learned", "noise": "off", **changes})
-    desk.set(workload)
+    desk.set(wanted)
     assert desk.why == ""
     assert desk.widget.form.requests()[0].config == workload
     assert says in begins(desk)
@@ -907,16 +908,16 @@ def test_the_learned_start_is_chosen_and_told(
     tifffile.imwrite(path, rings(24, 32))
     desk.viewer.open(path, plugin="napari")
     fields = desk.widget.form.how.advanced.fields
-    workload = change(BALANCED, noise="off", always=True, device="cpu", start="random")
-    desk.set(workload)
+    wanted = change(BALANCED, noise="off", always=True, device="cpu", start="random")
+    desk.set(wanted)
     desk.widget.after.command.native.click()
     assert "--start random" in copied()
     fields["start"].value = "learned"
     fields["learned_steps"].value = "3"
     desk.widget.refresh()
     (request,) = desk.widget.form.requests()
-    asked = _cost._workload(request).config
-    assert (asked.width, asked.steps) == (8, 3)
+    plan = planned_for(request)
+    assert (plan.width, plan.steps) == (8, 3)
     desk.widget.after.command.native.click()
     assert "--start" not in copied()
     assert "--learned-steps 3" in copied()
@@ -933,12 +934,18 @@ def test_the_learned_start_is_chosen_and_told(
     assert "start of napari-zssr is missing" in desk.why
 
 
+def planned_for(request: Any) -> TrainingPlan:
+    """What the cost of a plane of a request follows from."""
+    workload = _cost._workload(request)
+    return expected_plans(workload.config, workload.starts, 1)[1]
+
+
 def test_the_cost_is_that_of_the_saved_networks(desk: Desk, nets: Path) -> None:
     desk.add(rings(24, 32))
     desk.set(change(QUICK, start=str(nets), steps=0, gradual=3, width=64))
     (request,) = desk.widget.form.requests()
-    asked = _cost._workload(request).config
-    assert (asked.width, asked.gradual, asked.steps) == (4, 1, 0)
+    plan = planned_for(request)
+    assert (plan.width, len(plan.stages), plan.steps) == (4, 1, 0)
     assert request.config.width == 64
 
 
