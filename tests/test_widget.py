@@ -865,10 +865,10 @@ def test_the_form_says_what_training_will_begin_from(
     changes: dict[str, Any], says: str, desk: Desk, shipped: Path
 ) -> None:
     desk.add(rings(24, 32))
-    workload = change(FAST, **{"start": "learned", "noise": "off", **changes})
+    wanted = change(FAST, **{"start": "learned", "noise": "off", **changes})
     desk.set(wanted)
     assert desk.why == ""
-    assert desk.widget.form.requests()[0].config == workload
+    assert desk.widget.form.requests()[0].config == wanted
     assert says in begins(desk)
 
 
