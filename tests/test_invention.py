@@ -57,7 +57,8 @@ def _broken(name: str, learned: Config, setting: Setting) -> list[str]:
     return invention.broken(scenes, _bicubic(scenes), *both, setting)
 
 
-@pytest.mark.parametrize("name", one_quick(invention.SCENES, "points"))
+@pytest.mark.slow
+@pytest.mark.parametrize("name", list(invention.SCENES))
 def test_nothing_is_made_up_where_results_are_forced(
     name: str, learned: Config
 ) -> None:

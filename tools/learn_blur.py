@@ -14,6 +14,7 @@ import argparse
 import math
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -41,7 +42,7 @@ LARGEST_VARIANCE = 4.4
 REACH = 8
 
 
-def random_kernel(draw: np.random.Generator) -> tuple[NDArray, NDArray]:
+def random_kernel(draw: np.random.Generator) -> tuple[NDArray[Any], NDArray[Any]]:
     """Covariance (2, 2) and weights of a Gaussian, fine pixels."""
     turn = draw.uniform(0, math.pi)
     axes = np.array(
@@ -57,10 +58,10 @@ def random_kernel(draw: np.random.Generator) -> tuple[NDArray, NDArray]:
 
 
 def random_son(
-    scene: NDArray, draw: np.random.Generator
-) -> tuple[NDArray, NDArray, bool]:
+    scene: NDArray[Any], draw: np.random.Generator
+) -> tuple[NDArray[Any], NDArray[Any], bool]:
     """A son, the covariance of its blur, and whether it is bicubic instead."""
-    scene = np.rot90(scene, draw.integers(4))
+    scene = np.rot90(scene, int(draw.integers(4)))
     bicubic = draw.random() < BICUBIC
     spread, weights = random_kernel(draw)
     if bicubic:
@@ -107,7 +108,7 @@ def learn(features: Tensor, wanted: Tensor, bicubic: Tensor, seed: int) -> nn.Mo
     steps = EPOCHS * math.ceil(len(features) / BATCH)
     rate = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, total_steps=steps)
     for _ in range(EPOCHS):
-        for chosen in torch.randperm(len(features)).split(BATCH):
+        for chosen in torch.split(torch.randperm(len(features)), BATCH):
             seen = features[chosen]
             out = network(seen + 0.1 * torch.randn_like(seen))
             blurred = ~bicubic[chosen]
@@ -136,7 +137,7 @@ def main() -> None:
     mean = features.mean((0, 1))
     deviation = features.std((0, 1)) + 1e-3
     normal = (features - mean) / deviation
-    content = {"mean": mean.numpy(), "deviation": deviation.numpy()}
+    content: dict[str, Any] = {"mean": mean.numpy(), "deviation": deviation.numpy()}
     for number in range(NETWORKS):
         network = learn(normal, wanted, bicubic, number)
         for name, value in network.state_dict().items():

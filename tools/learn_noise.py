@@ -14,9 +14,11 @@ import math
 import sys
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from napari_zssr.imaging.noise import (
@@ -24,6 +26,7 @@ from napari_zssr.imaging.noise import (
     FEATURES,
     LEAST_BLOCKS,
     WEIGHTS,
+    NoiseModel,
     block_energies,
     block_statistics,
 )
@@ -39,8 +42,8 @@ CUT_OFF = 0.3
 
 
 def random_plane(
-    scene: np.ndarray, draw: np.random.Generator
-) -> tuple[np.ndarray, noise.NoiseModel]:
+    scene: NDArray[Any], draw: np.random.Generator
+) -> tuple[NDArray[Any], NoiseModel]:
     """A grey plane with noise, and its model, intensities normalised."""
     grey = np.einsum("c,cyx->yx", draw.dirichlet((1, 1, 1)), scene)
     if draw.random() < 0.5:
@@ -104,7 +107,7 @@ def learned(inputs: np.ndarray, targets: np.ndarray) -> nn.Sequential:
         for batch in order[: kept // BATCH * BATCH].reshape(-1, BATCH):
             loss = nn.functional.smooth_l1_loss(network(x[batch]), y[batch], beta=0.2)
             optimizer.zero_grad()
-            loss.backward()
+            torch.autograd.backward([loss])
             optimizer.step()
             cycle.step()
         if epoch % 10 == 0:
@@ -132,7 +135,9 @@ def main() -> None:
     linear = [layer for layer in made if isinstance(layer, nn.Linear)]
     arrays = {f"weight{n}": layer.weight for n, layer in enumerate(linear)}
     arrays |= {f"bias{n}": layer.bias for n, layer in enumerate(linear)}
-    halved = {k: v.detach().numpy().astype(np.float16) for k, v in arrays.items()}
+    halved: dict[str, Any] = {
+        k: v.detach().numpy().astype(np.float16) for k, v in arrays.items()
+    }
     np.savez_compressed(options.output, **halved)
     sys.stderr.write(f"{options.output}: {options.output.stat().st_size} bytes\n")
 

@@ -101,7 +101,8 @@ def crops(image: NDArray[Any], most: int = 2) -> Iterator[Array]:
     low, high = np.quantile(image, (0.001, 0.9995))
     stretched = ((image - low) / max(high - low, 1e-9)).clip(0, 1)
     side = [min(SIDE, n) // 2 * 2 for n in image.shape]
-    draw, chosen = np.random.default_rng(0), []
+    draw = np.random.default_rng(0)
+    chosen: list[tuple[int, int]] = []
     corners = [
         tuple(
             draw.integers(0, n - s + 1) for n, s in zip(image.shape, side, strict=True)
@@ -122,7 +123,9 @@ def crops(image: NDArray[Any], most: int = 2) -> Iterator[Array]:
 def binned(image: Array) -> Array:
     """Means of 2 x 2 pixels."""
     height, width = (n // 2 for n in image.shape)
-    return image[: 2 * height, : 2 * width].reshape(height, 2, width, 2).mean((1, 3))
+    blocks = image[: 2 * height, : 2 * width].reshape(height, 2, width, 2)
+    means: Array = blocks.mean((1, 3))
+    return means
 
 
 def grey(path: Path) -> Array:
@@ -144,6 +147,7 @@ def truths(folder: Path | None, scenes: int) -> Iterator[Truth]:
         image = binned(image) if name in LARGE_PICTURES else image
         yield from ((name, part) for part in crops(image))
     for pattern, small, planes in MICROSCOPE if folder else ():
+        assert folder is not None
         for path in sorted(folder.glob(pattern)):
             image = grey(path)
             if planes == "mean":
@@ -198,12 +202,12 @@ def cases(truth: Array, draw: np.random.Generator) -> Iterator[Planted]:
     yield case("bicubic for a soft image", soft)
     binned_noise = imresize(detected(truth, draw), (0.5, 0.5))
     yield case("right bicubic, noise before it", binned_noise)
-    wide = draw.uniform(*SOFT)
-    soft = degraded(truth, gaussian(wide))
+    width = draw.uniform(*SOFT)
+    soft = degraded(truth, gaussian(width))
     noisy = detected(soft, draw)
-    yield case("right, soft", soft, kernel=gaussian(wide))
-    yield case("right, soft, shot noise", noisy, kernel=gaussian(wide))
-    yield case("x1.4, soft, shot noise", noisy, kernel=gaussian(1.4 * wide))
+    yield case("right, soft", soft, kernel=gaussian(width))
+    yield case("right, soft, shot noise", noisy, kernel=gaussian(width))
+    yield case("x1.4, soft, shot noise", noisy, kernel=gaussian(1.4 * width))
 
 
 def detected(light: NDArray[Any], draw: np.random.Generator) -> NDArray[Any]:
@@ -217,7 +221,9 @@ def grainy(light: NDArray[Any], draw: np.random.Generator) -> NDArray[Any]:
     """Noise that is correlated between pixels, as interpolation leaves it."""
     grain = draw.standard_normal(light.shape)
     grain = ndimage.gaussian_filter(grain, draw.uniform(0.3, 0.6))
-    return light + 10 ** draw.uniform(-2.2, -1.2) * grain / grain.std()
+    strength = 10 ** draw.uniform(-2.2, -1.2)
+    noisy: NDArray[Any] = light + strength * grain / grain.std()
+    return noisy
 
 
 def forced(case: Planted) -> NDArray[np.float32] | None:
@@ -237,6 +243,7 @@ def example(case: Planted, result: NDArray[np.float32]) -> list[float]:
         noise = NoiseModel(offset=told**2)
     image, result = case.image[None], result[None]
     found = quality(image, result, COMMON, kernel, noise)
+    assert found is not None
     features = support_features(image, result, COMMON, kernel, found)
     plain = imresize(case.image.astype(float), COMMON)
     inner = (slice(BORDER_PX, -BORDER_PX),) * 2
@@ -359,7 +366,11 @@ def report(names: list[str], labels: list[str], examples: Array) -> None:
 
 
 def show_policy(
-    limit: float, caution: float, judged: Array, examples: Array, right: Array
+    limit: float,
+    caution: float,
+    judged: Array,
+    examples: Array,
+    right: NDArray[np.bool_],
 ) -> None:
     """What comes of delivering all from a limit on, and less than judged below it."""
     share, gain = examples[:, -2], examples[:, -1]

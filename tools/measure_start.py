@@ -12,6 +12,7 @@ from __future__ import annotations
 import sys
 import time
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,7 +28,7 @@ from napari_zssr.zssr.training_plan import Execution, Facts, resolve
 from training.dead_leaves import texture
 
 SIDE, SEED, BORDER = 1024, 3, 2
-VARIANTS = (
+VARIANTS: tuple[dict[str, Any], ...] = (
     {"start": "random"},
     {"start": "random", "ensemble": True},
     {"ensemble": True},

@@ -9,6 +9,7 @@ bicubic interpolation does, in dB of PSNR: mean and worst picture.
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,18 +20,23 @@ from napari_zssr.imaging.degrade import degrade_array
 from napari_zssr.imaging.resample import imresize
 from napari_zssr.kernelspec import KernelSpec
 
-PICTURES = ("camera", "coins", "moon", "page", "brick", "grass", "cell", "coffee")
-PICTURES += ("astronaut", "chelsea")
+PICTURES = (
+    *("camera", "coins", "moon", "page", "brick", "grass", "cell", "coffee"),
+    *("astronaut", "chelsea"),
+)
 SIDE = 256
 CUT = 8
 TRUE = "gaussian:1.2"
-KERNELS = ("bicubic", "gaussian:0.6", "gaussian:0.9", TRUE, "gaussian:1.5")
-KERNELS += ("gaussian:1.8", "estimate")
+KERNELS = (
+    *("bicubic", "gaussian:0.6", "gaussian:0.9", TRUE, "gaussian:1.5"),
+    *("gaussian:1.8", "estimate"),
+)
 
 
 def picture(name: str) -> NDArray[np.float64]:
     """A crop (Y, X), 0 to 1, of even sides."""
-    image = util.img_as_float(getattr(data, name)())
+    as_float: Any = util.img_as_float
+    image = as_float(getattr(data, name)())
     grey = color.rgb2gray(image) if image.ndim == 3 else image
     y, x = (max(0, (n - SIDE) // 2) for n in grey.shape)
     crop = grey[y : y + SIDE, x : x + SIDE]
