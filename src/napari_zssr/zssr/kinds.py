@@ -1,6 +1,7 @@
 """The kinds of networks: what is peculiar to each, in one table. No torch in here.
 
-A further kind is one more entry here, and its module in `zssr.networks`.
+A further kind is one more entry here, and a module that `zssr.networks` makes for it;
+docs/architecture.md lists what else names it.
 """
 
 from __future__ import annotations

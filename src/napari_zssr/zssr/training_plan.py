@@ -28,7 +28,8 @@ Pair = tuple[float, float]
 # Shares of the usual learning rates: of shared networks that are tuned to a plane, from
 # a pretrained start, and from there on a noisy plane.
 TUNED_RATE, LEARNED_RATE, NOISY_RATE = 0.1, 0.25, 0.1
-# On a noisy plane training takes a quarter of the steps; a few change next to nothing.
+# From a pretrained start a noisy plane takes a quarter of the steps; a few change next
+# to nothing.
 NOISY_SHARE, LEAST_NOISY = 4, 25
 # Noise levels (fraction of the range) between which back-projection fades out: it would
 # copy the noise into the result.
