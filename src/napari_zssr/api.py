@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
@@ -347,7 +346,7 @@ def save_networks(
 def _config(config: Config | str, changes: dict[str, Any]) -> Config:
     chosen = preset(config) if isinstance(config, str) else config
     chosen = change(chosen, **changes) if changes else chosen
-    return replace(chosen, kernel=loaded_kernel(chosen.kernel))
+    return change(chosen, kernel=loaded_kernel(chosen.kernel))
 
 
 def read(

@@ -41,7 +41,11 @@ from napari_zssr.stack.plane_result import (
 )
 from napari_zssr.stack.resources import RunPlan
 from napari_zssr.zssr.checkpoint import Checkpoint
-from napari_zssr.zssr.messages import faint_texture_sentence, quality_sentence
+from napari_zssr.zssr.messages import (
+    WITHOUT_SIGNAL,
+    faint_texture_sentence,
+    quality_sentence,
+)
 from napari_zssr.zssr.start import Start
 from napari_zssr.zssr.training_plan import Execution, Facts, TrainingPlan, resolve
 
@@ -212,14 +216,16 @@ def _result(
 
     from napari_zssr.zssr.plane_trainer import (
         bicubic_result,
+        nothing_to_learn,
         shared_noise,
         upscale_plane,
     )
 
     plane, execution = torch.from_numpy(colours), work.execution(run)
     if not shows_signal(colours):
+        sentence = nothing_to_learn(plane) or WITHOUT_SIGNAL
         result = yield from bicubic_result(
-            plane, work.config.factors, execution=execution, window=work.window
+            plane, work.config.factors, sentence, execution, work.window
         )
         return CLEAN, result
     if work.shared is not None:

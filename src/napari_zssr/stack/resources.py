@@ -17,7 +17,7 @@ from napari_zssr.imaging.intensity import IntensityMap
 from napari_zssr.imaging.noise import is_noisy
 from napari_zssr.stack.image import colour_count, output_shape, planes
 from napari_zssr.zssr.canvas import scratch_bytes
-from napari_zssr.zssr.cost import assumed_rates, expected_seconds
+from napari_zssr.zssr.cost import LEARNED_PX, assumed_rates, expected_seconds
 from napari_zssr.zssr.start import Starts
 from napari_zssr.zssr.training_plan import TrainingPlan, expected_plans
 
@@ -32,7 +32,6 @@ FURTHER = 1.7
 LEFT_BEHIND = 0.2
 # Rows of a result in float64 while they are restored.
 BAND_BYTES = 100_000_000
-WINDOWS_PX = 16 * 512**2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -223,7 +222,7 @@ def _pairs_bytes(config: Config, plan: TrainingPlan, pixels: int) -> int:
         fathers *= FURTHER
     sons = 1.0 if plan.kind.fine_grid else 0.25
     channels = plan.samples * (1 + sons) + 1
-    return int(4 * fathers * channels * min(pixels, WINDOWS_PX))
+    return int(4 * fathers * channels * min(pixels, LEARNED_PX))
 
 
 def _tile_bytes(plan: TrainingPlan, tile_px: int, plane: _Plane) -> int:

@@ -7,7 +7,7 @@ import time
 import torch
 from torch import Tensor, nn
 
-from napari_zssr.config import Config
+from napari_zssr.config import Config, change
 from napari_zssr.progress import Progress, Steps, drain
 from napari_zssr.zssr.cost import Rates
 from napari_zssr.zssr.networks import RidgeFilter, fit_ridge, on_device, untrained
@@ -34,6 +34,9 @@ def calibrate_steps(
     samples: int = 1,
 ) -> Steps[Rates]:
     """Time the parts of a run on a random plane; takes about a second."""
+    if not config.kernel.concrete:
+        # Any blur costs alike.
+        config = change(config, kernel="gaussian:1")
     _, plan = expected_plans(config, starts, 1, samples)
     execution = Execution(device=device, precision=precision)
     plane = _plane(samples, LEARNED_SIDE_PX, device)

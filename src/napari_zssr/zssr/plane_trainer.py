@@ -36,7 +36,6 @@ from napari_zssr.zssr.judge import (
 from napari_zssr.zssr.messages import (
     CONSTANT,
     NOT_SAVED,
-    WITHOUT_SIGNAL,
     Origin,
     held_back_sentence,
     nothing_gained,
@@ -377,12 +376,11 @@ def nothing_to_learn(plane: Tensor) -> str | None:
 def bicubic_result(
     plane: Tensor,
     factors: Pair,
-    sentence: str = WITHOUT_SIGNAL,
+    sentence: str,
     execution: Execution | None = None,
     window: Window | None = None,
 ) -> Steps[PlaneResult]:
     """A plane from which nothing was learned, or nothing that helps."""
-    sentence = nothing_to_learn(plane) or sentence
     scratch = None if execution is None else execution.scratch
     if sentence == CONSTANT:
         whole = plane[:, :1, :1].cpu().expand(*enlarged_shape(plane, factors))

@@ -181,6 +181,24 @@ def resolve(config: Config, facts: Facts) -> TrainingPlan:
     -------
     TrainingPlan
     """
+    plan, start = _decided(config, facts), facts.start
+    if facts.shared is not None or not isinstance(start, PretrainedStart):
+        return plan
+    staged = plan.is_noisy and plan.applications(plan.factors) > 1
+    checkpoint = initial_checkpoint(
+        start,
+        samples=plan.samples,
+        factors=plan.factors,
+        kernel=plan.kernel,
+        noise=plan.noise,
+        staged=staged,
+    )
+    size = checkpoint.width, len(checkpoint.dilations)
+    return replace(plan, start=checkpoint, width=size[0], blocks=size[1])
+
+
+def _decided(config: Config, facts: Facts) -> TrainingPlan:
+    """`resolve` without the weights of a pretrained start, with its largest size."""
     kind = KINDS[config.network]
     noisy = is_noisy(facts.level)
     start, initialization = facts.shared or facts.start, ""
@@ -195,14 +213,6 @@ def resolve(config: Config, facts: Facts) -> TrainingPlan:
         # application. What that has enlarged is learned from, too, unless it is noisy.
         further = steps > 0 and max(config.factors) > max(ratio) and not noisy
         gradual = 2 if further else 1
-        start = initial_checkpoint(
-            start,
-            samples=facts.samples,
-            factors=config.factors,
-            kernel=config.kernel,
-            noise=facts.noise,
-            staged=noisy and _applications(ratio, config.factors) > 1,
-        )
     elif start is not None:
         ratio = start.ratio
         # Without training there is nothing to learn on the way.
@@ -234,7 +244,7 @@ def resolve(config: Config, facts: Facts) -> TrainingPlan:
         batch=config.batch,
         crop_px=config.crop_px,
         rate=rate,
-        start=start,
+        start=start if isinstance(start, Checkpoint) else None,
         initialization=initialization,
         from_saved=isinstance(facts.start, Checkpoint),
         noise=facts.noise,
@@ -267,14 +277,11 @@ def expected_plans(
     Returns what is trained once for so many planes, if anything, and what is done for
     each of them.
     """
-    if not config.kernel.concrete:
-        # Any blur costs alike.
-        config = replace(config, kernel=KernelSpec.parse("gaussian:1"))
     facts = Facts(samples=samples, start=_largest(starts))
-    own = resolve(config, facts)
+    own = _decided(config, facts)
     if config.strategy_for(planes) == "independent":
         return None, own
-    once = resolve(config, replace(facts, for_stack=True))
+    once = _decided(config, replace(facts, for_stack=True))
     steps = config.tuned_steps if config.strategy == "tuned" else 0
     return once, replace(own, steps=steps, stages=own.stages[-1:])
 
