@@ -83,30 +83,14 @@ NOT_IN_IDENTITY = ("device", "tile_px", "precision", "preset")
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class DiskJob:
-    """What the tasks of one run have in common, picklable.
+    """What the tasks of one run have in common, picklable."""
 
-    Attributes
-    ----------
-    prepared : Prepared
-        Its pixels are lazy, unless the tasks run in this process.
-    outline : Outline
-        Of the result.
-    part : Path
-        Folder of the run.
-    stop_file : Path
-        Asks the tasks of this run to stop once it exists.
-    threads : int
-        Of each task.
-    keep_networks : bool
-        Keep the networks of each plane beside the shared ones.
-    """
-
-    prepared: Prepared
-    outline: Outline
-    part: Path
-    stop_file: Path
-    threads: int
-    keep_networks: bool = False
+    prepared: Prepared  # its pixels are lazy, unless the tasks run in this process
+    outline: Outline  # of the result
+    part: Path  # folder of the run
+    stop_file: Path  # asks the tasks of this run to stop once it exists
+    threads: int  # of each task
+    keep_networks: bool = False  # those of each plane, beside the shared ones
 
     @property
     def ledger(self) -> Ledger:
@@ -194,10 +178,7 @@ class SharedTask(_JobTask):
 
 
 def _save_once(networks: Checkpoint | None, path: Path) -> None:
-    """Save networks, None as an empty file, unless another process was faster.
-
-    So all planes use the same ones, even if several jobs of an array trained them.
-    """
+    """Save networks, None as an empty file, unless another process was faster."""
     temporary = path.with_name(f"{secrets.token_hex(4)}-{path.name}")
     with storage_errors(path):
         try:

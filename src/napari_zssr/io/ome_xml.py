@@ -48,10 +48,7 @@ _MODALITIES = {
 
 
 def open_tiff(path: Path) -> tifffile.TiffFile:
-    """Open a TIFF, or the set of OME-TIFFs that a member or companion belongs to.
-
-    InputError where files of the set are missing or its companion is damaged.
-    """
+    """Open a TIFF, or the set of OME-TIFFs that a member or companion belongs to."""
     if path.suffix.lower() == ".ome":
         return _open_companion(path)
     with ExitStack() as stack:
@@ -114,10 +111,7 @@ def _companion_xml(path: Path) -> str:
 
 
 def _correct_sizes(root: ElementTree.Element, file: tifffile.TiffFile) -> bool:
-    """Set SizeY and SizeX to those of the pages, since tifffile refuses others.
-
-    Returns whether anything was changed.
-    """
+    """Whether sizes were set to those of the pages, since tifffile refuses others."""
     by_ifd = defaultdict(list)
     for pixels in root.iterfind("{*}Image/{*}Pixels"):
         block = pixels.find("{*}TiffData")
@@ -178,8 +172,7 @@ class PlaneAddress:
 def ome_calibration(xml: str, address: PlaneAddress, own_file: str) -> Calibration:
     """Calibration of the image whose first plane has an address; own_file has the XML.
 
-    The TiffData blocks identify the image, never the order in the XML: microscopes
-    also list images whose pixels are elsewhere or were never acquired.
+    The order in the XML tells nothing: microscopes list images that are elsewhere.
     """
     try:
         root = _parse(xml)

@@ -119,14 +119,27 @@ def write(
     if target.suffix.lower() in _ZARR:
         _write_zarr(target, stack, record, overwrite)
         return target
-    text = None if record is None else json.dumps(record)
-    read = partial(_rows, stack)
     with atomic_write(target) as draft:
-        if target.suffix.lower() in _TIFF:
-            assemble_tiff(draft, outline, text, read)
-        else:
-            write_png(draft, _single_plane(outline, read), text)
+        write_file(draft, target.suffix, outline, partial(_rows, stack), record)
     return target
+
+
+def write_file(
+    path: Path,
+    suffix: str,
+    outline: Outline,
+    read: Rows,
+    record: Mapping[str, Any] | None,
+) -> None:
+    """Write an OME-TIFF or a PNG, by its suffix, with its provenance.
+
+    `read` returns rows of a plane in the axes of the outline.
+    """
+    text = None if record is None else json.dumps(record)
+    if suffix.lower() in _TIFF:
+        _assemble_tiff(path, outline, text, read)
+    else:
+        write_png(path, _single_plane(outline, read), text)
 
 
 def check_output(
@@ -134,8 +147,7 @@ def check_output(
 ) -> None:
     """Refuse an output that could not be written: InputError before a long run starts.
 
-    A `stack` is checked against the format too; of its shape only the axes other than Y
-    and X matter.
+    A `stack` is checked against the format too; its size along Y and X does not matter.
     """
     marks = ZARR_MARKS if Path(path).suffix.lower() in _ZARR else ()
     check_target(path, overwrite, {*_TIFF, *_ZARR, ".png"}, _SUGGESTED, marks)
@@ -144,10 +156,7 @@ def check_output(
 
 
 def check_format(path: str | Path, outline: Outline) -> tuple[str, ...]:
-    """Refuse an image that its format cannot hold with an InputError.
-
-    Returns messages on metadata that other programs will not see.
-    """
+    """Messages on what its format cannot tell; InputError where it cannot hold it."""
     spacing_per_axis(outline.axes, outline.spacing)
     _check_channels(outline)
     suffix = Path(path).suffix.lower()
@@ -200,10 +209,7 @@ def _check_channels(outline: Outline) -> None:
 
 
 def read_provenance(path: str | Path) -> dict[str, Any] | None:
-    """Record that `write` stored in an image, None where there is none.
-
-    Raises InputError where the file cannot be opened.
-    """
+    """Record that `write` stored in an image, None where there is none."""
     try:
         record = _stored_record(Path(path).expanduser())
     except _READ_ERRORS as error:
@@ -270,10 +276,7 @@ def _write_zarr(
 
 
 def check_tiff(outline: Outline) -> tuple[str, ...]:
-    """Refuse an image that OME-TIFF cannot hold, by writing a small one like it.
-
-    Returns messages on metadata that other programs will not see.
-    """
+    """As `check_format`, by writing a small OME-TIFF like it."""
     if outline.dtype not in _OME_TYPES:
         raise InputError(
             f"OME-TIFF cannot hold pixels of type {outline.dtype}; convert them to "
@@ -295,11 +298,10 @@ def check_tiff(outline: Outline) -> tuple[str, ...]:
     return record_messages("OME-TIFF", _spacing_record(small))
 
 
-def assemble_tiff(path: Path, outline: Outline, record: str | None, read: Rows) -> None:
-    """Write an OME-TIFF in bands of rows, which `read` returns for a plane's index.
-
-    `record` is the provenance as JSON.
-    """
+def _assemble_tiff(
+    path: Path, outline: Outline, record: str | None, read: Rows
+) -> None:
+    """Write an OME-TIFF in bands of rows, with its provenance as JSON."""
     extent = _write_pages(path, _in_file_order(outline), record)
     if extent is None:
         raise ValueError("the pixels do not lie in one piece")
@@ -393,10 +395,7 @@ def _ome_channel(channel: Channel) -> dict[str, Any]:
 
 
 def _resolution(outline: Outline) -> dict[str, Any]:
-    """Pixels per centimetre, for readers that do not know OME.
-
-    Empty where the tags cannot hold them, as at atomic resolution.
-    """
+    """Pixels per centimetre, for readers that do not know OME; not of atomic ones."""
     low, high = _DENSITIES
     axes = [outline.axes.index(letter) for letter in "XY"]
     sizes = [in_um(outline.spacing[axis], outline.units[axis]) for axis in axes]

@@ -61,31 +61,24 @@ def stored_names(array: Any) -> tuple[str | None, ...]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Coordinates:
-    """Even coordinates along one axis.
-
-    Attributes
-    ----------
-    step : float
-        Distance of two pixels.
-    unit : str or None
-    start : float
-        Of the first pixel; 0 where the coordinates fall along the axis.
-    """
+    """Even coordinates along one axis."""
 
     step: float
     unit: str | None
-    start: float
+    start: float  # 0 where the coordinates fall along the axis
 
 
-def stored_coordinates(
-    array: Any, names: Sequence[str | None]
-) -> list[Coordinates | None]:
-    """Even coordinates that an xarray.DataArray carries."""
+def _stored_coordinates(
+    array: Any, names: Sequence[str | None], axes: str
+) -> dict[str, Coordinates]:
+    """Even coordinates of an xarray.DataArray along axes that have a pixel size."""
     along = getattr(array, "coords", {})
-    return [
-        _even(along[name]) if name is not None and name in along else None
-        for name in names
-    ]
+    found = {
+        letter: _even(along[name])
+        for letter, name in zip(axes, names, strict=False)
+        if letter in "TZYX" and name is not None and name in along
+    }
+    return {letter: one for letter, one in found.items() if one is not None}
 
 
 def _are_names(names: Sequence[Any], array: Any) -> bool:
@@ -115,10 +108,7 @@ FEW = 6
 
 
 def guess_axes(shape: Sequence[int], dtype: DTypeLike) -> str:
-    """Guess the axes of an unlabelled image.
-
-    Raises InputError.
-    """
+    """Guess the axes of an unlabelled image; InputError where that is impossible."""
     sizes = tuple(shape)
     if len(sizes) < 2:
         raise InputError(f"The image has shape {sizes}; an image needs at least Y, X.")
@@ -134,10 +124,7 @@ def guess_axes(shape: Sequence[int], dtype: DTypeLike) -> str:
 def settle_axes(
     stored: str, shape: Sequence[int], dtype: DTypeLike
 ) -> tuple[str, bool]:
-    """Axes of an image whose letters are not all known, such as ``"QYX"``.
-
-    Raises InputError.
-    """
+    """Axes of an image whose letters are not all known, and whether any is a guess."""
     known = set(stored) & set(LETTERS)
     if not known:
         return guess_axes(shape, dtype), True
@@ -219,10 +206,7 @@ Units = Mapping[str, str | None] | Sequence[str | None] | str
 
 
 def parse_axes(text: str, ndim: int) -> str:
-    """Check axes given by a user, such as ``"TCZYX"``.
-
-    Raises InputError.
-    """
+    """Axes given by a user, in upper case; InputError where they cannot be used."""
     axes = text.strip().upper()
     unknown = sorted(set(axes) - set(LETTERS))
     if unknown:
@@ -252,13 +236,9 @@ def labelled(
     channels: Sequence[Channel] = (),
     name: str = "",
     source: str = "",
-    checksum: str = "",
     labels: bool = False,
 ) -> ImageStack:
-    """Image with named axes from a bare array.
-
-    Raises InputError.
-    """
+    """Image with named axes from a bare array; refuses with an InputError."""
     array = check_pixels(data, labels=labels)
     names = stored_names(data)
     letters, guessed = (
@@ -267,7 +247,7 @@ def labelled(
         else (parse_axes(axes, array.ndim), False)
     )
     guessed = guessed and array.ndim > 2
-    known = _by_letter(letters, stored_coordinates(data, names))
+    known = _stored_coordinates(data, names, letters)
     if spacing is None and known:
         spacing = {letter: one.step for letter, one in known.items()}
         units = {letter: one.unit for letter, one in known.items()}
@@ -289,7 +269,6 @@ def labelled(
         guessed=guessed,
         name=name,
         source=source,
-        checksum=checksum,
         origin=origin if any(origin) else (),
         messages=(guess_message(letters, array.shape),) if guessed else (),
         labels=array.dtype.kind == "b",
@@ -299,10 +278,7 @@ def labelled(
 def relabelled(
     stack: ImageStack, axes: str | None, spacing: Spacing | None
 ) -> ImageStack:
-    """The same image with other axes or another pixel size.
-
-    Raises InputError.
-    """
+    """The same image with other axes or another pixel size."""
     if axes is None and spacing is None:
         return stack
     changed = labelled(
@@ -325,10 +301,7 @@ def relabelled(
 
 
 def spacing_per_axis(axes: str, spacing: Spacing | None) -> tuple[float | None, ...]:
-    """Pixel size along each axis from any of the forms that `labelled` takes.
-
-    Raises InputError.
-    """
+    """Pixel size along each axis from any of the forms that `labelled` takes."""
     if spacing is None:
         return (None,) * len(axes)
     if isinstance(spacing, Mapping):
@@ -350,8 +323,7 @@ def spacing_per_axis(axes: str, spacing: Spacing | None) -> tuple[float | None, 
 def check_pixels(data: Any, *, labels: bool = False) -> Pixels:
     """Array in native byte order, refused when it cannot hold an image.
 
-    What reads its pixels only when asked (zarr, dask, a lazy file) comes back as it is,
-    and the mask of a masked array stays. Raises InputError.
+    Lazy pixels (zarr, dask, a file) are returned as they are; a mask stays.
     """
     kept = is_lazy(data) or isinstance(data, np.ma.MaskedArray)
     array: Pixels = data if kept else np.asarray(data)
@@ -388,17 +360,6 @@ def _check_type(dtype: np.dtype[Any], labels: bool) -> None:
             f"Pixels of type {dtype} cannot be used; give integers or floating "
             "point of at most 64 bits."
         )
-
-
-def _by_letter(
-    axes: str, coordinates: Sequence[Coordinates | None]
-) -> dict[str, Coordinates]:
-    """What is known along axes that have a pixel size."""
-    return {
-        letter: one
-        for letter, one in zip(axes, coordinates, strict=False)
-        if one is not None and letter in "TZYX"
-    }
 
 
 def _checked_size(letter: str, size: float | None) -> float | None:
