@@ -255,15 +255,10 @@ def upscale_to_disk_steps(
     overwrite: bool = False,
     keep_networks: bool = False,
 ) -> Steps[Written]:
-    """Enlarge an image into a file, plane by plane, in bounded memory.
+    """Enlarge an image into a file in bounded memory, as `upscale_to_disk` says.
 
-    The image may be lazy, the target is ``.ome.zarr``, ``.ome.tif``, or ``.png`` for a
-    single plane. Finished planes are kept in the folder ``TARGET.part`` until all are;
-    the same call resumes from there. The `threads` of each task change rounding; by
-    default they are as the run was begun, or the cores shared among the workers. Shard
-    (2, 8) does the second of eight parts of the planes, and the one that finishes last
-    completes the file. `overwrite` also replaces an unfinished run with other settings.
-    `keep_networks` returns the networks of the middle plane of each channel.
+    The `threads` of each task change rounding; by default they are as when the run was
+    begun, or the cores shared among workers. The last shard completes the file.
     """
     started = time.monotonic()
     target = Path(target).expanduser().resolve()

@@ -119,19 +119,17 @@ def _run_in_process(
 @contextmanager
 def _torch_threads(count: int) -> Iterator[None]:
     """Set the number of torch's threads, which changes rounding."""
-    if count == 0:
-        yield
-        return
     import torch
 
     before = torch.get_num_threads()
-    if count != before:
-        torch.set_num_threads(count)
+    if count in (0, before):
+        yield
+        return
+    torch.set_num_threads(count)
     try:
         yield
     finally:
-        if count != before:
-            torch.set_num_threads(before)
+        torch.set_num_threads(before)
 
 
 def _run_task(task: Task) -> Any:

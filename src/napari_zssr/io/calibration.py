@@ -6,28 +6,13 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import tifffile
 
+from napari_zssr.io.contents import Calibration
 from napari_zssr.stack.image import Channel, Outline, short_unit
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Calibration:
-    """What one metadata source says about an image; dictionaries by axis letter.
-
-    The origin is the centre of the first pixel; `channels` has one per index of C.
-    """
-
-    spacing: dict[str, float] = field(default_factory=dict)
-    units: dict[str, str | None] = field(default_factory=dict)
-    channels: tuple[Channel, ...] = ()
-    origin: dict[str, float] = field(default_factory=dict)
-    name: str = ""
-    messages: tuple[str, ...] = ()
 
 
 def calibration_from(

@@ -70,17 +70,28 @@ class ReadOptions:
     labels: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class FileImage:
-    """One image of a file, before the user's overrides; see `Calibration`."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calibration:
+    """What one metadata source says about an image; dictionaries by axis letter.
 
-    data: Pixels
-    axes: str = ""  # as in `ImageEntry`
+    The origin is the centre of the first pixel; `channels` has one per index of C.
+    """
+
     spacing: dict[str, float] = field(default_factory=dict)
     units: dict[str, str | None] = field(default_factory=dict)
     channels: tuple[Channel, ...] = ()
     origin: dict[str, float] = field(default_factory=dict)
+    name: str = ""
     messages: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class FileImage:
+    """One image of a file, before the user's overrides."""
+
+    data: Pixels
+    axes: str = ""  # as in `ImageEntry`
+    calibration: Calibration = Calibration()
     labels: bool = False  # the file marks it as a label image
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from napari_zssr.io.calibration import (
     spacing_record,
     zarr_unit,
 )
-from napari_zssr.io.contents import FileImage
+from napari_zssr.io.contents import Calibration
 from napari_zssr.stack.axis_labels import axis_letters
 from napari_zssr.stack.image import NAMESPACE, Channel, Index, Outline, legal_text
 
@@ -215,14 +215,13 @@ def axes_of(multiscale: Mapping[str, Any], ndim: int) -> str:
     return _letters(_listed_axes(multiscale, ndim))
 
 
-def with_placement(
-    image: FileImage, multiscale: Mapping[str, Any]
-) -> tuple[FileImage, tuple[int, ...]]:
-    """Add axes, pixel size and position to an image; its axes that run backwards.
+def placement(
+    multiscale: Mapping[str, Any], shape: tuple[int, ...]
+) -> tuple[str, Calibration, tuple[int, ...]]:
+    """Axes, pixel size and position of an image, and its axes that run backwards.
 
     The position is that of the flipped image. InputError if the metadata do not fit.
     """
-    shape = image.data.shape
     dataset = multiscale["datasets"][0]
     listed = _listed_axes(multiscale, len(shape))
     if len(listed) not in (0, len(shape)):
@@ -266,15 +265,10 @@ def with_placement(
             spacing[letter], units[letter] = size, short_of_ome(unit)
             if first:
                 origin[letter] = first
-    placed = replace(
-        image,
-        axes=letters,
-        spacing=spacing,
-        units=units,
-        origin=origin,
-        messages=tuple(messages),
+    placed = Calibration(
+        spacing=spacing, units=units, origin=origin, messages=tuple(messages)
     )
-    return placed, tuple(reversed_axes)
+    return letters, placed, tuple(reversed_axes)
 
 
 def _listed_axes(multiscale: Mapping[str, Any], ndim: int) -> list[_Axis]:

@@ -15,12 +15,12 @@ import tifffile
 from napari_zssr.errors import InputError
 from napari_zssr.io.calibration import (
     SPACING,
-    Calibration,
     positive_count,
     positive_number,
     restore_spacing,
     short_of_ome,
 )
+from napari_zssr.io.contents import Calibration
 from napari_zssr.stack.image import NAMESPACE, Channel, short_unit
 
 # Attribute and default unit of the pixel size along each axis

@@ -14,7 +14,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from napari_zssr.errors import InputError
-from napari_zssr.io.contents import FileImage, FileImages, ImageEntry
+from napari_zssr.io.contents import Calibration, FileImage, FileImages, ImageEntry
 from napari_zssr.io.photometric import oriented
 from napari_zssr.stack.image import NAMESPACE, Outline
 
@@ -67,7 +67,8 @@ def _picture(path: Path) -> FileImage:
     if data.dtype == np.int32 and data.min() >= 0 and data.max() <= 65535:
         data = data.astype(np.uint16)
     axes = "YX" if data.ndim == 2 else "YXS"
-    return FileImage(data=data, axes=axes, messages=tuple(messages))
+    known = Calibration(messages=tuple(messages))
+    return FileImage(data=data, axes=axes, calibration=known)
 
 
 def _plain(picture: Image.Image) -> Image.Image:

@@ -157,9 +157,10 @@ def _with_overrides(
         stated = image.axes if len(image.axes) == data.ndim else ""
         letters, guessed = settle_axes(stated, data.shape, data.dtype)
     guessed = guessed and data.ndim > 2
-    sizes = {a: image.spacing[a] for a in letters if a in image.spacing}
-    units = {a: image.units.get(a) for a in sizes}
-    origin = dict(image.origin)
+    known = image.calibration
+    sizes = {a: known.spacing[a] for a in letters if a in known.spacing}
+    units = {a: known.units.get(a) for a in sizes}
+    origin = dict(known.origin)
     for letter, size in zip(letters, spacing_per_axis(letters, spacing), strict=True):
         if size is not None:
             sizes[letter] = size
@@ -170,7 +171,7 @@ def _with_overrides(
         axes=letters,
         spacing=sizes,
         units=units,
-        channels=image.channels,
+        channels=known.channels,
         labels=labels,
     )
     guess = (guess_message(letters, data.shape),) if guessed else ()
@@ -178,7 +179,7 @@ def _with_overrides(
         stack,
         guessed=guessed,
         origin=tuple(origin.get(a, 0.0) for a in letters) if origin else (),
-        messages=(*image.messages, *guess),
+        messages=(*known.messages, *guess),
         labels=image.labels or stack.labels,
     )
 

@@ -12,7 +12,7 @@ import threading
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from functools import partial
 from pathlib import Path
@@ -86,15 +86,16 @@ def _load(
     channel_axis = layout.axes.find("C")
     channel_count = 1 if channel_axis < 0 else layout.shape[channel_axis]
     orientation = layout.samples.orientation
-    return FileImage(
-        data=signed_pixels(file, data),
-        axes=layout.axes,
+    known = replace(
+        known,
         spacing=_reoriented(known.spacing, orientation),
         units=_reoriented(known.units, orientation),
         channels=known.channels[:channel_count] or layout.samples.channels,
         origin=_reoriented(known.origin, orientation),
         messages=image.messages + layout.messages + known.messages,
     )
+    pixels = signed_pixels(file, data)
+    return FileImage(data=pixels, axes=layout.axes, calibration=known)
 
 
 def _reoriented(sizes: Mapping[str, Any], orientation: int) -> dict[str, Any]:

@@ -12,7 +12,6 @@ import tifffile
 from numpy.typing import NDArray
 
 from napari_zssr.io.calibration import (
-    Calibration,
     calibration_from,
     instrument_calibration,
     merge,
@@ -20,6 +19,7 @@ from napari_zssr.io.calibration import (
     positive_number,
     series_axes,
 )
+from napari_zssr.io.contents import Calibration
 from napari_zssr.io.ome_xml import SIZE_ATTRIBUTES, PlaneAddress, ome_calibration
 from napari_zssr.stack.image import (
     Channel,

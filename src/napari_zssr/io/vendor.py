@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import math
 import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from napari_zssr.errors import InputError
+from napari_zssr.io.calibration import calibration_from
 from napari_zssr.io.contents import FileImage, FileImages, ImageEntry, ReadOptions
 from napari_zssr.stack.image import Channel
 
@@ -75,13 +75,11 @@ def _load(image: Any, entry: ImageEntry, _: ReadOptions) -> FileImage:
     interval = getattr(image, "time_interval", None)
     if interval is not None:
         sizes["T"] = getattr(interval, "total_seconds", lambda: interval)()
-    spacing = {
-        a: float(s) for a, s in sizes.items() if s and math.isfinite(s) and s > 0
-    }
     return FileImage(
         data=data.reshape([data.shape[i] for i in kept]),
         axes="".join(axes[i] for i in kept),
-        spacing=spacing,
-        units={a: "s" if a == "T" else "um" for a in spacing},
-        channels=tuple(Channel(name=str(n)) for n in image.channel_names or ()),
+        calibration=calibration_from(
+            {a: (size, "s" if a == "T" else "um") for a, size in sizes.items()},
+            channels=[Channel(name=str(n)) for n in image.channel_names or ()],
+        ),
     )

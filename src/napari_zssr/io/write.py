@@ -66,7 +66,7 @@ _OME_TYPES |= {"float32", "float64"}
 _DENSITIES = (2.0**-31, 2.0**32 - 1)
 _UNITLESS = "reference frame"
 
-_READ_ERRORS = (OSError, ValueError, ElementTree.ParseError, tifffile.TiffFileError)
+_READ_ERRORS = (OSError, ValueError, ElementTree.ParseError)
 
 Rows = Callable[[Index, slice], NDArray[Any]]
 

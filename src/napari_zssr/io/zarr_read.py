@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import zarr
 from numpy.typing import NDArray
-from zarr.errors import BaseZarrError
 
 from napari_zssr.errors import InputError
 from napari_zssr.io.calibration import (
@@ -23,13 +22,19 @@ from napari_zssr.io.calibration import (
     positive_number,
     restore_spacing,
 )
-from napari_zssr.io.contents import FileImage, FileImages, ImageEntry, ReadOptions
+from napari_zssr.io.contents import (
+    Calibration,
+    FileImage,
+    FileImages,
+    ImageEntry,
+    ReadOptions,
+)
 from napari_zssr.io.ngff import (
     LABELS,
     axes_of,
     level_paths,
     ome_metadata,
-    with_placement,
+    placement,
 )
 from napari_zssr.io.ome_xml import image_names
 from napari_zssr.stack.axis_labels import axis_letters, stored_names
@@ -43,14 +48,7 @@ from napari_zssr.stack.image import (
 
 _MAX_DEPTH = 3
 _NOT_IMAGES = {"OME", "labels"}
-_READ_ERRORS = (
-    OSError,
-    ValueError,
-    RuntimeError,
-    LookupError,
-    TypeError,
-    BaseZarrError,
-)
+_READ_ERRORS = (OSError, ValueError, RuntimeError, LookupError, TypeError)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,11 +101,7 @@ def _load(
     path: Path, images: Sequence[ZarrImage], entry: ImageEntry, options: ReadOptions
 ) -> FileImage:
     image, pixels = _file_image(path, images[entry.index])
-    return replace(
-        image,
-        data=pixels if options.lazy else pixels[...],
-        messages=(*image.messages, *pixels.messages),
-    )
+    return image if options.lazy else replace(image, data=pixels[...])
 
 
 def zarr_levels(path: Path, image: int | None = None) -> list[ZarrPixels]:
@@ -219,23 +213,26 @@ def _file_image(path: Path, image: ZarrImage) -> tuple[FileImage, ZarrPixels]:
     pixels = ZarrPixels(path, image.levels[0])
     if image.multiscale is None:
         letters = axis_letters(stored_names(image.node))
-        return FileImage(data=pixels, axes=letters), pixels
+        known = Calibration(messages=pixels.messages)
+        return FileImage(data=pixels, axes=letters, calibration=known), pixels
     metadata = ome_metadata(image.node)
-    file_image = FileImage(
-        data=pixels,
+    axes, known, reversed_axes = placement(image.multiscale, pixels.shape)
+    known = replace(
+        known,
         channels=_channels(metadata.get("omero") or {}),
-        labels=LABELS in metadata,
+        messages=(*known.messages, *pixels.messages),
     )
-    file_image, reversed_axes = with_placement(file_image, image.multiscale)
     pixels = ZarrPixels(path, image.levels[0], reversed_axes)
-    axes = file_image.axes
     own: Any = dict(image.node.attrs).get(NAMESPACE)
     if isinstance(own, Mapping):
-        restore_spacing(own.get(SPACING), file_image.spacing, file_image.units)
+        restore_spacing(own.get(SPACING), known.spacing, known.units)
         # RGB samples are written as channels.
         if "S" in own.get("axes", "") and "C" not in own["axes"]:
             axes = axes.replace("C", "S")
-    return replace(file_image, data=pixels, axes=axes), pixels
+    image_of_file = FileImage(
+        data=pixels, axes=axes, calibration=known, labels=LABELS in metadata
+    )
+    return image_of_file, pixels
 
 
 def _channels(omero: Mapping[str, Any]) -> tuple[Channel, ...]:

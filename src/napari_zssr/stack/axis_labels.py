@@ -45,16 +45,16 @@ def axis_letters(names: Sequence[Any]) -> str:
 
 def stored_names(array: Any) -> tuple[str | None, ...]:
     """Names of the axes that an array carries; empty where it carries none."""
-    metadata = getattr(array, "metadata", None)
     attributes = getattr(array, "attrs", None)
-    if not isinstance(attributes, Mapping):
-        attributes = {}
-    for names in (
+    metadata = getattr(array, "metadata", None)
+    candidates: tuple[Any, ...] = (
         getattr(array, "dims", None),
         getattr(metadata, "dimension_names", None),
-        attributes.get("_ARRAY_DIMENSIONS"),
-    ):
-        if isinstance(names, tuple | list) and any(names) and _are_names(names, array):
+        attributes.get("_ARRAY_DIMENSIONS") if isinstance(attributes, Mapping) else (),
+    )
+    for names in candidates:
+        is_listed = isinstance(names, tuple | list) and len(names) == len(array.shape)
+        if is_listed and any(names) and all(isinstance(n, str | None) for n in names):
             return tuple(names)
     return ()
 
@@ -79,11 +79,6 @@ def _stored_coordinates(
         if letter in "TZYX" and name is not None and name in along
     }
     return {letter: one for letter, one in found.items() if one is not None}
-
-
-def _are_names(names: Sequence[Any], array: Any) -> bool:
-    is_known = all(isinstance(name, str | None) for name in names)
-    return is_known and len(names) == len(array.shape)
 
 
 def _even(coordinate: Any) -> Coordinates | None:
@@ -306,7 +301,11 @@ def spacing_per_axis(axes: str, spacing: Spacing | None) -> tuple[float | None, 
         return (None,) * len(axes)
     if isinstance(spacing, Mapping):
         named = {letter.upper(): size for letter, size in spacing.items()}
-        _refuse_letters("Spacing", set(named), axes)
+        if extra := sorted(set(named) - set(axes)):
+            raise InputError(
+                f"Spacing names axis {extra[0]!r}, but the axes are {axes}; name only "
+                "those."
+            )
     elif isinstance(spacing, int | float | np.number):
         named = dict.fromkeys("YX", float(spacing))
     else:
@@ -379,37 +378,13 @@ def _checked_size(letter: str, size: float | None) -> float | None:
 def _units_per_axis(
     axes: str, units: Units | None, spacing: tuple[float | None, ...]
 ) -> tuple[str | None, ...]:
-    if units is None:
-        usual = {"T": "s", "Z": "um", "Y": "um", "X": "um"}
-        return tuple(
-            None if size is None else usual.get(letter)
-            for letter, size in zip(axes, spacing, strict=True)
-        )
-    if isinstance(units, str):
-        named: dict[str, str | None] = {"T": "s", "Z": units, "Y": units, "X": units}
-    elif isinstance(units, Mapping):
-        named = {letter.upper(): unit for letter, unit in units.items()}
-        _refuse_letters("Units", set(named), axes)
-    else:
-        listed = list(units)
-        if len(listed) != len(axes):
-            raise InputError(
-                f"Units hold {len(listed)} names, but the axes are {axes}; give one "
-                "for each."
-            )
-        named = dict(zip(axes, listed, strict=True))
+    if units is None or isinstance(units, str):
+        units = {"T": "s", **dict.fromkeys("ZYX", units or "um")}
+    named = units if isinstance(units, Mapping) else dict(zip(axes, units, strict=True))
     return tuple(
         None if size is None else short_unit(named.get(letter)) or named.get(letter)
         for letter, size in zip(axes, spacing, strict=True)
     )
-
-
-def _refuse_letters(what: str, letters: set[str], axes: str) -> None:
-    extra = sorted(letters - set(axes))
-    if extra:
-        raise InputError(
-            f"{what} names axis {extra[0]!r}, but the axes are {axes}; name only those."
-        )
 
 
 def _matching_channels(

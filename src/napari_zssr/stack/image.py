@@ -312,11 +312,10 @@ def planes(stack_axes: str, shape: Sequence[int]) -> tuple[PlaneIndex, ...]:
     walked = [i for i, letter in enumerate(stack_axes) if letter not in "YXS"]
     listed = []
     for number, place in enumerate(np.ndindex(*(shape[i] for i in walked))):
-        index: list[int | slice] = [slice(None)] * len(stack_axes)
-        for axis, value in zip(walked, place, strict=True):
-            index[axis] = value
-        channel = dict(zip(walked, place, strict=True)).get(stack_axes.find("C"), 0)
-        listed.append(PlaneIndex(number=number, index=tuple(index), channel=channel))
+        at = dict(zip(walked, place, strict=True))
+        index = tuple(at.get(i, slice(None)) for i in range(len(stack_axes)))
+        channel = at.get(stack_axes.find("C"), 0)
+        listed.append(PlaneIndex(number=number, index=index, channel=channel))
     return tuple(listed)
 
 
