@@ -164,10 +164,11 @@ def _named(entries: Sequence[ImageEntry], wanted: int | str, file: str) -> Image
         )
     if named:
         return named[0]
+    by_text = {str(entry.index): entry for entry in entries}
     # Labels are what the names of result files show.
-    for labels in (file_labels(entries), tuple(str(each.index) for each in entries)):
-        if str(wanted) in labels:
-            return entries[labels.index(str(wanted))]
+    by_text |= zip(file_labels(entries), entries, strict=True)
+    if str(wanted) in by_text:
+        return by_text[str(wanted)]
     raise InputError(_unknown(entries, wanted, file))
 
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from enum import IntEnum
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -121,7 +121,8 @@ class TiffPixels(FilePixels):
         self.image = image
         self.options = options
         self._lock = threading.Lock()
-        self._cached_layout = layout
+        if layout is not None:
+            self._layout = layout
 
     def __reduce__(self) -> tuple[Any, ...]:
         return TiffPixels, (self.path, self.image, self.options)
@@ -129,16 +130,16 @@ class TiffPixels(FilePixels):
     @property
     def shape(self) -> tuple[int, ...]:
         """Size along each axis."""
-        return self._layout().shape
+        return self._layout.shape
 
     @property
     def dtype(self) -> np.dtype[Any]:
         """Type of the pixels, in the byte order of this machine."""
-        return self._layout().samples.dtype
+        return self._layout.samples.dtype
 
     def __getitem__(self, index: Any) -> NDArray[Any]:
         """Pixels for one integer or slice per axis; InputError if unreadable."""
-        layout = self._layout()
+        layout = self._layout
         parts = full_index(index, layout.shape)
         with self._lock:
             with _decoding(self.path):
@@ -148,20 +149,18 @@ class TiffPixels(FilePixels):
             finally:
                 layout.file.close()
 
+    @cached_property
     def _layout(self) -> _Layout:
-        with self._lock:
-            if self._cached_layout is None:
-                path = self.path
-                with _opened(path) as file:
-                    series = tiff_images(file)[self.image].series
-                    layout = _layout_of(path, file, series, self.options, path.name)
-                if not layout.is_paged:
-                    raise InputError(
-                        f"{path.name} has changed: its pages cannot be read one by one "
-                        "any more; read it again."
-                    )
-                self._cached_layout = layout
-            return self._cached_layout
+        path = self.path
+        with _opened(path) as file:
+            series = tiff_images(file)[self.image].series
+            layout = _layout_of(path, file, series, self.options, path.name)
+        if not layout.is_paged:
+            raise InputError(
+                f"{path.name} has changed: its pages cannot be read one by one any "
+                "more; read it again."
+            )
+        return layout
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

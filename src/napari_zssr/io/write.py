@@ -34,6 +34,7 @@ from napari_zssr.io.calibration import (
     xml_unit,
 )
 from napari_zssr.io.ngff import band_rows, check_zarr, read_attributes
+from napari_zssr.io.ome_xml import SIZE_ATTRIBUTES, own_value
 from napari_zssr.io.pictures import check_png, png_text, write_png
 from napari_zssr.stack.axis_labels import spacing_per_axis
 from napari_zssr.stack.image import (
@@ -231,11 +232,7 @@ def _tiff_text(path: Path) -> str | None:
     """Provenance of an OME-TIFF as JSON."""
     with tifffile.TiffFile(path) as file:
         xml = file.ome_metadata
-    notes = ElementTree.fromstring(xml).findall(".//{*}MapAnnotation") if xml else []
-    for note in notes:
-        if note.get("Namespace") == NAMESPACE:
-            return note.findtext(f"{{*}}Value/{{*}}M[@K='{_PROVENANCE}']")
-    return None
+    return own_value(ElementTree.fromstring(xml), _PROVENANCE) if xml else None
 
 
 def _rows(stack: ImageStack, index: Index, rows: slice) -> NDArray[Any]:
@@ -356,10 +353,10 @@ def _ome_metadata(outline: Outline, record: str | None) -> dict[str, Any]:
     for letter, size, unit in zip(
         outline.axes, outline.spacing, outline.units, strict=True
     ):
-        symbol = xml_unit(unit, letter) if letter in "TZYX" else None
-        if size is None or letter not in "TZYX" or (letter == "T" and not symbol):
+        symbol = xml_unit(unit, letter) if letter in SIZE_ATTRIBUTES else None
+        if size is None or letter in "CS" or (letter == "T" and not symbol):
             continue
-        key = "TimeIncrement" if letter == "T" else f"PhysicalSize{letter}"
+        key, _ = SIZE_ATTRIBUTES[letter]
         content |= {key: float(size), f"{key}Unit": symbol or _UNITLESS}
     if outline.channels:
         content["Channel"] = [_ome_channel(channel) for channel in outline.channels]
