@@ -29,10 +29,9 @@ from napari_zssr.stack.axis_labels import (
     NEAREST_ADVICE,
     Spacing,
     check_pixels,
+    chosen_axes,
     guess_message,
     labelled,
-    parse_axes,
-    settle_axes,
     spacing_per_axis,
 )
 from napari_zssr.stack.image import ImageStack
@@ -150,13 +149,8 @@ def _with_overrides(
             f"{NEAREST_ADVICE}, or give the image they were made from."
         )
     data = check_pixels(image.data, labels=labels)
-    guessed = False
-    if axes is not None:
-        letters = parse_axes(axes, data.ndim)
-    else:
-        stated = image.axes if len(image.axes) == data.ndim else ""
-        letters, guessed = settle_axes(stated, data.shape, data.dtype)
-    guessed = guessed and data.ndim > 2
+    stated = image.axes if len(image.axes) == data.ndim else ""
+    letters, guessed = chosen_axes(axes, stated, data)
     known = image.calibration
     sizes = {a: known.spacing[a] for a in letters if a in known.spacing}
     units = {a: known.units.get(a) for a in sizes}

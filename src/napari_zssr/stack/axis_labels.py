@@ -222,6 +222,14 @@ def parse_axes(text: str, ndim: int) -> str:
     return axes
 
 
+def chosen_axes(given: str | None, stated: str, array: Pixels) -> tuple[str, bool]:
+    """Axes that a user gives, else the stated ones; whether to say they are guessed."""
+    if given is not None:
+        return parse_axes(given, array.ndim), False
+    letters, guessed = settle_axes(stated, array.shape, array.dtype)
+    return letters, guessed and array.ndim > 2
+
+
 def labelled(
     data: Any,
     *,
@@ -236,12 +244,7 @@ def labelled(
     """Image with named axes from a bare array; refuses with an InputError."""
     array = check_pixels(data, labels=labels)
     names = stored_names(data)
-    letters, guessed = (
-        settle_axes(axis_letters(names), array.shape, array.dtype)
-        if axes is None
-        else (parse_axes(axes, array.ndim), False)
-    )
-    guessed = guessed and array.ndim > 2
+    letters, guessed = chosen_axes(axes, axis_letters(names), array)
     known = _stored_coordinates(data, names, letters)
     if spacing is None and known:
         spacing = {letter: one.step for letter, one in known.items()}
