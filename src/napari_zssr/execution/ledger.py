@@ -235,18 +235,15 @@ def _acquire(folder: Path) -> Path | None:
     changed = time.monotonic()
     while folder.is_dir():
         last = _last_lock(folder)
-        if last is None:
-            lock = _create_lock(folder, 0)
-        else:
-            # The clocks of several machines differ, so only changes count.
-            current = last, _modified(last)
-            if current != state:
-                state, changed = current, time.monotonic()
-            is_stale = time.monotonic() - changed > STALE_SECONDS
-            is_free = is_stale or _is_holder_dead(last)
-            lock = _create_lock(folder, _number(last) + 1) if is_free else None
-        if lock is not None:
-            return lock
+        # The clocks of several machines differ, so only changes count.
+        current = None if last is None else (last, _modified(last))
+        if current != state:
+            state, changed = current, time.monotonic()
+        is_stale = time.monotonic() - changed > STALE_SECONDS
+        if last is None or is_stale or _is_holder_dead(last):
+            number = 0 if last is None else _number(last) + 1
+            if lock := _create_lock(folder, number):
+                return lock
         time.sleep(POLL_SECONDS)
     return None
 
