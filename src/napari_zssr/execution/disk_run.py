@@ -83,30 +83,14 @@ NOT_IN_IDENTITY = ("device", "tile_px", "precision", "preset")
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class DiskJob:
-    """What the tasks of one run have in common, picklable.
+    """What the tasks of one run have in common, picklable."""
 
-    Attributes
-    ----------
-    prepared : Prepared
-        Its pixels are lazy, unless the tasks run in this process.
-    outline : Outline
-        Of the result.
-    part : Path
-        Folder of the run.
-    stop_file : Path
-        Asks the tasks of this run to stop once it exists.
-    threads : int
-        Of each task.
-    keep_networks : bool
-        Keep the networks of each plane beside the shared ones.
-    """
-
-    prepared: Prepared
-    outline: Outline
-    part: Path
-    stop_file: Path
-    threads: int
-    keep_networks: bool = False
+    prepared: Prepared  # its pixels are lazy, unless the tasks run in this process
+    outline: Outline  # of the result
+    part: Path  # folder of the run
+    stop_file: Path  # asks the tasks of this run to stop once it exists
+    threads: int  # of each task
+    keep_networks: bool = False  # those of each plane, beside the shared ones
 
     @property
     def ledger(self) -> Ledger:
@@ -194,10 +178,7 @@ class SharedTask(_JobTask):
 
 
 def _save_once(networks: Checkpoint | None, path: Path) -> None:
-    """Save networks, None as an empty file, unless another process was faster.
-
-    So all planes use the same ones, even if several jobs of an array trained them.
-    """
+    """Save networks, None as an empty file, unless another process was faster."""
     temporary = path.with_name(f"{secrets.token_hex(4)}-{path.name}")
     with storage_errors(path):
         try:
@@ -274,15 +255,10 @@ def upscale_to_disk_steps(
     overwrite: bool = False,
     keep_networks: bool = False,
 ) -> Steps[Written]:
-    """Enlarge an image into a file, plane by plane, in bounded memory.
+    """Enlarge an image into a file in bounded memory, as `upscale_to_disk` says.
 
-    The image may be lazy, the target is ``.ome.zarr``, ``.ome.tif``, or ``.png`` for a
-    single plane. Finished planes are kept in the folder ``TARGET.part`` until all are;
-    the same call resumes from there. The `threads` of each task change rounding; by
-    default they are as the run was begun, or the cores shared among the workers. Shard
-    (2, 8) does the second of eight parts of the planes, and the one that finishes last
-    completes the file. `overwrite` also replaces an unfinished run with other settings.
-    `keep_networks` returns the networks of the middle plane of each channel.
+    The `threads` of each task change rounding; by default they are as when the run was
+    begun, or the cores shared among workers. The last shard completes the file.
     """
     started = time.monotonic()
     target = Path(target).expanduser().resolve()

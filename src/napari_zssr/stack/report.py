@@ -145,13 +145,9 @@ def _tested(learned: list[PlaneReport]) -> str:
 def _trained(reports: tuple[PlaneReport, ...], config: Config) -> str:
     """What training was done on, what it began from, and what may have gone."""
     learned = [r for r in reports if r.returned == "learned"]
-    texture = next(
-        filter(
-            None, (faint_texture_sentence(r.quality) for r in learned if r.denoised)
-        ),
-        "",
-    )
-    pretrained = _is_pretrained(reports)
+    textures = (faint_texture_sentence(r.quality) for r in learned if r.denoised)
+    texture = next(filter(None, textures), "")
+    pretrained = any(report.began for report in reports)
     if config.steps == 0:
         return used_as_is_sentence(learned=pretrained) + texture
     saved = FROM_SAVED if config.start_file else ""
@@ -175,11 +171,6 @@ def _remarks(ready: Prepared) -> tuple[str, ...]:
             "no new values."
         )
     return tuple(remarks)
-
-
-def _is_pretrained(reports: tuple[PlaneReport, ...]) -> bool:
-    """Whether planes began from a learned start."""
-    return any(report.began for report in reports)
 
 
 def _shared(reports: tuple[PlaneReport, ...], config: Config) -> str:
