@@ -43,12 +43,9 @@ class CameraNoise:
 
     Attributes
     ----------
-    gain : float
-        Electrons per count, above 0.
-    offset : float
-        Counts without light.
-    read_noise : float
-        Standard deviation without light, electrons.
+    gain : electrons per count, above 0
+    offset : counts without light
+    read_noise : standard deviation without light, electrons
     """
 
     gain: float
@@ -71,15 +68,7 @@ def is_camera(text: str) -> bool:
 def parsed_camera(text: str) -> CameraNoise:
     """Camera from words, such as ``camera: gain 0.46, offset 100, read noise 1.6 e-``.
 
-    Parameters
-    ----------
-    text : str
-        Gain in electrons per count, offset in counts, read noise in electrons.
-
-    Raises
-    ------
-    InputError
-        Something is missing, not understood, in another unit, or impossible.
+    Gain in electrons per count, offset in counts, read noise in electrons.
     """
     values: dict[str, float] = {}
     for part in (

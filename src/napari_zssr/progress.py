@@ -86,15 +86,7 @@ Steps = Generator[Event, None, T]
 
 
 def map_events(steps: Steps[T], change: Callable[[Event], Event]) -> Steps[T]:
-    """Steps whose events are changed on their way.
-
-    Parameters
-    ----------
-    steps : Steps
-        Closed whatever happens.
-    change : callable
-        From an event to the one that is passed on.
-    """
+    """Steps whose events are changed on their way; closed whatever happens."""
     try:
         while True:
             yield change(next(steps))

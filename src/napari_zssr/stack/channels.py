@@ -410,10 +410,7 @@ def channel_kernels(
 def channel_kernel(
     stack: ImageStack, config: Config, mapping: IntensityMap, channel: int
 ) -> FineKernel:
-    """The blur of one channel on the fine grid.
-
-    Raises InputError.
-    """
+    """The blur of one channel on the fine grid. Raises InputError."""
     spec = loaded_kernel(config.kernel)
     if spec.kind == "estimate":
         kernel = estimated_kernel(stack, config, mapping, channel)

@@ -90,16 +90,10 @@ class ChannelSetup:
 
     Attributes
     ----------
-    number : int
-    config : Config
-        With the channel's blur.
-    mapping : IntensityMap
-    start : Checkpoint, PretrainedStart or None
-        What training starts from.
-    kernel : FineKernel or None
-        The blur, and where it comes from.
-    assessment : Assessment or None
-        Of a channel of several planes that share no networks.
+    config : with the channel's blur
+    start : what training starts from
+    kernel : the blur, and where it comes from
+    assessment : of a channel of several planes that share no networks
     """
 
     number: int
@@ -116,16 +110,10 @@ class PlaneInput:
 
     Attributes
     ----------
-    pixels : ndarray, shape (C, Y, X)
-        In the dtype of the image.
-    plane_index : PlaneIndex
-    channel : ChannelSetup
-    window : tuple of slice, optional
-        Part of the plane (Y, X) that is wanted, and shown during training.
-    shared : Checkpoint, optional
-        Networks that the planes of the channel have in common.
-    scratch : Path, optional
-        Folder for a large result that is not finished.
+    pixels : (C, Y, X); in the dtype of the image
+    window : part of the plane (Y, X) that is wanted, and shown during training
+    shared : networks that the planes of the channel have in common
+    scratch : folder for a large result that is not finished
     """
 
     pixels: NDArray[Any]

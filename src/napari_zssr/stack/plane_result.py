@@ -50,7 +50,7 @@ class PlaneReport:
     shared : int
         Planes that shared networks were learned from; 0 for a plane on its own.
     began : str
-        What training began from, as `Beginning` has it.
+        ``learned`` where training began from a pretrained start; else empty.
     quality : Quality or None
         Checks on the pixels; None where no networks made them, or too few.
     assessment : dict or None
@@ -86,18 +86,11 @@ class EnlargedPlane:
 
     Attributes
     ----------
-    colours : Canvas, shape (C', Y', X')
-        Normalised; of the window only, where there is one.
-    alpha : Canvas or None
-        Transparency, normalised.
-    mapping : IntensityMap
-    dtype : dtype
-        Of the result.
-    origin : tuple of int
-        Row and column of the first pixel in the enlarged plane.
-    report : PlaneReport
-    networks : Checkpoint or None
-        Those that made it, where networks did.
+    colours : (C', Y', X'); normalised; of the window only, where there is one
+    alpha : transparency, normalised
+    dtype : of the result
+    origin : row and column of the first pixel in the enlarged plane
+    networks : those that made it, where networks did
     """
 
     colours: Canvas
@@ -182,10 +175,7 @@ def result_quality(
     noise: NoiseModel,
     window: Window | None = None,
 ) -> Quality | None:
-    """Check what is delivered of a plane.
-
-    `plane`: (C, Y, X); `result`: (C, Y', X').
-    """
+    """Check what is delivered of a plane. `plane`: (C, Y, X); `result`: (C, Y', X')."""
     window = window or (slice(0, plane.shape[1]), slice(0, plane.shape[2]))
     first = output_window(window, config.factors)
     parts = []

@@ -49,12 +49,8 @@ class Prepared:
 
     Attributes
     ----------
-    stack : ImageStack
-        Its planes are checked when they are read.
-    config : Config
-        With the kernel of a file in it.
-    plan : RunPlan
-    channels : mapping of int to ChannelSetup
+    stack : its planes are checked when they are read
+    config : with the kernel of a file in it
     """
 
     stack: ImageStack
@@ -110,17 +106,10 @@ def prepare(
     planner: Callable[..., RunPlan] | None = None,
     channels: Iterable[int] | None = None,
 ) -> Prepared:
-    """Decide all that an image's planes have in common.
+    """Decide all that an image's planes have in common; of all channels, or of some.
 
-    Parameters
-    ----------
-    stack : ImageStack
-        Its pixels may be lazy; a few planes of each channel are read.
-    config : Config
-    planner : callable, optional
-        Stands for `make_plan`; takes its arguments.
-    channels : iterable of int, optional
-        Only these.
+    Of lazy pixels a few planes of each channel are read. `planner` stands for
+    `make_plan` and takes its arguments.
     """
     stack = _enlargeable(stack, config.nonfinite)
     config = change(config, kernel=loaded_kernel(config.kernel))

@@ -43,13 +43,9 @@ class PreviewResult:
 
     Attributes
     ----------
-    image : ndarray
-        The enlarged window, axes and dtype those of a plane of the image.
-    window : tuple of slice
-        Which pixels (Y, X) of the enlarged plane these are.
-    report : PlaneReport
-    kernel : FineKernel
-        Blur of the plane's channel.
+    image : the enlarged window, axes and dtype those of a plane of the image
+    window : which pixels (Y, X) of the enlarged plane these are
+    kernel : blur of the plane's channel
     """
 
     image: NDArray[Any]
@@ -61,32 +57,12 @@ class PreviewResult:
 def preview_steps(
     stack: ImageStack, config: Config, *, plane_index: PlaneIndex, window: Window
 ) -> Steps[PreviewResult]:
-    """Learn on one plane as a run would, and enlarge a window of it.
+    """Learn on one plane as a run would, and enlarge a window (Y, X), input pixels.
 
-    Parameters
-    ----------
-    stack : ImageStack
-        All that would be enlarged. Its data may be lazy (dask, zarr): only this plane
-        and the few that the intensities are taken from are read.
-    config : Config
-    plane_index : PlaneIndex
-        The plane, one of `planes`.
-    window : tuple of slice
-        Part of the plane (Y, X) in input pixels.
-
-    Returns
-    -------
-    PreviewResult
-        Equal to the window of a run to 0.001 of the intensity range. Before it comes
-        a `Snapshot` of the window at once, made by what training starts from, and one
-        about once a second of training; their images are like that of the result.
-
-    Raises
-    ------
-    InputError
-        The image, a setting or the window cannot be used.
-    ComputeError
-        The computation failed.
+    Of a lazy image only this plane and the few that the intensities are taken from are
+    read. The result is equal to the window of a run to 0.001 of the intensity range.
+    Before it comes a `Snapshot` of the window at once, made by what training starts
+    from, and one about once a second of training; their images are like the result's.
     """
     yield Progress(stage="read", step=0, total=1)
     axes, number = plane_axes(stack.axes), plane_index.channel

@@ -32,18 +32,12 @@ class Format(Generic[T_co]):
 
     Attributes
     ----------
-    name : str
-        As the file tells it.
-    version : int
-        That is written, and the highest that is read.
-    holds : str
-        What is in such a file, for messages.
-    told : tuple of str
-        Names of what the file tells beside its arrays.
-    oldest : int
-        Lowest version that is read.
-    made : callable
-        Makes what the file holds from what it tells and its arrays. A KeyError,
+    name : as the file tells it
+    version : that is written, and the highest that is read
+    holds : what is in such a file, for messages
+    header : names of what the file tells beside its arrays
+    oldest : lowest version that is read
+    build : makes what the file holds from what it tells and its arrays. A KeyError,
         TypeError or ValueError says that the file is damaged.
     """
 
@@ -71,10 +65,7 @@ def packed(kind: Format[Any], header: Mapping[str, Any], arrays: Arrays) -> byte
 
 
 def load(path: str | Path, *kinds: Format[T], way_out: str = WAY_OUT) -> T:
-    """What a file holds.
-
-    Raises InputError.
-    """
+    """What a file holds. Raises InputError."""
     source = Path(path).expanduser()
     if not source.is_file():
         raise InputError(f"The file of networks {source} does not exist; {way_out}.")
@@ -182,34 +173,20 @@ class Checkpoint:
     Attributes
     ----------
     network : {"residual", "paper"}
-    width : int
-        Channels of the hidden layers.
-    dilations : tuple of int
-        Of the residual blocks, one by one.
-    samples : int
-        Colours that are learned together.
-    factors : tuple of float
-        Enlargement along (Y, X) that they were trained for.
-    ratio : tuple of int
-        Enlargement of each application of a network.
-    base : bool
-        Whether they stand on a fitted filter, which is part of the weights.
-    kernel : dict
-        Blur that they were trained for, as `KernelSpec.to_dict` gives it.
-    weights : dict
-        float32 arrays of the network by their names.
-    further : Checkpoint or None
-        Networks for what these have enlarged, where they are others.
-    planes : int
-        Planes that they were learned from.
-    noise : dict or None
-        Noise of those planes where they are several, as `NoiseModel` has it.
-    gained : bool
-        Whether they have gained over bicubic on those planes, taken together.
-    began : str
-        What their training began from, as `Beginning` has it.
-    assessment : dict or None
-        What checks told of them on those planes, as `Assessment` has it.
+    width : channels of the hidden layers
+    dilations : of the residual blocks, one by one
+    samples : colours that are learned together
+    factors : enlargement along (Y, X) that they were trained for
+    ratio : enlargement of each application of a network
+    base : whether they stand on a fitted filter, which is part of the weights
+    kernel : blur that they were trained for, as `KernelSpec.to_dict` gives it
+    weights : float32 arrays of the network by their names
+    further : networks for what these have enlarged, where they are others
+    planes : planes that they were learned from
+    noise : noise of those planes where they are several, as `NoiseModel` has it
+    gained : whether they have gained over bicubic on those planes, taken together
+    began : what their training began from, as in `TrainingPlan.initialization`
+    assessment : what checks told of them on those planes, as `Assessment` has it
     """
 
     network: str
@@ -236,10 +213,7 @@ Loaded = tuple[Checkpoint | None, ...]
 def write_networks(
     path: str | Path, saved: Checkpoints, *, overwrite: bool = False
 ) -> Path:
-    """Write networks into a safetensors file.
-
-    Raises InputError and ComputeError.
-    """
+    """Write networks into a safetensors file. Raises InputError and ComputeError."""
     if not any(saved):
         raise InputError(
             "There are no networks to save: none was trained, or none gained anything."
@@ -257,10 +231,7 @@ def check_networks_file(path: str | Path, overwrite: bool = False) -> None:
 
 
 def load_networks(path: str | Path) -> Loaded:
-    """Networks from a file that `write_networks` has written.
-
-    Raises InputError.
-    """
+    """Networks from a file that `write_networks` has written. Raises InputError."""
     return load(path, NETWORKS)
 
 

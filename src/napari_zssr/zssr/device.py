@@ -19,16 +19,11 @@ class DeviceReport:
 
     Attributes
     ----------
-    device : str
-        ``cpu``, ``cuda:N`` or ``mps``.
-    description : str
-        Name of the hardware.
-    free_bytes : int or None
-        Free memory, None where it is unknown.
-    bfloat16 : bool
-        Whether bfloat16 arithmetic is done by the hardware.
-    failure : str
-        Why a first small computation failed, or empty.
+    device : ``cpu``, ``cuda:N`` or ``mps``
+    description : name of the hardware
+    free_bytes : free memory, None where it is unknown
+    bfloat16 : whether bfloat16 arithmetic is done by the hardware
+    failure : why a first small computation failed, or empty
     """
 
     device: str
@@ -181,10 +176,9 @@ class NvidiaGpu:
 
     Attributes
     ----------
-    name : str
-        Name of the product.
-    capability : tuple of int
-        Compute capability (major, minor), (0, 0) where the driver does not tell.
+    name : name of the product
+    capability : compute capability (major, minor), (0, 0) where the driver does not
+        tell
     """
 
     name: str
@@ -292,13 +286,9 @@ class Machine:
 
     Attributes
     ----------
-    devices : tuple of DeviceReport
-        The preferred one first, the processor last.
-    gpus : tuple of NvidiaGpu
-        What the driver reports.
-    advice : Advice or None
-        What keeps torch from a GPU that is there.
-    cores : int
+    devices : the preferred one first, the processor last
+    gpus : what the driver reports
+    advice : what keeps torch from a GPU that is there
     """
 
     devices: tuple[DeviceReport, ...]
@@ -312,10 +302,7 @@ class Machine:
         return self.devices[-1].free_bytes
 
     def chosen(self, name: str) -> DeviceReport:
-        """The device that a name of the settings stands for.
-
-        Raises InputError.
-        """
+        """The device that a name of the settings stands for. Raises InputError."""
         if name == "auto":
             return self.devices[0]
         device = "cuda:0" if name == "cuda" else name

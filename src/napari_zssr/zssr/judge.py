@@ -30,11 +30,10 @@ class Gain:
 
     Attributes
     ----------
-    decibel, error_decibel : float
-        Gain in PSNR, and its standard error over the regions.
-    significant : bool
-        Whether the gain exceeds twice its spread, in squared error or relative to
-        each region's own error (a few strong edges must not drown all others).
+    decibel, error_decibel : gain in PSNR, and its standard error over the regions
+    significant : whether the gain exceeds twice its spread, in squared error or
+        relative to each region's own error (a few strong edges must not drown all
+        others)
     """
 
     decibel: float
@@ -127,14 +126,10 @@ class Assessment:
 
     Attributes
     ----------
-    share : float
-        Of the change from bicubic that is to be delivered, 0..1.
-    supported : float
-        Of the change that is likely closest to the truth.
-    gain_db : float
-        Likely gain of the whole change over bicubic, against the truth.
-    reason : str
-        Why less than all is delivered; empty where all is.
+    share : of the change from bicubic that is to be delivered, 0..1
+    supported : of the change that is likely closest to the truth
+    gain_db : likely gain of the whole change over bicubic, against the truth
+    reason : why less than all is delivered; empty where all is
     """
 
     share: float = 1.0

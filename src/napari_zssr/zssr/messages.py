@@ -43,16 +43,12 @@ class Origin:
 
     Attributes
     ----------
-    saved : bool
-        Whether they began as saved ones.
-    shared : int
-        Planes of the stack that they were learned from; 0 with networks of its own.
-    trained : bool
-        Whether they were trained on the plane itself.
-    began : str
-        What training began from, as `Beginning` has it.
-    steps : int
-        Training steps on the plane itself.
+    saved : whether they began as saved ones
+    shared : planes of the stack that they were learned from; 0 with networks of its
+        own
+    trained : whether they were trained on the plane itself
+    began : what training began from, as in `TrainingPlan.initialization`
+    steps : training steps on the plane itself
     """
 
     saved: bool = False

@@ -357,10 +357,7 @@ def checkpoint_of(network: nn.Module, plan: TrainingPlan) -> Checkpoint | None:
 
 
 def restored(saved: Checkpoint) -> nn.Module:
-    """A network as it was saved, on the CPU.
-
-    Raises InputError.
-    """
+    """A network as it was saved, on the CPU. Raises InputError."""
     # No weights are drawn that would be thrown away.
     with torch.device("meta"):
         network = _empty(saved)

@@ -57,12 +57,11 @@ class HeldOut:
 
     Attributes
     ----------
-    sons : Tensor, shape (crops, C, y, x)
-        Network inputs with their surroundings, as noisy as the image.
-    fathers : Tensor, shape (crops, C, Y, X)
-        Targets.
-    region : Tensor, shape (crops, 1, Y, X), int64, on the CPU
-        Number of the held-out region that a pixel belongs to, from 1; 0 is none.
+    sons : (crops, C, y, x); network inputs with their surroundings, as noisy as the
+        image
+    fathers : (crops, C, Y, X); targets
+    region : (crops, 1, Y, X), int64, on the CPU; number of the held-out region that
+        a pixel belongs to, from 1; 0 is none
     """
 
     sons: Tensor
@@ -234,27 +233,17 @@ class PairSpec:
 
     Attributes
     ----------
-    factors : tuple of float
-        Enlargement that is learned, along (Y, X).
-    ratio : tuple of int
-        Father pixels per network input pixel; (1, 1) when the network sees the son
-        interpolated to the father's size.
-    kernel : KernelSpec
-        Blur for these factors.
-    noise : NoiseModel
-        Noise of the image, in its normalised intensity.
-    alpha : float
-        Strength of recorruption; 0 leaves the fathers as they are.
-    crop_px : int
-        Side of the crops, in network input pixels.
-    transforms : tuple of int
-        Allowed flips and rotations.
-    warps : tuple of Warp
-        The fathers.
-    held_out : int
-        Regions held out in each window; the same for training and judging.
-    held_out_share : float
-        Fraction of a window that they cover.
+    factors : enlargement that is learned, along (Y, X)
+    ratio : father pixels per network input pixel; (1, 1) when the network sees the
+        son interpolated to the father's size
+    kernel : blur for these factors
+    noise : noise of the image, in its normalised intensity
+    alpha : strength of recorruption; 0 leaves the fathers as they are
+    crop_px : side of the crops, in network input pixels
+    transforms : allowed flips and rotations
+    warps : the fathers
+    held_out : regions held out in each window; the same for training and judging
+    held_out_share : fraction of a window that they cover
     """
 
     factors: Pair
@@ -298,14 +287,12 @@ class PairSet:
 
     Attributes
     ----------
-    fathers : Tensor, shape (C + 1, pixels)
-        HR fathers; the last channel is 1 where the loss counts.
-    sons : Tensor, shape (C, pixels)
-        Network inputs, noise included.
-    layout : Tensor, shape (pairs, 5), int64
-        Father offset and width, son offset, height and width, for each pair.
-    weights : Tensor, shape (pairs,)
-        Sampling probability.
+    fathers : (C + 1, pixels); HR fathers; the last channel is 1 where the loss
+        counts
+    sons : (C, pixels); network inputs, noise included
+    layout : (pairs, 5), int64; father offset and width, son offset, height and
+        width, for each pair
+    weights : (pairs,); sampling probability
     """
 
     fathers: Tensor
@@ -334,10 +321,7 @@ def pair_steps(
     *,
     warps: Sequence[Warp] | None = None,
 ) -> Steps[tuple[PairSet, HeldOut]]:
-    """Make fathers and sons from parts of an image.
-
-    `windows`: (C, Y, X).
-    """
+    """Make fathers and sons from parts of an image. `windows`: (C, Y, X)."""
     wanted = spec.warps if warps is None else tuple(warps)
     pairs = _Buffers(windows, wanted, spec)
     held_out: list[Crop] = []

@@ -86,23 +86,15 @@ class PlaneResult:
 
     Attributes
     ----------
-    image : Canvas, shape (C, Y', X'), float32, CPU
-        In normalised intensity: a tensor, of large planes a `ScratchCanvas`, which is
-        to be closed.
+    image : (C, Y', X'), float32, CPU; in normalised intensity: a tensor, of large
+        planes a `ScratchCanvas`, which is to be closed
     returned : {"learned", "bicubic", "constant"}
-    gain : Gain or None
-        Held-out gain over bicubic, None where nothing was learned.
-    steps : int
-        Training steps done.
-    sentence : str
-        What training came to, for the user.
-    denoised : bool
-        Whether training was against noise.
-    networks : Checkpoint or None
-        Those that made the image.
-    initialization : str
-        As in `TrainingPlan`.
-    assessment : Assessment or None
+    gain : held-out gain over bicubic, None where nothing was learned
+    steps : training steps done
+    sentence : what training came to, for the user
+    denoised : whether training was against noise
+    networks : those that made the image
+    initialization : as in `TrainingPlan`
     """
 
     image: Canvas
@@ -122,12 +114,10 @@ class TrainingData:
 
     Attributes
     ----------
-    windows : tuple of Tensor, shape (C, Y, X)
-        Normalised parts of one plane or of several.
-    sources : tuple of Tensor, shape (C, Y, X)
-        What is enlarged on the way to the final factor: the plane, or the windows.
-    parts : int
-        Windows that a plane of that size has; they share its held-out regions.
+    windows : (C, Y, X); normalised parts of one plane or of several
+    sources : (C, Y, X); what is enlarged on the way to the final factor: the plane,
+        or the windows
+    parts : windows that a plane of that size has; they share its held-out regions
     """
 
     windows: tuple[Tensor, ...]

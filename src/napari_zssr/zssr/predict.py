@@ -47,22 +47,14 @@ class PredictSpec:
 
     Attributes
     ----------
-    factors : tuple of float
-        Enlargement along (Y, X).
-    applications : int
-        How often the network is applied before resampling to the factors.
-    kernel : KernelSpec
-        Blur for these factors, used by back-projection.
-    transforms : tuple of int
-        Flips and rotations of the ensemble; (0,) for none.
-    back_projection : int
-        Iterations.
-    strength : float
-        Share of each correction, 0..1; below 1 for noisy images.
-    share : float
-        Of what networks change from bicubic, 0..1, that is delivered.
-    tile_px : int
-        Side of a tile in input pixels.
+    factors : enlargement along (Y, X)
+    applications : how often the network is applied before resampling to the factors
+    kernel : blur for these factors, used by back-projection
+    transforms : flips and rotations of the ensemble; (0,) for none
+    back_projection : iterations
+    strength : share of each correction, 0..1; below 1 for noisy images
+    share : of what networks change from bicubic, 0..1, that is delivered
+    tile_px : side of a tile in input pixels
     precision : {"float32", "bfloat16"}
     """
 

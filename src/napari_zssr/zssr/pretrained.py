@@ -50,18 +50,13 @@ class PretrainedStart:
 
     Attributes
     ----------
-    width : int
-        Channels of the hidden layers.
-    dilations : tuple of int
-        Of the residual blocks, one by one.
-    arrays : dict
-        float32 arrays by their names: ``head.SAMPLES``, ``body.N.first``,
-        ``body.N.second``, ``tail.SAMPLESxYxX``, ``condition.0`` and ``condition.2``,
-        each with ``.weight`` and ``.bias``.
-    card : dict
-        What it was learned from, how, and with what.
-    clean : LearnedStart, optional
-        For planes without noise, at the ratios that it has.
+    width : channels of the hidden layers
+    dilations : of the residual blocks, one by one
+    arrays : float32 arrays by their names: ``head.SAMPLES``, ``body.N.first``,
+        ``body.N.second``, ``tail.SAMPLESxYxX``, ``condition.0`` and
+        ``condition.2``, each with ``.weight`` and ``.bias``
+    card : what it was learned from, how, and with what
+    clean : for planes without noise, at the ratios that it has
     """
 
     width: int
@@ -100,18 +95,12 @@ def write_start(
 
 
 def load_start(path: str | Path) -> PretrainedStart:
-    """Learned start from a file that `write_start` has written.
-
-    Raises InputError.
-    """
+    """Learned start from a file that `write_start` has written. Raises InputError."""
     return load(path, START)
 
 
 def shipped_start() -> PretrainedStart:
-    """The learned start that belongs to this package.
-
-    Raises InputError.
-    """
+    """The learned start that belongs to this package. Raises InputError."""
     file = shipped_file()
     if not file.is_file():
         raise InputError(
@@ -144,10 +133,7 @@ def bicubic_kernel(ratio: Ratio) -> NDArray[np.float64]:
 def condition_features(
     kernel: KernelSpec, ratio: Ratio, noise: NoiseModel
 ) -> NDArray[np.float32]:
-    """What a network is told of a blur, a ratio and a noise.
-
-    Returns (FEATURES,).
-    """
+    """What a network is told of a blur, a ratio and a noise. Returns (FEATURES,)."""
     # The middle of a coarse pixel lies between two fine ones where they are even.
     phases = [0.5 * (1 - r % 2) for r in ratio]
     array = sampled_kernel(kernel, (phases[0], phases[1]))

@@ -26,15 +26,11 @@ class Warp:
 
     Attributes
     ----------
-    size_y, size_x : float
-        Size relative to the image.
-    angle_deg : float
-        Rotation before shrinking.
-    shear : float
-        Shift along X for each pixel along Y, before shrinking.
-    skip_y, skip_x : int
-        Pixels left out at the top and left before all else, so that sons fall on
-        other pixels.
+    size_y, size_x : size relative to the image
+    angle_deg : rotation before shrinking
+    shear : shift along X for each pixel along Y, before shrinking
+    skip_y, skip_x : pixels left out at the top and left before all else, so that
+        sons fall on other pixels
     """
 
     size_y: float
