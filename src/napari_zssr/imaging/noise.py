@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -186,14 +186,6 @@ def recorrupt(
     return image + alpha * drawn, image - drawn / alpha
 
 
-def band_strengths(power: Array) -> tuple[float, ...]:
-    """`NoiseModel.bands` of noise with a power spectrum (8, 8).
-
-    Power is given at multiples of 1/16 cycle per pixel along (Y, X), from 0 up.
-    """
-    return unit_bands(np.sqrt([power[mask].mean() for mask in BAND_MASKS]))
-
-
 def unit_bands(strengths: Array) -> tuple[float, ...]:
     """Strengths of the four bands, scaled to noise of variance 1."""
     counts = np.array([mask.sum() for mask in BAND_MASKS])
@@ -316,13 +308,14 @@ def dense_network(layers: Layers, values: NDArray[Any]) -> NDArray[Any]:
     return np.asarray(values @ last_weight.T + last_bias)
 
 
+@cache
 def loaded_arrays(path: Path) -> dict[str, NDArray[Any]]:
     """All arrays of an ``.npz`` file."""
     with np.load(path, allow_pickle=False) as file:
         return dict(file)
 
 
-@lru_cache(maxsize=1)
+@cache
 def _layers() -> Layers:
     arrays = {k: v.astype(np.float32) for k, v in loaded_arrays(WEIGHTS).items()}
     return [(arrays[f"weight{n}"], arrays[f"bias{n}"]) for n in range(len(arrays) // 2)]

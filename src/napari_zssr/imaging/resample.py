@@ -7,9 +7,10 @@ and degradation.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from fractions import Fraction
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 BLOCK = 128
 LARGEST_STEP = 128
 
+T = TypeVar("T")
 Array = NDArray[np.float64]
 Pair = tuple[float, float]
 # Part of a plane: rows and columns, in whole pixels.
@@ -108,6 +110,12 @@ def cubic(x: NDArray[np.floating]) -> NDArray[np.floating]:
 def spread_starts(size: int, side: int, count: int) -> list[int]:
     """Starts of `count` windows of `side` pixels, evenly spread over `size` pixels."""
     return [round(n * max(0, size - side) / max(1, count - 1)) for n in range(count)]
+
+
+def spread_evenly(items: Sequence[T], most: int) -> list[T]:
+    """At most so many of the items, spread evenly over all."""
+    count = min(most, len(items))
+    return [items[(2 * n + 1) * len(items) // (2 * count)] for n in range(count)]
 
 
 def output_size(size: int, factor: float) -> int:
@@ -239,13 +247,6 @@ def _flip(image: Tensor, number: int) -> Tensor:
     return image.flip(axes) if axes else image
 
 
-def transform_array(image: Array, number: int) -> Array:
-    """`transform` of an array of shape (Y, X)."""
-    image = image[::-1] if number & 1 else image
-    image = image[:, ::-1] if number & 2 else image
-    return image.T if number & SWAP else image
-
-
 def symmetries(factors: Pair, kernel: Array | None) -> tuple[int, ...]:
     """Transforms under which the degradation does not change.
 
@@ -261,7 +262,9 @@ def symmetries(factors: Pair, kernel: Array | None) -> tuple[int, ...]:
 
 
 def _is_symmetric(kernel: Array, number: int) -> bool:
-    moved = transform_array(kernel, number)
+    import torch
+
+    moved = transform(torch.tensor(kernel), number).numpy()
     return moved.shape == kernel.shape and bool(
         np.abs(moved - kernel).max() <= 2e-3 * np.abs(kernel).max()
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from functools import partial
@@ -20,9 +21,9 @@ from napari_zssr.imaging.kernel import FineKernel, check_fits, loaded_kernel
 from napari_zssr.imaging.noise import shows_signal
 from napari_zssr.imaging.optics import checked_spacing, gaussian_psf, sampling_sentence
 from napari_zssr.imaging.psf import gaussian_kernel_sigma, psf_kernel
-from napari_zssr.imaging.resample import spread_starts
+from napari_zssr.imaging.resample import spread_evenly, spread_starts
 from napari_zssr.kernelspec import KernelSpec, Optics
-from napari_zssr.progress import Event, Progress, Steps, drain, map_events
+from napari_zssr.progress import Progress, Steps, drain, map_events
 from napari_zssr.stack.axis_labels import check_pixels
 from napari_zssr.stack.image import (
     Channel,
@@ -152,20 +153,13 @@ def shared_planes(
     listed: tuple[PlaneIndex, ...], channel: int
 ) -> tuple[PlaneIndex, ...]:
     """Planes that a channel's networks are learned from, spread over the stack."""
-    candidates = [
-        plane_index for plane_index in listed if plane_index.channel == channel
-    ]
-    count = min(len(candidates), SHARED_PLANES)
-    return tuple(
-        candidates[(2 * n + 1) * len(candidates) // (2 * count)] for n in range(count)
-    )
+    own = [plane_index for plane_index in listed if plane_index.channel == channel]
+    return tuple(spread_evenly(own, SHARED_PLANES))
 
 
 def sharing_channels(config: Config, listed: tuple[PlaneIndex, ...]) -> tuple[int, ...]:
     """Channels whose planes share networks; the others learn plane by plane."""
-    counts: dict[int, int] = {}
-    for plane_index in listed:
-        counts[plane_index.channel] = counts.get(plane_index.channel, 0) + 1
+    counts = Counter(plane_index.channel for plane_index in listed)
     return tuple(
         channel
         for channel, count in sorted(counts.items())
@@ -189,7 +183,7 @@ def shared_steps(
     shows anything; each plane then learns on itself.
     """
     from napari_zssr.zssr.plane_trainer import (
-        data_of_samples,
+        TrainingData,
         noise_level,
         plane_sample,
         train_shared,
@@ -214,7 +208,7 @@ def shared_steps(
     windows = [window.numpy() for sample in samples for window in sample.windows]
     noise = common_noise(windows, channel.config, channel.mapping)
     with compute_errors(f"Learning for channel {channel.number}", run.device):
-        data = data_of_samples(samples, run.device)
+        data = TrainingData.of_samples(samples, run.device)
         levels = [noise_level(window, noise) for window in data.windows]
         facts = Facts(
             samples=len(data.windows[0]),
@@ -231,7 +225,7 @@ def shared_steps(
         )
         plan = resolve(channel.config, facts)
         steps = train_shared(data, plan, execution, len(samples))
-        return (yield from map_events(steps, renamed))
+        return (yield from map_events(steps, Progress, renamed))
 
 
 def _normal_colours(
@@ -243,11 +237,9 @@ def _normal_colours(
     return without_artifacts(normal, channel.config)[0], pixels
 
 
-def _as_shared(event: Event, planes: int) -> Event:
+def _as_shared(event: Progress, planes: int) -> Progress:
     """An event that is not about one plane."""
-    if isinstance(event, Progress):
-        return replace(event, stage=f"{STAGE} {event.stage}", planes=planes)
-    return event
+    return replace(event, stage=f"{STAGE} {event.stage}", planes=planes)
 
 
 def cached_shared_steps(
@@ -349,14 +341,9 @@ def _parts(
     stack: ImageStack, mapping: IntensityMap, channel: int
 ) -> list[NDArray[np.float32]]:
     """Normalised planes (C, Y, X) of a channel, or windows, that show anything."""
-    plane_indices = shared_planes(planes(stack.axes, stack.data.shape), channel)
-    count = min(len(plane_indices), ESTIMATED_PLANES)
-    chosen = [
-        plane_indices[(2 * n + 1) * len(plane_indices) // (2 * count)]
-        for n in range(count)
-    ]
+    chosen = shared_planes(planes(stack.axes, stack.data.shape), channel)
     parts = []
-    for plane_index in chosen:
+    for plane_index in spread_evenly(chosen, ESTIMATED_PLANES):
         pixels = to_cyx(stack.data[plane_index.index], plane_axes(stack.axes))
         for window in _windows(colours_of(pixels)):
             colours = mapping.normalise(window)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +32,7 @@ from napari_zssr.imaging.noise import (
 )
 from napari_zssr.imaging.quality import Quality
 from napari_zssr.imaging.resample import Window, output_window
-from napari_zssr.progress import Event, Snapshot, Steps, drain, map_events
+from napari_zssr.progress import Snapshot, Steps, drain, map_events
 from napari_zssr.stack.image import PlaneIndex, Planes, colour_count, plane_axes, to_cyx
 from napari_zssr.stack.plane_result import (
     EnlargedPlane,
@@ -229,13 +230,8 @@ def _result(
         shared=work.shared,
         assessment=work.channel.assessment,
     )
-
-    def in_pixels(event: Event) -> Event:
-        if isinstance(event, Snapshot):
-            return _in_pixels(event, work, alpha, run)
-        return event
-
-    return noise, (yield from map_events(steps, in_pixels))
+    in_pixels = partial(_in_pixels, work=work, alpha=alpha, run=run)
+    return noise, (yield from map_events(steps, Snapshot, in_pixels))
 
 
 def _training_plan(plane: Tensor, noise: NoiseModel, work: PlaneInput) -> TrainingPlan:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import numpy as np
 from napari_zssr.config import Config, change
 from napari_zssr.errors import InputError
 from napari_zssr.imaging.kernel import FineKernel, loaded_kernel
-from napari_zssr.progress import Event, Progress, Steps, map_events
+from napari_zssr.progress import Progress, Steps, map_events
 from napari_zssr.stack.axis_labels import NEAREST_ADVICE, check_pixels
 from napari_zssr.stack.channels import (
     channel_assessment,
@@ -94,9 +94,9 @@ class Prepared:
             scratch=scratch,
         )
         steps = upscale_plane_steps(work, self.plan)
-        count = self.plan.planes
+        number, count = plane_index.number, self.plan.planes
         return map_events(
-            steps, partial(_numbered, plane_index=plane_index, count=count)
+            steps, Progress, lambda event: replace(event, plane=number, planes=count)
         )
 
 
@@ -193,10 +193,3 @@ def make_plan(
 def _listed(axes: str, shape: tuple[int, ...]) -> tuple[PlaneIndex, ...]:
     """Planes of an image, which each of them asks for."""
     return planes(axes, shape)
-
-
-def _numbered(event: Event, plane_index: PlaneIndex, count: int) -> Event:
-    """Write the plane's number into an event."""
-    if isinstance(event, Progress):
-        return replace(event, plane=plane_index.number, planes=count)
-    return event

@@ -14,7 +14,7 @@ from napari_zssr.errors import InputError
 from napari_zssr.imaging.intensity import BLOCK_PX, IntensityMap
 from napari_zssr.imaging.kernel import FineKernel
 from napari_zssr.imaging.resample import Window, imresize, output_window, shifted_window
-from napari_zssr.progress import Event, Progress, Snapshot, Steps, map_events
+from napari_zssr.progress import Progress, Snapshot, Steps, map_events
 from napari_zssr.stack.axis_labels import check_pixels
 from napari_zssr.stack.channels import cached_shared_steps
 from napari_zssr.stack.image import (
@@ -85,7 +85,7 @@ def preview_steps(
             shared = yield from cached_shared_steps(ready.stack, channel, ready.plan)
             work = replace(work, shared=shared)
     steps = upscale_plane_steps(work, ready.plan)
-    result = yield from map_events(steps, ordered)
+    result = yield from map_events(steps, Snapshot, ordered)
     assert channel.kernel is not None
     return PreviewResult(
         image=from_cyx(result.pixels[:, *cut], axes),
@@ -153,8 +153,6 @@ def _with_whole_blocks(
     return rows, columns
 
 
-def _ordered(event: Event, axes: str, cut: Window) -> Event:
-    """The wanted part of an event's picture, in the order of the plane's axes."""
-    if isinstance(event, Snapshot):
-        return replace(event, image=from_cyx(event.image[:, *cut], axes))
-    return event
+def _ordered(snapshot: Snapshot, axes: str, cut: Window) -> Snapshot:
+    """The wanted part of a snapshot, in the order of the plane's axes."""
+    return replace(snapshot, image=from_cyx(snapshot.image[:, *cut], axes))

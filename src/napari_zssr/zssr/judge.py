@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from napari_zssr.imaging.quality import Support, median_quality, support
 from napari_zssr.imaging.resample import spread_starts
-from napari_zssr.progress import Event, Progress, Steps, map_events
+from napari_zssr.progress import Progress, Steps, map_events
 from napari_zssr.zssr.checkpoint import Checkpoint
 from napari_zssr.zssr.messages import underrated, unsupported
 from napari_zssr.zssr.networks import applied, enlarge
@@ -154,7 +154,9 @@ def assess(
         # By itself: its surroundings would take longer than the sample does.
         whole = slice(0, sample.shape[1]), slice(0, sample.shape[2])
         steps = enlarged(network, sample, spec, whole)
-        canvas = yield from map_events(steps, _as_check)
+        canvas = yield from map_events(
+            steps, Progress, lambda event: replace(event, stage=STAGE)
+        )
         image, result = sample.cpu().numpy(), canvas[:, :, :].numpy()
         one = support(image, result, plan.factors, plan.kernel, plan.noise)
         supports += [] if one is None else [one]
@@ -187,10 +189,6 @@ def _liveliest(plane: Tensor, most: int) -> list[Tensor]:
 def assessment_of(networks: Checkpoint) -> Assessment | None:
     """What checks told of networks on the planes that they were learned from."""
     return Assessment(**networks.assessment) if networks.assessment else None
-
-
-def _as_check(event: Event) -> Event:
-    return replace(event, stage=STAGE) if isinstance(event, Progress) else event
 
 
 def _together(supports: Sequence[Support], plan: TrainingPlan) -> Assessment:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from napari_zssr.imaging.noise import CLEAN, NoiseModel
-from napari_zssr.imaging.resample import Window
+from napari_zssr.imaging.resample import Window, spread_evenly
 from napari_zssr.progress import Progress, Snapshot, Steps, drain
 from napari_zssr.zssr.canvas import Canvas, close_canvas
 from napari_zssr.zssr.checkpoint import Checkpoint
@@ -129,6 +129,12 @@ class TrainingData:
         """All that a plane (C, Y, X) gives to learn from."""
         windows = tuple(training_windows(plane))
         return cls(windows=windows, sources=(plane,), parts=len(windows))
+
+    @classmethod
+    def of_samples(cls, samples: Sequence[TrainingData], device: str) -> TrainingData:
+        """What several planes give together."""
+        windows = tuple(w.to(device) for sample in samples for w in sample.windows)
+        return cls(windows=windows, sources=windows, parts=samples[0].parts)
 
 
 def upscale_plane(
@@ -439,35 +445,19 @@ def _snapshot(
 # ---- several planes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Sample:
-    """Windows (C, Y, X) that are kept of a plane, and how many the whole plane has.
+def plane_sample(plane: NDArray[np.float32], planes: int) -> TrainingData | None:
+    """Copies of windows of a plane (C, Y, X), fewer the more planes there are.
 
-    The whole plane has the same ones, so that no training sees the regions that are
-    held out there.
+    The whole plane has the same windows, so that no training sees the regions that are
+    held out there. None for a plane that is constant or too small to learn from.
     """
-
-    windows: tuple[Tensor, ...]
-    parts: int
-
-
-def plane_sample(plane: NDArray[np.float32], planes: int) -> Sample | None:
-    """Windows of a plane (C, Y, X), fewer the more planes there are.
-
-    None for a plane that is constant or too small to learn from.
-    """
-    if min(plane.shape[1:]) < SMALLEST_PX or np.ptp(plane) <= 0:
+    whole = torch.from_numpy(plane)
+    if nothing_to_learn(whole) is not None:
         return None
-    windows = training_windows(torch.from_numpy(plane))
-    count = min(len(windows), max(1, WINDOWS // planes))
-    chosen = [(2 * n + 1) * len(windows) // (2 * count) for n in range(count)]
-    return Sample(windows=tuple(windows[n].clone() for n in chosen), parts=len(windows))
-
-
-def data_of_samples(samples: Sequence[Sample], device: str) -> TrainingData:
-    """Training data of several planes together."""
-    windows = tuple(w.to(device) for sample in samples for w in sample.windows)
-    return TrainingData(windows=windows, sources=windows, parts=samples[0].parts)
+    windows = training_windows(whole)
+    chosen = spread_evenly(windows, max(1, WINDOWS // planes))
+    kept = tuple(window.clone() for window in chosen)
+    return TrainingData(windows=kept, sources=kept, parts=len(windows))
 
 
 def train_shared(

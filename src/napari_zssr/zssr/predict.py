@@ -359,24 +359,6 @@ def _paste(canvas: Canvas, result: Tensor, tile: Tile, factors: Pair) -> None:
     canvas[:, y0:y1, x0:x1] = block
 
 
-def painted(
-    network: nn.Module,
-    plane: Tensor,
-    spec: PredictSpec,
-    window: Window | None = None,
-    scratch: Path | None = None,
-) -> Steps[Canvas]:
-    """Predict a window, or all onto a canvas.
-
-    `plane`: (C, Y, X); returns (C, Y', X').
-    """
-    if window is not None:
-        return (yield from predict(network, plane, spec, window))
-    with new_canvas(enlarged_shape(plane, spec.factors), scratch) as canvas:
-        yield from paint(network, plane, spec, canvas)
-        return canvas
-
-
 def bicubic(plane: Tensor, factors: Pair, window: Window | None = None) -> Tensor:
     """Plain bicubic enlargement, of a window alone where one is given.
 
@@ -398,7 +380,7 @@ def bicubic_steps(
     if not scratch_bytes(enlarged_shape(plane, factors)):
         return bicubic(plane, factors, window).cpu()
     spec = PredictSpec(factors=factors, kernel=KernelSpec())
-    return (yield from painted(PlainNetwork(), plane, spec, window, scratch))
+    return (yield from enlarged(PlainNetwork(), plane, spec, window, scratch))
 
 
 def with_mean_of(image: Canvas, plane: Tensor) -> Canvas:
@@ -418,13 +400,18 @@ def enlarged(
     window: Window | None = None,
     scratch: Path | None = None,
 ) -> Steps[Canvas]:
-    """`painted`, with half the tile after every failure for want of memory.
+    """Predict a window, or all of a plane (C, Y, X) onto a canvas (C, Y', X').
 
-    ComputeError where memory runs out even with the smallest tile.
+    After a failure for want of memory, with half the tile; ComputeError where memory
+    runs out even with the smallest one.
     """
     while True:
         try:
-            return (yield from painted(network, plane, spec, window, scratch))
+            if window is not None:
+                return (yield from predict(network, plane, spec, window))
+            with new_canvas(enlarged_shape(plane, spec.factors), scratch) as canvas:
+                yield from paint(network, plane, spec, canvas)
+                return canvas
         except (MemoryError, RuntimeError) as error:
             if not _out_of_memory(error):
                 raise

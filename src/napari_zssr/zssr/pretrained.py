@@ -206,21 +206,6 @@ def start_for(
     return clean if clean is not None and serves and not noisy else start
 
 
-def with_clean(start: PretrainedStart, clean: PretrainedStart) -> PretrainedStart:
-    """A start that leaves planes without noise to another one, at x2.
-
-    If that has left them to a third one, this does, too.
-    """
-    if clean.clean is not None:
-        return replace(start, clean=clean.clean)
-    arrays = {
-        name: array
-        for name, array in clean.arrays.items()
-        if not name.startswith("tail.") or "x2x2." in name
-    }
-    return replace(start, clean=replace(clean, arrays=arrays))
-
-
 def _transposed(array: NDArray[np.float32]) -> NDArray[np.float32]:
     """Weights of the network that does along X what this one does along Y."""
     return array.swapaxes(2, 3) if array.ndim == 4 else array
