@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from napari_zssr.imaging.degrade import degrade_array
 from napari_zssr.imaging.noise import NoiseModel
-from napari_zssr.imaging.quality import Quality, median_quality, quality
+from napari_zssr.imaging.quality import Quality, combined_quality, quality
 from napari_zssr.imaging.resample import imresize
 from napari_zssr.kernelspec import KernelSpec
 from napari_zssr.zssr.judge import Gain
@@ -145,7 +145,7 @@ def test_too_small_to_tell() -> None:
 
 def test_many_planes_are_told_by_their_median() -> None:
     planes = [replace(GOOD, change=c, grain=None) for c in (0.01, 0.02, 0.09)]
-    found = median_quality([*planes, replace(GOOD, change=0.02, grain=0.3)])
+    found = combined_quality([*planes, replace(GOOD, change=0.02, grain=0.3)])
     assert found.change == pytest.approx(0.02)
     assert found.grain == pytest.approx(0.3)
 

@@ -138,17 +138,10 @@ def quality(
     )
 
 
-def mean_quality(qualities: Sequence[Quality]) -> Quality:
-    """Checks of several parts combined."""
-    return _combined(qualities, np.mean)
-
-
-def median_quality(qualities: Sequence[Quality]) -> Quality:
-    """Checks of several planes combined."""
-    return _combined(qualities, np.median)
-
-
-def _combined(qualities: Sequence[Quality], average: Callable[..., Any]) -> Quality:
+def combined_quality(
+    qualities: Sequence[Quality], average: Callable[..., Any] = np.median
+) -> Quality:
+    """Checks of several planes, or parts, as one."""
     values: dict[str, Any] = {}
     for name in (field.name for field in fields(Quality)):
         known = [v for v in (getattr(q, name) for q in qualities) if v is not None]

@@ -197,8 +197,7 @@ def imresize(
     import torch
 
     tensor = torch.from_numpy(np.ascontiguousarray(image, dtype=np.float64))
-    result: NDArray[Any] = resize(tensor, factors, size).numpy()
-    return result
+    return resize(tensor, factors, size).numpy()
 
 
 def _cubic_matrix(size: int, centers: NDArray[np.floating], shrink: float) -> Any:
@@ -222,8 +221,7 @@ def _cubic_matrix(size: int, centers: NDArray[np.floating], shrink: float) -> An
 def mirrored_index(index: NDArray[np.int64], size: int) -> NDArray[np.int64]:
     """Indices reflected at the borders, edge pixel repeated."""
     folded = np.mod(index, 2 * size)
-    mirrored: NDArray[np.int64] = np.minimum(folded, 2 * size - 1 - folded)
-    return mirrored
+    return np.asarray(np.minimum(folded, 2 * size - 1 - folded))
 
 
 # The eight flips and rotations: bit 1 flips Y, bit 2 flips X, then bit 4 swaps them.

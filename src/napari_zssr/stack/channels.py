@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import fields, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -77,11 +77,13 @@ def channel_starts(
         return (start,) * channels
     for checkpoint in start:
         if checkpoint is not None:
-            _check_fits(checkpoint, config, _colours(axes, shape))
+            samples = shape[axes.index("S")] if "S" in axes else 1
+            _check_fits(checkpoint, config, colour_count(samples))
     if len(start) not in (1, channels):
+        wanted = "one channel" if channels == 1 else f"{channels} channels or of one"
         raise InputError(
             f"The file of networks holds those of {len(start)} channels, the image has "
-            f"{channels}; give networks of {_one_or(channels)}."
+            f"{channels}; give networks of {wanted}."
         )
     return start if len(start) == channels else start * channels
 
@@ -92,11 +94,8 @@ def start_message_for_files(config: Config) -> str:
     Raises InputError.
     """
     start = load_start(config)
-    if isinstance(start, tuple):
-        return start_message(
-            config, next(checkpoint for checkpoint in start if checkpoint is not None)
-        )
-    return start_message(config, start)
+    one = next(filter(None, start)) if isinstance(start, tuple) else start
+    return start_message(config, one)
 
 
 def _check_fits(checkpoint: Checkpoint, config: Config, colours: int) -> None:
@@ -125,14 +124,6 @@ def _check_network(network: str, config: Config) -> None:
             f"{KINDS[config.network].presets}; choose the preset that they were saved "
             "with."
         )
-
-
-def _colours(axes: str, shape: Sequence[int]) -> int:
-    return colour_count(shape[axes.index("S")] if "S" in axes else 1)
-
-
-def _one_or(channels: int) -> str:
-    return "one channel" if channels == 1 else f"{channels} channels or of one"
 
 
 def _pixels(colours: int) -> str:
@@ -353,18 +344,14 @@ def _parts(
 
 def _windows(plane: NDArray[Any]) -> list[NDArray[Any]]:
     """The plane (C, Y, X), or windows spread over one that is large."""
-    height, width = plane.shape[-2:]
-    if max(height, width) <= WINDOWS * WINDOW_PX:
+    if max(plane.shape[1:]) <= WINDOWS * WINDOW_PX:
         return [plane]
+    rows, columns = (
+        sorted(set(spread_starts(size, WINDOW_PX, WINDOWS))) for size in plane.shape[1:]
+    )
     return [
-        plane[:, y : y + WINDOW_PX, x : x + WINDOW_PX]
-        for y in _starts(height)
-        for x in _starts(width)
+        plane[:, y : y + WINDOW_PX, x : x + WINDOW_PX] for y in rows for x in columns
     ]
-
-
-def _starts(size: int) -> list[int]:
-    return sorted(set(spread_starts(size, WINDOW_PX, WINDOWS)))
 
 
 Pair = tuple[float, float]
@@ -384,39 +371,29 @@ def kernels_of(stack: ImageStack, config: Config) -> tuple[FineKernel, ...]:
     data = CheckedPlanes(check_pixels(stack.data), config.nonfinite)
     listed = planes(stack.axes, stack.data.shape)
     maps = intensity_maps(data, stack.axes, listed)
-    return channel_kernels(replace(stack, data=data), config, maps)
-
-
-def channel_kernels(
-    stack: ImageStack, config: Config, maps: Mapping[int, IntensityMap]
-) -> tuple[FineKernel, ...]:
-    """The blur of every channel, as `channel_kernel` finds it."""
-    return tuple(channel_kernel(stack, config, maps[n], n) for n in sorted(maps))
+    checked = replace(stack, data=data)
+    return tuple(channel_kernel(checked, config, maps[n], n) for n in sorted(maps))
 
 
 def channel_kernel(
     stack: ImageStack, config: Config, mapping: IntensityMap, channel: int
 ) -> FineKernel:
     """The blur of one channel on the fine grid. Raises InputError."""
-    spec = loaded_kernel(config.kernel)
+    spec, factors = loaded_kernel(config.kernel), config.factors
     if spec.kind == "estimate":
         kernel = estimated_kernel(stack, config, mapping, channel)
-        kernel = replace(kernel, fine_um=fine_um(stack, config.factors))
-    elif spec.kind == "psf":
-        kernel = _of_psf(spec, stack, config)
-    elif spec.kind == "optics":
-        kernel = _of_optics(spec, stack, config, channel)
     else:
-        kernel = FineKernel(
-            spec=spec,
-            factors=config.factors,
-            sentence=GIVEN[spec.kind],
-            fine_um=fine_um(stack, config.factors),
-        )
-    shape = output_shape(stack.data.shape, stack.axes, config.factors)
+        if spec.kind == "psf":
+            spec, sentence = _of_psf(spec, stack, factors)
+        elif spec.kind == "optics":
+            spec, sentence = _of_optics(spec, stack, factors, channel)
+        else:
+            sentence = GIVEN[spec.kind]
+        kernel = FineKernel(spec=spec, factors=factors, sentence=sentence)
+    shape = output_shape(stack.data.shape, stack.axes, factors)
     y, x = (shape[stack.axes.index(letter)] for letter in "YX")
     check_fits(kernel.spec, (y, x))
-    return kernel
+    return replace(kernel, fine_um=fine_um(stack, factors))
 
 
 def fine_um(stack: ImageStack, factors: Pair) -> tuple[float | None, float | None]:
@@ -428,37 +405,29 @@ def fine_um(stack: ImageStack, factors: Pair) -> tuple[float | None, float | Non
     return y, x
 
 
-def _of_psf(spec: KernelSpec, stack: ImageStack, config: Config) -> FineKernel:
-    """The kernel of a point spread function that was measured or given."""
-    fine = _known_fine(stack, config)
+def _of_psf(
+    spec: KernelSpec, stack: ImageStack, factors: Pair
+) -> tuple[KernelSpec, str]:
+    """The kernel of a point spread function, and where it comes from."""
+    spacing, fine = _known_sizes(stack, factors)
     assert spec.array is not None
-    weights = psf_kernel(spec.array, spec.spacing_um, fine, config.factors)
-    return FineKernel(
-        spec=KernelSpec(kind="array", array=weights),
-        factors=config.factors,
-        sentence=_measured(spec, fine, config.factors),
-        fine_um=fine,
-    )
-
-
-def _measured(spec: KernelSpec, fine: Pair, factors: Pair) -> str:
-    """Where the kernel of a point spread function comes from, and how wide that is."""
-    assert spec.array is not None
+    weights = psf_kernel(spec.array, spec.spacing_um, fine, factors)
     sentence = "From a measured point spread function"
-    fwhm = psf_fwhm_um(spec.array, spec.spacing_um)
-    if fwhm is None:
-        return f"{sentence}."
-    sentence += f", in focus FWHM {fwhm[0]:.3f} x {fwhm[1]:.3f} um."
-    word = _sampling(fine, factors, min(fwhm) / NYQUIST_IN_FWHM)
-    return " ".join(filter(None, (sentence, word)))
+    if (fwhm := psf_fwhm_um(spec.array, spec.spacing_um)) is None:
+        sentence += "."
+    else:
+        sentence += f", in focus FWHM {fwhm[0]:.3f} x {fwhm[1]:.3f} um."
+        word = sampling_sentence(spacing, factors, min(fwhm) / NYQUIST_IN_FWHM)
+        sentence = " ".join(filter(None, (sentence, word)))
+    return KernelSpec(kind="array", array=weights), sentence
 
 
 def _of_optics(
-    spec: KernelSpec, stack: ImageStack, config: Config, channel: int
-) -> FineKernel:
+    spec: KernelSpec, stack: ImageStack, factors: Pair, channel: int
+) -> tuple[KernelSpec, str]:
     """The kernel of a channel's optics, and a word where pixels are fine enough."""
     assert spec.optics is not None
-    fine = _known_fine(stack, config)
+    spacing, fine = _known_sizes(stack, factors)
     known = stack.channels[channel] if channel < len(stack.channels) else Channel()
     given = _completed(spec.optics, known)
     gaussian = gaussian_psf(**given)
@@ -466,27 +435,14 @@ def _of_optics(
         from napari_zssr.imaging.optics import vectorial_psf
 
         psf = vectorial_psf(**given)
-        weights = psf_kernel(psf.array, psf.spacing_um, fine, config.factors)
+        weights = psf_kernel(psf.array, psf.spacing_um, fine, factors)
         kernel, sentence = KernelSpec(kind="array", array=weights), psf.sentence
     else:
-        sigma = gaussian_kernel_sigma(gaussian.sigma_um, fine, config.factors)
-        kernel, sentence = (
-            KernelSpec(kind="gaussian", sigma_px=sigma),
-            gaussian.sentence,
-        )
-    word = _sampling(fine, config.factors, gaussian.nyquist_um)
-    return FineKernel(
-        spec=kernel,
-        factors=config.factors,
-        sentence=" ".join(filter(None, (word, sentence))),
-        fine_um=fine,
-    )
-
-
-def _sampling(fine: Pair, factors: Pair, nyquist_um: float) -> str | None:
-    """A word where the image's own pixels are fine enough for its optics."""
-    pixel = (fine[0] * factors[0], fine[1] * factors[1])
-    return sampling_sentence(pixel, factors, nyquist_um)
+        sigma = gaussian_kernel_sigma(gaussian.sigma_um, fine, factors)
+        kernel = KernelSpec(kind="gaussian", sigma_px=sigma)
+        sentence = gaussian.sentence
+    word = sampling_sentence(spacing, factors, gaussian.nyquist_um)
+    return kernel, " ".join(filter(None, (word, sentence)))
 
 
 def _completed(optics: Optics, known: Channel) -> dict[str, Any]:
@@ -504,7 +460,7 @@ def _completed(optics: Optics, known: Channel) -> dict[str, Any]:
     return {n: metadata[n] if given[n] is None else given[n] for n in names}
 
 
-def _known_fine(stack: ImageStack, config: Config) -> Pair:
-    """Fine pixel (Y, X) in um, which the image has to tell."""
+def _known_sizes(stack: ImageStack, factors: Pair) -> tuple[Pair, Pair]:
+    """Pixel and fine pixel (Y, X) in um, which the image has to tell."""
     y, x = checked_spacing(tuple(map(stack.size_um, "YX")))
-    return y / config.factors[0], x / config.factors[1]
+    return (y, x), (y / factors[0], x / factors[1])

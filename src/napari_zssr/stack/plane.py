@@ -402,5 +402,4 @@ def colours_of(plane: NDArray[Any]) -> NDArray[Any]:
 
 def _thinned(values: NDArray[Any], room: int) -> NDArray[Any]:
     step = max(1, int(np.ceil((values[0].size / room) ** 0.5)))
-    flat: NDArray[Any] = values[:, ::step, ::step].ravel()
-    return flat
+    return values[:, ::step, ::step].ravel()

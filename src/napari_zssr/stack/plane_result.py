@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from napari_zssr.config import Config
 from napari_zssr.imaging.intensity import BLOCK_PX, IntensityMap
 from napari_zssr.imaging.noise import NoiseModel
-from napari_zssr.imaging.quality import Quality, mean_quality, quality
+from napari_zssr.imaging.quality import Quality, combined_quality, quality
 from napari_zssr.imaging.resample import (
     Window,
     output_window,
@@ -186,7 +186,7 @@ def result_quality(
         ].numpy()
         checked = quality(plane[:, *part], pixels, config.factors, config.kernel, noise)
         parts += [] if checked is None else [checked]
-    return mean_quality(parts) if parts else None
+    return combined_quality(parts, np.mean) if parts else None
 
 
 def _parts(window: Window, factors: tuple[float, float]) -> Iterator[Window]:

@@ -45,7 +45,8 @@ def calibrate_steps(
     started = time.perf_counter()
     generator = torch.Generator().manual_seed(0)
     pairs = build_pairs([plane], spec, generator)
-    _wait(plane)
+    # Wait until the device has done what it was told.
+    float(plane.flatten()[0])
     pairs_s = (time.perf_counter() - started) / LEARNED_SIDE_PX**2
     yield _event(1)
     if plan.kind.is_trained:
@@ -109,11 +110,6 @@ def _time_version(
 def _plane(channels: int, side: int, device: str) -> Tensor:
     generator = torch.Generator().manual_seed(0)
     return torch.rand(channels, side, side, generator=generator).to(device)
-
-
-def _wait(tensor: Tensor) -> None:
-    """Until the device has done what it was told."""
-    float(tensor.flatten()[0])
 
 
 def _event(step: int) -> Progress:

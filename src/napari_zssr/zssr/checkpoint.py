@@ -60,8 +60,7 @@ def packed(kind: Format[Any], header: Mapping[str, Any], arrays: Arrays) -> byte
         **header,
         "sha256": _digest(kind, header, whole),
     }
-    content: bytes = save(whole, metadata={KEY: json.dumps(about)})
-    return content
+    return save(whole, metadata={KEY: json.dumps(about)})
 
 
 def load(path: str | Path, *kinds: Format[T], way_out: str = WAY_OUT) -> T:
@@ -237,20 +236,14 @@ def load_networks(path: str | Path) -> Loaded:
 
 def _packed(saved: Checkpoints) -> bytes:
     arrays = {
-        _name(channel, member, name): array
+        f"{channel}/{member}/{name}": array
         for channel, one in enumerate(saved)
-        if one is not None
-        for member, weights in _members(one)
-        for name, array in weights.items()
+        for member, part in ((0, one), (FURTHER, one and one.further))
+        if part is not None
+        for name, array in part.weights.items()
     }
     channels = [None if one is None else _description(one) for one in saved]
     return packed(NETWORKS, {"channels": channels}, arrays)
-
-
-def _members(one: Checkpoint) -> list[tuple[int | str, Weights]]:
-    """Weights with the names under which a file holds them."""
-    further = [] if one.further is None else [(FURTHER, one.further.weights)]
-    return [(0, one.weights), *further]
 
 
 def _checkpoints(header: Mapping[str, Any], arrays: Arrays) -> Loaded:
@@ -266,15 +259,8 @@ def _checkpoints(header: Mapping[str, Any], arrays: Arrays) -> Loaded:
 
 def _description(one: Checkpoint) -> dict[str, Any]:
     """All but the weights; JSON-able."""
-    names = [field.name for field in fields(one) if field.name != "weights"]
-    header = {name: getattr(one, name) for name in names}
-    return header | {
-        "dilations": list(one.dilations),
-        "factors": list(one.factors),
-        "ratio": list(one.ratio),
-        "kernel": dict(one.kernel),
-        FURTHER: None if one.further is None else _description(one.further),
-    }
+    header = {f.name: getattr(one, f.name) for f in fields(one) if f.name != "weights"}
+    return header | {FURTHER: one.further and _description(one.further)}
 
 
 def _checkpoint(
@@ -283,20 +269,12 @@ def _checkpoint(
     values = dict(header)
     for name in ("dilations", "factors", "ratio"):
         values[name] = tuple(values[name])
-    further = values.get(FURTHER)
-    values["weights"] = _named(arrays, channel, member)
-    if further is not None:
-        values[FURTHER] = _checkpoint(further, arrays, channel, FURTHER)
-    return Checkpoint(**values)
-
-
-def _named(arrays: Arrays, channel: int, member: int | str) -> Weights:
-    start = _name(channel, member, "")
-    return {k.removeprefix(start): v for k, v in arrays.items() if k.startswith(start)}
-
-
-def _name(channel: int, member: int | str, name: str) -> str:
-    return f"{channel}/{member}/{name}"
+    if values.get(FURTHER) is not None:
+        values[FURTHER] = _checkpoint(values[FURTHER], arrays, channel, FURTHER)
+    start = f"{channel}/{member}/"
+    weights = {name: array for name, array in arrays.items() if name.startswith(start)}
+    named = {name.removeprefix(start): array for name, array in weights.items()}
+    return Checkpoint(**values, weights=named)
 
 
 NETWORKS = Format(

@@ -10,6 +10,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from napari_zssr.checks import check_device
 from napari_zssr.errors import InputError
 
 
@@ -59,16 +60,10 @@ def resolve_device(name: str = "auto") -> str:
     if device == "cpu":
         return device
     names = available_devices()
-    if device == "auto":
-        return names[0]
-    if device == "cuda":
-        device = "cuda:0"
+    device = {"auto": names[0], "cuda": "cuda:0"}.get(device, device)
     if device in names:
         return device
-    if not re.fullmatch(r"cuda:\d+|mps", device):
-        raise InputError(
-            f"Device {name!r} is not known; give auto, cpu, cuda, cuda:N or mps."
-        )
+    check_device(device)
     raise InputError(
         f"Device {name!r} is not available to torch, which sees {', '.join(names)}; "
         "choose one of these, or let `napari-zssr doctor` say how to mend it."
@@ -86,9 +81,16 @@ def available_devices() -> tuple[str, ...]:
 
 
 def free_bytes(device: str) -> int | None:
-    """Memory of the device that is free now, None where it cannot be told."""
+    """Memory of the device that is free now, None where it cannot be told.
+
+    Of this machine what the limits of its container leave.
+    """
     if device == "cpu":
-        return _free_memory()
+        import psutil
+
+        free = int(psutil.virtual_memory().available)
+        allowed = _container_bytes()
+        return free if allowed is None else min(free, allowed)
     import torch
 
     if device.startswith("cuda"):
@@ -115,9 +117,7 @@ def fast_bfloat16(device: str) -> bool:
 
     if device.startswith("cuda"):
         return torch.cuda.get_device_capability(device) >= (8, 0)
-    if device != "cpu":
-        return False
-    if not hasattr(torch.cpu, "get_capabilities"):
+    if device != "cpu" or not hasattr(torch.cpu, "get_capabilities"):
         return False
     capabilities = torch.cpu.get_capabilities()
     return any(capabilities.get(name) for name in ("amx_bf16", "avx512_bf16"))
@@ -144,15 +144,6 @@ def _trial(device: str) -> str:
     except (RuntimeError, AssertionError) as error:
         return " ".join(str(error).split())[:200]
     return ""
-
-
-def _free_memory() -> int:
-    """Free memory of this machine, within the limits of its container."""
-    import psutil
-
-    free = int(psutil.virtual_memory().available)
-    allowed = _container_bytes()
-    return free if allowed is None else min(free, allowed)
 
 
 def _container_bytes(root: Path = Path("/sys/fs/cgroup")) -> int | None:

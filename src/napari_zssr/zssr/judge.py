@@ -10,10 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from napari_zssr.imaging.quality import Support, median_quality, support
+from napari_zssr.imaging.quality import Support, combined_quality, support
 from napari_zssr.imaging.resample import spread_starts
 from napari_zssr.progress import Progress, Steps, map_events
-from napari_zssr.zssr.checkpoint import Checkpoint
 from napari_zssr.zssr.messages import underrated, unsupported
 from napari_zssr.zssr.networks import applied, enlarge
 from napari_zssr.zssr.pairs import PairSpec, build_pairs, region_errors
@@ -186,16 +185,11 @@ def _liveliest(plane: Tensor, most: int) -> list[Tensor]:
     return [parts[n] for n in sorted(best.tolist())]
 
 
-def assessment_of(networks: Checkpoint) -> Assessment | None:
-    """What checks told of networks on the planes that they were learned from."""
-    return Assessment(**networks.assessment) if networks.assessment else None
-
-
 def _together(supports: Sequence[Support], plan: TrainingPlan) -> Assessment:
     # Dense texture is taken for ringing, but a wrong blur shows in every sample.
     supported = max(one.share for one in supports)
     gain = float(np.median([one.gain for one in supports]))
-    quality = median_quality([one.quality for one in supports])
+    quality = combined_quality([one.quality for one in supports])
     kind = plan.kernel.kind
     # Of noise that was estimated the image as a whole tells more than samples do.
     doubted = kind == "gaussian" or (plan.noise_is_given and underrated(quality))

@@ -106,7 +106,12 @@ def quality_sentence(quality: Quality, *, whole: bool = True) -> str:
             f" Edges overshoot by {100 * quality.overshoot:.0f} % of their height; a "
             "narrower blur may be right."
         )
-    return sentence + _underrated(quality)
+    if underrated(quality):
+        sentence += (
+            f" The image shows noise of {_percent(quality.noise)} of the range, but "
+            f"{_assumed(quality)} was assumed; leave it to 'auto'."
+        )
+    return sentence
 
 
 def faint_texture_sentence(quality: Quality | None) -> str:
@@ -128,25 +133,16 @@ def underrated(quality: Quality) -> bool:
     return quality.noise >= max(SURE_NOISE, UNDERRATED * quality.noise_assumed)
 
 
-def _underrated(quality: Quality) -> str:
-    """Sentence on noise that is stronger than what was assumed."""
-    if not underrated(quality):
-        return ""
-    assumed = _percent(quality.noise_assumed) if quality.noise_assumed else "none"
-    return (
-        f" The image shows noise of {_percent(quality.noise)} of the range, but "
-        f"{assumed} was assumed; leave it to 'auto'."
-    )
+def _assumed(quality: Quality) -> str:
+    return _percent(quality.noise_assumed) if quality.noise_assumed else "none"
 
 
 def unsupported(quality: Quality, margin: float | None, *, blurred: bool) -> str:
     """Why checks do not support a result, after a colon: which of them told."""
     narrower = "; a narrower blur may be right" if blurred else ""
     if underrated(quality):
-        assumed = _percent(quality.noise_assumed) if quality.noise_assumed else "none"
-        return (
-            f"the image shows noise of {_percent(quality.noise)}, {assumed} was assumed"
-        )
+        shown, assumed = _percent(quality.noise), _assumed(quality)
+        return f"the image shows noise of {shown}, {assumed} was assumed"
     if margin is not None and margin < TOO_WIDE:
         return "edges in the image are sharper than the assumed blur would leave them"
     if quality.overshoot > OVERSHOOT:

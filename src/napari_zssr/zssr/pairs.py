@@ -333,10 +333,10 @@ def pair_steps(
         )
         for warp in wanted:
             pair = _father_and_son(noisy, target, warp, spec, generator)
-            if pair is None or not fits(pair[1], pairs.crop):
+            if pair is None or not fits(pair[1].shape[1:], pairs.crop):
                 continue
             pairs.add(*pair, training_mask(window, regions, warp, spec.ratio))
-            if warp.is_identity:
+            if warp == IDENTITY:
                 held_out += held_out_crops(*pair, regions, spec.ratio)
     return pairs.packed(), stacked(held_out)
 
@@ -394,11 +394,7 @@ def _sizes(
         extent = warped_extent(window, warp, spec.ratio)
         small = _son_size(extent, spec.factors)
         input_size = extent if spec.ratio == (1, 1) else small
-        if (
-            min(small) >= SMALLEST_SON_PX
-            and input_size[0] >= crop[0]
-            and input_size[1] >= crop[1]
-        ):
+        if min(small) >= SMALLEST_SON_PX and fits(input_size, crop):
             yield extent[0] * extent[1], input_size[0] * input_size[1]
 
 
@@ -469,9 +465,9 @@ def gather_crops(pairs: PairSet, crops: Tensor) -> tuple[Tensor, Tensor, Tensor]
     return sons.contiguous(), fathers[:, :-1], fathers[:, -1:]
 
 
-def fits(son: Tensor, crop: Size) -> bool:
-    """Whether a son is large enough for a crop."""
-    return son.shape[1] >= crop[0] and son.shape[2] >= crop[1]
+def fits(size: Sequence[int], crop: Size) -> bool:
+    """Whether a son of a size (Y, X) is large enough for a crop."""
+    return size[0] >= crop[0] and size[1] >= crop[1]
 
 
 def _crop_index(

@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
@@ -30,7 +31,6 @@ from napari_zssr.zssr.judge import (
     Assessment,
     Gain,
     assess,
-    assessment_of,
     held_out_gain,
 )
 from napari_zssr.zssr.messages import (
@@ -152,19 +152,17 @@ def upscale_plane(
     nothing else is enlarged. `shared` networks and an `assessment` were decided for all
     planes of the channel; without them the plane is assessed by itself.
     """
-    if (reason := nothing_to_learn(plane)) is not None:
+    reason = nothing_to_learn(plane)
+    if plan.start is None and not plan.trains:
+        reason = reason or NOT_SAVED
+    if reason is not None:
         return (
             yield from bicubic_result(plane, plan.factors, reason, execution, window)
         )
-    if plan.start is None and not plan.trains:
-        sentence = NOT_SAVED
-        return (
-            yield from bicubic_result(plane, plan.factors, sentence, execution, window)
-        )
     data = TrainingData.of_plane(plane)
     preview = None if window is None else (plane, window)
-    if preview is not None and shared is None:
-        yield initial_snapshot(plane, plan, execution, preview[1])
+    if window is not None and shared is None:
+        yield initial_snapshot(plane, plan, execution, window)
     network, steps = yield from train_network(data, plan, execution, preview)
     # Networks that a stack shares were judged on several planes before.
     gain = judge(network, data, plan, execution, draws=1 if shared else DRAWS)
@@ -173,7 +171,8 @@ def upscale_plane(
         assessment, share, sentence = None, 0.0, nothing_gained(gain, origin)
     else:
         if shared is not None:
-            assessment = assessment_of(shared)
+            told = shared.assessment
+            assessment = Assessment(**told) if told else None
         elif assessment is None:
             assessment = yield from assess(network, [plane], plan, execution)
         share, sentence = _delivered(assessment, gain, origin, plan.always)
@@ -395,8 +394,8 @@ def initial_snapshot(
     """The window as what training starts from enlarges it; random weights: bicubic."""
     network: nn.Module = PlainNetwork()
     if plan.start is not None:
-        network = on_device(restored(plan.start), plane.device)
-        network = _staged(network, plan.start, plane.device)
+        first = on_device(restored(plan.start), plane.device)
+        network = _staged(first, plan.start, plane.device)
     return _snapshot(network, plane, plan, execution, window, 0)
 
 
@@ -408,23 +407,19 @@ def _train_with_snapshots(
     window: Window,
 ) -> Steps[int]:
     """`train`, with a snapshot of the window about once a second."""
-    steps = train(trainer)
-    due = time.monotonic() + SNAPSHOT_S
-    try:
-        while True:
-            event = next(steps)
+    done, due = 0, time.monotonic() + SNAPSHOT_S
+    with closing(train(trainer)) as steps:
+        for event in steps:
+            assert isinstance(event, Progress)
             yield event
-            if isinstance(event, Progress) and time.monotonic() >= due:
+            done = event.step
+            if time.monotonic() >= due:
                 started = time.monotonic()
                 network = trainer.as_returned()
-                yield _snapshot(network, plane, plan, execution, window, event.step)
+                yield _snapshot(network, plane, plan, execution, window, done)
                 taken = time.monotonic() - started
                 due = time.monotonic() + max(SNAPSHOT_S, taken / SNAPSHOT_SHARE)
-    except StopIteration as stop:
-        done: int = stop.value
-        return done
-    finally:
-        steps.close()
+    return done
 
 
 def _snapshot(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import product
 from pathlib import Path
 
 import torch
@@ -96,14 +97,6 @@ def back_projection_iterations(plan: TrainingPlan, factors: Pair) -> int:
     return 0 if grows else plan.back_projection
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tile:
-    """A tile of the input plane, with and without its halo: (start, stop) per axis."""
-
-    inner: tuple[tuple[int, int], tuple[int, int]]
-    outer: tuple[tuple[int, int], tuple[int, int]]
-
-
 def predict(
     network: nn.Module,
     plane: Tensor,
@@ -135,16 +128,15 @@ def paint(
     tiles = list(make_tiles(size, halo(network, spec), spec))
     total = len(tiles) * len(spec.transforms)
     done = 0
-    for tile in tiles:
-        (y0, y1), (x0, x1) = tile.outer
-        crop = plane[:, y0:y1, x0:x1]
+    for inner, outer in tiles:
+        crop = plane[:, *outer]
         versions = []
         for number in spec.transforms:
             versions.append(_enlarged(network, crop, number, spec))
             done += 1
             yield Progress(stage="predict", step=done, total=total)
-        tile_result = delivered(_merged(versions, crop, spec), crop, spec)
-        _paste(canvas, tile_result, tile, spec.factors)
+        result = delivered(_merged(versions, crop, spec), crop, spec)
+        _paste(canvas, result, inner, outer, spec.factors)
 
 
 def enlarged_shape(plane: Tensor, factors: Pair) -> tuple[int, int, int]:
@@ -165,15 +157,14 @@ def halo(network: nn.Module, spec: PredictSpec) -> int:
 
 def make_tiles(
     size: tuple[int, int], halo_px: int, spec: PredictSpec
-) -> Iterator[Tile]:
-    """Cut a plane (Y, X) into tiles whose corners fall on whole output pixels."""
-    axes = [
+) -> Iterator[tuple[Window, Window]]:
+    """Tiles of a plane (Y, X) without and with a halo, on whole output pixels."""
+    rows, columns = (
         _spans(n, spec.tile_px, halo_px, whole_pixel_step(f))
         for n, f in zip(size, spec.factors, strict=True)
-    ]
-    for inner_y, outer_y in axes[0]:
-        for inner_x, outer_x in axes[1]:
-            yield Tile(inner=(inner_y, inner_x), outer=(outer_y, outer_x))
+    )
+    for (inner_y, outer_y), (inner_x, outer_x) in product(rows, columns):
+        yield (inner_y, inner_x), (outer_y, outer_x)
 
 
 def window_with_halo(
@@ -330,33 +321,27 @@ def _target_size(plane: Tensor, factors: Pair) -> tuple[int, int]:
 
 def _spans(
     size: int, tile_px: int, halo_px: int, step: int | None
-) -> list[tuple[tuple[int, int], tuple[int, int]]]:
-    """Inner and outer (start, stop) along one axis."""
+) -> list[tuple[slice, slice]]:
+    """Tiles along one axis, without and with a halo."""
     if step is None or size <= tile_px:
-        return [((0, size), (0, size))]
+        return [(slice(0, size), slice(0, size))]
     side = max(step, tile_px // step * step)
     margin = -(-halo_px // step) * step
-    spans = []
-    for start in range(0, size, side):
-        stop = min(start + side, size)
-        spans.append(
-            ((start, stop), (max(0, start - margin), min(size, stop + margin)))
-        )
-    return spans
+    ends = [(start, min(start + side, size)) for start in range(0, size, side)]
+    return [
+        (slice(first, last), slice(max(0, first - margin), min(size, last + margin)))
+        for first, last in ends
+    ]
 
 
-def _paste(canvas: Canvas, result: Tensor, tile: Tile, factors: Pair) -> None:
-    spans = []
-    for axis in (0, 1):
-        factor = factors[axis]
-        (start, stop), (outer, _) = tile.inner[axis], tile.outer[axis]
-        first = round(start * factor) if start else 0
-        last = output_size(stop, factor)
-        shift = round(outer * factor) if outer else 0
-        spans.append((first, last, shift))
-    (y0, y1, dy), (x0, x1, dx) = spans
-    block = result[:, y0 - dy : y1 - dy, x0 - dx : x1 - dx].cpu()
-    canvas[:, y0:y1, x0:x1] = block
+def _paste(
+    canvas: Canvas, result: Tensor, inner: Window, outer: Window, factors: Pair
+) -> None:
+    """Put an enlarged tile without its halo onto a canvas."""
+    rows, columns = output_window(inner, factors)
+    around = output_window(outer, factors)
+    inside = shifted_window((rows, columns), (-around[0].start, -around[1].start))
+    canvas[:, rows, columns] = result[:, *inside].cpu()
 
 
 def bicubic(plane: Tensor, factors: Pair, window: Window | None = None) -> Tensor:

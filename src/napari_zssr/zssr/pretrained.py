@@ -126,8 +126,7 @@ def bicubic_kernel(ratio: Ratio) -> NDArray[np.float64]:
         count = 4 * r + r % 2
         line = cubic((np.arange(count) - (count - 1) / 2) / r)
         lines.append(line / line.sum())
-    kernel: NDArray[np.float64] = np.outer(*lines)
-    return kernel
+    return np.outer(*lines)
 
 
 def condition_features(

@@ -249,8 +249,7 @@ class Trainer:
         self.network.zero_grad()
         torch.autograd.backward([loss])
         self.optimizer.step(self.plan.rate * share)
-        done: Tensor = loss.detach()
-        return done
+        return loss.detach()
 
     def refresh(self) -> None:
         """Draw new noise and, for the paper's preset, new fathers.

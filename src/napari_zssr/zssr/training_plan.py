@@ -261,11 +261,11 @@ def start_message(config: Config, start: Start | None) -> str:
 
 def _largest(starts: Starts) -> Start | None:
     """Of what the channels start from, what takes most time."""
-    for start in starts:
-        if isinstance(start, PretrainedStart):
-            return start
-    saved = [start for start in starts if isinstance(start, Checkpoint)]
-    return max(saved, key=lambda one: one.width, default=None)
+    return max(
+        (start for start in starts if start is not None),
+        key=lambda start: (isinstance(start, PretrainedStart), start.width),
+        default=None,
+    )
 
 
 def _noisy_steps(steps: int) -> int:
