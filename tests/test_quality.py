@@ -16,7 +16,6 @@ from napari_zssr.imaging.resample import imresize
 from napari_zssr.kernelspec import KernelSpec
 from napari_zssr.zssr.judge import Gain
 from napari_zssr.zssr.messages import (
-    Origin,
     faint_texture_sentence,
     quality_sentence,
     shrunk_test,
@@ -179,8 +178,8 @@ def test_the_line_says_only_what_was_measured() -> None:
 
 def test_decibels_never_come_first() -> None:
     gain = Gain(decibel=0.35, error_decibel=0.05, significant=True)
-    assert shrunk_test(gain, Origin()) == (
+    assert shrunk_test(gain) == (
         "Test on your image shrunk and re-enlarged: 0.35 ± 0.05 dB closer than bicubic."
     )
     worse = replace(gain, decibel=-0.2)
-    assert "0.20 ± 0.05 dB farther off than bicubic" in shrunk_test(worse, Origin())
+    assert "0.20 ± 0.05 dB farther off than bicubic" in shrunk_test(worse)

@@ -19,7 +19,12 @@ from napari_zssr.imaging.blur_estimate import estimated_blur
 from napari_zssr.imaging.intensity import IntensityMap
 from napari_zssr.imaging.kernel import FineKernel, check_fits, loaded_kernel
 from napari_zssr.imaging.noise import shows_signal
-from napari_zssr.imaging.optics import checked_spacing, gaussian_psf, sampling_sentence
+from napari_zssr.imaging.optics import (
+    checked_spacing,
+    gaussian_psf,
+    sampling_sentence,
+    vectorial_psf,
+)
 from napari_zssr.imaging.psf import gaussian_kernel_sigma, psf_kernel
 from napari_zssr.imaging.resample import spread_evenly, spread_starts
 from napari_zssr.kernelspec import KernelSpec, Optics
@@ -432,8 +437,6 @@ def _of_optics(
     given = _completed(spec.optics, known)
     gaussian = gaussian_psf(**given)
     if spec.optics.method == "vectorial":
-        from napari_zssr.imaging.optics import vectorial_psf
-
         psf = vectorial_psf(**given)
         weights = psf_kernel(psf.array, psf.spacing_um, fine, factors)
         kernel, sentence = KernelSpec(kind="array", array=weights), psf.sentence

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +13,7 @@ from napari_zssr.progress import Progress, Steps, drain
 from napari_zssr.zssr.cost import Rates
 from napari_zssr.zssr.networks import RidgeFilter, fit_ridge, on_device, untrained
 from napari_zssr.zssr.pairs import HeldOut, PairSet, PairSpec, build_pairs, pair_spec
-from napari_zssr.zssr.predict import PredictSpec, predict
+from napari_zssr.zssr.predict import predict, predict_spec
 from napari_zssr.zssr.start import Starts
 from napari_zssr.zssr.trainer import Trainer
 from napari_zssr.zssr.training_plan import Execution, TrainingPlan, expected_plans
@@ -93,13 +94,7 @@ def _time_version(
 ) -> float:
     """Seconds by input pixel of one version of the ensemble."""
     plane = _plane(plan.samples, ENLARGED_SIDE_PX, execution.device)
-    spec = PredictSpec(
-        factors=plan.factors,
-        applications=plan.applications(plan.factors),
-        kernel=plan.kernel,
-        back_projection=plan.back_projection,
-        precision=execution.precision,
-    )
+    spec = replace(predict_spec(plan, plan.factors, execution), transforms=(0,))
     # The first time computes the matrices of resampling.
     drain(predict(network, plane, spec))
     started = time.perf_counter()

@@ -63,6 +63,22 @@ def packed(kind: Format[Any], header: Mapping[str, Any], arrays: Arrays) -> byte
     return save(whole, metadata={KEY: json.dumps(about)})
 
 
+def write_file(
+    path: str | Path,
+    kind: Format[Any],
+    header: Mapping[str, Any],
+    arrays: Arrays,
+    *,
+    overwrite: bool,
+) -> Path:
+    """Write a file of some kind. Raises InputError and ComputeError."""
+    check_networks_file(path, overwrite)
+    target = Path(path).expanduser().resolve()
+    with atomic_write(target) as draft:
+        draft.write_bytes(packed(kind, header, arrays))
+    return target
+
+
 def load(path: str | Path, *kinds: Format[T], way_out: str = WAY_OUT) -> T:
     """What a file holds. Raises InputError."""
     source = Path(path).expanduser()
@@ -95,15 +111,18 @@ def _loaded(
     way_out: str,
 ) -> Any:
     """What a file holds in the state that it has now."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load as unpacked
+
     content = source.read_bytes()
     kind, about = _about(content, source, kinds, way_out)
     try:
         header = {name: about[name] for name in kind.header}
-        arrays = _arrays(content)
+        arrays = unpacked(content)
         if about["sha256"] != _digest(kind, header, arrays):
             raise ValueError("the checksum does not agree")
         return kind.build(header, arrays)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, SafetensorError) as error:
         raise InputError(
             f"The file of networks {source} is damaged; {way_out}."
         ) from error
@@ -135,17 +154,6 @@ def _about(
             f"reads {kind.oldest} and later); {way_out}."
         )
     return kind, about
-
-
-def _arrays(content: bytes) -> dict[str, NDArray[Any]]:
-    from safetensors import SafetensorError
-    from safetensors.numpy import load as unpacked
-
-    try:
-        arrays: dict[str, NDArray[Any]] = unpacked(content)
-    except SafetensorError as error:
-        raise ValueError(str(error)) from error
-    return arrays
 
 
 def _digest(kind: Format[Any], header: Mapping[str, Any], arrays: Arrays) -> str:
@@ -217,11 +225,16 @@ def write_networks(
         raise InputError(
             "There are no networks to save: none was trained, or none gained anything."
         )
-    check_networks_file(path, overwrite)
-    target = Path(path).expanduser().resolve()
-    with atomic_write(target) as draft:
-        draft.write_bytes(_packed(saved))
-    return target
+    arrays = {
+        f"{channel}/{member}/{name}": array
+        for channel, one in enumerate(saved)
+        for member, part in ((0, one), (FURTHER, one and one.further))
+        if part is not None
+        for name, array in part.weights.items()
+    }
+    channels = [None if one is None else _description(one) for one in saved]
+    header = {"channels": channels}
+    return write_file(path, NETWORKS, header, arrays, overwrite=overwrite)
 
 
 def check_networks_file(path: str | Path, overwrite: bool = False) -> None:
@@ -232,18 +245,6 @@ def check_networks_file(path: str | Path, overwrite: bool = False) -> None:
 def load_networks(path: str | Path) -> Loaded:
     """Networks from a file that `write_networks` has written. Raises InputError."""
     return load(path, NETWORKS)
-
-
-def _packed(saved: Checkpoints) -> bytes:
-    arrays = {
-        f"{channel}/{member}/{name}": array
-        for channel, one in enumerate(saved)
-        for member, part in ((0, one), (FURTHER, one and one.further))
-        if part is not None
-        for name, array in part.weights.items()
-    }
-    channels = [None if one is None else _description(one) for one in saved]
-    return packed(NETWORKS, {"channels": channels}, arrays)
 
 
 def _checkpoints(header: Mapping[str, Any], arrays: Arrays) -> Loaded:

@@ -125,7 +125,13 @@ def fast_bfloat16(device: str) -> bool:
 
 def examine(device: str) -> DeviceReport:
     """Describe a device and try a small computation on it."""
-    failure = _trial(device)
+    import torch
+
+    failure = ""
+    try:
+        torch.ones(8, device=device).sum().item()
+    except (RuntimeError, AssertionError) as error:
+        failure = " ".join(str(error).split())[:200]
     return DeviceReport(
         device=device,
         description=description(device),
@@ -133,17 +139,6 @@ def examine(device: str) -> DeviceReport:
         bfloat16=fast_bfloat16(device),
         failure=failure,
     )
-
-
-def _trial(device: str) -> str:
-    """Why a small computation on the device fails, or an empty text."""
-    import torch
-
-    try:
-        torch.ones(8, device=device).sum().item()
-    except (RuntimeError, AssertionError) as error:
-        return " ".join(str(error).split())[:200]
-    return ""
 
 
 def _container_bytes(root: Path = Path("/sys/fs/cgroup")) -> int | None:

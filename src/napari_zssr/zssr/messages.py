@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from napari_zssr.checks import LEARNED
@@ -11,6 +10,7 @@ from napari_zssr.checks import LEARNED
 if TYPE_CHECKING:
     from napari_zssr.imaging.quality import Quality
     from napari_zssr.zssr.judge import Gain
+    from napari_zssr.zssr.training_plan import TrainingPlan
 
 CONSTANT = "The plane is constant and stays so."
 WITHOUT_SIGNAL = (
@@ -37,49 +37,23 @@ FROM_SAVED = " Training began from saved networks."
 ALONE = "Training begins from random weights: this image only."
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Origin:
-    """Where the networks of a plane come from.
+def origin_sentence(plan: TrainingPlan, shared: int, steps: int) -> str:
+    """Where the networks of a plane come from, after others; empty for the usual.
 
-    Attributes
-    ----------
-    saved : whether they began as saved ones
-    shared : planes of the stack that they were learned from; 0 with networks of its
-        own
-    trained : whether they were trained on the plane itself
-    began : what training began from, as in `TrainingPlan.initialization`
-    steps : training steps on the plane itself
+    They were learned from `shared` planes of the stack, 0 for this one alone.
     """
-
-    saved: bool = False
-    shared: int = 0
-    trained: bool = True
-    began: str = ""
-    steps: int = 0
-
-    @property
-    def applied(self) -> bool:
-        """Whether saved networks or a learned start were used as they are."""
-        return not (self.shared or self.trained)
-
-    @property
-    def start_sentence(self) -> str:
-        """Sentence on where training began, after others; empty for the usual."""
-        if self.applied:
-            return used_as_is_sentence(learned=self.began == LEARNED)
-        if self.saved:
-            return FROM_SAVED
-        if self.began == LEARNED and self.trained and not self.shared:
-            return f" Training began from {GENERATED}, {self.steps} steps."
-        return start_sentence(self.began)
-
-    @property
-    def on(self) -> str:
-        """Sentence on what training was done on, where it was not the plane alone."""
-        if not self.shared:
-            return ""
-        then = ", then on this one" if self.trained else ""
-        return f" Trained on {self.shared} planes of the stack{then}."
+    learned = plan.initialization == LEARNED
+    sentence = ""
+    if shared:
+        then = ", then on this one" if plan.trains else ""
+        sentence = f" Trained on {shared} planes of the stack{then}."
+    elif not plan.trains:
+        return used_as_is_sentence(learned=learned)
+    if plan.from_saved:
+        return sentence + FROM_SAVED
+    if learned and not shared:
+        return f" Training began from {GENERATED}, {steps} steps."
+    return sentence + start_sentence(plan.initialization)
 
 
 def too_small(height: int, width: int, smallest: int) -> str:
@@ -199,10 +173,9 @@ def _agreement(quality: Quality) -> str:
     )
 
 
-def shrunk_test(gain: Gain, origin: Origin) -> str:
+def shrunk_test(gain: Gain) -> str:
     """What held-out regions told of networks whose result was delivered."""
-    sentence = shrunk_figure(gain.decibel, f" ± {gain.error_decibel:.2f}")
-    return f"{sentence}{origin.on}{origin.start_sentence}"
+    return shrunk_figure(gain.decibel, f" ± {gain.error_decibel:.2f}")
 
 
 def shrunk_figure(decibel: float, error: str = "") -> str:
@@ -214,12 +187,12 @@ def shrunk_figure(decibel: float, error: str = "") -> str:
     )
 
 
-def nothing_gained(gain: Gain, origin: Origin) -> str:
+def nothing_gained(gain: Gain) -> str:
     """Of a plane that came back as bicubic."""
     return (
         "Nothing to gain here; bicubic was returned. Test on your image shrunk and "
         f"re-enlarged: {gain.decibel:+.2f} ± {gain.error_decibel:.2f} dB against "
-        f"bicubic.{origin.on}{origin.start_sentence}"
+        "bicubic."
     )
 
 

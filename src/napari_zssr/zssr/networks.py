@@ -240,16 +240,14 @@ def fit_ridge(
 ) -> RidgeFilter:
     """Fit the filter on pairs; the held-out regions choose the regularisation."""
     gram, cross = _normal_equations(pairs, generator)
-    best: tuple[float, Tensor] | None = None
     network = RidgeFilter(pairs.ratio).to(pairs.sons.device)
-    for strength in STRENGTHS:
-        filters = _solve(gram, cross, strength)
-        network.filters.copy_(filters.to(network.filters))
-        error = float(region_errors(network(held_out.sons), held_out).sum())
-        if best is None or error < best[0]:
-            best = (error, network.filters.clone())
-    assert best is not None
-    network.filters.copy_(best[1])
+
+    def error(filters: Tensor) -> float:
+        network.filters.copy_(filters)
+        return float(region_errors(network(held_out.sons), held_out).sum())
+
+    filters = min((_solve(gram, cross, s) for s in STRENGTHS), key=error)
+    network.filters.copy_(filters)
     return network
 
 
@@ -319,6 +317,8 @@ def _solve(gram: Tensor, cross: Tensor, strength: float) -> Tensor:
 
 def checkpoint_of(network: nn.Module, plan: TrainingPlan) -> Checkpoint | None:
     """Copy of a trained network on the CPU; None for a filter, which is not kept."""
+    if isinstance(network, StagedNetwork):
+        network = network.first
     if not isinstance(network, ResidualNetwork | PaperNetwork):
         return None
     return Checkpoint(

@@ -405,13 +405,10 @@ def _son_size(extent: Size, factors: Pair) -> Size:
 
 def crop_size(windows: Sequence[Tensor], spec: PairSpec) -> Size:
     """Side of the crops (Y, X): as asked for, or what the smaller fathers allow."""
-    sides = []
-    for axis in (0, 1):
-        smallest = min(window.shape[1 + axis] for window in windows)
-        son = output_size(smallest, 0.6 / spec.factors[axis])
-        if spec.ratio == (1, 1):
-            son = output_size(smallest, 0.6)
-        sides.append(max(4, min(spec.crop_px, son)))
+    smallest = [min(window.shape[axis] for window in windows) for axis in (1, 2)]
+    shrunk = (1.0, 1.0) if spec.ratio == (1, 1) else spec.factors
+    sons = (output_size(n, 0.6 / f) for n, f in zip(smallest, shrunk, strict=True))
+    sides = [max(4, min(spec.crop_px, son)) for son in sons]
     if any(n & SWAP for n in spec.transforms):
         sides = [min(sides)] * 2
     return sides[0], sides[1]

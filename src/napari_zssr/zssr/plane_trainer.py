@@ -15,13 +15,14 @@ import time
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from napari_zssr.imaging.noise import CLEAN, NoiseModel
+from napari_zssr.imaging.noise import NoiseModel
 from napari_zssr.imaging.resample import Window, spread_evenly
 from napari_zssr.progress import Progress, Snapshot, Steps, drain
 from napari_zssr.zssr.canvas import Canvas, close_canvas
@@ -36,9 +37,9 @@ from napari_zssr.zssr.judge import (
 from napari_zssr.zssr.messages import (
     CONSTANT,
     NOT_SAVED,
-    Origin,
     held_back_sentence,
     nothing_gained,
+    origin_sentence,
     shrunk_test,
     too_small,
 )
@@ -166,16 +167,16 @@ def upscale_plane(
     network, steps = yield from train_network(data, plan, execution, preview)
     # Networks that a stack shares were judged on several planes before.
     gain = judge(network, data, plan, execution, draws=1 if shared else DRAWS)
-    origin = _origin(plan, shared, steps)
     if not (_is_gain(gain, shared) or plan.always):
-        assessment, share, sentence = None, 0.0, nothing_gained(gain, origin)
+        assessment, share, sentence = None, 0.0, nothing_gained(gain)
     else:
         if shared is not None:
             told = shared.assessment
             assessment = Assessment(**told) if told else None
         elif assessment is None:
             assessment = yield from assess(network, [plane], plan, execution)
-        share, sentence = _delivered(assessment, gain, origin, plan.always)
+        share, sentence = _delivered(assessment, gain, plan.always)
+    sentence += origin_sentence(plan, shared.planes if shared else 0, steps)
     if share == 0:
         result = yield from bicubic_result(
             plane, plan.factors, sentence, execution, window
@@ -188,7 +189,7 @@ def upscale_plane(
             returned="learned",
             sentence=sentence,
             denoised=plan.is_noisy,
-            networks=to_checkpoint(network, plan),
+            networks=checkpoint_of(network, plan),
         )
     return replace(
         result,
@@ -312,24 +313,7 @@ def _staged(
     return StagedNetwork(network, on_device(restored(start.further), device))
 
 
-def to_checkpoint(network: nn.Module, plan: TrainingPlan) -> Checkpoint | None:
-    """A trained network as plain data; None for what cannot be kept."""
-    return checkpoint_of(
-        network.first if isinstance(network, StagedNetwork) else network, plan
-    )
-
-
 # ---- what is delivered
-
-
-def _origin(plan: TrainingPlan, shared: Checkpoint | None, steps: int) -> Origin:
-    return Origin(
-        saved=plan.from_saved,
-        shared=shared.planes if shared else 0,
-        trained=plan.trains,
-        began=plan.initialization,
-        steps=steps,
-    )
 
 
 def _is_gain(gain: Gain, shared: Checkpoint | None) -> bool:
@@ -343,7 +327,7 @@ def _is_gain(gain: Gain, shared: Checkpoint | None) -> bool:
 
 
 def _delivered(
-    assessment: Assessment | None, gain: Gain, origin: Origin, always: bool
+    assessment: Assessment | None, gain: Gain, always: bool
 ) -> tuple[float, str]:
     """Share of the change that is delivered, and a sentence on it.
 
@@ -351,12 +335,11 @@ def _delivered(
     very settings that are in doubt.
     """
     if assessment is None or assessment.share == 1:
-        return 1.0, shrunk_test(gain, origin)
+        return 1.0, shrunk_test(gain)
     sentence = held_back_sentence(
         [assessment.share], assessment.supported, assessment.reason, whole=always
     )
-    share = 1.0 if always else assessment.share
-    return share, f"{sentence}{origin.on}{origin.start_sentence}"
+    return 1.0 if always else assessment.share, sentence
 
 
 def nothing_to_learn(plane: Tensor) -> str | None:
@@ -372,16 +355,15 @@ def bicubic_result(
     plane: Tensor,
     factors: Pair,
     sentence: str,
-    execution: Execution | None = None,
-    window: Window | None = None,
+    execution: Execution,
+    window: Window | None,
 ) -> Steps[PlaneResult]:
     """A plane from which nothing was learned, or nothing that helps."""
-    scratch = None if execution is None else execution.scratch
     if sentence == CONSTANT:
         whole = plane[:, :1, :1].cpu().expand(*enlarged_shape(plane, factors))
         image: Canvas = windowed(whole, factors, window)
         return PlaneResult(image=image, returned="constant", sentence=sentence)
-    image = yield from bicubic_steps(plane, factors, window, scratch)
+    image = yield from bicubic_steps(plane, factors, window, execution.scratch)
     return PlaneResult(image=image, returned="bicubic", sentence=sentence)
 
 
@@ -464,7 +446,7 @@ def train_shared(
     what checks told of them.
     """
     network, _ = yield from train_network(data, plan, execution)
-    checkpoint = to_checkpoint(network, plan)
+    checkpoint = checkpoint_of(network, plan)
     if checkpoint is None:
         return None
     assessment = yield from assess(network, data.windows, plan, execution)
@@ -479,9 +461,9 @@ def train_shared(
 
 def shared_noise(shared: Checkpoint) -> NoiseModel:
     """Noise of the planes that networks were learned from."""
-    values = dict(shared.noise or {})
-    for name in ("bands", "jpeg"):
-        values[name] = tuple(values.get(name, getattr(CLEAN, name)))
+    values: dict[str, Any] = dict(shared.noise or {})
+    for name in values.keys() & {"bands", "jpeg"}:
+        values[name] = tuple(values[name])
     return NoiseModel(**values)
 
 

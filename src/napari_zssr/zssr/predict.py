@@ -297,12 +297,9 @@ def _applied(
 def _merged(versions: list[Tensor], crop: Tensor, spec: PredictSpec) -> Tensor:
     if len(versions) == 1:
         return versions[0]
-    ordered = torch.stack(versions).sort(dim=0).values
-    middle = len(versions) // 2
+    ordered, count = torch.stack(versions).sort(dim=0).values, len(versions)
     # torch.median takes the lower of the two middle values: every result darker.
-    median = ordered[middle - 1 : middle + 1].mean(dim=0)
-    if len(versions) % 2:
-        median = ordered[middle]
+    median = ordered[(count - 1) // 2 : count // 2 + 1].mean(dim=0)
     return _projected(median, crop, spec)
 
 

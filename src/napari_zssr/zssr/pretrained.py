@@ -18,14 +18,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_zssr.atomic import atomic_write, check_target
-from napari_zssr.checks import NETWORKS_SUFFIX
 from napari_zssr.errors import InputError
 from napari_zssr.imaging.kernel import sampled_kernel
 from napari_zssr.imaging.noise import NoiseModel, is_noisy
 from napari_zssr.imaging.resample import cubic
 from napari_zssr.kernelspec import KernelSpec
-from napari_zssr.zssr.checkpoint import Arrays, Format, load, packed
+from napari_zssr.zssr.checkpoint import Arrays, Format, load, write_file
 
 Weights = dict[str, NDArray[np.float32]]
 
@@ -80,18 +78,14 @@ def write_start(
 
     Raises InputError and ComputeError.
     """
-    check_target(path, overwrite, {NETWORKS_SUFFIX}, NETWORKS_SUFFIX)
-    target = Path(path).expanduser().resolve()
     header = {**_size(start), "card": dict(start.card), "clean": None}
     arrays = dict(start.arrays)
     if start.clean is not None:
         header["clean"] = _size(start.clean)
         arrays |= {f"{CLEAN_PART}{n}": a for n, a in start.clean.arrays.items()}
-    with atomic_write(target) as draft:
-        # Half precision holds the weights, and halves the file.
-        halved = {name: a.astype(np.float16) for name, a in arrays.items()}
-        draft.write_bytes(packed(START, header, halved))
-    return target
+    # Half precision holds the weights, and halves the file.
+    halved = {name: a.astype(np.float16) for name, a in arrays.items()}
+    return write_file(path, START, header, halved, overwrite=overwrite)
 
 
 def load_start(path: str | Path) -> PretrainedStart:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -192,9 +192,8 @@ CHECK_EVERY = 50
 PATIENCE = 4
 BETTER = 0.998
 EARLIEST_STOP = 0.4
-# From a learned start: how often the held-out regions are looked at, and how often in
-# stale before training ends.
-PRETRAINED_CHECK_EVERY = 25
+# From a learned start the held-out regions are looked at with every refresh, and so
+# often in vain before training ends.
 PRETRAINED_PATIENCE = 3
 # How far it goes from there towards what training found: fathers are softer than fine
 # images, the more so the wider the blur, and what training finds suits them too well.
@@ -313,18 +312,9 @@ def train(trainer: Trainer) -> Steps[int]:
 def _train_one_cycle(trainer: Trainer) -> Steps[int]:
     """One cycle, averaging, and a stop on the held-out regions."""
     cycle = OneCycle(trainer.plan.steps)
-    noisy = not trainer.spec.noise.is_clean
-    best, stale = float("inf"), 0
-    step = 0
-    while step < cycle.total:
-        if noisy and step > 0:
-            trainer.refresh()
-        crops = trainer.draw(min(REFRESH_EVERY, cycle.total - step))
-        for batch in crops:
-            loss = trainer.step(batch, cycle.share(step))
-            trainer.average.update(trainer.network)
-            step += 1
-            yield _progress(step, cycle.total, loss)
+    best, step, stale = math.inf, 0, 0
+    for step, loss in _averaged_steps(trainer, cycle):
+        yield _progress(step, cycle.total, loss)
         if step % CHECK_EVERY == 0 and step >= EARLIEST_STOP * cycle.total:
             error = trainer.held_out_error()
             stale = 0 if error < BETTER * best else stale + 1
@@ -338,25 +328,32 @@ def _train_one_cycle(trainer: Trainer) -> Steps[int]:
 def _train_pretrained(trainer: Trainer) -> Steps[int]:
     """One cycle; what is best on the held-out regions stays, and ends it in time."""
     cycle = OneCycle(trainer.plan.steps)
-    best = trainer.held_out_error()
+    best, step, stale = trainer.held_out_error(), 0, 0
     trainer.best = trainer.averaged()
-    step = stale = 0
-    while step < cycle.total and stale < PRETRAINED_PATIENCE:
-        if not trainer.spec.noise.is_clean and step > 0:
+    for step, loss in _averaged_steps(trainer, cycle):
+        if step % REFRESH_EVERY == 0 or step == cycle.total:
+            error = trainer.held_out_error()
+            stale = 0 if error < best else stale + 1
+            if error < best:
+                best, trainer.best = error, trainer.averaged()
+        yield _progress(step, cycle.total, loss)
+        if stale >= PRETRAINED_PATIENCE:
+            break
+    trainer.network.load_state_dict(trainer.best.state_dict())
+    return step
+
+
+def _averaged_steps(trainer: Trainer, cycle: OneCycle) -> Iterator[tuple[int, Tensor]]:
+    """Take the steps of a cycle: their numbers, from 1, and losses."""
+    step = 0
+    while step < cycle.total:
+        if step > 0 and not trainer.spec.noise.is_clean:
             trainer.refresh()
-        crops = trainer.draw(min(PRETRAINED_CHECK_EVERY, cycle.total - step))
-        for number, batch in enumerate(crops, start=1):
+        for batch in trainer.draw(min(REFRESH_EVERY, cycle.total - step)):
             loss = trainer.step(batch, cycle.share(step))
             trainer.average.update(trainer.network)
             step += 1
-            if number == len(crops):
-                error = trainer.held_out_error()
-                stale = 0 if error < best else stale + 1
-                if error < best:
-                    best, trainer.best = error, trainer.averaged()
-            yield _progress(step, cycle.total, loss)
-    trainer.network.load_state_dict(trainer.best.state_dict())
-    return step
+            yield step, loss
 
 
 def _train_paper(trainer: Trainer) -> Steps[int]:
