@@ -177,8 +177,7 @@ def recorrupt(
 
     With n drawn from the model, the first gets alpha n more, the second n / alpha less;
     alpha 0 returns the image twice. Independent given the signal, for Gaussian noise
-    (Pang, Zheng, Quan, Ji, "Recorrupted-to-Recorrupted", CVPR 2021). The generator is a
-    CPU generator.
+    (Pang, Zheng, Quan, Ji, "Recorrupted-to-Recorrupted", CVPR 2021).
     """
     if alpha == 0 or noise.is_clean:
         return image, image

@@ -68,10 +68,7 @@ def _dense_block(
 
 
 def apply_axes(image: Tensor, along_y: AxisOperator, along_x: AxisOperator) -> Tensor:
-    """Apply a map along Y and one along X: (..., Y, X) -> (..., Y', X').
-
-    Any floating dtype and device; differentiable.
-    """
+    """Apply maps along Y and X, differentiably; (..., Y, X) -> (..., Y', X')."""
     return _apply_axis(_apply_axis(image, along_y, -2), along_x, -1)
 
 

@@ -70,10 +70,7 @@ if TYPE_CHECKING:
 def channel_starts(
     config: Config, axes: str, shape: Sequence[int]
 ) -> tuple[Start | None, ...]:
-    """What each channel of an image starts from; None is random weights.
-
-    Raises InputError.
-    """
+    """What each channel starts from; None is random weights. Raises InputError."""
     channels = shape[axes.index("C")] if "C" in axes else 1
     start = load_start(config)
     if isinstance(start, PretrainedStart):
@@ -94,10 +91,7 @@ def channel_starts(
 
 
 def start_message_for_files(config: Config) -> str:
-    """What training will begin from, of images that are still to be read.
-
-    Raises InputError.
-    """
+    """What training begins from, of images still to be read. Raises InputError."""
     start = load_start(config)
     one = next(filter(None, start)) if isinstance(start, tuple) else start
     return start_message(config, one)

@@ -174,10 +174,7 @@ def upscale_plane_steps(work: PlaneInput, run: RunPlan) -> Steps[EnlargedPlane]:
 
 
 def initial_plane_snapshot(work: PlaneInput, run: RunPlan) -> Snapshot | None:
-    """The window as what training starts from enlarges it, in the dtype of the result.
-
-    None where nothing would be learned.
-    """
+    """The window as the start enlarges it, in pixels of the result, or None."""
     import torch
 
     from napari_zssr.zssr.plane_trainer import initial_snapshot, nothing_to_learn
@@ -351,10 +348,7 @@ def _few_counts(sampled: list[NDArray[Any]], mapping: IntensityMap) -> bool:
 def common_noise(
     parts: Sequence[NDArray[Any]], config: Config, mapping: IntensityMap
 ) -> NoiseModel:
-    """Noise model of planes that have it in common: as asked for, or estimated.
-
-    `parts`: (C, Y, X). Raises InputError.
-    """
+    """Noise of parts (C, Y, X) together, as asked for. Raises InputError."""
     if config.noise == "off":
         return CLEAN
     if isinstance(config.noise, float):

@@ -108,10 +108,7 @@ class EnlargedPlane:
         return channels + (self.alpha is not None), height, width
 
     def bands(self, rows: int = BAND_ROWS) -> Iterator[NDArray[Any]]:
-        """Consecutive rows (C, rows, X') from the first on, in the result's dtype.
-
-        Raises ComputeError.
-        """
+        """Consecutive rows (C, rows, X') in the result's dtype. Raises ComputeError."""
         parts = [self.colours] if self.alpha is None else [self.colours, self.alpha]
         top, left = self.origin
         height, step = self.shape[1], max(1, rows // BLOCK_PX) * BLOCK_PX

@@ -172,10 +172,7 @@ def _check_all(ready: Prepared, listed: tuple[PlaneIndex, ...]) -> None:
 
 
 def lazily_upscaled(stack: ImageStack, config: Config) -> dask.array.Array:
-    """Result with one chunk a plane, which is enlarged when it is computed.
-
-    Raises InputError.
-    """
+    """Result with one chunk a plane, enlarged when computed. Raises InputError."""
     import dask.array
     from dask.highlevelgraph import HighLevelGraph
 

@@ -52,10 +52,7 @@ def share_cores() -> None:
 
 
 def resolve_device(name: str = "auto") -> str:
-    """Device that is there for the name of a setting (auto, cpu, cuda, cuda:N, mps).
-
-    Raises InputError.
-    """
+    """Device that a setting's name stands for, if it is there. Raises InputError."""
     device = name.strip().lower()
     if device == "cpu":
         return device
@@ -81,10 +78,7 @@ def available_devices() -> tuple[str, ...]:
 
 
 def free_bytes(device: str) -> int | None:
-    """Memory of the device that is free now, None where it cannot be told.
-
-    Of this machine what the limits of its container leave.
-    """
+    """Free memory of a device, None if unknown; of this machine, of its container."""
     if device == "cpu":
         import psutil
 

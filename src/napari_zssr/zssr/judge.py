@@ -143,10 +143,7 @@ def assess(
     plan: TrainingPlan,
     execution: Execution,
 ) -> Steps[Assessment | None]:
-    """Apply a network to samples of planes (C, Y, X), and check the results.
-
-    None where the planes are too small to tell anything.
-    """
+    """Check results on samples of planes (C, Y, X); None where these are too small."""
     spec = replace(predict_spec(plan, plan.factors, execution), transforms=(0,))
     supports = []
     for sample in _samples(planes):

@@ -72,10 +72,7 @@ class HeldOut:
 def held_out_regions(
     window: Tensor, wanted: int, share: float, ratio: tuple[int, int]
 ) -> list[Region]:
-    """Held-out regions (top, left, bottom, right) as fractions of the window.
-
-    `window`: (C, Y, X).
-    """
+    """Held-out regions of a window: (top, left, bottom, right) as fractions of it."""
     smallest = 4 * ratio[0] * ratio[1]
     room = int(share * window.shape[-2] * window.shape[-1] / smallest)
     wanted = min(wanted, max(min(4, wanted), room))
@@ -155,10 +152,7 @@ def stacked(crops: list[Crop]) -> HeldOut:
 
 
 def region_errors(output: Tensor, held_out: HeldOut) -> Tensor:
-    """Mean squared error in each held-out region, shape (regions,), float64, CPU.
-
-    `made`: (crops, C, Y, X).
-    """
+    """Mean squared error of an output (crops, C, Y, X) by region, float64, CPU."""
     squared = (output - held_out.fathers).square().mean(dim=1).flatten().cpu()
     region = held_out.region.flatten()
     return (torch.bincount(region, squared.double()) / torch.bincount(region))[1:]
@@ -259,10 +253,7 @@ class PairSpec:
 
 
 def pair_spec(plan: TrainingPlan, factors: Pair, parts: int = 1) -> PairSpec:
-    """How pairs are made for one gradual factor.
-
-    `parts` are the windows of a plane, which share its held-out regions.
-    """
+    """How pairs are made for a factor; `parts` windows share the held-out regions."""
     ratio = plan.ratio
     learned = factors if plan.kind.fine_grid else (float(ratio[0]), float(ratio[1]))
     kernel = plan.kernel_for(learned)

@@ -103,10 +103,7 @@ def predict(
     spec: PredictSpec,
     window: Window | None = None,
 ) -> Steps[Tensor]:
-    """Enlarge a plane tile by tile.
-
-    `plane`: (C, Y, X); returns (C, ceil(f Y), ceil(f X)), on the CPU.
-    """
+    """Enlarge a plane (C, Y, X) tile by tile; (C, ceil(f Y), ceil(f X)), on the CPU."""
     if window is not None:
         size = (plane.shape[1], plane.shape[2])
         rows, columns = window_with_halo(
@@ -198,10 +195,7 @@ def back_project(
     iterations: int,
     strength: float = 1.0,
 ) -> Tensor:
-    """Make the degraded result agree with the input (Irani, Peleg, 1991).
-
-    `enlarged`: (C, Y', X'); `plane`: (C, Y, X); returns (C, Y', X').
-    """
+    """Make a degraded result (C, Y', X') agree with the input (Irani, Peleg, 1991)."""
     fine = (enlarged.shape[-2], enlarged.shape[-1])
     operator = degradation(kernel, factors, fine, (plane.shape[-2], plane.shape[-1]))
     for _ in range(iterations):
@@ -235,8 +229,6 @@ def neutral(enlarged: Tensor, plain: Tensor) -> Tensor:
 
     Colours that are learned together drift apart by a few levels where all are alike.
     There the result gets only the brightness; its colour is that of the image.
-
-    `enlarged, plain`: (3, Y', X'); returns (3, Y', X').
     """
     low, high = GREY
     colourful = (plain.amax(0) - plain.amin(0) - low) / (high - low)
@@ -342,10 +334,7 @@ def _paste(
 
 
 def bicubic(plane: Tensor, factors: Pair, window: Window | None = None) -> Tensor:
-    """Plain bicubic enlargement, of a window alone where one is given.
-
-    (C, Y, X) -> (C, Y', X').
-    """
+    """Bicubic enlargement, of a window alone if given; (C, Y, X) -> (C, Y', X')."""
     return windowed(resize(plane, factors), factors, window)
 
 
@@ -355,10 +344,7 @@ def bicubic_steps(
     window: Window | None = None,
     scratch: Path | None = None,
 ) -> Steps[Canvas]:
-    """`bicubic`, tile by tile where the enlarged plane is large.
-
-    `plane`: (C, Y, X); returns (C, Y', X').
-    """
+    """`bicubic`, tile by tile onto a canvas where the enlarged plane is large."""
     if not scratch_bytes(enlarged_shape(plane, factors)):
         return bicubic(plane, factors, window).cpu()
     spec = PredictSpec(factors=factors, kernel=KernelSpec())

@@ -74,10 +74,7 @@ class PretrainedStart:
 def write_start(
     path: str | Path, start: PretrainedStart, *, overwrite: bool = False
 ) -> Path:
-    """Write a learned start into a safetensors file.
-
-    Raises InputError and ComputeError.
-    """
+    """Write a learned start into a file. Raises InputError and ComputeError."""
     header = {**_size(start), "card": dict(start.card), "clean": None}
     arrays = dict(start.arrays)
     if start.clean is not None:

@@ -207,10 +207,7 @@ RANDOM_FATHERS = 12
 
 
 class Trainer:
-    """One network on its way through the steps; it is trained in place.
-
-    `pairs` are those of the windows (C, Y, X), made here unless given.
-    """
+    """One network on its way through the steps; it is trained in place."""
 
     def __init__(
         self,
