@@ -249,11 +249,6 @@ class DiskNeeds:
     disk_bytes: int
     disk_free: int | None
 
-    @property
-    def may_not_fit(self) -> bool:
-        """Whether the disk suffices only if the pixels can be compressed."""
-        return self.disk_free is not None and self.disk_bytes > self.disk_free
-
 
 def disk_needs(plan: RunPlan, target: Path, *, workers: int = 1) -> DiskNeeds:
     """What a run to disk takes."""
@@ -291,7 +286,7 @@ def needs_message(plan: RunPlan, needs: DiskNeeds) -> str:
     if needs.disk_free is not None:
         disk += f" ({_size(needs.disk_free)} free)"
     sentence = f"{planes}, about {_size(needs.memory_bytes)} of memory, {disk}."
-    if needs.may_not_fit:
+    if needs.disk_free is not None and needs.disk_bytes > needs.disk_free:
         sentence += " It fits only if the pixels can be compressed."
     return sentence
 

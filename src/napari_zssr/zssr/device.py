@@ -41,9 +41,8 @@ SPIN_COUNT = "10000"
 def share_cores() -> None:
     """Keep threads of torch from waiting busily; for programs that load torch.
 
-    OpenMP's threads spin for milliseconds while they wait for each other. Where
-    something else computes too (a window being drawn, a second run), the one they
-    wait for does not get its core, and every step takes many times as long. Does
+    OpenMP's threads spin while they wait for each other: where something else computes
+    too (a window being drawn, a second run) every step takes many times as long. Does
     nothing where torch is loaded already or the environment says how to wait.
     """
     chosen = {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & os.environ.keys()
@@ -283,9 +282,7 @@ class Machine:
 
     def chosen(self, name: str) -> DeviceReport:
         """The device that a name of the settings stands for. Raises InputError."""
-        if name == "auto":
-            return self.devices[0]
-        device = "cuda:0" if name == "cuda" else name
+        device = {"auto": self.devices[0].device, "cuda": "cuda:0"}.get(name, name)
         for report in self.devices:
             if report.device == device:
                 return report
