@@ -136,11 +136,11 @@ def output_window(window: Window, factors: Pair) -> Window:
     return rows, columns
 
 
-def shifted_window(window: Window, offset: tuple[int, int]) -> Window:
-    """The window, shifted by whole pixels (Y, X)."""
+def window_within(window: Window, outer: Window) -> Window:
+    """The window, counted from the first pixel of another one."""
     rows, columns = (
-        slice(part.start + by, part.stop + by)
-        for part, by in zip(window, offset, strict=True)
+        slice(part.start - whole.start, part.stop - whole.start)
+        for part, whole in zip(window, outer, strict=True)
     )
     return rows, columns
 

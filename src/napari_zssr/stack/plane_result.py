@@ -17,8 +17,8 @@ from napari_zssr.imaging.quality import Quality, combined_quality, quality
 from napari_zssr.imaging.resample import (
     Window,
     output_window,
-    shifted_window,
     whole_pixel_step,
+    window_within,
 )
 from napari_zssr.zssr.checkpoint import Checkpoint
 
@@ -178,9 +178,7 @@ def result_quality(
     parts = []
     for part in _parts(window, config.factors):
         fine = output_window(part, config.factors)
-        pixels = result[
-            :, *shifted_window(fine, (-first[0].start, -first[1].start))
-        ].numpy()
+        pixels = result[:, *window_within(fine, first)].numpy()
         checked = quality(plane[:, *part], pixels, config.factors, config.kernel, noise)
         parts += [] if checked is None else [checked]
     return combined_quality(parts, np.mean) if parts else None

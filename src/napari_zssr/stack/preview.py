@@ -13,7 +13,7 @@ from napari_zssr.config import Config
 from napari_zssr.errors import InputError
 from napari_zssr.imaging.intensity import BLOCK_PX, IntensityMap
 from napari_zssr.imaging.kernel import FineKernel
-from napari_zssr.imaging.resample import Window, imresize, output_window, shifted_window
+from napari_zssr.imaging.resample import Window, imresize, output_window, window_within
 from napari_zssr.progress import Progress, Snapshot, Steps, map_events
 from napari_zssr.stack.axis_labels import check_pixels
 from napari_zssr.stack.channels import cached_shared_steps
@@ -75,8 +75,7 @@ def preview_steps(
     work = PlaneInput(
         pixels=pixels, plane_index=plane_index, channel=channel, window=wide
     )
-    first = output_window(wide, config.factors)
-    cut = shifted_window(target, (-first[0].start, -first[1].start))
+    cut = window_within(target, output_window(wide, config.factors))
     ordered = partial(_ordered, axes=axes, cut=cut)
     if number in ready.sharing:
         snapshot = initial_plane_snapshot(work, ready.plan)
@@ -116,11 +115,9 @@ def bicubic_window(
     window = _inside(window, plane, axes)
     pixels = to_cyx(plane, axes)
     size = (pixels.shape[1], pixels.shape[2])
-    rows, columns = window_with_halo(window, size, BICUBIC_REACH_PX, config.factors)
-    enlarged = imresize(pixels[:, rows, columns], config.factors)
-    inside = output_window(
-        shifted_window(window, (-rows.start, -columns.start)), config.factors
-    )
+    wide = window_with_halo(window, size, BICUBIC_REACH_PX, config.factors)
+    enlarged = imresize(pixels[:, *wide], config.factors)
+    inside = output_window(window_within(window, wide), config.factors)
     exact = IntensityMap(offset=0.0, scale=1.0)
     return from_cyx(exact.restore(enlarged[:, *inside], plane.dtype), axes)
 

@@ -21,10 +21,10 @@ from napari_zssr.imaging.resample import (
     output_size,
     output_window,
     resize,
-    shifted_window,
     symmetries,
     transform,
     whole_pixel_step,
+    window_within,
 )
 from napari_zssr.kernelspec import KernelSpec
 from napari_zssr.progress import Progress, Steps
@@ -106,12 +106,9 @@ def predict(
     """Enlarge a plane (C, Y, X) tile by tile; (C, ceil(f Y), ceil(f X)), on the CPU."""
     if window is not None:
         size = (plane.shape[1], plane.shape[2])
-        rows, columns = window_with_halo(
-            window, size, halo(network, spec), spec.factors
-        )
-        enlarged = yield from predict(network, plane[:, rows, columns], spec)
-        inside = shifted_window(window, (-rows.start, -columns.start))
-        return windowed(enlarged, spec.factors, inside)
+        wide = window_with_halo(window, size, halo(network, spec), spec.factors)
+        enlarged = yield from predict(network, plane[:, *wide], spec)
+        return windowed(enlarged, spec.factors, window_within(window, wide))
     out = torch.empty(*enlarged_shape(plane, spec.factors))
     yield from paint(network, plane, spec, out)
     return out
@@ -138,7 +135,8 @@ def paint(
 
 def enlarged_shape(plane: Tensor, factors: Pair) -> tuple[int, int, int]:
     """(C, ceil(f Y), ceil(f X)) of a plane (C, Y, X)."""
-    return (plane.shape[0], *_target_size(plane, factors))
+    channels, height, width = plane.shape
+    return channels, output_size(height, factors[0]), output_size(width, factors[1])
 
 
 def halo(network: nn.Module, spec: PredictSpec) -> int:
@@ -257,7 +255,7 @@ def _enlarged(
     """One version of the ensemble, back-projected and turned back."""
     turned = transform(crop, number).contiguous()
     factors = spec.factors[::-1] if number & SWAP else spec.factors
-    target = _target_size(turned, factors)
+    target = enlarged_shape(turned, factors)[1:]
     version = _applied(network, turned, factors, target, spec)
     back = inverse_transform(version, number)
     return _projected(back, crop, spec)
@@ -301,13 +299,6 @@ def _projected(enlarged: Tensor, crop: Tensor, spec: PredictSpec) -> Tensor:
     )
 
 
-def _target_size(plane: Tensor, factors: Pair) -> tuple[int, int]:
-    return (
-        output_size(plane.shape[-2], factors[0]),
-        output_size(plane.shape[-1], factors[1]),
-    )
-
-
 def _spans(
     size: int, tile_px: int, halo_px: int, step: int | None
 ) -> list[tuple[slice, slice]]:
@@ -327,10 +318,9 @@ def _paste(
     canvas: Canvas, result: Tensor, inner: Window, outer: Window, factors: Pair
 ) -> None:
     """Put an enlarged tile without its halo onto a canvas."""
-    rows, columns = output_window(inner, factors)
-    around = output_window(outer, factors)
-    inside = shifted_window((rows, columns), (-around[0].start, -around[1].start))
-    canvas[:, rows, columns] = result[:, *inside].cpu()
+    fine = output_window(inner, factors)
+    inside = window_within(fine, output_window(outer, factors))
+    canvas[:, *fine] = result[:, *inside].cpu()
 
 
 def bicubic(plane: Tensor, factors: Pair, window: Window | None = None) -> Tensor:
