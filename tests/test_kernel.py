@@ -16,7 +16,6 @@ from napari_zssr.imaging.kernel import (
     check_fits,
     covariance,
     kernel_for_factors,
-    load_kernel,
     loaded_kernel,
     sampled_kernel,
 )
@@ -113,12 +112,18 @@ def saved(path: Path, weights: np.ndarray) -> Path:
     return path
 
 
+def loaded(path: Path) -> np.ndarray:
+    array = loaded_kernel(KernelSpec(kind="file", path=str(path))).array
+    assert array is not None
+    return array
+
+
 @pytest.mark.parametrize(
     "name", ["k.npy", "k.csv", "k.tif", "k.tiff", "k.mat", "K.NPY"]
 )
 def test_files_hold_kernels(tmp_path: Path, name: str, weights: np.ndarray) -> None:
     path = saved(tmp_path / name.lower(), weights).rename(tmp_path / name)
-    np.testing.assert_allclose(load_kernel(path), weights, rtol=1e-6)
+    np.testing.assert_allclose(loaded(path), weights, rtol=1e-6)
     spec = KernelSpec.parse(str(path))
     np.testing.assert_allclose(
         sampled(loaded_kernel(spec)), sampled(KernelSpec.parse(weights)), atol=1e-6
@@ -126,7 +131,7 @@ def test_files_hold_kernels(tmp_path: Path, name: str, weights: np.ndarray) -> N
 
 
 def test_leading_axes_of_one_are_dropped(tmp_path: Path, weights: np.ndarray) -> None:
-    assert load_kernel(saved(tmp_path / "k.npy", weights[None])).shape == (7, 5)
+    assert loaded(saved(tmp_path / "k.npy", weights[None])).shape == (7, 5)
 
 
 def write_pickle(path: Path) -> None:
@@ -180,13 +185,13 @@ def test_what_is_no_kernel_is_refused(
 ) -> None:
     write(tmp_path / name)
     with pytest.raises(InputError, match=says) as caught:
-        load_kernel(tmp_path / name)
+        loaded(tmp_path / name)
     assert "\n" not in str(caught.value)
 
 
 def test_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"gone\.npy' does not exist"):
-        load_kernel(tmp_path / "gone.npy")
+        loaded(tmp_path / "gone.npy")
 
 
 def dilated(kernel: np.ndarray, step: int) -> np.ndarray:

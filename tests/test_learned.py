@@ -44,12 +44,12 @@ from napari_zssr.zssr.pretrained import (
     shipped_start,
     start_for,
     tail_name,
-    with_clean,
     write_start,
 )
 from napari_zssr.zssr.start import load_start_file
 from napari_zssr.zssr.trainer import Trainer
 from napari_zssr.zssr.training_plan import LEARNED_RATE, NOISY_RATE, expected_plans
+from training.learn import with_clean
 
 QUICK = change(
     FAST,

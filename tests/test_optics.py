@@ -346,8 +346,8 @@ def _spectrum(array: NDArray[np.float64], frequency: NDArray[Any]) -> NDArray[An
 @pytest.mark.parametrize(
     ("psf", "said"),
     [
-        (np.zeros((5, 5)), "sums to 0"),
-        (-np.ones((5, 5)), "sums to -25"),
+        (np.zeros((5, 5)), "sum to 0"),
+        (-np.ones((5, 5)), "sum to -25"),
         (np.full((5, 5), np.nan), "NaN or Inf"),
         (np.ones((2, 5, 5)), r"shape \(Y, X\); found shape \(2, 5, 5\)"),
         (np.ones((0, 5)), r"found shape \(0, 5\)"),

@@ -67,11 +67,11 @@ def test_tiles_partition_every_shape(
 ) -> None:
     spec = PredictSpec(factors=factors, kernel=BICUBIC, tile_px=tile)
     seen = np.zeros(size, int)
-    for made in make_tiles(size, halo_px, spec):
-        (y0, y1), (x0, x1) = made.inner
-        seen[y0:y1, x0:x1] += 1
+    for inner, outer in make_tiles(size, halo_px, spec):
+        seen[inner] += 1
         for axis in (0, 1):
-            (start, stop), (first, last) = made.inner[axis], made.outer[axis]
+            start, stop = inner[axis].start, inner[axis].stop
+            first, last = outer[axis].start, outer[axis].stop
             assert 0 <= first <= start < stop <= last <= size[axis]
             assert start - first >= min(halo_px, start)
             assert last - stop >= min(halo_px, size[axis] - stop)

@@ -23,7 +23,7 @@ from napari_zssr.execution.disk_run import upscale_to_disk_steps
 from napari_zssr.execution.executors import Workers
 from napari_zssr.imaging import quality as supporting
 from napari_zssr.imaging.degrade import degrade_array
-from napari_zssr.imaging.noise import NoiseModel
+from napari_zssr.imaging.noise import NoiseModel, loaded_arrays
 from napari_zssr.imaging.quality import (
     FEATURES,
     Support,
@@ -210,10 +210,10 @@ def test_nobody_is_told_of_a_narrower_blur_than_bicubic() -> None:
 
 
 def test_trees_lead_to_leaves() -> None:
-    trees = supporting._trees()
-    count = trees.left.shape[-1]
-    assert trees.feature.max() < len(FEATURES)
-    assert max(trees.left.max(), trees.right.max()) < count
+    trees = loaded_arrays(supporting.TREES)
+    count = trees["left"].shape[-1]
+    assert trees["feature"].max() < len(FEATURES)
+    assert max(trees["left"].max(), trees["right"].max()) < count
     low = supporting.judged(np.full(len(FEATURES), -1e9))
     high = supporting.judged(np.full(len(FEATURES), 1e9))
     assert np.isfinite([*low, *high]).all()

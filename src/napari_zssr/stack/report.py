@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_zssr.checks import LEARNED
 from napari_zssr.config import Config
-from napari_zssr.imaging.quality import median_quality
+from napari_zssr.imaging.quality import combined_quality
 from napari_zssr.stack.plane_result import PlaneReport
 from napari_zssr.stack.prepare import Prepared
 from napari_zssr.zssr.messages import (
@@ -130,7 +130,7 @@ def _changed(learned: list[PlaneReport], always: bool) -> str:
     if not qualities:
         return ""
     whole = always or not any(r.assessment and r.assessment["reason"] for r in learned)
-    sentence = quality_sentence(median_quality(qualities), whole=whole)
+    sentence = quality_sentence(combined_quality(qualities), whole=whole)
     return f" In the median: {sentence}"
 
 

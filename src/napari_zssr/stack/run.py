@@ -124,24 +124,8 @@ def upscale_steps(
 ) -> Steps[Upscaled]:
     """Enlarge every plane of an image, by the strategy that the settings ask for.
 
-    Parameters
-    ----------
-    stack : ImageStack
-    config : Config
-    allocate : callable
-        Gives an array of a shape and dtype for the result, which can be read while it
-        is filled: what `PlaneDone` names is there.
-
-    Returns
-    -------
-    Upscaled
-
-    Raises
-    ------
-    InputError
-        The image or a setting cannot be used.
-    ComputeError
-        The computation failed.
+    `allocate` gives an array of a shape and dtype for the result, which can be read
+    while it is filled: what `PlaneDone` names is there.
     """
     started = time.monotonic()
     ready = prepare(stack, config)
@@ -188,10 +172,7 @@ def _check_all(ready: Prepared, listed: tuple[PlaneIndex, ...]) -> None:
 
 
 def lazily_upscaled(stack: ImageStack, config: Config) -> dask.array.Array:
-    """Result with one chunk a plane, which is enlarged when it is computed.
-
-    Raises InputError.
-    """
+    """Result with one chunk a plane, enlarged when computed. Raises InputError."""
     import dask.array
     from dask.highlevelgraph import HighLevelGraph
 
