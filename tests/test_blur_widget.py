@@ -382,9 +382,7 @@ def test_the_cost_is_not_measured_anew_for_every_width(desk: Desk) -> None:
         choose(desk, kind, **given)
         assert desk.widget._request is not None
         workload = _workload(desk.widget._request)
-        keys.add(
-            calibration_key(workload, planned(workload, machine.chosen("cpu"), machine))
-        )
+        keys.add(calibration_key(workload, planned(workload, machine)))
     assert len(keys) == 1
 
 

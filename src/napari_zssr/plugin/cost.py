@@ -124,7 +124,7 @@ class CostCard:
         if workload is None or machine is None:
             return None
         try:
-            plan = planned(workload, machine.chosen(workload.config.device), machine)
+            plan = planned(workload, machine)
         except (InputError, ComputeError):
             return None
         return calibration_key(workload, plan)
