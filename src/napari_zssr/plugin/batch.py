@@ -19,6 +19,7 @@ from qtpy.QtWidgets import QTableWidgetItem as Item
 
 from napari_zssr.atomic import storage_errors
 from napari_zssr.errors import InputError, StorageError, ZSSRError
+from napari_zssr.io.read import read
 from napari_zssr.plugin.batch_form import BatchForm, Order, Source
 from napari_zssr.plugin.controls import Clock, RunFields
 from napari_zssr.plugin.estimate import format_duration
@@ -212,7 +213,6 @@ class FileJob:
     def steps(self) -> Steps[Written]:
         """Read the image and enlarge it, in the worker thread."""
         from napari_zssr.execution.disk_run import upscale_to_disk_steps
-        from napari_zssr.io.read import read
 
         order = self._order
         yield Progress(stage="read", step=0, total=1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import time
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from psygnal import Signal
 from qtpy.QtCore import Qt
@@ -20,13 +20,11 @@ from napari_zssr.plugin.estimate import (
     planned,
 )
 from napari_zssr.plugin.form.rows import Column, after_pause, red, say, words
+from napari_zssr.plugin.request import Request
 from napari_zssr.plugin.worker import Run
 from napari_zssr.progress import Progress, Steps
 from napari_zssr.zssr.cost import Rates
 from napari_zssr.zssr.device import Machine, examine_machine
-
-if TYPE_CHECKING:
-    from napari_zssr.plugin.request import Request
 
 # The form must not have changed for so long before the device is put to work.
 SETTLED_MS = 600

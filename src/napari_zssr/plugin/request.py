@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
+from napari.components import ViewerModel
+from napari.layers import Image
 
 from napari_zssr.config import Config
 from napari_zssr.imaging.intensity import IntensityMap
 from napari_zssr.imaging.kernel import FineKernel, loaded_kernel
 from napari_zssr.kernelspec import KernelSpec
-from napari_zssr.plugin.layers.layers import current_slice, lazy_stack
+from napari_zssr.plugin.layers.layers import Selection, current_slice, lazy_stack
+from napari_zssr.stack.channels import channel_kernel
 from napari_zssr.stack.image import Channel, ImageStack
+from napari_zssr.stack.report import Report
 from napari_zssr.zssr.start import Starts
-
-if TYPE_CHECKING:
-    from napari.layers import Image
-
-    from napari_zssr.plugin.layers.layers import Selection
-    from napari_zssr.stack.report import Report
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -108,11 +106,9 @@ def _quick_kernel(request: Request, channel: int) -> FineKernel | None:
         # The Gaussian model raises the same errors.
         optics = replace(spec.optics, method="gaussian")
         spec = KernelSpec(kind="optics", optics=optics)
-    if spec.kind == "file":
-        spec = _read(spec.path, Path(spec.path).stat().st_mtime_ns)
     stack = request.lazy_stack()
     kernel = _compute_kernel(
-        spec,
+        loaded_kernel(spec),
         request.config.factors,
         channel,
         tuple(stack.data.shape),
@@ -138,25 +134,20 @@ def kernel_from(entry: Mapping[str, Any]) -> FineKernel:
     )
 
 
-def channel_shown(request: Request, point: Sequence[float], units: Any) -> int:
+def channel_shown(request: Request, viewer: ViewerModel) -> int:
     """Channel of the selection that the sliders show, or the nearest one."""
     if "C" not in request.axes:
         return 0
-    current = current_slice(request.layer, request.axes, point, units)
+    shown, _ = current_slice(request.layer, request.axes, viewer)["C"]
     first, stack = request.selection.starts("C")[0], request.lazy_stack()
     last = stack.data.shape[stack.axes.index("C")] - 1
-    return min(max(current.starts("C")[0] - first, 0), last)
+    return min(max(shown - first, 0), last)
 
 
 def channel_metadata(request: Request, channel: int) -> Channel:
     """Metadata of a channel; empty if there are none."""
     channels = request.lazy_stack().channels
     return channels[channel] if channel < len(channels) else Channel()
-
-
-@lru_cache(maxsize=4)
-def _read(path: str, _modified_ns: int) -> KernelSpec:
-    return loaded_kernel(KernelSpec(kind="file", path=path))
 
 
 @lru_cache(maxsize=64)
@@ -168,8 +159,6 @@ def _compute_kernel(
     **metadata: Any,
 ) -> FineKernel:
     """The kernel of a channel of an image of which only the metadata are known."""
-    from napari_zssr.stack.channels import channel_kernel
-
     stack = ImageStack(data=np.broadcast_to(np.uint8(0), shape), **metadata)
     config = Config(factor=factors, kernel=spec)
     return channel_kernel(stack, config, ANY_INTENSITY, channel)

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 from statistics import median_high
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_zssr.imaging.kernel import FineKernel
 from napari_zssr.imaging.optics import FWHM
+from napari_zssr.kernelspec import KernelSpec
 from napari_zssr.plugin.estimate import format_duration
 from napari_zssr.plugin.request import kernel_from
-
-if TYPE_CHECKING:
-    from napari_zssr.kernelspec import KernelSpec
-    from napari_zssr.stack.report import Report
+from napari_zssr.stack.report import Report
 
 # Weights below this fraction of the largest one are not shown.
 FAINT = 0.01

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from magicgui.widgets import Container
 from napari.utils.notifications import show_error, show_info
+from napari.viewer import Viewer
 from qtpy.QtWidgets import QApplication
 
 from napari_zssr.errors import InputError, ZSSRError
@@ -23,9 +24,6 @@ from napari_zssr.plugin.request import Request
 from napari_zssr.plugin.run_controller import RunController
 from napari_zssr.plugin.summary import finished_sentence, form_sentence
 from napari_zssr.progress import Event, PlaneDone
-
-if TYPE_CHECKING:
-    from napari.viewer import Viewer
 
 UPDATE_MS = 150
 
@@ -71,14 +69,19 @@ class SuperResolutionWidget(Container[Any]):
         self._connect()
         self.refresh()
 
-    def start(self) -> None:
-        """Run what the form asks for."""
+    def start(self, *, accepted: Request | None = None) -> None:
+        """Run what the form asks for, or the request of a preview."""
         try:
-            requests = self.form.requests()
+            requests = [accepted] if accepted else self.form.requests()
+            self.form.result.check(requests)
         except InputError as error:
             self.controls.show_reason(str(error))
-        else:
-            self._start(requests)
+            return
+        if self._run.running:
+            return
+        self.preview.stop()
+        self.cost.pause(True)
+        self._run.start(map(self._new_job, requests))
 
     def cancel(self) -> None:
         """Stop after the current step."""
@@ -97,12 +100,11 @@ class SuperResolutionWidget(Container[Any]):
         self._request, self._can_run = None, False
         try:
             requests = self.form.requests()
-            dims, units = self._viewer.dims, self._viewer.layers.extent.units
-            self.form.how.blur.follow(requests[0], dims.point, units)
+            self.form.how.blur.follow(requests[0], self._viewer)
             # Cost and preview are possible even if the file cannot be written.
             self._request = requests[0]
             if not self._run.running:
-                self.form.check(requests)
+                self.form.result.check(requests)
             self._can_run = True
         except InputError as error:
             self.controls.show_reason(form_sentence(str(error)))
@@ -115,7 +117,7 @@ class SuperResolutionWidget(Container[Any]):
         self.cost.update(request)
         self.preview.update(None if self._run.running else request)
         self.after.python.enabled = self.after.command.enabled = request is not None
-        self.after.again.enabled = self.form.has_recipe()
+        self.after.again.enabled = bool(self.form.recipe())
         self.after.networks.enabled = bool(self.networks)
         self._enable_run()
 
@@ -125,18 +127,6 @@ class SuperResolutionWidget(Container[Any]):
 
     def _refresh_later(self, *_: Any) -> None:
         self._later.start()
-
-    def _start(self, requests: list[Request]) -> None:
-        try:
-            self.form.check(requests)
-        except InputError as error:
-            self.controls.show_reason(str(error))
-            return
-        if self._run.running:
-            return
-        self.preview.stop()
-        self.cost.pause(True)
-        self._run.start(map(self._new_job, requests))
 
     def _new_job(self, request: Request) -> Job:
         job = MemoryJob(request) if request.target is None else DiskJob(request)
@@ -237,7 +227,7 @@ class SuperResolutionWidget(Container[Any]):
         self.after.command.changed.connect(lambda: self._copy(as_command))
         self.after.again.changed.connect(self.run_like)
         self.after.networks.changed.connect(self._save_networks)
-        self.preview.accepted.connect(lambda request: self._start([request]))
+        self.preview.accepted.connect(lambda request: self.start(accepted=request))
         self.preview.blur_estimated.connect(self._keep_blur)
         self.cost.changed.connect(self._enable_run)
         self.form.changed.connect(self._refresh_later)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from magicgui.widgets import ComboBox, FileEdit, LineEdit
+from napari.components import ViewerModel
 from numpy.typing import NDArray
 from qtpy.QtCore import QRectF, QSize
 from qtpy.QtGui import QImage, QPainter, QPaintEvent, QPalette, QPen
@@ -19,12 +19,14 @@ from napari_zssr.imaging.kernel import FineKernel
 from napari_zssr.kernelspec import KernelSpec, Optics
 from napari_zssr.plugin.form.beads import BeadFields, Images
 from napari_zssr.plugin.form.rows import TOOLTIPS, Column, Row, refill, say, words
-from napari_zssr.plugin.request import KernelCache, channel_metadata, channel_shown
+from napari_zssr.plugin.request import (
+    KernelCache,
+    Request,
+    channel_metadata,
+    channel_shown,
+)
 from napari_zssr.plugin.summary import lines, picture
 from napari_zssr.stack.image import Channel
-
-if TYPE_CHECKING:
-    from napari_zssr.plugin.request import Request
 
 EACH_IMAGE, KNOWN, UNKNOWN = "from each image", "from the image", "not in the image"
 GUESSED = "guessed from the NA"
@@ -264,17 +266,13 @@ class BlurFields(Column):
             self.optics.show_optics(kernel.optics)
         self.fields["kernel"].value = STORED if self._stored else kernel.kind
 
-    def follow(
-        self, request: Request | None, point: Sequence[float], units: Any
-    ) -> None:
-        """Show the blur of the current channel; `point` and `units` as `current_slice`.
+    def follow(self, request: Request, viewer: ViewerModel) -> None:
+        """Show the blur of the channel that the sliders show.
 
         InputError where the chosen blur cannot be used for this image.
         """
         self.view.clear()
-        if request is None:
-            return
-        channel = channel_shown(request, point, units)
+        channel = channel_shown(request, viewer)
         self.optics.show_channel(channel_metadata(request, channel))
         kernel = self.seen.kernel(request, channel)
         if kernel is None:

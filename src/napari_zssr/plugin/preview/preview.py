@@ -7,9 +7,10 @@ import time
 from collections.abc import Callable
 from functools import partial
 from threading import Thread
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from magicgui.widgets import FloatSlider, PushButton
+from napari.viewer import Viewer
 from numpy.typing import NDArray
 from psygnal import Signal
 
@@ -26,15 +27,11 @@ from napari_zssr.plugin.form.rows import (
 )
 from napari_zssr.plugin.layers.layers import current_slice, current_view, unwrapped
 from napari_zssr.plugin.preview.scene import Scene, Target, nearest_target
+from napari_zssr.plugin.request import Request
 from napari_zssr.plugin.summary import form_sentence
+from napari_zssr.plugin.worker import Run
 from napari_zssr.progress import Event, Progress, Snapshot, Steps
-
-if TYPE_CHECKING:
-    from napari.viewer import Viewer
-
-    from napari_zssr.plugin.request import Request
-    from napari_zssr.plugin.worker import Run
-    from napari_zssr.stack.preview import PreviewResult
+from napari_zssr.stack.preview import PreviewResult, bicubic_window, preview_steps
 
 # Step of the snapshot by plain interpolation.
 BEFORE = -1
@@ -52,8 +49,6 @@ def preview_target(target: Target) -> Steps[PreviewResult]:
     Before all comes a `Snapshot` of step `BEFORE`, the window by plain interpolation.
     """
     import torch
-
-    from napari_zssr.stack.preview import bicubic_window, preview_steps
 
     stack, config = target.stack, target.request.config
     region: dict[str, Any] = {
@@ -212,13 +207,11 @@ class PreviewPanel:
             if self._target is not None and layer is self._target.request.layer:
                 box = self._scene.box()
             else:
-                box = dict(current_view(layer, axes, viewer).ranges)
+                box = current_view(layer, axes, viewer)
         except InputError as error:
             self._say(str(error))
             return
-        units = viewer.layers.extent.units
-        current = current_slice(layer, axes, viewer.dims.point, units)
-        target = nearest_target(request, {**box, **current.ranges})
+        target = nearest_target(request, {**box, **current_slice(layer, axes, viewer)})
         same = self._target is not None and self._target.key == target.key
         if same and not self._interrupted:
             return
