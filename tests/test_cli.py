@@ -563,7 +563,7 @@ def test_progress_shows_stage_loss_and_planes() -> None:
     stream = StringIO()
     terminal = Console(file=stream, force_terminal=True, width=100)
     with console._bar(terminal) as bar:
-        view = console.ProgressView(bar, terminal)
+        view = console.ProgressView(bar)
         for plane in range(2):
             view.show(
                 Progress(

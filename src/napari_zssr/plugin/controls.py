@@ -30,19 +30,31 @@ RESOLUTION = 100
 MOST_LINES = 4
 
 
-class Curve:
-    """Smoothed log10 losses by training step; each new training starts a new line."""
+class LossCurve(QWidget):
+    """Plot of the training loss in the colours of the theme.
+
+    `lines` are smoothed log10 losses by training step, one for each training.
+    """
 
     def __init__(self) -> None:
-        self.clear()
-
-    def clear(self) -> None:
-        """Remove all lines."""
+        super().__init__()
         self.lines: list[list[tuple[float, float]]] = []
         self._offset = 0.0
+        self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        self.setToolTip(
+            "How far the network is from the image it learns on; logarithmic. It falls "
+            "quickly at first. A curve that has become flat has learned what there is "
+            "to learn."
+        )
+
+    def clear(self) -> None:
+        """Remove the curve."""
+        self.lines.clear()
+        self._offset = 0.0
+        self.update()
 
     def add(self, step: int, loss: float) -> None:
-        """Add a loss; a step that is not beyond the last one starts a new line."""
+        """Draw a loss; a step that is not beyond the last one starts a new line."""
         if not (math.isfinite(loss) and loss > 0):
             return
         last = self.lines[-1][-1][0] if self.lines else 0.0
@@ -54,6 +66,7 @@ class Curve:
         if line:
             value = line[-1][1] + SMOOTHING * (value - line[-1][1])
         line.append((self._offset + step, value))
+        self.update()
 
     def scaled(self) -> list[list[tuple[float, float]]]:
         """The lines in a unit square, y downwards."""
@@ -69,33 +82,9 @@ class Curve:
         """The last smoothed loss."""
         return 10 ** self.lines[-1][-1][1] if self.lines else None
 
-
-class LossCurve(QWidget):
-    """Plot of the training loss in the colours of the theme."""
-
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self.curve = Curve()
-        self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
-        self.setToolTip(
-            "How far the network is from the image it learns on; logarithmic. It falls "
-            "quickly at first. A curve that has become flat has learned what there is "
-            "to learn."
-        )
-
     def sizeHint(self) -> QSize:
         """Let the height follow the size of the font."""
         return QSize(200, LINES_HIGH * self.fontMetrics().height())
-
-    def clear(self) -> None:
-        """Remove the curve."""
-        self.curve.clear()
-        self.update()
-
-    def add(self, step: int, loss: float) -> None:
-        """Draw one more loss."""
-        self.curve.add(step, loss)
-        self.update()
 
     def paintEvent(self, event: QPaintEvent | None) -> None:
         """Draw axes, curve and latest loss."""
@@ -109,13 +98,13 @@ class LossCurve(QWidget):
         painter.drawLine(area.bottomLeft(), area.bottomRight())
         painter.drawLine(area.topLeft(), area.bottomLeft())
         painter.setPen(QPen(ink, WIDTH))
-        latest = self.curve.latest()
+        latest = self.latest()
         text = "loss" if latest is None else f"loss {latest:.2g}"
         corner = Qt.AlignmentFlag.AlignTop | Qt.AlignmentFlag.AlignRight
         painter.drawText(area, int(corner), text)
         area.setTop(area.top() + self.fontMetrics().height())
         left, top, width, height = area.getRect()
-        for line in self.curve.scaled():
+        for line in self.scaled():
             points = [QPointF(left + x * width, top + y * height) for x, y in line]
             painter.drawPolyline(QPolygonF(points))
         painter.end()
@@ -259,15 +248,7 @@ STAGES = {
 
 
 class Clock:
-    """Share of a run that is done.
-
-    Parameters
-    ----------
-    config : Config
-    shape : sequence of int
-        Size of what is enlarged, along each axis.
-    axes : str
-    """
+    """Share of a run that is done; `shape` and `axes` are those of its image."""
 
     def __init__(
         self, config: Config, starts: Starts, shape: Sequence[int], axes: str

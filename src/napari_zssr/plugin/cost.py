@@ -35,12 +35,7 @@ STALE_S = 20.0
 class CostCard:
     """Result, memory, time and device of what the form asks for.
 
-    Attributes
-    ----------
-    view : Column
-        The widget of the form.
-    problem : str
-        Why a run is impossible, or empty; `changed` is emitted when it changes.
+    `problem` says why a run is impossible; `changed` is emitted when it changes.
     """
 
     changed = Signal(str)

@@ -28,25 +28,14 @@ from napari_zssr.zssr.start import Starts
 class Request:
     """One layer, the part of it to enlarge, and the settings.
 
-    Attributes
-    ----------
-    axes : str
-        Letters of the layer's axes, guessed or corrected by the user.
-    step : tuple of int
-        Position of the viewer's sliders.
-    starts : sequence of (Checkpoint, PretrainedStart or None)
-        What training of each channel starts from.
-    begins : str
-        Sentence on what training starts from and why.
-    target : Path, optional
-        File of the result, which is in memory otherwise.
+    `begins` is a sentence on what training starts from; `target` is the file of the
+    result, which is in memory otherwise.
     """
 
     layer: Image
     axes: str
     selection: Selection
     config: Config
-    step: tuple[int, ...]
     starts: Starts = ()
     begins: str = ""
     target: Path | None = None

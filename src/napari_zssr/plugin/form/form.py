@@ -221,7 +221,6 @@ class Form(Column):
                     axes=axes,
                     selection=selection,
                     config=config,
-                    step=tuple(self._viewer.dims.current_step),
                     starts=starts,
                     begins=start_message(config, starts[0]),
                     target=target,
