@@ -260,7 +260,7 @@ def test_metadata_of_others_are_no_channels() -> None:
 
 
 def picture_of(desk: Desk) -> NDArray[np.uint8]:
-    return blur(desk).view.picture.grey
+    return blur(desk).view.grey
 
 
 def test_the_picture_follows_the_settings(window: Desk) -> None:

@@ -19,7 +19,7 @@ from napari_zssr.imaging.kernel import FineKernel, loaded_kernel
 from napari_zssr.kernelspec import KernelSpec
 from napari_zssr.plugin.layers.layers import Selection, current_slice, lazy_stack
 from napari_zssr.stack.channels import channel_kernel
-from napari_zssr.stack.image import Channel, ImageStack
+from napari_zssr.stack.image import ImageStack
 from napari_zssr.stack.report import Report
 from napari_zssr.zssr.start import Starts
 
@@ -131,12 +131,6 @@ def channel_shown(request: Request, viewer: ViewerModel) -> int:
     first, stack = request.selection.starts("C")[0], request.lazy_stack()
     last = stack.data.shape[stack.axes.index("C")] - 1
     return min(max(shown - first, 0), last)
-
-
-def channel_metadata(request: Request, channel: int) -> Channel:
-    """Metadata of a channel; empty if there are none."""
-    channels = request.lazy_stack().channels
-    return channels[channel] if channel < len(channels) else Channel()
 
 
 @lru_cache(maxsize=64)

@@ -122,8 +122,9 @@ class SuperResolutionWidget(Container[Any]):
         self._enable_run()
 
     def _enable_run(self, *_: Any) -> None:
-        able = self._can_run and not self.cost.problem
-        self.controls.run.enabled = able and not self._run.running
+        self.controls.run.enabled = (
+            self._can_run and not self.cost.problem and not self._run.running
+        )
 
     def _refresh_later(self, *_: Any) -> None:
         self._later.start()
@@ -140,7 +141,7 @@ class SuperResolutionWidget(Container[Any]):
 
     def _on_result(self, job: Job, enlarged: Enlarged) -> None:
         assert self._growing is not None
-        self._growing.complete(enlarged)
+        hidden = self._growing.complete(enlarged)
         self.networks.keep(job, enlarged.networks)
         self.form.how.blur.seen.keep_all(job.request, enlarged.report)
         self.form.result.written()
@@ -148,7 +149,7 @@ class SuperResolutionWidget(Container[Any]):
             job.name,
             enlarged.report,
             kernel=job.request.config.kernel,
-            hidden=self._growing.hides,
+            hidden=hidden,
             file=job.request.target,
         )
         self.controls.add_line(sentence)

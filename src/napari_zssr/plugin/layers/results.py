@@ -47,7 +47,6 @@ class GrowingLayer:
         self.layer: Image | None = None
         self.finished = 0
         self.planes = 1
-        self.hides = False
 
     def show(self, event: PlaneDone) -> None:
         """Show the finished slices, at most once per refresh interval of the job."""
@@ -58,10 +57,10 @@ class GrowingLayer:
         elif time.monotonic() - self._last_shown > self._job.refresh_s:
             self._show_finished(self.layer)
 
-    def complete(self, enlarged: Enlarged) -> None:
+    def complete(self, enlarged: Enlarged) -> bool:
         """Show the whole result with its recipe, even if the layer was removed.
 
-        The original layer is hidden where both would add up.
+        Returns whether the original layer is hidden, as it is where both would add up.
         """
         if "file" in enlarged.recipe:
             for layer in list(self._viewer.layers):
@@ -74,9 +73,10 @@ class GrowingLayer:
             result.data = enlarged.data
         result.metadata[KEY] = enlarged.recipe
         source = self._job.request.layer
-        self.hides = result.blending in TRANSPARENT_BLENDING and source.visible
-        if self.hides:
+        hides: bool = result.blending in TRANSPARENT_BLENDING and source.visible
+        if hides:
             source.visible = False
+        return hides
 
     def keep_finished(self) -> None:
         """Keep the finished slices, with a recipe that says how many they are."""

@@ -14,7 +14,7 @@ from napari.viewer import Viewer
 from numpy.typing import NDArray
 from psygnal import Signal
 
-from napari_zssr.errors import InputError, ZSSRError
+from napari_zssr.errors import InputError
 from napari_zssr.plugin.controls import status
 from napari_zssr.plugin.form.rows import (
     Column,
@@ -205,7 +205,7 @@ class PreviewPanel:
         layer, axes, viewer = request.layer, request.axes, self._viewer
         try:
             if self._target is not None and layer is self._target.request.layer:
-                box = self._scene.box()
+                box = self._scene.box(self._target)
             else:
                 box = current_view(layer, axes, viewer)
         except InputError as error:
@@ -235,7 +235,7 @@ class PreviewPanel:
             partial(preview_target, self._target),
             on_event=self._show_event,
             on_result=self._complete,
-            on_error=self._fail,
+            on_error=lambda error: self._say(form_sentence(str(error))),
         )
 
     def _abandon(self) -> None:
@@ -248,7 +248,10 @@ class PreviewPanel:
             self.start()
 
     def _follow_layers(self, event: Any) -> None:
-        if self.active and self._scene.depends_on(unwrapped(event.value)):
+        if self._target is None:
+            return
+        parts = (self._scene.window, self._scene.picture, self._target.request.layer)
+        if unwrapped(event.value) in parts:
             self.stop()
 
     def _show_event(self, event: Event) -> None:
@@ -266,17 +269,15 @@ class PreviewPanel:
             channel = self._target.plane_index.channel
             self.blur_estimated.emit(self._target.request, channel, result.kernel)
 
-    def _fail(self, error: ZSSRError) -> None:
-        self._say(form_sentence(str(error)))
-
     def _show(self, image: NDArray[Any], sentence: str) -> None:
         self._learned = image
         self._draw()
         self._say(sentence)
 
     def _draw(self) -> None:
-        if self._plain is not None and self._learned is not None and self.active:
-            self._scene.show(self._plain, self._learned, self.share.value)
+        target, plain, learned = self._target, self._plain, self._learned
+        if target is not None and plain is not None and learned is not None:
+            self._scene.show(target, plain, learned, self.share.value)
 
     def _say(self, text: str) -> None:
         say(self._message, html.escape(text))

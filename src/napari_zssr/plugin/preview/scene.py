@@ -144,14 +144,12 @@ class Scene:
     def __init__(self, viewer: Viewer, on_moved: Callable[[], object]) -> None:
         self._viewer = viewer
         self._on_moved = on_moved
-        self._target: Target | None = None
         self._pictured: Target | None = None
         self.window: Shapes | None = None
         self.picture: Image | None = None
 
     def aim(self, target: Target) -> None:
         """Lay the window around a target."""
-        self._target = target
         corners = _corners(target)
         if corners is None:
             self._hide_window()
@@ -167,10 +165,14 @@ class Scene:
         if self.window not in self._viewer.layers:
             self._add(self.window)
 
-    def show(self, plain: NDArray[Any], learned: NDArray[Any], share: float) -> None:
-        """Show a picture of the target, its left `share` by plain interpolation."""
-        target = self._target
-        assert target is not None
+    def show(
+        self,
+        target: Target,
+        plain: NDArray[Any],
+        learned: NDArray[Any],
+        share: float,
+    ) -> None:
+        """Show a picture of a target, its left `share` by plain interpolation."""
         if self.picture is None or self._pictured is not target:
             self._remove_picture()
             self.picture, self._pictured = _new_picture(target, learned), target
@@ -180,22 +182,14 @@ class Scene:
         mixed = split_view(plain, learned, share, axes.index("X"), line)
         self.picture.data = target.with_layer_axes(mixed)
 
-    def box(self) -> Ranges:
+    def box(self, target: Target) -> Ranges:
         """Pixels of the layer in the window, along Y and X; InputError if outside."""
-        assert self._target is not None
-        request = self._target.request
         if self.window is None or not self.window.visible:
-            return {letter: self._target.box[letter] for letter in "YX"}
-        return in_rectangle(request.layer, request.axes, self.window)
-
-    def depends_on(self, layer: Layer) -> bool:
-        """Whether the preview is of this layer or consists of it."""
-        source = None if self._target is None else self._target.request.layer
-        return layer in (self.window, self.picture, source)
+            return {letter: target.box[letter] for letter in "YX"}
+        return in_rectangle(target.request.layer, target.request.axes, self.window)
 
     def clear(self) -> None:
         """Remove the picture and hide the window."""
-        self._target = None
         self._remove_picture()
         self._hide_window()
 
