@@ -138,15 +138,11 @@ class BatchTable(QTableWidget):
         """Show the present state of a row."""
         line = self.rows.index(row)
         for column, text in enumerate(row.cells()):
-            item = self.item(line, column)
-            if item is None:
-                item = Item()
-                self.setItem(line, column, item)
-            if item.text() != text:
-                item.setText(text)
+            item = Item(text)
             if column:
                 item.setTextAlignment(Qt.AlignmentFlag.AlignCenter)
             item.setToolTip(row.sentence or str(row.image.path))
+            self.setItem(line, column, item)
         if row is self.selected:
             self.itemSelectionChanged.emit()
 

@@ -54,7 +54,7 @@ class CostCard:
         self._workload: Workload | None = None
         self._machine: Machine | None = None
         self._examined = -STALE_S
-        self._rates: dict[tuple[Any, ...], Rates | str] = {}
+        self._rates: dict[tuple[Any, ...] | None, Rates | str] = {}
         self._run = Run()
         self._paused = False
         self._later = after_pause(self.view.native, SETTLED_MS, self._measure)
@@ -135,8 +135,7 @@ class CostCard:
         self._advice.visible = bool(self._advice.value)
         result = Estimate()
         if self._workload is not None:
-            key = self._calibration_key()
-            rates = None if key is None else self._rates.get(key)
+            rates = self._rates.get(self._calibration_key())
             result = estimate(self._workload, self._machine, rates)
         say(self._table, _table_html(result.rows))
         problem = html.escape(result.problem)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -99,11 +100,16 @@ def planned(workload: Workload, machine: Machine | None = None) -> RunPlan:
 
 def result_text(plan: RunPlan) -> str:
     """Shape, type and size: ``Z 40 x Y 1024 x X 1024, uint16, 84 MB``."""
-    sizes = " x ".join(
-        SAMPLES.get(size, f"S {size}") if letter == "S" else f"{letter} {size}"
-        for letter, size in zip(plan.output_axes, plan.output_shape, strict=True)
-    )
+    sizes = sizes_text(plan.output_axes, plan.output_shape)
     return f"{sizes}, {plan.output_dtype}, {format_bytes(plan.output_bytes)}"
+
+
+def sizes_text(axes: str, shape: Sequence[int]) -> str:
+    """Size along each axis: ``Z 40 x Y 1024 x X 1024``."""
+    return " x ".join(
+        SAMPLES.get(size, f"S {size}") if letter == "S" else f"{letter} {size}"
+        for letter, size in zip(axes, shape, strict=True)
+    )
 
 
 def memory_text(plan: RunPlan, machine: Machine) -> str:

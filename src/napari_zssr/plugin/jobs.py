@@ -10,15 +10,12 @@ from typing import Any
 import numpy as np
 from napari.layers import Image
 from numpy.typing import NDArray
-from qtpy.QtWidgets import QFileDialog
 
-from napari_zssr.checks import NETWORKS_SUFFIX
 from napari_zssr.errors import ComputeError
-from napari_zssr.execution.ledger import IMAGE, Ledger, part_folder
+from napari_zssr.execution.ledger import IMAGE, part_folder
 from napari_zssr.plugin.controls import Clock
 from napari_zssr.plugin.layers.layers import (
     Selection,
-    layer_file,
     layer_spacing,
     layer_stack,
     result_kwargs,
@@ -31,10 +28,9 @@ from napari_zssr.plugin.layers.results import (
     stored_tiff,
 )
 from napari_zssr.plugin.request import Request
-from napari_zssr.plugin.summary import cancelled_sentence, resumable_sentence
 from napari_zssr.progress import Progress, Steps
 from napari_zssr.stack.report import Report, recipe, to_json_types, unfinished_recipe
-from napari_zssr.zssr.checkpoint import Checkpoint, write_networks
+from napari_zssr.zssr.checkpoint import Checkpoint
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -83,10 +79,6 @@ class Job(ABC):
     def reached(self, count: int) -> Any:
         """Pixels as far as the first `count` planes reach: the rest would be black."""
 
-    @abstractmethod
-    def partial_sentence(self, finished: int, planes: int, black: int) -> str:
-        """Sentence on what remains of a cancelled run."""
-
 
 class MemoryJob(Job):
     """A job whose result is held in memory."""
@@ -122,10 +114,6 @@ class MemoryJob(Job):
         assert self._out is not None
         sizes = reach(self._out.shape, self.request.axes, count)
         return self._out[tuple(slice(n) for n in sizes)]
-
-    def partial_sentence(self, finished: int, planes: int, black: int) -> str:
-        """What the layer holds."""
-        return cancelled_sentence(self.name, finished, planes, black)
 
 
 class DiskJob(Job):
@@ -182,12 +170,6 @@ class DiskJob(Job):
             )
         return layer_data(self._stored, count)
 
-    def partial_sentence(self, finished: int, planes: int, black: int) -> str:
-        """What the folder holds, from earlier runs too."""
-        if self.part.is_dir():
-            finished = max(finished, len(Ledger(self.part).finished()))
-        return resumable_sentence(self.name, finished, planes, self.part)
-
 
 def file_origin(layer: Image, axes: str, selection: Selection) -> tuple[float, ...]:
     """Centre of the first pixel of a part along each axis, as files store it.
@@ -208,43 +190,3 @@ def file_origin(layer: Image, axes: str, selection: Selection) -> tuple[float, .
         )
     ]
     return (*origin, *(0.0,) * (len(axes) - len(origin)))
-
-
-class LastNetworks:
-    """The trained networks of the last finished run; false while there are none."""
-
-    def __init__(self) -> None:
-        self._networks: tuple[Checkpoint | None, ...] = ()
-        self._proposed = Path()
-
-    def __bool__(self) -> bool:
-        return bool(self._networks)
-
-    def keep(self, job: Job, networks: tuple[Checkpoint | None, ...]) -> None:
-        """Take the networks of a finished run."""
-        self._networks = networks
-        source = layer_file(job.request.layer)
-        folder = Path.home() if source is None else source.parent
-        self._proposed = folder / f"{Path(job.name).name}{NETWORKS_SUFFIX}"
-
-    def ask_and_save(self, parent: Any) -> Path | None:
-        """Save them to a file that the user chooses; None if the dialog is cancelled.
-
-        Raises InputError for an unusable path and ComputeError if the disk fails.
-        """
-        path = ask_path(parent, self._proposed)
-        if path is None:
-            return None
-        # The dialog has asked whether to replace an existing file.
-        return write_networks(path, self._networks, overwrite=True)
-
-
-def ask_path(parent: Any, proposed: Path) -> str | None:
-    """Ask for the file to save to, and whether to replace an existing one."""
-    dialog = QFileDialog(parent, "Save networks", str(proposed.parent))
-    dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
-    dialog.setNameFilter(f"Networks (*{NETWORKS_SUFFIX})")
-    dialog.setDefaultSuffix(NETWORKS_SUFFIX)
-    dialog.selectFile(proposed.name)
-    chosen = dialog.selectedFiles() if dialog.exec() else []
-    return chosen[0] if chosen else None

@@ -97,21 +97,20 @@ def finished_sentence(
     return f"{sentence} {HIDDEN}" if hidden else sentence
 
 
-def cancelled_sentence(name: str, finished: int, planes: int, black: int = 0) -> str:
-    """What remains of a cancelled run, and how many planes of it are black."""
+def cancelled_sentence(
+    name: str, finished: int, planes: int, *, black: int = 0, part: Path | None = None
+) -> str:
+    """What remains of a cancelled run.
+
+    So many planes of its layer are black; on disk, it is kept in the folder `part`.
+    """
     if finished == 0:
         return f"{name}: stopped; nothing was finished."
     verb = "is" if finished == 1 else "are"
     rest = f", the last {black} in the layer stayed black" if black else ""
+    if part is not None:
+        rest = f" and kept in {part}; Run goes on from there"
     return f"{name}: stopped; {finished} of {planes} slices {verb} finished{rest}."
-
-
-def resumable_sentence(name: str, finished: int, planes: int, part: Path) -> str:
-    """What remains on disk of a cancelled run, and how to resume it."""
-    sentence = cancelled_sentence(name, finished, planes)
-    if finished == 0:
-        return sentence
-    return f"{sentence.removesuffix('.')} and kept in {part}; Run goes on from there."
 
 
 def form_sentence(sentence: str) -> str:

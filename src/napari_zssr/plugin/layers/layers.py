@@ -19,6 +19,7 @@ from napari.utils.transforms import CompositeAffine
 from numpy.typing import NDArray
 
 from napari_zssr.errors import InputError
+from napari_zssr.plugin.estimate import sizes_text
 from napari_zssr.stack.axis_labels import (
     axis_letters,
     check_pixels,
@@ -270,10 +271,7 @@ def layer_file(layer: Image) -> Path | None:
 
 def describe_axes(layer: Image, axes: str) -> str:
     """Axes, sizes and pixel size: ``Z 40 x Y 512 x X 512, 0.5 x 0.13 x 0.13 um``."""
-    sizes = []
-    for letter, size in zip(axes, level0(layer).shape, strict=True):
-        colours = {3: "RGB", 4: "RGBA"}.get(size) if letter == "S" else None
-        sizes.append(colours or f"{letter} {size}")
+    sizes = sizes_text(axes, level0(layer).shape)
     spacing, known_units = layer_spacing(layer, axes)
     units = {letter: unit or "(no unit)" for letter, unit in known_units.items()}
     space = [letter for letter in axes if letter in "ZYX" and letter in spacing]
@@ -284,7 +282,7 @@ def describe_axes(layer: Image, axes: str) -> str:
         calibration = [f"{a} {spacing[a]:.4g} {units[a]}" for a in space]
     if "T" in spacing:
         calibration.append(f"every {spacing['T']:.4g} {units['T']}")
-    return ", ".join([" x ".join(sizes), *(calibration or ["no pixel size"])])
+    return ", ".join([sizes, *(calibration or ["no pixel size"])])
 
 
 def lazy_stack(

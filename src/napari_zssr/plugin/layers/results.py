@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from napari_zssr.io.ngff import zarr_axes
 from napari_zssr.io.read import read
-from napari_zssr.io.zarr_read import zarr_levels
 from napari_zssr.plugin.layers.layers import (
     KEY,
     layer_recipe,
@@ -159,7 +158,7 @@ def stored_levels(axes: str, samples: int, *folders: Path) -> list[LevelPixels]:
 def layer_data(levels: Sequence[LevelPixels], finished: int | None = None) -> Any:
     """Dask arrays for a layer, cut to the `finished` slices; of one level no list."""
     parts = [level if finished is None else level.upto(finished) for level in levels]
-    arrays = [_dask_array(part, part.chunks) for part in parts]
+    arrays = [dask_array(part, part.chunks) for part in parts]
     return arrays if len(arrays) > 1 else arrays[0]
 
 
@@ -254,19 +253,11 @@ def reach(shape: Sequence[int], axes: str, finished: int) -> tuple[int, ...]:
     return (*shape[:outer], size, *shape[outer + 1 :])
 
 
-def zarr_arrays(path: Path, image: int | None) -> list[Any]:
-    """Dask arrays of all levels of a Zarr image, the full resolution first.
-
-    `image` is the index of one of several images in the folder.
-    """
-    return [_dask_array(level, level.chunks) for level in zarr_levels(path, image)]
-
-
 def lazy_planes(stack: ImageStack) -> Any:
     """Dask array of an image that is read when indexed, one chunk for each plane."""
     sizes = zip(stack.axes, stack.data.shape, strict=True)
     chunks = tuple(size if letter in "YXS" else 1 for letter, size in sizes)
-    return _dask_array(stack.data, chunks)
+    return dask_array(stack.data, chunks)
 
 
 def stored_tiff(path: Path, axes: str, shape: tuple[int, ...]) -> Any:
@@ -278,7 +269,7 @@ def stored_tiff(path: Path, axes: str, shape: tuple[int, ...]) -> Any:
     return lazy_planes(stack).transpose([*order, *rest]).reshape(shape)
 
 
-def _dask_array(pixels: Any, chunks: tuple[int, ...]) -> Any:
+def dask_array(pixels: Any, chunks: tuple[int, ...]) -> Any:
     """Dask array without a name that depends on its content, which may still grow."""
     from dask.array import from_array
 
