@@ -90,11 +90,9 @@ def _quick_kernel(request: Request, channel: int) -> FineKernel | None:
     spec = request.config.kernel
     if spec.kind == "estimate":
         return None
-    is_slow = spec.optics is not None and spec.optics.method == "vectorial"
-    if spec.optics is not None and is_slow:
-        # The Gaussian model raises the same errors.
-        optics = replace(spec.optics, method="gaussian")
-        spec = KernelSpec(kind="optics", optics=optics)
+    if spec.optics is not None:
+        # The vectorial model is slow; the Gaussian one raises the same errors.
+        spec = replace(spec, optics=replace(spec.optics, method="gaussian"))
     stack = request.lazy_stack()
     kernel = _compute_kernel(
         loaded_kernel(spec),
@@ -106,7 +104,7 @@ def _quick_kernel(request: Request, channel: int) -> FineKernel | None:
         units=stack.units,
         channels=stack.channels,
     )
-    return None if is_slow else kernel
+    return kernel if spec == request.config.kernel else None
 
 
 def kernel_from(entry: Mapping[str, Any]) -> FineKernel:
