@@ -260,7 +260,7 @@ def test_metadata_of_others_are_no_channels() -> None:
 
 
 def picture_of(desk: Desk) -> NDArray[np.uint8]:
-    return blur(desk).view.picture.grey
+    return blur(desk).view.grey
 
 
 def test_the_picture_follows_the_settings(window: Desk) -> None:
@@ -382,9 +382,7 @@ def test_the_cost_is_not_measured_anew_for_every_width(desk: Desk) -> None:
         choose(desk, kind, **given)
         assert desk.widget._request is not None
         workload = _workload(desk.widget._request)
-        keys.add(
-            calibration_key(workload, planned(workload, machine.chosen("cpu"), machine))
-        )
+        keys.add(calibration_key(workload, planned(workload, machine)))
     assert len(keys) == 1
 
 

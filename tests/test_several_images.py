@@ -600,9 +600,7 @@ def test_copied_command_names_the_image(
 
     source = {KEY: {"file": str(tmp_path / "a.ome.tif")}}
     layer = layers.Image(PIXELS[0], metadata=source | file_metadata((), index))
-    request = Request(
-        layer=layer, axes="YX", selection=Selection(), config=RIDGE, step=()
-    )
+    request = Request(layer=layer, axes="YX", selection=Selection(), config=RIDGE)
     command = as_command(request).split()
     assert [w for w in command if w in ("--image", "1")] == words
 

@@ -25,7 +25,7 @@ from napari_zssr import save_networks
 from napari_zssr.config import BALANCED, FAST, Config, change
 from napari_zssr.errors import InputError
 from napari_zssr.plugin import cost as _cost
-from napari_zssr.plugin import jobs
+from napari_zssr.plugin import widget as _widget
 from napari_zssr.plugin.form.rows import Column, words
 from napari_zssr.plugin.layers.layers import KEY
 from napari_zssr.plugin.widget import SuperResolutionWidget
@@ -769,7 +769,7 @@ def test_there_is_no_command_for_a_layer_without_a_file(desk: Desk) -> None:
 def save_to(path: Path | None, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """Press the button and name a file, or none, in the dialog."""
     chosen = None if path is None else str(path)
-    monkeypatch.setattr(jobs, "ask_path", lambda *_: chosen)
+    monkeypatch.setattr(_widget, "ask_path", lambda *_: chosen)
     desk.widget.after.networks.native.click()
 
 
@@ -1015,7 +1015,7 @@ def test_the_dialog_proposes_a_name_and_takes_no(
         return 0
 
     monkeypatch.setattr(QFileDialog, "exec", refuse)
-    found = jobs.ask_path(desk.widget.native, Path("cells.safetensors"))
+    found = _widget.ask_path(desk.widget.native, Path("cells.safetensors"))
     assert found is None
     (((name,), suffix),) = seen
     assert Path(name).name == "cells.safetensors"

@@ -48,12 +48,7 @@ class Source:
 class Order:
     """Images and their result files, and how to enlarge them.
 
-    Attributes
-    ----------
-    axes : str or None
-        Letters for every image; None takes those of each file.
-    partial : bool
-        Keep the complete planes of acquisitions that were stopped.
+    `axes` are those of every image, None for those that each file names.
     """
 
     pairs: tuple[tuple[Source, Path], ...]

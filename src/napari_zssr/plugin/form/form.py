@@ -6,10 +6,12 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from magicgui.types import FileDialogMode
 from magicgui.widgets import CheckBox, ComboBox
+from napari.layers import Image
+from napari.viewer import Viewer
 from psygnal import Signal
 
 from napari_zssr.config import BALANCED, Config, change, preset
@@ -28,10 +30,6 @@ from napari_zssr.plugin.request import Request
 from napari_zssr.plugin.summary import form_sentence
 from napari_zssr.stack.channels import channel_starts
 from napari_zssr.zssr.training_plan import start_message
-
-if TYPE_CHECKING:
-    from napari.layers import Image
-    from napari.viewer import Viewer
 
 
 def default_config() -> Config:
@@ -223,7 +221,6 @@ class Form(Column):
                     axes=axes,
                     selection=selection,
                     config=config,
-                    step=tuple(self._viewer.dims.current_step),
                     starts=starts,
                     begins=start_message(config, starts[0]),
                     target=target,
@@ -232,20 +229,12 @@ class Form(Column):
             )
         return requests
 
-    def check(self, requests: Sequence[Request]) -> None:
-        """InputError where the results cannot be written."""
-        self.result.check(requests)
-
-    def has_recipe(self) -> bool:
-        """Whether the selected layer has a recipe."""
-        return bool(self._recipe())
-
     def show_recipe(self) -> None:
         """Set the form to the recipe of the selected layer.
 
         InputError where it has none, or one that cannot be read.
         """
-        recipe = self._recipe()
+        recipe = self.recipe()
         try:
             config = Config.from_dict(recipe["config"])
             source = recipe["input"]
@@ -263,7 +252,8 @@ class Form(Column):
         self.what.show_factors(config.factors)
         self.how.show_config(config)
 
-    def _recipe(self) -> dict[str, Any]:
+    def recipe(self) -> dict[str, Any]:
+        """Recipe of the selected layer; empty where it has none."""
         active = self._viewer.layers.selection.active
         recipe = {} if active is None else layer_recipe(active)
         # That of an image that was opened, not enlarged here, has no settings.
