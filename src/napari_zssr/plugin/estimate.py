@@ -126,7 +126,7 @@ def disk_text(plan: RunPlan, target: Path) -> str:
     text = f"up to {format_bytes(needs.disk_bytes)} needed"
     if needs.disk_free is None:
         return text
-    only = "only " if needs.may_not_fit else ""
+    only = "only " if needs.disk_bytes > needs.disk_free else ""
     return f"{text}, {only}{format_bytes(needs.disk_free)} free in {target.parent}"
 
 
