@@ -16,13 +16,12 @@ from napari_zssr.imaging.resample import (
 from napari_zssr.kernelspec import KernelSpec
 
 
-@pytest.mark.parametrize("number", ALL)
 @pytest.mark.parametrize("shape", [(4, 4), (3, 5), (2, 3, 5, 6)])
-def test_inverse_undoes(number: int, shape: tuple[int, ...]) -> None:
+def test_inverse_undoes(shape: tuple[int, ...]) -> None:
     image = torch.rand(shape)
-    torch.testing.assert_close(
-        inverse_transform(transform(image, number), number), image
-    )
+    for number in ALL:
+        found = inverse_transform(transform(image, number), number)
+        assert torch.equal(found, image), f"transform {number}"
 
 
 @pytest.mark.parametrize("number", ALL)

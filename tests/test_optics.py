@@ -248,10 +248,25 @@ def test_the_table_of_the_formulas_errors() -> None:
 # ---- kernels
 
 
-@pytest.mark.parametrize("factors", [(2, 2), (4, 3), (1, 2), (1.5, 1), (2.5, 8)])
-@pytest.mark.parametrize("pixel", [0.03, 0.06])
-@pytest.mark.parametrize("sigma", [(0.1, 0.1), (0.3, 0.12)])
-@pytest.mark.parametrize("fine", [(0.04, 0.04), (0.1, 0.05)])
+ROUND, LONG = (0.1, 0.1), (0.3, 0.12)
+SQUARE, OBLONG = (0.04, 0.04), (0.1, 0.05)
+
+
+@pytest.mark.parametrize(
+    ("factors", "pixel", "sigma", "fine"),
+    [
+        ((2, 2), 0.03, ROUND, SQUARE),
+        ((2, 2), 0.06, LONG, OBLONG),
+        ((4, 3), 0.06, ROUND, SQUARE),
+        ((4, 3), 0.03, LONG, OBLONG),
+        ((1, 2), 0.06, ROUND, OBLONG),
+        ((1, 2), 0.03, LONG, SQUARE),
+        ((1.5, 1), 0.06, ROUND, OBLONG),
+        ((1.5, 1), 0.03, LONG, SQUARE),
+        ((2.5, 8), 0.06, ROUND, OBLONG),
+        ((2.5, 8), 0.03, LONG, SQUARE),
+    ],
+)
 def test_kernel_of_a_gaussian_psf(
     factors: tuple[float, float],
     pixel: float,
@@ -277,9 +292,22 @@ def test_kernel_of_a_turned_gaussian() -> None:
     np.testing.assert_allclose(covariance(kernel), wanted, rtol=0.02)
 
 
-@pytest.mark.parametrize("shape", [(1, 1), (1, 5), (2, 2), (3, 8), (16, 15), (64, 64)])
-@pytest.mark.parametrize("fine", [0.01, 0.1, 5.0])
-@pytest.mark.parametrize("factors", [(1.05, 1.05), (2, 2), (1, 16)])
+@pytest.mark.parametrize(
+    ("shape", "fine", "factors"),
+    [
+        ((1, 1), 0.01, (1.05, 1.05)),
+        ((1, 1), 5.0, (1, 16)),
+        ((1, 5), 0.1, (2, 2)),
+        ((1, 5), 0.01, (1, 16)),
+        ((2, 2), 5.0, (2, 2)),
+        ((3, 8), 0.1, (1, 16)),
+        ((16, 15), 0.1, (1.05, 1.05)),
+        ((64, 64), 0.01, (1.05, 1.05)),
+        ((64, 64), 0.01, (1, 16)),
+        ((64, 64), 5.0, (1.05, 1.05)),
+        ((64, 64), 5.0, (1, 16)),
+    ],
+)
 def test_kernel_of_anything(
     shape: tuple[int, int], fine: float, factors: tuple[float, float]
 ) -> None:
