@@ -61,7 +61,9 @@ def test_the_python(
 
 def test_the_figures_of_nyquist() -> None:
     text = (DOCS / PAGE).read_text("utf-8").replace("\n", " ")
-    for size, na in re.findall(r"([\d.]+) um with NA ([\d.]+\d)", text):
+    figures = re.findall(r"([\d.]+) um with NA ([\d.]+\d)", text)
+    assert len(figures) == 3
+    for size, na in figures:
         optics = checked_optics(na=float(na), wavelength_nm=520)
         assert float(size) == pytest.approx(nyquist_um(optics), rel=0.03)
 

@@ -95,6 +95,7 @@ def test_the_smallest_windows_have_four_regions() -> None:
 def test_regions_are_never_large() -> None:
     """Many small ones tell more than few large ones."""
     regions = held_out_regions(torch.zeros(1, 600, 900), 4, 0.5, (2, 2))
+    assert len(regions) == 4
     for top, left, bottom, right in regions:
         assert (bottom - top) * 600 == pytest.approx(HELD_OUT_MAX_PX)
         assert (right - left) * 900 == pytest.approx(HELD_OUT_MAX_PX)

@@ -121,7 +121,6 @@ def test_equals_a_run_that_starts_from_saved_networks(
 @pytest.mark.parametrize("axes", ["ZCYX", "CYXZ"])
 def test_equals_a_run_in_every_plane(axes: str) -> None:
     stack = np.stack([np.stack([rings(seed=z), rings(seed=z + 5)]) for z in range(3)])
-    data = np.moveaxis(stack, range(4), ["ZCYX".index(a) for a in axes])
     data = stack if axes == "ZCYX" else stack.transpose(1, 2, 3, 0)
     whole = drain(upscale_steps(labelled(data, axes=axes), RIDGE)).image
     for place in planes(axes, data.shape)[1::2]:
