@@ -19,6 +19,7 @@ from napari_zssr.config import INSTANT, Config, change
 if TYPE_CHECKING:
     from napari.layers import Image
 
+    from napari_zssr.execution.executors import ProcessPool, Workers
     from napari_zssr.plugin.widget import SuperResolutionWidget
     from napari_zssr.zssr.pretrained import PretrainedStart
 
@@ -167,6 +168,29 @@ def loaded_by() -> Callable[[str], set[str]]:
         return set(done.stdout.splitlines()[-1].split())
 
     return run
+
+
+@pytest.fixture(scope="session")
+def started_processes() -> Iterator[ProcessPool]:
+    """Two worker processes for all tests that only use them: a start takes seconds."""
+    from napari_zssr.execution.executors import ProcessPool, Workers
+
+    pool = ProcessPool(Workers(processes=2))
+    yield pool
+    pool.close()
+
+
+@pytest.fixture
+def two_processes(
+    started_processes: ProcessPool, monkeypatch: pytest.MonkeyPatch
+) -> Workers:
+    """Two processes to work in, started before and left running."""
+    from napari_zssr.execution.executors import ProcessPool, Workers
+
+    executor = started_processes.executor()
+    monkeypatch.setattr(ProcessPool, "executor", lambda self: executor)
+    monkeypatch.setattr(ProcessPool, "close", lambda self: None)
+    return Workers(processes=2)
 
 
 def code_blocks(page: str, language: str) -> list[str]:

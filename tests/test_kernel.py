@@ -73,18 +73,18 @@ def test_narrow_gaussians_are_finite(sigma: float, phase: tuple[float, float]) -
     assert kernel.sum() == pytest.approx(1)
 
 
-@pytest.mark.parametrize("phase", PHASES)
 @pytest.mark.parametrize(
     ("shape", "center"),
     [((9, 9), (4, 4)), ((8, 10), (3.5, 4.5)), ((13, 12), (3.2, 7.6)), ((9, 8), (7, 1))],
 )
 def test_arrays_are_recentred(
-    shape: tuple[int, int], center: tuple[float, float], phase: tuple[float, float]
+    shape: tuple[int, int], center: tuple[float, float]
 ) -> None:
     spec = KernelSpec.parse(7 * blob(shape, center))
-    kernel = sampled(spec, phase)
-    assert kernel.sum() == pytest.approx(1)
-    assert offset_of_mass(kernel) == pytest.approx(phase, abs=1e-3)
+    for phase in PHASES:
+        kernel = sampled(spec, phase)
+        assert kernel.sum() == pytest.approx(1), f"phase {phase}"
+        assert offset_of_mass(kernel) == pytest.approx(phase, abs=1e-3)
 
 
 def test_whole_moves_keep_the_weights() -> None:

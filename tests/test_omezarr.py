@@ -435,9 +435,19 @@ class TestTrueSizes:
     def small(self) -> None:
         pass
 
-    @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32", "float64"])
     @pytest.mark.parametrize(
-        "size", [(1, 1), (300, 40), (513, 511), (4096, 4096), (32768, 32768)]
+        ("size", "dtype"),
+        [
+            ((1, 1), "uint8"),
+            ((1, 1), "float64"),
+            ((300, 40), "uint16"),
+            ((513, 511), "float32"),
+            ((513, 511), "uint8"),
+            ((4096, 4096), "uint16"),
+            ((4096, 4096), "float64"),
+            ((32768, 32768), "uint8"),
+            ((32768, 32768), "float64"),
+        ],
     )
     def test_shards_and_levels(self, dtype: str, size: tuple[int, int]) -> None:
         told = replace(outline("YX", dtype), shape=size)
