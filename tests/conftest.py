@@ -212,8 +212,8 @@ class Desk:
         return layer
 
     def set(self, config: Config) -> None:
-        self.widget.form.how.show_config(config)
-        self.widget.form.what.show_factors(config.factors)
+        self.widget.form.method.show_config(config)
+        self.widget.form.region.show_factors(config.factors)
         self.widget.refresh()
 
     def run(self, config: Config = RIDGE) -> None:

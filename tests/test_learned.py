@@ -659,7 +659,7 @@ def test_a_run_to_disk_begins_from_it_and_knows_it_again(
 def test_a_preview_begins_from_it(shipped: Path) -> None:
     stack = labelled(rings(), axes="YX")
     window = (slice(8, 24), slice(8, 30))
-    (place,) = prepare(stack, LEARNED).listed
+    (place,) = prepare(stack, LEARNED).plane_indices
     for factor in (2, 3):
         config = change(LEARNED, factor=factor)
         whole = run(rings(), config).image
@@ -673,7 +673,7 @@ def test_a_preview_of_a_stack_knows_starts_apart(
 ) -> None:
     stack = labelled(stack_of(), axes="ZYX")
     window = (slice(8, 24), slice(8, 30))
-    place: PlaneIndex = prepare(stack, LEARNED).listed[1]
+    place: PlaneIndex = prepare(stack, LEARNED).plane_indices[1]
 
     def seen() -> NDArray[Any]:
         steps = preview_steps(stack, LEARNED, plane_index=place, window=window)
@@ -689,10 +689,10 @@ def test_what_travels_to_workers_brings_its_start(shipped: Path) -> None:
     stack = labelled(stack_of(), axes="ZYX")
     ready = prepare(stack, change(LEARNED, strategy="independent"))
     sent = pickle.dumps(ready)
-    wanted = drain(ready.enlarged(ready.listed[1])).pixels
+    wanted = drain(ready.enlarged(ready.plane_indices[1])).pixels
     shipped.unlink()
     there = pickle.loads(sent)
-    made = drain(there.enlarged(there.listed[1])).pixels
+    made = drain(there.enlarged(there.plane_indices[1])).pixels
     np.testing.assert_array_equal(made, wanted)
 
 

@@ -446,7 +446,7 @@ def test_only_a_part_is_written_where_it_lies(desk: Desk, onto: Disk) -> None:
         translate=(1, 10, 20),
     )
     desk.viewer.dims.set_current_step(0, 2)
-    desk.widget.form.what.fields["slices"].value = "current"
+    desk.widget.form.region.fields["slices"].value = "current"
     made = onto.run()
     assert made.data.shape == (1, 40, 48)
     np.testing.assert_allclose(made.translate, (5, 9.875, 19.875))

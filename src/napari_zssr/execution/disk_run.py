@@ -403,7 +403,7 @@ def _identity(prepared: Prepared, threads: int) -> dict[str, Any]:
 def _checksum(prepared: Prepared) -> str:
     """Checksum of pixels without a file: of all planes, or a few if they are lazy."""
     digest = hashlib.sha256()
-    listed = prepared.listed
+    listed = prepared.plane_indices
     step = max(1, len(listed) // CHECKSUM_PLANES) if is_lazy(_pixels(prepared)) else 1
     for plane_index in listed[::step]:
         plane = np.ascontiguousarray(prepared.stack.data[plane_index.index])
@@ -438,7 +438,7 @@ def _run(
     job: DiskJob, workers: Workers, shard: tuple[int, int]
 ) -> Steps[tuple[tuple[int, str], ...]]:
     """Do the missing planes of a shard; returns those that failed for good."""
-    listed, finished = job.prepared.listed, job.ledger.finished()
+    listed, finished = job.prepared.plane_indices, job.ledger.finished()
     number, count = shard
     missing = [
         plane_index
@@ -493,14 +493,14 @@ def _result(
         plan=job.prepared.plan,
         report=report_of(job.prepared, reports, seconds=seconds),
         failures=failures,
-        missing=len(job.prepared.listed) - len(finished),
+        missing=len(job.prepared.plane_indices) - len(finished),
         networks=_networks(job) if job.keep_networks else (),
     )
 
 
 def _networks(job: DiskJob) -> tuple[Checkpoint | None, ...]:
     """Networks of the middle plane of each channel, or those that it shares."""
-    listed = job.prepared.listed
+    listed = job.prepared.plane_indices
     shared = {
         channel: _load_if_saved(job.shared_file(channel))
         for channel in job.prepared.sharing

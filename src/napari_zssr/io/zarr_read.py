@@ -131,7 +131,7 @@ def _zarr_errors(path: Path) -> Iterator[None]:
 
 def _images(path: Path) -> list[ZarrImage]:
     """The images of a folder, at least one: those of its metadata, or all below it."""
-    images = list(_listed(path, zarr.open(str(path), mode="r")))
+    images = list(_images_in(path, zarr.open(str(path), mode="r")))
     if not images:
         raise InputError(
             f"{path.name} holds no image; give the folder of an OME-Zarr image."
@@ -139,7 +139,7 @@ def _images(path: Path) -> list[ZarrImage]:
     return images
 
 
-def _listed(path: Path, node: Any) -> Iterator[ZarrImage]:
+def _images_in(path: Path, node: Any) -> Iterator[ZarrImage]:
     metadata = ome_metadata(node)
     if isinstance(node, zarr.Array):
         yield ZarrImage(inside="", node=node)

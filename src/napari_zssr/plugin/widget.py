@@ -111,7 +111,7 @@ class SuperResolutionWidget(Container[Any]):
         self._request, self._can_run = None, False
         try:
             requests = self.form.requests()
-            self.form.how.blur.follow(requests[0], self._viewer)
+            self.form.method.blur.follow(requests[0], self._viewer)
             # Cost and preview are possible even if the file cannot be written.
             self._request = requests[0]
             if not self._run.running:
@@ -123,8 +123,8 @@ class SuperResolutionWidget(Container[Any]):
             self.controls.show_reason("")
         request = self._request
         if request is None:
-            self.form.how.blur.view.clear()
-        self.form.how.advanced.say_start(request.begins if request else "")
+            self.form.method.blur.view.clear()
+        self.form.method.advanced.say_start(request.begins if request else "")
         self.cost.update(request)
         self.preview.update(None if self._run.running else request)
         self.after.python.enabled = self.after.command.enabled = request is not None
@@ -157,7 +157,7 @@ class SuperResolutionWidget(Container[Any]):
         source = layer_file(job.request.layer)
         folder = Path.home() if source is None else source.parent
         self._networks_file = folder / f"{Path(job.name).name}{NETWORKS_SUFFIX}"
-        self.form.how.blur.seen.keep_all(job.request, enlarged.report)
+        self.form.method.blur.seen.keep_all(job.request, enlarged.report)
         self.form.result.written()
         sentence = finished_sentence(
             job.name,
@@ -215,7 +215,7 @@ class SuperResolutionWidget(Container[Any]):
         self.controls.question.visible = False
 
     def _keep_blur(self, request: Request, channel: int, kernel: FineKernel) -> None:
-        self.form.how.blur.seen.keep(request, channel, kernel)
+        self.form.method.blur.seen.keep(request, channel, kernel)
         self._refresh_later()
 
     def _copy(self, to_text: Callable[[Request], str]) -> None:

@@ -59,14 +59,14 @@ class Prepared:
     channels: Mapping[int, ChannelSetup]
 
     @property
-    def listed(self) -> tuple[PlaneIndex, ...]:
+    def plane_indices(self) -> tuple[PlaneIndex, ...]:
         """All planes."""
-        return _listed(self.stack.axes, self.stack.data.shape)
+        return _plane_indices(self.stack.axes, self.stack.data.shape)
 
     @property
     def sharing(self) -> tuple[int, ...]:
         """Channels whose planes share networks."""
-        return sharing_channels(self.config, self.listed)
+        return sharing_channels(self.config, self.plane_indices)
 
     @property
     def kernels(self) -> tuple[FineKernel, ...]:
@@ -190,6 +190,6 @@ def make_plan(
 
 
 @lru_cache(maxsize=4)
-def _listed(axes: str, shape: tuple[int, ...]) -> tuple[PlaneIndex, ...]:
+def _plane_indices(axes: str, shape: tuple[int, ...]) -> tuple[PlaneIndex, ...]:
     """Planes of an image, which each of them asks for."""
     return planes(axes, shape)

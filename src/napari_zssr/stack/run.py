@@ -129,7 +129,7 @@ def upscale_steps(
     """
     started = time.monotonic()
     ready = prepare(stack, config)
-    listed, axes = ready.listed, ready.stack.axes
+    listed, axes = ready.plane_indices, ready.stack.axes
     out = allocate(ready.plan.output_shape, np.dtype(ready.plan.output_dtype))
     if not is_lazy(stack.data):
         _check_all(ready, listed)
@@ -200,7 +200,7 @@ class _Enlarge:
 
     def __init__(self, ready: Prepared) -> None:
         self.ready = ready
-        self._listed = ready.listed
+        self._listed = ready.plane_indices
         self._shared: dict[int, Checkpoint | None] = {}
         self._lock = Lock()
 

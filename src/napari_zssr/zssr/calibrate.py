@@ -35,7 +35,7 @@ def calibrate_steps(
     samples: int = 1,
 ) -> Steps[Rates]:
     """Time the parts of a run on a random plane; takes about a second."""
-    if not config.kernel.concrete:
+    if not config.kernel.is_concrete:
         # Any blur costs alike.
         config = change(config, kernel="gaussian:1")
     _, plan = expected_plans(config, starts, 1, samples)

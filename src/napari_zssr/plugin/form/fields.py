@@ -225,7 +225,7 @@ class FactorFields(Column):
             self.fields["factor_x"].value = self.fields["factor_y"].value
 
 
-class WhatFields(FactorFields):
+class RegionFields(FactorFields):
     """Enlargement, and the part of the layer to enlarge."""
 
     def __init__(self, viewer: Viewer, image: ImageFields) -> None:
@@ -308,7 +308,7 @@ class WhatFields(FactorFields):
         return [("all", None), *((f"only {n}", n) for n in range(count))]
 
 
-class HowFields(Column):
+class MethodFields(Column):
     """Preset, blur (`images` may hold beads) and deviations from the preset."""
 
     def __init__(self, images: Images = list) -> None:
