@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from napari_zssr.config import PRESETS, Config
+from napari_zssr.config import PRESETS, Config, change
 from napari_zssr.errors import InputError
 from napari_zssr.kernelspec import KernelSpec
 from napari_zssr.plugin.layers.layers import (
@@ -133,7 +133,7 @@ def _with_channel_optics(request: Request) -> Config:
             known[name] = values.pop()
     optics = dataclasses.replace(optics, **known)
     kernel = dataclasses.replace(config.kernel, optics=optics)
-    return dataclasses.replace(config, kernel=kernel)
+    return change(config, kernel=kernel)
 
 
 def _changes(config: Config) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from napari_zssr.config import Config
+from napari_zssr.config import Config, change
 from napari_zssr.errors import ComputeError, InputError
 from napari_zssr.kernelspec import KernelSpec
 from napari_zssr.stack.resources import GROUND_BYTES, RunPlan, disk_needs, plan_run
@@ -185,10 +185,10 @@ def calibration_key(workload: Workload, plan: RunPlan) -> tuple[Any, ...]:
     samples = workload.shape[workload.axes.index("S")] if "S" in workload.axes else 1
     # The number of steps or of gradual factors does not change the time of one step.
     config = replace(workload.config, start="random", steps=1, gradual=1)
-    config = replace(config, seed=0, noise="off", always=False)
+    config = change(config, seed=0, noise="off", always=False)
     if config.kernel.kind != "bicubic":
         # The width changes little, and a preview needs the processor.
-        config = replace(config, kernel=KernelSpec.parse("gaussian:1"))
+        config = change(config, kernel=KernelSpec.parse("gaussian:1"))
     return (config, workload.starts, plan.device, plan.precision, samples)
 
 
