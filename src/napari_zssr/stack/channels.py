@@ -476,7 +476,7 @@ def _of_optics(
     assert spec.optics is not None
     fine = _known_fine(stack, config)
     known = stack.channels[channel] if channel < len(stack.channels) else Channel()
-    given = _completed(spec.optics, known)
+    given = completed_optics(spec.optics, known)
     gaussian = gaussian_psf(**given)
     if spec.optics.method == "vectorial":
         from napari_zssr.imaging.optics import vectorial_psf
@@ -505,7 +505,7 @@ def _sampling(fine: Pair, factors: Pair, nyquist_um: float) -> str | None:
     return sampling_sentence(pixel, factors, nyquist_um)
 
 
-def _completed(optics: Optics, known: Channel) -> dict[str, Any]:
+def completed_optics(optics: Optics, known: Channel) -> dict[str, Any]:
     """What was given, and what the metadata of the channel say beside it."""
     modality = optics.modality or known.modality or "widefield"
     metadata = {

@@ -122,7 +122,7 @@ def prepare(
     channels : iterable of int, optional
         Only these.
     """
-    stack = _enlargeable(stack, config.nonfinite)
+    stack = enlargeable(stack, config.nonfinite)
     config = change(config, kernel=loaded_kernel(config.kernel))
     starts = channel_starts(config, stack.axes, stack.data.shape)
     data = CheckedPlanes(stack.data, config.nonfinite)
@@ -149,7 +149,7 @@ def prepare(
     return Prepared(stack=checked, config=config, plan=run, channels=setups)
 
 
-def _enlargeable(stack: ImageStack, nonfinite: str) -> ImageStack:
+def enlargeable(stack: ImageStack, nonfinite: str) -> ImageStack:
     """The image, unless networks cannot enlarge it; masked pixels in memory filled."""
     if stack.labels:
         raise InputError(

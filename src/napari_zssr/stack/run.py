@@ -13,21 +13,28 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_zssr.config import Config
-from napari_zssr.progress import PlaneDone, Steps, drain
+from napari_zssr.config import Config, change
+from napari_zssr.progress import Event, PlaneDone, Progress, Steps, drain, map_events
+from napari_zssr.stack.axial import (
+    axial_factor,
+    axial_outline,
+    axial_steps,
+    prepare_axial,
+)
 from napari_zssr.stack.image import (
     Channel,
     ImageStack,
     PlaneIndex,
     from_cyx,
     is_lazy,
+    outline_of,
     output_origin,
     output_spacing,
     plane_axes,
     to_cyx,
 )
 from napari_zssr.stack.prepare import Prepared, make_plan, prepare
-from napari_zssr.stack.report import Report, report_of
+from napari_zssr.stack.report import Report, report_of, with_axial
 from napari_zssr.zssr.checkpoint import Checkpoint
 
 if TYPE_CHECKING:
@@ -122,7 +129,7 @@ class Upscaled:
 def upscale_steps(
     stack: ImageStack, config: Config, *, allocate: Allocate = np.empty
 ) -> Steps[Upscaled]:
-    """Enlarge every plane of an image, by the strategy that the settings ask for.
+    """Enlarge every plane of an image, and the stack along Z where that is asked for.
 
     Parameters
     ----------
@@ -143,6 +150,8 @@ def upscale_steps(
     ComputeError
         The computation failed.
     """
+    if config.factor_z != 1:
+        return (yield from _isotropic_steps(stack, config, allocate))
     started = time.monotonic()
     ready = prepare(stack, config)
     listed, axes = ready.listed, ready.stack.axes
@@ -178,6 +187,46 @@ def upscale_steps(
         networks=kept.networks(),
         input_origin=stack.origin,
     )
+
+
+def _isotropic_steps(
+    stack: ImageStack, config: Config, allocate: Allocate
+) -> Steps[Upscaled]:
+    """Enlarge the planes first, if at all, then the columns along Z."""
+    started = time.monotonic()
+    factor = axial_factor(config, stack)
+    lateral = None
+    if config.factors != (1, 1):
+        planes_only = change(config, factor_z=1.0)
+        lateral = yield from map_events(upscale_steps(stack, planes_only), _as_lateral)
+    planar = stack if lateral is None else lateral.as_stack()
+    ready = prepare_axial(planar, config, factor)
+    outline = axial_outline(outline_of(planar), factor)
+    out = allocate(outline.shape, np.dtype(ready.plan.output_dtype))
+    reports = yield from axial_steps(ready, out)
+    seconds = time.monotonic() - started
+    start = stack.origin or (0.0,) * len(stack.axes)
+    return Upscaled(
+        image=out,
+        axes=outline.axes,
+        spacing=outline.spacing,
+        units=outline.units,
+        origin=tuple(a - b for a, b in zip(outline.origin, start, strict=True)),
+        channels=outline.channels,
+        config=config,
+        report=with_axial(
+            None if lateral is None else lateral.report, ready, reports, seconds
+        ),
+        networks=() if lateral is None else lateral.networks,
+        input_origin=stack.origin,
+    )
+
+
+def _as_lateral(event: Event) -> Event:
+    """A finished plane is not finished along Z."""
+    if isinstance(event, PlaneDone):
+        return Progress(stage="planes", step=event.done, total=event.planes)
+    return event
 
 
 def _check_all(ready: Prepared, listed: tuple[PlaneIndex, ...]) -> None:

@@ -314,13 +314,18 @@ def _applied(
 def _merged(versions: list[Tensor], crop: Tensor, spec: PredictSpec) -> Tensor:
     if len(versions) == 1:
         return versions[0]
+    return _projected(merged(versions), crop, spec)
+
+
+def merged(versions: list[Tensor]) -> Tensor:
+    """Median of versions of an image; of an even number, the mean of the middle two."""
     ordered = torch.stack(versions).sort(dim=0).values
     middle = len(versions) // 2
     # torch.median takes the lower of the two middle values: every result darker.
     median = ordered[middle - 1 : middle + 1].mean(dim=0)
     if len(versions) % 2:
         median = ordered[middle]
-    return _projected(median, crop, spec)
+    return median
 
 
 def _projected(enlarged: Tensor, crop: Tensor, spec: PredictSpec) -> Tensor:
