@@ -19,6 +19,7 @@ from napari_zssr.config import INSTANT, Config, change
 if TYPE_CHECKING:
     from napari.layers import Image
 
+    from napari_zssr.execution.executors import ProcessPool, Workers
     from napari_zssr.plugin.widget import SuperResolutionWidget
     from napari_zssr.zssr.pretrained import PretrainedStart
 
@@ -169,6 +170,29 @@ def loaded_by() -> Callable[[str], set[str]]:
     return run
 
 
+@pytest.fixture(scope="session")
+def started_processes() -> Iterator[ProcessPool]:
+    """Two worker processes for all tests that only use them: a start takes seconds."""
+    from napari_zssr.execution.executors import ProcessPool, Workers
+
+    pool = ProcessPool(Workers(processes=2))
+    yield pool
+    pool.close()
+
+
+@pytest.fixture
+def two_processes(
+    started_processes: ProcessPool, monkeypatch: pytest.MonkeyPatch
+) -> Workers:
+    """Two processes to work in, started before and left running."""
+    from napari_zssr.execution.executors import ProcessPool, Workers
+
+    executor = started_processes.executor()
+    monkeypatch.setattr(ProcessPool, "executor", lambda self: executor)
+    monkeypatch.setattr(ProcessPool, "close", lambda self: None)
+    return Workers(processes=2)
+
+
 def code_blocks(page: str, language: str) -> list[str]:
     """Code of one language on a page of the docs, block by block."""
     text = (DOCS / page).read_text("utf-8")
@@ -188,8 +212,8 @@ class Desk:
         return layer
 
     def set(self, config: Config) -> None:
-        self.widget.form.how.show_config(config)
-        self.widget.form.what.show_factors(config.factors)
+        self.widget.form.method.show_config(config)
+        self.widget.form.region.show_factors(config.factors)
         self.widget.refresh()
 
     def run(self, config: Config = RIDGE) -> None:

@@ -52,7 +52,9 @@ def test_plane_round_trip(axes: str) -> None:
     shape = tuple(SIZES[a] for a in axes)
     data = np.arange(math.prod(shape)).reshape(shape)
     inner = plane_axes(axes)
-    for plane in planes(axes, shape):
+    listed = planes(axes, shape)
+    assert len(listed) * data[listed[0].index].size == data.size
+    for plane in listed:
         part = data[plane.index]
         cyx = to_cyx(part, inner)
         assert cyx.shape == (3 if "S" in axes else 1, 5, 6)

@@ -230,7 +230,7 @@ def test_axes_and_settings_are_those_of_the_form(bench: Bench) -> None:
 
 def test_it_says_what_training_will_begin_from(bench: Bench, shipped: Path) -> None:
     bench.image("a.tif", 20, 24)
-    said = bench.widget.form.how.advanced._start_message
+    said = bench.widget.form.method.advanced._start_message
     bench.choose(change(FAST, start="learned"))
     assert "the learned start (generated images only), at most 50" in str(said.value)
     bench.choose(change(FAST, start=str(shipped), steps=0))
@@ -249,7 +249,7 @@ def test_it_is_narrow_and_every_field_explains_itself(
         "napari-zssr", "Super-resolution: batch of files"
     )
     assert isinstance(widget, BatchWidget)
-    widget.form.how.unfold(True)
+    widget.form.method.unfold(True)
     viewer.window._qt_window.show()
     assert widget.native.minimumSizeHint().width() <= 320
     shown = [*widget.form.fields.values(), *widget.form.factor.fields.values()]

@@ -59,7 +59,7 @@ def beads(sigma: tuple[float, float, float] = (2.0, 1.6, 1.6)) -> NDArray[np.flo
 
 
 def blur(desk: Desk) -> BlurFields:
-    return desk.widget.form.how.blur
+    return desk.widget.form.method.blur
 
 
 def choose(desk: Desk, kind: str, **given: str) -> None:
@@ -243,7 +243,7 @@ def test_every_channel_has_its_own_wavelength(desk: Desk) -> None:
     desk.widget.refresh()
     second = blur(desk).view.size.value
     assert first != second
-    desk.widget.form.what.fields["channel"].value = 0
+    desk.widget.form.region.fields["channel"].value = 0
     desk.widget.refresh()
     assert blur(desk).view.size.value == first
     (request,) = desk.widget.form.requests()
@@ -260,7 +260,7 @@ def test_metadata_of_others_are_no_channels() -> None:
 
 
 def picture_of(desk: Desk) -> NDArray[np.uint8]:
-    return blur(desk).view.picture.grey
+    return blur(desk).view.grey
 
 
 def test_the_picture_follows_the_settings(window: Desk) -> None:
@@ -268,7 +268,7 @@ def test_the_picture_follows_the_settings(window: Desk) -> None:
     window.widget.refresh()
     view = blur(window).view
     small = picture_of(window).shape
-    window.widget.form.what.fields["factor_y"].value = 4
+    window.widget.form.region.fields["factor_y"].value = 4
     window.widget.refresh()
     assert picture_of(window).shape > small
     choose(window, "gaussian", sigma="2,1,0")
@@ -299,7 +299,7 @@ def test_an_estimate_is_shown_when_it_was_made(
     desk.widget.refresh()
     assert view.sentence.value == "So it is."
     assert "FWHM 3.1 +- 0.2 px" in view.size.value
-    desk.widget.form.what.fields["factor_y"].value = 3
+    desk.widget.form.region.fields["factor_y"].value = 3
     desk.widget.refresh()
     assert view.sentence.value == LATER["estimate"]
 
@@ -382,9 +382,7 @@ def test_the_cost_is_not_measured_anew_for_every_width(desk: Desk) -> None:
         choose(desk, kind, **given)
         assert desk.widget._request is not None
         workload = _workload(desk.widget._request)
-        keys.add(
-            calibration_key(workload, planned(workload, machine.chosen("cpu"), machine))
-        )
+        keys.add(calibration_key(workload, planned(workload, machine)))
     assert len(keys) == 1
 
 
@@ -498,17 +496,17 @@ def test_a_batch_measures_beads_of_a_file(qtbot: Any, tmp_path: Path) -> None:
     sizes = {"PhysicalSizeZ": 0.3, "PhysicalSizeY": 0.1, "PhysicalSizeX": 0.1}
     tifffile.imwrite(path, beads(), metadata={"axes": "ZYX"} | sizes)
     form = BatchForm()
-    fields = form.how.blur.fields
+    fields = form.method.blur.fields
     assert set(fields["beads"].choices) == {None, "file"}
     assert fields["na"].native.placeholderText() == "from each image"
     fields["kernel"].value, fields["beads"].value = "beads", "file"
     fields["bead_file"].value = path
     told: list[Any] = []
     with pytest.raises(InputError, match="being measured"):
-        form.how.config((2, 2))
+        form.method.config((2, 2))
     form.changed.connect(told.append)
     qtbot.waitUntil(lambda: bool(told), timeout=30_000)
-    assert form.how.config((2, 2)).kernel.kind == "psf"
+    assert form.method.config((2, 2)).kernel.kind == "psf"
     form.native.deleteLater()
     qtbot.wait(1)
 

@@ -38,6 +38,7 @@ from napari_zssr.stack.prepare import make_plan
 from napari_zssr.stack.preview import preview_steps
 from napari_zssr.stack.run import upscale_steps
 from napari_zssr.zssr import canvas as canvases
+from napari_zssr.zssr import pairs
 from napari_zssr.zssr.canvas import ScratchCanvas, new_canvas, scratch_bytes
 from napari_zssr.zssr.networks import PlainNetwork
 from napari_zssr.zssr.predict import (
@@ -173,10 +174,14 @@ def test_runs_come_to_the_same_on_disk(
 
 
 def test_networks_learn_on_from_what_lies_on_disk(
-    request: pytest.FixtureRequest,
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = change(QUICK, gradual=2, steps=3, always=True)
-    plane = stripes(660, 650)
+    monkeypatch.setattr(pairs, "WHOLE_PX", 64)
+    monkeypatch.setattr(pairs, "WINDOW_PX", 51)
+    plane = stripes(70, 65)
+    (window,) = pairs.training_windows(plane)
+    assert window.shape == (1, 51, 51)
     held = drain(super_resolve_plane(plane, config)).image[:, :, :]
     opened = request.getfixturevalue("scratch")
     made = drain(super_resolve_plane(plane, config)).image

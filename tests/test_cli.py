@@ -20,6 +20,7 @@ from napari_zssr.cli.enlarge import default_output
 from napari_zssr.config import BALANCED, Config, change
 from napari_zssr.errors import ComputeError, InputError
 from napari_zssr.execution.disk_run import Written
+from napari_zssr.imaging.resample import output_window
 from napari_zssr.io.write import write
 from napari_zssr.progress import PlaneDone, Progress
 from napari_zssr.stack.image import ImageStack, load_pixels, outline_of
@@ -563,7 +564,7 @@ def test_progress_shows_stage_loss_and_planes() -> None:
     stream = StringIO()
     terminal = Console(file=stream, force_terminal=True, width=100)
     with console._bar(terminal) as bar:
-        view = console.ProgressView(bar, terminal)
+        view = console.ProgressView(bar)
         for plane in range(2):
             view.show(
                 Progress(
@@ -606,7 +607,7 @@ def test_busiest_field_holds_the_structure() -> None:
     assert (y.stop - y.start, x.stop - x.start) == (30, 30)
     assert y.start <= 60 < 70 <= y.stop
     assert x.start <= 80 < 90 <= x.stop
-    assert picture.enlarged((y, x), (2, 3))[1] == slice(3 * x.start, 3 * x.stop)
+    assert output_window((y, x), (2, 3))[1] == slice(3 * x.start, 3 * x.stop)
 
 
 def test_busiest_field_of_a_small_image_is_all_of_it() -> None:

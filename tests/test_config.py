@@ -269,7 +269,7 @@ def test_every_setting_changes_the_digest() -> None:
 def test_kernels_from_text_survive_as_plain_data(text: str, kind: str) -> None:
     spec = KernelSpec.parse(text)
     assert spec.kind == kind
-    assert not spec.concrete
+    assert not spec.is_concrete
     assert KernelSpec.from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
     if spec.optics is not None:
         assert KernelSpec.parse(spec.optics.text) == spec

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from napari_zssr.config import BALANCED, FAST, change
-from napari_zssr.plugin import estimate as cost
 from napari_zssr.plugin.estimate import (
     Estimate,
     Workload,
@@ -19,6 +18,7 @@ from napari_zssr.plugin.estimate import (
     format_bytes,
     planned,
 )
+from napari_zssr.stack import resources
 from napari_zssr.zssr.cost import Rates
 from napari_zssr.zssr.device import DeviceReport, Machine, NvidiaGpu, advice
 
@@ -125,7 +125,7 @@ def test_a_gpu_has_a_stack_on_disk_fit_too(tmp_path: Path) -> None:
 def test_a_disk_that_may_fill_up_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cost, "free_on_disk", lambda _: 10**6)
+    monkeypatch.setattr(resources, "free_disk", lambda _: 10**6)
     found = estimate(replace(workload(), target=tmp_path / "a.ome.zarr"), LAPTOP, None)
     assert ", only 1 MB free in" in rows(found)["Disk"]
     monkeypatch.undo()
@@ -169,7 +169,7 @@ def test_colours_are_named() -> None:
 def test_what_does_not_change_the_rates_shares_them() -> None:
     def key(**changes: Any) -> tuple[Any, ...]:
         asked = workload(**changes)
-        return calibration_key(asked, planned(asked, CPU, LAPTOP))
+        return calibration_key(asked, planned(asked, LAPTOP))
 
     assert key() == key(steps=7) == key(seed=3) == key(noise="off")
     assert key() == key(start="n.safetensors", steps=0)

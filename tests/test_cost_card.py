@@ -74,7 +74,6 @@ def request(**changes: Any) -> Request:
         axes="ZYX",
         selection=WHOLE,
         config=change(BALANCED, **changes),
-        step=(0, 0, 0),
     )
 
 

@@ -26,17 +26,31 @@ KERNELS = {
     "off-centre": KernelSpec.parse(bump((11, 10), (3.3, 6.8))),
 }
 FACTORS = [(2.0, 2.0), (3.0, 3.0), (4.0, 4.0), (1.5, 1.5), (1.0, 2.0), (2.5, 3.0)]
+# Each kernel with a whole factor and another one, each factor with two kernels.
+PAIRED = [
+    ("bicubic", (4.0, 4.0)),
+    ("bicubic", (1.5, 1.5)),
+    ("gaussian", (3.0, 3.0)),
+    ("gaussian", (1.0, 2.0)),
+    ("turned", (2.0, 2.0)),
+    ("turned", (2.5, 3.0)),
+    ("odd", (2.0, 2.0)),
+    ("odd", (1.5, 1.5)),
+    ("even", (3.0, 3.0)),
+    ("even", (2.5, 3.0)),
+    ("off-centre", (4.0, 4.0)),
+    ("off-centre", (1.0, 2.0)),
+]
 
 
-@pytest.mark.parametrize("factors", FACTORS)
 @pytest.mark.parametrize("kernel", KERNELS)
-def test_constants_stay(kernel: str, factors: Pair) -> None:
-    son = degrade_array(np.full((25, 26), 3.7), KERNELS[kernel], factors)
-    np.testing.assert_allclose(son, 3.7, atol=1e-9)
+def test_constants_stay(kernel: str) -> None:
+    for factors in FACTORS:
+        son = degrade_array(np.full((25, 26), 3.7), KERNELS[kernel], factors)
+        np.testing.assert_allclose(son, 3.7, atol=1e-9, err_msg=str(factors))
 
 
-@pytest.mark.parametrize("factors", FACTORS)
-@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize(("kernel", "factors"), PAIRED)
 def test_ramps_stay_where_they_are(kernel: str, factors: Pair) -> None:
     """Son pixel j looks at fine coordinate (j + 0.5) f - 0.5."""
     fine = np.add.outer(np.arange(72.0), 100 * np.arange(70.0))
@@ -51,8 +65,7 @@ def test_ramps_stay_where_they_are(kernel: str, factors: Pair) -> None:
     np.testing.assert_allclose(son[inside], wanted[inside], rtol=0, atol=tolerance)
 
 
-@pytest.mark.parametrize("factors", FACTORS)
-@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize(("kernel", "factors"), PAIRED)
 def test_blobs_stay_centred(kernel: str, factors: Pair) -> None:
     center = (33.3, 36.9)
     y, x = np.arange(72)[:, None] - center[0], np.arange(70)[None, :] - center[1]

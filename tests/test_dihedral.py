@@ -11,25 +11,16 @@ from napari_zssr.imaging.resample import (
     inverse_transform,
     symmetries,
     transform,
-    transform_array,
 )
 from napari_zssr.kernelspec import KernelSpec
 
 
-@pytest.mark.parametrize("number", ALL)
 @pytest.mark.parametrize("shape", [(4, 4), (3, 5), (2, 3, 5, 6)])
-def test_inverse_undoes(number: int, shape: tuple[int, ...]) -> None:
+def test_inverse_undoes(shape: tuple[int, ...]) -> None:
     image = torch.rand(shape)
-    torch.testing.assert_close(
-        inverse_transform(transform(image, number), number), image
-    )
-
-
-@pytest.mark.parametrize("number", ALL)
-def test_arrays_and_tensors_agree(number: int) -> None:
-    image = np.random.default_rng(0).random((3, 5))
-    made = transform(torch.from_numpy(image), number).numpy()
-    np.testing.assert_array_equal(transform_array(image, number), made)
+    for number in ALL:
+        found = inverse_transform(transform(image, number), number)
+        assert torch.equal(found, image), f"transform {number}"
 
 
 def test_all_eight_differ() -> None:
@@ -62,6 +53,11 @@ def test_symmetries_commute_with_the_degradation(text: str) -> None:
     spec = KernelSpec.parse(text)
     image = np.random.default_rng(1).random((24, 24))
     son = degrade_array(image, spec, (2.0, 2.0))
-    for number in symmetries((2.0, 2.0), sampled_kernel(spec)):
-        moved = degrade_array(transform_array(image, number), spec, (2.0, 2.0))
-        np.testing.assert_allclose(moved, transform_array(son, number), atol=2e-5)
+    listed = symmetries((2.0, 2.0), sampled_kernel(spec))
+    assert len(listed) >= 4
+    for number in listed:
+        turned, wanted = (
+            transform(torch.from_numpy(array), number).numpy() for array in (image, son)
+        )
+        moved = degrade_array(turned, spec, (2.0, 2.0))
+        np.testing.assert_allclose(moved, wanted, atol=2e-5)

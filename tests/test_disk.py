@@ -87,9 +87,9 @@ def test_pixels_are_those_of_a_run_in_memory(
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda c: c.preset)
 def test_processes_give_the_same_pixels(
-    image: ImageStack, config: Config, tmp_path: Path
+    image: ImageStack, config: Config, tmp_path: Path, two_processes: Workers
 ) -> None:
-    to_disk(image, config, tmp_path / "a.ome.zarr", workers=Workers(processes=2))
+    to_disk(image, config, tmp_path / "a.ome.zarr", workers=two_processes)
     found = read(tmp_path / "a.ome.zarr").data
     np.testing.assert_array_equal(found, in_memory(image, config))
 

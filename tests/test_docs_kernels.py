@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from test_docs_scripts import REAL, in_bash
 from test_kernels import cells
 
 from napari_zssr.checks import check_known
+from napari_zssr.cli import main
 from napari_zssr.imaging.optics import checked_optics, nyquist_um
 
 PAGE = "kernels.md"
@@ -31,13 +33,19 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_the_shell(folder: Path) -> None:
+def typed(block: str, capsys: pytest.CaptureFixture[str]) -> str:
+    """What commands say, in this process: eight starts would take long."""
+    for line in block.splitlines():
+        program, *given = shlex.split(line)
+        assert (program, main(given)) == ("napari-zssr", 0)
+    return capsys.readouterr().out
+
+
+def test_the_shell(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Every line, and what the page says of the files."""
-    told = [
-        "\n".join(in_bash(f"set -e\n{{ {block}}} 2> told.txt", REAL))
-        for block in code_blocks(PAGE, "sh")
-    ]
-    look, optics, measured, _ = told
+    *most, last = code_blocks(PAGE, "sh")
+    look, optics, measured = (typed(block, capsys) for block in most)
+    assert in_bash(f"set -e\n{{ {last}}} 2> told.txt", REAL)
     assert "461 nm" in look
     for channel in (0, 1):
         assert (folder / f"kernel-c{channel}.png").is_file()
@@ -61,7 +69,9 @@ def test_the_python(
 
 def test_the_figures_of_nyquist() -> None:
     text = (DOCS / PAGE).read_text("utf-8").replace("\n", " ")
-    for size, na in re.findall(r"([\d.]+) um with NA ([\d.]+\d)", text):
+    figures = re.findall(r"([\d.]+) um with NA ([\d.]+\d)", text)
+    assert len(figures) == 3
+    for size, na in figures:
         optics = checked_optics(na=float(na), wavelength_nm=520)
         assert float(size) == pytest.approx(nyquist_um(optics), rel=0.03)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import os
 import re
+import shlex
 import subprocess
 import sys
 from dataclasses import replace
@@ -17,6 +18,8 @@ from conftest import DOCS, code_blocks
 from test_docs_scripts import REAL, in_bash
 
 from napari_zssr import read, upscale, write
+from napari_zssr.cli import main
+from napari_zssr.execution.executors import Workers
 from napari_zssr.execution.ledger import part_folder
 
 PAGE = "large.md"
@@ -64,9 +67,13 @@ def in_shell(block: str, **variables: str) -> list[str]:
     return in_bash(f"{{ {block}}} 2> told.txt", REAL, **variables)
 
 
-def test_the_shell(folder: Path) -> None:
+def test_the_shell(
+    folder: Path, two_processes: Workers, capsys: pytest.CaptureFixture[str]
+) -> None:
     one, many = code_blocks(PAGE, "sh")
-    (told, sentence) = in_shell(one)
+    program, *given = shlex.split(one)
+    assert (program, main(given)) == ("napari-zssr", 0)
+    told, sentence = capsys.readouterr().out.splitlines()
     assert told.startswith("fine.ome.zarr: ZYX 4 x 64 x 64")
     assert sentence
     check("fine.ome.zarr")
@@ -77,13 +84,15 @@ def test_the_shell(folder: Path) -> None:
         assert [row["status"] for row in csv.DictReader(file)] == ["skipped"] * 2
 
 
-def test_the_python(folder: Path) -> None:
+def test_the_python(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     whole, steps, _ = code_blocks(PAGE, "python")
     made, mean = in_python(whole)
     assert made.startswith(str(folder.resolve() / "fine.ome.zarr"))
     check("fine.ome.zarr")
     assert float(mean) == pytest.approx(read(Path("fine.ome.zarr")).data[0].mean(), 0.1)
-    assert in_python(steps) == [f"{done} of 4" for done in (1, 2, 3, 4)]
+    exec(compile(steps, PAGE, "exec"), {})
+    said = capsys.readouterr().out.splitlines()
+    assert said == [f"{done} of 4" for done in (1, 2, 3, 4)]
     check("steps.ome.zarr")
 
 

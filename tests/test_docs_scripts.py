@@ -134,7 +134,7 @@ def test_the_console_page_runs(console: Console) -> None:
     np.testing.assert_array_equal(layers["plate x2"].data, seeded)
 
     layers.selection = {layers[1]}
-    widget.form.what.show_factors((3, 3))
+    widget.form.region.show_factors((3, 3))
     widget.run_like()
     (request,) = widget.form.requests()
     assert request.layer is layer

@@ -105,15 +105,19 @@ def test_without_edges_bicubic_is_taken_and_said(plane: NDArray) -> None:
     assert estimated_blur([], (2, 2)).sentence == blur_estimate.BLIND
 
 
-@pytest.mark.parametrize("noise", [0.01, 0.03, 0.05])
+@pytest.mark.parametrize(("noise", "fewest"), [(0.002, 5), (0.005, 1), (0.03, 0)])
 def test_noise_never_makes_a_blur_much_wider(
-    scenes: list[NDArray], noise: float
+    scenes: list[NDArray], noise: float, fewest: int
 ) -> None:
+    """Where a blur is still read: under strong noise none is."""
+    ratios = []
     for scene, text in zip(scenes, KERNELS, strict=True):
         found, true = estimated_blur([son(scene, text, noise)], (2, 2)), given(text)
         if found.widths_px is not None:
             assert true.widths_px is not None
-            assert found.widths_px[0] < 1.3 * true.widths_px[0]
+            ratios.append(found.widths_px[0] / true.widths_px[0])
+    assert len(ratios) >= fewest
+    assert all(ratio < 1.3 for ratio in ratios)
 
 
 def test_where_the_finest_detail_is_noise_no_blur_is_read(

@@ -16,7 +16,6 @@ from napari_zssr.imaging.kernel import (
     check_fits,
     covariance,
     kernel_for_factors,
-    load_kernel,
     loaded_kernel,
     sampled_kernel,
 )
@@ -74,18 +73,18 @@ def test_narrow_gaussians_are_finite(sigma: float, phase: tuple[float, float]) -
     assert kernel.sum() == pytest.approx(1)
 
 
-@pytest.mark.parametrize("phase", PHASES)
 @pytest.mark.parametrize(
     ("shape", "center"),
     [((9, 9), (4, 4)), ((8, 10), (3.5, 4.5)), ((13, 12), (3.2, 7.6)), ((9, 8), (7, 1))],
 )
 def test_arrays_are_recentred(
-    shape: tuple[int, int], center: tuple[float, float], phase: tuple[float, float]
+    shape: tuple[int, int], center: tuple[float, float]
 ) -> None:
     spec = KernelSpec.parse(7 * blob(shape, center))
-    kernel = sampled(spec, phase)
-    assert kernel.sum() == pytest.approx(1)
-    assert offset_of_mass(kernel) == pytest.approx(phase, abs=1e-3)
+    for phase in PHASES:
+        kernel = sampled(spec, phase)
+        assert kernel.sum() == pytest.approx(1), f"phase {phase}"
+        assert offset_of_mass(kernel) == pytest.approx(phase, abs=1e-3)
 
 
 def test_whole_moves_keep_the_weights() -> None:
@@ -113,12 +112,18 @@ def saved(path: Path, weights: np.ndarray) -> Path:
     return path
 
 
+def loaded(path: Path) -> np.ndarray:
+    array = loaded_kernel(KernelSpec(kind="file", path=str(path))).array
+    assert array is not None
+    return array
+
+
 @pytest.mark.parametrize(
     "name", ["k.npy", "k.csv", "k.tif", "k.tiff", "k.mat", "K.NPY"]
 )
 def test_files_hold_kernels(tmp_path: Path, name: str, weights: np.ndarray) -> None:
     path = saved(tmp_path / name.lower(), weights).rename(tmp_path / name)
-    np.testing.assert_allclose(load_kernel(path), weights, rtol=1e-6)
+    np.testing.assert_allclose(loaded(path), weights, rtol=1e-6)
     spec = KernelSpec.parse(str(path))
     np.testing.assert_allclose(
         sampled(loaded_kernel(spec)), sampled(KernelSpec.parse(weights)), atol=1e-6
@@ -126,7 +131,7 @@ def test_files_hold_kernels(tmp_path: Path, name: str, weights: np.ndarray) -> N
 
 
 def test_leading_axes_of_one_are_dropped(tmp_path: Path, weights: np.ndarray) -> None:
-    assert load_kernel(saved(tmp_path / "k.npy", weights[None])).shape == (7, 5)
+    assert loaded(saved(tmp_path / "k.npy", weights[None])).shape == (7, 5)
 
 
 def write_pickle(path: Path) -> None:
@@ -180,13 +185,13 @@ def test_what_is_no_kernel_is_refused(
 ) -> None:
     write(tmp_path / name)
     with pytest.raises(InputError, match=says) as caught:
-        load_kernel(tmp_path / name)
+        loaded(tmp_path / name)
     assert "\n" not in str(caught.value)
 
 
 def test_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"gone\.npy' does not exist"):
-        load_kernel(tmp_path / "gone.npy")
+        loaded(tmp_path / "gone.npy")
 
 
 def dilated(kernel: np.ndarray, step: int) -> np.ndarray:

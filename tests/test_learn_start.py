@@ -22,11 +22,10 @@ from napari_zssr.zssr.pretrained import (
     condition_features,
     folded,
     load_start,
-    with_clean,
     write_start,
 )
 from training import blur, noise, scenes, tasks
-from training.learn import Learner, LearnSpec, learn_start
+from training.learn import Learner, LearnSpec, learn_start, with_clean
 from training.network import RATIOS, ConditionedNetwork
 from training.photographs import KINDS, photograph
 from training.scenes import Bank

@@ -6,11 +6,13 @@ import pytest
 
 pytest.importorskip("qtpy")
 
-from napari_zssr.plugin.controls import Curve, LossCurve
+from napari_zssr.plugin.controls import LossCurve
+
+pytestmark = pytest.mark.usefixtures("qapp")
 
 
-def curve(*losses: float) -> Curve:
-    made = Curve()
+def curve(*losses: float) -> LossCurve:
+    made = LossCurve()
     for number, loss in enumerate(losses, start=1):
         made.add(20 * number, loss)
     return made
@@ -41,8 +43,8 @@ def test_what_cannot_be_drawn_is_left_out(loss: float) -> None:
 
 
 def test_one_point_and_none_can_be_scaled() -> None:
-    assert Curve().scaled() == []
-    assert Curve().latest() is None
+    assert LossCurve().scaled() == []
+    assert LossCurve().latest() is None
     assert curve(0.1).scaled() == [[(1.0, 0.0)]]
     assert curve(0.1).latest() == pytest.approx(0.1)
 

@@ -8,9 +8,9 @@ from napari_zssr.imaging.noise import (
     CLEAN,
     WHITE,
     NoiseModel,
-    band_strengths,
     recorrupt,
 )
+from training.noise import band_strengths
 
 SIDE = 192
 

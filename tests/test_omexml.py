@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from napari_zssr.io.calibration import Calibration
+from napari_zssr.io.contents import Calibration
 from napari_zssr.io.ome_xml import PlaneAddress, ome_calibration
 
 OBJECTIVES = """

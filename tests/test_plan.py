@@ -127,12 +127,12 @@ def test_plan_is_frozen() -> None:
 
 
 @pytest.mark.parametrize("factor", [1.5, 4 / 3, 1.33333334, 1.1, 2.0000001, 2.7182818])
-@pytest.mark.parametrize("size", [16, 30, 33, 90])
-def test_foretold_size_is_that_of_the_engine(factor: float, size: int) -> None:
+def test_foretold_size_is_that_of_the_engine(factor: float) -> None:
     from napari_zssr.imaging.resample import output_size
 
-    made = plan(change(BALANCED, factor=factor), shape=(size, size), axes="YX")
-    assert made.output_shape == (output_size(size, factor),) * 2
+    for size in (16, 30, 33, 90):
+        made = plan(change(BALANCED, factor=factor), shape=(size, size), axes="YX")
+        assert made.output_shape == (output_size(size, factor),) * 2, f"{size} px"
 
 
 def test_planning_needs_no_torch(loaded_by: Any) -> None:

@@ -67,12 +67,24 @@ def often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plane_trainer, "SNAPSHOT_SHARE", 1e9)
 
 
-@pytest.mark.parametrize("config", [RIDGE, QUICK], ids=lambda c: c.preset)
-@pytest.mark.parametrize("factor", [2, 3, 1.5, (1, 2)], ids=str)
+CORNER = (slice(0, 16), slice(36, 52))
+WHOLE = (slice(0, 48), slice(0, 52))
+
+
 @pytest.mark.parametrize(
-    "window",
-    [WINDOW, (slice(0, 16), slice(36, 52)), (slice(0, 48), slice(0, 52))],
-    ids=["inside", "corner", "whole"],
+    ("config", "factor", "window"),
+    [
+        (RIDGE, 2, CORNER),
+        (RIDGE, 3, WINDOW),
+        (RIDGE, 1.5, WHOLE),
+        (RIDGE, (1, 2), WINDOW),
+        (RIDGE, (1, 2), CORNER),
+        (QUICK, 2, WINDOW),
+        (QUICK, 3, WHOLE),
+        (QUICK, 3, CORNER),
+        (QUICK, 1.5, CORNER),
+        (QUICK, (1, 2), WHOLE),
+    ],
 )
 def test_equals_the_window_of_a_run(
     config: Config, factor: Any, window: tuple[slice, slice]
@@ -109,7 +121,6 @@ def test_equals_a_run_that_starts_from_saved_networks(
 @pytest.mark.parametrize("axes", ["ZCYX", "CYXZ"])
 def test_equals_a_run_in_every_plane(axes: str) -> None:
     stack = np.stack([np.stack([rings(seed=z), rings(seed=z + 5)]) for z in range(3)])
-    data = np.moveaxis(stack, range(4), ["ZCYX".index(a) for a in axes])
     data = stack if axes == "ZCYX" else stack.transpose(1, 2, 3, 0)
     whole = drain(upscale_steps(labelled(data, axes=axes), RIDGE)).image
     for place in planes(axes, data.shape)[1::2]:

@@ -47,7 +47,6 @@ def asked(layer: Image, axes: str = "ZYX", **given: Any) -> Request:
         axes=axes,
         selection=Selection(ranges=ranges),
         config=change(QUICK, **given),
-        step=(0,) * layer.ndim,
     )
 
 

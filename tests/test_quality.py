@@ -11,12 +11,11 @@ from scipy import ndimage
 
 from napari_zssr.imaging.degrade import degrade_array
 from napari_zssr.imaging.noise import NoiseModel
-from napari_zssr.imaging.quality import Quality, median_quality, quality
+from napari_zssr.imaging.quality import Quality, combined_quality, quality
 from napari_zssr.imaging.resample import imresize
 from napari_zssr.kernelspec import KernelSpec
 from napari_zssr.zssr.judge import Gain
 from napari_zssr.zssr.messages import (
-    Origin,
     faint_texture_sentence,
     quality_sentence,
     shrunk_test,
@@ -145,7 +144,7 @@ def test_too_small_to_tell() -> None:
 
 def test_many_planes_are_told_by_their_median() -> None:
     planes = [replace(GOOD, change=c, grain=None) for c in (0.01, 0.02, 0.09)]
-    found = median_quality([*planes, replace(GOOD, change=0.02, grain=0.3)])
+    found = combined_quality([*planes, replace(GOOD, change=0.02, grain=0.3)])
     assert found.change == pytest.approx(0.02)
     assert found.grain == pytest.approx(0.3)
 
@@ -179,8 +178,8 @@ def test_the_line_says_only_what_was_measured() -> None:
 
 def test_decibels_never_come_first() -> None:
     gain = Gain(decibel=0.35, error_decibel=0.05, significant=True)
-    assert shrunk_test(gain, Origin()) == (
+    assert shrunk_test(gain) == (
         "Test on your image shrunk and re-enlarged: 0.35 ± 0.05 dB closer than bicubic."
     )
     worse = replace(gain, decibel=-0.2)
-    assert "0.20 ± 0.05 dB farther off than bicubic" in shrunk_test(worse, Origin())
+    assert "0.20 ± 0.05 dB farther off than bicubic" in shrunk_test(worse)

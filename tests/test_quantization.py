@@ -151,8 +151,20 @@ COUNTS = {
 }
 
 
-@pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16"])
-@pytest.mark.parametrize("name", COUNTS)
+@pytest.mark.parametrize(
+    ("name", "dtype"),
+    [
+        ("0.05 a pixel", "uint8"),
+        ("0.3 a pixel", "uint16"),
+        ("a cell of up to 3", "uint8"),
+        ("a cell of up to 3", "int16"),
+        ("a cell of up to 3 on an offset", "uint16"),
+        ("a cell of up to 3 on an offset", "int16"),
+        ("20 a pixel", "uint8"),
+        ("20 a pixel", "int16"),
+        ("no counts", "uint16"),
+    ],
+)
 def test_few_counts_become_float32(name: str, dtype: str) -> None:
     light, few = COUNTS[name]
     signal = light - (100 if "offset" in name else 0)

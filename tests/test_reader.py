@@ -252,7 +252,9 @@ def test_large_tiffs_are_lazy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     data = three_channels(tmp_path / "cell.ome.tif", GREEN, WHITE, ORANGE)
     for limit, kind in ((data.nbytes, np.ndarray), (data.nbytes - 1, da.Array)):
         monkeypatch.setattr(_file_images, "LOADED_BYTES", limit)
-        for channel, layer in enumerate(opened(tmp_path / "cell.ome.tif")):
+        layers = opened(tmp_path / "cell.ome.tif")
+        assert len(layers) == 3
+        for channel, layer in enumerate(layers):
             assert isinstance(layer.data, kind)
             assert (np.asarray(layer.data) == data[:, channel]).all()
 

@@ -90,10 +90,10 @@ def test_equals_pillow_away_from_the_border(factor: float) -> None:
 
 
 @pytest.mark.parametrize("factor", FACTORS)
-@pytest.mark.parametrize("size", [1, 2, 7, 16])
-def test_constants_stay(factor: float, size: int) -> None:
-    matrix = resize_operator(size, factor).matrix
-    np.testing.assert_allclose(matrix.sum(axis=1), 1, atol=1e-12)
+def test_constants_stay(factor: float) -> None:
+    for size in (1, 2, 7, 16):
+        sums = resize_operator(size, factor).matrix.sum(axis=1)
+        np.testing.assert_allclose(sums, 1, atol=1e-12, err_msg=f"{size} px")
 
 
 @pytest.mark.parametrize("factor", [2.0, 3.0, 4.0, 1.5, 2.5, 1 / 2, 1 / 3, 1 / 4])

@@ -77,33 +77,27 @@ def named(*names: str) -> tuple[Channel, ...]:
 CASES = {
     # axes
     "YX": Case(spacing=SQUARE),
-    "XY": Case(axes="XY", spacing=SQUARE),
-    "ZYX": Case(axes="ZYX", spacing=DEEP),
+    "ZYX": Case(axes="ZYX", dtype="float32", spacing=DEEP),
     "CYX": Case(axes="CYX", spacing=SQUARE, channels=named("a", "b", "c")),
     "TYX": Case(axes="TYX", spacing=SQUARE | {"T": (2.5, "s")}),
-    "ZCYX": Case(axes="ZCYX", spacing=DEEP, channels=named("a", "b", "c")),
     "TCZYX": Case(axes="TCZYX", spacing=DEEP | {"T": (1.0, "h")}),
-    "ZTCYX": Case(axes="ZTCYX", spacing=DEEP),
+    "ZTCYX": Case(axes="ZTCYX", spacing=DEEP, channels=named("a", "b", "c")),
     "CTZXY": Case(axes="CTZXY", spacing=DEEP),
     "RGB": Case(axes="YXS", dtype="uint8", spacing=SQUARE),
     "RGBA": Case(axes="YXS", dtype="uint8", spacing=SQUARE, sizes={"S": 4}),
     "SYX": Case(axes="SYX", dtype="uint8", spacing=SQUARE),
     "ZYXS": Case(axes="ZYXS", dtype="uint8", spacing=DEEP),
     "channels of RGB": Case(axes="CYXS", dtype="uint8", sizes={"C": 2}),
-    # types
-    "float32": Case(axes="ZYX", dtype="float32", spacing=DEEP),
-    "uint8": Case(axes="TYX", dtype="uint8"),
     # units
     "T in ms": Case(axes="TYX", spacing=SQUARE | {"T": (500.0, "ms")}),
     "T in us": Case(axes="TYX", spacing=SQUARE | {"T": (12.5, "us")}),
     "mixed units": Case(
         axes="ZYX", spacing={"Z": (0.3, "um"), "Y": (65.0, "nm"), "X": (6.5e-5, "mm")}
     ),
-    "pixels of 0.02 A": Case(
-        spacing={"Y": (0.02, "angstrom"), "X": (0.02, "angstrom")}
+    "far apart units": Case(
+        axes="ZYX",
+        spacing={"Z": (3.0, "km"), "Y": (0.02, "angstrom"), "X": (0.5, "pm")},
     ),
-    "pixels of 0.5 pm": Case(spacing={"Y": (0.5, "pm"), "X": (0.5, "pm")}),
-    "pixels of 3 km": Case(spacing={"Y": (3.0, "km"), "X": (3.0, "km")}),
     "odd sizes": Case(
         axes="ZYX",
         spacing={"Z": (1 / 3, "um"), "Y": (math.pi / 1e7, "m"), "X": (1e-9, "m")},
@@ -307,10 +301,13 @@ def check(seen: Seen, wanted: Seen) -> None:
             assert getattr(seen, what) == getattr(wanted, what), what
 
 
-@pytest.mark.parametrize("kind", READERS)
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-def test_other_readers_read_the_same(tmp_path: Path, case: Case, kind: str) -> None:
-    path = tmp_path / f"{case.file}.ome.{kind}"
+def test_other_readers_read_the_same(tmp_path: Path, case: Case) -> None:
+    for kind in READERS:
+        written_and_read(tmp_path / f"{case.file}.ome.{kind}", case, kind)
+
+
+def written_and_read(path: Path, case: Case, kind: str) -> None:
     stack = case.stack()
     warned = pytest.warns(ImageWarning, match=f"along {case.unsaid}")
     with warned if case.unsaid else contextlib.nullcontext():
@@ -329,10 +326,6 @@ def test_other_readers_read_the_same(tmp_path: Path, case: Case, kind: str) -> N
         grown = case.factor if letter in "YX" else 1
         assert again.spacing[at] == pytest.approx(size / grown, rel=1e-12)
         assert again.units[at] == unit
-
-
-def test_sixty_outputs() -> None:
-    assert len(CASES) * len(READERS) == 60
 
 
 @pytest.mark.parametrize("axes", ["TZCYX", "CYX", "YXS", "ZYXS"])

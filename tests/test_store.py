@@ -256,7 +256,7 @@ def test_unwritable_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     ],
 )
 @pytest.mark.parametrize(
-    ("home", "step"), [(atomic, "sync_file"), (store, "assemble_tiff")]
+    ("home", "step"), [(atomic, "sync_file"), (store, "write_file")]
 )
 def test_nothing_is_left_behind(
     tmp_path: Path,

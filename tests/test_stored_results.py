@@ -26,7 +26,7 @@ PARTS, TOLERANCE = 48, 2e-3
 OPTICS = {"kernel": "optics:na=0.8,wavelength_nm=520", "spacing": 0.2}
 
 
-def scene(seed: int, shape: tuple[int, ...], blobs: int = 60) -> NDArray[np.float64]:
+def scene(seed: int, shape: tuple[int, ...], blobs: int = 36) -> NDArray[np.float64]:
     """Soft spots of many brightnesses, and a bar."""
     rng = np.random.default_rng(seed)
     image = np.zeros(shape)
@@ -41,18 +41,21 @@ def scene(seed: int, shape: tuple[int, ...], blobs: int = 60) -> NDArray[np.floa
 def inputs() -> dict[str, tuple[NDArray[Any], str]]:
     """Images, and their axes."""
     rng = np.random.default_rng(1)
-    coloured = [scene(seed, (56, 60)) / 4 for seed in (5, 6, 7)]
-    counts = [rng.poisson(scene(8, (56, 56)) / 6) for _ in range(3)]
+    coloured = [scene(seed, (44, 48)) / 4 for seed in (5, 6, 7)]
+    counts = [rng.poisson(scene(8, (56, 56), 60) / 6) for _ in range(3)]
     return {
-        "clean": (scene(2, (64, 72)).astype(np.float32), "YX"),
-        "noisy": (rng.poisson(scene(3, (72, 64)) / 8).astype(np.uint16), "YX"),
+        "clean": (scene(2, (48, 52)).astype(np.float32), "YX"),
+        "noisy": (rng.poisson(scene(3, (72, 64), 60) / 8).astype(np.uint16), "YX"),
         "rgb": (np.stack(coloured, axis=-1).clip(0, 255).astype(np.uint8), "YXS"),
         "noisy stack": (np.stack(counts).astype(np.uint16), "ZYX"),
         "channels": (
-            np.stack([scene(9, (60, 56)), scene(10, (60, 56))]).astype(np.uint16),
+            np.stack([scene(9, (48, 44)), scene(10, (48, 44))]).astype(np.uint16),
             "CYX",
         ),
-        "few counts": (rng.poisson(scene(12, (48, 48)) / 400).astype(np.uint8), "YX"),
+        "few counts": (
+            rng.poisson(scene(12, (48, 48), 60) / 400).astype(np.uint8),
+            "YX",
+        ),
     }
 
 
@@ -60,7 +63,7 @@ RUNS: dict[str, tuple[str, str, Mapping[str, Any]]] = {
     "clean, instant": ("clean", "instant", {}),
     "clean, fast": ("clean", "fast", {}),
     "clean, balanced": ("clean", "balanced", {"steps": 30}),
-    "clean, paper": ("clean", "paper", {"steps": 10}),
+    "clean, paper": ("clean", "paper", {"steps": 10, "always": True}),
     "clean, random start": ("clean", "fast", {"start": "random", "steps": 30}),
     "clean, 1.5": ("clean", "fast", {"factor": 1.5}),
     "clean, 3": ("clean", "instant", {"factor": 3}),

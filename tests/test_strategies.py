@@ -179,6 +179,7 @@ def test_planes_may_come_in_any_order(config: Config) -> None:
     whole = run(data, config).image
     stack, plan, channel, listed = parts(data, config)
     shared = drain(shared_steps(stack, channel, plan))
+    assert len(listed) == 3
     for place in reversed(listed):
         work = PlaneInput(
             pixels=data[place.index][None],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +22,7 @@ from napari_zssr.execution.disk_run import upscale_to_disk_steps
 from napari_zssr.execution.executors import Workers
 from napari_zssr.imaging import quality as supporting
 from napari_zssr.imaging.degrade import degrade_array
-from napari_zssr.imaging.noise import NoiseModel
+from napari_zssr.imaging.noise import NoiseModel, loaded_arrays
 from napari_zssr.imaging.quality import (
     FEATURES,
     Support,
@@ -210,10 +209,10 @@ def test_nobody_is_told_of_a_narrower_blur_than_bicubic() -> None:
 
 
 def test_trees_lead_to_leaves() -> None:
-    trees = supporting._trees()
-    count = trees.left.shape[-1]
-    assert trees.feature.max() < len(FEATURES)
-    assert max(trees.left.max(), trees.right.max()) < count
+    trees = loaded_arrays(supporting.TREES)
+    count = trees["left"].shape[-1]
+    assert trees["feature"].max() < len(FEATURES)
+    assert max(trees["left"].max(), trees["right"].max()) < count
     low = supporting.judged(np.full(len(FEATURES), -1e9))
     high = supporting.judged(np.full(len(FEATURES), 1e9))
     assert np.isfinite([*low, *high]).all()
@@ -234,7 +233,10 @@ def test_noise_counts_as_it_was_assumed(image: NDArray[np.float32]) -> None:
     assert found[1] < found[0] - 1
 
 
-def test_the_script_learns_from_few_cases(tmp_path: Path) -> None:
+def test_the_script_learns_from_few_cases(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learn_support = pytest.importorskip(SCRIPT)
     draw = np.random.default_rng(0)
     for number in range(2):
         np.savez(
@@ -244,11 +246,17 @@ def test_the_script_learns_from_few_cases(tmp_path: Path) -> None:
             examples=draw.standard_normal((60, len(FEATURES) + 2)),
         )
     out = tmp_path / "out.npz"
-    line = [sys.executable, "-m", SCRIPT, str(out), "--cases", str(tmp_path)]
-    subprocess.run([*line, "--learn-only"], check=True, capture_output=True)
-    with np.load(out) as made, np.load(supporting.TREES) as shipped:
-        assert set(made) == set(shipped)
-        assert made["left"].shape[:2] == shipped["left"].shape[:2]
+    line = [SCRIPT, str(out), "--cases", str(tmp_path), "--learn-only"]
+    monkeypatch.setattr(sys, "argv", line)
+    monkeypatch.setattr(torch, "set_num_threads", lambda count: None)
+    with np.load(supporting.TREES) as shipped:
+        names, heads = set(shipped), len(shipped["left"])
+        assert shipped["left"].shape[1] == learn_support.TREES_LEARNED
+    monkeypatch.setattr(learn_support, "TREES_LEARNED", 20)
+    learn_support.main()
+    with np.load(out) as made:
+        assert set(made) == names
+        assert made["left"].shape[:2] == (heads, 20)
 
 
 def test_one_sample_that_supports_a_result_is_enough() -> None:
@@ -307,13 +315,13 @@ def test_a_failure_of_a_trial_is_told(
 
 
 def test_workers_to_disk_hold_back_as_much_as_a_run_in_memory(
-    image: NDArray[np.float32], tmp_path: Path
+    image: NDArray[np.float32], tmp_path: Path, two_processes: Workers
 ) -> None:
     stack = labelled(np.stack([image, image[::-1]]), axes="ZYX")
     config = replace(FAST, device="cpu", kernel=WIDER, learned_steps=0, dtype="float32")
     made = drain(upscale_steps(stack, config))
-    target, two = tmp_path / "a.ome.tif", Workers(processes=2)
-    written = drain(upscale_to_disk_steps(stack, config, target, workers=two))
+    target = tmp_path / "a.ome.tif"
+    written = drain(upscale_to_disk_steps(stack, config, target, workers=two_processes))
     decided = [plane.assessment for plane in written.report.planes]
     assert decided == [plane.assessment for plane in made.report.planes]
     assert decided[0] is not None

@@ -15,7 +15,7 @@ import tifffile
 from numpy.typing import NDArray
 
 from napari_zssr.errors import InputError
-from napari_zssr.io.calibration import Calibration
+from napari_zssr.io.contents import Calibration
 from napari_zssr.io.ome_xml import open_tiff
 from napari_zssr.io.read import read
 from napari_zssr.io.tiff_metadata import calibration

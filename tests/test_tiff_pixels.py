@@ -448,8 +448,8 @@ def test_opening_reads_directories_once_and_no_pixels(
     monkeypatch.setattr(tifffile.TiffFrame, "__init__", counted)
     for owner in (tifffile.TiffPage, tifffile.TiffFrame, tifffile.TiffPageSeries):
         monkeypatch.setattr(owner, "asarray", no_pixels)
-    found = tiff.read_tiff(path, ReadOptions(lazy=True))
-    pixels: Any = found.data
+    with tiff.opened(path) as (entries, load):
+        pixels: Any = load(entries[0], ReadOptions(lazy=True)).data
     assert pixels.shape == many.shape
     assert len(parsed) < 310
 

@@ -27,7 +27,7 @@ from napari_zssr.execution.ledger import part_folder
 from napari_zssr.io.read import read
 from napari_zssr.plugin.form.form import proposed_name
 from napari_zssr.plugin.layers.layers import KEY, lazy_stack, level0
-from napari_zssr.plugin.layers.results import LevelPixels, StoredImage
+from napari_zssr.plugin.layers.results import layer_data, stored_levels
 from napari_zssr.progress import PlaneDone, drain
 from napari_zssr.stack.axis_labels import labelled
 from napari_zssr.stack.run import upscale_steps
@@ -165,7 +165,7 @@ def test_a_slice_that_was_looked_at_too_early_is_shown_when_it_is_there(
     done = (event for event in steps if isinstance(event, PlaneDone))
     next(done)
     places = part_folder(target) / "image.ome.zarr", target
-    (level,) = StoredImage("ZYX", 1, *places).levels()
+    level = layer_data(stored_levels("ZYX", 1, *places))
     viewer = ViewerModel()
     layer = viewer.add_image(level, cache=False, contrast_limits=(0, 1))
 
@@ -195,9 +195,9 @@ def test_stored_pixels_are_indexed_as_those_in_memory(
     drain(disk_run.upscale_to_disk_steps(stack, RIDGE, tmp_path / "a.ome.zarr"))
     wanted = drain(upscale_steps(stack, RIDGE)).image
     samples = sizes["S"] if "S" in axes else 1
-    (level,) = StoredImage(axes, samples, tmp_path / "a.ome.zarr").levels()
+    (lazy,) = stored_levels(axes, samples, tmp_path / "a.ome.zarr")
+    level = layer_data([lazy])
     np.testing.assert_array_equal(level.compute(scheduler="sync"), wanted)
-    lazy = LevelPixels(0, axes, samples, [tmp_path / "a.ome.zarr"])
     for index in (
         ...,
         0,
@@ -446,7 +446,7 @@ def test_only_a_part_is_written_where_it_lies(desk: Desk, onto: Disk) -> None:
         translate=(1, 10, 20),
     )
     desk.viewer.dims.set_current_step(0, 2)
-    desk.widget.form.what.fields["slices"].value = "current"
+    desk.widget.form.region.fields["slices"].value = "current"
     made = onto.run()
     assert made.data.shape == (1, 40, 48)
     np.testing.assert_allclose(made.translate, (5, 9.875, 19.875))

@@ -25,7 +25,7 @@ from napari_zssr import save_networks
 from napari_zssr.config import BALANCED, FAST, Config, change
 from napari_zssr.errors import InputError
 from napari_zssr.plugin import cost as _cost
-from napari_zssr.plugin import jobs
+from napari_zssr.plugin import widget as _widget
 from napari_zssr.plugin.form.rows import Column, words
 from napari_zssr.plugin.layers.layers import KEY
 from napari_zssr.plugin.widget import SuperResolutionWidget
@@ -80,10 +80,10 @@ def test_every_control_explains_itself(desk: Desk) -> None:
     form, controls, after = desk.widget.form, desk.widget.controls, desk.widget.after
     fields = [
         *form.image.fields.values(),
-        *form.what.fields.values(),
-        *form.how.fields.values(),
-        *form.how.advanced.fields.values(),
-        *form.how.blur.fields.values(),
+        *form.region.fields.values(),
+        *form.method.fields.values(),
+        *form.method.advanced.fields.values(),
+        *form.method.blur.fields.values(),
         *(controls.run, controls.cancel, after.python, after.command, after.again),
         after.networks,
     ]
@@ -99,11 +99,11 @@ def test_it_is_narrow_even_with_large_letters(window: Desk) -> None:
     get_settings().appearance.font_size = round(
         1.5 * get_settings().appearance.font_size
     )
-    fields = window.widget.form.how.advanced.fields
+    fields = window.widget.form.method.advanced.fields
     fields["noise"].value = "camera"
     fields["start"].value = "file"
-    window.widget.form.how.blur.fields["kernel"].value = "file"
-    window.widget.form.how.unfold(True)
+    window.widget.form.method.blur.fields["kernel"].value = "file"
+    window.widget.form.method.unfold(True)
     window.widget.refresh()
     window.viewer.window._qt_window.show()
     QApplication.processEvents()
@@ -124,7 +124,7 @@ def test_without_an_image_a_line_says_why(desk: Desk, same_threads: None) -> Non
 
 def test_the_noise_of_a_camera_is_asked_for_in_its_units(desk: Desk) -> None:
     desk.add(rings(32, 32))
-    how = desk.widget.form.how
+    how = desk.widget.form.method
     how.unfold(True)
     fields, rows = how.advanced.fields, how.advanced.rows
     names = ("gain", "offset", "read_noise")
@@ -143,7 +143,7 @@ def test_the_noise_of_a_camera_is_asked_for_in_its_units(desk: Desk) -> None:
 
 def test_wrong_settings_are_met_in_the_form(desk: Desk) -> None:
     desk.add(rings(32, 32))
-    how = desk.widget.form.how
+    how = desk.widget.form.method
     fields = how.advanced.fields | how.blur.fields
     fields["noise"].value = "given"
     for name, value, says in (
@@ -202,7 +202,7 @@ def test_the_choice_follows_the_layers(desk: Desk) -> None:
 
 
 def test_factors_are_linked_until_they_are_not(desk: Desk) -> None:
-    what = desk.widget.form.what
+    what = desk.widget.form.region
     what.fields["factor_y"].value = 3
     assert what.factors == (3, 3)
     what.fields["linked"].value = False
@@ -213,7 +213,7 @@ def test_factors_are_linked_until_they_are_not(desk: Desk) -> None:
 def test_parts_of_a_layer(window: Desk) -> None:
     window.add(rings(4, 3, 32, 40), axis_labels=("z", "c", "y", "x"))
     window.viewer.dims.set_current_step(0, 2)
-    fields = window.widget.form.what.fields
+    fields = window.widget.form.region.fields
 
     def ranges() -> Any:
         return window.widget.form.requests()[0].selection.ranges
@@ -343,8 +343,8 @@ def test_two_widgets_work_side_by_side(window: Desk) -> None:
     window.viewer.window.add_dock_widget(second, name="second")
     window.add(rings(24, 24))
     window.set(RIDGE)
-    second.form.how.show_config(change(RIDGE, factor=3))
-    second.form.what.show_factors((3, 3))
+    second.form.method.show_config(change(RIDGE, factor=3))
+    second.form.region.show_factors((3, 3))
     window.widget.start()
     second.start()
     window.wait()
@@ -656,12 +656,12 @@ def test_the_window_stays_alive(window: Desk, request: pytest.FixtureRequest) ->
 def test_run_again_like_a_layer(desk: Desk) -> None:
     desk.add(rings(4, 24, 32), axis_labels=("z", "y", "x"))
     config = change(QUICK, steps=20, factor=(2, 1.5), seed=7, kernel="gaussian:1.1")
-    desk.widget.form.what.fields["slices"].value = "current"
+    desk.widget.form.region.fields["slices"].value = "current"
     desk.viewer.dims.set_current_step(0, 3)
     desk.run(config)
     first = desk.viewer.layers["cells x2x1.5"]
     desk.viewer.dims.set_current_step(0, 0)
-    desk.widget.form.what.fields["slices"].value = "all"
+    desk.widget.form.region.fields["slices"].value = "all"
     desk.set(RIDGE)
     desk.viewer.layers.selection = {first}
     desk.widget.run_like()
@@ -706,7 +706,7 @@ def test_copied_python_makes_the_same_layer(desk: Desk, config: Config) -> None:
         rings(3, 24, 32), axis_labels=("z", "y", "x"), scale=(2, 0.5, 0.4), rotate=20
     )
     desk.viewer.dims.set_current_step(0, 1)
-    desk.widget.form.what.fields["slices"].value = "current"
+    desk.widget.form.region.fields["slices"].value = "current"
     desk.run(config)
     made = desk.viewer.layers[1]
     desk.widget.form.image.fields["layer"].value = desk.viewer.layers[0]
@@ -743,7 +743,7 @@ def test_the_strategy_is_met_in_the_form(desk: Desk, tmp_path: Path) -> None:
     path = tmp_path / "stack.tif"
     tifffile.imwrite(path, np.stack([rings(24, 32)] * 2))
     desk.viewer.open(path, plugin="napari")
-    form = desk.widget.form.how
+    form = desk.widget.form.method
     field = form.advanced.fields["strategy"]
     assert field.value is None
     assert form.config((2, 2)).strategy == "tuned"
@@ -769,7 +769,7 @@ def test_there_is_no_command_for_a_layer_without_a_file(desk: Desk) -> None:
 def save_to(path: Path | None, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """Press the button and name a file, or none, in the dialog."""
     chosen = None if path is None else str(path)
-    monkeypatch.setattr(jobs, "ask_path", lambda *_: chosen)
+    monkeypatch.setattr(_widget, "ask_path", lambda *_: chosen)
     desk.widget.after.networks.native.click()
 
 
@@ -777,7 +777,7 @@ def test_networks_of_a_run_are_saved_and_used_again(
     window: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     window.add(rings(2, 24, 32), axis_labels=("c", "y", "x"))
-    button, fields = window.widget.after.networks, window.widget.form.how.advanced
+    button, fields = window.widget.after.networks, window.widget.form.method.advanced
     assert not button.enabled
     window.run(RIDGE)
     assert not button.enabled
@@ -794,7 +794,7 @@ def test_networks_of_a_run_are_saved_and_used_again(
 
     window.widget.form.image.fields["layer"].value = window.viewer.layers["cells"]
     assert not fields.rows["start_file"].visible
-    window.widget.form.how.unfold(True)
+    window.widget.form.method.unfold(True)
     window.viewer.window._qt_window.show()
     fields.fields["start"].value = "file"
     fields.fields["start_file"].value = path
@@ -832,7 +832,7 @@ def test_saved_networks_are_met_in_the_form(desk: Desk, nets: Path) -> None:
         assert says in desk.why
         assert not desk.widget.controls.run.enabled
     desk.set(left)
-    desk.widget.form.how.preset.value = "instant"
+    desk.widget.form.method.preset.value = "instant"
     desk.widget.refresh()
     assert "fitted anew to every image" in desk.why
     desk.set(left)
@@ -849,7 +849,7 @@ def test_saved_networks_are_met_in_the_form(desk: Desk, nets: Path) -> None:
 
 def begins(desk: Desk) -> str:
     """What the form says that training will begin from."""
-    return str(desk.widget.form.how.advanced._start_message.value)
+    return str(desk.widget.form.method.advanced._start_message.value)
 
 
 @pytest.mark.parametrize(
@@ -877,7 +877,7 @@ def test_the_preset_decides_what_training_begins_from(
 ) -> None:
     desk.add(rings(24, 32))
     desk.set(FAST)
-    how = desk.widget.form.how
+    how = desk.widget.form.method
     fields, rows = how.advanced.fields, how.advanced.rows
     assert fields["start"].value is None
     how.unfold(True)
@@ -907,7 +907,7 @@ def test_the_learned_start_is_chosen_and_told(
     path = tmp_path / "cells.tif"
     tifffile.imwrite(path, rings(24, 32))
     desk.viewer.open(path, plugin="napari")
-    fields = desk.widget.form.how.advanced.fields
+    fields = desk.widget.form.method.advanced.fields
     wanted = change(BALANCED, noise="off", always=True, device="cpu", start="random")
     desk.set(wanted)
     desk.widget.after.command.native.click()
@@ -924,12 +924,12 @@ def test_the_learned_start_is_chosen_and_told(
     desk.widget.start()
     desk.wait()
     assert "began from the learned start (generated images only), 3 steps" in desk.said
-    desk.widget.form.how.preset.value = "paper"
+    desk.widget.form.method.preset.value = "paper"
     desk.widget.refresh()
     assert "start from &#x27;this image only" in desk.why
     assert begins(desk) == ""
     shipped.unlink()
-    desk.widget.form.how.preset.value = "fast"
+    desk.widget.form.method.preset.value = "fast"
     desk.widget.refresh()
     assert "start of napari-zssr is missing" in desk.why
 
@@ -964,8 +964,8 @@ def test_run_again_restores_the_start_even_when_it_is_gone(
     desk.set(RIDGE)
     desk.widget.run_like()
     assert "nets.safetensors is not there" in desk.why
-    desk.widget.form.how.advanced.fields["start"].value = "random"
-    desk.widget.form.how.advanced.fields["steps"].value = "20"
+    desk.widget.form.method.advanced.fields["start"].value = "random"
+    desk.widget.form.method.advanced.fields["steps"].value = "20"
     desk.widget.refresh()
     assert desk.why == ""
 
@@ -1015,7 +1015,7 @@ def test_the_dialog_proposes_a_name_and_takes_no(
         return 0
 
     monkeypatch.setattr(QFileDialog, "exec", refuse)
-    found = jobs.ask_path(desk.widget.native, Path("cells.safetensors"))
+    found = _widget.ask_path(desk.widget.native, Path("cells.safetensors"))
     assert found is None
     (((name,), suffix),) = seen
     assert Path(name).name == "cells.safetensors"

@@ -439,10 +439,10 @@ def _unlucky(*_: Any, **__: Any) -> None:
 @pytest.mark.parametrize(
     ("name", "step"),
     [
-        ("a.ome.tif", "assemble_tiff"),
+        ("a.ome.tif", "write_file"),
         ("a.ome.tif", "move_into_place"),
         ("a.ome.zarr", "move_into_place"),
-        ("a.png", "write_png"),
+        ("a.png", "write_file"),
     ],
 )
 @pytest.mark.parametrize(
@@ -494,7 +494,7 @@ def test_a_picture_on_the_command_line_is_kept_when_it_cannot_be_written(
     Image.fromarray(stack_of().data).save("in.png")
     line = ["upscale", "in.png", "-o", "out.png", "-p", "instant"]
     with monkeypatch.context() as patch:
-        patch.setattr(ending, "write_png", _full)
+        patch.setattr(ending, "write_file", _full)
         assert main(line) == 1
     message = capsys.readouterr().err
     assert "1 plane is finished and kept in out.png.part" in message

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -17,7 +17,7 @@ from napari_zssr.checks import checked_whole
 from napari_zssr.errors import InputError
 from napari_zssr.progress import Progress, Steps
 from napari_zssr.zssr.checkpoint import checksum
-from napari_zssr.zssr.pretrained import PretrainedStart, load_start, with_clean
+from napari_zssr.zssr.pretrained import PretrainedStart, load_start
 from napari_zssr.zssr.trainer import ADAM_RATE, Average, OneCycle, Optimizer
 from training.network import ConditionedNetwork
 from training.scenes import Bank
@@ -29,7 +29,7 @@ from training.tasks import Batch, draw_batch
 SHARE, DECAY = 0.25, 0.3
 SAVE_EVERY = 500
 REPORT_EVERY = 20
-FORMAT = "learn-start 2"
+FORMAT = "learn-start 3"
 # Below this squared error a crop weighs less: rounding and the scenes' own limits.
 LEAST_ERROR = 1e-8
 
@@ -105,9 +105,24 @@ def learn_start(
         yield from _reported(learner.step, spec.steps, loss)
         if resume is not None and learner.step % SAVE_EVERY == 0:
             learner.save(resume)
-    start = learner.averaged().as_start(card_of(spec))
+    start = learner.average.network.as_start(card_of(spec))
     # What it went on from knew planes without noise at least as well.
     return with_clean(start, load_start(spec.start)) if spec.start else start
+
+
+def with_clean(start: PretrainedStart, clean: PretrainedStart) -> PretrainedStart:
+    """A start that leaves planes without noise to another one, at x2.
+
+    If that has left them to a third one, this does, too.
+    """
+    if clean.clean is not None:
+        return replace(start, clean=clean.clean)
+    arrays = {
+        name: array
+        for name, array in clean.arrays.items()
+        if not name.startswith("tail.") or "x2x2." in name
+    }
+    return replace(start, clean=replace(clean, arrays=arrays))
 
 
 def card_of(spec: LearnSpec) -> dict[str, Any]:
@@ -167,7 +182,7 @@ class Learner:
     def update(self) -> Tensor:
         """One step; returns the loss, still on the device."""
         loss = pair_error(self.network, self.batch(), self.spec.bfloat16)
-        self.optimizer.zero_grad()
+        self.network.zero_grad()
         torch.autograd.backward([loss])
         self.optimizer.step(SHARE * self.cycle.share(self.step))
         self.average.update(self.network)
@@ -179,14 +194,6 @@ class Learner:
         draw = np.random.default_rng((self.spec.seed, 1, self.step))
         return draw_batch(self.bank.after(self.step), draw, self.spec.batch)
 
-    def averaged(self) -> ConditionedNetwork:
-        """Copy of the network with the averaged weights."""
-        network = ConditionedNetwork(
-            width=self.spec.width, dilations=self.spec.dilations
-        )
-        self.average.copy_to(network.to(self.spec.device))
-        return network
-
     def save(self, path: Path) -> None:
         """Keep the state, so that a stopped run can go on."""
         state = {
@@ -194,7 +201,7 @@ class Learner:
             "spec": asdict(self.spec),
             "step": self.step,
             "network": self.network.state_dict(),
-            "average": self.average.state(),
+            "average": self.average.network.state_dict(),
             "optimizer": self.optimizer.state(),
         }
         with atomic_write(path) as draft:
@@ -209,7 +216,8 @@ class Learner:
             )
         self.step = state["step"]
         self.network.load_state_dict(state["network"])
-        self.average.load(state["average"])
+        self.average.network.load_state_dict(state["average"])
+        self.average.step = self.step
         self.optimizer.load(state["optimizer"])
 
 

@@ -12,7 +12,14 @@ from numpy.typing import NDArray
 from scipy import signal
 
 from napari_zssr.imaging.artifacts import STANDARD, as_jpeg
-from napari_zssr.imaging.noise import BLOCK, CLEAN, WHITE, NoiseModel, band_strengths
+from napari_zssr.imaging.noise import (
+    BAND_MASKS,
+    BLOCK,
+    CLEAN,
+    WHITE,
+    NoiseModel,
+    unit_bands,
+)
 from training.blur import reduction_kernel
 
 Array = NDArray[np.float32]
@@ -223,3 +230,11 @@ def _rounded(values: Array) -> Array:
     """To 8 bits."""
     rounded: Array = (np.round(values * LEVELS) / LEVELS).astype(np.float32)
     return rounded
+
+
+def band_strengths(power: NDArray[np.float64]) -> tuple[float, ...]:
+    """`NoiseModel.bands` of noise with a power spectrum (8, 8).
+
+    Power is given at multiples of 1/16 cycle per pixel along (Y, X), from 0 up.
+    """
+    return unit_bands(np.sqrt([power[mask].mean() for mask in BAND_MASKS]))

@@ -345,7 +345,7 @@ def save_networks(
 
 def _config(config: Config | str, changes: dict[str, Any]) -> Config:
     chosen = preset(config) if isinstance(config, str) else config
-    chosen = change(chosen, **changes) if changes else chosen
+    chosen = change(chosen, **changes)
     return change(chosen, kernel=loaded_kernel(chosen.kernel))
 
 

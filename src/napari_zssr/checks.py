@@ -43,12 +43,9 @@ class CameraNoise:
 
     Attributes
     ----------
-    gain : float
-        Electrons per count, above 0.
-    offset : float
-        Counts without light.
-    read_noise : float
-        Standard deviation without light, electrons.
+    gain : electrons per count, above 0
+    offset : counts without light
+    read_noise : standard deviation without light, electrons
     """
 
     gain: float
@@ -71,15 +68,7 @@ def is_camera(text: str) -> bool:
 def parsed_camera(text: str) -> CameraNoise:
     """Camera from words, such as ``camera: gain 0.46, offset 100, read noise 1.6 e-``.
 
-    Parameters
-    ----------
-    text : str
-        Gain in electrons per count, offset in counts, read noise in electrons.
-
-    Raises
-    ------
-    InputError
-        Something is missing, not understood, in another unit, or impossible.
+    Gain in electrons per count, offset in counts, read noise in electrons.
     """
     values: dict[str, float] = {}
     for part in (
@@ -203,13 +192,18 @@ def checked_sigmas(sigma_px: Any) -> tuple[float, float]:
 
 def checked_positive(name: str, value: Any) -> float:
     """A finite number above 0."""
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        number = math.nan
+    number = number_or_nan(value)
     if not (math.isfinite(number) and number > 0):
         raise InputError(f"{name} is {value!r}; give a number above 0.")
     return number
+
+
+def number_or_nan(value: Any) -> float:
+    """A number as a float, NaN for what is none."""
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return math.nan
 
 
 def checked_kernel(array: NDArray[Any] | None) -> NDArray[np.float64]:
@@ -239,10 +233,7 @@ def checked_noise(noise: Any) -> str | float:
         return noise
     if isinstance(noise, CameraNoise) or (isinstance(noise, str) and is_camera(noise)):
         return str(parsed_camera(str(noise)))
-    try:
-        sigma = math.nan if isinstance(noise, bool) else float(noise)
-    except (TypeError, ValueError):
-        sigma = math.nan
+    sigma = math.nan if isinstance(noise, bool) else number_or_nan(noise)
     if not 0 <= sigma <= 1:
         raise InputError(
             f"Noise {noise!r} cannot be used; give 'auto', 'off', a standard "
@@ -253,13 +244,10 @@ def checked_noise(noise: Any) -> str | float:
 
 def checked_whole(name: str, value: Any, low: int) -> int:
     """Whole number from `low` up; neither 2.0 nor True is one."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer):
-        number = low - 1
-    else:
-        number = int(value)
-    if number < low:
+    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    if not whole or value < low:
         raise InputError(f"{name} is {value!r}; give a whole number from {low} up.")
-    return number
+    return int(value)
 
 
 def checked_start(start: Any) -> str:

@@ -39,19 +39,9 @@ class ImageWarning(UserWarning):
 
 @contextmanager
 def compute_errors(what: str, device: str) -> Iterator[None]:
-    """Have failures of torch and want of memory told in one sentence.
+    """Raise ComputeError, one sentence, for failures of torch and want of memory.
 
-    Parameters
-    ----------
-    what : str
-        That fails, as a sentence begins: ``Plane 3``.
-    device : str
-        That it is computed on.
-
-    Raises
-    ------
-    ComputeError
-        Instead of what torch raises.
+    `what` fails, as a sentence begins: ``Plane 3``.
     """
     try:
         yield
@@ -67,15 +57,7 @@ def compute_errors(what: str, device: str) -> Iterator[None]:
 def internal_error(error: BaseException) -> str:
     """Sentence for an error that nobody foresaw; its traceback is saved in a file.
 
-    Parameters
-    ----------
-    error : BaseException
-        Whatever is no `ZSSRError`.
-
-    Returns
-    -------
-    str
-        Names the file, one for all such errors of a process, and where to report it.
+    It names the file, one for all such errors of a process, and where to report it.
     """
     text = " ".join(str(error).split())[:300]
     what = f"Unexpected failure ({type(error).__name__}: {text})"

@@ -14,7 +14,6 @@ from napari_zssr.io.kernel_files import loaded_kernel, psf_of, spec_of_psf
 from napari_zssr.io.read import read
 from napari_zssr.kernelspec import KernelSpec, Optics
 from napari_zssr.stack.channels import kernels_of
-from napari_zssr.stack.image import ImageStack
 
 
 class Kernel:
@@ -80,7 +79,8 @@ class Kernel:
         if isinstance(image_or_path, str | PathLike):
             stack = read(Path(image_or_path))
         else:
-            stack = _beads(image_or_path)
+            ndim = getattr(image_or_path, "ndim", 0)
+            stack = as_stack(image_or_path, {2: "YX", 3: "ZYX"}.get(ndim))
         return spec_of_psf(psf_of(stack, spacing_um))
 
     @staticmethod
@@ -124,10 +124,3 @@ class Kernel:
         config = change(Config(), factor=factor, kernel=KernelSpec.parse(kernel))
         config = change(config, kernel=loaded_kernel(config.kernel))
         return kernels_of(as_stack(image_or_path, axes, spacing, lazy=True), config)
-
-
-def _beads(image: Any) -> ImageStack:
-    """Beads that come without a file."""
-    if isinstance(image, ImageStack):
-        return image
-    return as_stack(image, "ZYX"[-image.ndim :] if image.ndim in (2, 3) else None, None)

@@ -156,7 +156,7 @@ class KernelSpec:
         )
 
     @property
-    def concrete(self) -> bool:
+    def is_concrete(self) -> bool:
         """Whether it is a blur on the fine grid, the same for every image."""
         return self.kind in ("bicubic", "gaussian", "array")
 

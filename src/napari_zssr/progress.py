@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 T = TypeVar("T")
+E = TypeVar("E", bound="Event")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,19 +86,14 @@ Event = Progress | Snapshot | PlaneDone
 Steps = Generator[Event, None, T]
 
 
-def map_events(steps: Steps[T], change: Callable[[Event], Event]) -> Steps[T]:
-    """Steps whose events are changed on their way.
-
-    Parameters
-    ----------
-    steps : Steps
-        Closed whatever happens.
-    change : callable
-        From an event to the one that is passed on.
-    """
+def map_events(
+    steps: Steps[T], kind: type[E], change: Callable[[E], Event]
+) -> Steps[T]:
+    """Steps whose events of one kind are changed; closed whatever happens."""
     try:
         while True:
-            yield change(next(steps))
+            event = next(steps)
+            yield change(event) if isinstance(event, kind) else event
     except StopIteration as stop:
         result: T = stop.value
         return result

@@ -35,17 +35,15 @@ def progress_view() -> Iterator[ProgressView]:
     """Progress on stderr, with bars only on a terminal."""
     from rich.console import Console
 
-    console = Console(stderr=True)
-    with _bar(console) as bar:
-        yield ProgressView(bar, console)
+    with _bar(Console(stderr=True)) as bar:
+        yield ProgressView(bar)
 
 
 class ProgressView:
     """Shows events as a bar for the stage and one for the planes."""
 
-    def __init__(self, bar: Bar, console: Console) -> None:
+    def __init__(self, bar: Bar) -> None:
         self._bar = bar
-        self._console = console
         self._messages: set[str] = set()
         self._stage: TaskID | None = None
         self._stage_key: tuple[str, int] | None = None
@@ -59,7 +57,7 @@ class ProgressView:
             return
         if event.message and event.message not in self._messages:
             self._messages.add(event.message)
-            self._console.print(event.message, highlight=False, markup=False)
+            self._bar.console.print(event.message, highlight=False, markup=False)
         if self._planes is None and event.planes > 1:
             self._planes = self._bar.add_task("planes", total=event.planes, loss="")
         if self._stage is None or self._stage_key != (event.stage, event.plane):

@@ -84,14 +84,14 @@ def bundled_image() -> Iterator[Path]:
 
 def draw(stack: ImageStack, result: Upscaled) -> Image:
     """Picture of input (C, Y, X), bicubic and result, one row per channel."""
-    from napari_zssr.imaging.resample import imresize
+    from napari_zssr.imaging.resample import imresize, output_window
     from napari_zssr.stack.image import load_pixels
 
     factors = result.config.factors
     data = load_pixels(stack.data)
     bicubic = imresize(data, factors, result.image.shape[-2:])
     field = picture.busiest(data, FIELD_PX)
-    fine = picture.enlarged(field, factors)
+    fine = output_window(field, factors)
     rows = [
         picture.Row(
             label=name,

@@ -36,17 +36,7 @@ class Source:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What to do with each image.
-
-    Attributes
-    ----------
-    networks : Path or None
-        File to save trained networks in.
-    labels : bool
-        The images are label images or masks.
-    quiet : bool
-        Show no progress.
-    """
+    """What to do with each image; `networks` is the file to save trained ones in."""
 
     config: Config
     workers: Workers = IN_PROCESS
@@ -61,20 +51,9 @@ class Request:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """Result of one image.
+    """Result of one image, at `target` when no plane is missing any more.
 
-    Attributes
-    ----------
-    target : Path
-        Where the result is, or will be.
-    guessed : bool
-        Whether the axes were guessed.
-    networks : Path or None
-        File of trained networks, if any were saved.
-    failures : tuple of (int, str)
-        Planes that failed, and why.
-    missing : int
-        Planes that are not finished.
+    `guessed` are the axes; `failures` are numbers of planes, and why they failed.
     """
 
     target: Path

@@ -17,8 +17,6 @@ from napari_zssr.cli.kernel import DEFAULT_BLUR, Blur, with_blur_options
 if TYPE_CHECKING:
     from napari_zssr.config import Config
     from napari_zssr.stack.image import ImageStack
-    from napari_zssr.stack.resources import RunPlan
-    from napari_zssr.zssr.start import Starts
 
 
 @with_blur_options
@@ -70,10 +68,12 @@ def info(
 def summary(stack: ImageStack, config: Config) -> dict[str, Any]:
     """Metadata of an image and the plan for it, JSON-serialisable."""
     from napari_zssr.stack.channels import channel_starts, kernels_of
+    from napari_zssr.stack.prepare import expected_dtype, make_plan
     from napari_zssr.zssr.training_plan import start_message
 
     starts = channel_starts(config, stack.axes, stack.data.shape)
-    plan = _plan(stack, config, starts)
+    dtype = expected_dtype(stack, config)
+    plan = make_plan(stack, config, starts, output_dtype=dtype)
     messages = [start_message(config, start) for start in starts]
     has_blur = config.kernel.kind != "bicubic"
     return {
@@ -132,13 +132,6 @@ def _noise(plane: Any, axes: str) -> float | None:
     if not np.isfinite(grey).all() or high <= low:
         return None
     return float(estimate_noise((grey - low) / (high - low)).sigma(0.5))
-
-
-def _plan(stack: ImageStack, config: Config, starts: Starts) -> RunPlan:
-    from napari_zssr.stack.prepare import expected_dtype, make_plan
-
-    dtype = expected_dtype(stack, config)
-    return make_plan(stack, config, starts, output_dtype=dtype)
 
 
 def _lines(stack: ImageStack, content: dict[str, Any]) -> list[tuple[str, str]]:
@@ -229,8 +222,7 @@ def _version(package: str) -> str | None:
 
 def _doctor_lines(content: dict[str, Any]) -> list[tuple[str, str]]:
     lines = [("python", content["python"]), ("system", content["system"])]
-    for name, installed in content["packages"].items():
-        lines.append((name, installed or "not installed"))
+    lines += [(k, v or "not installed") for k, v in content["packages"].items()]
     for device in content["devices"]:
         state = device["failure"] or (
             f"{console.in_bytes(device['free_bytes'])} free, "

@@ -337,10 +337,10 @@ def _write_kernels(
         ]
     for file in files:
         check_target(file, overwrite, ENDINGS, ".npy, .csv, .npz or .png")
+    several = len(kernels) > 1
     for number, file in enumerate(files):
-        several = len(kernels) > 1
         title = console.channel_name(names, number) if several else output.stem
-        _write_kernel(file, kernels[number:] if len(files) > 1 else kernels, title)
+        _write_kernel(file, kernels[number:], title)
     return files
 
 
@@ -366,6 +366,9 @@ def _write_kernel(file: Path, kernels: Sequence[FineKernel], title: str) -> None
                         f"c{number}": kernel.array
                         for number, kernel in enumerate(kernels)
                     }
-                    arrays["factors"] = np.array(first.factors)
-                    arrays["fine_um"] = np.array(first.fine_um, dtype=float)
-                    np.savez(stream, **arrays)
+                    np.savez(
+                        stream,
+                        **arrays,
+                        factors=np.array(first.factors),
+                        fine_um=np.array(first.fine_um, dtype=float),
+                    )

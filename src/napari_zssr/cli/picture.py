@@ -74,17 +74,6 @@ def busiest(channels: NDArray[Any], side: int) -> tuple[slice, slice]:
     return slice(int(y), int(y) + height), slice(int(x), int(x) + width)
 
 
-def enlarged(
-    field: tuple[slice, slice], factors: tuple[float, float]
-) -> tuple[slice, slice]:
-    """The same field of view on the fine grid."""
-    y, x = (
-        slice(round(part.start * f), round(part.stop * f))
-        for part, f in zip(field, factors, strict=True)
-    )
-    return y, x
-
-
 def _to_image(
     panel: NDArray[Any], low: float, high: float, size: tuple[int, int]
 ) -> Image:

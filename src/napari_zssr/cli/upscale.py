@@ -397,21 +397,10 @@ def _check_report(path: Path) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One image in the table of a batch.
+    """One image in the table of a batch; `image` is its label in the file.
 
-    Attributes
-    ----------
-    status : {"done", "skipped", "unfinished", "failed"}
-    planes, learned : int
-        Finished planes, and those of them that are not bicubic.
-    changed : float or None
-        Median difference of these from bicubic, RMS in percent of the range.
-    gain_db : float or None
-        Median gain of these in the shrunk test.
-    sentence : str
-        What was assumed when the image was read, and how it ended.
-    image : str
-        Index or name of one of several images in the file.
+    Of the finished `planes` those are `learned` that are not bicubic, with medians of
+    the difference from bicubic (RMS, percent of the range) and of the shrunk test.
     """
 
     file: str

@@ -83,30 +83,14 @@ NOT_IN_IDENTITY = ("device", "tile_px", "precision", "preset")
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class DiskJob:
-    """What the tasks of one run have in common, picklable.
+    """What the tasks of one run have in common, picklable."""
 
-    Attributes
-    ----------
-    prepared : Prepared
-        Its pixels are lazy, unless the tasks run in this process.
-    outline : Outline
-        Of the result.
-    part : Path
-        Folder of the run.
-    stop_file : Path
-        Asks the tasks of this run to stop once it exists.
-    threads : int
-        Of each task.
-    keep_networks : bool
-        Keep the networks of each plane beside the shared ones.
-    """
-
-    prepared: Prepared
-    outline: Outline
-    part: Path
-    stop_file: Path
-    threads: int
-    keep_networks: bool = False
+    prepared: Prepared  # its pixels are lazy, unless the tasks run in this process
+    outline: Outline  # of the result
+    part: Path  # folder of the run
+    stop_file: Path  # asks the tasks of this run to stop once it exists
+    threads: int  # of each task
+    keep_networks: bool = False  # those of each plane, beside the shared ones
 
     @property
     def ledger(self) -> Ledger:
@@ -194,10 +178,7 @@ class SharedTask(_JobTask):
 
 
 def _save_once(networks: Checkpoint | None, path: Path) -> None:
-    """Save networks, None as an empty file, unless another process was faster.
-
-    So all planes use the same ones, even if several jobs of an array trained them.
-    """
+    """Save networks, None as an empty file, unless another process was faster."""
     temporary = path.with_name(f"{secrets.token_hex(4)}-{path.name}")
     with storage_errors(path):
         try:
@@ -274,15 +255,10 @@ def upscale_to_disk_steps(
     overwrite: bool = False,
     keep_networks: bool = False,
 ) -> Steps[Written]:
-    """Enlarge an image into a file, plane by plane, in bounded memory.
+    """Enlarge an image into a file in bounded memory, as `upscale_to_disk` says.
 
-    The image may be lazy, the target is ``.ome.zarr``, ``.ome.tif``, or ``.png`` for a
-    single plane. Finished planes are kept in the folder ``TARGET.part`` until all are;
-    the same call resumes from there. The `threads` of each task change rounding; by
-    default they are as the run was begun, or the cores shared among the workers. Shard
-    (2, 8) does the second of eight parts of the planes, and the one that finishes last
-    completes the file. `overwrite` also replaces an unfinished run with other settings.
-    `keep_networks` returns the networks of the middle plane of each channel.
+    The `threads` of each task change rounding; by default they are as when the run was
+    begun, or the cores shared among workers. The last shard completes the file.
     """
     started = time.monotonic()
     target = Path(target).expanduser().resolve()
@@ -427,7 +403,7 @@ def _identity(prepared: Prepared, threads: int) -> dict[str, Any]:
 def _checksum(prepared: Prepared) -> str:
     """Checksum of pixels without a file: of all planes, or a few if they are lazy."""
     digest = hashlib.sha256()
-    listed = prepared.listed
+    listed = prepared.plane_indices
     step = max(1, len(listed) // CHECKSUM_PLANES) if is_lazy(_pixels(prepared)) else 1
     for plane_index in listed[::step]:
         plane = np.ascontiguousarray(prepared.stack.data[plane_index.index])
@@ -462,7 +438,7 @@ def _run(
     job: DiskJob, workers: Workers, shard: tuple[int, int]
 ) -> Steps[tuple[tuple[int, str], ...]]:
     """Do the missing planes of a shard; returns those that failed for good."""
-    listed, finished = job.prepared.listed, job.ledger.finished()
+    listed, finished = job.prepared.plane_indices, job.ledger.finished()
     number, count = shard
     missing = [
         plane_index
@@ -517,14 +493,14 @@ def _result(
         plan=job.prepared.plan,
         report=report_of(job.prepared, reports, seconds=seconds),
         failures=failures,
-        missing=len(job.prepared.listed) - len(finished),
+        missing=len(job.prepared.plane_indices) - len(finished),
         networks=_networks(job) if job.keep_networks else (),
     )
 
 
 def _networks(job: DiskJob) -> tuple[Checkpoint | None, ...]:
     """Networks of the middle plane of each channel, or those that it shares."""
-    listed = job.prepared.listed
+    listed = job.prepared.plane_indices
     shared = {
         channel: _load_if_saved(job.shared_file(channel))
         for channel in job.prepared.sharing

@@ -12,7 +12,6 @@ from collections.abc import Callable
 from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass
-from functools import partial
 from multiprocessing import get_context, parent_process
 from pathlib import Path
 from threading import Thread
@@ -34,26 +33,13 @@ DASK_PORT = 8786
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workers:
-    """Executor of the tasks: at most one of processes, scheduler and client.
+    """Executor of the tasks: at most one of processes, scheduler and client."""
 
-    Attributes
-    ----------
-    processes : int
-        On this machine; 0 does the tasks in this process, one after the other.
-    scheduler : str
-        Address or scheduler file of a dask scheduler; empty for none.
-    client : distributed.Client, optional
-    retries : int
-        Attempts after the first one that failed.
-    devices : tuple of str
-        Assigned to the processes in turn.
-    """
-
-    processes: int = 0
-    scheduler: str = ""
-    client: Any = None
-    retries: int = 1
-    devices: tuple[str, ...] = ()
+    processes: int = 0  # on this machine; 0: one task after the other in this process
+    scheduler: str = ""  # address or scheduler file of a dask scheduler
+    client: Any = None  # distributed.Client
+    retries: int = 1  # attempts after the first one that failed
+    devices: tuple[str, ...] = ()  # assigned to the processes in turn
 
     def __post_init__(self) -> None:
         checked_whole("workers", self.processes, 0)
@@ -81,37 +67,18 @@ IN_PROCESS = Workers()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resources:
-    """Resources of each worker.
+    """Resources of each worker."""
 
-    Attributes
-    ----------
-    device : str
-        ``cpu``, ``cuda:N`` or ``mps``.
-    devices : tuple of str
-        GPUs to assign to processes on this machine in turn, or empty.
-    workers : int
-        Workers that share the memory of a device.
-    free_bytes : int or None
-        A worker's share of the free memory.
-    bfloat16 : bool
-        Whether the device is fast in bfloat16.
-    threads : int
-        A worker's share of the processor.
-    """
-
-    device: str
-    devices: tuple[str, ...]
-    workers: int
-    free_bytes: int | None
-    bfloat16: bool
-    threads: int
+    device: str  # cpu, cuda:N or mps
+    devices: tuple[str, ...]  # GPUs to assign to processes on this machine in turn
+    workers: int  # that share the memory of a device
+    free_bytes: int | None  # a worker's share of the free memory
+    bfloat16: bool  # whether the device is fast in it
+    threads: int  # a worker's share of the processor
 
 
 def worker_resources(workers: Workers, config: Config) -> Resources:
-    """Examine the machine that does the planes.
-
-    Raises `InputError` if there is no cluster or no device as configured.
-    """
+    """Examine the machine that does the planes; `InputError` without its device."""
     machine, threads = run_on_worker(workers, _examine_worker)
     chosen = machine.chosen(config.device)
     devices: tuple[str, ...] = ()
@@ -188,23 +155,18 @@ class ProcessPool:
 
     def __init__(self, workers: Workers) -> None:
         self._workers = workers
-        self._executor: Executor | None = None
-        self._started: Any = None
+        # A forked process would hang in OpenMP and CUDA.
+        self._context = get_context("spawn")
+        self._started: Any = self._context.Value("i", 0)
+        self.executor = self._new_executor()
 
-    def executor(self) -> Executor:
-        """The executor, started if there is none."""
-        if self._executor is None:
-            # A forked process would hang in OpenMP and CUDA.
-            context = get_context("spawn")
-            self._started = context.Value("i", 0)
-            self._executor = ProcessPoolExecutor(
-                self._workers.processes,
-                mp_context=context,
-                initializer=partial(
-                    _initialize_process, self._started, self._workers.devices
-                ),
-            )
-        return self._executor
+    def _new_executor(self) -> Executor:
+        return ProcessPoolExecutor(
+            self._workers.processes,
+            mp_context=self._context,
+            initializer=_initialize_process,
+            initargs=(self._started, self._workers.devices),
+        )
 
     def capacity(self) -> int:
         """Tasks to submit at the same time."""
@@ -214,19 +176,18 @@ class ProcessPool:
         """Only processes can be lost, which the executor reports itself."""
 
     def replace(self) -> None:
-        """Drop an executor whose process was killed; `ComputeError` if none started."""
+        """Start anew after a process was killed; `ComputeError` if none started."""
         self.close()
-        if self._started is not None and self._started.value == 0:
+        if self._started.value == 0:
             raise ComputeError(
                 "No worker process could start; in a script, let the call stand under "
                 '`if __name__ == "__main__":`.'
             )
+        self.executor = self._new_executor()
 
     def close(self) -> None:
         """Wait for running tasks, drop waiting ones."""
-        if self._executor is not None:
-            self._executor.shutdown(wait=True, cancel_futures=True)
-        self._executor = None
+        self.executor.shutdown(wait=True, cancel_futures=True)
 
 
 def _initialize_process(started: Any, devices: tuple[str, ...]) -> None:
@@ -258,14 +219,11 @@ class DaskPool:
         self._client = self._connection.__enter__()
         self._scheduler = workers.scheduler or "dask"
         _wait_for_workers(self._client)
-        has_resource = resource and _has_resource(self._client, resource)
-        self._executor: Executor = self._client.get_executor(
-            pure=False, resources={resource: 1.0} if has_resource else {}
+        listed = self._client.scheduler_info(n_workers=-1)["workers"].values()
+        is_declared = any(each.get("resources", {}).get(resource) for each in listed)
+        self.executor: Executor = self._client.get_executor(
+            pure=False, resources={resource: 1.0} if is_declared else {}
         )
-
-    def executor(self) -> Executor:
-        """The executor of the cluster."""
-        return self._executor
 
     def capacity(self) -> int:
         """Tasks to submit at the same time; `ComputeError` if the scheduler is lost."""
@@ -287,7 +245,7 @@ class DaskPool:
     def close(self) -> None:
         """Drop waiting tasks; running ones poll whether they should stop."""
         if self._client.status == "running":
-            self._executor.shutdown(wait=False)
+            self.executor.shutdown(wait=False)
         self._connection.__exit__(None, None, None)
 
     def _lost(self) -> ComputeError:
@@ -297,20 +255,12 @@ class DaskPool:
         )
 
 
-def _has_resource(client: Any, resource: str) -> bool:
-    """Whether any worker of the cluster declares a resource."""
-    workers = client.scheduler_info(n_workers=-1)["workers"].values()
-    return any(worker.get("resources", {}).get(resource) for worker in workers)
-
-
 def _client(workers: Workers) -> AbstractContextManager[Any]:
     """Context of the given client, or of one that is closed in the end."""
     if workers.client is not None:
         return nullcontext(workers.client)
     try:
         from distributed import Client
-
-        connect: Any = Client
     except ImportError as error:
         raise InputError(
             "A dask scheduler needs the distributed package; run pip install "
@@ -318,7 +268,8 @@ def _client(workers: Workers) -> AbstractContextManager[Any]:
         ) from error
     try:
         address = _address(workers.scheduler)
-        return closing(connect(address, timeout=CONNECT_S, set_as_default=False))
+        client = Client(address, timeout=CONNECT_S, set_as_default=False)  # type: ignore[no-untyped-call]
+        return closing(client)
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise InputError(
             f"No dask scheduler answers at {workers.scheduler}; start one (dask "

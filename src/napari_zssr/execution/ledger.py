@@ -14,9 +14,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from napari_zssr.atomic import (
     move_into_place,
     remove_replaced,
@@ -30,9 +27,8 @@ from napari_zssr.atomic import (
 )
 from napari_zssr.errors import ComputeError, InputError
 from napari_zssr.io.ngff import META
-from napari_zssr.io.pictures import write_png
-from napari_zssr.io.write import Rows, assemble_tiff
-from napari_zssr.stack.image import Outline, plane_axes, planes, to_cyx
+from napari_zssr.io.write import write_file
+from napari_zssr.stack.image import Outline
 
 _PROGRAM = "napari-zssr"
 _MAX_LISTED = 3
@@ -51,9 +47,8 @@ class Ledger:
     ) -> Ledger:
         """Start a run, or resume the one with the same identity.
 
-        The identity is everything that decides about a pixel, as JSON types that may
-        be nested. A run with another one raises `InputError`, or is deleted with
-        `overwrite`. The folder appears complete, also if several processes begin.
+        That is everything that decides about a pixel. A run with another one raises
+        `InputError`, or is deleted with `overwrite`.
         """
         new: dict[str, Any] = json.loads(_json(identity))
         with storage_errors(part):
@@ -125,10 +120,7 @@ def read_identity(part: Path) -> dict[str, Any]:
 
 
 def remove_run(part: Path) -> None:
-    """Remove the folder of a run at once; `InputError` if it holds something else.
-
-    Files that cannot be deleted are left under a hidden name.
-    """
+    """Remove the folder of a run at once; `InputError` if it holds something else."""
     read_identity(part)
     remove_trash(part)
     part.rename(_trash(part))
@@ -216,9 +208,8 @@ IMAGE = "image.ome.zarr"
 def finish_lock(folder: Path) -> Iterator[bool]:
     """Wait for the lock of a folder and hold it; False if the folder is gone.
 
-    The lock is a file that its holder touches regularly, since those of the operating
-    system are not reliable on network file systems. The next number replaces a stale
-    one.
+    A file that its holder touches regularly: locks of the system are not reliable on
+    network file systems. The next number replaces a stale one.
     """
     # filelock.SoftFileLease is similar, but waits forever for a holder that was killed
     # before it wrote its name, and creates a deleted folder anew.
@@ -244,18 +235,15 @@ def _acquire(folder: Path) -> Path | None:
     changed = time.monotonic()
     while folder.is_dir():
         last = _last_lock(folder)
-        if last is None:
-            lock = _create_lock(folder, 0)
-        else:
-            # The clocks of several machines differ, so only changes count.
-            current = last, _modified(last)
-            if current != state:
-                state, changed = current, time.monotonic()
-            is_stale = time.monotonic() - changed > STALE_SECONDS
-            is_free = is_stale or _is_holder_dead(last)
-            lock = _create_lock(folder, _number(last) + 1) if is_free else None
-        if lock is not None:
-            return lock
+        # The clocks of several machines differ, so only changes count.
+        current = None if last is None else (last, _modified(last))
+        if current != state:
+            state, changed = current, time.monotonic()
+        is_stale = time.monotonic() - changed > STALE_SECONDS
+        if last is None or is_stale or _is_holder_dead(last):
+            number = 0 if last is None else _number(last) + 1
+            if lock := _create_lock(folder, number):
+                return lock
         time.sleep(POLL_SECONDS)
     return None
 
@@ -329,10 +317,8 @@ def finish(
 ) -> Path:
     """Move a finished result to its final name and delete the folder of the run.
 
-    ``.zarr`` is renamed, ``.png`` written as one plane, anything else assembled as an
-    OME-TIFF. Returns the target, also if another process or an earlier call placed it.
-    Raises `InputError` if it may not be replaced or written, `ComputeError` if planes
-    are missing or the disk fails; the run can be finished later.
+    Returns the target, also if another process or an earlier call placed it. Raises
+    `ComputeError` if planes are missing; the run can be finished later.
     """
     left = f"all planes are kept in {part}, and the same run again only ends it"
     with storage_errors(target, left), finish_lock(part) as is_locked:
@@ -371,23 +357,10 @@ def _assemble(
     if suffix.lower() == ".zarr":
         complete(image, provenance)
         return image
-    record = None if provenance is None else json.dumps(dict(provenance))
-    read = partial(read_plane, image)
     output = part / f"assembled{suffix}"
-    if suffix.lower() == ".png":
-        write_png(output, _single_plane(outline, read), record)
-    else:
-        assemble_tiff(output, outline, record, read)
+    write_file(output, suffix, outline, partial(read_plane, image), provenance)
     sync_file(output)
     return output
-
-
-def _single_plane(outline: Outline, read: Rows) -> NDArray[Any]:
-    """The only plane, shape (Y, X) or (Y, X, S)."""
-    (plane_index,) = planes(outline.axes, outline.shape)
-    plane = read(plane_index.index, slice(None))
-    plane = np.moveaxis(to_cyx(plane, plane_axes(outline.axes)), 0, -1)
-    return plane if plane.shape[-1] > 1 else plane[..., 0]
 
 
 def _is_placed(part: Path, target: Path) -> bool:

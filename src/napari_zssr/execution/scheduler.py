@@ -62,11 +62,9 @@ def run_tasks(
 ) -> Steps[tuple[Failure, ...]]:
     """Do all tasks, even if some of them fail for good, and return the failures.
 
-    `to_event` turns the index of a finished task and its result into the event that is
-    yielded. On a dask cluster each task takes one `resource`, such as ``"GPU"``, where
-    workers declare it. `stop` asks running tasks to stop; it is called if the steps
-    are closed or fail. Raises `StorageError` if results can no longer be stored, and
-    `ComputeError` if the cluster was lost.
+    `to_event` makes the event that is yielded from a task's index and result. On a
+    dask cluster each task takes one `resource`, such as ``"GPU"``, where workers
+    declare it. `stop` is called, to stop running tasks, if the steps close or fail.
     """
     if workers.is_in_process:
         return (yield from _run_in_process(tasks, workers.retries, to_event))
@@ -121,19 +119,17 @@ def _run_in_process(
 @contextmanager
 def _torch_threads(count: int) -> Iterator[None]:
     """Set the number of torch's threads, which changes rounding."""
-    if count == 0:
-        yield
-        return
     import torch
 
     before = torch.get_num_threads()
-    if count != before:
-        torch.set_num_threads(count)
+    if count in (0, before):
+        yield
+        return
+    torch.set_num_threads(count)
     try:
         yield
     finally:
-        if count != before:
-            torch.set_num_threads(before)
+        torch.set_num_threads(before)
 
 
 def _run_task(task: Task) -> Any:
@@ -180,7 +176,7 @@ class _Queue:
         while self.waiting and len(self.running) < self.pool.capacity():
             number = self.waiting.popleft()
             try:
-                future = self.pool.executor().submit(_run_task, self.tasks[number])
+                future = self.pool.executor.submit(_run_task, self.tasks[number])
             except BrokenProcessPool:
                 self.waiting.appendleft(number)
                 self.pool.replace()

@@ -131,8 +131,7 @@ def as_jpeg(image: Tensor, steps: Steps) -> Tensor:
     else:
         chroma = _halved(colours[1:], table)
     stored = torch.cat([luma, chroma])
-    rgb: Tensor = torch.einsum("cd,dyx->cyx", torch.linalg.inv(to_ycc), stored)
-    return rgb
+    return torch.einsum("cd,dyx->cyx", torch.linalg.inv(to_ycc), stored)
 
 
 def _halved(chroma: Tensor, table: Tensor) -> Tensor:

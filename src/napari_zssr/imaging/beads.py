@@ -140,10 +140,7 @@ def measured_psf(
 
 
 def psf_fwhm_um(psf: Array, spacing_um: Pair) -> Pair | None:
-    """Full widths at half maximum (Y, X) of a PSF in focus without background, um.
-
-    None if no Gaussian fits.
-    """
+    """FWHM (Y, X) in um of a PSF without background, None if no Gaussian fits."""
     y, x = np.unravel_index(int(np.argmax(psf)), psf.shape)
     peak = (int(y), int(x))
     spot = _fitted_spot(psf, peak, _rough_widths(psf, peak, 0.0))

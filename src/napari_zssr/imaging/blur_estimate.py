@@ -28,7 +28,7 @@ from napari_zssr.imaging.noise import (
     is_noisy,
     loaded_arrays,
 )
-from napari_zssr.imaging.resample import Array, Pair, spread_starts
+from napari_zssr.imaging.resample import Array, Pair, spread_evenly, spread_starts
 from napari_zssr.kernelspec import KernelSpec
 
 Array32 = NDArray[np.float32]
@@ -240,8 +240,7 @@ def _regions(planes: Sequence[Array32]) -> list[Array32]:
         parts += [
             grey[y : y + REGION_PX, x : x + REGION_PX] for y in rows for x in columns
         ]
-    count = min(REGIONS, len(parts))
-    return [parts[(2 * n + 1) * len(parts) // (2 * count)] for n in range(count)]
+    return spread_evenly(parts, REGIONS)
 
 
 def _has_detail(region: Array32) -> bool:

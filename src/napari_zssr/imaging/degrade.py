@@ -99,8 +99,7 @@ def degrade_array(
 
     tensor = torch.from_numpy(np.ascontiguousarray(image, dtype=np.float64))
     operator = degradation(spec, factors, (tensor.shape[-2], tensor.shape[-1]))
-    result: NDArray[np.float64] = operator.degrade(tensor).numpy()
-    return result
+    return operator.degrade(tensor).numpy()
 
 
 def _blur_operator(weights: Array, size: int) -> AxisOperator:

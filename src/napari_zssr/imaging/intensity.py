@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -218,11 +217,13 @@ class IntensityMap:
     piecewise: bool = False
 
     def normalise(self, values: NDArray[Any]) -> NDArray[np.float32]:
-        """Intensities to float32, about 0..1, nothing clipped; same shape."""
+        """Intensities (..., Y, X) to float32, about 0..1, nothing clipped."""
         out = np.empty(values.shape, dtype=np.float32)
-        for band in _bands(values.shape):
-            # float64 first: float32 has too few digits for a small signal on a large
-            # offset.
+        # A band of rows at a time, so that the copies in float64 are small. float32 has
+        # too few digits for a small signal on a large offset.
+        rows = max(1, BAND_PIXELS // max(1, values[..., 0, :].size))
+        for first in range(0, values.shape[-2], rows):
+            band = (..., slice(first, first + rows), slice(None))
             out[band] = (values[band].astype(np.float64) - self.offset) / self.scale
         return out
 
@@ -253,16 +254,6 @@ class IntensityMap:
         exact = values.astype(np.float64) * self.scale
         exact += self.offset
         return exact
-
-
-def _bands(shape: tuple[int, ...]) -> Iterator[tuple[Any, ...]]:
-    """Indices of bands of rows of (..., Y, X), so that temporary copies are small."""
-    if len(shape) < 2:
-        yield (...,)
-        return
-    rows = max(1, BAND_PIXELS // max(1, math.prod(shape[:-2]) * shape[-1]))
-    for first in range(0, shape[-2], rows):
-        yield (..., slice(first, first + rows), slice(None))
 
 
 def intensity_map(values: NDArray[Any]) -> IntensityMap:

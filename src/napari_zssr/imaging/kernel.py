@@ -278,12 +278,14 @@ def _recentred(array: Array, phase: Pair) -> Array:
     return odd
 
 
-def load_kernel(path: str | Path) -> Array:
-    """Kernel array (Y, X) from a ``.npy``, ``.csv``, ``.tif`` or ``.mat`` file.
+def loaded_kernel(spec: KernelSpec) -> KernelSpec:
+    """A kernel file replaced by its array, so that recipes do not need the file.
 
     Raises `InputError` if the file is missing, holds no kernel, or needs pickle.
     """
-    path = Path(path)
+    if spec.kind != "file":
+        return spec
+    path = Path(spec.path)
     if not path.is_file():
         raise InputError(f"Kernel file {str(path)!r} does not exist.")
     try:
@@ -293,16 +295,7 @@ def load_kernel(path: str | Path) -> Array:
             f"Kernel file {str(path)!r} cannot be read ({error}); give a 2-D array as "
             ".npy without pickle, .csv, .tif or .mat."
         ) from error
-    spec = KernelSpec(kind="array", array=np.squeeze(array))
-    assert spec.array is not None
-    return spec.array
-
-
-def loaded_kernel(spec: KernelSpec) -> KernelSpec:
-    """A kernel file replaced by its array, so that recipes do not need the file."""
-    if spec.kind != "file":
-        return spec
-    return KernelSpec(kind="array", array=load_kernel(spec.path))
+    return KernelSpec(kind="array", array=np.squeeze(array))
 
 
 def _read_array(path: Path) -> NDArray[Any]:

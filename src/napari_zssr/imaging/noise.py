@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -177,21 +177,12 @@ def recorrupt(
 
     With n drawn from the model, the first gets alpha n more, the second n / alpha less;
     alpha 0 returns the image twice. Independent given the signal, for Gaussian noise
-    (Pang, Zheng, Quan, Ji, "Recorrupted-to-Recorrupted", CVPR 2021). The generator is a
-    CPU generator.
+    (Pang, Zheng, Quan, Ji, "Recorrupted-to-Recorrupted", CVPR 2021).
     """
     if alpha == 0 or noise.is_clean:
         return image, image
     drawn = noise.draw(image, generator)
     return image + alpha * drawn, image - drawn / alpha
-
-
-def band_strengths(power: Array) -> tuple[float, ...]:
-    """`NoiseModel.bands` of noise with a power spectrum (8, 8).
-
-    Power is given at multiples of 1/16 cycle per pixel along (Y, X), from 0 up.
-    """
-    return unit_bands(np.sqrt([power[mask].mean() for mask in BAND_MASKS]))
 
 
 def unit_bands(strengths: Array) -> tuple[float, ...]:
@@ -316,13 +307,14 @@ def dense_network(layers: Layers, values: NDArray[Any]) -> NDArray[Any]:
     return np.asarray(values @ last_weight.T + last_bias)
 
 
+@cache
 def loaded_arrays(path: Path) -> dict[str, NDArray[Any]]:
     """All arrays of an ``.npz`` file."""
     with np.load(path, allow_pickle=False) as file:
         return dict(file)
 
 
-@lru_cache(maxsize=1)
+@cache
 def _layers() -> Layers:
     arrays = {k: v.astype(np.float32) for k, v in loaded_arrays(WEIGHTS).items()}
     return [(arrays[f"weight{n}"], arrays[f"bias{n}"]) for n in range(len(arrays) // 2)]

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from napari_zssr.checks import check_one_of
+from napari_zssr.checks import check_one_of, number_or_nan
 from napari_zssr.errors import InputError
 from napari_zssr.imaging.resample import Array, Pair
 from napari_zssr.kernelspec import Modality
@@ -156,10 +156,7 @@ def _checked_number(name: str, option: str, value: Any) -> float:
             f"A kernel from optics needs the {name}, which is not in the image's "
             f"metadata; give it, as in {option}."
         )
-    try:
-        number = math.nan if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError):
-        number = math.nan
+    number = math.nan if isinstance(value, bool) else number_or_nan(value)
     if not (math.isfinite(number) and number > 0):
         raise InputError(f"The {name} is {value!r}; give a number, as in {option}.")
     return number
@@ -392,7 +389,5 @@ def _intensity(
         ).compute_focus_field()
         for wavelength in wavelengths
     ]
-    intensity: Array = np.prod(
-        [(field.abs() ** 2).sum(dim=1).double().numpy() for field in fields], axis=0
-    )
-    return intensity
+    intensities = [(f.abs() ** 2).sum(dim=1).double().numpy() for f in fields]
+    return np.asarray(np.prod(intensities, axis=0))

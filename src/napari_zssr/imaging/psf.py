@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_zssr.checks import checked_kernel
 from napari_zssr.errors import InputError
 from napari_zssr.imaging.kernel import central_part
 from napari_zssr.imaging.resample import Array, Pair
@@ -68,7 +69,7 @@ def psf_kernel(
     the middle, and one weight along an axis that is not enlarged. Raises `InputError`
     if the PSF has another shape, holds NaN, has no positive sum or is too large.
     """
-    values = _checked(psf)
+    values = checked_kernel(psf)
     for axis in (0, 1):
         if factors[axis] == 1:
             values = values.sum(axis=axis, keepdims=True)
@@ -185,19 +186,3 @@ def _side(pixels: float) -> int:
             f"{LARGEST_SIDE}; crop it, or check its pixel size."
         )
     return side
-
-
-def _checked(psf: NDArray[Any]) -> Array:
-    values = np.asarray(psf, dtype=np.float64)
-    if values.ndim != 2 or 0 in values.shape:
-        raise InputError(
-            f"A point spread function has shape (Y, X); found shape {values.shape}."
-        )
-    if not np.isfinite(values).all():
-        raise InputError("The point spread function holds NaN or Inf; give numbers.")
-    if values.sum() <= 0:
-        raise InputError(
-            f"The point spread function sums to {values.sum():.3g}; it needs a "
-            "positive sum, without background."
-        )
-    return values

@@ -138,17 +138,10 @@ def quality(
     )
 
 
-def mean_quality(qualities: Sequence[Quality]) -> Quality:
-    """Checks of several parts combined."""
-    return _combined(qualities, np.mean)
-
-
-def median_quality(qualities: Sequence[Quality]) -> Quality:
-    """Checks of several planes combined."""
-    return _combined(qualities, np.median)
-
-
-def _combined(qualities: Sequence[Quality], average: Callable[..., Any]) -> Quality:
+def combined_quality(
+    qualities: Sequence[Quality], average: Callable[..., Any] = np.median
+) -> Quality:
+    """Checks of several planes, or parts, as one."""
     values: dict[str, Any] = {}
     for name in (field.name for field in fields(Quality)):
         known = [v for v in (getattr(q, name) for q in qualities) if v is not None]
@@ -432,13 +425,15 @@ def support_features(
 
 def judged(features: Array) -> tuple[float, float]:
     """Share of the change that is supported, and gain in dB, of one result."""
-    trees = _trees()
-    node = np.zeros(trees.left.shape[:2], int)
+    # Regression trees, shapes (heads, trees, nodes); leaves lead to themselves.
+    trees = loaded_arrays(TREES)
+    node = np.zeros(trees["left"].shape[:2], int)
     at = np.ogrid[tuple(map(slice, node.shape))]
-    for _ in range(trees.depth):
-        low = features[trees.feature[*at, node]] <= trees.threshold[*at, node]
-        node = np.where(low, trees.left[*at, node], trees.right[*at, node])
-    share, gain = trees.start + trees.value[*at, node].sum(axis=1)
+    for _ in range(int(trees["depth"])):
+        value, limit = (trees[name][*at, node] for name in ("feature", "threshold"))
+        low = features[value] <= limit
+        node = np.where(low, trees["left"][*at, node], trees["right"][*at, node])
+    share, gain = trees["start"] + trees["value"][*at, node].sum(axis=1)
     return float(share), float(decibels(gain))
 
 
@@ -450,25 +445,6 @@ def decibels(scaled: float) -> float:
 def scaled_gain(decibel: float) -> float:
     """Inverse of `decibels`: a tenth of a dB counts more the nearer to 0."""
     return math.copysign(math.log1p(abs(decibel) / SCALE_DB), decibel)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Trees:
-    """Regression trees, shapes (heads, trees, nodes); leaves lead to themselves."""
-
-    start: Array
-    feature: NDArray[np.int16]
-    threshold: Array
-    left: NDArray[np.int16]
-    right: NDArray[np.int16]
-    value: Array
-    depth: int
-
-
-@lru_cache(maxsize=1)
-def _trees() -> _Trees:
-    arrays = loaded_arrays(TREES)
-    return _Trees(depth=int(arrays.pop("depth")), **arrays)
 
 
 def _at_common(

@@ -7,9 +7,10 @@ and degradation.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from fractions import Fraction
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 BLOCK = 128
 LARGEST_STEP = 128
 
+T = TypeVar("T")
 Array = NDArray[np.float64]
 Pair = tuple[float, float]
 # Part of a plane: rows and columns, in whole pixels.
@@ -66,10 +68,7 @@ def _dense_block(
 
 
 def apply_axes(image: Tensor, along_y: AxisOperator, along_x: AxisOperator) -> Tensor:
-    """Apply a map along Y and one along X: (..., Y, X) -> (..., Y', X').
-
-    Any floating dtype and device; differentiable.
-    """
+    """Apply maps along Y and X, differentiably; (..., Y, X) -> (..., Y', X')."""
     return _apply_axis(_apply_axis(image, along_y, -2), along_x, -1)
 
 
@@ -110,6 +109,12 @@ def spread_starts(size: int, side: int, count: int) -> list[int]:
     return [round(n * max(0, size - side) / max(1, count - 1)) for n in range(count)]
 
 
+def spread_evenly(items: Sequence[T], most: int) -> list[T]:
+    """At most so many of the items, spread evenly over all."""
+    count = min(most, len(items))
+    return [items[(2 * n + 1) * len(items) // (2 * count)] for n in range(count)]
+
+
 def output_size(size: int, factor: float) -> int:
     """Pixels after enlarging by `factor`: ceil(factor * size), safe from rounding."""
     return max(1, math.ceil(factor * size - 1e-6))
@@ -131,11 +136,11 @@ def output_window(window: Window, factors: Pair) -> Window:
     return rows, columns
 
 
-def shifted_window(window: Window, offset: tuple[int, int]) -> Window:
-    """The window, shifted by whole pixels (Y, X)."""
+def window_within(window: Window, outer: Window) -> Window:
+    """The window, counted from the first pixel of another one."""
     rows, columns = (
-        slice(part.start + by, part.stop + by)
-        for part, by in zip(window, offset, strict=True)
+        slice(part.start - whole.start, part.stop - whole.start)
+        for part, whole in zip(window, outer, strict=True)
     )
     return rows, columns
 
@@ -189,8 +194,7 @@ def imresize(
     import torch
 
     tensor = torch.from_numpy(np.ascontiguousarray(image, dtype=np.float64))
-    result: NDArray[Any] = resize(tensor, factors, size).numpy()
-    return result
+    return resize(tensor, factors, size).numpy()
 
 
 def _cubic_matrix(size: int, centers: NDArray[np.floating], shrink: float) -> Any:
@@ -214,8 +218,7 @@ def _cubic_matrix(size: int, centers: NDArray[np.floating], shrink: float) -> An
 def mirrored_index(index: NDArray[np.int64], size: int) -> NDArray[np.int64]:
     """Indices reflected at the borders, edge pixel repeated."""
     folded = np.mod(index, 2 * size)
-    mirrored: NDArray[np.int64] = np.minimum(folded, 2 * size - 1 - folded)
-    return mirrored
+    return np.asarray(np.minimum(folded, 2 * size - 1 - folded))
 
 
 # The eight flips and rotations: bit 1 flips Y, bit 2 flips X, then bit 4 swaps them.
@@ -239,13 +242,6 @@ def _flip(image: Tensor, number: int) -> Tensor:
     return image.flip(axes) if axes else image
 
 
-def transform_array(image: Array, number: int) -> Array:
-    """`transform` of an array of shape (Y, X)."""
-    image = image[::-1] if number & 1 else image
-    image = image[:, ::-1] if number & 2 else image
-    return image.T if number & SWAP else image
-
-
 def symmetries(factors: Pair, kernel: Array | None) -> tuple[int, ...]:
     """Transforms under which the degradation does not change.
 
@@ -261,7 +257,9 @@ def symmetries(factors: Pair, kernel: Array | None) -> tuple[int, ...]:
 
 
 def _is_symmetric(kernel: Array, number: int) -> bool:
-    moved = transform_array(kernel, number)
+    import torch
+
+    moved = transform(torch.tensor(kernel), number).numpy()
     return moved.shape == kernel.shape and bool(
         np.abs(moved - kernel).max() <= 2e-3 * np.abs(kernel).max()
     )

@@ -6,35 +6,13 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import tifffile
 
+from napari_zssr.io.contents import Calibration
 from napari_zssr.stack.image import Channel, Outline, short_unit
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Calibration:
-    """What one metadata source says about an image.
-
-    Attributes
-    ----------
-    spacing, units, origin : dict
-        By axis letter, only where known; the origin is the centre of the first pixel.
-    channels : tuple of Channel
-        One per index of C, or empty.
-    messages : tuple of str
-        What was assumed, chosen or converted.
-    """
-
-    spacing: dict[str, float] = field(default_factory=dict)
-    units: dict[str, str | None] = field(default_factory=dict)
-    channels: tuple[Channel, ...] = ()
-    origin: dict[str, float] = field(default_factory=dict)
-    name: str = ""
-    messages: tuple[str, ...] = ()
 
 
 def calibration_from(
@@ -339,26 +317,17 @@ def record_messages(
 def restore_spacing(
     record: Any, spacing: dict[str, float], units: dict[str, str | None]
 ) -> None:
-    """Update sizes and units that were read from a file by a `spacing_record`.
+    """Update sizes and units that were read from a file by a `spacing_record`, or JSON.
 
-    The record may be JSON; a damaged one is ignored, and so is one whose sizes another
-    program has changed since.
+    A damaged record is ignored, and sizes that another program has changed since.
     """
-    for letter, size, unit in _entries(record):
-        known = spacing.get(letter, size)
-        if units.get(letter) is None and math.isclose(known, size, rel_tol=1e-6):
-            spacing[letter], units[letter] = size, unit
-
-
-def _entries(record: Any) -> list[tuple[str, float, str | None]]:
-    """Valid entries of a record, none where it is damaged."""
     try:
         content = json.loads(record) if isinstance(record, str) else record
         entries = [(a, float(size), unit) for a, (size, unit) in dict(content).items()]
     except (TypeError, ValueError):
-        return []
-    return [
-        (letter, size, unit)
-        for letter, size, unit in entries
-        if math.isfinite(size) and size > 0 and isinstance(unit, str | None)
-    ]
+        return
+    for letter, size, unit in entries:
+        is_valid = positive_number(size) and isinstance(unit, str | None)
+        is_missing = is_valid and units.get(letter) is None
+        if is_missing and math.isclose(spacing.get(letter, size), size, rel_tol=1e-6):
+            spacing[letter], units[letter] = size, unit

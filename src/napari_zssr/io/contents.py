@@ -5,9 +5,10 @@ from __future__ import annotations
 import difflib
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -64,61 +65,49 @@ class ImageEntry:
 class ReadOptions:
     """How a file of any format is read; see `read`."""
 
-    image: int | str | None = None
     partial: bool = False
     lazy: bool = False
     labels: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class FileImage:
-    """One image of a file, before the user's overrides.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calibration:
+    """What one metadata source says about an image; dictionaries by axis letter.
 
-    Attributes
-    ----------
-    axes : str
-        Letters that the file states, also unknown ones; empty when it states none.
-    spacing, units, origin : dict
-        By letter, only where known; `origin` is the centre of the first pixel.
-    channels : tuple of Channel
-        One for each index of C, or empty.
-    entry : ImageEntry or None
-        The chosen image, where the file holds several.
-    messages : tuple of str
-        What was assumed, chosen or converted.
-    labels : bool
-        True when the file marks it as a label image.
+    The origin is the centre of the first pixel; `channels` has one per index of C.
     """
 
-    data: Pixels
-    axes: str = ""
     spacing: dict[str, float] = field(default_factory=dict)
     units: dict[str, str | None] = field(default_factory=dict)
     channels: tuple[Channel, ...] = ()
     origin: dict[str, float] = field(default_factory=dict)
-    entry: ImageEntry | None = None
+    name: str = ""
     messages: tuple[str, ...] = ()
-    labels: bool = False
 
 
-def sole_entry(image: FileImage) -> ImageEntry:
-    """Entry of the only image of a file."""
-    return ImageEntry(
-        index=0,
-        name="",
-        axes=image.axes,
-        shape=tuple(image.data.shape),
-        dtype=str(image.data.dtype),
-    )
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class FileImage:
+    """One image of a file, before the user's overrides."""
+
+    data: Pixels
+    axes: str = ""  # as in `ImageEntry`
+    calibration: Calibration = Calibration()
+    labels: bool = False  # the file marks it as a label image
+
+
+class FileImages(NamedTuple):
+    """The images of an open file, and what loads one of them."""
+
+    entries: tuple[ImageEntry, ...]
+    load: Callable[[ImageEntry, ReadOptions], FileImage]
 
 
 def choose(
     entries: Sequence[ImageEntry], wanted: int | str | None, file: str
 ) -> tuple[ImageEntry, tuple[str, ...]]:
-    """Choose one of the images of the file of that name, the largest unless `wanted`.
+    """Choose an image by its index or name, else the largest, with a message.
 
-    `wanted` is an index, a name or an index as text; InputError where it is unknown or
-    ambiguous. Also returns a message where the largest of several was taken.
+    InputError where `wanted` is unknown or ambiguous.
     """
     if wanted is not None:
         return _named(entries, wanted, file), ()
@@ -134,8 +123,7 @@ def choose(
 def file_labels(entries: Sequence[ImageEntry]) -> tuple[str, ...]:
     """Distinct labels of a file's images for the names of their result files.
 
-    The name with letters, digits, dots, dashes and underscores only, or the index where
-    that is empty, too long or not unique.
+    The name in plain characters; the index where that is empty, too long or not unique.
     """
     plain = [re.sub(r"[^\w.-]+", "-", entry.name).strip("-.") for entry in entries]
     counts = Counter(name.casefold() for name in plain)
@@ -148,10 +136,7 @@ def file_labels(entries: Sequence[ImageEntry]) -> tuple[str, ...]:
 
 
 def labelled_paths(path: Path, entries: Sequence[ImageEntry]) -> tuple[Path, ...]:
-    """Result paths of a file's images: ``a_Pos1.ome.tif`` for ``a.ome.tif``.
-
-    The path of a single image remains as it is.
-    """
+    """Result paths of a file's images: ``a_Pos1.ome.tif`` where there are several."""
     if len(entries) == 1:
         return (path,)
     return tuple(labelled_path(path, label) for label in file_labels(entries))
@@ -179,10 +164,11 @@ def _named(entries: Sequence[ImageEntry], wanted: int | str, file: str) -> Image
         )
     if named:
         return named[0]
+    by_text = {str(entry.index): entry for entry in entries}
     # Labels are what the names of result files show.
-    for labels in (file_labels(entries), tuple(str(each.index) for each in entries)):
-        if str(wanted) in labels:
-            return entries[labels.index(str(wanted))]
+    by_text |= zip(file_labels(entries), entries, strict=True)
+    if str(wanted) in by_text:
+        return by_text[str(wanted)]
     raise InputError(_unknown(entries, wanted, file))
 
 

@@ -24,9 +24,7 @@ def loaded_kernel(
 ) -> KernelSpec:
     """Replace a kernel of kind "file" by what the file holds: weights, or a PSF.
 
-    `spacing_um` is the voxel (Z, Y, X) or pixel (Y, X) of an image of beads, read from
-    it unless given. Raises InputError where the file holds no kernel and no bead, or no
-    pixel size.
+    `spacing_um` of an image of beads is read from it unless given. Raises InputError.
     """
     if spec.kind != "file":
         return spec
@@ -41,7 +39,6 @@ def loaded_kernel(
 def psf_of(stack: ImageStack, spacing_um: Sequence[float] | None = None) -> MeasuredPsf:
     """Point spread function of the beads in an image (Z, Y, X) or (Y, X).
 
-    Other axes have to be of size 1; `spacing_um` is read from the image unless given.
     Raises InputError for other axes, and without a bead or a pixel size.
     """
     pixels = np.asarray(stack.data)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from napari_zssr.io.calibration import (
     spacing_record,
     zarr_unit,
 )
-from napari_zssr.io.contents import FileImage
+from napari_zssr.io.contents import Calibration
 from napari_zssr.stack.axis_labels import axis_letters
 from napari_zssr.stack.image import NAMESPACE, Channel, Index, Outline, legal_text
 
@@ -36,21 +36,15 @@ Halve = Callable[[NDArray[Any]], NDArray[Any]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Level:
-    """One level of a pyramid: pixels along (Y, X) of a plane, a chunk and a shard.
-
-    A shard holds whole chunks and may extend beyond the plane.
-    """
+    """One level of a pyramid: pixels along (Y, X) of a plane, a chunk and a shard."""
 
     size: tuple[int, int]
     chunk: tuple[int, int]
-    shard: tuple[int, int]
+    shard: tuple[int, int]  # of whole chunks, perhaps beyond the plane
 
 
 def levels_of(outline: Outline, count: int | None = None) -> tuple[Level, ...]:
-    """Levels of a pyramid from full resolution, each half the size, rounded up.
-
-    Without `count`, the shorter side of the last one has at most 256 pixels.
-    """
+    """Levels of a pyramid, each half the size, down to about 256 pixels or `count`."""
     itemsize = np.dtype(outline.dtype).itemsize
     y, x = outline.sizes["Y"], outline.sizes["X"]
     levels = [_level(y, x, itemsize)]
@@ -87,10 +81,7 @@ def zarr_shape(outline: Outline) -> tuple[int, ...]:
 
 
 def zarr_index(index: Index, axes: str, samples: int) -> Index:
-    """Index of a plane in Zarr, without Y and X, from that in an image with `axes`.
-
-    A slice of `samples` along C where there is such an axis.
-    """
+    """Index of a plane in Zarr without Y and X; along C a slice of its samples."""
     by_letter = dict(zip(axes, index, strict=True))
     letters = zarr_axes(axes)[:-2]
     if "C" in letters:
@@ -100,10 +91,7 @@ def zarr_index(index: Index, axes: str, samples: int) -> Index:
 
 
 def halved(band: NDArray[Any]) -> NDArray[Any]:
-    """Mean of 2 x 2 pixels in the same dtype, (C, Y, X) to (C, ceil(Y/2), ceil(X/2)).
-
-    Integers are rounded half to even.
-    """
+    """Mean of 2 x 2 pixels in their dtype, (C, Y, X) to (C, ceil(Y/2), ceil(X/2))."""
     odd = [(0, n % 2) for n in band.shape[1:]]
     padded = np.pad(band, [(0, 0), *odd], mode="edge") if (0, 1) in odd else band
     four = [padded[:, i::2, j::2] for i in (0, 1) for j in (0, 1)]
@@ -120,7 +108,7 @@ def nearest_halved(band: NDArray[Any]) -> NDArray[Any]:
 
 
 def _mean_of_integers(four: list[NDArray[Any]]) -> NDArray[Any]:
-    """Mean without a wider type, which does not exist for 64-bit integers."""
+    """Mean, half to even, without a wider type: 64-bit integers have none."""
     mean = sum((part >> 2 for part in four[1:]), start=four[0] >> 2)
     rest = sum((part & 3 for part in four[1:]), start=four[0] & 3)
     mean += rest >> 2
@@ -132,16 +120,14 @@ def _mean_of_integers(four: list[NDArray[Any]]) -> NDArray[Any]:
 class BandWriter:
     """Collects the rows of a (C, Y, X) plane into bands and passes on their halves.
 
-    `put` stores a band (C, rows, X) given its first row; the last one may be lower.
-    `rows` is even unless a band is the whole plane. `below` gets the halves, made by
-    `halve`.
+    `put` stores a band (C, rows, X) given its first row; `below` gets its half.
     """
 
     def __init__(
         self,
         shape: tuple[int, int, int],
         dtype: np.dtype[Any],
-        rows: int,
+        rows: int,  # even, unless a band is the whole plane
         put: Put,
         below: BandWriter | None = None,
         halve: Halve = halved,
@@ -229,16 +215,13 @@ def axes_of(multiscale: Mapping[str, Any], ndim: int) -> str:
     return _letters(_listed_axes(multiscale, ndim))
 
 
-def with_placement(
-    image: FileImage, multiscale: Mapping[str, Any]
-) -> tuple[FileImage, tuple[int, ...]]:
-    """Add axes, pixel size and position to an image at full resolution.
+def placement(
+    multiscale: Mapping[str, Any], shape: tuple[int, ...]
+) -> tuple[str, Calibration, tuple[int, ...]]:
+    """Axes, pixel size and position of an image, and its axes that run backwards.
 
-    Also returns the numbers of the axes that run backwards; the position is that of the
-    flipped image. Raises InputError where the metadata do not fit the array, or rotate,
-    shear or warp the image.
+    The position is that of the flipped image. InputError if the metadata do not fit.
     """
-    shape = image.data.shape
     dataset = multiscale["datasets"][0]
     listed = _listed_axes(multiscale, len(shape))
     if len(listed) not in (0, len(shape)):
@@ -282,15 +265,10 @@ def with_placement(
             spacing[letter], units[letter] = size, short_of_ome(unit)
             if first:
                 origin[letter] = first
-    placed = replace(
-        image,
-        axes=letters,
-        spacing=spacing,
-        units=units,
-        origin=origin,
-        messages=tuple(messages),
+    placed = Calibration(
+        spacing=spacing, units=units, origin=origin, messages=tuple(messages)
     )
-    return placed, tuple(reversed_axes)
+    return letters, placed, tuple(reversed_axes)
 
 
 def _listed_axes(multiscale: Mapping[str, Any], ndim: int) -> list[_Axis]:
@@ -375,10 +353,7 @@ def _vector(values: Sequence[float], ndim: int) -> NDArray[np.float64]:
 
 
 def check_zarr(outline: Outline) -> tuple[str, ...]:
-    """Refuse an image that OME-Zarr cannot hold with an InputError.
-
-    Returns messages on metadata that other programs will not see.
-    """
+    """Messages on what OME-Zarr cannot tell; InputError where it cannot hold it."""
     try:
         json.dumps(attributes_of(outline, levels_of(outline)), allow_nan=False)
     except (ValueError, TypeError, LookupError, ArithmeticError) as error:
@@ -390,10 +365,7 @@ def check_zarr(outline: Outline) -> tuple[str, ...]:
 
 
 def attributes_of(outline: Outline, levels: Sequence[Level]) -> dict[str, Any]:
-    """Attributes of an image's group: those of OME-Zarr, and those of this program.
-
-    Level n of the pyramid is the array named n.
-    """
+    """Attributes of an image's group: those of OME-Zarr, and those of this program."""
     own: dict[str, Any] = {"axes": outline.axes, "samples": outline.sizes.get("S", 1)}
     if record := spacing_record(outline, zarr_unit):
         own[SPACING] = record
@@ -428,17 +400,14 @@ def _ngff_axes(outline: Outline) -> list[dict[str, str]]:
 
 
 def _dataset(outline: Outline, number: int) -> dict[str, Any]:
-    """Path, pixel size and centre of the first pixel of a level of the pyramid.
-
-    Where the size is unknown, it is in pixels of the image before the enlargement.
-    """
+    """Path, pixel size and centre of the first pixel of a level of the pyramid."""
     placed = zip(outline.axes, outline.spacing, outline.origin, strict=True)
     known = {letter: (size, start) for letter, size, start in placed}
     known["C"] = 1.0, 0.0
     scale, translation = [], []
     for letter in zarr_axes(outline.axes):
         size, start = known[letter]
-        if size is None:
+        if size is None:  # in pixels of the image before the enlargement
             size = 1 + 2 * start
         pixels = 2**number if letter in "YX" else 1
         scale.append(float(size) * pixels)

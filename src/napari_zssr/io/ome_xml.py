@@ -15,13 +15,13 @@ import tifffile
 from napari_zssr.errors import InputError
 from napari_zssr.io.calibration import (
     SPACING,
-    Calibration,
     positive_count,
     positive_number,
     restore_spacing,
     short_of_ome,
 )
-from napari_zssr.stack.image import NAMESPACE, Channel, short_unit
+from napari_zssr.io.contents import Calibration
+from napari_zssr.stack.image import NAMESPACE, Channel, in_um, short_unit
 
 # Attribute and default unit of the pixel size along each axis
 SIZE_ATTRIBUTES = {
@@ -31,7 +31,6 @@ SIZE_ATTRIBUTES = {
     "X": ("PhysicalSizeX", "um"),
 }
 _STATED = "Stated"  # prefix of the XML's own sizes where they were corrected
-_TO_NM = {"pm": 1e-3, "angstrom": 0.1, "nm": 1.0, "um": 1e3, "mm": 1e6}
 _REFRACTIVE_INDICES = {
     "Air": 1.0,
     "Water": 1.33,
@@ -48,10 +47,7 @@ _MODALITIES = {
 
 
 def open_tiff(path: Path) -> tifffile.TiffFile:
-    """Open a TIFF, or the set of OME-TIFFs that a member or companion belongs to.
-
-    InputError where files of the set are missing or its companion is damaged.
-    """
+    """Open a TIFF, or the set of OME-TIFFs that a member or companion belongs to."""
     if path.suffix.lower() == ".ome":
         return _open_companion(path)
     with ExitStack() as stack:
@@ -114,10 +110,7 @@ def _companion_xml(path: Path) -> str:
 
 
 def _correct_sizes(root: ElementTree.Element, file: tifffile.TiffFile) -> bool:
-    """Set SizeY and SizeX to those of the pages, since tifffile refuses others.
-
-    Returns whether anything was changed.
-    """
+    """Whether sizes were set to those of the pages, since tifffile refuses others."""
     by_ifd = defaultdict(list)
     for pixels in root.iterfind("{*}Image/{*}Pixels"):
         block = pixels.find("{*}TiffData")
@@ -178,8 +171,7 @@ class PlaneAddress:
 def ome_calibration(xml: str, address: PlaneAddress, own_file: str) -> Calibration:
     """Calibration of the image whose first plane has an address; own_file has the XML.
 
-    The TiffData blocks identify the image, never the order in the XML: microscopes
-    also list images whose pixels are elsewhere or were never acquired.
+    The order in the XML tells nothing: microscopes list images that are elsewhere.
     """
     try:
         root = _parse(xml)
@@ -280,9 +272,7 @@ def _image_calibration(
         if size is not None and unit != "pixel":
             spacing[letter], units[letter] = size, short_of_ome(unit)
     # Sizes in units that OME lacks are in an annotation of this program.
-    annotation = f".//{{*}}MapAnnotation[@Namespace='{NAMESPACE}']"
-    record = root.findtext(f"{annotation}/{{*}}Value/{{*}}M[@K='{SPACING}']")
-    restore_spacing(record, spacing, units)
+    restore_spacing(own_value(root, SPACING), spacing, units)
     return Calibration(
         spacing=spacing,
         units=units,
@@ -290,6 +280,12 @@ def _image_calibration(
         name=image.get("Name", ""),
         messages=tuple(messages),
     )
+
+
+def own_value(root: ElementTree.Element, key: str) -> str | None:
+    """Value of a key in the annotation of this program."""
+    annotation = f".//{{*}}MapAnnotation[@Namespace='{NAMESPACE}']"
+    return root.findtext(f"{annotation}/{{*}}Value/{{*}}M[@K='{key}']")
 
 
 def _objective(
@@ -331,7 +327,7 @@ def _channel(
 
 def _wavelength_nm(element: ElementTree.Element, key: str) -> float | None:
     length = positive_number(element.get(key))
-    scale = _TO_NM.get(short_unit(element.get(f"{key}Unit", "nm")) or "")
+    scale = in_um(1e3, short_unit(element.get(f"{key}Unit", "nm")))  # nm
     return None if length is None or scale is None else length * scale
 
 

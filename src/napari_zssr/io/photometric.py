@@ -45,26 +45,14 @@ _XYZ_TO_SRGB = np.array(
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class PageSamples:
-    """Axes, size and type of a page after the conversion of its samples.
-
-    Attributes
-    ----------
-    convert : callable or None
-        Converts an array with the samples last; a palette's indices have none.
-    sample_axis : int or None
-        Axis of the samples in the file, counted from the last.
-    orientation : int
-        1 to 8, as in TIFF and EXIF.
-    channels : tuple of Channel
-        Names and colours of samples, or the colour of a lookup table.
-    """
+    """Axes, size and type of a page after the conversion of its samples."""
 
     axes: str
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
-    convert: Conversion | None = None
-    sample_axis: int | None = None
-    orientation: int = 1
+    convert: Conversion | None = None  # of an array with the samples last
+    sample_axis: int | None = None  # in the file, counted from the last axis
+    orientation: int = 1  # 1 to 8, as in TIFF and EXIF
     channels: tuple[Channel, ...] = ()
     messages: tuple[str, ...] = ()
 
@@ -88,10 +76,7 @@ class PageSamples:
 def page_samples(
     page: tifffile.TiffPage, axes: str, shape: Sequence[int]
 ) -> PageSamples:
-    """How the samples of a page are converted; axes and shape are those in its series.
-
-    InputError where they cannot be converted.
-    """
+    """How a page's samples are converted; its axes and shape are those in a series."""
     stored_axes = page.axes if len(page.axes) == len(axes) else axes
     sample_axis = stored_axes.index("S") - len(axes) if "S" in stored_axes else None
     meaning = _interpret(page)
@@ -214,8 +199,7 @@ def _is_ramp(colours: NDArray[np.uint8]) -> bool:
 def _is_smooth(colours: NDArray[np.uint8]) -> bool:
     """Whether neighbouring entries of a table are similar, its two ends aside.
 
-    Indices into such a table are intensities in false colours, as of ImageJ's "Fire"
-    or "HiLo"; the order of the colours of a quantised picture is arbitrary.
+    So are those of false colours ("Fire", "HiLo"), not those of a quantised picture.
     """
     steps = np.abs(np.diff(colours[1:-1].astype(np.int16), axis=0))
     return steps.size > 0 and bool(steps.max() <= _LARGEST_STEP)
@@ -330,8 +314,7 @@ def rgb_from_ycbcr(
 ) -> Samples:
     """Convert 8 or 16-bit luma and chroma (..., 3) to RGB.
 
-    The coefficients are the shares of red, green and blue in the luma; the reference
-    holds black and white of Y, Cb and Cr (ReferenceBlackWhite), or None.
+    The coefficients are those of R, G, B in the luma, the reference black and white.
     """
     full = np.iinfo(pixels.dtype).max
     middle = (full + 1) // 2
@@ -349,8 +332,7 @@ def rgb_from_ycbcr(
 def rgb_from_lab(pixels: Samples, *, signed: bool) -> Samples:
     """Convert 8 or 16-bit CIE L*a*b* (..., 3) under D50 to sRGB.
 
-    a* and b* are two's complement if signed (CIELab), else they have an offset
-    (ICCLab).
+    a* and b* are two's complement if signed (CIELab), else have an offset (ICCLab).
     """
     bits = 8 * pixels.dtype.itemsize
     step, middle = 2 ** (bits - 8), 2 ** (bits - 1)

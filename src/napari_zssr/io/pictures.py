@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +14,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from napari_zssr.errors import InputError
-from napari_zssr.io.contents import (
-    FileImage,
-    ImageEntry,
-    ReadOptions,
-    choose,
-    sole_entry,
-)
+from napari_zssr.io.contents import Calibration, FileImage, FileImages, ImageEntry
 from napari_zssr.io.photometric import oriented
 from napari_zssr.stack.image import NAMESPACE, Outline
 
@@ -29,23 +25,22 @@ _OTHER_COLOURS = {"CMYK", "YCbCr", "HSV", "LAB", "RGBX"}
 _ORIENTATION = 274
 
 
-def read_picture(path: Path, options: ReadOptions) -> FileImage:
-    """Read a picture upright: grey as YX, colour as YXS, a palette as its colours.
-
-    Raises InputError where it is truncated or too large, and for 16-bit colour, which
-    would lose its lower bits.
-    """
-    image = _picture(path)
-    choose([sole_entry(image)], options.image, path.name)
-    return image
-
-
-def list_picture(path: Path) -> tuple[ImageEntry, ...]:
+@contextmanager
+def opened(path: Path) -> Iterator[FileImages]:
     """The one image of a picture."""
-    return (sole_entry(_picture(path)),)
+    image = _picture(path)
+    entry = ImageEntry(
+        index=0,
+        name="",
+        axes=image.axes,
+        shape=image.data.shape,
+        dtype=str(image.data.dtype),
+    )
+    yield FileImages((entry,), lambda *_: image)
 
 
 def _picture(path: Path) -> FileImage:
+    """A picture upright: grey as YX, colour as YXS, a palette as its colours."""
     _refuse_16_bit_colour(path)
     try:
         with warnings.catch_warnings():
@@ -72,7 +67,8 @@ def _picture(path: Path) -> FileImage:
     if data.dtype == np.int32 and data.min() >= 0 and data.max() <= 65535:
         data = data.astype(np.uint16)
     axes = "YX" if data.ndim == 2 else "YXS"
-    return FileImage(data=data, axes=axes, messages=tuple(messages))
+    known = Calibration(messages=tuple(messages))
+    return FileImage(data=data, axes=axes, calibration=known)
 
 
 def _plain(picture: Image.Image) -> Image.Image:

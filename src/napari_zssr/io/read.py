@@ -8,23 +8,30 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import replace
+from importlib import import_module
 from itertools import islice
 from os import PathLike
 from pathlib import Path
 
 from napari_zssr.atomic import ZARR_MARKS
 from napari_zssr.errors import InputError
-from napari_zssr.io.contents import FileImage, ImageEntry, ReadOptions
+from napari_zssr.io.contents import (
+    FileImage,
+    FileImages,
+    ImageEntry,
+    ReadOptions,
+    choose,
+)
 from napari_zssr.stack.axis_labels import (
     NEAREST_ADVICE,
     Spacing,
     check_pixels,
+    chosen_axes,
     guess_message,
     labelled,
-    parse_axes,
-    settle_axes,
     spacing_per_axis,
 )
 from napari_zssr.stack.image import ImageStack
@@ -39,9 +46,6 @@ _PICTURE = (b"\x89PNG", b"\xff\xd8\xff", b"BM")
 _VENDOR = {".czi", ".nd2", ".lif", ".lof", ".oir", ".oib", ".vsi", ".dv", ".sldy"}
 _SUFFIXES = (".companion.ome", ".ome.tiff", ".ome.tif", ".ome.zarr", ".zarr")
 
-_Reader = Callable[[Path, ReadOptions], FileImage]
-_Lister = Callable[[Path], tuple[ImageEntry, ...]]
-
 
 def read(
     path: str | PathLike[str],
@@ -53,48 +57,25 @@ def read(
     lazy: bool = False,
     labels: bool = False,
 ) -> ImageStack:
-    """Read an image with axes, spacing and channels.
+    """Read an image with axes, spacing and channels, as `napari_zssr.read` does.
 
-    Parameters
-    ----------
-    path : str or Path
-        File, or the folder of a Zarr image.
-    axes : str, optional
-        One letter of TCZYXS for each axis; overrides what the file says.
-    spacing : mapping, sequence or float, optional
-        Pixel size in micrometres (T: seconds) by letter, one for each axis, or one
-        number for Y and X; overrides what the file says.
-    image : int or str, optional
-        Index or name of one of several images in the file; the largest unless given.
-    partial : bool
-        Keep the complete planes of an acquisition that was stopped, instead of
-        refusing the file.
-    lazy : bool
-        Leave the pixels of TIFF and Zarr in the file: they are read when `data` is
-        indexed, and an error is raised only then. Other kinds are read whole.
-    labels : bool
-        Read label images and masks too, which are refused otherwise.
-
-    Returns
-    -------
-    ImageStack
-        Its `messages` say what was assumed, chosen or converted.
-
-    Raises
-    ------
-    InputError
-        The file is missing, broken, empty, of an unknown kind, or of a pixel type
-        that cannot be used.
+    With `lazy`, the pixels of TIFF and Zarr stay in the file until they are indexed.
     """
     source = Path(path).expanduser()
-    options = ReadOptions(image=image, partial=partial, lazy=lazy, labels=labels)
-    read_image, _ = _reader(source)
-    stack = _with_overrides(read_image(source, options), axes, spacing, labels)
+    options = ReadOptions(partial=partial, lazy=lazy, labels=labels)
+    with _opened(source) as (entries, load):
+        entry, chosen = choose(entries, image, source.name)
+        loaded = load(entry, options)
+    stack = _with_overrides(loaded, axes, spacing, labels)
+    is_one_of_several = len(entries) > 1
     return replace(
         stack,
-        name=" ".join(filter(None, (_stem(source), stack.name))),
+        name=f"{_stem(source)} {entry.title}" if is_one_of_several else _stem(source),
         source=str(source),
         checksum=checksum(source),
+        messages=(*chosen, *stack.messages),
+        image_index=entry.index if is_one_of_several else None,
+        image_name=entry.name if is_one_of_several else "",
     )
 
 
@@ -117,38 +98,24 @@ def list_images(path: str | PathLike[str]) -> tuple[ImageEntry, ...]:
     InputError
         The file is missing, broken, empty or of an unknown kind.
     """
-    source = Path(path).expanduser()
-    _, list_entries = _reader(source)
-    return list_entries(source)
+    with _opened(Path(path).expanduser()) as (entries, _):
+        return entries
 
 
-def _reader(path: Path) -> tuple[_Reader, _Lister]:
-    """What reads and lists a file of that kind, imported only now."""
-    kind = _kind(path)
-    if kind == "tiff":
-        from napari_zssr.io.tiff import list_tiff, read_tiff
-
-        return read_tiff, list_tiff
-    if kind == "zarr":
-        from napari_zssr.io.zarr_read import list_zarr, read_zarr
-
-        return read_zarr, list_zarr
-    if kind == "picture":
-        from napari_zssr.io.pictures import list_picture, read_picture
-
-        return read_picture, list_picture
-    from napari_zssr.io.vendor import list_vendor, read_vendor
-
-    return read_vendor, list_vendor
+def _opened(path: Path) -> AbstractContextManager[FileImages]:
+    """The images of a file, whose format is imported only now."""
+    module = import_module(f"napari_zssr.io.{_module_of(path)}")
+    images: AbstractContextManager[FileImages] = module.opened(path)
+    return images
 
 
-def _kind(path: Path) -> str:
-    """One of tiff, picture, zarr, vendor; InputError for anything else."""
+def _module_of(path: Path) -> str:
+    """Name of the module that reads a file; InputError where there is none."""
     if not path.exists():
         raise InputError(f"{path} does not exist; check the name and the folder.")
     if path.is_dir():
         if any((path / name).is_file() for name in ZARR_MARKS):
-            return "zarr"
+            return "zarr_read"
         raise InputError(
             f"{path} is a folder and no OME-Zarr image; give a file, or the folder "
             "that holds zarr.json or .zattrs."
@@ -165,7 +132,7 @@ def _kind(path: Path) -> str:
     if head.startswith(_TIFF) or path.suffix.lower() == ".ome":
         return "tiff"
     if head.startswith(_PICTURE):
-        return "picture"
+        return "pictures"
     raise InputError(
         f"{path.name} is not an image that can be read; give a TIFF, OME-Zarr, PNG or "
         "JPEG."
@@ -182,16 +149,12 @@ def _with_overrides(
             f"{NEAREST_ADVICE}, or give the image they were made from."
         )
     data = check_pixels(image.data, labels=labels)
-    guessed = False
-    if axes is not None:
-        letters = parse_axes(axes, data.ndim)
-    else:
-        stated = image.axes if len(image.axes) == data.ndim else ""
-        letters, guessed = settle_axes(stated, data.shape, data.dtype)
-    guessed = guessed and data.ndim > 2
-    sizes = {a: image.spacing[a] for a in letters if a in image.spacing}
-    units = {a: image.units.get(a) for a in sizes}
-    origin = dict(image.origin)
+    stated = image.axes if len(image.axes) == data.ndim else ""
+    letters, guessed = chosen_axes(axes, stated, data)
+    known = image.calibration
+    sizes = {a: known.spacing[a] for a in letters if a in known.spacing}
+    units = {a: known.units.get(a) for a in sizes}
+    origin = dict(known.origin)
     for letter, size in zip(letters, spacing_per_axis(letters, spacing), strict=True):
         if size is not None:
             sizes[letter] = size
@@ -202,7 +165,7 @@ def _with_overrides(
         axes=letters,
         spacing=sizes,
         units=units,
-        channels=image.channels,
+        channels=known.channels,
         labels=labels,
     )
     guess = (guess_message(letters, data.shape),) if guessed else ()
@@ -210,11 +173,8 @@ def _with_overrides(
         stack,
         guessed=guessed,
         origin=tuple(origin.get(a, 0.0) for a in letters) if origin else (),
-        messages=(*image.messages, *guess),
+        messages=(*known.messages, *guess),
         labels=image.labels or stack.labels,
-        name=image.entry.title if image.entry else "",
-        image_index=image.entry.index if image.entry else None,
-        image_name=image.entry.name if image.entry else "",
     )
 
 
@@ -230,9 +190,8 @@ def _stem(path: Path) -> str:
 def checksum(path: Path) -> str:
     """First 16 hexadecimal digits of a SHA-256; copies of an input agree.
 
-    Of a file all bytes count, over 1 GB its size and 64 blocks of 1 MiB spread evenly
-    over it. Of a Zarr folder the names and sizes of its first 10 000 files count, and
-    their bytes: all, or over 1 GB the metadata and the first MiB of 64 of the files.
+    Of a Zarr folder the names, sizes and bytes of its first 10 000 files count. Over
+    1 GB only 64 blocks of 1 MiB do, spread evenly over the file or the files.
     """
     digest = hashlib.sha256()
     for part in _folder_content(path) if path.is_dir() else _file_content(path):

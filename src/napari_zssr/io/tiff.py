@@ -12,8 +12,9 @@ import threading
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from numpy.typing import NDArray
 
 from napari_zssr.errors import InputError
 from napari_zssr.io.calibration import series_axes
-from napari_zssr.io.contents import FileImage, ImageEntry, ReadOptions, choose
+from napari_zssr.io.contents import FileImage, FileImages, ImageEntry, ReadOptions
 from napari_zssr.io.ome_xml import open_tiff
 from napari_zssr.io.photometric import (
     JPEG,
@@ -34,6 +35,7 @@ from napari_zssr.io.photometric import (
 )
 from napari_zssr.io.tiff_metadata import calibration, signed_pixels
 from napari_zssr.io.tiff_series import (
+    TiffImage,
     complete_planes,
     restore_imagej_series,
     tiff_entries,
@@ -58,46 +60,42 @@ _FAILED = (
 )
 
 
-def read_tiff(path: Path, options: ReadOptions) -> FileImage:
-    """Read one image of a TIFF, the largest unless another is asked for.
-
-    InputError where the file is truncated, broken, or of a compression, colour or type
-    that is not supported; or where it has no such image.
-    """
+@contextmanager
+def opened(path: Path) -> Iterator[FileImages]:
+    """The images of a TIFF."""
     with _opened(path) as file:
         images = tiff_images(file)
-        entries = tiff_entries(images)
-        entry, messages = choose(entries, options.image, path.name)
-        image = images[entry.index]
-        is_one_of_several = len(entries) > 1
-        title = f"{path.name}, {entry.title}," if is_one_of_several else path.name
-        layout = _layout_of(path, file, image.series, options, title)
-        is_lazy = options.lazy and layout.is_paged
-        data: Pixels = (
-            TiffPixels(path, entry.index, options, layout)
-            if is_lazy
-            else layout.read_all()
-        )
-        known = calibration(file, image.series)
-        channel_axis = layout.axes.find("C")
-        channel_count = 1 if channel_axis < 0 else layout.shape[channel_axis]
-        orientation = layout.samples.orientation
-        return FileImage(
-            data=signed_pixels(file, data),
-            axes=layout.axes,
-            spacing=_reoriented(known.spacing, orientation),
-            units=_reoriented(known.units, orientation),
-            channels=known.channels[:channel_count] or layout.samples.channels,
-            entry=entry if is_one_of_several else None,
-            origin=_reoriented(known.origin, orientation),
-            messages=messages + image.messages + layout.messages + known.messages,
-        )
+        yield FileImages(tiff_entries(images), partial(_load, path, file, images))
 
 
-def list_tiff(path: Path) -> tuple[ImageEntry, ...]:
-    """List the images of a TIFF; InputError where it is truncated or broken."""
-    with _opened(path) as file:
-        return tiff_entries(tiff_images(file))
+def _load(
+    path: Path,
+    file: tifffile.TiffFile,
+    images: Sequence[TiffImage],
+    entry: ImageEntry,
+    options: ReadOptions,
+) -> FileImage:
+    image = images[entry.index]
+    title = f"{path.name}, {entry.title}," if len(images) > 1 else path.name
+    layout = _layout_of(path, file, image.series, options, title)
+    is_lazy = options.lazy and layout.is_paged
+    data: Pixels = (
+        TiffPixels(path, entry.index, options, layout) if is_lazy else layout.read_all()
+    )
+    known = calibration(file, image.series)
+    channel_axis = layout.axes.find("C")
+    channel_count = 1 if channel_axis < 0 else layout.shape[channel_axis]
+    orientation = layout.samples.orientation
+    known = replace(
+        known,
+        spacing=_reoriented(known.spacing, orientation),
+        units=_reoriented(known.units, orientation),
+        channels=known.channels[:channel_count] or layout.samples.channels,
+        origin=_reoriented(known.origin, orientation),
+        messages=image.messages + layout.messages + known.messages,
+    )
+    pixels = signed_pixels(file, data)
+    return FileImage(data=pixels, axes=layout.axes, calibration=known)
 
 
 def _reoriented(sizes: Mapping[str, Any], orientation: int) -> dict[str, Any]:
@@ -109,8 +107,7 @@ def _reoriented(sizes: Mapping[str, Any], orientation: int) -> dict[str, Any]:
 class TiffPixels(FilePixels):
     """Pixels of one image of a TIFF, read by page or, where contiguous, by row.
 
-    The file is opened at the first use and closed after every reading. Threads may
-    share an instance; a pickle holds the name of the file.
+    The file is closed after every reading; threads may share an instance.
     """
 
     def __init__(
@@ -124,7 +121,8 @@ class TiffPixels(FilePixels):
         self.image = image
         self.options = options
         self._lock = threading.Lock()
-        self._cached_layout = layout
+        if layout is not None:
+            self._layout = layout
 
     def __reduce__(self) -> tuple[Any, ...]:
         return TiffPixels, (self.path, self.image, self.options)
@@ -132,16 +130,16 @@ class TiffPixels(FilePixels):
     @property
     def shape(self) -> tuple[int, ...]:
         """Size along each axis."""
-        return self._layout().shape
+        return self._layout.shape
 
     @property
     def dtype(self) -> np.dtype[Any]:
         """Type of the pixels, in the byte order of this machine."""
-        return self._layout().samples.dtype
+        return self._layout.samples.dtype
 
     def __getitem__(self, index: Any) -> NDArray[Any]:
         """Pixels for one integer or slice per axis; InputError if unreadable."""
-        layout = self._layout()
+        layout = self._layout
         parts = full_index(index, layout.shape)
         with self._lock:
             with _decoding(self.path):
@@ -151,45 +149,31 @@ class TiffPixels(FilePixels):
             finally:
                 layout.file.close()
 
+    @cached_property
     def _layout(self) -> _Layout:
-        with self._lock:
-            if self._cached_layout is None:
-                path = self.path
-                with _opened(path) as file:
-                    series = tiff_images(file)[self.image].series
-                    layout = _layout_of(path, file, series, self.options, path.name)
-                if not layout.is_paged:
-                    raise InputError(
-                        f"{path.name} has changed: its pages cannot be read one by one "
-                        "any more; read it again."
-                    )
-                self._cached_layout = layout
-            return self._cached_layout
+        path = self.path
+        with _opened(path) as file:
+            series = tiff_images(file)[self.image].series
+            layout = _layout_of(path, file, series, self.options, path.name)
+        if not layout.is_paged:
+            raise InputError(
+                f"{path.name} has changed: its pages cannot be read one by one any "
+                "more; read it again."
+            )
+        return layout
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Layout:
-    """How the pixels of a series are stored and converted.
-
-    Attributes
-    ----------
-    is_paged : bool
-        Whether pages can be read one by one, not only the whole series.
-    sizes : tuple of int
-        Size along the axes before a page, cropped to complete planes.
-    samples : PageSamples
-        Conversion of a page; of the whole series where it is not paged.
-    offset : int or None
-        Of the first pixel in the file, where all pixels are contiguous.
-    """
+    """How the pixels of a series are stored and converted."""
 
     path: Path
     file: tifffile.TiffFile
     series: tifffile.TiffPageSeries
-    is_paged: bool
-    sizes: tuple[int, ...]
-    samples: PageSamples
-    offset: int | None
+    is_paged: bool  # whether pages can be read one by one, not only the whole series
+    sizes: tuple[int, ...]  # of the axes before a page, cropped to complete planes
+    samples: PageSamples  # conversion of a page, or of a series that is not paged
+    offset: int | None  # of the first pixel, where all pixels are contiguous
     messages: tuple[str, ...]
 
     @property
@@ -291,8 +275,7 @@ def _layout_of(
 ) -> _Layout:
     """Determine how a series is read, without reading pixels.
 
-    InputError where planes are missing, or pixels cannot be decoded or converted; it
-    calls the image by its title.
+    InputError, with the title, where planes are missing or cannot be decoded.
     """
     _check_decoders(path, series.keyframe)
     with _decoding(path):

@@ -12,7 +12,6 @@ import tifffile
 from numpy.typing import NDArray
 
 from napari_zssr.io.calibration import (
-    Calibration,
     calibration_from,
     instrument_calibration,
     merge,
@@ -20,6 +19,7 @@ from napari_zssr.io.calibration import (
     positive_number,
     series_axes,
 )
+from napari_zssr.io.contents import Calibration
 from napari_zssr.io.ome_xml import SIZE_ATTRIBUTES, PlaneAddress, ome_calibration
 from napari_zssr.stack.image import (
     Channel,
@@ -37,8 +37,7 @@ def calibration(
 ) -> Calibration:
     """Pixel sizes, units and channels of one series, or of a part of one.
 
-    Each source adds what the earlier ones do not say, the microscope's own first;
-    ImageJ's text and the resolution tags are used only without a known pixel size.
+    Each source adds what the earlier ones do not say, the microscope's own first.
     """
     known = Calibration()
     if series.is_multifile:
@@ -55,7 +54,12 @@ def calibration(
     for source in (_imagej_sizes, _resolution_tags):
         if "X" not in known.spacing:
             known = merge(known, source(file, series))
-    return merge(known, _imagej_display(file, series))
+    metadata = file.imagej_metadata or {}
+    imagej = Calibration(
+        channels=_imagej_channels(metadata, series),
+        messages=_value_messages(metadata, series.dtype),
+    )
+    return merge(known, imagej)
 
 
 def _channel_count(series: tifffile.TiffPageSeries) -> int:
@@ -121,8 +125,7 @@ def _resolution_tags(
 ) -> Calibration:
     """Pixel size from the tags alone: densities per centimetre, but none of print.
 
-    "72 pixels per inch" is written by programs that know nothing, and an inch is the
-    default unit; neither tells the size of a specimen.
+    An inch is the default unit of programs that do not know the size of a specimen.
     """
     resolution = _page_resolution(series.keyframe)
     is_inch = resolution.unit != "centimetre"
@@ -132,7 +135,7 @@ def _resolution_tags(
     return calibration_from(
         {letter: (size, "um") for letter, size in sizes.items()},
         messages=[
-            f"The pixel size of {_listed(sizes)} um comes from the TIFF's resolution "
+            f"The pixel size of {_sizes_text(sizes)} um comes from the TIFF's resolution "
             f"tags ({resolution}); set the spacing if that is not the specimen's."
         ],
     )
@@ -162,7 +165,7 @@ def _tags_with_unit(resolution: _Resolution, unit: str, source: str) -> Calibrat
     if resolution.unit and _UM[resolution.unit] != scale:
         messages = [
             f"The resolution tags say {resolution}, {source} says {unit}; the pixel "
-            f"size was read as {_listed(sizes)} um."
+            f"size was read as {_sizes_text(sizes)} um."
         ]
     if unit in {"cm", "in"}:
         unit, scale = "um", 1.0
@@ -172,7 +175,7 @@ def _tags_with_unit(resolution: _Resolution, unit: str, source: str) -> Calibrat
     )
 
 
-def _listed(sizes: dict[str, float]) -> str:
+def _sizes_text(sizes: dict[str, float]) -> str:
     """Sizes along Y and X in words, a single one where they agree."""
     return " x ".join(dict.fromkeys(f"{size:.4g}" for size in sizes.values()))
 
@@ -254,8 +257,7 @@ def _micromanager_sizes(
 ) -> Calibration:
     """Pixel sizes and time step from the summary.
 
-    They precede those of the OME-XML, in which old versions write milliseconds for
-    seconds.
+    They precede the OME-XML, where old versions write milliseconds for seconds.
     """
     summary = micromanager_summary(file)
     plane = file.pages.first.tags.valueof("MicroManagerMetadata")
@@ -373,17 +375,6 @@ def _imagej_time(metadata: dict[str, Any], axes: str) -> Calibration:
             f"ImageJ's {fps:g} frames per second are its speed of playback; the time "
             "between frames is not known.",
         )
-    )
-
-
-def _imagej_display(
-    file: tifffile.TiffFile, series: tifffile.TiffPageSeries
-) -> Calibration:
-    """ImageJ's channel names and colours, and a message on calibrated pixel values."""
-    metadata = file.imagej_metadata or {}
-    return Calibration(
-        channels=_imagej_channels(metadata, series),
-        messages=_value_messages(metadata, series.dtype),
     )
 
 

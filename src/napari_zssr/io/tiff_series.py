@@ -40,8 +40,7 @@ class TiffImage:
 def tiff_images(file: tifffile.TiffFile) -> tuple[TiffImage, ...]:
     """List the images of an open TIFF, without pyramid levels and slide thumbnails.
 
-    Each position is an image, consecutive series of similar pages that state no axes
-    are one, and so are similar pages beyond the described ones.
+    Each position is an image; similar pages that state no axes are one together.
     """
     main = [each for each in file.series if not _is_accessory(each)] or file.series
     images = [image for each in main for image in _split_positions(file, each)]
@@ -204,9 +203,7 @@ def complete_planes(
 ) -> tuple[tuple[int, ...], tuple[str, ...]]:
     """Crop the sizes of the axes before a page to complete planes, with messages.
 
-    Offsets and lengths are compared with the size of the file, no pixels are read.
-    InputError, naming the title, where planes are missing and ``crop`` is off or
-    impossible.
+    InputError, with the title, where planes are missing and ``crop`` is off or fails.
     """
     present = _planes_present(file, series, math.prod(sizes)).reshape(sizes)
     axes = series_axes(series)[: len(sizes)].ljust(len(sizes), "?")

@@ -3,46 +3,27 @@
 from __future__ import annotations
 
 import importlib
-import math
 import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from napari_zssr.errors import InputError
-from napari_zssr.io.contents import FileImage, ImageEntry, ReadOptions, choose
+from napari_zssr.io.calibration import calibration_from
+from napari_zssr.io.contents import FileImage, FileImages, ImageEntry, ReadOptions
 from napari_zssr.stack.image import Channel
 
 # Not part of the extra, as their licence is GPL.
 _READERS = {".czi": " bioio-czi", ".lif": " bioio-lif"}
 
 
-def read_vendor(path: Path, options: ReadOptions) -> FileImage:
-    """Read one scene, the largest unless another is chosen.
-
-    Raises InputError where bioio or its reader for this format is missing, or cannot
-    read the file.
-    """
-    with _opened(path) as image:
-        entries = _entries(image)
-        entry, messages = choose(entries, options.image, path.name)
-        image.set_scene(image.scenes[entry.index])
-        several = entry if len(entries) > 1 else None
-        return _file_image(image, several, messages)
-
-
-def list_vendor(path: Path) -> tuple[ImageEntry, ...]:
-    """List the scenes of a file; errors as in `read_vendor`."""
-    with _opened(path) as image:
-        return _entries(image)
-
-
 @contextmanager
-def _opened(path: Path) -> Iterator[Any]:
-    """Open an image with bioio and turn its errors into one sentence."""
+def opened(path: Path) -> Iterator[FileImages]:
+    """The scenes of a file; errors of bioio become one sentence."""
     try:
         bioio = importlib.import_module("bioio")
     except ImportError as error:
@@ -50,7 +31,8 @@ def _opened(path: Path) -> Iterator[Any]:
             f"{path.name} needs the bioio package; {_advice(path)}"
         ) from error
     try:
-        yield bioio.BioImage(path)
+        image = bioio.BioImage(path)
+        yield FileImages(_entries(image), partial(_load, image))
     except InputError:
         raise
     except Exception as error:
@@ -83,10 +65,9 @@ def _entries(image: Any) -> tuple[ImageEntry, ...]:
     return tuple(entries)
 
 
-def _file_image(
-    image: Any, entry: ImageEntry | None, messages: tuple[str, ...]
-) -> FileImage:
-    """The pixels and metadata of the current scene, without axes of size 1."""
+def _load(image: Any, entry: ImageEntry, _: ReadOptions) -> FileImage:
+    """The pixels and metadata of a scene, without axes of size 1."""
+    image.set_scene(image.scenes[entry.index])
     axes = str(image.dims.order).upper()
     data = np.asarray(image.data)
     kept = [i for i, a in enumerate(axes) if data.shape[i] > 1 or a in "YX"]
@@ -94,15 +75,11 @@ def _file_image(
     interval = getattr(image, "time_interval", None)
     if interval is not None:
         sizes["T"] = getattr(interval, "total_seconds", lambda: interval)()
-    spacing = {
-        a: float(s) for a, s in sizes.items() if s and math.isfinite(s) and s > 0
-    }
     return FileImage(
         data=data.reshape([data.shape[i] for i in kept]),
         axes="".join(axes[i] for i in kept),
-        spacing=spacing,
-        units={a: "s" if a == "T" else "um" for a in spacing},
-        channels=tuple(Channel(name=str(n)) for n in image.channel_names or ()),
-        entry=entry,
-        messages=messages,
+        calibration=calibration_from(
+            {a: (size, "s" if a == "T" else "um") for a, size in sizes.items()},
+            channels=[Channel(name=str(n)) for n in image.channel_names or ()],
+        ),
     )

@@ -34,6 +34,7 @@ from napari_zssr.io.calibration import (
     xml_unit,
 )
 from napari_zssr.io.ngff import band_rows, check_zarr, read_attributes
+from napari_zssr.io.ome_xml import SIZE_ATTRIBUTES, own_value
 from napari_zssr.io.pictures import check_png, png_text, write_png
 from napari_zssr.stack.axis_labels import spacing_per_axis
 from napari_zssr.stack.image import (
@@ -66,7 +67,7 @@ _OME_TYPES |= {"float32", "float64"}
 _DENSITIES = (2.0**-31, 2.0**32 - 1)
 _UNITLESS = "reference frame"
 
-_READ_ERRORS = (OSError, ValueError, ElementTree.ParseError, tifffile.TiffFileError)
+_READ_ERRORS = (OSError, ValueError, ElementTree.ParseError)
 
 Rows = Callable[[Index, slice], NDArray[Any]]
 
@@ -119,14 +120,27 @@ def write(
     if target.suffix.lower() in _ZARR:
         _write_zarr(target, stack, record, overwrite)
         return target
-    text = None if record is None else json.dumps(record)
-    read = partial(_rows, stack)
     with atomic_write(target) as draft:
-        if target.suffix.lower() in _TIFF:
-            assemble_tiff(draft, outline, text, read)
-        else:
-            write_png(draft, _single_plane(outline, read), text)
+        write_file(draft, target.suffix, outline, partial(_rows, stack), record)
     return target
+
+
+def write_file(
+    path: Path,
+    suffix: str,
+    outline: Outline,
+    read: Rows,
+    record: Mapping[str, Any] | None,
+) -> None:
+    """Write an OME-TIFF or a PNG, by its suffix, with its provenance.
+
+    `read` returns rows of a plane in the axes of the outline.
+    """
+    text = None if record is None else json.dumps(record)
+    if suffix.lower() in _TIFF:
+        _assemble_tiff(path, outline, text, read)
+    else:
+        write_png(path, _single_plane(outline, read), text)
 
 
 def check_output(
@@ -134,8 +148,7 @@ def check_output(
 ) -> None:
     """Refuse an output that could not be written: InputError before a long run starts.
 
-    A `stack` is checked against the format too; of its shape only the axes other than Y
-    and X matter.
+    A `stack` is checked against the format too; its size along Y and X does not matter.
     """
     marks = ZARR_MARKS if Path(path).suffix.lower() in _ZARR else ()
     check_target(path, overwrite, {*_TIFF, *_ZARR, ".png"}, _SUGGESTED, marks)
@@ -144,10 +157,7 @@ def check_output(
 
 
 def check_format(path: str | Path, outline: Outline) -> tuple[str, ...]:
-    """Refuse an image that its format cannot hold with an InputError.
-
-    Returns messages on metadata that other programs will not see.
-    """
+    """Messages on what its format cannot tell; InputError where it cannot hold it."""
     spacing_per_axis(outline.axes, outline.spacing)
     _check_channels(outline)
     suffix = Path(path).suffix.lower()
@@ -200,10 +210,7 @@ def _check_channels(outline: Outline) -> None:
 
 
 def read_provenance(path: str | Path) -> dict[str, Any] | None:
-    """Record that `write` stored in an image, None where there is none.
-
-    Raises InputError where the file cannot be opened.
-    """
+    """Record that `write` stored in an image, None where there is none."""
     try:
         record = _stored_record(Path(path).expanduser())
     except _READ_ERRORS as error:
@@ -225,11 +232,7 @@ def _tiff_text(path: Path) -> str | None:
     """Provenance of an OME-TIFF as JSON."""
     with tifffile.TiffFile(path) as file:
         xml = file.ome_metadata
-    notes = ElementTree.fromstring(xml).findall(".//{*}MapAnnotation") if xml else []
-    for note in notes:
-        if note.get("Namespace") == NAMESPACE:
-            return note.findtext(f"{{*}}Value/{{*}}M[@K='{_PROVENANCE}']")
-    return None
+    return own_value(ElementTree.fromstring(xml), _PROVENANCE) if xml else None
 
 
 def _rows(stack: ImageStack, index: Index, rows: slice) -> NDArray[Any]:
@@ -270,10 +273,7 @@ def _write_zarr(
 
 
 def check_tiff(outline: Outline) -> tuple[str, ...]:
-    """Refuse an image that OME-TIFF cannot hold, by writing a small one like it.
-
-    Returns messages on metadata that other programs will not see.
-    """
+    """As `check_format`, by writing a small OME-TIFF like it."""
     if outline.dtype not in _OME_TYPES:
         raise InputError(
             f"OME-TIFF cannot hold pixels of type {outline.dtype}; convert them to "
@@ -295,11 +295,10 @@ def check_tiff(outline: Outline) -> tuple[str, ...]:
     return record_messages("OME-TIFF", _spacing_record(small))
 
 
-def assemble_tiff(path: Path, outline: Outline, record: str | None, read: Rows) -> None:
-    """Write an OME-TIFF in bands of rows, which `read` returns for a plane's index.
-
-    `record` is the provenance as JSON.
-    """
+def _assemble_tiff(
+    path: Path, outline: Outline, record: str | None, read: Rows
+) -> None:
+    """Write an OME-TIFF in bands of rows, with its provenance as JSON."""
     extent = _write_pages(path, _in_file_order(outline), record)
     if extent is None:
         raise ValueError("the pixels do not lie in one piece")
@@ -354,10 +353,10 @@ def _ome_metadata(outline: Outline, record: str | None) -> dict[str, Any]:
     for letter, size, unit in zip(
         outline.axes, outline.spacing, outline.units, strict=True
     ):
-        symbol = xml_unit(unit, letter) if letter in "TZYX" else None
-        if size is None or letter not in "TZYX" or (letter == "T" and not symbol):
+        symbol = xml_unit(unit, letter) if letter in SIZE_ATTRIBUTES else None
+        if size is None or letter in "CS" or (letter == "T" and not symbol):
             continue
-        key = "TimeIncrement" if letter == "T" else f"PhysicalSize{letter}"
+        key, _ = SIZE_ATTRIBUTES[letter]
         content |= {key: float(size), f"{key}Unit": symbol or _UNITLESS}
     if outline.channels:
         content["Channel"] = [_ome_channel(channel) for channel in outline.channels]
@@ -393,10 +392,7 @@ def _ome_channel(channel: Channel) -> dict[str, Any]:
 
 
 def _resolution(outline: Outline) -> dict[str, Any]:
-    """Pixels per centimetre, for readers that do not know OME.
-
-    Empty where the tags cannot hold them, as at atomic resolution.
-    """
+    """Pixels per centimetre, for readers that do not know OME; not of atomic ones."""
     low, high = _DENSITIES
     axes = [outline.axes.index(letter) for letter in "XY"]
     sizes = [in_um(outline.spacing[axis], outline.units[axis]) for axis in axes]

@@ -2,30 +2,39 @@
 
 from __future__ import annotations
 
-import math
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import zarr
 from numpy.typing import NDArray
-from zarr.errors import BaseZarrError
 
 from napari_zssr.errors import InputError
-from napari_zssr.io.calibration import SPACING, restore_spacing
-from napari_zssr.io.contents import FileImage, ImageEntry, ReadOptions, choose
+from napari_zssr.io.calibration import (
+    SPACING,
+    pack_color,
+    positive_number,
+    restore_spacing,
+)
+from napari_zssr.io.contents import (
+    Calibration,
+    FileImage,
+    FileImages,
+    ImageEntry,
+    ReadOptions,
+)
 from napari_zssr.io.ngff import (
     LABELS,
     axes_of,
     level_paths,
     ome_metadata,
-    with_placement,
+    placement,
 )
 from napari_zssr.io.ome_xml import image_names
 from napari_zssr.stack.axis_labels import axis_letters, stored_names
@@ -39,31 +48,14 @@ from napari_zssr.stack.image import (
 
 _MAX_DEPTH = 3
 _NOT_IMAGES = {"OME", "labels"}
-_READ_ERRORS = (
-    OSError,
-    ValueError,
-    RuntimeError,
-    LookupError,
-    TypeError,
-    BaseZarrError,
-)
+_READ_ERRORS = (OSError, ValueError, RuntimeError, LookupError, TypeError)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ZarrImage:
-    """One image of a Zarr folder.
+    """One image of a Zarr folder: a plain array, or a multiscale image of a group."""
 
-    Attributes
-    ----------
-    inside : str
-        Path of `node` in the folder; empty for the folder itself.
-    node : Array or Group
-        A plain array, or the group of an OME-Zarr image.
-    multiscale : mapping or None
-        Its entry in the group's ``multiscales``; None for a plain array.
-    """
-
-    inside: str
+    inside: str  # path of the node in the folder; empty for the folder itself
     node: Any
     name: str = ""
     multiscale: Mapping[str, Any] | None = None
@@ -96,28 +88,20 @@ def _joined(*parts: str) -> str:
     return "/".join(filter(None, parts))
 
 
-def read_zarr(path: Path, options: ReadOptions) -> FileImage:
-    """Read an array, or the full resolution of an OME-Zarr image.
-
-    Raises InputError where the folder holds no image or it cannot be decoded.
-    """
+@contextmanager
+def opened(path: Path) -> Iterator[FileImages]:
+    """The images of a Zarr folder, of which the full resolution is read."""
     with _zarr_errors(path):
         images = _images(path)
-        entries = [image.entry(index) for index, image in enumerate(images)]
-        entry, chosen = choose(entries, options.image, path.name)
-        image, pixels = _file_image(path, images[entry.index])
-        return replace(
-            image,
-            data=pixels if options.lazy else pixels[...],
-            entry=entry if len(entries) > 1 else None,
-            messages=(*chosen, *image.messages, *pixels.messages),
-        )
+        entries = tuple(image.entry(i) for i, image in enumerate(images))
+        yield FileImages(entries, partial(_load, path, images))
 
 
-def list_zarr(path: Path) -> tuple[ImageEntry, ...]:
-    """List the images of a Zarr folder; InputError where it cannot be decoded."""
-    with _zarr_errors(path):
-        return tuple(image.entry(i) for i, image in enumerate(_images(path)))
+def _load(
+    path: Path, images: Sequence[ZarrImage], entry: ImageEntry, options: ReadOptions
+) -> FileImage:
+    image, pixels = _file_image(path, images[entry.index])
+    return image if options.lazy else replace(image, data=pixels[...])
 
 
 def zarr_levels(path: Path, image: int | None = None) -> list[ZarrPixels]:
@@ -146,12 +130,8 @@ def _zarr_errors(path: Path) -> Iterator[None]:
 
 
 def _images(path: Path) -> list[ZarrImage]:
-    """The images of a folder, at least one.
-
-    They are the fields of a plate or well, the series of a bioformats2raw collection,
-    the multiscales of an image, or else all images and arrays below the folder.
-    """
-    images = list(_listed(path, zarr.open(str(path), mode="r")))
+    """The images of a folder, at least one: those of its metadata, or all below it."""
+    images = list(_images_in(path, zarr.open(str(path), mode="r")))
     if not images:
         raise InputError(
             f"{path.name} holds no image; give the folder of an OME-Zarr image."
@@ -159,7 +139,7 @@ def _images(path: Path) -> list[ZarrImage]:
     return images
 
 
-def _listed(path: Path, node: Any) -> Iterator[ZarrImage]:
+def _images_in(path: Path, node: Any) -> Iterator[ZarrImage]:
     metadata = ome_metadata(node)
     if isinstance(node, zarr.Array):
         yield ZarrImage(inside="", node=node)
@@ -233,40 +213,38 @@ def _file_image(path: Path, image: ZarrImage) -> tuple[FileImage, ZarrPixels]:
     pixels = ZarrPixels(path, image.levels[0])
     if image.multiscale is None:
         letters = axis_letters(stored_names(image.node))
-        return FileImage(data=pixels, axes=letters), pixels
+        known = Calibration(messages=pixels.messages)
+        return FileImage(data=pixels, axes=letters, calibration=known), pixels
     metadata = ome_metadata(image.node)
-    file_image = FileImage(
-        data=pixels,
+    axes, known, reversed_axes = placement(image.multiscale, pixels.shape)
+    known = replace(
+        known,
         channels=_channels(metadata.get("omero") or {}),
-        labels=LABELS in metadata,
+        messages=(*known.messages, *pixels.messages),
     )
-    file_image, reversed_axes = with_placement(file_image, image.multiscale)
     pixels = ZarrPixels(path, image.levels[0], reversed_axes)
-    axes = file_image.axes
     own: Any = dict(image.node.attrs).get(NAMESPACE)
     if isinstance(own, Mapping):
-        restore_spacing(own.get(SPACING), file_image.spacing, file_image.units)
+        restore_spacing(own.get(SPACING), known.spacing, known.units)
         # RGB samples are written as channels.
         if "S" in own.get("axes", "") and "C" not in own["axes"]:
             axes = axes.replace("C", "S")
-    return replace(file_image, data=pixels, axes=axes), pixels
+    image_of_file = FileImage(
+        data=pixels, axes=axes, calibration=known, labels=LABELS in metadata
+    )
+    return image_of_file, pixels
 
 
 def _channels(omero: Mapping[str, Any]) -> tuple[Channel, ...]:
     return tuple(
         Channel(
             name=str(channel.get("label") or ""),
-            emission_nm=_wavelength(channel.get("emissionWave")),
-            excitation_nm=_wavelength(channel.get("excitationWave")),
+            emission_nm=positive_number(channel.get("emissionWave")),
+            excitation_nm=positive_number(channel.get("excitationWave")),
             color=_color(channel.get("color")),
         )
         for channel in omero.get("channels") or ()
     )
-
-
-def _wavelength(value: Any) -> float | None:
-    is_valid = isinstance(value, int | float) and 0 < value < math.inf
-    return float(value) if is_valid else None
 
 
 def _color(text: Any) -> int | None:
@@ -275,16 +253,13 @@ def _color(text: Any) -> int | None:
         rgb = bytes.fromhex(str(text).lstrip("#"))
     except ValueError:
         return None
-    if len(rgb) != 3 or rgb == b"\xff\xff\xff":
-        return None
-    return int.from_bytes(rgb + b"\xff", "big", signed=True)
+    return pack_color(rgb) if len(rgb) == 3 and rgb != b"\xff\xff\xff" else None
 
 
 class ZarrPixels(FilePixels):
-    """Lazy pixels of a Zarr array, opened at the first use; picklable by the path.
+    """Lazy pixels of the array at the path `inside` of a folder, opened at first use.
 
-    `inside` is the path of the array in the folder (empty where the folder is the
-    array), `reversed_axes` are the numbers of the axes that are flipped.
+    `reversed_axes` are the numbers of the axes that are flipped.
     """
 
     def __init__(
@@ -358,8 +333,7 @@ def _with_stored_separator(
 ) -> tuple[zarr.Array[Any], tuple[str, ...]]:
     """The array with the separator of its stored chunk names, and messages.
 
-    Zarr takes missing chunks for fill values, so chunks named with another separator
-    than the metadata state would silently read as black.
+    Zarr would read chunks with another separator than the metadata state as black.
     """
     metadata: Any = array.metadata
     encoding = getattr(metadata, "chunk_key_encoding", None)

@@ -8,7 +8,7 @@ with several channels the samples of one channel follow each other.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import product, takewhile
 from pathlib import Path
@@ -18,7 +18,7 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 from zarr.codecs import BloscCodec
-from zarr.storage import MemoryStore
+from zarr.storage import MemoryStore, StorePath
 
 from napari_zssr.atomic import (
     storage_errors,
@@ -32,7 +32,6 @@ from napari_zssr.io.ngff import (
     LABELS,
     META,
     BandWriter,
-    Level,
     attributes_of,
     halved,
     levels_of,
@@ -60,30 +59,18 @@ _SAMPLED_PIXELS = 2**22
 
 @dataclass(frozen=True, slots=True)
 class StoredImage:
-    """An image that `create` has made, of which some planes may be missing.
+    """An image that `create` has made, of which some planes may be missing."""
 
-    Attributes
-    ----------
-    attributes : dict
-        Of its group.
-    axes : str
-        Original axes; those of `levels` are t, c, z, y, x.
-    samples : int
-        Size along S, 1 without it.
-    """
-
-    attributes: dict[str, Any]
-    axes: str
-    samples: int
-    levels: list[zarr.Array[Any]]
+    attributes: dict[str, Any]  # of its group
+    axes: str  # original axes
+    samples: int  # size along S, 1 without it
+    levels: list[zarr.Array[Any]]  # in the axes t, c, z, y, x
 
 
 def create(folder: Path, outline: Outline, *, levels: int | None = None) -> None:
     """Create an image without pixels, unless the same one exists already.
 
-    It appears at once, also when several processes create it. `levels` of the pyramid
-    go down to about 256 pixels unless given. Raises InputError where something else
-    exists, and the errors of `storage_errors`.
+    It appears complete, also when several processes create it.
     """
     draft = temporary_name(folder)
     with storage_errors(folder):
@@ -104,36 +91,24 @@ def write_empty(folder: Path, outline: Outline, *, levels: int | None = None) ->
     """Write an image without pixels to a new folder."""
     zarr.create_group(folder, zarr_format=3)
     pyramid = levels_of(outline, levels)
+    leading = zarr_shape(outline)[:-2]
+    single = (1,) * len(leading)
     for number, level in enumerate(pyramid):
         array = folder / str(number)
-        shape = *zarr_shape(outline)[:-2], *level.size
-        names = list(zarr_axes(outline.axes).lower())
-        _new_array(array, shape, outline.dtype, level, names)
+        zarr.create_array(
+            array,
+            shape=(*leading, *level.size),
+            dtype=np.dtype(outline.dtype),
+            chunks=(*single, *level.chunk),
+            shards=None if level.shard == level.chunk else (*single, *level.shard),
+            compressors=BloscCodec(cname="zstd", clevel=3),
+            fill_value=0,
+            dimension_names=list(zarr_axes(outline.axes).lower()),
+            zarr_format=3,
+        )
         sync_file(array / META)
         sync_folder(array)
     write_attributes(folder, attributes_of(outline, pyramid))
-
-
-def _new_array(
-    store: Path | MemoryStore,
-    shape: tuple[int, ...],
-    dtype: Any,
-    level: Level,
-    names: Sequence[str] | None = None,
-) -> zarr.Array[Any]:
-    """Array without pixels, in chunks and shards of single planes."""
-    single = (1,) * (len(shape) - 2)
-    return zarr.create_array(
-        store,
-        shape=shape,
-        dtype=np.dtype(dtype),
-        chunks=(*single, *level.chunk),
-        shards=None if level.shard == level.chunk else (*single, *level.shard),
-        compressors=BloscCodec(cname="zstd", clevel=3),
-        fill_value=0,
-        dimension_names=names,
-        zarr_format=3,
-    )
 
 
 def _rename_first(draft: Path, folder: Path) -> None:
@@ -167,7 +142,7 @@ def _open_image(folder: Path) -> StoredImage:
         attributes = read_attributes(folder)
         own = attributes[NAMESPACE]
         count = len(attributes["ome"]["multiscales"][0]["datasets"])
-        levels = [open_level(folder, number) for number in range(count)]
+        levels = [zarr.open_array(folder / str(n), mode="r") for n in range(count)]
         return StoredImage(attributes, own["axes"], own["samples"], levels)
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise InputError(
@@ -176,19 +151,10 @@ def _open_image(folder: Path) -> StoredImage:
         ) from error
 
 
-def open_level(folder: Path, level: int = 0) -> zarr.Array[Any]:
-    """Open a level of the pyramid for reading, in the axes t, c, z, y, x."""
-    return zarr.open_array(folder / str(level), mode="r")
-
-
 def write_plane(folder: Path, index: Index, bands: Iterable[NDArray[Any]]) -> None:
-    """Write a plane on all levels, flushed to disk at the end.
+    """Write or replace a plane on all levels, flushed to disk at the end.
 
-    Different planes can be written at the same time by any number of processes;
-    whatever exists of the plane is replaced. `index` is in the axes of the outline, as
-    in `PlaneIndex`; `bands` are the rows from first to last, any number at a time, each
-    with the axes Y, X (and S) of the outline. Raises InputError where `create` has not
-    made an image, and the errors of `storage_errors`.
+    `index` and `bands`, any number of rows at a time, are in the axes of the outline.
     """
     writer = PlaneWriter(folder, index)
     for band in bands:
@@ -204,15 +170,16 @@ class PlaneWriter:
     def __init__(self, folder: Path, index: Index) -> None:
         image = _open_image(folder)
         self._axes = plane_axes(image.axes)
+        stored = zarr_index(index, image.axes, image.samples)
         self._files = [
-            ShardFiles(array, folder / str(n), _zarr_index(image, index))
+            ShardFiles(array, folder / str(n), stored)
             for n, array in enumerate(image.levels)
         ]
         writer: BandWriter | None = None
         halve = nearest_halved if LABELS in image.attributes["ome"] else halved
         for files in reversed(self._files):
-            shape = (image.samples, *files.level.size)
-            rows = files.level.shard[0]
+            shape = (image.samples, *files.size)
+            rows = files.shard[0]
             writer = BandWriter(shape, files.dtype, rows, files.put, writer, halve)
         if writer is None:
             raise InputError(f"{folder} has no levels; give another folder.")
@@ -240,22 +207,19 @@ class ShardFiles:
     """
 
     def __init__(self, array: zarr.Array[Any], folder: Path, index: Index) -> None:
-        self.level = Level(
-            size=_yx(array.shape),
-            chunk=_yx(array.chunks),
-            shard=_yx(array.shards or array.chunks),
-        )
+        self.size = array.shape[-2], array.shape[-1]
+        self.shard = (array.shards or array.chunks)[-2:]
         self.dtype = array.dtype
         self.folders: set[Path] = set()
         self._folder = folder
         self._index = index
         self._encoded: dict[str, Any] = {}
-        store = MemoryStore(self._encoded)
-        self._array = _new_array(store, array.shape, array.dtype, self.level)
+        store = StorePath(MemoryStore(self._encoded))
+        self._array = zarr.Array.from_dict(store, array.metadata.to_dict())
 
     def put(self, first: int, band: NDArray[Any]) -> None:
         """Store rows (C, rows, X) that begin a shard and fill it, or end the plane."""
-        height, width = self.level.shard
+        height, width = self.shard
         rows = slice(first, first + band.shape[1])
         ranges = (
             range(part.start, part.stop) if isinstance(part, slice) else (part,)
@@ -284,21 +248,11 @@ class ShardFiles:
         self.folders.add(path.parent)
 
 
-def _yx(sizes: Sequence[int]) -> tuple[int, int]:
-    return sizes[-2], sizes[-1]
-
-
-def _zarr_index(image: StoredImage, index: Index) -> Index:
-    return zarr_index(index, image.axes, image.samples)
-
-
 def read_plane(folder: Path, index: Index, rows: slice = slice(None)) -> NDArray[Any]:
-    """Rows of one plane, with the axes Y, X (and S) of the outline.
-
-    Raises InputError where `create` has not made an image.
-    """
+    """Rows of one plane, with the axes Y, X (and S) of the outline."""
     image = _open_image(folder)
-    pixels = np.asarray(image.levels[0][(*_zarr_index(image, index), rows)])
+    stored = zarr_index(index, image.axes, image.samples)
+    pixels = np.asarray(image.levels[0][(*stored, rows)])
     cyx = pixels if "C" in zarr_axes(image.axes) else pixels[np.newaxis]
     return from_cyx(cyx, plane_axes(image.axes))
 
@@ -306,8 +260,7 @@ def read_plane(folder: Path, index: Index, rows: slice = slice(None)) -> NDArray
 def complete(folder: Path, provenance: Mapping[str, Any] | None) -> None:
     """Complete an image with all its planes: contrast limits, and its provenance.
 
-    Also removes the temporary files of killed processes. Raises InputError where
-    `create` has not made an image, OSError where it cannot be written.
+    Also removes the temporary files of killed processes.
     """
     image = _open_image(folder)
     for draft in folder.rglob(".*"):

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from magicgui.widgets import Container, PushButton
 from napari.utils.notifications import show_error
-from psygnal import Signal
 from qtpy.QtCore import QSize, Qt
 from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableWidget
 from qtpy.QtWidgets import QTableWidgetItem as Item
 
 from napari_zssr.atomic import storage_errors
 from napari_zssr.errors import InputError, StorageError, ZSSRError
+from napari_zssr.io.read import read
 from napari_zssr.plugin.batch_form import BatchForm, Order, Source
 from napari_zssr.plugin.controls import Clock, RunFields
 from napari_zssr.plugin.estimate import format_duration
@@ -52,17 +52,10 @@ UPDATE_MS = 300
 
 @dataclass(slots=True, kw_only=True)
 class BatchRow:
-    """One image of a batch.
+    """One image of a batch, how many planes are finished, and what came of it.
 
-    Attributes
-    ----------
-    planes : int
-        Number of finished planes.
-    change : float or None
-        Median difference from bicubic of the planes that differ from it, fraction of
-        the intensity range.
-    sentence : str
-        On the outcome.
+    `change` is the median difference from bicubic of the planes that differ from it, as
+    a fraction of the intensity range.
     """
 
     image: Source
@@ -109,12 +102,8 @@ class BatchRow:
 class BatchTable(QTableWidget):
     """Table of the images of a batch.
 
-    `chosen` is emitted when the selection or its row changes, `opened` when a row is
-    double-clicked.
+    `itemSelectionChanged` is also emitted when the selected row changes.
     """
-
-    chosen = Signal()
-    opened = Signal()
 
     def __init__(self) -> None:
         super().__init__(0, len(COLUMNS))
@@ -133,8 +122,6 @@ class BatchTable(QTableWidget):
         head.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
         head.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
         head.setMinimumSectionSize(20)
-        self.itemSelectionChanged.connect(self.chosen.emit)
-        self.itemDoubleClicked.connect(lambda _: self.opened.emit())
 
     def show_rows(self, rows: Sequence[BatchRow]) -> None:
         """Show other rows; the selection stays if it is still within them."""
@@ -145,23 +132,19 @@ class BatchTable(QTableWidget):
             self.update_row(row)
         if not 0 <= current < len(self.rows):
             self.clearSelection()
-        self.chosen.emit()
+        self.itemSelectionChanged.emit()
 
     def update_row(self, row: BatchRow) -> None:
         """Show the present state of a row."""
         line = self.rows.index(row)
         for column, text in enumerate(row.cells()):
-            item = self.item(line, column)
-            if item is None:
-                item = Item()
-                self.setItem(line, column, item)
-            if item.text() != text:
-                item.setText(text)
+            item = Item(text)
             if column:
                 item.setTextAlignment(Qt.AlignmentFlag.AlignCenter)
             item.setToolTip(row.sentence or str(row.image.path))
+            self.setItem(line, column, item)
         if row is self.selected:
-            self.chosen.emit()
+            self.itemSelectionChanged.emit()
 
     @property
     def selected(self) -> BatchRow | None:
@@ -212,7 +195,6 @@ class FileJob:
     def steps(self) -> Steps[Written]:
         """Read the image and enlarge it, in the worker thread."""
         from napari_zssr.execution.disk_run import upscale_to_disk_steps
-        from napari_zssr.io.read import read
 
         order = self._order
         yield Progress(stage="read", step=0, total=1)
@@ -243,7 +225,7 @@ class BatchWidget(Container[Any]):
 
     def __init__(self, napari_viewer: Viewer) -> None:
         self._viewer = napari_viewer
-        self._order: Order | None = None
+        self._folder = Path()
         self.form = BatchForm()
         self.table = BatchTable()
         self.controls = RunFields()
@@ -280,8 +262,8 @@ class BatchWidget(Container[Any]):
         )
         self.controls.run.changed.connect(self.start)
         self.open.changed.connect(self.open_selected)
-        self.table.chosen.connect(self._show_selected)
-        self.table.opened.connect(self.open_selected)
+        self.table.itemSelectionChanged.connect(self._show_selected)
+        self.table.itemDoubleClicked.connect(lambda _: self.open_selected())
         self.form.changed.connect(self._refresh_later)
         self.refresh()
 
@@ -296,10 +278,11 @@ class BatchWidget(Container[Any]):
         except ZSSRError as error:
             self.controls.show_reason(str(error))
             return
-        self._order = order
+        self._folder = order.folder
         rows = _rows(order)
         self.table.show_rows(rows)
-        self._run.start(self._new_job(row) for row in rows if row.state == WAITING)
+        waiting = (row for row in rows if row.state == WAITING)
+        self._run.start(self._new_job(row, order) for row in waiting)
 
     def refresh(self) -> None:
         """Read the form again: which images, and whether it can run."""
@@ -318,7 +301,7 @@ class BatchWidget(Container[Any]):
         self.controls.run.enabled = not reason
         self.table.show_rows(rows)
         self.controls.show_reason(reason)
-        self.form.how.advanced.say_start(message)
+        self.form.method.advanced.say_start(message)
 
     def open_selected(self) -> None:
         """Add the result of the selected row to the viewer."""
@@ -334,14 +317,13 @@ class BatchWidget(Container[Any]):
             layer = self._viewer.add_image(data, **attributes)
             layer.metadata[KEY] = {"file": str(row.target)}
 
-    def _new_job(self, row: BatchRow) -> FileJob:
-        assert self._order is not None
+    def _new_job(self, row: BatchRow, order: Order) -> FileJob:
         row.state = RUNNING
         self.table.update_row(row)
         rows = self.table.rows
         number = rows.index(row) + 1
         prefix = f"File {number} of {len(rows)}, {row.image.name}: "
-        return FileJob(row, self._order, prefix)
+        return FileJob(row, order, prefix)
 
     def _on_event(self, job: FileJob, event: Event) -> None:
         if isinstance(event, PlaneDone):
@@ -364,8 +346,7 @@ class BatchWidget(Container[Any]):
         self.table.update_row(row)
 
     def _on_end(self) -> None:
-        assert self._order is not None
-        self.controls.add_line(batch_sentence(self.table.rows, self._order.folder))
+        self.controls.add_line(batch_sentence(self.table.rows, self._folder))
         self.refresh()
         self._show_selected()
 

@@ -15,7 +15,7 @@ from napari_zssr.config import Config
 from napari_zssr.errors import InputError
 from napari_zssr.io.contents import ALL, file_labels, labelled_path
 from napari_zssr.io.read import list_images
-from napari_zssr.plugin.form.fields import FactorFields, HowFields
+from napari_zssr.plugin.form.fields import FactorFields, MethodFields
 from napari_zssr.plugin.form.form import TIFF, ZARR, default_config, proposed_name
 from napari_zssr.plugin.form.rows import Column, Row, heading, path_field
 
@@ -48,12 +48,7 @@ class Source:
 class Order:
     """Images and their result files, and how to enlarge them.
 
-    Attributes
-    ----------
-    axes : str or None
-        Letters for every image; None takes those of each file.
-    partial : bool
-        Keep the complete planes of acquisitions that were stopped.
+    `axes` are those of every image, None for those that each file names.
     """
 
     pairs: tuple[tuple[Source, Path], ...]
@@ -69,11 +64,13 @@ class BatchForm(Column):
 
     def __init__(self) -> None:
         self.factor = FactorFields()
-        self.how = HowFields()
+        self.method = MethodFields()
         images = [heading("Images"), *_image_rows()]
         results = [heading("Results"), *_result_rows()]
-        super().__init__([*images, *results, heading("How"), self.factor, self.how])
-        self.how.unfold(False)
+        super().__init__(
+            [*images, *results, heading("Method"), self.factor, self.method]
+        )
+        self.method.unfold(False)
         self.show_config(default_config())
         self._proposed: Path | None = None
         for name in ("source", "folder", "files"):
@@ -83,12 +80,12 @@ class BatchForm(Column):
     def show_config(self, config: Config) -> None:
         """Set the fields to settings."""
         self.factor.show_factors(config.factors)
-        self.how.show_config(config)
+        self.method.show_config(config)
 
     def order(self) -> Order:
         """What Run would do; raises InputError if that is impossible."""
         files = self._files()
-        config = self.how.config(self.factor.factors)
+        config = self.method.config(self.factor.factors)
         folder = _path(self.fields["into"].value)
         if folder is None:
             raise InputError("Choose the folder that the results go into.")
@@ -173,11 +170,11 @@ def _all_images(file: Path) -> Sequence[Source]:
         modified = file.stat().st_mtime_ns
     except OSError:
         return [Source(file)]
-    return _listed(file, modified)
+    return _sources(file, modified)
 
 
 @lru_cache(maxsize=10_000)
-def _listed(file: Path, _modified_ns: int) -> Sequence[Source]:
+def _sources(file: Path, _modified_ns: int) -> Sequence[Source]:
     """Cached, since the form reads the files after every change."""
     try:
         entries = list_images(file)

@@ -30,19 +30,31 @@ RESOLUTION = 100
 MOST_LINES = 4
 
 
-class Curve:
-    """Smoothed log10 losses by training step; each new training starts a new line."""
+class LossCurve(QWidget):
+    """Plot of the training loss in the colours of the theme.
+
+    `lines` are smoothed log10 losses by training step, one for each training.
+    """
 
     def __init__(self) -> None:
-        self.clear()
-
-    def clear(self) -> None:
-        """Remove all lines."""
+        super().__init__()
         self.lines: list[list[tuple[float, float]]] = []
         self._offset = 0.0
+        self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        self.setToolTip(
+            "How far the network is from the image it learns on; logarithmic. It falls "
+            "quickly at first. A curve that has become flat has learned what there is "
+            "to learn."
+        )
+
+    def clear(self) -> None:
+        """Remove the curve."""
+        self.lines.clear()
+        self._offset = 0.0
+        self.update()
 
     def add(self, step: int, loss: float) -> None:
-        """Add a loss; a step that is not beyond the last one starts a new line."""
+        """Draw a loss; a step that is not beyond the last one starts a new line."""
         if not (math.isfinite(loss) and loss > 0):
             return
         last = self.lines[-1][-1][0] if self.lines else 0.0
@@ -54,6 +66,7 @@ class Curve:
         if line:
             value = line[-1][1] + SMOOTHING * (value - line[-1][1])
         line.append((self._offset + step, value))
+        self.update()
 
     def scaled(self) -> list[list[tuple[float, float]]]:
         """The lines in a unit square, y downwards."""
@@ -69,33 +82,9 @@ class Curve:
         """The last smoothed loss."""
         return 10 ** self.lines[-1][-1][1] if self.lines else None
 
-
-class LossCurve(QWidget):
-    """Plot of the training loss in the colours of the theme."""
-
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self.curve = Curve()
-        self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
-        self.setToolTip(
-            "How far the network is from the image it learns on; logarithmic. It falls "
-            "quickly at first. A curve that has become flat has learned what there is "
-            "to learn."
-        )
-
     def sizeHint(self) -> QSize:
         """Let the height follow the size of the font."""
         return QSize(200, LINES_HIGH * self.fontMetrics().height())
-
-    def clear(self) -> None:
-        """Remove the curve."""
-        self.curve.clear()
-        self.update()
-
-    def add(self, step: int, loss: float) -> None:
-        """Draw one more loss."""
-        self.curve.add(step, loss)
-        self.update()
 
     def paintEvent(self, event: QPaintEvent | None) -> None:
         """Draw axes, curve and latest loss."""
@@ -109,13 +98,13 @@ class LossCurve(QWidget):
         painter.drawLine(area.bottomLeft(), area.bottomRight())
         painter.drawLine(area.topLeft(), area.bottomLeft())
         painter.setPen(QPen(ink, WIDTH))
-        latest = self.curve.latest()
+        latest = self.latest()
         text = "loss" if latest is None else f"loss {latest:.2g}"
         corner = Qt.AlignmentFlag.AlignTop | Qt.AlignmentFlag.AlignRight
         painter.drawText(area, int(corner), text)
         area.setTop(area.top() + self.fontMetrics().height())
         left, top, width, height = area.getRect()
-        for line in self.curve.scaled():
+        for line in self.scaled():
             points = [QPointF(left + x * width, top + y * height) for x, y in line]
             painter.drawPolyline(QPolygonF(points))
         painter.end()
@@ -238,7 +227,7 @@ class AfterFields(Column):
 TRAINING_COST = 3.0
 EARLIEST_S = 3.0
 SHARED = "shared "
-SHARED_TRAIN = SHARED + "train"
+Passes = dict[str, tuple[float, int]]
 # Stages that do not count towards the completed fraction.
 BEFORE = ("read", "plan", "learn")
 STAGES = {
@@ -259,40 +248,27 @@ STAGES = {
 
 
 class Clock:
-    """Share of a run that is done.
-
-    Parameters
-    ----------
-    config : Config
-    shape : sequence of int
-        Size of what is enlarged, along each axis.
-    axes : str
-    """
+    """Share of a run that is done; `shape` and `axes` are those of its image."""
 
     def __init__(
         self, config: Config, starts: Starts, shape: Sequence[int], axes: str
     ) -> None:
         sizes = dict(zip(axes, shape, strict=True))
-        pixels = sizes["Y"] * sizes["X"]
+        pixels = float(sizes["Y"] * sizes["X"])
         alike, channels = sizes.get("T", 1) * sizes.get("Z", 1), sizes.get("C", 1)
         once, each = expected_plans(config, starts, alike)
         stages = len(each.stages)
         versions = 8 if each.ensemble else 1
-        ridge = not each.kind.is_trained
-        self._weights = {
-            "fit": float(pixels),
-            "train": 0.0 if ridge else _trained(each),
-            "predict": float(versions * pixels),
-        }
-        self._passes = {
-            "fit": 1 if ridge else 0,
-            "train": stages,
-            "predict": stages,
-        }
-        self._step_once = 0.0 if once is None else _trained(once)
-        self._once = channels * self._step_once * (len(once.stages) if once else 0)
-        self._whole = sum(w * self._passes[s] for s, w in self._weights.items())
-        self._done = dict.fromkeys([*self._weights, SHARED_TRAIN], 0)
+        # What a pass takes, and how many there are: in a plane, and in what is shared.
+        self._plane: Passes = {"predict": (versions * pixels, stages)}
+        if each.kind.is_trained:
+            self._plane["train"] = (_trained(each), stages)
+        else:
+            self._plane["fit"] = (pixels, 1)
+        self._shared: Passes = {}
+        if once is not None:
+            self._shared[SHARED + "train"] = _trained(once), channels * len(once.stages)
+        self._done = dict.fromkeys([*self._plane, *self._shared], 0)
         self._last: tuple[int, str, int] = (0, "", 0)
         self.share = 0.0
         self._share_at_start: float | None = None
@@ -309,7 +285,7 @@ class Clock:
             return self.share
         plane, stage, step = self._last
         if event.plane != plane:
-            self._done |= dict.fromkeys(self._weights, 0)
+            self._done |= dict.fromkeys(self._plane, 0)
         elif stage in self._done and (event.stage != stage or event.step < step):
             self._done[stage] += 1
         self._last = (event.plane, event.stage, event.step)
@@ -320,23 +296,25 @@ class Clock:
         return self.share
 
     def _share(self, event: Progress) -> float:
-        whole = self._once + event.planes * self._whole
+        once, plane = _cost(self._shared), _cost(self._plane)
         if event.stage.startswith(SHARED):
-            done = self._done[SHARED_TRAIN] * self._step_once
-            if event.stage == SHARED_TRAIN:
-                done += self._step_once * event.step / max(1, event.total)
-            done = min(self._once, done)
+            done = self._spent(self._shared, event)
         else:
-            done = self._once + event.plane * self._whole + self._within_plane(event)
+            done = once + event.plane * plane + self._spent(self._plane, event)
+        whole = once + event.planes * plane
         return min(1.0, done / whole) if whole else 0.0
 
-    def _within_plane(self, event: Progress) -> float:
+    def _spent(self, passes: Passes, event: Progress) -> float:
         done = sum(
-            w * min(self._done[s], self._passes[s]) for s, w in self._weights.items()
+            each * min(self._done[stage], count)
+            for stage, (each, count) in passes.items()
         )
-        running = self._weights.get(event.stage, 0.0)
-        done += running * event.step / max(1, event.total)
-        return min(self._whole, done)
+        running, _ = passes.get(event.stage, (0.0, 0))
+        return min(_cost(passes), done + running * event.step / max(1, event.total))
+
+
+def _cost(passes: Passes) -> float:
+    return sum(each * count for each, count in passes.values())
 
 
 def _trained(plan: TrainingPlan) -> float:

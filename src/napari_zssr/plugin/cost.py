@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import time
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from psygnal import Signal
 from qtpy.QtCore import Qt
@@ -20,13 +20,11 @@ from napari_zssr.plugin.estimate import (
     planned,
 )
 from napari_zssr.plugin.form.rows import Column, after_pause, red, say, words
+from napari_zssr.plugin.request import Request
 from napari_zssr.plugin.worker import Run
 from napari_zssr.progress import Progress, Steps
 from napari_zssr.zssr.cost import Rates
 from napari_zssr.zssr.device import Machine, examine_machine
-
-if TYPE_CHECKING:
-    from napari_zssr.plugin.request import Request
 
 # The form must not have changed for so long before the device is put to work.
 SETTLED_MS = 600
@@ -37,12 +35,7 @@ STALE_S = 20.0
 class CostCard:
     """Result, memory, time and device of what the form asks for.
 
-    Attributes
-    ----------
-    view : Column
-        The widget of the form.
-    problem : str
-        Why a run is impossible, or empty; `changed` is emitted when it changes.
+    `problem` says why a run is impossible; `changed` is emitted when it changes.
     """
 
     changed = Signal(str)
@@ -61,7 +54,7 @@ class CostCard:
         self._workload: Workload | None = None
         self._machine: Machine | None = None
         self._examined = -STALE_S
-        self._rates: dict[tuple[Any, ...], Rates | str] = {}
+        self._rates: dict[tuple[Any, ...] | None, Rates | str] = {}
         self._run = Run()
         self._paused = False
         self._later = after_pause(self.view.native, SETTLED_MS, self._measure)
@@ -124,7 +117,7 @@ class CostCard:
         if workload is None or machine is None:
             return None
         try:
-            plan = planned(workload, machine.chosen(workload.config.device), machine)
+            plan = planned(workload, machine)
         except (InputError, ComputeError):
             return None
         return calibration_key(workload, plan)
@@ -142,8 +135,7 @@ class CostCard:
         self._advice.visible = bool(self._advice.value)
         result = Estimate()
         if self._workload is not None:
-            key = self._calibration_key()
-            rates = None if key is None else self._rates.get(key)
+            rates = self._rates.get(self._calibration_key())
             result = estimate(self._workload, self._machine, rates)
         say(self._table, _table_html(result.rows))
         problem = html.escape(result.problem)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import numpy as np
 from napari_zssr.config import Config
 from napari_zssr.errors import ComputeError, InputError
 from napari_zssr.kernelspec import KernelSpec
-from napari_zssr.stack.resources import GROUND_BYTES, RunPlan, plan_run
+from napari_zssr.stack.resources import GROUND_BYTES, RunPlan, disk_needs, plan_run
 from napari_zssr.zssr.cost import Rates, expected_seconds
 from napari_zssr.zssr.device import Advice, DeviceReport, Machine
 from napari_zssr.zssr.start import Starts
@@ -61,7 +61,7 @@ def estimate(
                 "doctor` say how to mend it."
             )
             return Estimate(rows=(result,), problem=problem)
-        plan = planned(workload, device, machine)
+        plan = planned(workload, machine)
     except (InputError, ComputeError) as error:
         problem = f"{str(error).removesuffix('.')}{_disk_advice(workload, machine)}."
         return Estimate(rows=(result,), problem=problem)
@@ -73,46 +73,43 @@ def estimate(
     return Estimate(rows=tuple(rows), problem=memory_problem(workload, plan, machine))
 
 
-def planned(
-    workload: Workload,
-    device: DeviceReport | None = None,
-    machine: Machine | None = None,
-) -> RunPlan:
-    """Plan of a run; without a device one that ignores the free memory.
+def planned(workload: Workload, machine: Machine | None = None) -> RunPlan:
+    """Plan of a run; without a machine one that ignores the free memory.
 
-    Raises ComputeError if the image and its result alone exceed the free memory.
+    ComputeError if the machine lacks the device, or the memory for image and result.
     """
-    to_disk = workload.target is not None
-    if device is None or machine is None:
-        return plan_run(
-            workload.config,
-            workload.shape,
-            workload.dtype,
-            workload.axes,
-            starts=workload.starts,
-            to_disk=to_disk,
-        )
+    known: dict[str, Any] = {}
+    if machine is not None:
+        device = machine.chosen(workload.config.device)
+        known = {
+            "device": device.device,
+            "free_bytes": device.free_bytes,
+            "bfloat16": device.bfloat16,
+            "cores": machine.cores,
+        }
     return plan_run(
         workload.config,
         workload.shape,
         workload.dtype,
         workload.axes,
         starts=workload.starts,
-        device=device.device,
-        free_bytes=device.free_bytes,
-        cores=machine.cores,
-        bfloat16=device.bfloat16,
-        to_disk=to_disk,
+        to_disk=workload.target is not None,
+        **known,
     )
 
 
 def result_text(plan: RunPlan) -> str:
     """Shape, type and size: ``Z 40 x Y 1024 x X 1024, uint16, 84 MB``."""
-    sizes = " x ".join(
-        SAMPLES.get(size, f"S {size}") if letter == "S" else f"{letter} {size}"
-        for letter, size in zip(plan.output_axes, plan.output_shape, strict=True)
-    )
+    sizes = sizes_text(plan.output_axes, plan.output_shape)
     return f"{sizes}, {plan.output_dtype}, {format_bytes(plan.output_bytes)}"
+
+
+def sizes_text(axes: str, shape: Sequence[int]) -> str:
+    """Size along each axis: ``Z 40 x Y 1024 x X 1024``."""
+    return " x ".join(
+        SAMPLES.get(size, f"S {size}") if letter == "S" else f"{letter} {size}"
+        for letter, size in zip(axes, shape, strict=True)
+    )
 
 
 def memory_text(plan: RunPlan, machine: Machine) -> str:
@@ -125,23 +122,12 @@ def memory_text(plan: RunPlan, machine: Machine) -> str:
 
 def disk_text(plan: RunPlan, target: Path) -> str:
     """Needed and free space on the disk of the folder."""
-    is_zarr = target.suffix.lower() == ".zarr"
-    # A pyramid is a third more; a TIFF is assembled from a finished Zarr.
-    needed = plan.output_bytes * (4 / 3 if is_zarr else 2) + plan.scratch_bytes
-    text = f"up to {format_bytes(needed)} needed"
-    free = free_on_disk(target.parent)
-    if free is None:
+    needs = disk_needs(plan, target)
+    text = f"up to {format_bytes(needs.disk_bytes)} needed"
+    if needs.disk_free is None:
         return text
-    only = "only " if free < needed else ""
-    return f"{text}, {only}{format_bytes(free)} free in {target.parent}"
-
-
-def free_on_disk(folder: Path) -> int | None:
-    """Free bytes; None if the folder does not exist."""
-    try:
-        return shutil.disk_usage(folder).free
-    except OSError:
-        return None
+    only = "only " if needs.disk_bytes > needs.disk_free else ""
+    return f"{text}, {only}{format_bytes(needs.disk_free)} free in {target.parent}"
 
 
 def time_text(workload: Workload, plan: RunPlan, rates: Rates | str | None) -> str:
@@ -230,7 +216,7 @@ def _disk_advice(workload: Workload, machine: Machine) -> str:
         return ""
     to_disk = replace(workload, target=Path())
     try:
-        plan = planned(to_disk, machine.chosen(workload.config.device), machine)
+        plan = planned(to_disk, machine)
     except (InputError, ComputeError):
         return ""
     if memory_problem(to_disk, plan, machine):

@@ -5,34 +5,32 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from napari.layers import Image
 from numpy.typing import NDArray
-from qtpy.QtWidgets import QFileDialog
 
-from napari_zssr.checks import NETWORKS_SUFFIX
 from napari_zssr.errors import ComputeError
-from napari_zssr.execution.ledger import IMAGE, Ledger, part_folder
+from napari_zssr.execution.ledger import IMAGE, part_folder
 from napari_zssr.plugin.controls import Clock
 from napari_zssr.plugin.layers.layers import (
-    layer_file,
+    Selection,
     layer_spacing,
     layer_stack,
     result_kwargs,
 )
-from napari_zssr.plugin.layers.results import StoredImage, reach, stored_tiff
-from napari_zssr.plugin.summary import cancelled_sentence, resumable_sentence
+from napari_zssr.plugin.layers.results import (
+    LevelPixels,
+    layer_data,
+    reach,
+    stored_levels,
+    stored_tiff,
+)
+from napari_zssr.plugin.request import Request
 from napari_zssr.progress import Progress, Steps
-from napari_zssr.stack.report import recipe, to_json_types, unfinished_recipe
-
-if TYPE_CHECKING:
-    from napari.layers import Image
-
-    from napari_zssr.plugin.layers.layers import Selection
-    from napari_zssr.plugin.request import Request
-    from napari_zssr.stack.report import Report
-    from napari_zssr.zssr.checkpoint import Checkpoint
+from napari_zssr.stack.report import Report, recipe, to_json_types, unfinished_recipe
+from napari_zssr.zssr.checkpoint import Checkpoint
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -51,31 +49,22 @@ class Enlarged:
 class Job(ABC):
     """Enlargement of one layer.
 
-    Transform and display settings of the result are taken when the job is created, so
+    `kwargs`, the arguments of the result's layer, are taken when the job is created, so
     that changes of the layer during the run do not matter.
-
-    Attributes
-    ----------
-    refresh_s : float
-        Shortest time between updates of the growing layer.
-    part : str
-        Folder of the planes that are finished; empty in memory.
-    kwargs : dict
-        Arguments of the result's layer.
-    recipe : dict
-        Of the unfinished result.
     """
 
+    # Shortest time between updates of the growing layer.
     refresh_s = 0.3
-    part = ""
+    # Folder of the planes that are finished; none in memory.
+    part: Path | None = None
     prefix = ""
 
     def __init__(self, request: Request) -> None:
-        layer, axes, selection = request.layer, request.axes, request.selection
         self.request = request
-        self.name: str = layer.name
-        factors = request.config.factors
-        self.kwargs = result_kwargs(layer, axes, selection, factors, {})
+        self.name: str = request.layer.name
+        self.kwargs = result_kwargs(
+            request.layer, request.axes, request.selection, request.config.factors, {}
+        )
         self.recipe: dict[str, Any] = {}
         stack = request.lazy_stack()
         self.clock: Clock | None = Clock(
@@ -89,10 +78,6 @@ class Job(ABC):
     @abstractmethod
     def reached(self, count: int) -> Any:
         """Pixels as far as the first `count` planes reach: the rest would be black."""
-
-    @abstractmethod
-    def partial_sentence(self, finished: int, planes: int, black: int) -> str:
-        """Sentence on what remains of a cancelled run."""
 
 
 class MemoryJob(Job):
@@ -109,8 +94,9 @@ class MemoryJob(Job):
         stack = layer_stack(request.layer, request.axes, request.selection)
         ranges = request.selection.ranges
         self.recipe = unfinished_recipe(stack, request.config, selection=ranges)
-        steps = upscale_steps(stack, request.config, allocate=self._allocate)
-        result = yield from steps
+        result = yield from upscale_steps(
+            stack, request.config, allocate=self._allocate
+        )
         return Enlarged(
             data=result.image,
             report=result.report,
@@ -129,25 +115,19 @@ class MemoryJob(Job):
         sizes = reach(self._out.shape, self.request.axes, count)
         return self._out[tuple(slice(n) for n in sizes)]
 
-    def partial_sentence(self, finished: int, planes: int, black: int) -> str:
-        """What the layer holds."""
-        return cancelled_sentence(self.name, finished, planes, black)
-
 
 class DiskJob(Job):
     """A job whose result is written to a file; its layer is read from there."""
 
     refresh_s = 1.0
     _samples = 1
-    _stored: StoredImage | None = None
+    _stored: list[LevelPixels] | None = None
 
     def __init__(self, request: Request) -> None:
         super().__init__(request)
         assert request.target is not None
         self._target = request.target.expanduser().resolve()
-        self._is_zarr = self._target.suffix.lower() == ".zarr"
-        self._part = part_folder(self._target)
-        self.part = str(self._part)
+        self.part: Path = part_folder(self._target)
 
     def steps(self) -> Steps[Enlarged]:
         """Enlarge the layer plane by plane, or resume a cancelled run."""
@@ -158,8 +138,7 @@ class DiskJob(Job):
         stack = request.lazy_stack()
         origin = file_origin(request.layer, stack.axes, request.selection)
         stack = replace(stack, origin=origin)
-        sizes = dict(zip(stack.axes, stack.data.shape, strict=True))
-        self._samples = sizes.get("S", 1)
+        self._samples = dict(zip(stack.axes, stack.data.shape, strict=True)).get("S", 1)
         ranges = request.selection.ranges
         self.recipe = unfinished_recipe(stack, request.config, selection=ranges)
         written = yield from upscale_to_disk_steps(
@@ -171,9 +150,8 @@ class DiskJob(Job):
             raise ComputeError(
                 f"{written.missing} of {count} slices failed. {why}".strip()
             )
-        if self._is_zarr:
-            stored = StoredImage(request.axes, self._samples, written.path)
-            data = _layer_data(stored.levels())
+        if written.path.suffix.lower() == ".zarr":
+            data = layer_data(stored_levels(request.axes, self._samples, written.path))
         else:
             data = stored_tiff(written.path, request.axes, written.outline.shape)
         report = to_json_types(written.report.to_dict())
@@ -187,16 +165,10 @@ class DiskJob(Job):
     def reached(self, count: int) -> Any:
         """All levels as far as the first `count` planes reach."""
         if self._stored is None:
-            folders = [self._part / IMAGE]
-            folders += [self._target] if self._is_zarr else []
-            self._stored = StoredImage(self.request.axes, self._samples, *folders)
-        return _layer_data(self._stored.levels(count))
-
-    def partial_sentence(self, finished: int, planes: int, black: int) -> str:
-        """What the folder holds, from earlier runs too."""
-        if self._part.is_dir():
-            finished = max(finished, len(Ledger(self._part).finished()))
-        return resumable_sentence(self.name, finished, planes, self._part)
+            self._stored = stored_levels(
+                self.request.axes, self._samples, self.part / IMAGE, self._target
+            )
+        return layer_data(self._stored, count)
 
 
 def file_origin(layer: Image, axes: str, selection: Selection) -> tuple[float, ...]:
@@ -218,50 +190,3 @@ def file_origin(layer: Image, axes: str, selection: Selection) -> tuple[float, .
         )
     ]
     return (*origin, *(0.0,) * (len(axes) - len(origin)))
-
-
-def _layer_data(levels: list[Any]) -> Any:
-    """Levels for napari, where an image of one level is not multiscale."""
-    return levels if len(levels) > 1 else levels[0]
-
-
-class LastNetworks:
-    """The trained networks of the last finished run; false while there are none."""
-
-    def __init__(self) -> None:
-        self._networks: tuple[Checkpoint | None, ...] = ()
-        self._proposed = Path()
-
-    def __bool__(self) -> bool:
-        return bool(self._networks)
-
-    def keep(self, job: Job, networks: tuple[Checkpoint | None, ...]) -> None:
-        """Take the networks of a finished run."""
-        self._networks = networks
-        source = layer_file(job.request.layer)
-        folder = Path.home() if source is None else source.parent
-        self._proposed = folder / f"{Path(job.name).name}{NETWORKS_SUFFIX}"
-
-    def ask_and_save(self, parent: Any) -> Path | None:
-        """Save them to a file that the user chooses; None if the dialog is cancelled.
-
-        Raises InputError for an unusable path and ComputeError if the disk fails.
-        """
-        from napari_zssr.zssr.checkpoint import write_networks
-
-        path = ask_path(parent, self._proposed)
-        if path is None:
-            return None
-        # The dialog has asked whether to replace an existing file.
-        return write_networks(path, self._networks, overwrite=True)
-
-
-def ask_path(parent: Any, proposed: Path) -> str | None:
-    """Ask for the file to save to, and whether to replace an existing one."""
-    dialog = QFileDialog(parent, "Save networks", str(proposed.parent))
-    dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
-    dialog.setNameFilter(f"Networks (*{NETWORKS_SUFFIX})")
-    dialog.setDefaultSuffix(NETWORKS_SUFFIX)
-    dialog.selectFile(proposed.name)
-    chosen = dialog.selectedFiles() if dialog.exec() else []
-    return chosen[0] if chosen else None

@@ -2,53 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
+from napari.components import ViewerModel
+from napari.layers import Image
 
 from napari_zssr.config import Config
 from napari_zssr.imaging.intensity import IntensityMap
 from napari_zssr.imaging.kernel import FineKernel, loaded_kernel
 from napari_zssr.kernelspec import KernelSpec
-from napari_zssr.plugin.layers.layers import current_slice, lazy_stack
-from napari_zssr.stack.image import Channel, ImageStack
+from napari_zssr.plugin.layers.layers import Selection, current_slice, lazy_stack
+from napari_zssr.stack.channels import channel_kernel
+from napari_zssr.stack.image import ImageStack
+from napari_zssr.stack.report import Report
 from napari_zssr.zssr.start import Starts
-
-if TYPE_CHECKING:
-    from napari.layers import Image
-
-    from napari_zssr.plugin.layers.layers import Selection
-    from napari_zssr.stack.report import Report
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Request:
     """One layer, the part of it to enlarge, and the settings.
 
-    Attributes
-    ----------
-    axes : str
-        Letters of the layer's axes, guessed or corrected by the user.
-    step : tuple of int
-        Position of the viewer's sliders.
-    starts : sequence of (Checkpoint, PretrainedStart or None)
-        What training of each channel starts from.
-    begins : str
-        Sentence on what training starts from and why.
-    target : Path, optional
-        File of the result, which is in memory otherwise.
+    `begins` is a sentence on what training starts from; `target` is the file of the
+    result, which is in memory otherwise.
     """
 
     layer: Image
     axes: str
     selection: Selection
     config: Config
-    step: tuple[int, ...]
     starts: Starts = ()
     begins: str = ""
     target: Path | None = None
@@ -103,16 +90,12 @@ def _quick_kernel(request: Request, channel: int) -> FineKernel | None:
     spec = request.config.kernel
     if spec.kind == "estimate":
         return None
-    is_slow = spec.optics is not None and spec.optics.method == "vectorial"
-    if spec.optics is not None and is_slow:
-        # The Gaussian model raises the same errors.
-        optics = replace(spec.optics, method="gaussian")
-        spec = KernelSpec(kind="optics", optics=optics)
-    if spec.kind == "file":
-        spec = _read(spec.path, Path(spec.path).stat().st_mtime_ns)
+    if spec.optics is not None:
+        # The vectorial model is slow; the Gaussian one raises the same errors.
+        spec = replace(spec, optics=replace(spec.optics, method="gaussian"))
     stack = request.lazy_stack()
     kernel = _compute_kernel(
-        spec,
+        loaded_kernel(spec),
         request.config.factors,
         channel,
         tuple(stack.data.shape),
@@ -121,7 +104,7 @@ def _quick_kernel(request: Request, channel: int) -> FineKernel | None:
         units=stack.units,
         channels=stack.channels,
     )
-    return None if is_slow else kernel
+    return kernel if spec == request.config.kernel else None
 
 
 def kernel_from(entry: Mapping[str, Any]) -> FineKernel:
@@ -138,25 +121,14 @@ def kernel_from(entry: Mapping[str, Any]) -> FineKernel:
     )
 
 
-def channel_shown(request: Request, point: Sequence[float], units: Any) -> int:
+def channel_shown(request: Request, viewer: ViewerModel) -> int:
     """Channel of the selection that the sliders show, or the nearest one."""
     if "C" not in request.axes:
         return 0
-    current = current_slice(request.layer, request.axes, point, units)
+    shown, _ = current_slice(request.layer, request.axes, viewer)["C"]
     first, stack = request.selection.starts("C")[0], request.lazy_stack()
     last = stack.data.shape[stack.axes.index("C")] - 1
-    return min(max(current.starts("C")[0] - first, 0), last)
-
-
-def channel_metadata(request: Request, channel: int) -> Channel:
-    """Metadata of a channel; empty if there are none."""
-    channels = request.lazy_stack().channels
-    return channels[channel] if channel < len(channels) else Channel()
-
-
-@lru_cache(maxsize=4)
-def _read(path: str, _modified_ns: int) -> KernelSpec:
-    return loaded_kernel(KernelSpec(kind="file", path=path))
+    return min(max(shown - first, 0), last)
 
 
 @lru_cache(maxsize=64)
@@ -168,8 +140,6 @@ def _compute_kernel(
     **metadata: Any,
 ) -> FineKernel:
     """The kernel of a channel of an image of which only the metadata are known."""
-    from napari_zssr.stack.channels import channel_kernel
-
     stack = ImageStack(data=np.broadcast_to(np.uint8(0), shape), **metadata)
     config = Config(factor=factors, kernel=spec)
     return channel_kernel(stack, config, ANY_INTENSITY, channel)

@@ -18,15 +18,9 @@ from napari_zssr.progress import Event, PlaneDone, Progress, Steps
 
 
 class RunJob(Protocol):
-    """One computation of a run.
+    """One computation of a run; `prefix` begins its progress line.
 
-    Attributes
-    ----------
-    name : str
-    prefix : str
-        Of the progress line.
-    clock : Clock or None
-        None until the size of the image is known; no progress is shown before.
+    There is no clock, and no progress is shown, until the image's size is known.
     """
 
     name: str

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 from statistics import median_high
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_zssr.imaging.kernel import FineKernel
 from napari_zssr.imaging.optics import FWHM
+from napari_zssr.kernelspec import KernelSpec
 from napari_zssr.plugin.estimate import format_duration
 from napari_zssr.plugin.request import kernel_from
-
-if TYPE_CHECKING:
-    from napari_zssr.kernelspec import KernelSpec
-    from napari_zssr.stack.report import Report
+from napari_zssr.stack.report import Report
 
 # Weights below this fraction of the largest one are not shown.
 FAINT = 0.01
@@ -100,21 +97,20 @@ def finished_sentence(
     return f"{sentence} {HIDDEN}" if hidden else sentence
 
 
-def cancelled_sentence(name: str, finished: int, planes: int, black: int = 0) -> str:
-    """What remains of a cancelled run, and how many planes of it are black."""
+def cancelled_sentence(
+    name: str, finished: int, planes: int, *, black: int = 0, part: Path | None = None
+) -> str:
+    """What remains of a cancelled run.
+
+    So many planes of its layer are black; on disk, it is kept in the folder `part`.
+    """
     if finished == 0:
         return f"{name}: stopped; nothing was finished."
     verb = "is" if finished == 1 else "are"
     rest = f", the last {black} in the layer stayed black" if black else ""
+    if part is not None:
+        rest = f" and kept in {part}; Run goes on from there"
     return f"{name}: stopped; {finished} of {planes} slices {verb} finished{rest}."
-
-
-def resumable_sentence(name: str, finished: int, planes: int, part: Path) -> str:
-    """What remains on disk of a cancelled run, and how to resume it."""
-    sentence = cancelled_sentence(name, finished, planes)
-    if finished == 0:
-        return sentence
-    return f"{sentence.removesuffix('.')} and kept in {part}; Run goes on from there."
 
 
 def form_sentence(sentence: str) -> str:

@@ -3,29 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from magicgui.widgets import Container
 from napari.utils.notifications import show_error, show_info
-from qtpy.QtWidgets import QApplication
+from napari.viewer import Viewer
+from qtpy.QtWidgets import QApplication, QFileDialog
 
+from napari_zssr.checks import NETWORKS_SUFFIX
 from napari_zssr.errors import InputError, ZSSRError
+from napari_zssr.execution.ledger import Ledger
 from napari_zssr.imaging.kernel import FineKernel
 from napari_zssr.plugin.controls import AfterFields, RunFields
 from napari_zssr.plugin.copy_settings import as_command, as_python
 from napari_zssr.plugin.cost import CostCard
 from napari_zssr.plugin.form.form import Form
 from napari_zssr.plugin.form.rows import Column, Scrolled, after_pause, heading
-from napari_zssr.plugin.jobs import DiskJob, Enlarged, Job, LastNetworks, MemoryJob
+from napari_zssr.plugin.jobs import DiskJob, Enlarged, Job, MemoryJob
+from napari_zssr.plugin.layers.layers import layer_file
 from napari_zssr.plugin.layers.results import GrowingLayer
 from napari_zssr.plugin.preview.preview import PreviewPanel
 from napari_zssr.plugin.request import Request
 from napari_zssr.plugin.run_controller import RunController
-from napari_zssr.plugin.summary import finished_sentence, form_sentence
+from napari_zssr.plugin.summary import (
+    cancelled_sentence,
+    finished_sentence,
+    form_sentence,
+)
 from napari_zssr.progress import Event, PlaneDone
-
-if TYPE_CHECKING:
-    from napari.viewer import Viewer
+from napari_zssr.zssr.checkpoint import Checkpoint, write_networks
 
 UPDATE_MS = 150
 
@@ -44,7 +51,9 @@ class SuperResolutionWidget(Container[Any]):
         self._failed = False
         self._request: Request | None = None
         self._can_run = False
-        self.networks = LastNetworks()
+        # Of the run that finished last, and where saving them is proposed.
+        self._networks: tuple[Checkpoint | None, ...] = ()
+        self._networks_file = Path()
         self.form = Form(napari_viewer)
         self.preview = PreviewPanel(napari_viewer, lambda: self._request)
         self.cost = CostCard()
@@ -71,14 +80,19 @@ class SuperResolutionWidget(Container[Any]):
         self._connect()
         self.refresh()
 
-    def start(self) -> None:
-        """Run what the form asks for."""
+    def start(self, *, accepted: Request | None = None) -> None:
+        """Run what the form asks for, or the request of a preview."""
         try:
-            requests = self.form.requests()
+            requests = [accepted] if accepted else self.form.requests()
+            self.form.result.check(requests)
         except InputError as error:
             self.controls.show_reason(str(error))
-        else:
-            self._start(requests)
+            return
+        if self._run.running:
+            return
+        self.preview.stop()
+        self.cost.pause(True)
+        self._run.start(map(self._new_job, requests))
 
     def cancel(self) -> None:
         """Stop after the current step."""
@@ -97,12 +111,11 @@ class SuperResolutionWidget(Container[Any]):
         self._request, self._can_run = None, False
         try:
             requests = self.form.requests()
-            dims, units = self._viewer.dims, self._viewer.layers.extent.units
-            self.form.how.blur.follow(requests[0], dims.point, units)
+            self.form.method.blur.follow(requests[0], self._viewer)
             # Cost and preview are possible even if the file cannot be written.
             self._request = requests[0]
             if not self._run.running:
-                self.form.check(requests)
+                self.form.result.check(requests)
             self._can_run = True
         except InputError as error:
             self.controls.show_reason(form_sentence(str(error)))
@@ -110,33 +123,22 @@ class SuperResolutionWidget(Container[Any]):
             self.controls.show_reason("")
         request = self._request
         if request is None:
-            self.form.how.blur.view.clear()
-        self.form.how.advanced.say_start(request.begins if request else "")
+            self.form.method.blur.view.clear()
+        self.form.method.advanced.say_start(request.begins if request else "")
         self.cost.update(request)
         self.preview.update(None if self._run.running else request)
         self.after.python.enabled = self.after.command.enabled = request is not None
-        self.after.again.enabled = self.form.has_recipe()
-        self.after.networks.enabled = bool(self.networks)
+        self.after.again.enabled = bool(self.form.recipe())
+        self.after.networks.enabled = bool(self._networks)
         self._enable_run()
 
     def _enable_run(self, *_: Any) -> None:
-        able = self._can_run and not self.cost.problem
-        self.controls.run.enabled = able and not self._run.running
+        self.controls.run.enabled = (
+            self._can_run and not self.cost.problem and not self._run.running
+        )
 
     def _refresh_later(self, *_: Any) -> None:
         self._later.start()
-
-    def _start(self, requests: list[Request]) -> None:
-        try:
-            self.form.check(requests)
-        except InputError as error:
-            self.controls.show_reason(str(error))
-            return
-        if self._run.running:
-            return
-        self.preview.stop()
-        self.cost.pause(True)
-        self._run.start(map(self._new_job, requests))
 
     def _new_job(self, request: Request) -> Job:
         job = MemoryJob(request) if request.target is None else DiskJob(request)
@@ -150,15 +152,18 @@ class SuperResolutionWidget(Container[Any]):
 
     def _on_result(self, job: Job, enlarged: Enlarged) -> None:
         assert self._growing is not None
-        self._growing.complete(enlarged)
-        self.networks.keep(job, enlarged.networks)
-        self.form.how.blur.seen.keep_all(job.request, enlarged.report)
+        hidden = self._growing.complete(enlarged)
+        self._networks = enlarged.networks
+        source = layer_file(job.request.layer)
+        folder = Path.home() if source is None else source.parent
+        self._networks_file = folder / f"{Path(job.name).name}{NETWORKS_SUFFIX}"
+        self.form.method.blur.seen.keep_all(job.request, enlarged.report)
         self.form.result.written()
         sentence = finished_sentence(
             job.name,
             enlarged.report,
             kernel=job.request.config.kernel,
-            hidden=self._growing.hides,
+            hidden=hidden,
             file=job.request.target,
         )
         self.controls.add_line(sentence)
@@ -180,10 +185,16 @@ class SuperResolutionWidget(Container[Any]):
             return
         growing.keep_finished()
         if growing.finished or not self._failed:
-            left = job.partial_sentence(growing.finished, growing.planes, growing.black)
+            finished, black = growing.finished, growing.black
+            if job.part is not None:
+                # The folder holds the slices of earlier runs too.
+                finished = max(finished, len(Ledger(job.part).finished()))
+            left = cancelled_sentence(
+                job.name, finished, growing.planes, black=black, part=job.part
+            )
             self.controls.add_line(left)
         # A part on disk is always kept, and resumed by the next run.
-        in_memory = not job.part
+        in_memory = job.part is None
         self.controls.question.visible = in_memory and growing.layer is not None
 
     def _on_end(self) -> None:
@@ -204,7 +215,7 @@ class SuperResolutionWidget(Container[Any]):
         self.controls.question.visible = False
 
     def _keep_blur(self, request: Request, channel: int, kernel: FineKernel) -> None:
-        self.form.how.blur.seen.keep(request, channel, kernel)
+        self.form.method.blur.seen.keep(request, channel, kernel)
         self._refresh_later()
 
     def _copy(self, to_text: Callable[[Request], str]) -> None:
@@ -221,12 +232,15 @@ class SuperResolutionWidget(Container[Any]):
         show_info("Copied to the clipboard.")
 
     def _save_networks(self) -> None:
+        chosen = ask_path(self.native, self._networks_file)
+        if chosen is None:
+            return
         try:
-            path = self.networks.ask_and_save(self.native)
+            # The dialog has asked whether to replace an existing file.
+            path = write_networks(chosen, self._networks, overwrite=True)
         except ZSSRError as error:
             show_error(str(error))
-            return
-        if path is not None:
+        else:
             show_info(f"Saved the networks to {path}.")
 
     def _connect(self) -> None:
@@ -237,7 +251,7 @@ class SuperResolutionWidget(Container[Any]):
         self.after.command.changed.connect(lambda: self._copy(as_command))
         self.after.again.changed.connect(self.run_like)
         self.after.networks.changed.connect(self._save_networks)
-        self.preview.accepted.connect(lambda request: self._start([request]))
+        self.preview.accepted.connect(lambda request: self.start(accepted=request))
         self.preview.blur_estimated.connect(self._keep_blur)
         self.cost.changed.connect(self._enable_run)
         self.form.changed.connect(self._refresh_later)
@@ -246,3 +260,14 @@ class SuperResolutionWidget(Container[Any]):
         self._viewer.scene.camera.events.connect(self._refresh_later)
         garbage = self._run.garbage
         self._viewer.layers.events.removed.connect(garbage.include_all)
+
+
+def ask_path(parent: Any, proposed: Path) -> str | None:
+    """Ask for the file to save to, and whether to replace an existing one."""
+    dialog = QFileDialog(parent, "Save networks", str(proposed.parent))
+    dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
+    dialog.setNameFilter(f"Networks (*{NETWORKS_SUFFIX})")
+    dialog.setDefaultSuffix(NETWORKS_SUFFIX)
+    dialog.selectFile(proposed.name)
+    chosen = dialog.selectedFiles() if dialog.exec() else []
+    return chosen[0] if chosen else None

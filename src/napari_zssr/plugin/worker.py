@@ -122,10 +122,8 @@ class Run:
     def _finish(self, task: _Task) -> None:
         task.close()
         self._task = None
-        on_finished = task.callbacks.get("finished")
+        task.call("finished")
         task.callbacks.clear()
-        if on_finished is not None:
-            on_finished()
 
 
 @dataclass(eq=False)

@@ -45,52 +45,40 @@ def axis_letters(names: Sequence[Any]) -> str:
 
 def stored_names(array: Any) -> tuple[str | None, ...]:
     """Names of the axes that an array carries; empty where it carries none."""
-    metadata = getattr(array, "metadata", None)
     attributes = getattr(array, "attrs", None)
-    if not isinstance(attributes, Mapping):
-        attributes = {}
-    for names in (
+    metadata = getattr(array, "metadata", None)
+    candidates: tuple[Any, ...] = (
         getattr(array, "dims", None),
         getattr(metadata, "dimension_names", None),
-        attributes.get("_ARRAY_DIMENSIONS"),
-    ):
-        if isinstance(names, tuple | list) and any(names) and _are_names(names, array):
+        attributes.get("_ARRAY_DIMENSIONS") if isinstance(attributes, Mapping) else (),
+    )
+    for names in candidates:
+        is_listed = isinstance(names, tuple | list) and len(names) == len(array.shape)
+        if is_listed and any(names) and all(isinstance(n, str | None) for n in names):
             return tuple(names)
     return ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Coordinates:
-    """Even coordinates along one axis.
-
-    Attributes
-    ----------
-    step : float
-        Distance of two pixels.
-    unit : str or None
-    start : float
-        Of the first pixel; 0 where the coordinates fall along the axis.
-    """
+    """Even coordinates along one axis."""
 
     step: float
     unit: str | None
-    start: float
+    start: float  # 0 where the coordinates fall along the axis
 
 
-def stored_coordinates(
-    array: Any, names: Sequence[str | None]
-) -> list[Coordinates | None]:
-    """Even coordinates that an xarray.DataArray carries."""
+def _stored_coordinates(
+    array: Any, names: Sequence[str | None], axes: str
+) -> dict[str, Coordinates]:
+    """Even coordinates of an xarray.DataArray along axes that have a pixel size."""
     along = getattr(array, "coords", {})
-    return [
-        _even(along[name]) if name is not None and name in along else None
-        for name in names
-    ]
-
-
-def _are_names(names: Sequence[Any], array: Any) -> bool:
-    is_known = all(isinstance(name, str | None) for name in names)
-    return is_known and len(names) == len(array.shape)
+    found = {
+        letter: _even(along[name])
+        for letter, name in zip(axes, names, strict=False)
+        if letter in "TZYX" and name is not None and name in along
+    }
+    return {letter: one for letter, one in found.items() if one is not None}
 
 
 def _even(coordinate: Any) -> Coordinates | None:
@@ -115,10 +103,7 @@ FEW = 6
 
 
 def guess_axes(shape: Sequence[int], dtype: DTypeLike) -> str:
-    """Guess the axes of an unlabelled image.
-
-    Raises InputError.
-    """
+    """Guess the axes of an unlabelled image; InputError where that is impossible."""
     sizes = tuple(shape)
     if len(sizes) < 2:
         raise InputError(f"The image has shape {sizes}; an image needs at least Y, X.")
@@ -134,10 +119,7 @@ def guess_axes(shape: Sequence[int], dtype: DTypeLike) -> str:
 def settle_axes(
     stored: str, shape: Sequence[int], dtype: DTypeLike
 ) -> tuple[str, bool]:
-    """Axes of an image whose letters are not all known, such as ``"QYX"``.
-
-    Raises InputError.
-    """
+    """Axes of an image whose letters are not all known, and whether any is a guess."""
     known = set(stored) & set(LETTERS)
     if not known:
         return guess_axes(shape, dtype), True
@@ -219,10 +201,7 @@ Units = Mapping[str, str | None] | Sequence[str | None] | str
 
 
 def parse_axes(text: str, ndim: int) -> str:
-    """Check axes given by a user, such as ``"TCZYX"``.
-
-    Raises InputError.
-    """
+    """Axes given by a user, in upper case; InputError where they cannot be used."""
     axes = text.strip().upper()
     unknown = sorted(set(axes) - set(LETTERS))
     if unknown:
@@ -243,6 +222,14 @@ def parse_axes(text: str, ndim: int) -> str:
     return axes
 
 
+def chosen_axes(given: str | None, stated: str, array: Pixels) -> tuple[str, bool]:
+    """Axes that a user gives, else the stated ones; whether to say they are guessed."""
+    if given is not None:
+        return parse_axes(given, array.ndim), False
+    letters, guessed = settle_axes(stated, array.shape, array.dtype)
+    return letters, guessed and array.ndim > 2
+
+
 def labelled(
     data: Any,
     *,
@@ -252,22 +239,13 @@ def labelled(
     channels: Sequence[Channel] = (),
     name: str = "",
     source: str = "",
-    checksum: str = "",
     labels: bool = False,
 ) -> ImageStack:
-    """Image with named axes from a bare array.
-
-    Raises InputError.
-    """
+    """Image with named axes from a bare array; refuses with an InputError."""
     array = check_pixels(data, labels=labels)
     names = stored_names(data)
-    letters, guessed = (
-        settle_axes(axis_letters(names), array.shape, array.dtype)
-        if axes is None
-        else (parse_axes(axes, array.ndim), False)
-    )
-    guessed = guessed and array.ndim > 2
-    known = _by_letter(letters, stored_coordinates(data, names))
+    letters, guessed = chosen_axes(axes, axis_letters(names), array)
+    known = _stored_coordinates(data, names, letters)
     if spacing is None and known:
         spacing = {letter: one.step for letter, one in known.items()}
         units = {letter: one.unit for letter, one in known.items()}
@@ -289,7 +267,6 @@ def labelled(
         guessed=guessed,
         name=name,
         source=source,
-        checksum=checksum,
         origin=origin if any(origin) else (),
         messages=(guess_message(letters, array.shape),) if guessed else (),
         labels=array.dtype.kind == "b",
@@ -299,10 +276,7 @@ def labelled(
 def relabelled(
     stack: ImageStack, axes: str | None, spacing: Spacing | None
 ) -> ImageStack:
-    """The same image with other axes or another pixel size.
-
-    Raises InputError.
-    """
+    """The same image with other axes or another pixel size."""
     if axes is None and spacing is None:
         return stack
     changed = labelled(
@@ -325,15 +299,16 @@ def relabelled(
 
 
 def spacing_per_axis(axes: str, spacing: Spacing | None) -> tuple[float | None, ...]:
-    """Pixel size along each axis from any of the forms that `labelled` takes.
-
-    Raises InputError.
-    """
+    """Pixel size along each axis from any of the forms that `labelled` takes."""
     if spacing is None:
         return (None,) * len(axes)
     if isinstance(spacing, Mapping):
         named = {letter.upper(): size for letter, size in spacing.items()}
-        _refuse_letters("Spacing", set(named), axes)
+        if extra := sorted(set(named) - set(axes)):
+            raise InputError(
+                f"Spacing names axis {extra[0]!r}, but the axes are {axes}; name only "
+                "those."
+            )
     elif isinstance(spacing, int | float | np.number):
         named = dict.fromkeys("YX", float(spacing))
     else:
@@ -350,8 +325,7 @@ def spacing_per_axis(axes: str, spacing: Spacing | None) -> tuple[float | None, 
 def check_pixels(data: Any, *, labels: bool = False) -> Pixels:
     """Array in native byte order, refused when it cannot hold an image.
 
-    What reads its pixels only when asked (zarr, dask, a lazy file) comes back as it is,
-    and the mask of a masked array stays. Raises InputError.
+    Lazy pixels (zarr, dask, a file) are returned as they are; a mask stays.
     """
     kept = is_lazy(data) or isinstance(data, np.ma.MaskedArray)
     array: Pixels = data if kept else np.asarray(data)
@@ -390,17 +364,6 @@ def _check_type(dtype: np.dtype[Any], labels: bool) -> None:
         )
 
 
-def _by_letter(
-    axes: str, coordinates: Sequence[Coordinates | None]
-) -> dict[str, Coordinates]:
-    """What is known along axes that have a pixel size."""
-    return {
-        letter: one
-        for letter, one in zip(axes, coordinates, strict=False)
-        if one is not None and letter in "TZYX"
-    }
-
-
 def _checked_size(letter: str, size: float | None) -> float | None:
     if size is None:
         return None
@@ -418,37 +381,13 @@ def _checked_size(letter: str, size: float | None) -> float | None:
 def _units_per_axis(
     axes: str, units: Units | None, spacing: tuple[float | None, ...]
 ) -> tuple[str | None, ...]:
-    if units is None:
-        usual = {"T": "s", "Z": "um", "Y": "um", "X": "um"}
-        return tuple(
-            None if size is None else usual.get(letter)
-            for letter, size in zip(axes, spacing, strict=True)
-        )
-    if isinstance(units, str):
-        named: dict[str, str | None] = {"T": "s", "Z": units, "Y": units, "X": units}
-    elif isinstance(units, Mapping):
-        named = {letter.upper(): unit for letter, unit in units.items()}
-        _refuse_letters("Units", set(named), axes)
-    else:
-        listed = list(units)
-        if len(listed) != len(axes):
-            raise InputError(
-                f"Units hold {len(listed)} names, but the axes are {axes}; give one "
-                "for each."
-            )
-        named = dict(zip(axes, listed, strict=True))
+    if units is None or isinstance(units, str):
+        units = {"T": "s", **dict.fromkeys("ZYX", units or "um")}
+    named = units if isinstance(units, Mapping) else dict(zip(axes, units, strict=True))
     return tuple(
         None if size is None else short_unit(named.get(letter)) or named.get(letter)
         for letter, size in zip(axes, spacing, strict=True)
     )
-
-
-def _refuse_letters(what: str, letters: set[str], axes: str) -> None:
-    extra = sorted(letters - set(axes))
-    if extra:
-        raise InputError(
-            f"{what} names axis {extra[0]!r}, but the axes are {axes}; name only those."
-        )
 
 
 def _matching_channels(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import fields, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -18,11 +19,16 @@ from napari_zssr.imaging.blur_estimate import estimated_blur
 from napari_zssr.imaging.intensity import IntensityMap
 from napari_zssr.imaging.kernel import FineKernel, check_fits, loaded_kernel
 from napari_zssr.imaging.noise import shows_signal
-from napari_zssr.imaging.optics import checked_spacing, gaussian_psf, sampling_sentence
+from napari_zssr.imaging.optics import (
+    checked_spacing,
+    gaussian_psf,
+    sampling_sentence,
+    vectorial_psf,
+)
 from napari_zssr.imaging.psf import gaussian_kernel_sigma, psf_kernel
-from napari_zssr.imaging.resample import spread_starts
+from napari_zssr.imaging.resample import spread_evenly, spread_starts
 from napari_zssr.kernelspec import KernelSpec, Optics
-from napari_zssr.progress import Event, Progress, Steps, drain, map_events
+from napari_zssr.progress import Progress, Steps, drain, map_events
 from napari_zssr.stack.axis_labels import check_pixels
 from napari_zssr.stack.image import (
     Channel,
@@ -64,10 +70,7 @@ if TYPE_CHECKING:
 def channel_starts(
     config: Config, axes: str, shape: Sequence[int]
 ) -> tuple[Start | None, ...]:
-    """What each channel of an image starts from; None is random weights.
-
-    Raises InputError.
-    """
+    """What each channel starts from; None is random weights. Raises InputError."""
     channels = shape[axes.index("C")] if "C" in axes else 1
     start = load_start(config)
     if isinstance(start, PretrainedStart):
@@ -76,26 +79,22 @@ def channel_starts(
         return (start,) * channels
     for checkpoint in start:
         if checkpoint is not None:
-            _check_fits(checkpoint, config, _colours(axes, shape))
+            samples = shape[axes.index("S")] if "S" in axes else 1
+            _check_fits(checkpoint, config, colour_count(samples))
     if len(start) not in (1, channels):
+        wanted = "one channel" if channels == 1 else f"{channels} channels or of one"
         raise InputError(
             f"The file of networks holds those of {len(start)} channels, the image has "
-            f"{channels}; give networks of {_one_or(channels)}."
+            f"{channels}; give networks of {wanted}."
         )
     return start if len(start) == channels else start * channels
 
 
 def start_message_for_files(config: Config) -> str:
-    """What training will begin from, of images that are still to be read.
-
-    Raises InputError.
-    """
+    """What training begins from, of images still to be read. Raises InputError."""
     start = load_start(config)
-    if isinstance(start, tuple):
-        return start_message(
-            config, next(checkpoint for checkpoint in start if checkpoint is not None)
-        )
-    return start_message(config, start)
+    one = next(filter(None, start)) if isinstance(start, tuple) else start
+    return start_message(config, one)
 
 
 def _check_fits(checkpoint: Checkpoint, config: Config, colours: int) -> None:
@@ -126,14 +125,6 @@ def _check_network(network: str, config: Config) -> None:
         )
 
 
-def _colours(axes: str, shape: Sequence[int]) -> int:
-    return colour_count(shape[axes.index("S")] if "S" in axes else 1)
-
-
-def _one_or(channels: int) -> str:
-    return "one channel" if channels == 1 else f"{channels} channels or of one"
-
-
 def _pixels(colours: int) -> str:
     return "grey pixels" if colours == 1 else f"pixels of {colours} colours"
 
@@ -152,20 +143,13 @@ def shared_planes(
     listed: tuple[PlaneIndex, ...], channel: int
 ) -> tuple[PlaneIndex, ...]:
     """Planes that a channel's networks are learned from, spread over the stack."""
-    candidates = [
-        plane_index for plane_index in listed if plane_index.channel == channel
-    ]
-    count = min(len(candidates), SHARED_PLANES)
-    return tuple(
-        candidates[(2 * n + 1) * len(candidates) // (2 * count)] for n in range(count)
-    )
+    own = [plane_index for plane_index in listed if plane_index.channel == channel]
+    return tuple(spread_evenly(own, SHARED_PLANES))
 
 
 def sharing_channels(config: Config, listed: tuple[PlaneIndex, ...]) -> tuple[int, ...]:
     """Channels whose planes share networks; the others learn plane by plane."""
-    counts: dict[int, int] = {}
-    for plane_index in listed:
-        counts[plane_index.channel] = counts.get(plane_index.channel, 0) + 1
+    counts = Counter(plane_index.channel for plane_index in listed)
     return tuple(
         channel
         for channel, count in sorted(counts.items())
@@ -189,7 +173,7 @@ def shared_steps(
     shows anything; each plane then learns on itself.
     """
     from napari_zssr.zssr.plane_trainer import (
-        data_of_samples,
+        TrainingData,
         noise_level,
         plane_sample,
         train_shared,
@@ -214,7 +198,7 @@ def shared_steps(
     windows = [window.numpy() for sample in samples for window in sample.windows]
     noise = common_noise(windows, channel.config, channel.mapping)
     with compute_errors(f"Learning for channel {channel.number}", run.device):
-        data = data_of_samples(samples, run.device)
+        data = TrainingData.of_samples(samples, run.device)
         levels = [noise_level(window, noise) for window in data.windows]
         facts = Facts(
             samples=len(data.windows[0]),
@@ -231,7 +215,7 @@ def shared_steps(
         )
         plan = resolve(channel.config, facts)
         steps = train_shared(data, plan, execution, len(samples))
-        return (yield from map_events(steps, renamed))
+        return (yield from map_events(steps, Progress, renamed))
 
 
 def _normal_colours(
@@ -243,11 +227,9 @@ def _normal_colours(
     return without_artifacts(normal, channel.config)[0], pixels
 
 
-def _as_shared(event: Event, planes: int) -> Event:
+def _as_shared(event: Progress, planes: int) -> Progress:
     """An event that is not about one plane."""
-    if isinstance(event, Progress):
-        return replace(event, stage=f"{STAGE} {event.stage}", planes=planes)
-    return event
+    return replace(event, stage=f"{STAGE} {event.stage}", planes=planes)
 
 
 def cached_shared_steps(
@@ -349,14 +331,9 @@ def _parts(
     stack: ImageStack, mapping: IntensityMap, channel: int
 ) -> list[NDArray[np.float32]]:
     """Normalised planes (C, Y, X) of a channel, or windows, that show anything."""
-    plane_indices = shared_planes(planes(stack.axes, stack.data.shape), channel)
-    count = min(len(plane_indices), ESTIMATED_PLANES)
-    chosen = [
-        plane_indices[(2 * n + 1) * len(plane_indices) // (2 * count)]
-        for n in range(count)
-    ]
+    chosen = shared_planes(planes(stack.axes, stack.data.shape), channel)
     parts = []
-    for plane_index in chosen:
+    for plane_index in spread_evenly(chosen, ESTIMATED_PLANES):
         pixels = to_cyx(stack.data[plane_index.index], plane_axes(stack.axes))
         for window in _windows(colours_of(pixels)):
             colours = mapping.normalise(window)
@@ -366,18 +343,14 @@ def _parts(
 
 def _windows(plane: NDArray[Any]) -> list[NDArray[Any]]:
     """The plane (C, Y, X), or windows spread over one that is large."""
-    height, width = plane.shape[-2:]
-    if max(height, width) <= WINDOWS * WINDOW_PX:
+    if max(plane.shape[1:]) <= WINDOWS * WINDOW_PX:
         return [plane]
+    rows, columns = (
+        sorted(set(spread_starts(size, WINDOW_PX, WINDOWS))) for size in plane.shape[1:]
+    )
     return [
-        plane[:, y : y + WINDOW_PX, x : x + WINDOW_PX]
-        for y in _starts(height)
-        for x in _starts(width)
+        plane[:, y : y + WINDOW_PX, x : x + WINDOW_PX] for y in rows for x in columns
     ]
-
-
-def _starts(size: int) -> list[int]:
-    return sorted(set(spread_starts(size, WINDOW_PX, WINDOWS)))
 
 
 Pair = tuple[float, float]
@@ -397,42 +370,29 @@ def kernels_of(stack: ImageStack, config: Config) -> tuple[FineKernel, ...]:
     data = CheckedPlanes(check_pixels(stack.data), config.nonfinite)
     listed = planes(stack.axes, stack.data.shape)
     maps = intensity_maps(data, stack.axes, listed)
-    return channel_kernels(replace(stack, data=data), config, maps)
-
-
-def channel_kernels(
-    stack: ImageStack, config: Config, maps: Mapping[int, IntensityMap]
-) -> tuple[FineKernel, ...]:
-    """The blur of every channel, as `channel_kernel` finds it."""
-    return tuple(channel_kernel(stack, config, maps[n], n) for n in sorted(maps))
+    checked = replace(stack, data=data)
+    return tuple(channel_kernel(checked, config, maps[n], n) for n in sorted(maps))
 
 
 def channel_kernel(
     stack: ImageStack, config: Config, mapping: IntensityMap, channel: int
 ) -> FineKernel:
-    """The blur of one channel on the fine grid.
-
-    Raises InputError.
-    """
-    spec = loaded_kernel(config.kernel)
+    """The blur of one channel on the fine grid. Raises InputError."""
+    spec, factors = loaded_kernel(config.kernel), config.factors
     if spec.kind == "estimate":
         kernel = estimated_kernel(stack, config, mapping, channel)
-        kernel = replace(kernel, fine_um=fine_um(stack, config.factors))
-    elif spec.kind == "psf":
-        kernel = _of_psf(spec, stack, config)
-    elif spec.kind == "optics":
-        kernel = _of_optics(spec, stack, config, channel)
     else:
-        kernel = FineKernel(
-            spec=spec,
-            factors=config.factors,
-            sentence=GIVEN[spec.kind],
-            fine_um=fine_um(stack, config.factors),
-        )
-    shape = output_shape(stack.data.shape, stack.axes, config.factors)
+        if spec.kind == "psf":
+            spec, sentence = _of_psf(spec, stack, factors)
+        elif spec.kind == "optics":
+            spec, sentence = _of_optics(spec, stack, factors, channel)
+        else:
+            sentence = GIVEN[spec.kind]
+        kernel = FineKernel(spec=spec, factors=factors, sentence=sentence)
+    shape = output_shape(stack.data.shape, stack.axes, factors)
     y, x = (shape[stack.axes.index(letter)] for letter in "YX")
     check_fits(kernel.spec, (y, x))
-    return kernel
+    return replace(kernel, fine_um=fine_um(stack, factors))
 
 
 def fine_um(stack: ImageStack, factors: Pair) -> tuple[float | None, float | None]:
@@ -444,65 +404,42 @@ def fine_um(stack: ImageStack, factors: Pair) -> tuple[float | None, float | Non
     return y, x
 
 
-def _of_psf(spec: KernelSpec, stack: ImageStack, config: Config) -> FineKernel:
-    """The kernel of a point spread function that was measured or given."""
-    fine = _known_fine(stack, config)
+def _of_psf(
+    spec: KernelSpec, stack: ImageStack, factors: Pair
+) -> tuple[KernelSpec, str]:
+    """The kernel of a point spread function, and where it comes from."""
+    spacing, fine = _known_sizes(stack, factors)
     assert spec.array is not None
-    weights = psf_kernel(spec.array, spec.spacing_um, fine, config.factors)
-    return FineKernel(
-        spec=KernelSpec(kind="array", array=weights),
-        factors=config.factors,
-        sentence=_measured(spec, fine, config.factors),
-        fine_um=fine,
-    )
-
-
-def _measured(spec: KernelSpec, fine: Pair, factors: Pair) -> str:
-    """Where the kernel of a point spread function comes from, and how wide that is."""
-    assert spec.array is not None
+    weights = psf_kernel(spec.array, spec.spacing_um, fine, factors)
     sentence = "From a measured point spread function"
-    fwhm = psf_fwhm_um(spec.array, spec.spacing_um)
-    if fwhm is None:
-        return f"{sentence}."
-    sentence += f", in focus FWHM {fwhm[0]:.3f} x {fwhm[1]:.3f} um."
-    word = _sampling(fine, factors, min(fwhm) / NYQUIST_IN_FWHM)
-    return " ".join(filter(None, (sentence, word)))
+    if (fwhm := psf_fwhm_um(spec.array, spec.spacing_um)) is None:
+        sentence += "."
+    else:
+        sentence += f", in focus FWHM {fwhm[0]:.3f} x {fwhm[1]:.3f} um."
+        word = sampling_sentence(spacing, factors, min(fwhm) / NYQUIST_IN_FWHM)
+        sentence = " ".join(filter(None, (sentence, word)))
+    return KernelSpec(kind="array", array=weights), sentence
 
 
 def _of_optics(
-    spec: KernelSpec, stack: ImageStack, config: Config, channel: int
-) -> FineKernel:
+    spec: KernelSpec, stack: ImageStack, factors: Pair, channel: int
+) -> tuple[KernelSpec, str]:
     """The kernel of a channel's optics, and a word where pixels are fine enough."""
     assert spec.optics is not None
-    fine = _known_fine(stack, config)
+    spacing, fine = _known_sizes(stack, factors)
     known = stack.channels[channel] if channel < len(stack.channels) else Channel()
     given = completed_optics(spec.optics, known)
     gaussian = gaussian_psf(**given)
     if spec.optics.method == "vectorial":
-        from napari_zssr.imaging.optics import vectorial_psf
-
         psf = vectorial_psf(**given)
-        weights = psf_kernel(psf.array, psf.spacing_um, fine, config.factors)
+        weights = psf_kernel(psf.array, psf.spacing_um, fine, factors)
         kernel, sentence = KernelSpec(kind="array", array=weights), psf.sentence
     else:
-        sigma = gaussian_kernel_sigma(gaussian.sigma_um, fine, config.factors)
-        kernel, sentence = (
-            KernelSpec(kind="gaussian", sigma_px=sigma),
-            gaussian.sentence,
-        )
-    word = _sampling(fine, config.factors, gaussian.nyquist_um)
-    return FineKernel(
-        spec=kernel,
-        factors=config.factors,
-        sentence=" ".join(filter(None, (word, sentence))),
-        fine_um=fine,
-    )
-
-
-def _sampling(fine: Pair, factors: Pair, nyquist_um: float) -> str | None:
-    """A word where the image's own pixels are fine enough for its optics."""
-    pixel = (fine[0] * factors[0], fine[1] * factors[1])
-    return sampling_sentence(pixel, factors, nyquist_um)
+        sigma = gaussian_kernel_sigma(gaussian.sigma_um, fine, factors)
+        kernel = KernelSpec(kind="gaussian", sigma_px=sigma)
+        sentence = gaussian.sentence
+    word = sampling_sentence(spacing, factors, gaussian.nyquist_um)
+    return kernel, " ".join(filter(None, (word, sentence)))
 
 
 def completed_optics(optics: Optics, known: Channel) -> dict[str, Any]:
@@ -520,7 +457,7 @@ def completed_optics(optics: Optics, known: Channel) -> dict[str, Any]:
     return {n: metadata[n] if given[n] is None else given[n] for n in names}
 
 
-def _known_fine(stack: ImageStack, config: Config) -> Pair:
-    """Fine pixel (Y, X) in um, which the image has to tell."""
+def _known_sizes(stack: ImageStack, factors: Pair) -> tuple[Pair, Pair]:
+    """Pixel and fine pixel (Y, X) in um, which the image has to tell."""
     y, x = checked_spacing(tuple(map(stack.size_um, "YX")))
-    return y / config.factors[0], x / config.factors[1]
+    return (y, x), (y / factors[0], x / factors[1])

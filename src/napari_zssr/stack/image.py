@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from abc import ABC, abstractmethod
+from abc import ABC
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,8 +23,7 @@ Index = tuple[int | slice, ...]
 class Pixels(Protocol):
     """Pixels that are read when they are indexed: arrays, zarr, dask, files.
 
-    Those of this package can be pickled: they open their file by themselves, at the
-    first use, in whatever process they are.
+    Those of this package can be pickled: they open their file at the first use.
     """
 
     @property
@@ -69,10 +68,7 @@ class CheckedPlanes:
         self.ndim = data.ndim
 
     def __getitem__(self, index: Index) -> NDArray[Any]:
-        """One plane, or any other part.
-
-        Raises InputError.
-        """
+        """One plane, or any other part; InputError where it must not be used."""
         plane = to_native(self.data[index])
         at = tuple(i for i in index if not isinstance(i, slice))
         what = f"The image's plane {list(at)}" if at else "The image"
@@ -83,32 +79,19 @@ class CheckedPlanes:
         return check_finite(plane, self.nonfinite, what)
 
 
-class FilePixels(ABC):
-    """Pixels that stay in a file until they are indexed."""
-
-    @property
-    @abstractmethod
-    def shape(self) -> tuple[int, ...]:
-        """Size along each axis."""
-
-    @property
-    @abstractmethod
-    def dtype(self) -> np.dtype[Any]:
-        """Type of the pixels, in the byte order of this machine."""
+class FilePixels(Pixels, ABC):
+    """Pixels that stay in a file until they are indexed, then in native byte order."""
 
     @property
     def ndim(self) -> int:
         """Number of axes."""
         return len(self.shape)
 
-    @abstractmethod
-    def __getitem__(self, index: Any) -> NDArray[Any]:
-        """Pixels for one whole number or slice an axis."""
-
     def __array__(
         self, dtype: DTypeLike | None = None, copy: bool | None = None
     ) -> NDArray[Any]:
-        return self[...].astype(dtype or self.dtype, copy=False)
+        pixels: NDArray[Any] = self[...]
+        return pixels.astype(dtype or self.dtype, copy=False)
 
 
 class StoredArray:
@@ -127,10 +110,7 @@ class StoredArray:
 
 
 def full_index(index: Any, shape: tuple[int, ...]) -> tuple[int | slice, ...]:
-    """One whole number or slice an axis, none of the numbers negative.
-
-    Raises IndexError.
-    """
+    """One whole number or slice an axis, none of the numbers negative."""
     given = list(index) if isinstance(index, tuple) else [index]
     if Ellipsis in given:
         at = given.index(Ellipsis)
@@ -315,21 +295,11 @@ class ImageStack:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlaneIndex:
-    """Where one learnable plane stands in a stack.
+    """Where one learnable plane stands in a stack."""
 
-    Attributes
-    ----------
-    number : int
-        Position in the order of `planes`.
-    index : tuple of int or slice
-        Index into the stack's data; yields axes Y, X (and S) in the stack's order.
-    channel : int
-        Index along C, 0 without such an axis.
-    """
-
-    number: int
-    index: tuple[int | slice, ...]
-    channel: int
+    number: int  # position in the order of `planes`
+    index: Index  # into the stack's data; yields Y, X (and S) in the stack's order
+    channel: int  # index along C, 0 without such an axis
 
 
 def colour_count(samples: int) -> int:
@@ -342,11 +312,10 @@ def planes(stack_axes: str, shape: Sequence[int]) -> tuple[PlaneIndex, ...]:
     walked = [i for i, letter in enumerate(stack_axes) if letter not in "YXS"]
     listed = []
     for number, place in enumerate(np.ndindex(*(shape[i] for i in walked))):
-        index: list[int | slice] = [slice(None)] * len(stack_axes)
-        for axis, value in zip(walked, place, strict=True):
-            index[axis] = value
-        channel = dict(zip(walked, place, strict=True)).get(stack_axes.find("C"), 0)
-        listed.append(PlaneIndex(number=number, index=tuple(index), channel=channel))
+        at = dict(zip(walked, place, strict=True))
+        index = tuple(at.get(i, slice(None)) for i in range(len(stack_axes)))
+        channel = at.get(stack_axes.find("C"), 0)
+        listed.append(PlaneIndex(number=number, index=index, channel=channel))
     return tuple(listed)
 
 
@@ -412,34 +381,14 @@ _ILLEGAL = re.compile("[^ -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outline:
-    """An image that is to be written.
+    """An image that is to be written, as `ImageStack` has it but for the pixels.
 
-    Attributes
-    ----------
-    shape : tuple of int
-        Size along each axis.
-    dtype : str
-        Name of the pixels' type, such as ``"uint16"``.
-    axes : str
-        Letters of TCZYXS, each once, Y and X among them; S holds RGB(A) samples.
-    spacing : tuple of (float or None)
-        Pixel size along each axis in `units`.
-    units : tuple of (str or None)
-        Unit of each axis, "um" and "s" for micrometre and second.
-    origin : tuple of float
-        Centre of the first pixel along each axis, in `units`. Where the spacing is
-        unknown it counts pixels of the image that was enlarged, so that
-        o = (1 - f) / (2 f) tells their size too, 1 / f = 1 + 2 o.
-    channels : tuple of Channel
-        One for each index of C (one without C), or empty.
-    name : str
-        Name, or empty.
-    labels : bool
-        The pixels are numbers of objects.
+    Where the spacing is unknown, the origin counts pixels of the image that was
+    enlarged, so that o = (1 - f) / (2 f) tells their size too, 1 / f = 1 + 2 o.
     """
 
     shape: tuple[int, ...]
-    dtype: str
+    dtype: str  # name of the type, such as "uint16"
     axes: str
     spacing: tuple[float | None, ...]
     units: tuple[str | None, ...]

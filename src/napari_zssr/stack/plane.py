@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +32,7 @@ from napari_zssr.imaging.noise import (
 )
 from napari_zssr.imaging.quality import Quality
 from napari_zssr.imaging.resample import Window, output_window
-from napari_zssr.progress import Event, Snapshot, Steps, drain, map_events
+from napari_zssr.progress import Snapshot, Steps, drain, map_events
 from napari_zssr.stack.image import PlaneIndex, Planes, colour_count, plane_axes, to_cyx
 from napari_zssr.stack.plane_result import (
     EnlargedPlane,
@@ -90,16 +91,10 @@ class ChannelSetup:
 
     Attributes
     ----------
-    number : int
-    config : Config
-        With the channel's blur.
-    mapping : IntensityMap
-    start : Checkpoint, PretrainedStart or None
-        What training starts from.
-    kernel : FineKernel or None
-        The blur, and where it comes from.
-    assessment : Assessment or None
-        Of a channel of several planes that share no networks.
+    config : with the channel's blur
+    start : what training starts from
+    kernel : the blur, and where it comes from
+    assessment : of a channel of several planes that share no networks
     """
 
     number: int
@@ -116,16 +111,10 @@ class PlaneInput:
 
     Attributes
     ----------
-    pixels : ndarray, shape (C, Y, X)
-        In the dtype of the image.
-    plane_index : PlaneIndex
-    channel : ChannelSetup
-    window : tuple of slice, optional
-        Part of the plane (Y, X) that is wanted, and shown during training.
-    shared : Checkpoint, optional
-        Networks that the planes of the channel have in common.
-    scratch : Path, optional
-        Folder for a large result that is not finished.
+    pixels : (C, Y, X); in the dtype of the image
+    window : part of the plane (Y, X) that is wanted, and shown during training
+    shared : networks that the planes of the channel have in common
+    scratch : folder for a large result that is not finished
     """
 
     pixels: NDArray[Any]
@@ -185,10 +174,7 @@ def upscale_plane_steps(work: PlaneInput, run: RunPlan) -> Steps[EnlargedPlane]:
 
 
 def initial_plane_snapshot(work: PlaneInput, run: RunPlan) -> Snapshot | None:
-    """The window as what training starts from enlarges it, in the dtype of the result.
-
-    None where nothing would be learned.
-    """
+    """The window as the start enlarges it, in pixels of the result, or None."""
     import torch
 
     from napari_zssr.zssr.plane_trainer import initial_snapshot, nothing_to_learn
@@ -241,13 +227,8 @@ def _result(
         shared=work.shared,
         assessment=work.channel.assessment,
     )
-
-    def in_pixels(event: Event) -> Event:
-        if isinstance(event, Snapshot):
-            return _in_pixels(event, work, alpha, run)
-        return event
-
-    return noise, (yield from map_events(steps, in_pixels))
+    in_pixels = partial(_in_pixels, work=work, alpha=alpha, run=run)
+    return noise, (yield from map_events(steps, Snapshot, in_pixels))
 
 
 def _training_plan(plane: Tensor, noise: NoiseModel, work: PlaneInput) -> TrainingPlan:
@@ -367,10 +348,7 @@ def _few_counts(sampled: list[NDArray[Any]], mapping: IntensityMap) -> bool:
 def common_noise(
     parts: Sequence[NDArray[Any]], config: Config, mapping: IntensityMap
 ) -> NoiseModel:
-    """Noise model of planes that have it in common: as asked for, or estimated.
-
-    `parts`: (C, Y, X). Raises InputError.
-    """
+    """Noise of parts (C, Y, X) together, as asked for. Raises InputError."""
     if config.noise == "off":
         return CLEAN
     if isinstance(config.noise, float):
@@ -418,5 +396,4 @@ def colours_of(plane: NDArray[Any]) -> NDArray[Any]:
 
 def _thinned(values: NDArray[Any], room: int) -> NDArray[Any]:
     step = max(1, int(np.ceil((values[0].size / room) ** 0.5)))
-    flat: NDArray[Any] = values[:, ::step, ::step].ravel()
-    return flat
+    return values[:, ::step, ::step].ravel()

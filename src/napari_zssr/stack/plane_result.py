@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from napari_zssr.config import Config
 from napari_zssr.imaging.intensity import BLOCK_PX, IntensityMap
 from napari_zssr.imaging.noise import NoiseModel
-from napari_zssr.imaging.quality import Quality, mean_quality, quality
+from napari_zssr.imaging.quality import Quality, combined_quality, quality
 from napari_zssr.imaging.resample import (
     Window,
     output_window,
-    shifted_window,
     whole_pixel_step,
+    window_within,
 )
 from napari_zssr.zssr.checkpoint import Checkpoint
 
@@ -50,7 +50,7 @@ class PlaneReport:
     shared : int
         Planes that shared networks were learned from; 0 for a plane on its own.
     began : str
-        What training began from, as `Beginning` has it.
+        ``learned`` where training began from a pretrained start; else empty.
     quality : Quality or None
         Checks on the pixels; None where no networks made them, or too few.
     assessment : dict or None
@@ -86,18 +86,11 @@ class EnlargedPlane:
 
     Attributes
     ----------
-    colours : Canvas, shape (C', Y', X')
-        Normalised; of the window only, where there is one.
-    alpha : Canvas or None
-        Transparency, normalised.
-    mapping : IntensityMap
-    dtype : dtype
-        Of the result.
-    origin : tuple of int
-        Row and column of the first pixel in the enlarged plane.
-    report : PlaneReport
-    networks : Checkpoint or None
-        Those that made it, where networks did.
+    colours : (C', Y', X'); normalised; of the window only, where there is one
+    alpha : transparency, normalised
+    dtype : of the result
+    origin : row and column of the first pixel in the enlarged plane
+    networks : those that made it, where networks did
     """
 
     colours: Canvas
@@ -115,10 +108,7 @@ class EnlargedPlane:
         return channels + (self.alpha is not None), height, width
 
     def bands(self, rows: int = BAND_ROWS) -> Iterator[NDArray[Any]]:
-        """Consecutive rows (C, rows, X') from the first on, in the result's dtype.
-
-        Raises ComputeError.
-        """
+        """Consecutive rows (C, rows, X') in the result's dtype. Raises ComputeError."""
         parts = [self.colours] if self.alpha is None else [self.colours, self.alpha]
         top, left = self.origin
         height, step = self.shape[1], max(1, rows // BLOCK_PX) * BLOCK_PX
@@ -182,21 +172,16 @@ def result_quality(
     noise: NoiseModel,
     window: Window | None = None,
 ) -> Quality | None:
-    """Check what is delivered of a plane.
-
-    `plane`: (C, Y, X); `result`: (C, Y', X').
-    """
+    """Check what is delivered of a plane. `plane`: (C, Y, X); `result`: (C, Y', X')."""
     window = window or (slice(0, plane.shape[1]), slice(0, plane.shape[2]))
     first = output_window(window, config.factors)
     parts = []
     for part in _parts(window, config.factors):
         fine = output_window(part, config.factors)
-        pixels = result[
-            :, *shifted_window(fine, (-first[0].start, -first[1].start))
-        ].numpy()
+        pixels = result[:, *window_within(fine, first)].numpy()
         checked = quality(plane[:, *part], pixels, config.factors, config.kernel, noise)
         parts += [] if checked is None else [checked]
-    return mean_quality(parts) if parts else None
+    return combined_quality(parts, np.mean) if parts else None
 
 
 def _parts(window: Window, factors: tuple[float, float]) -> Iterator[Window]:

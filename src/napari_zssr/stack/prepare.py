@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import numpy as np
 from napari_zssr.config import Config, change
 from napari_zssr.errors import InputError
 from napari_zssr.imaging.kernel import FineKernel, loaded_kernel
-from napari_zssr.progress import Event, Progress, Steps, map_events
+from napari_zssr.progress import Progress, Steps, map_events
 from napari_zssr.stack.axis_labels import NEAREST_ADVICE, check_pixels
 from napari_zssr.stack.channels import (
     channel_assessment,
@@ -49,12 +49,8 @@ class Prepared:
 
     Attributes
     ----------
-    stack : ImageStack
-        Its planes are checked when they are read.
-    config : Config
-        With the kernel of a file in it.
-    plan : RunPlan
-    channels : mapping of int to ChannelSetup
+    stack : its planes are checked when they are read
+    config : with the kernel of a file in it
     """
 
     stack: ImageStack
@@ -63,14 +59,14 @@ class Prepared:
     channels: Mapping[int, ChannelSetup]
 
     @property
-    def listed(self) -> tuple[PlaneIndex, ...]:
+    def plane_indices(self) -> tuple[PlaneIndex, ...]:
         """All planes."""
-        return _listed(self.stack.axes, self.stack.data.shape)
+        return _plane_indices(self.stack.axes, self.stack.data.shape)
 
     @property
     def sharing(self) -> tuple[int, ...]:
         """Channels whose planes share networks."""
-        return sharing_channels(self.config, self.listed)
+        return sharing_channels(self.config, self.plane_indices)
 
     @property
     def kernels(self) -> tuple[FineKernel, ...]:
@@ -98,9 +94,9 @@ class Prepared:
             scratch=scratch,
         )
         steps = upscale_plane_steps(work, self.plan)
-        count = self.plan.planes
+        number, count = plane_index.number, self.plan.planes
         return map_events(
-            steps, partial(_numbered, plane_index=plane_index, count=count)
+            steps, Progress, lambda event: replace(event, plane=number, planes=count)
         )
 
 
@@ -110,17 +106,10 @@ def prepare(
     planner: Callable[..., RunPlan] | None = None,
     channels: Iterable[int] | None = None,
 ) -> Prepared:
-    """Decide all that an image's planes have in common.
+    """Decide all that an image's planes have in common; of all channels, or of some.
 
-    Parameters
-    ----------
-    stack : ImageStack
-        Its pixels may be lazy; a few planes of each channel are read.
-    config : Config
-    planner : callable, optional
-        Stands for `make_plan`; takes its arguments.
-    channels : iterable of int, optional
-        Only these.
+    Of lazy pixels a few planes of each channel are read. `planner` stands for
+    `make_plan` and takes its arguments.
     """
     stack = enlargeable(stack, config.nonfinite)
     config = change(config, kernel=loaded_kernel(config.kernel))
@@ -201,13 +190,6 @@ def make_plan(
 
 
 @lru_cache(maxsize=4)
-def _listed(axes: str, shape: tuple[int, ...]) -> tuple[PlaneIndex, ...]:
+def _plane_indices(axes: str, shape: tuple[int, ...]) -> tuple[PlaneIndex, ...]:
     """Planes of an image, which each of them asks for."""
     return planes(axes, shape)
-
-
-def _numbered(event: Event, plane_index: PlaneIndex, count: int) -> Event:
-    """Write the plane's number into an event."""
-    if isinstance(event, Progress):
-        return replace(event, plane=plane_index.number, planes=count)
-    return event

@@ -13,8 +13,8 @@ from napari_zssr.config import Config
 from napari_zssr.errors import InputError
 from napari_zssr.imaging.intensity import BLOCK_PX, IntensityMap
 from napari_zssr.imaging.kernel import FineKernel
-from napari_zssr.imaging.resample import Window, imresize, output_window, shifted_window
-from napari_zssr.progress import Event, Progress, Snapshot, Steps, map_events
+from napari_zssr.imaging.resample import Window, imresize, output_window, window_within
+from napari_zssr.progress import Progress, Snapshot, Steps, map_events
 from napari_zssr.stack.axis_labels import check_pixels
 from napari_zssr.stack.channels import cached_shared_steps
 from napari_zssr.stack.image import (
@@ -43,13 +43,9 @@ class PreviewResult:
 
     Attributes
     ----------
-    image : ndarray
-        The enlarged window, axes and dtype those of a plane of the image.
-    window : tuple of slice
-        Which pixels (Y, X) of the enlarged plane these are.
-    report : PlaneReport
-    kernel : FineKernel
-        Blur of the plane's channel.
+    image : the enlarged window, axes and dtype those of a plane of the image
+    window : which pixels (Y, X) of the enlarged plane these are
+    kernel : blur of the plane's channel
     """
 
     image: NDArray[Any]
@@ -61,32 +57,12 @@ class PreviewResult:
 def preview_steps(
     stack: ImageStack, config: Config, *, plane_index: PlaneIndex, window: Window
 ) -> Steps[PreviewResult]:
-    """Learn on one plane as a run would, and enlarge a window of it.
+    """Learn on one plane as a run would, and enlarge a window (Y, X), input pixels.
 
-    Parameters
-    ----------
-    stack : ImageStack
-        All that would be enlarged. Its data may be lazy (dask, zarr): only this plane
-        and the few that the intensities are taken from are read.
-    config : Config
-    plane_index : PlaneIndex
-        The plane, one of `planes`.
-    window : tuple of slice
-        Part of the plane (Y, X) in input pixels.
-
-    Returns
-    -------
-    PreviewResult
-        Equal to the window of a run to 0.001 of the intensity range. Before it comes
-        a `Snapshot` of the window at once, made by what training starts from, and one
-        about once a second of training; their images are like that of the result.
-
-    Raises
-    ------
-    InputError
-        The image, a setting or the window cannot be used.
-    ComputeError
-        The computation failed.
+    Of a lazy image only this plane and the few that the intensities are taken from are
+    read. The result is equal to the window of a run to 0.001 of the intensity range.
+    Before it comes a `Snapshot` of the window at once, made by what training starts
+    from, and one about once a second of training; their images are like the result's.
     """
     yield Progress(stage="read", step=0, total=1)
     axes, number = plane_axes(stack.axes), plane_index.channel
@@ -99,8 +75,7 @@ def preview_steps(
     work = PlaneInput(
         pixels=pixels, plane_index=plane_index, channel=channel, window=wide
     )
-    first = output_window(wide, config.factors)
-    cut = shifted_window(target, (-first[0].start, -first[1].start))
+    cut = window_within(target, output_window(wide, config.factors))
     ordered = partial(_ordered, axes=axes, cut=cut)
     if number in ready.sharing:
         snapshot = initial_plane_snapshot(work, ready.plan)
@@ -109,7 +84,7 @@ def preview_steps(
             shared = yield from cached_shared_steps(ready.stack, channel, ready.plan)
             work = replace(work, shared=shared)
     steps = upscale_plane_steps(work, ready.plan)
-    result = yield from map_events(steps, ordered)
+    result = yield from map_events(steps, Snapshot, ordered)
     assert channel.kernel is not None
     return PreviewResult(
         image=from_cyx(result.pixels[:, *cut], axes),
@@ -140,11 +115,9 @@ def bicubic_window(
     window = _inside(window, plane, axes)
     pixels = to_cyx(plane, axes)
     size = (pixels.shape[1], pixels.shape[2])
-    rows, columns = window_with_halo(window, size, BICUBIC_REACH_PX, config.factors)
-    enlarged = imresize(pixels[:, rows, columns], config.factors)
-    inside = output_window(
-        shifted_window(window, (-rows.start, -columns.start)), config.factors
-    )
+    wide = window_with_halo(window, size, BICUBIC_REACH_PX, config.factors)
+    enlarged = imresize(pixels[:, *wide], config.factors)
+    inside = output_window(window_within(window, wide), config.factors)
     exact = IntensityMap(offset=0.0, scale=1.0)
     return from_cyx(exact.restore(enlarged[:, *inside], plane.dtype), axes)
 
@@ -177,8 +150,6 @@ def _with_whole_blocks(
     return rows, columns
 
 
-def _ordered(event: Event, axes: str, cut: Window) -> Event:
-    """The wanted part of an event's picture, in the order of the plane's axes."""
-    if isinstance(event, Snapshot):
-        return replace(event, image=from_cyx(event.image[:, *cut], axes))
-    return event
+def _ordered(snapshot: Snapshot, axes: str, cut: Window) -> Snapshot:
+    """The wanted part of a snapshot, in the order of the plane's axes."""
+    return replace(snapshot, image=from_cyx(snapshot.image[:, *cut], axes))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_zssr.checks import LEARNED
 from napari_zssr.config import Config
-from napari_zssr.imaging.quality import median_quality
+from napari_zssr.imaging.quality import combined_quality
 from napari_zssr.stack.plane_result import PlaneReport
 from napari_zssr.stack.prepare import Prepared
 from napari_zssr.zssr.messages import (
@@ -174,7 +174,7 @@ def _changed(learned: list[PlaneReport], always: bool) -> str:
     if not qualities:
         return ""
     whole = always or not any(r.assessment and r.assessment["reason"] for r in learned)
-    sentence = quality_sentence(median_quality(qualities), whole=whole)
+    sentence = quality_sentence(combined_quality(qualities), whole=whole)
     return f" In the median: {sentence}"
 
 
@@ -189,13 +189,9 @@ def _tested(learned: list[PlaneReport]) -> str:
 def _trained(reports: tuple[PlaneReport, ...], config: Config) -> str:
     """What training was done on, what it began from, and what may have gone."""
     learned = [r for r in reports if r.returned == "learned"]
-    texture = next(
-        filter(
-            None, (faint_texture_sentence(r.quality) for r in learned if r.denoised)
-        ),
-        "",
-    )
-    pretrained = _is_pretrained(reports)
+    textures = (faint_texture_sentence(r.quality) for r in learned if r.denoised)
+    texture = next(filter(None, textures), "")
+    pretrained = any(report.began for report in reports)
     if config.steps == 0:
         return used_as_is_sentence(learned=pretrained) + texture
     saved = FROM_SAVED if config.start_file else ""
@@ -219,11 +215,6 @@ def _remarks(ready: Prepared) -> tuple[str, ...]:
             "no new values."
         )
     return tuple(remarks)
-
-
-def _is_pretrained(reports: tuple[PlaneReport, ...]) -> bool:
-    """Whether planes began from a learned start."""
-    return any(report.began for report in reports)
 
 
 def _shared(reports: tuple[PlaneReport, ...], config: Config) -> str:

@@ -40,22 +40,14 @@ class RunPlan:
 
     Attributes
     ----------
-    output_shape : tuple of int
-    output_axes : str
-    output_dtype : str
-    planes : int
-        Planes that are enlarged one by one.
-    tile_px : int
-        Side of the tiles at inference, input pixels.
+    planes : planes that are enlarged one by one
+    tile_px : side of the tiles at inference, input pixels
     precision : {"float32", "bfloat16"}
-    device : str
-    memory_bytes : int
-        Expected peak of the process, with what of input and output is held in memory.
-    scratch_bytes : int
-        Disk that a large plane takes while it is worked on, beside the output.
-    output_bytes : int
-    seconds : float
-        Expected time, rough.
+    memory_bytes : expected peak of the process, with what of input and output is
+        held in memory
+    scratch_bytes : disk that a large plane takes while it is worked on, beside the
+        output
+    seconds : expected time, rough
     """
 
     output_shape: tuple[int, ...]
@@ -85,34 +77,18 @@ def plan_run(
     bfloat16: bool = False,
     to_disk: bool = False,
 ) -> RunPlan:
-    """Tiles, memory, disk and time of a run.
+    """Tiles, memory, disk and time of a run on an image of this shape and type.
 
     Parameters
     ----------
-    config : Config
-    shape : sequence of int
-    dtype : dtype
-        Of the image.
-    axes : str
-    starts : sequence of (Checkpoint, PretrainedStart or None)
-        What the channels start from.
-    output_dtype : dtype, optional
-        Of the result; as the settings have it without reading pixels unless given.
-    device : str
-        Resolved.
-    free_bytes : int, optional
-        Memory that the device has free.
-    cores : int, optional
-    bfloat16 : bool
-        Whether the device computes fast in bfloat16.
-    to_disk : bool
-        Whether image and result stay on disk; then one plane at a time is in memory.
+    starts : what the channels start from
+    output_dtype : as the settings have it without reading pixels unless given
+    free_bytes : memory that the device has free
+    bfloat16 : whether the device computes fast in bfloat16
+    to_disk : whether image and result stay on disk, one plane at a time in memory
 
-    Raises
-    ------
-    ComputeError
-        The image and its result alone (one plane, where they stay on disk) are more
-        than the free memory.
+    ComputeError where the image and its result alone (one plane, where they stay on
+    disk) are more than the free memory.
     """
     out_shape = output_shape(shape, axes, config.factors)
     kind = np.dtype(dtype)
@@ -264,22 +240,14 @@ class DiskNeeds:
 
     Attributes
     ----------
-    memory_bytes : int
-        Of all workers on this machine together.
-    disk_bytes : int
-        With what is there for a while only; compression is not counted on.
-    disk_free : int or None
-        In the folder of the result, None where it cannot be told.
+    memory_bytes : of all workers on this machine together
+    disk_bytes : with what is there for a while only; compression is not counted on
+    disk_free : in the folder of the result, None where it cannot be told
     """
 
     memory_bytes: int
     disk_bytes: int
     disk_free: int | None
-
-    @property
-    def may_not_fit(self) -> bool:
-        """Whether the disk suffices only if the pixels can be compressed."""
-        return self.disk_free is not None and self.disk_bytes > self.disk_free
 
 
 def disk_needs(plan: RunPlan, target: Path, *, workers: int = 1) -> DiskNeeds:
@@ -318,7 +286,7 @@ def needs_message(plan: RunPlan, needs: DiskNeeds) -> str:
     if needs.disk_free is not None:
         disk += f" ({_size(needs.disk_free)} free)"
     sentence = f"{planes}, about {_size(needs.memory_bytes)} of memory, {disk}."
-    if needs.may_not_fit:
+    if needs.disk_free is not None and needs.disk_bytes > needs.disk_free:
         sentence += " It fits only if the pixels can be compressed."
     return sentence
 

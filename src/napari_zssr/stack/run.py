@@ -131,30 +131,14 @@ def upscale_steps(
 ) -> Steps[Upscaled]:
     """Enlarge every plane of an image, and the stack along Z where that is asked for.
 
-    Parameters
-    ----------
-    stack : ImageStack
-    config : Config
-    allocate : callable
-        Gives an array of a shape and dtype for the result, which can be read while it
-        is filled: what `PlaneDone` names is there.
-
-    Returns
-    -------
-    Upscaled
-
-    Raises
-    ------
-    InputError
-        The image or a setting cannot be used.
-    ComputeError
-        The computation failed.
+    `allocate` gives an array of a shape and dtype for the result, which can be read
+    while it is filled: what `PlaneDone` names is there.
     """
     if config.factor_z != 1:
         return (yield from _isotropic_steps(stack, config, allocate))
     started = time.monotonic()
     ready = prepare(stack, config)
-    listed, axes = ready.listed, ready.stack.axes
+    listed, axes = ready.plane_indices, ready.stack.axes
     out = allocate(ready.plan.output_shape, np.dtype(ready.plan.output_dtype))
     if not is_lazy(stack.data):
         _check_all(ready, listed)
@@ -237,10 +221,7 @@ def _check_all(ready: Prepared, listed: tuple[PlaneIndex, ...]) -> None:
 
 
 def lazily_upscaled(stack: ImageStack, config: Config) -> dask.array.Array:
-    """Result with one chunk a plane, which is enlarged when it is computed.
-
-    Raises InputError.
-    """
+    """Result with one chunk a plane, enlarged when computed. Raises InputError."""
     import dask.array
     from dask.highlevelgraph import HighLevelGraph
 
@@ -268,7 +249,7 @@ class _Enlarge:
 
     def __init__(self, ready: Prepared) -> None:
         self.ready = ready
-        self._listed = ready.listed
+        self._listed = ready.plane_indices
         self._shared: dict[int, Checkpoint | None] = {}
         self._lock = Lock()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +13,7 @@ from napari_zssr.progress import Progress, Steps, drain
 from napari_zssr.zssr.cost import Rates
 from napari_zssr.zssr.networks import RidgeFilter, fit_ridge, on_device, untrained
 from napari_zssr.zssr.pairs import HeldOut, PairSet, PairSpec, build_pairs, pair_spec
-from napari_zssr.zssr.predict import PredictSpec, predict
+from napari_zssr.zssr.predict import predict, predict_spec
 from napari_zssr.zssr.start import Starts
 from napari_zssr.zssr.trainer import Trainer
 from napari_zssr.zssr.training_plan import Execution, TrainingPlan, expected_plans
@@ -34,7 +35,7 @@ def calibrate_steps(
     samples: int = 1,
 ) -> Steps[Rates]:
     """Time the parts of a run on a random plane; takes about a second."""
-    if not config.kernel.concrete:
+    if not config.kernel.is_concrete:
         # Any blur costs alike.
         config = change(config, kernel="gaussian:1")
     _, plan = expected_plans(config, starts, 1, samples)
@@ -45,7 +46,8 @@ def calibrate_steps(
     started = time.perf_counter()
     generator = torch.Generator().manual_seed(0)
     pairs = build_pairs([plane], spec, generator)
-    _wait(plane)
+    # Wait until the device has done what it was told.
+    float(plane.flatten()[0])
     pairs_s = (time.perf_counter() - started) / LEARNED_SIDE_PX**2
     yield _event(1)
     if plan.kind.is_trained:
@@ -92,13 +94,7 @@ def _time_version(
 ) -> float:
     """Seconds by input pixel of one version of the ensemble."""
     plane = _plane(plan.samples, ENLARGED_SIDE_PX, execution.device)
-    spec = PredictSpec(
-        factors=plan.factors,
-        applications=plan.applications(plan.factors),
-        kernel=plan.kernel,
-        back_projection=plan.back_projection,
-        precision=execution.precision,
-    )
+    spec = replace(predict_spec(plan, plan.factors, execution), transforms=(0,))
     # The first time computes the matrices of resampling.
     drain(predict(network, plane, spec))
     started = time.perf_counter()
@@ -109,11 +105,6 @@ def _time_version(
 def _plane(channels: int, side: int, device: str) -> Tensor:
     generator = torch.Generator().manual_seed(0)
     return torch.rand(channels, side, side, generator=generator).to(device)
-
-
-def _wait(tensor: Tensor) -> None:
-    """Until the device has done what it was told."""
-    float(tensor.flatten()[0])
 
 
 def _event(step: int) -> Progress:

@@ -43,22 +43,8 @@ class Canvas(Protocol):
 class ScratchCanvas:
     """Canvas in a nameless file that goes with this object, whatever ends the process.
 
-    Parameters
-    ----------
-    shape : sequence of int
-        (C, Y', X').
-    folder : Path, optional
-        Where the file lies; the system's folder for temporary files unless given.
-
-    Attributes
-    ----------
-    shift : Tensor, shape (C, 1, 1)
-        Added to all that is read.
-
-    Raises
-    ------
-    ComputeError
-        There is no room on the disk, now or later.
+    It lies in the system's folder for temporary files unless another is given. `shift`
+    (C, 1, 1) is added to all that is read. ComputeError where the disk has no room.
     """
 
     def __init__(self, shape: Sequence[int], folder: Path | None = None) -> None:

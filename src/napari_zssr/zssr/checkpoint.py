@@ -32,18 +32,12 @@ class Format(Generic[T_co]):
 
     Attributes
     ----------
-    name : str
-        As the file tells it.
-    version : int
-        That is written, and the highest that is read.
-    holds : str
-        What is in such a file, for messages.
-    told : tuple of str
-        Names of what the file tells beside its arrays.
-    oldest : int
-        Lowest version that is read.
-    made : callable
-        Makes what the file holds from what it tells and its arrays. A KeyError,
+    name : as the file tells it
+    version : that is written, and the highest that is read
+    holds : what is in such a file, for messages
+    header : names of what the file tells beside its arrays
+    oldest : lowest version that is read
+    build : makes what the file holds from what it tells and its arrays. A KeyError,
         TypeError or ValueError says that the file is damaged.
     """
 
@@ -66,15 +60,27 @@ def packed(kind: Format[Any], header: Mapping[str, Any], arrays: Arrays) -> byte
         **header,
         "sha256": _digest(kind, header, whole),
     }
-    content: bytes = save(whole, metadata={KEY: json.dumps(about)})
-    return content
+    return save(whole, metadata={KEY: json.dumps(about)})
+
+
+def write_file(
+    path: str | Path,
+    kind: Format[Any],
+    header: Mapping[str, Any],
+    arrays: Arrays,
+    *,
+    overwrite: bool,
+) -> Path:
+    """Write a file of some kind. Raises InputError and ComputeError."""
+    check_networks_file(path, overwrite)
+    target = Path(path).expanduser().resolve()
+    with atomic_write(target) as draft:
+        draft.write_bytes(packed(kind, header, arrays))
+    return target
 
 
 def load(path: str | Path, *kinds: Format[T], way_out: str = WAY_OUT) -> T:
-    """What a file holds.
-
-    Raises InputError.
-    """
+    """What a file holds. Raises InputError."""
     source = Path(path).expanduser()
     if not source.is_file():
         raise InputError(f"The file of networks {source} does not exist; {way_out}.")
@@ -105,15 +111,18 @@ def _loaded(
     way_out: str,
 ) -> Any:
     """What a file holds in the state that it has now."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load as unpacked
+
     content = source.read_bytes()
     kind, about = _about(content, source, kinds, way_out)
     try:
         header = {name: about[name] for name in kind.header}
-        arrays = _arrays(content)
+        arrays = unpacked(content)
         if about["sha256"] != _digest(kind, header, arrays):
             raise ValueError("the checksum does not agree")
         return kind.build(header, arrays)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, SafetensorError) as error:
         raise InputError(
             f"The file of networks {source} is damaged; {way_out}."
         ) from error
@@ -147,17 +156,6 @@ def _about(
     return kind, about
 
 
-def _arrays(content: bytes) -> dict[str, NDArray[Any]]:
-    from safetensors import SafetensorError
-    from safetensors.numpy import load as unpacked
-
-    try:
-        arrays: dict[str, NDArray[Any]] = unpacked(content)
-    except SafetensorError as error:
-        raise ValueError(str(error)) from error
-    return arrays
-
-
 def _digest(kind: Format[Any], header: Mapping[str, Any], arrays: Arrays) -> str:
     """SHA-256 of everything in a file."""
     digest = hashlib.sha256()
@@ -182,34 +180,20 @@ class Checkpoint:
     Attributes
     ----------
     network : {"residual", "paper"}
-    width : int
-        Channels of the hidden layers.
-    dilations : tuple of int
-        Of the residual blocks, one by one.
-    samples : int
-        Colours that are learned together.
-    factors : tuple of float
-        Enlargement along (Y, X) that they were trained for.
-    ratio : tuple of int
-        Enlargement of each application of a network.
-    base : bool
-        Whether they stand on a fitted filter, which is part of the weights.
-    kernel : dict
-        Blur that they were trained for, as `KernelSpec.to_dict` gives it.
-    weights : dict
-        float32 arrays of the network by their names.
-    further : Checkpoint or None
-        Networks for what these have enlarged, where they are others.
-    planes : int
-        Planes that they were learned from.
-    noise : dict or None
-        Noise of those planes where they are several, as `NoiseModel` has it.
-    gained : bool
-        Whether they have gained over bicubic on those planes, taken together.
-    began : str
-        What their training began from, as `Beginning` has it.
-    assessment : dict or None
-        What checks told of them on those planes, as `Assessment` has it.
+    width : channels of the hidden layers
+    dilations : of the residual blocks, one by one
+    samples : colours that are learned together
+    factors : enlargement along (Y, X) that they were trained for
+    ratio : enlargement of each application of a network
+    base : whether they stand on a fitted filter, which is part of the weights
+    kernel : blur that they were trained for, as `KernelSpec.to_dict` gives it
+    weights : float32 arrays of the network by their names
+    further : networks for what these have enlarged, where they are others
+    planes : planes that they were learned from
+    noise : noise of those planes where they are several, as `NoiseModel` has it
+    gained : whether they have gained over bicubic on those planes, taken together
+    began : what their training began from, as in `TrainingPlan.initialization`
+    assessment : what checks told of them on those planes, as `Assessment` has it
     """
 
     network: str
@@ -236,19 +220,21 @@ Loaded = tuple[Checkpoint | None, ...]
 def write_networks(
     path: str | Path, saved: Checkpoints, *, overwrite: bool = False
 ) -> Path:
-    """Write networks into a safetensors file.
-
-    Raises InputError and ComputeError.
-    """
+    """Write networks into a safetensors file. Raises InputError and ComputeError."""
     if not any(saved):
         raise InputError(
             "There are no networks to save: none was trained, or none gained anything."
         )
-    check_networks_file(path, overwrite)
-    target = Path(path).expanduser().resolve()
-    with atomic_write(target) as draft:
-        draft.write_bytes(_packed(saved))
-    return target
+    arrays = {
+        f"{channel}/{member}/{name}": array
+        for channel, one in enumerate(saved)
+        for member, part in ((0, one), (FURTHER, one and one.further))
+        if part is not None
+        for name, array in part.weights.items()
+    }
+    channels = [None if one is None else _description(one) for one in saved]
+    header = {"channels": channels}
+    return write_file(path, NETWORKS, header, arrays, overwrite=overwrite)
 
 
 def check_networks_file(path: str | Path, overwrite: bool = False) -> None:
@@ -257,29 +243,8 @@ def check_networks_file(path: str | Path, overwrite: bool = False) -> None:
 
 
 def load_networks(path: str | Path) -> Loaded:
-    """Networks from a file that `write_networks` has written.
-
-    Raises InputError.
-    """
+    """Networks from a file that `write_networks` has written. Raises InputError."""
     return load(path, NETWORKS)
-
-
-def _packed(saved: Checkpoints) -> bytes:
-    arrays = {
-        _name(channel, member, name): array
-        for channel, one in enumerate(saved)
-        if one is not None
-        for member, weights in _members(one)
-        for name, array in weights.items()
-    }
-    channels = [None if one is None else _description(one) for one in saved]
-    return packed(NETWORKS, {"channels": channels}, arrays)
-
-
-def _members(one: Checkpoint) -> list[tuple[int | str, Weights]]:
-    """Weights with the names under which a file holds them."""
-    further = [] if one.further is None else [(FURTHER, one.further.weights)]
-    return [(0, one.weights), *further]
 
 
 def _checkpoints(header: Mapping[str, Any], arrays: Arrays) -> Loaded:
@@ -295,15 +260,8 @@ def _checkpoints(header: Mapping[str, Any], arrays: Arrays) -> Loaded:
 
 def _description(one: Checkpoint) -> dict[str, Any]:
     """All but the weights; JSON-able."""
-    names = [field.name for field in fields(one) if field.name != "weights"]
-    header = {name: getattr(one, name) for name in names}
-    return header | {
-        "dilations": list(one.dilations),
-        "factors": list(one.factors),
-        "ratio": list(one.ratio),
-        "kernel": dict(one.kernel),
-        FURTHER: None if one.further is None else _description(one.further),
-    }
+    header = {f.name: getattr(one, f.name) for f in fields(one) if f.name != "weights"}
+    return header | {FURTHER: one.further and _description(one.further)}
 
 
 def _checkpoint(
@@ -312,20 +270,12 @@ def _checkpoint(
     values = dict(header)
     for name in ("dilations", "factors", "ratio"):
         values[name] = tuple(values[name])
-    further = values.get(FURTHER)
-    values["weights"] = _named(arrays, channel, member)
-    if further is not None:
-        values[FURTHER] = _checkpoint(further, arrays, channel, FURTHER)
-    return Checkpoint(**values)
-
-
-def _named(arrays: Arrays, channel: int, member: int | str) -> Weights:
-    start = _name(channel, member, "")
-    return {k.removeprefix(start): v for k, v in arrays.items() if k.startswith(start)}
-
-
-def _name(channel: int, member: int | str, name: str) -> str:
-    return f"{channel}/{member}/{name}"
+    if values.get(FURTHER) is not None:
+        values[FURTHER] = _checkpoint(values[FURTHER], arrays, channel, FURTHER)
+    start = f"{channel}/{member}/"
+    weights = {name: array for name, array in arrays.items() if name.startswith(start)}
+    named = {name.removeprefix(start): array for name, array in weights.items()}
+    return Checkpoint(**values, weights=named)
 
 
 NETWORKS = Format(

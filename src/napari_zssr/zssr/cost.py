@@ -28,13 +28,11 @@ class Rates:
 
     Attributes
     ----------
-    step_s : float
-        Seconds of one training step; of the whole fit for the closed-form filter.
-    pairs_s : float
-        Seconds that making all pairs takes, by pixel that is learned from.
-    version_s : float
-        Seconds that one version of the ensemble takes, back-projection included, by
-        pixel of the input.
+    step_s : seconds of one training step; of the whole fit for the closed-form
+        filter
+    pairs_s : seconds that making all pairs takes, by pixel that is learned from
+    version_s : seconds that one version of the ensemble takes, back-projection
+        included, by pixel of the input
     """
 
     step_s: float

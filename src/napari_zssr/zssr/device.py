@@ -10,6 +10,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from napari_zssr.checks import check_device
 from napari_zssr.errors import InputError
 
 
@@ -19,16 +20,11 @@ class DeviceReport:
 
     Attributes
     ----------
-    device : str
-        ``cpu``, ``cuda:N`` or ``mps``.
-    description : str
-        Name of the hardware.
-    free_bytes : int or None
-        Free memory, None where it is unknown.
-    bfloat16 : bool
-        Whether bfloat16 arithmetic is done by the hardware.
-    failure : str
-        Why a first small computation failed, or empty.
+    device : ``cpu``, ``cuda:N`` or ``mps``
+    description : name of the hardware
+    free_bytes : free memory, None where it is unknown
+    bfloat16 : whether bfloat16 arithmetic is done by the hardware
+    failure : why a first small computation failed, or empty
     """
 
     device: str
@@ -45,9 +41,8 @@ SPIN_COUNT = "10000"
 def share_cores() -> None:
     """Keep threads of torch from waiting busily; for programs that load torch.
 
-    OpenMP's threads spin for milliseconds while they wait for each other. Where
-    something else computes too (a window being drawn, a second run), the one they
-    wait for does not get its core, and every step takes many times as long. Does
+    OpenMP's threads spin while they wait for each other: where something else computes
+    too (a window being drawn, a second run) every step takes many times as long. Does
     nothing where torch is loaded already or the environment says how to wait.
     """
     chosen = {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & os.environ.keys()
@@ -56,24 +51,15 @@ def share_cores() -> None:
 
 
 def resolve_device(name: str = "auto") -> str:
-    """Device that is there for the name of a setting (auto, cpu, cuda, cuda:N, mps).
-
-    Raises InputError.
-    """
+    """Device that a setting's name stands for, if it is there. Raises InputError."""
     device = name.strip().lower()
     if device == "cpu":
         return device
     names = available_devices()
-    if device == "auto":
-        return names[0]
-    if device == "cuda":
-        device = "cuda:0"
+    device = {"auto": names[0], "cuda": "cuda:0"}.get(device, device)
     if device in names:
         return device
-    if not re.fullmatch(r"cuda:\d+|mps", device):
-        raise InputError(
-            f"Device {name!r} is not known; give auto, cpu, cuda, cuda:N or mps."
-        )
+    check_device(device)
     raise InputError(
         f"Device {name!r} is not available to torch, which sees {', '.join(names)}; "
         "choose one of these, or let `napari-zssr doctor` say how to mend it."
@@ -91,9 +77,13 @@ def available_devices() -> tuple[str, ...]:
 
 
 def free_bytes(device: str) -> int | None:
-    """Memory of the device that is free now, None where it cannot be told."""
+    """Free memory of a device, None if unknown; of this machine, of its container."""
     if device == "cpu":
-        return _free_memory()
+        import psutil
+
+        free = int(psutil.virtual_memory().available)
+        allowed = _container_bytes()
+        return free if allowed is None else min(free, allowed)
     import torch
 
     if device.startswith("cuda"):
@@ -120,9 +110,7 @@ def fast_bfloat16(device: str) -> bool:
 
     if device.startswith("cuda"):
         return torch.cuda.get_device_capability(device) >= (8, 0)
-    if device != "cpu":
-        return False
-    if not hasattr(torch.cpu, "get_capabilities"):
+    if device != "cpu" or not hasattr(torch.cpu, "get_capabilities"):
         return False
     capabilities = torch.cpu.get_capabilities()
     return any(capabilities.get(name) for name in ("amx_bf16", "avx512_bf16"))
@@ -130,7 +118,13 @@ def fast_bfloat16(device: str) -> bool:
 
 def examine(device: str) -> DeviceReport:
     """Describe a device and try a small computation on it."""
-    failure = _trial(device)
+    import torch
+
+    failure = ""
+    try:
+        torch.ones(8, device=device).sum().item()
+    except (RuntimeError, AssertionError) as error:
+        failure = " ".join(str(error).split())[:200]
     return DeviceReport(
         device=device,
         description=description(device),
@@ -138,26 +132,6 @@ def examine(device: str) -> DeviceReport:
         bfloat16=fast_bfloat16(device),
         failure=failure,
     )
-
-
-def _trial(device: str) -> str:
-    """Why a small computation on the device fails, or an empty text."""
-    import torch
-
-    try:
-        torch.ones(8, device=device).sum().item()
-    except (RuntimeError, AssertionError) as error:
-        return " ".join(str(error).split())[:200]
-    return ""
-
-
-def _free_memory() -> int:
-    """Free memory of this machine, within the limits of its container."""
-    import psutil
-
-    free = int(psutil.virtual_memory().available)
-    allowed = _container_bytes()
-    return free if allowed is None else min(free, allowed)
 
 
 def _container_bytes(root: Path = Path("/sys/fs/cgroup")) -> int | None:
@@ -181,10 +155,9 @@ class NvidiaGpu:
 
     Attributes
     ----------
-    name : str
-        Name of the product.
-    capability : tuple of int
-        Compute capability (major, minor), (0, 0) where the driver does not tell.
+    name : name of the product
+    capability : compute capability (major, minor), (0, 0) where the driver does not
+        tell
     """
 
     name: str
@@ -292,13 +265,9 @@ class Machine:
 
     Attributes
     ----------
-    devices : tuple of DeviceReport
-        The preferred one first, the processor last.
-    gpus : tuple of NvidiaGpu
-        What the driver reports.
-    advice : Advice or None
-        What keeps torch from a GPU that is there.
-    cores : int
+    devices : the preferred one first, the processor last
+    gpus : what the driver reports
+    advice : what keeps torch from a GPU that is there
     """
 
     devices: tuple[DeviceReport, ...]
@@ -312,13 +281,8 @@ class Machine:
         return self.devices[-1].free_bytes
 
     def chosen(self, name: str) -> DeviceReport:
-        """The device that a name of the settings stands for.
-
-        Raises InputError.
-        """
-        if name == "auto":
-            return self.devices[0]
-        device = "cuda:0" if name == "cuda" else name
+        """The device that a name of the settings stands for. Raises InputError."""
+        device = {"auto": self.devices[0].device, "cuda": "cuda:0"}.get(name, name)
         for report in self.devices:
             if report.device == device:
                 return report

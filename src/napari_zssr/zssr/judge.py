@@ -10,10 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from napari_zssr.imaging.quality import Support, median_quality, support
+from napari_zssr.imaging.quality import Support, combined_quality, support
 from napari_zssr.imaging.resample import spread_starts
-from napari_zssr.progress import Event, Progress, Steps, map_events
-from napari_zssr.zssr.checkpoint import Checkpoint
+from napari_zssr.progress import Progress, Steps, map_events
 from napari_zssr.zssr.messages import underrated, unsupported
 from napari_zssr.zssr.networks import applied, enlarge
 from napari_zssr.zssr.pairs import PairSpec, build_pairs, region_errors
@@ -30,11 +29,10 @@ class Gain:
 
     Attributes
     ----------
-    decibel, error_decibel : float
-        Gain in PSNR, and its standard error over the regions.
-    significant : bool
-        Whether the gain exceeds twice its spread, in squared error or relative to
-        each region's own error (a few strong edges must not drown all others).
+    decibel, error_decibel : gain in PSNR, and its standard error over the regions
+    significant : whether the gain exceeds twice its spread, in squared error or
+        relative to each region's own error (a few strong edges must not drown all
+        others)
     """
 
     decibel: float
@@ -127,14 +125,10 @@ class Assessment:
 
     Attributes
     ----------
-    share : float
-        Of the change from bicubic that is to be delivered, 0..1.
-    supported : float
-        Of the change that is likely closest to the truth.
-    gain_db : float
-        Likely gain of the whole change over bicubic, against the truth.
-    reason : str
-        Why less than all is delivered; empty where all is.
+    share : of the change from bicubic that is to be delivered, 0..1
+    supported : of the change that is likely closest to the truth
+    gain_db : likely gain of the whole change over bicubic, against the truth
+    reason : why less than all is delivered; empty where all is
     """
 
     share: float = 1.0
@@ -149,17 +143,16 @@ def assess(
     plan: TrainingPlan,
     execution: Execution,
 ) -> Steps[Assessment | None]:
-    """Apply a network to samples of planes (C, Y, X), and check the results.
-
-    None where the planes are too small to tell anything.
-    """
+    """Check results on samples of planes (C, Y, X); None where these are too small."""
     spec = replace(predict_spec(plan, plan.factors, execution), transforms=(0,))
     supports = []
     for sample in _samples(planes):
         # By itself: its surroundings would take longer than the sample does.
         whole = slice(0, sample.shape[1]), slice(0, sample.shape[2])
         steps = enlarged(network, sample, spec, whole)
-        canvas = yield from map_events(steps, _as_check)
+        canvas = yield from map_events(
+            steps, Progress, lambda event: replace(event, stage=STAGE)
+        )
         image, result = sample.cpu().numpy(), canvas[:, :, :].numpy()
         one = support(image, result, plan.factors, plan.kernel, plan.noise)
         supports += [] if one is None else [one]
@@ -189,20 +182,11 @@ def _liveliest(plane: Tensor, most: int) -> list[Tensor]:
     return [parts[n] for n in sorted(best.tolist())]
 
 
-def assessment_of(networks: Checkpoint) -> Assessment | None:
-    """What checks told of networks on the planes that they were learned from."""
-    return Assessment(**networks.assessment) if networks.assessment else None
-
-
-def _as_check(event: Event) -> Event:
-    return replace(event, stage=STAGE) if isinstance(event, Progress) else event
-
-
 def _together(supports: Sequence[Support], plan: TrainingPlan) -> Assessment:
     # Dense texture is taken for ringing, but a wrong blur shows in every sample.
     supported = max(one.share for one in supports)
     gain = float(np.median([one.gain for one in supports]))
-    quality = median_quality([one.quality for one in supports])
+    quality = combined_quality([one.quality for one in supports])
     kind = plan.kernel.kind
     # Of noise that was estimated the image as a whole tells more than samples do.
     doubted = kind == "gaussian" or (plan.noise_is_given and underrated(quality))

@@ -18,23 +18,16 @@ class NetworkKind:
 
     Attributes
     ----------
-    name : str
-        Value of the setting `network`.
-    presets : str
-        Whose networks these are, for messages.
-    schedule : {"closed form", "one cycle", "plateau"}
-        How it is trained: fitted at once; Muon and Adam for one cycle, with averaged
-        weights; Adam at a rate that falls when the error stalls.
-    fine_grid : bool
-        Whether it works on the interpolated plane, at ratio (1, 1).
-    base : bool
-        Whether it may stand on a closed-form filter.
-    random_fathers : bool
-        Whether it draws fathers afresh as it trains.
-    held_out : tuple of (int, float)
-        Held-out regions, and the share of the plane that they cover.
-    father_planes : float
-        Memory of all fathers of a plane, in planes.
+    name : value of the setting `network`
+    presets : whose networks these are, for messages
+    schedule : {"closed form", "one cycle", "plateau"}; how it is trained: fitted at
+        once; Muon and Adam for one cycle, with averaged weights; Adam at a rate
+        that falls when the error stalls
+    fine_grid : whether it works on the interpolated plane, at ratio (1, 1)
+    base : whether it may stand on a closed-form filter
+    random_fathers : whether it draws fathers afresh as it trains
+    held_out : held-out regions, and the share of the plane that they cover
+    father_planes : memory of all fathers of a plane, in planes
     """
 
     name: str

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from napari_zssr.checks import LEARNED
@@ -11,6 +10,7 @@ from napari_zssr.checks import LEARNED
 if TYPE_CHECKING:
     from napari_zssr.imaging.quality import Quality
     from napari_zssr.zssr.judge import Gain
+    from napari_zssr.zssr.training_plan import TrainingPlan
 
 CONSTANT = "The plane is constant and stays so."
 WITHOUT_SIGNAL = (
@@ -37,53 +37,23 @@ FROM_SAVED = " Training began from saved networks."
 ALONE = "Training begins from random weights: this image only."
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Origin:
-    """Where the networks of a plane come from.
+def origin_sentence(plan: TrainingPlan, shared: int, steps: int) -> str:
+    """Where the networks of a plane come from, after others; empty for the usual.
 
-    Attributes
-    ----------
-    saved : bool
-        Whether they began as saved ones.
-    shared : int
-        Planes of the stack that they were learned from; 0 with networks of its own.
-    trained : bool
-        Whether they were trained on the plane itself.
-    began : str
-        What training began from, as `Beginning` has it.
-    steps : int
-        Training steps on the plane itself.
+    They were learned from `shared` planes of the stack, 0 for this one alone.
     """
-
-    saved: bool = False
-    shared: int = 0
-    trained: bool = True
-    began: str = ""
-    steps: int = 0
-
-    @property
-    def applied(self) -> bool:
-        """Whether saved networks or a learned start were used as they are."""
-        return not (self.shared or self.trained)
-
-    @property
-    def start_sentence(self) -> str:
-        """Sentence on where training began, after others; empty for the usual."""
-        if self.applied:
-            return used_as_is_sentence(learned=self.began == LEARNED)
-        if self.saved:
-            return FROM_SAVED
-        if self.began == LEARNED and self.trained and not self.shared:
-            return f" Training began from {GENERATED}, {self.steps} steps."
-        return start_sentence(self.began)
-
-    @property
-    def on(self) -> str:
-        """Sentence on what training was done on, where it was not the plane alone."""
-        if not self.shared:
-            return ""
-        then = ", then on this one" if self.trained else ""
-        return f" Trained on {self.shared} planes of the stack{then}."
+    learned = plan.initialization == LEARNED
+    sentence = ""
+    if shared:
+        then = ", then on this one" if plan.trains else ""
+        sentence = f" Trained on {shared} planes of the stack{then}."
+    elif not plan.trains:
+        return used_as_is_sentence(learned=learned)
+    if plan.from_saved:
+        return sentence + FROM_SAVED
+    if learned and not shared:
+        return f" Training began from {GENERATED}, {steps} steps."
+    return sentence + start_sentence(plan.initialization)
 
 
 def too_small(height: int, width: int, smallest: int) -> str:
@@ -110,7 +80,12 @@ def quality_sentence(quality: Quality, *, whole: bool = True) -> str:
             f" Edges overshoot by {100 * quality.overshoot:.0f} % of their height; a "
             "narrower blur may be right."
         )
-    return sentence + _underrated(quality)
+    if underrated(quality):
+        sentence += (
+            f" The image shows noise of {_percent(quality.noise)} of the range, but "
+            f"{_assumed(quality)} was assumed; leave it to 'auto'."
+        )
+    return sentence
 
 
 def faint_texture_sentence(quality: Quality | None) -> str:
@@ -132,25 +107,16 @@ def underrated(quality: Quality) -> bool:
     return quality.noise >= max(SURE_NOISE, UNDERRATED * quality.noise_assumed)
 
 
-def _underrated(quality: Quality) -> str:
-    """Sentence on noise that is stronger than what was assumed."""
-    if not underrated(quality):
-        return ""
-    assumed = _percent(quality.noise_assumed) if quality.noise_assumed else "none"
-    return (
-        f" The image shows noise of {_percent(quality.noise)} of the range, but "
-        f"{assumed} was assumed; leave it to 'auto'."
-    )
+def _assumed(quality: Quality) -> str:
+    return _percent(quality.noise_assumed) if quality.noise_assumed else "none"
 
 
 def unsupported(quality: Quality, margin: float | None, *, blurred: bool) -> str:
     """Why checks do not support a result, after a colon: which of them told."""
     narrower = "; a narrower blur may be right" if blurred else ""
     if underrated(quality):
-        assumed = _percent(quality.noise_assumed) if quality.noise_assumed else "none"
-        return (
-            f"the image shows noise of {_percent(quality.noise)}, {assumed} was assumed"
-        )
+        shown, assumed = _percent(quality.noise), _assumed(quality)
+        return f"the image shows noise of {shown}, {assumed} was assumed"
     if margin is not None and margin < TOO_WIDE:
         return "edges in the image are sharper than the assumed blur would leave them"
     if quality.overshoot > OVERSHOOT:
@@ -207,10 +173,9 @@ def _agreement(quality: Quality) -> str:
     )
 
 
-def shrunk_test(gain: Gain, origin: Origin) -> str:
+def shrunk_test(gain: Gain) -> str:
     """What held-out regions told of networks whose result was delivered."""
-    sentence = shrunk_figure(gain.decibel, f" ± {gain.error_decibel:.2f}")
-    return f"{sentence}{origin.on}{origin.start_sentence}"
+    return shrunk_figure(gain.decibel, f" ± {gain.error_decibel:.2f}")
 
 
 def shrunk_figure(decibel: float, error: str = "") -> str:
@@ -222,12 +187,12 @@ def shrunk_figure(decibel: float, error: str = "") -> str:
     )
 
 
-def nothing_gained(gain: Gain, origin: Origin) -> str:
+def nothing_gained(gain: Gain) -> str:
     """Of a plane that came back as bicubic."""
     return (
         "Nothing to gain here; bicubic was returned. Test on your image shrunk and "
         f"re-enlarged: {gain.decibel:+.2f} ± {gain.error_decibel:.2f} dB against "
-        f"bicubic.{origin.on}{origin.start_sentence}"
+        "bicubic."
     )
 
 

@@ -57,12 +57,11 @@ class HeldOut:
 
     Attributes
     ----------
-    sons : Tensor, shape (crops, C, y, x)
-        Network inputs with their surroundings, as noisy as the image.
-    fathers : Tensor, shape (crops, C, Y, X)
-        Targets.
-    region : Tensor, shape (crops, 1, Y, X), int64, on the CPU
-        Number of the held-out region that a pixel belongs to, from 1; 0 is none.
+    sons : (crops, C, y, x); network inputs with their surroundings, as noisy as the
+        image
+    fathers : (crops, C, Y, X); targets
+    region : (crops, 1, Y, X), int64, on the CPU; number of the held-out region that
+        a pixel belongs to, from 1; 0 is none
     """
 
     sons: Tensor
@@ -73,10 +72,7 @@ class HeldOut:
 def held_out_regions(
     window: Tensor, wanted: int, share: float, ratio: tuple[int, int]
 ) -> list[Region]:
-    """Held-out regions (top, left, bottom, right) as fractions of the window.
-
-    `window`: (C, Y, X).
-    """
+    """Held-out regions of a window: (top, left, bottom, right) as fractions of it."""
     smallest = 4 * ratio[0] * ratio[1]
     room = int(share * window.shape[-2] * window.shape[-1] / smallest)
     wanted = min(wanted, max(min(4, wanted), room))
@@ -156,10 +152,7 @@ def stacked(crops: list[Crop]) -> HeldOut:
 
 
 def region_errors(output: Tensor, held_out: HeldOut) -> Tensor:
-    """Mean squared error in each held-out region, shape (regions,), float64, CPU.
-
-    `made`: (crops, C, Y, X).
-    """
+    """Mean squared error of an output (crops, C, Y, X) by region, float64, CPU."""
     squared = (output - held_out.fathers).square().mean(dim=1).flatten().cpu()
     region = held_out.region.flatten()
     return (torch.bincount(region, squared.double()) / torch.bincount(region))[1:]
@@ -234,27 +227,17 @@ class PairSpec:
 
     Attributes
     ----------
-    factors : tuple of float
-        Enlargement that is learned, along (Y, X).
-    ratio : tuple of int
-        Father pixels per network input pixel; (1, 1) when the network sees the son
-        interpolated to the father's size.
-    kernel : KernelSpec
-        Blur for these factors.
-    noise : NoiseModel
-        Noise of the image, in its normalised intensity.
-    alpha : float
-        Strength of recorruption; 0 leaves the fathers as they are.
-    crop_px : int
-        Side of the crops, in network input pixels.
-    transforms : tuple of int
-        Allowed flips and rotations.
-    warps : tuple of Warp
-        The fathers.
-    held_out : int
-        Regions held out in each window; the same for training and judging.
-    held_out_share : float
-        Fraction of a window that they cover.
+    factors : enlargement that is learned, along (Y, X)
+    ratio : father pixels per network input pixel; (1, 1) when the network sees the
+        son interpolated to the father's size
+    kernel : blur for these factors
+    noise : noise of the image, in its normalised intensity
+    alpha : strength of recorruption; 0 leaves the fathers as they are
+    crop_px : side of the crops, in network input pixels
+    transforms : allowed flips and rotations
+    warps : the fathers
+    held_out : regions held out in each window; the same for training and judging
+    held_out_share : fraction of a window that they cover
     """
 
     factors: Pair
@@ -270,10 +253,7 @@ class PairSpec:
 
 
 def pair_spec(plan: TrainingPlan, factors: Pair, parts: int = 1) -> PairSpec:
-    """How pairs are made for one gradual factor.
-
-    `parts` are the windows of a plane, which share its held-out regions.
-    """
+    """How pairs are made for a factor; `parts` windows share the held-out regions."""
     ratio = plan.ratio
     learned = factors if plan.kind.fine_grid else (float(ratio[0]), float(ratio[1]))
     kernel = plan.kernel_for(learned)
@@ -298,14 +278,12 @@ class PairSet:
 
     Attributes
     ----------
-    fathers : Tensor, shape (C + 1, pixels)
-        HR fathers; the last channel is 1 where the loss counts.
-    sons : Tensor, shape (C, pixels)
-        Network inputs, noise included.
-    layout : Tensor, shape (pairs, 5), int64
-        Father offset and width, son offset, height and width, for each pair.
-    weights : Tensor, shape (pairs,)
-        Sampling probability.
+    fathers : (C + 1, pixels); HR fathers; the last channel is 1 where the loss
+        counts
+    sons : (C, pixels); network inputs, noise included
+    layout : (pairs, 5), int64; father offset and width, son offset, height and
+        width, for each pair
+    weights : (pairs,); sampling probability
     """
 
     fathers: Tensor
@@ -334,10 +312,7 @@ def pair_steps(
     *,
     warps: Sequence[Warp] | None = None,
 ) -> Steps[tuple[PairSet, HeldOut]]:
-    """Make fathers and sons from parts of an image.
-
-    `windows`: (C, Y, X).
-    """
+    """Make fathers and sons from parts of an image. `windows`: (C, Y, X)."""
     wanted = spec.warps if warps is None else tuple(warps)
     pairs = _Buffers(windows, wanted, spec)
     held_out: list[Crop] = []
@@ -349,10 +324,10 @@ def pair_steps(
         )
         for warp in wanted:
             pair = _father_and_son(noisy, target, warp, spec, generator)
-            if pair is None or not fits(pair[1], pairs.crop):
+            if pair is None or not fits(pair[1].shape[1:], pairs.crop):
                 continue
             pairs.add(*pair, training_mask(window, regions, warp, spec.ratio))
-            if warp.is_identity:
+            if warp == IDENTITY:
                 held_out += held_out_crops(*pair, regions, spec.ratio)
     return pairs.packed(), stacked(held_out)
 
@@ -410,11 +385,7 @@ def _sizes(
         extent = warped_extent(window, warp, spec.ratio)
         small = _son_size(extent, spec.factors)
         input_size = extent if spec.ratio == (1, 1) else small
-        if (
-            min(small) >= SMALLEST_SON_PX
-            and input_size[0] >= crop[0]
-            and input_size[1] >= crop[1]
-        ):
+        if min(small) >= SMALLEST_SON_PX and fits(input_size, crop):
             yield extent[0] * extent[1], input_size[0] * input_size[1]
 
 
@@ -425,13 +396,10 @@ def _son_size(extent: Size, factors: Pair) -> Size:
 
 def crop_size(windows: Sequence[Tensor], spec: PairSpec) -> Size:
     """Side of the crops (Y, X): as asked for, or what the smaller fathers allow."""
-    sides = []
-    for axis in (0, 1):
-        smallest = min(window.shape[1 + axis] for window in windows)
-        son = output_size(smallest, 0.6 / spec.factors[axis])
-        if spec.ratio == (1, 1):
-            son = output_size(smallest, 0.6)
-        sides.append(max(4, min(spec.crop_px, son)))
+    smallest = [min(window.shape[axis] for window in windows) for axis in (1, 2)]
+    shrunk = (1.0, 1.0) if spec.ratio == (1, 1) else spec.factors
+    sons = (output_size(n, 0.6 / f) for n, f in zip(smallest, shrunk, strict=True))
+    sides = [max(4, min(spec.crop_px, son)) for son in sons]
     if any(n & SWAP for n in spec.transforms):
         sides = [min(sides)] * 2
     return sides[0], sides[1]
@@ -485,9 +453,9 @@ def gather_crops(pairs: PairSet, crops: Tensor) -> tuple[Tensor, Tensor, Tensor]
     return sons.contiguous(), fathers[:, :-1], fathers[:, -1:]
 
 
-def fits(son: Tensor, crop: Size) -> bool:
-    """Whether a son is large enough for a crop."""
-    return son.shape[1] >= crop[0] and son.shape[2] >= crop[1]
+def fits(size: Sequence[int], crop: Size) -> bool:
+    """Whether a son of a size (Y, X) is large enough for a crop."""
+    return size[0] >= crop[0] and size[1] >= crop[1]
 
 
 def _crop_index(

@@ -13,15 +13,17 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from napari_zssr.imaging.noise import CLEAN, NoiseModel
-from napari_zssr.imaging.resample import Window
+from napari_zssr.imaging.noise import NoiseModel
+from napari_zssr.imaging.resample import Window, spread_evenly
 from napari_zssr.progress import Progress, Snapshot, Steps, drain
 from napari_zssr.zssr.canvas import Canvas, close_canvas
 from napari_zssr.zssr.checkpoint import Checkpoint
@@ -30,15 +32,14 @@ from napari_zssr.zssr.judge import (
     Assessment,
     Gain,
     assess,
-    assessment_of,
     held_out_gain,
 )
 from napari_zssr.zssr.messages import (
     CONSTANT,
     NOT_SAVED,
-    Origin,
     held_back_sentence,
     nothing_gained,
+    origin_sentence,
     shrunk_test,
     too_small,
 )
@@ -86,23 +87,15 @@ class PlaneResult:
 
     Attributes
     ----------
-    image : Canvas, shape (C, Y', X'), float32, CPU
-        In normalised intensity: a tensor, of large planes a `ScratchCanvas`, which is
-        to be closed.
+    image : (C, Y', X'), float32, CPU; in normalised intensity: a tensor, of large
+        planes a `ScratchCanvas`, which is to be closed
     returned : {"learned", "bicubic", "constant"}
-    gain : Gain or None
-        Held-out gain over bicubic, None where nothing was learned.
-    steps : int
-        Training steps done.
-    sentence : str
-        What training came to, for the user.
-    denoised : bool
-        Whether training was against noise.
-    networks : Checkpoint or None
-        Those that made the image.
-    initialization : str
-        As in `TrainingPlan`.
-    assessment : Assessment or None
+    gain : held-out gain over bicubic, None where nothing was learned
+    steps : training steps done
+    sentence : what training came to, for the user
+    denoised : whether training was against noise
+    networks : those that made the image
+    initialization : as in `TrainingPlan`
     """
 
     image: Canvas
@@ -122,12 +115,10 @@ class TrainingData:
 
     Attributes
     ----------
-    windows : tuple of Tensor, shape (C, Y, X)
-        Normalised parts of one plane or of several.
-    sources : tuple of Tensor, shape (C, Y, X)
-        What is enlarged on the way to the final factor: the plane, or the windows.
-    parts : int
-        Windows that a plane of that size has; they share its held-out regions.
+    windows : (C, Y, X); normalised parts of one plane or of several
+    sources : (C, Y, X); what is enlarged on the way to the final factor: the plane,
+        or the windows
+    parts : windows that a plane of that size has; they share its held-out regions
     """
 
     windows: tuple[Tensor, ...]
@@ -139,6 +130,12 @@ class TrainingData:
         """All that a plane (C, Y, X) gives to learn from."""
         windows = tuple(training_windows(plane))
         return cls(windows=windows, sources=(plane,), parts=len(windows))
+
+    @classmethod
+    def of_samples(cls, samples: Sequence[TrainingData], device: str) -> TrainingData:
+        """What several planes give together."""
+        windows = tuple(w.to(device) for sample in samples for w in sample.windows)
+        return cls(windows=windows, sources=windows, parts=samples[0].parts)
 
 
 def upscale_plane(
@@ -156,31 +153,30 @@ def upscale_plane(
     nothing else is enlarged. `shared` networks and an `assessment` were decided for all
     planes of the channel; without them the plane is assessed by itself.
     """
-    if (reason := nothing_to_learn(plane)) is not None:
+    reason = nothing_to_learn(plane)
+    if plan.start is None and not plan.trains:
+        reason = reason or NOT_SAVED
+    if reason is not None:
         return (
             yield from bicubic_result(plane, plan.factors, reason, execution, window)
         )
-    if plan.start is None and not plan.trains:
-        sentence = NOT_SAVED
-        return (
-            yield from bicubic_result(plane, plan.factors, sentence, execution, window)
-        )
     data = TrainingData.of_plane(plane)
     preview = None if window is None else (plane, window)
-    if preview is not None and shared is None:
-        yield initial_snapshot(plane, plan, execution, preview[1])
+    if window is not None and shared is None:
+        yield initial_snapshot(plane, plan, execution, window)
     network, steps = yield from train_network(data, plan, execution, preview)
     # Networks that a stack shares were judged on several planes before.
     gain = judge(network, data, plan, execution, draws=1 if shared else DRAWS)
-    origin = _origin(plan, shared, steps)
     if not (_is_gain(gain, shared) or plan.always):
-        assessment, share, sentence = None, 0.0, nothing_gained(gain, origin)
+        assessment, share, sentence = None, 0.0, nothing_gained(gain)
     else:
         if shared is not None:
-            assessment = assessment_of(shared)
+            told = shared.assessment
+            assessment = Assessment(**told) if told else None
         elif assessment is None:
             assessment = yield from assess(network, [plane], plan, execution)
-        share, sentence = _delivered(assessment, gain, origin, plan.always)
+        share, sentence = _delivered(assessment, gain, plan.always)
+    sentence += origin_sentence(plan, shared.planes if shared else 0, steps)
     if share == 0:
         result = yield from bicubic_result(
             plane, plan.factors, sentence, execution, window
@@ -193,7 +189,7 @@ def upscale_plane(
             returned="learned",
             sentence=sentence,
             denoised=plan.is_noisy,
-            networks=to_checkpoint(network, plan),
+            networks=checkpoint_of(network, plan),
         )
     return replace(
         result,
@@ -317,24 +313,7 @@ def _staged(
     return StagedNetwork(network, on_device(restored(start.further), device))
 
 
-def to_checkpoint(network: nn.Module, plan: TrainingPlan) -> Checkpoint | None:
-    """A trained network as plain data; None for what cannot be kept."""
-    return checkpoint_of(
-        network.first if isinstance(network, StagedNetwork) else network, plan
-    )
-
-
 # ---- what is delivered
-
-
-def _origin(plan: TrainingPlan, shared: Checkpoint | None, steps: int) -> Origin:
-    return Origin(
-        saved=plan.from_saved,
-        shared=shared.planes if shared else 0,
-        trained=plan.trains,
-        began=plan.initialization,
-        steps=steps,
-    )
 
 
 def _is_gain(gain: Gain, shared: Checkpoint | None) -> bool:
@@ -348,7 +327,7 @@ def _is_gain(gain: Gain, shared: Checkpoint | None) -> bool:
 
 
 def _delivered(
-    assessment: Assessment | None, gain: Gain, origin: Origin, always: bool
+    assessment: Assessment | None, gain: Gain, always: bool
 ) -> tuple[float, str]:
     """Share of the change that is delivered, and a sentence on it.
 
@@ -356,12 +335,11 @@ def _delivered(
     very settings that are in doubt.
     """
     if assessment is None or assessment.share == 1:
-        return 1.0, shrunk_test(gain, origin)
+        return 1.0, shrunk_test(gain)
     sentence = held_back_sentence(
         [assessment.share], assessment.supported, assessment.reason, whole=always
     )
-    share = 1.0 if always else assessment.share
-    return share, f"{sentence}{origin.on}{origin.start_sentence}"
+    return 1.0 if always else assessment.share, sentence
 
 
 def nothing_to_learn(plane: Tensor) -> str | None:
@@ -377,16 +355,15 @@ def bicubic_result(
     plane: Tensor,
     factors: Pair,
     sentence: str,
-    execution: Execution | None = None,
-    window: Window | None = None,
+    execution: Execution,
+    window: Window | None,
 ) -> Steps[PlaneResult]:
     """A plane from which nothing was learned, or nothing that helps."""
-    scratch = None if execution is None else execution.scratch
     if sentence == CONSTANT:
         whole = plane[:, :1, :1].cpu().expand(*enlarged_shape(plane, factors))
         image: Canvas = windowed(whole, factors, window)
         return PlaneResult(image=image, returned="constant", sentence=sentence)
-    image = yield from bicubic_steps(plane, factors, window, scratch)
+    image = yield from bicubic_steps(plane, factors, window, execution.scratch)
     return PlaneResult(image=image, returned="bicubic", sentence=sentence)
 
 
@@ -399,8 +376,8 @@ def initial_snapshot(
     """The window as what training starts from enlarges it; random weights: bicubic."""
     network: nn.Module = PlainNetwork()
     if plan.start is not None:
-        network = on_device(restored(plan.start), plane.device)
-        network = _staged(network, plan.start, plane.device)
+        first = on_device(restored(plan.start), plane.device)
+        network = _staged(first, plan.start, plane.device)
     return _snapshot(network, plane, plan, execution, window, 0)
 
 
@@ -412,23 +389,19 @@ def _train_with_snapshots(
     window: Window,
 ) -> Steps[int]:
     """`train`, with a snapshot of the window about once a second."""
-    steps = train(trainer)
-    due = time.monotonic() + SNAPSHOT_S
-    try:
-        while True:
-            event = next(steps)
+    done, due = 0, time.monotonic() + SNAPSHOT_S
+    with closing(train(trainer)) as steps:
+        for event in steps:
+            assert isinstance(event, Progress)
             yield event
-            if isinstance(event, Progress) and time.monotonic() >= due:
+            done = event.step
+            if time.monotonic() >= due:
                 started = time.monotonic()
                 network = trainer.as_returned()
-                yield _snapshot(network, plane, plan, execution, window, event.step)
+                yield _snapshot(network, plane, plan, execution, window, done)
                 taken = time.monotonic() - started
                 due = time.monotonic() + max(SNAPSHOT_S, taken / SNAPSHOT_SHARE)
-    except StopIteration as stop:
-        done: int = stop.value
-        return done
-    finally:
-        steps.close()
+    return done
 
 
 def _snapshot(
@@ -449,35 +422,19 @@ def _snapshot(
 # ---- several planes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Sample:
-    """Windows (C, Y, X) that are kept of a plane, and how many the whole plane has.
+def plane_sample(plane: NDArray[np.float32], planes: int) -> TrainingData | None:
+    """Copies of windows of a plane (C, Y, X), fewer the more planes there are.
 
-    The whole plane has the same ones, so that no training sees the regions that are
-    held out there.
+    The whole plane has the same windows, so that no training sees the regions that are
+    held out there. None for a plane that is constant or too small to learn from.
     """
-
-    windows: tuple[Tensor, ...]
-    parts: int
-
-
-def plane_sample(plane: NDArray[np.float32], planes: int) -> Sample | None:
-    """Windows of a plane (C, Y, X), fewer the more planes there are.
-
-    None for a plane that is constant or too small to learn from.
-    """
-    if min(plane.shape[1:]) < SMALLEST_PX or np.ptp(plane) <= 0:
+    whole = torch.from_numpy(plane)
+    if nothing_to_learn(whole) is not None:
         return None
-    windows = training_windows(torch.from_numpy(plane))
-    count = min(len(windows), max(1, WINDOWS // planes))
-    chosen = [(2 * n + 1) * len(windows) // (2 * count) for n in range(count)]
-    return Sample(windows=tuple(windows[n].clone() for n in chosen), parts=len(windows))
-
-
-def data_of_samples(samples: Sequence[Sample], device: str) -> TrainingData:
-    """Training data of several planes together."""
-    windows = tuple(w.to(device) for sample in samples for w in sample.windows)
-    return TrainingData(windows=windows, sources=windows, parts=samples[0].parts)
+    windows = training_windows(whole)
+    chosen = spread_evenly(windows, max(1, WINDOWS // planes))
+    kept = tuple(window.clone() for window in chosen)
+    return TrainingData(windows=kept, sources=kept, parts=len(windows))
 
 
 def train_shared(
@@ -489,7 +446,7 @@ def train_shared(
     what checks told of them.
     """
     network, _ = yield from train_network(data, plan, execution)
-    checkpoint = to_checkpoint(network, plan)
+    checkpoint = checkpoint_of(network, plan)
     if checkpoint is None:
         return None
     assessment = yield from assess(network, data.windows, plan, execution)
@@ -504,9 +461,9 @@ def train_shared(
 
 def shared_noise(shared: Checkpoint) -> NoiseModel:
     """Noise of the planes that networks were learned from."""
-    values = dict(shared.noise or {})
-    for name in ("bands", "jpeg"):
-        values[name] = tuple(values.get(name, getattr(CLEAN, name)))
+    values: dict[str, Any] = dict(shared.noise or {})
+    for name in values.keys() & {"bands", "jpeg"}:
+        values[name] = tuple(values[name])
     return NoiseModel(**values)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import product
 from pathlib import Path
 
 import torch
@@ -20,10 +21,10 @@ from napari_zssr.imaging.resample import (
     output_size,
     output_window,
     resize,
-    shifted_window,
     symmetries,
     transform,
     whole_pixel_step,
+    window_within,
 )
 from napari_zssr.kernelspec import KernelSpec
 from napari_zssr.progress import Progress, Steps
@@ -47,22 +48,14 @@ class PredictSpec:
 
     Attributes
     ----------
-    factors : tuple of float
-        Enlargement along (Y, X).
-    applications : int
-        How often the network is applied before resampling to the factors.
-    kernel : KernelSpec
-        Blur for these factors, used by back-projection.
-    transforms : tuple of int
-        Flips and rotations of the ensemble; (0,) for none.
-    back_projection : int
-        Iterations.
-    strength : float
-        Share of each correction, 0..1; below 1 for noisy images.
-    share : float
-        Of what networks change from bicubic, 0..1, that is delivered.
-    tile_px : int
-        Side of a tile in input pixels.
+    factors : enlargement along (Y, X)
+    applications : how often the network is applied before resampling to the factors
+    kernel : blur for these factors, used by back-projection
+    transforms : flips and rotations of the ensemble; (0,) for none
+    back_projection : iterations
+    strength : share of each correction, 0..1; below 1 for noisy images
+    share : of what networks change from bicubic, 0..1, that is delivered
+    tile_px : side of a tile in input pixels
     precision : {"float32", "bfloat16"}
     """
 
@@ -104,32 +97,18 @@ def back_projection_iterations(plan: TrainingPlan, factors: Pair) -> int:
     return 0 if grows else plan.back_projection
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tile:
-    """A tile of the input plane, with and without its halo: (start, stop) per axis."""
-
-    inner: tuple[tuple[int, int], tuple[int, int]]
-    outer: tuple[tuple[int, int], tuple[int, int]]
-
-
 def predict(
     network: nn.Module,
     plane: Tensor,
     spec: PredictSpec,
     window: Window | None = None,
 ) -> Steps[Tensor]:
-    """Enlarge a plane tile by tile.
-
-    `plane`: (C, Y, X); returns (C, ceil(f Y), ceil(f X)), on the CPU.
-    """
+    """Enlarge a plane (C, Y, X) tile by tile; (C, ceil(f Y), ceil(f X)), on the CPU."""
     if window is not None:
         size = (plane.shape[1], plane.shape[2])
-        rows, columns = window_with_halo(
-            window, size, halo(network, spec), spec.factors
-        )
-        enlarged = yield from predict(network, plane[:, rows, columns], spec)
-        inside = shifted_window(window, (-rows.start, -columns.start))
-        return windowed(enlarged, spec.factors, inside)
+        wide = window_with_halo(window, size, halo(network, spec), spec.factors)
+        enlarged = yield from predict(network, plane[:, *wide], spec)
+        return windowed(enlarged, spec.factors, window_within(window, wide))
     out = torch.empty(*enlarged_shape(plane, spec.factors))
     yield from paint(network, plane, spec, out)
     return out
@@ -143,21 +122,21 @@ def paint(
     tiles = list(make_tiles(size, halo(network, spec), spec))
     total = len(tiles) * len(spec.transforms)
     done = 0
-    for tile in tiles:
-        (y0, y1), (x0, x1) = tile.outer
-        crop = plane[:, y0:y1, x0:x1]
+    for inner, outer in tiles:
+        crop = plane[:, *outer]
         versions = []
         for number in spec.transforms:
             versions.append(_enlarged(network, crop, number, spec))
             done += 1
             yield Progress(stage="predict", step=done, total=total)
-        tile_result = delivered(_merged(versions, crop, spec), crop, spec)
-        _paste(canvas, tile_result, tile, spec.factors)
+        result = delivered(_merged(versions, crop, spec), crop, spec)
+        _paste(canvas, result, inner, outer, spec.factors)
 
 
 def enlarged_shape(plane: Tensor, factors: Pair) -> tuple[int, int, int]:
     """(C, ceil(f Y), ceil(f X)) of a plane (C, Y, X)."""
-    return (plane.shape[0], *_target_size(plane, factors))
+    channels, height, width = plane.shape
+    return channels, output_size(height, factors[0]), output_size(width, factors[1])
 
 
 def halo(network: nn.Module, spec: PredictSpec) -> int:
@@ -173,15 +152,14 @@ def halo(network: nn.Module, spec: PredictSpec) -> int:
 
 def make_tiles(
     size: tuple[int, int], halo_px: int, spec: PredictSpec
-) -> Iterator[Tile]:
-    """Cut a plane (Y, X) into tiles whose corners fall on whole output pixels."""
-    axes = [
+) -> Iterator[tuple[Window, Window]]:
+    """Tiles of a plane (Y, X) without and with a halo, on whole output pixels."""
+    rows, columns = (
         _spans(n, spec.tile_px, halo_px, whole_pixel_step(f))
         for n, f in zip(size, spec.factors, strict=True)
-    ]
-    for inner_y, outer_y in axes[0]:
-        for inner_x, outer_x in axes[1]:
-            yield Tile(inner=(inner_y, inner_x), outer=(outer_y, outer_x))
+    )
+    for (inner_y, outer_y), (inner_x, outer_x) in product(rows, columns):
+        yield (inner_y, inner_x), (outer_y, outer_x)
 
 
 def window_with_halo(
@@ -215,10 +193,7 @@ def back_project(
     iterations: int,
     strength: float = 1.0,
 ) -> Tensor:
-    """Make the degraded result agree with the input (Irani, Peleg, 1991).
-
-    `enlarged`: (C, Y', X'); `plane`: (C, Y, X); returns (C, Y', X').
-    """
+    """Make a degraded result (C, Y', X') agree with the input (Irani, Peleg, 1991)."""
     fine = (enlarged.shape[-2], enlarged.shape[-1])
     operator = degradation(kernel, factors, fine, (plane.shape[-2], plane.shape[-1]))
     for _ in range(iterations):
@@ -252,8 +227,6 @@ def neutral(enlarged: Tensor, plain: Tensor) -> Tensor:
 
     Colours that are learned together drift apart by a few levels where all are alike.
     There the result gets only the brightness; its colour is that of the image.
-
-    `enlarged, plain`: (3, Y', X'); returns (3, Y', X').
     """
     low, high = GREY
     colourful = (plain.amax(0) - plain.amin(0) - low) / (high - low)
@@ -282,7 +255,7 @@ def _enlarged(
     """One version of the ensemble, back-projected and turned back."""
     turned = transform(crop, number).contiguous()
     factors = spec.factors[::-1] if number & SWAP else spec.factors
-    target = _target_size(turned, factors)
+    target = enlarged_shape(turned, factors)[1:]
     version = _applied(network, turned, factors, target, spec)
     back = inverse_transform(version, number)
     return _projected(back, crop, spec)
@@ -319,13 +292,9 @@ def _merged(versions: list[Tensor], crop: Tensor, spec: PredictSpec) -> Tensor:
 
 def merged(versions: list[Tensor]) -> Tensor:
     """Median of versions of an image; of an even number, the mean of the middle two."""
-    ordered = torch.stack(versions).sort(dim=0).values
-    middle = len(versions) // 2
+    ordered, count = torch.stack(versions).sort(dim=0).values, len(versions)
     # torch.median takes the lower of the two middle values: every result darker.
-    median = ordered[middle - 1 : middle + 1].mean(dim=0)
-    if len(versions) % 2:
-        median = ordered[middle]
-    return median
+    return ordered[(count - 1) // 2 : count // 2 + 1].mean(dim=0)
 
 
 def _projected(enlarged: Tensor, crop: Tensor, spec: PredictSpec) -> Tensor:
@@ -334,67 +303,32 @@ def _projected(enlarged: Tensor, crop: Tensor, spec: PredictSpec) -> Tensor:
     )
 
 
-def _target_size(plane: Tensor, factors: Pair) -> tuple[int, int]:
-    return (
-        output_size(plane.shape[-2], factors[0]),
-        output_size(plane.shape[-1], factors[1]),
-    )
-
-
 def _spans(
     size: int, tile_px: int, halo_px: int, step: int | None
-) -> list[tuple[tuple[int, int], tuple[int, int]]]:
-    """Inner and outer (start, stop) along one axis."""
+) -> list[tuple[slice, slice]]:
+    """Tiles along one axis, without and with a halo."""
     if step is None or size <= tile_px:
-        return [((0, size), (0, size))]
+        return [(slice(0, size), slice(0, size))]
     side = max(step, tile_px // step * step)
     margin = -(-halo_px // step) * step
-    spans = []
-    for start in range(0, size, side):
-        stop = min(start + side, size)
-        spans.append(
-            ((start, stop), (max(0, start - margin), min(size, stop + margin)))
-        )
-    return spans
+    ends = [(start, min(start + side, size)) for start in range(0, size, side)]
+    return [
+        (slice(first, last), slice(max(0, first - margin), min(size, last + margin)))
+        for first, last in ends
+    ]
 
 
-def _paste(canvas: Canvas, result: Tensor, tile: Tile, factors: Pair) -> None:
-    spans = []
-    for axis in (0, 1):
-        factor = factors[axis]
-        (start, stop), (outer, _) = tile.inner[axis], tile.outer[axis]
-        first = round(start * factor) if start else 0
-        last = output_size(stop, factor)
-        shift = round(outer * factor) if outer else 0
-        spans.append((first, last, shift))
-    (y0, y1, dy), (x0, x1, dx) = spans
-    block = result[:, y0 - dy : y1 - dy, x0 - dx : x1 - dx].cpu()
-    canvas[:, y0:y1, x0:x1] = block
-
-
-def painted(
-    network: nn.Module,
-    plane: Tensor,
-    spec: PredictSpec,
-    window: Window | None = None,
-    scratch: Path | None = None,
-) -> Steps[Canvas]:
-    """Predict a window, or all onto a canvas.
-
-    `plane`: (C, Y, X); returns (C, Y', X').
-    """
-    if window is not None:
-        return (yield from predict(network, plane, spec, window))
-    with new_canvas(enlarged_shape(plane, spec.factors), scratch) as canvas:
-        yield from paint(network, plane, spec, canvas)
-        return canvas
+def _paste(
+    canvas: Canvas, result: Tensor, inner: Window, outer: Window, factors: Pair
+) -> None:
+    """Put an enlarged tile without its halo onto a canvas."""
+    fine = output_window(inner, factors)
+    inside = window_within(fine, output_window(outer, factors))
+    canvas[:, *fine] = result[:, *inside].cpu()
 
 
 def bicubic(plane: Tensor, factors: Pair, window: Window | None = None) -> Tensor:
-    """Plain bicubic enlargement, of a window alone where one is given.
-
-    (C, Y, X) -> (C, Y', X').
-    """
+    """Bicubic enlargement, of a window alone if given; (C, Y, X) -> (C, Y', X')."""
     return windowed(resize(plane, factors), factors, window)
 
 
@@ -404,14 +338,11 @@ def bicubic_steps(
     window: Window | None = None,
     scratch: Path | None = None,
 ) -> Steps[Canvas]:
-    """`bicubic`, tile by tile where the enlarged plane is large.
-
-    `plane`: (C, Y, X); returns (C, Y', X').
-    """
+    """`bicubic`, tile by tile onto a canvas where the enlarged plane is large."""
     if not scratch_bytes(enlarged_shape(plane, factors)):
         return bicubic(plane, factors, window).cpu()
     spec = PredictSpec(factors=factors, kernel=KernelSpec())
-    return (yield from painted(PlainNetwork(), plane, spec, window, scratch))
+    return (yield from enlarged(PlainNetwork(), plane, spec, window, scratch))
 
 
 def with_mean_of(image: Canvas, plane: Tensor) -> Canvas:
@@ -431,13 +362,18 @@ def enlarged(
     window: Window | None = None,
     scratch: Path | None = None,
 ) -> Steps[Canvas]:
-    """`painted`, with half the tile after every failure for want of memory.
+    """Predict a window, or all of a plane (C, Y, X) onto a canvas (C, Y', X').
 
-    ComputeError where memory runs out even with the smallest tile.
+    After a failure for want of memory, with half the tile; ComputeError where memory
+    runs out even with the smallest one.
     """
     while True:
         try:
-            return (yield from painted(network, plane, spec, window, scratch))
+            if window is not None:
+                return (yield from predict(network, plane, spec, window))
+            with new_canvas(enlarged_shape(plane, spec.factors), scratch) as canvas:
+                yield from paint(network, plane, spec, canvas)
+                return canvas
         except (MemoryError, RuntimeError) as error:
             if not _out_of_memory(error):
                 raise

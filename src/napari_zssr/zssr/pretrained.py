@@ -18,14 +18,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_zssr.atomic import atomic_write, check_target
-from napari_zssr.checks import NETWORKS_SUFFIX
 from napari_zssr.errors import InputError
 from napari_zssr.imaging.kernel import sampled_kernel
 from napari_zssr.imaging.noise import NoiseModel, is_noisy
 from napari_zssr.imaging.resample import cubic
 from napari_zssr.kernelspec import KernelSpec
-from napari_zssr.zssr.checkpoint import Arrays, Format, load, packed
+from napari_zssr.zssr.checkpoint import Arrays, Format, load, write_file
 
 Weights = dict[str, NDArray[np.float32]]
 
@@ -50,18 +48,13 @@ class PretrainedStart:
 
     Attributes
     ----------
-    width : int
-        Channels of the hidden layers.
-    dilations : tuple of int
-        Of the residual blocks, one by one.
-    arrays : dict
-        float32 arrays by their names: ``head.SAMPLES``, ``body.N.first``,
-        ``body.N.second``, ``tail.SAMPLESxYxX``, ``condition.0`` and ``condition.2``,
-        each with ``.weight`` and ``.bias``.
-    card : dict
-        What it was learned from, how, and with what.
-    clean : LearnedStart, optional
-        For planes without noise, at the ratios that it has.
+    width : channels of the hidden layers
+    dilations : of the residual blocks, one by one
+    arrays : float32 arrays by their names: ``head.SAMPLES``, ``body.N.first``,
+        ``body.N.second``, ``tail.SAMPLESxYxX``, ``condition.0`` and
+        ``condition.2``, each with ``.weight`` and ``.bias``
+    card : what it was learned from, how, and with what
+    clean : for planes without noise, at the ratios that it has
     """
 
     width: int
@@ -81,37 +74,24 @@ class PretrainedStart:
 def write_start(
     path: str | Path, start: PretrainedStart, *, overwrite: bool = False
 ) -> Path:
-    """Write a learned start into a safetensors file.
-
-    Raises InputError and ComputeError.
-    """
-    check_target(path, overwrite, {NETWORKS_SUFFIX}, NETWORKS_SUFFIX)
-    target = Path(path).expanduser().resolve()
+    """Write a learned start into a file. Raises InputError and ComputeError."""
     header = {**_size(start), "card": dict(start.card), "clean": None}
     arrays = dict(start.arrays)
     if start.clean is not None:
         header["clean"] = _size(start.clean)
         arrays |= {f"{CLEAN_PART}{n}": a for n, a in start.clean.arrays.items()}
-    with atomic_write(target) as draft:
-        # Half precision holds the weights, and halves the file.
-        halved = {name: a.astype(np.float16) for name, a in arrays.items()}
-        draft.write_bytes(packed(START, header, halved))
-    return target
+    # Half precision holds the weights, and halves the file.
+    halved = {name: a.astype(np.float16) for name, a in arrays.items()}
+    return write_file(path, START, header, halved, overwrite=overwrite)
 
 
 def load_start(path: str | Path) -> PretrainedStart:
-    """Learned start from a file that `write_start` has written.
-
-    Raises InputError.
-    """
+    """Learned start from a file that `write_start` has written. Raises InputError."""
     return load(path, START)
 
 
 def shipped_start() -> PretrainedStart:
-    """The learned start that belongs to this package.
-
-    Raises InputError.
-    """
+    """The learned start that belongs to this package. Raises InputError."""
     file = shipped_file()
     if not file.is_file():
         raise InputError(
@@ -137,17 +117,13 @@ def bicubic_kernel(ratio: Ratio) -> NDArray[np.float64]:
         count = 4 * r + r % 2
         line = cubic((np.arange(count) - (count - 1) / 2) / r)
         lines.append(line / line.sum())
-    kernel: NDArray[np.float64] = np.outer(*lines)
-    return kernel
+    return np.outer(*lines)
 
 
 def condition_features(
     kernel: KernelSpec, ratio: Ratio, noise: NoiseModel
 ) -> NDArray[np.float32]:
-    """What a network is told of a blur, a ratio and a noise.
-
-    Returns (FEATURES,).
-    """
+    """What a network is told of a blur, a ratio and a noise. Returns (FEATURES,)."""
     # The middle of a coarse pixel lies between two fine ones where they are even.
     phases = [0.5 * (1 - r % 2) for r in ratio]
     array = sampled_kernel(kernel, (phases[0], phases[1]))
@@ -218,21 +194,6 @@ def start_for(
     clean = start.clean
     serves = clean is not None and ratio in clean.ratios(samples)
     return clean if clean is not None and serves and not noisy else start
-
-
-def with_clean(start: PretrainedStart, clean: PretrainedStart) -> PretrainedStart:
-    """A start that leaves planes without noise to another one, at x2.
-
-    If that has left them to a third one, this does, too.
-    """
-    if clean.clean is not None:
-        return replace(start, clean=clean.clean)
-    arrays = {
-        name: array
-        for name, array in clean.arrays.items()
-        if not name.startswith("tail.") or "x2x2." in name
-    }
-    return replace(start, clean=replace(clean, arrays=arrays))
 
 
 def _transposed(array: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, Generic, TypeVar
 
 import torch
+from scipy import stats
 from torch import Tensor, nn
 
 from napari_zssr.checks import LEARNED
@@ -52,21 +53,13 @@ class Optimizer:
             [p for _, p in named if id(p) not in chosen], adam_rate, betas=(0.9, 0.99)
         )
 
-    def zero_grad(self) -> None:
-        """Forget the gradients."""
-        self._adam.zero_grad()
-        for parameter in self._hidden:
-            parameter.grad = None
-
     def step(self, share: float) -> None:
         """Update all parameters at a share (0..1) of the largest learning rates."""
         for group in self._adam.param_groups:
             group["lr"] = self._adam_rate * share
         self._adam.step()
-        if self._hidden and self._decay:
-            _shrink(self._hidden, self._decay * MUON_RATE * share)
         if self._hidden:
-            _muon_step(self._hidden, self._momentum, MUON_RATE * share)
+            _muon_step(self._hidden, self._momentum, MUON_RATE * share, self._decay)
 
     def state(self) -> dict[str, Any]:
         """What it remembers of the steps so far."""
@@ -80,14 +73,8 @@ class Optimizer:
 
 
 @torch.no_grad()
-def _shrink(parameters: Sequence[Tensor], share: float) -> None:
-    for parameter in parameters:
-        parameter.mul_(1 - share)
-
-
-@torch.no_grad()
 def _muon_step(
-    parameters: Sequence[Tensor], momentum: Sequence[Tensor], rate: float
+    parameters: Sequence[Tensor], momentum: Sequence[Tensor], rate: float, decay: float
 ) -> None:
     updates = []
     for parameter, average in zip(parameters, momentum, strict=True):
@@ -97,6 +84,7 @@ def _muon_step(
         updates.append(gradient.lerp(average, MOMENTUM).flatten(1))
     for parameter, update in zip(parameters, orthogonalised(updates), strict=True):
         scale = 0.2 * max(update.shape) ** 0.5
+        parameter.mul_(1 - decay * rate)
         parameter.add_(update.reshape(parameter.shape), alpha=-rate * scale)
 
 
@@ -158,91 +146,44 @@ class PaperPolicy:
 
     def __init__(self) -> None:
         self._errors: list[float] = []
-        self._share = 1.0
+        self.share = 1.0
 
     def add_error(self, error: float) -> None:
         """Note a full-image reconstruction error."""
         self._errors.append(error)
 
-    def share(self) -> float:
-        """Share of the first learning rate in force."""
-        return self._share
-
     def review(self) -> bool:
         """Lower the rate when progress has stalled; returns whether to stop."""
         recent = self._errors[-PAPER_WINDOW:]
         if len(recent) == PAPER_WINDOW:
-            slope, scatter = _line(recent)
-            if -1.5 * slope < scatter:
-                self._share /= 10
+            line = stats.linregress(range(PAPER_WINDOW), recent)
+            if -1.5 * line.slope < line.stderr:
+                self.share /= 10
                 self._errors.clear()
-        return self._share * PAPER_RATE < PAPER_LOWEST
+        return self.share * PAPER_RATE < PAPER_LOWEST
 
 
-def _line(values: Sequence[float]) -> tuple[float, float]:
-    """Slope of a straight line through equidistant values, and its standard error."""
-    x = torch.arange(len(values), dtype=torch.float64)
-    y = torch.tensor(list(values), dtype=torch.float64)
-    x = x - x.mean()
-    slope = float((x * y).sum() / (x * x).sum())
-    rest = y - y.mean() - slope * x
-    variance = float((rest * rest).sum()) / max(1, len(values) - 2)
-    return slope, math.sqrt(variance / float((x * x).sum()))
+N = TypeVar("N", bound=nn.Module)
 
 
-class Average:
-    """Exponential moving average of a network's parameters."""
+class Average(Generic[N]):
+    """Exponential moving average of a network's parameters, a network itself."""
 
-    def __init__(self, network: nn.Module) -> None:
-        self._values = [p.detach().clone() for p in network.parameters()]
-        self._step = 0
+    def __init__(self, network: N) -> None:
+        self.network = copy.deepcopy(network)
+        self.step = 0
 
-    @torch.no_grad()
     def update(self, network: nn.Module) -> None:
         """Take in the parameters after a step."""
-        self._step += 1
-        weight = max(1 / AVERAGE_STEPS, 9 / (9 + self._step))
-        for value, parameter in zip(self._values, network.parameters(), strict=True):
-            value.lerp_(parameter, weight)
+        self.step += 1
+        approach(self.network, network, max(1 / AVERAGE_STEPS, 9 / (9 + self.step)))
 
-    def copied(self) -> Average:
-        """As it is now."""
-        return copy.deepcopy(self)
 
-    @torch.no_grad()
-    def draw_to(self, other: Average, share: float) -> None:
-        """Go a share of the way to other values."""
-        for value, wanted in zip(self._values, other.values, strict=True):
-            value.lerp_(wanted, share)
-
-    @property
-    def values(self) -> list[Tensor]:
-        """Averaged parameters."""
-        return self._values
-
-    def state(self) -> dict[str, Any]:
-        """What it remembers of the steps so far."""
-        return {"step": self._step, "values": self._values}
-
-    def load(self, state: dict[str, Any]) -> None:
-        """Go on from `state`."""
-        self._step = state["step"]
-        for value, saved in zip(self._values, state["values"], strict=True):
-            value.copy_(saved)
-
-    @torch.no_grad()
-    def copy_to(self, network: nn.Module) -> None:
-        """Give a network of the same kind the averaged parameters."""
-        for value, parameter in zip(self._values, network.parameters(), strict=True):
-            parameter.copy_(value)
-
-    @torch.no_grad()
-    def swap(self, network: nn.Module) -> None:
-        """Exchange the network's parameters with the averaged ones."""
-        for value, parameter in zip(self._values, network.parameters(), strict=True):
-            kept = parameter.detach().clone()
-            parameter.copy_(value)
-            value.copy_(kept)
+@torch.no_grad()
+def approach(network: nn.Module, other: nn.Module, share: float) -> None:
+    """Move the parameters of a network a share of the way to those of another."""
+    for value, wanted in zip(network.parameters(), other.parameters(), strict=True):
+        value.lerp_(wanted, share)
 
 
 REPORT_EVERY = 20
@@ -251,9 +192,8 @@ CHECK_EVERY = 50
 PATIENCE = 4
 BETTER = 0.998
 EARLIEST_STOP = 0.4
-# From a learned start: how often the held-out regions are looked at, and how often in
-# stale before training ends.
-PRETRAINED_CHECK_EVERY = 25
+# From a learned start the held-out regions are looked at with every refresh, and so
+# often in vain before training ends.
 PRETRAINED_PATIENCE = 3
 # How far it goes from there towards what training found: fathers are softer than fine
 # images, the more so the wider the blur, and what training finds suits them too well.
@@ -267,10 +207,7 @@ RANDOM_FATHERS = 12
 
 
 class Trainer:
-    """One network on its way through the steps; it is trained in place.
-
-    `pairs` are those of the windows (C, Y, X), made here unless given.
-    """
+    """One network on its way through the steps; it is trained in place."""
 
     def __init__(
         self,
@@ -297,23 +234,18 @@ class Trainer:
         self.squared = spec.alpha > 0
         # A pretrained network knows much already.
         pretrained = plan.initialization == LEARNED
-        self.initial = self.average.copied() if pretrained else None
-        self.best: Average | None = None
+        self.initial = copy.deepcopy(network) if pretrained else None
+        self.best: nn.Module | None = None
 
     def step(self, crops: Tensor, share: float) -> Tensor:
         """One update; returns the loss, still on the device."""
         sons, fathers, weights = gather_crops(self.pairs, crops)
-        difference = (self.enlarged(sons) - fathers) * weights
+        difference = (applied(self.network, sons, self.precision) - fathers) * weights
         loss = (difference**2 if self.squared else difference.abs()).mean()
-        self.optimizer.zero_grad()
+        self.network.zero_grad()
         torch.autograd.backward([loss])
         self.optimizer.step(self.plan.rate * share)
-        done: Tensor = loss.detach()
-        return done
-
-    def enlarged(self, sons: Tensor) -> Tensor:
-        """What the network makes of sons, in float32."""
-        return applied(self.network, sons, self.precision)
+        return loss.detach()
 
     def refresh(self) -> None:
         """Draw new noise and, for the paper's preset, new fathers.
@@ -337,35 +269,32 @@ class Trainer:
         crops = draw_crops(self.pairs, count, self.spec.transforms, self.generator)
         return crops.reshape(steps, self.plan.batch, -1)
 
-    def averaged(self) -> Average:
-        """Averaged weights; from a learned start a copy, on the way to them."""
+    def averaged(self) -> nn.Module:
+        """With averaged weights; from a learned start a copy, on the way to them."""
         if self.initial is None:
-            return self.average
-        average = self.average.copied()
-        average.draw_to(self.initial, 1 - FURTHER)
-        return average
+            return self.average.network
+        network = copy.deepcopy(self.average.network)
+        approach(network, self.initial, 1 - FURTHER)
+        return network
 
+    @torch.no_grad()
     def held_out_error(self) -> float:
         """Squared error of the averaged weights on the held-out regions.
 
         From a learned start the mean of its logarithms: what suits a few bright
         regions must not make all dark ones worse.
         """
-        average = self.averaged()
-        average.swap(self.network)
-        with torch.no_grad():
-            error = region_errors(self.enlarged(self.held_out.sons), self.held_out)
-        average.swap(self.network)
+        output = applied(self.averaged(), self.held_out.sons, self.precision)
+        error = region_errors(output, self.held_out)
         if self.initial is not None:
             return float(error.clamp_min(LEAST_ERROR).log().mean())
         return float(error.sum())
 
     def as_returned(self) -> nn.Module:
-        """Copy of the network as training would return it now."""
-        twin = copy.deepcopy(self.network)
+        """The network as training would return it now."""
         if self.plan.kind.schedule == "one cycle":
-            (self.best or self.average).copy_to(twin)
-        return twin
+            return self.best or self.average.network
+        return self.network
 
 
 def train(trainer: Trainer) -> Steps[int]:
@@ -380,50 +309,48 @@ def train(trainer: Trainer) -> Steps[int]:
 def _train_one_cycle(trainer: Trainer) -> Steps[int]:
     """One cycle, averaging, and a stop on the held-out regions."""
     cycle = OneCycle(trainer.plan.steps)
-    noisy = not trainer.spec.noise.is_clean
-    best, stale = float("inf"), 0
-    step = 0
-    while step < cycle.total:
-        if noisy and step > 0:
-            trainer.refresh()
-        crops = trainer.draw(min(REFRESH_EVERY, cycle.total - step))
-        for batch in crops:
-            loss = trainer.step(batch, cycle.share(step))
-            trainer.average.update(trainer.network)
-            step += 1
-            yield _progress(step, cycle.total, loss)
+    best, step, stale = math.inf, 0, 0
+    for step, loss in _averaged_steps(trainer, cycle):
+        yield _progress(step, cycle.total, loss)
         if step % CHECK_EVERY == 0 and step >= EARLIEST_STOP * cycle.total:
             error = trainer.held_out_error()
             stale = 0 if error < BETTER * best else stale + 1
             best = min(best, error)
             if stale >= PATIENCE:
                 cycle.finish_by(step, step + max(20, step // 5))
-    trainer.average.swap(trainer.network)
+    trainer.network.load_state_dict(trainer.average.network.state_dict())
     return step
 
 
 def _train_pretrained(trainer: Trainer) -> Steps[int]:
     """One cycle; what is best on the held-out regions stays, and ends it in time."""
     cycle = OneCycle(trainer.plan.steps)
-    best = trainer.held_out_error()
+    best, step, stale = trainer.held_out_error(), 0, 0
     trainer.best = trainer.averaged()
-    step = stale = 0
-    while step < cycle.total and stale < PRETRAINED_PATIENCE:
-        if not trainer.spec.noise.is_clean and step > 0:
+    for step, loss in _averaged_steps(trainer, cycle):
+        if step % REFRESH_EVERY == 0 or step == cycle.total:
+            error = trainer.held_out_error()
+            stale = 0 if error < best else stale + 1
+            if error < best:
+                best, trainer.best = error, trainer.averaged()
+        yield _progress(step, cycle.total, loss)
+        if stale >= PRETRAINED_PATIENCE:
+            break
+    trainer.network.load_state_dict(trainer.best.state_dict())
+    return step
+
+
+def _averaged_steps(trainer: Trainer, cycle: OneCycle) -> Iterator[tuple[int, Tensor]]:
+    """Take the steps of a cycle: their numbers, from 1, and losses."""
+    step = 0
+    while step < cycle.total:
+        if step > 0 and not trainer.spec.noise.is_clean:
             trainer.refresh()
-        crops = trainer.draw(min(PRETRAINED_CHECK_EVERY, cycle.total - step))
-        for number, batch in enumerate(crops, start=1):
+        for batch in trainer.draw(min(REFRESH_EVERY, cycle.total - step)):
             loss = trainer.step(batch, cycle.share(step))
             trainer.average.update(trainer.network)
             step += 1
-            if number == len(crops):
-                error = trainer.held_out_error()
-                stale = 0 if error < best else stale + 1
-                if error < best:
-                    best, trainer.best = error, trainer.averaged()
-            yield _progress(step, cycle.total, loss)
-    trainer.best.copy_to(trainer.network)
-    return step
+            yield step, loss
 
 
 def _train_paper(trainer: Trainer) -> Steps[int]:
@@ -436,7 +363,7 @@ def _train_paper(trainer: Trainer) -> Steps[int]:
     while step < total:
         trainer.refresh()
         for batch in trainer.draw(min(REFRESH_EVERY, total - step)):
-            loss = trainer.step(batch, policy.share())
+            loss = trainer.step(batch, policy.share)
             step += 1
             if step % PAPER_ERROR_EVERY == 0:
                 policy.add_error(_reconstruction_error(trainer, whole))
@@ -462,4 +389,5 @@ def _reconstruction_error(
 ) -> float:
     """Squared error on one whole pair, the same all the way."""
     son, father, _ = whole
-    return float((trainer.enlarged(son[None])[0] - father).square().mean())
+    output = applied(trainer.network, son[None], trainer.precision)
+    return float((output[0] - father).square().mean())

@@ -42,13 +42,9 @@ class Execution:
 
     Attributes
     ----------
-    device : str
     precision : {"float32", "bfloat16"}
-    tile_px : int
-        Side of a tile at inference, in input pixels.
-    seed : int
-    scratch : Path, optional
-        Folder for large results that are not finished.
+    tile_px : side of a tile at inference, in input pixels
+    scratch : folder for large results that are not finished
     """
 
     device: str = "cpu"
@@ -64,18 +60,12 @@ class Facts:
 
     Attributes
     ----------
-    samples : int
-        Colours that are learned together.
-    noise : NoiseModel
-        In normalised intensity.
-    level : float
-        Standard deviation of the noise at the mean signal.
-    start : Checkpoint, PretrainedStart or None
-        What training is to start from; None is random weights.
-    shared : Checkpoint or None
-        Networks that several planes have in common already.
-    for_stack : bool
-        Whether what is learned is for several planes.
+    samples : colours that are learned together
+    noise : in normalised intensity
+    level : standard deviation of the noise at the mean signal
+    start : what training is to start from; None is random weights
+    shared : networks that several planes have in common already
+    for_stack : whether what is learned is for several planes
     """
 
     samples: int = 1
@@ -92,38 +82,20 @@ class TrainingPlan:
 
     Attributes
     ----------
-    kind : NetworkKind
-    samples, width, blocks : int
-        Size of the network.
-    ratio : tuple of int
-        Enlargement (Y, X) of one application.
-    factors : tuple of float
-        Enlargement (Y, X) that is wanted.
-    stages : tuple of (tuple of float)
-        Gradual factors that are trained for, the final one last.
-    kernel : KernelSpec
-        Blur for the final factors.
-    steps : int
-        Training steps at most for each stage; 0 applies the start as it is.
-    batch, crop_px : int
-    rate : float
-        Share of the usual learning rates.
-    start : Checkpoint or None
-        Initial weights; None is random.
-    initialization : str
-        ``learned`` for a pretrained start; else empty.
-    from_saved : bool
-        Whether the user has given saved networks to start from.
-    noise : NoiseModel
-    level : float
-    noise_is_given : bool
-        Whether the user has told the noise.
-    back_projection : int
-        Iterations, before the kernel is asked whether they converge.
-    strength : float
-        Share of each back-projection, 0..1.
-    ensemble, always : bool
-        As in the settings.
+    samples, width, blocks : size of the network
+    ratio : enlargement (Y, X) of one application
+    factors : enlargement (Y, X) that is wanted
+    stages : gradual factors that are trained for, the final one last
+    kernel : blur for the final factors
+    steps : training steps at most for each stage; 0 applies the start as it is
+    rate : share of the usual learning rates
+    start : initial weights; None is random
+    initialization : ``learned`` for a pretrained start; else empty
+    from_saved : whether the user has given saved networks to start from
+    noise_is_given : whether the user has told the noise
+    back_projection : iterations, before the kernel is asked whether they converge
+    strength : share of each back-projection, 0..1
+    ensemble, always : as in the settings
     """
 
     kind: NetworkKind
@@ -171,15 +143,7 @@ class TrainingPlan:
 def resolve(config: Config, facts: Facts) -> TrainingPlan:
     """Decide how networks are trained on a plane, or on several, and applied.
 
-    Parameters
-    ----------
-    config : Config
-        Its kernel is concrete, or the plan serves a cost estimate only.
-    facts : Facts
-
-    Returns
-    -------
-    TrainingPlan
+    The kernel of the settings is concrete, or the plan serves a cost estimate only.
     """
     plan, start = _decided(config, facts), facts.start
     if facts.shared is not None or not isinstance(start, PretrainedStart):
@@ -297,11 +261,11 @@ def start_message(config: Config, start: Start | None) -> str:
 
 def _largest(starts: Starts) -> Start | None:
     """Of what the channels start from, what takes most time."""
-    for start in starts:
-        if isinstance(start, PretrainedStart):
-            return start
-    saved = [start for start in starts if isinstance(start, Checkpoint)]
-    return max(saved, key=lambda one: one.width, default=None)
+    return max(
+        (start for start in starts if start is not None),
+        key=lambda start: (isinstance(start, PretrainedStart), start.width),
+        default=None,
+    )
 
 
 def _noisy_steps(steps: int) -> int:

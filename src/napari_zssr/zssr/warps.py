@@ -26,15 +26,11 @@ class Warp:
 
     Attributes
     ----------
-    size_y, size_x : float
-        Size relative to the image.
-    angle_deg : float
-        Rotation before shrinking.
-    shear : float
-        Shift along X for each pixel along Y, before shrinking.
-    skip_y, skip_x : int
-        Pixels left out at the top and left before all else, so that sons fall on
-        other pixels.
+    size_y, size_x : size relative to the image
+    angle_deg : rotation before shrinking
+    shear : shift along X for each pixel along Y, before shrinking
+    skip_y, skip_x : pixels left out at the top and left before all else, so that
+        sons fall on other pixels
     """
 
     size_y: float
@@ -43,16 +39,6 @@ class Warp:
     shear: float = 0.0
     skip_y: int = 0
     skip_x: int = 0
-
-    @property
-    def is_identity(self) -> bool:
-        """Whether the father is the image itself."""
-        return self == IDENTITY
-
-    @property
-    def is_affine(self) -> bool:
-        """Whether the image is rotated or sheared."""
-        return (self.angle_deg, self.shear) != (0.0, 0.0)
 
 
 IDENTITY = Warp(1.0, 1.0)
@@ -110,7 +96,7 @@ def warped_extent(window: Tensor, warp: Warp, ratio: tuple[int, int]) -> Size:
 def warped(image: Tensor, warp: Warp, extent: Size) -> Tensor:
     """Father of a size (Y, X) from the image; (C, Y, X) -> (C, Y', X')."""
     image = _skipped(image, warp)
-    turned = _turned(image, warp) if warp.is_affine else image
+    turned = _turned(image, warp) if warp.angle_deg or warp.shear else image
     if (warp.size_y, warp.size_x) == (1.0, 1.0):
         return turned[:, : extent[0], : extent[1]]
     return resize(turned, (warp.size_y, warp.size_x), extent)

@@ -112,21 +112,20 @@ class AdvancedFields(Column):
 
     def show_config(self, config: Config, preset: Config) -> None:
         """Set the fields to settings; fields that equal the preset stay empty."""
+        names = (*NUMBERS, *PRESET_CHOICES, "start")
+        values = {name: getattr(config, name) for name in names}
+        changed = {k: v for k, v in values.items() if v != getattr(preset, k)}
         for name in NUMBERS:
-            value = getattr(config, name)
-            same = value == getattr(preset, name)
-            self.fields[name].value = "" if same else str(value)
+            self.fields[name].value = str(changed.get(name, ""))
         for name in PRESET_CHOICES:
-            value = getattr(config, name)
-            self.fields[name].value = None if value == getattr(preset, name) else value
+            self.fields[name].value = changed.get(name)
         for name in PLAIN:
             if name != "device" or config.device in self.fields[name].choices:
                 self.fields[name].value = getattr(config, name)
-        chosen = None if config.start == preset.start else config.start
         if config.start_file is not None:
             self.fields["start_file"].value = config.start_file
-            chosen = FILE
-        self.fields["start"].value = chosen
+            changed["start"] = FILE
+        self.fields["start"].value = changed.get("start")
         self._show_noise(config.noise)
 
     def _show_noise(self, noise: str | float) -> None:

@@ -6,7 +6,7 @@ import html
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from weakref import ref
 
 import numpy as np
@@ -14,6 +14,9 @@ from magicgui.widgets import ComboBox, LineEdit
 from napari.layers import Image
 
 from napari_zssr.errors import InputError, ZSSRError
+from napari_zssr.imaging.beads import MeasuredPsf
+from napari_zssr.io.kernel_files import psf_of, spec_of_psf
+from napari_zssr.io.read import read
 from napari_zssr.kernelspec import KernelSpec
 from napari_zssr.plugin.form.rows import (
     Column,
@@ -28,9 +31,6 @@ from napari_zssr.plugin.layers.layers import layer_spacing, level0, set_spacing
 from napari_zssr.progress import Progress, Steps
 from napari_zssr.stack.axis_labels import labelled
 from napari_zssr.stack.image import ImageStack, in_um
-
-if TYPE_CHECKING:
-    from napari_zssr.imaging.beads import MeasuredPsf
 
 Images = Callable[[], Sequence[Image]]
 Sizes = tuple[float | None, ...]
@@ -62,8 +62,6 @@ class BeadImage:
 
     def steps(self) -> Steps[MeasuredPsf]:
         """Read the beads and measure the point spread function."""
-        from napari_zssr.io.kernel_files import psf_of
-
         yield Progress(stage="read", step=0, total=1)
         source = self.source
         stack, sizes = (
@@ -131,8 +129,6 @@ def _read_layer(layer: Image) -> tuple[ImageStack, Sizes]:
 
 
 def _read_file(path: Path) -> tuple[ImageStack, Sizes]:
-    from napari_zssr.io.read import read
-
     stack = read(path)
     shape = zip(stack.axes, stack.data.shape, strict=True)
     return stack, tuple(stack.size_um(letter) for letter, size in shape if size > 1)
@@ -167,8 +163,6 @@ class BeadFields(Column):
 
         InputError while they are being measured, and where they cannot be.
         """
-        from napari_zssr.io.kernel_files import spec_of_psf
-
         chosen = self.fields["beads"].value
         if chosen != MEASURED:
             self._measure(self._bead_image(chosen))

@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from magicgui.widgets import ComboBox, FileEdit, LineEdit
+from napari.components import ViewerModel
 from numpy.typing import NDArray
-from qtpy.QtCore import QRectF, QSize
-from qtpy.QtGui import QImage, QPainter, QPaintEvent, QPalette, QPen
-from qtpy.QtWidgets import QHBoxLayout, QSizePolicy, QWidget
+from qtpy.QtCore import Qt
+from qtpy.QtGui import QImage, QPixmap
+from qtpy.QtWidgets import QFrame, QHBoxLayout, QLabel, QSizePolicy, QWidget
 
 from napari_zssr.errors import InputError
 from napari_zssr.imaging.kernel import FineKernel
 from napari_zssr.kernelspec import KernelSpec, Optics
 from napari_zssr.plugin.form.beads import BeadFields, Images
 from napari_zssr.plugin.form.rows import TOOLTIPS, Column, Row, refill, say, words
-from napari_zssr.plugin.request import KernelCache, channel_metadata, channel_shown
+from napari_zssr.plugin.request import KernelCache, Request, channel_shown
 from napari_zssr.plugin.summary import lines, picture
 from napari_zssr.stack.image import Channel
-
-if TYPE_CHECKING:
-    from napari_zssr.plugin.request import Request
 
 EACH_IMAGE, KNOWN, UNKNOWN = "from each image", "from the image", "not in the image"
 GUESSED = "guessed from the NA"
@@ -129,7 +126,10 @@ class KernelView(Column):
     """A picture of the chosen blur, and how far to trust it."""
 
     def __init__(self) -> None:
-        self.picture = KernelPicture()
+        self.grey: NDArray[np.uint8] = np.zeros((1, 1), np.uint8)
+        self.picture = QLabel()
+        self.picture.setFrameShape(QFrame.Shape.Box)
+        self.picture.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Fixed)
         self.size, self.sentence = words(), words()
         super().__init__([self.size, self.sentence])
         self._picture_row = QWidget()
@@ -147,49 +147,21 @@ class KernelView(Column):
         say(self.sentence, html.escape(sentence))
 
     def show_kernel(self, kernel: FineKernel) -> None:
-        """Show a blur."""
-        self.picture.show_weights(picture(kernel))
+        """Show a blur: weights as grey squares, the strongest white, negative black."""
+        weights = picture(kernel)
+        share = np.clip(weights / weights.max(), 0, 1)
+        self.grey = np.round(255 * share).astype(np.uint8)
+        height, width = self.grey.shape
+        image = QImage(
+            self.grey.tobytes(), width, height, width, QImage.Format.Format_Grayscale8
+        )
+        # As high as five lines of text.
+        side = 5 * self.picture.fontMetrics().height()
+        enlarged = image.scaled(side, side, Qt.AspectRatioMode.KeepAspectRatio)
+        self.picture.setPixmap(QPixmap.fromImage(enlarged))
         self.size.value = "<br>".join(map(html.escape, lines(kernel)))
         self._picture_row.setVisible(True)
         say(self.sentence, html.escape(kernel.sentence))
-
-
-class KernelPicture(QWidget):
-    """Weights as grey squares, the strongest white, in a frame."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.grey: NDArray[np.uint8] = np.zeros((1, 1), np.uint8)
-        self.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Fixed)
-
-    def sizeHint(self) -> QSize:
-        """A square as high as five lines of text."""
-        side = 5 * self.fontMetrics().height()
-        return QSize(side, side)
-
-    def show_weights(self, weights: NDArray[Any]) -> None:
-        """Show weights (Y, X); negative ones are black."""
-        share = np.clip(weights / weights.max(), 0, 1)
-        self.grey = np.round(255 * share).astype(np.uint8)
-        self.update()
-
-    def paintEvent(self, event: QPaintEvent | None) -> None:
-        """Draw the squares without smoothing, as large as possible."""
-        height, width = self.grey.shape
-        side = min(self.width(), self.height()) - 2
-        large = max(height, width)
-        drawn = QRectF(0, 0, side * width / large, side * height / large)
-        drawn.moveCenter(QRectF(self.rect()).center())
-        picture = QImage(
-            self.grey.tobytes(), width, height, width, QImage.Format.Format_Grayscale8
-        )
-        painter = QPainter(self)
-        painter.drawImage(drawn, picture)
-        frame = self.palette().color(QPalette.ColorRole.WindowText)
-        frame.setAlphaF(0.35)
-        painter.setPen(QPen(frame, 1.0))
-        painter.drawRect(drawn)
-        painter.end()
 
 
 STORED = "stored"
@@ -264,18 +236,15 @@ class BlurFields(Column):
             self.optics.show_optics(kernel.optics)
         self.fields["kernel"].value = STORED if self._stored else kernel.kind
 
-    def follow(
-        self, request: Request | None, point: Sequence[float], units: Any
-    ) -> None:
-        """Show the blur of the current channel; `point` and `units` as `current_slice`.
+    def follow(self, request: Request, viewer: ViewerModel) -> None:
+        """Show the blur of the channel that the sliders show.
 
         InputError where the chosen blur cannot be used for this image.
         """
         self.view.clear()
-        if request is None:
-            return
-        channel = channel_shown(request, point, units)
-        self.optics.show_channel(channel_metadata(request, channel))
+        channel = channel_shown(request, viewer)
+        known = request.lazy_stack().channels
+        self.optics.show_channel(known[channel] if known else Channel())
         kernel = self.seen.kernel(request, channel)
         if kernel is None:
             self.view.clear(LATER[request.config.kernel.kind])

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Sequence
+from typing import Any
 from weakref import WeakKeyDictionary
 
 from magicgui.widgets import (
@@ -14,7 +14,8 @@ from magicgui.widgets import (
     PushButton,
     Widget,
 )
-from napari.layers import Image, Labels, Shapes
+from napari.layers import Image, Labels, Layer, Shapes
+from napari.viewer import Viewer
 from psygnal import Signal
 
 from napari_zssr.checks import MAX_FACTOR
@@ -25,6 +26,7 @@ from napari_zssr.plugin.form.beads import Images
 from napari_zssr.plugin.form.blur import BlurFields
 from napari_zssr.plugin.form.rows import Column, Row, refill, words
 from napari_zssr.plugin.layers.layers import (
+    Ranges,
     Selection,
     current_slice,
     current_view,
@@ -38,12 +40,6 @@ from napari_zssr.plugin.layers.layers import (
 )
 from napari_zssr.plugin.preview.scene import is_preview
 from napari_zssr.stack.axis_labels import parse_axes
-
-if TYPE_CHECKING:
-    from napari.layers import Layer
-    from napari.viewer import Viewer
-
-Ranges = Mapping[str, tuple[int, int]]
 
 
 class ImageFields(Column):
@@ -229,7 +225,7 @@ class FactorFields(Column):
             self.fields["factor_x"].value = self.fields["factor_y"].value
 
 
-class WhatFields(FactorFields):
+class RegionFields(FactorFields):
     """Enlargement, and the part of the layer to enlarge."""
 
     def __init__(self, viewer: Viewer, image: ImageFields) -> None:
@@ -247,22 +243,17 @@ class WhatFields(FactorFields):
 
     def selection(self, layer: Image, axes: str) -> Selection:
         """The chosen part of a layer; InputError where it is empty."""
-        viewer = self._viewer
         slices, area = self.fields["slices"].value, self.fields["area"].value
-        stack, plane = Selection(), Selection()
+        stack = self._stored if slices == STORED else {}
         if slices == CURRENT:
-            units = viewer.layers.extent.units
-            stack = current_slice(layer, axes, viewer.dims.point, units)
-        elif slices == STORED:
-            stack = Selection(ranges=self._stored)
+            stack = current_slice(layer, axes, self._viewer)
+        plane = self._stored if area == STORED else {}
         if area == VIEW:
-            plane = current_view(layer, axes, viewer)
-        elif area == STORED:
-            plane = Selection(ranges=self._stored)
-        elif area in layers_of(viewer):
+            plane = current_view(layer, axes, self._viewer)
+        elif area in layers_of(self._viewer):
             plane = in_rectangle(layer, axes, area)
-        ranges = {k: v for k, v in stack.ranges.items() if k in "TZ"}
-        ranges |= {k: v for k, v in plane.ranges.items() if k in "YX"}
+        ranges = {k: v for k, v in stack.items() if k in "TZ"}
+        ranges |= {k: v for k, v in plane.items() if k in "YX"}
         channel = self.fields["channel"].value
         if channel is not None and "C" in axes:
             if channel >= level0(layer).shape[axes.index("C")]:
@@ -317,7 +308,7 @@ class WhatFields(FactorFields):
         return [("all", None), *((f"only {n}", n) for n in range(count))]
 
 
-class HowFields(Column):
+class MethodFields(Column):
     """Preset, blur (`images` may hold beads) and deviations from the preset."""
 
     def __init__(self, images: Images = list) -> None:

@@ -6,17 +6,19 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from magicgui.types import FileDialogMode
 from magicgui.widgets import CheckBox, ComboBox
+from napari.layers import Image
+from napari.viewer import Viewer
 from psygnal import Signal
 
 from napari_zssr.config import BALANCED, Config, change, preset
 from napari_zssr.errors import InputError
 from napari_zssr.execution.ledger import part_folder
 from napari_zssr.io.write import check_output
-from napari_zssr.plugin.form.fields import HowFields, ImageFields, WhatFields
+from napari_zssr.plugin.form.fields import ImageFields, MethodFields, RegionFields
 from napari_zssr.plugin.form.rows import Column, Row, heading, path_field
 from napari_zssr.plugin.layers.layers import (
     LABELS_REFUSED,
@@ -28,10 +30,6 @@ from napari_zssr.plugin.request import Request
 from napari_zssr.plugin.summary import form_sentence
 from napari_zssr.stack.channels import channel_starts
 from napari_zssr.zssr.training_plan import start_message
-
-if TYPE_CHECKING:
-    from napari.layers import Image
-    from napari.viewer import Viewer
 
 
 def default_config() -> Config:
@@ -176,35 +174,35 @@ def _source(layer: Image) -> Path | None:
 
 
 class Form(Column):
-    """Image, What, How and Result; `layers_changed` follows the layer list."""
+    """Image, Region, Method and Result; `layers_changed` follows the layer list."""
 
     layers_changed = Signal()
 
     def __init__(self, viewer: Viewer) -> None:
         self._viewer = viewer
         self.image = ImageFields(viewer)
-        self.what = WhatFields(viewer, self.image)
-        self.how = HowFields(self.image.images)
+        self.region = RegionFields(viewer, self.image)
+        self.method = MethodFields(self.image.images)
         self.result = ResultFields()
         super().__init__(
             [
                 heading("Image"),
                 self.image,
-                heading("What"),
-                self.what,
-                heading("How"),
-                self.how,
+                heading("Region"),
+                self.region,
+                heading("Method"),
+                self.method,
                 heading("Result"),
                 self.result,
             ]
         )
-        self.how.unfold(False)
+        self.method.unfold(False)
         self._show_config(default_config())
         self._listen()
 
     def requests(self) -> list[Request]:
         """Requests for Run, one for each layer; InputError where it cannot run."""
-        config = self.how.config(self.what.factors)
+        config = self.method.config(self.region.factors)
         layers = self.image.layers()
         if not layers:
             if self.image.only_labels:
@@ -214,7 +212,7 @@ class Form(Column):
         requests = []
         for layer, target in zip(layers, targets, strict=True):
             axes = self.image.axes(layer)
-            selection = self.what.selection(layer, axes)
+            selection = self.region.selection(layer, axes)
             shape = selection.shape(axes, level0(layer).shape)
             starts = channel_starts(config, axes, shape)
             requests.append(
@@ -223,7 +221,6 @@ class Form(Column):
                     axes=axes,
                     selection=selection,
                     config=config,
-                    step=tuple(self._viewer.dims.current_step),
                     starts=starts,
                     begins=start_message(config, starts[0]),
                     target=target,
@@ -232,20 +229,12 @@ class Form(Column):
             )
         return requests
 
-    def check(self, requests: Sequence[Request]) -> None:
-        """InputError where the results cannot be written."""
-        self.result.check(requests)
-
-    def has_recipe(self) -> bool:
-        """Whether the selected layer has a recipe."""
-        return bool(self._recipe())
-
     def show_recipe(self) -> None:
         """Set the form to the recipe of the selected layer.
 
         InputError where it has none, or one that cannot be read.
         """
-        recipe = self._recipe()
+        recipe = self.recipe()
         try:
             config = Config.from_dict(recipe["config"])
             source = recipe["input"]
@@ -257,13 +246,14 @@ class Form(Column):
             ) from error
         self.image.choose(source.get("name", ""), source.get("axes"))
         self._show_config(config)
-        self.what.show_ranges(ranges)
+        self.region.show_ranges(ranges)
 
     def _show_config(self, config: Config) -> None:
-        self.what.show_factors(config.factors)
-        self.how.show_config(config)
+        self.region.show_factors(config.factors)
+        self.method.show_config(config)
 
-    def _recipe(self) -> dict[str, Any]:
+    def recipe(self) -> dict[str, Any]:
+        """Recipe of the selected layer; empty where it has none."""
         active = self._viewer.layers.selection.active
         recipe = {} if active is None else layer_recipe(active)
         # That of an image that was opened, not enlarged here, has no settings.
@@ -280,16 +270,16 @@ class Form(Column):
             layers.selection.events.active,
         ):
             signal.connect(self._follow_layers)
-        self.image.layer_chosen.connect(self.what.refresh)
+        self.image.layer_chosen.connect(self.region.refresh)
         self.image.layer_chosen.connect(self._propose)
-        self.what.changed.connect(self._propose)
+        self.region.changed.connect(self._propose)
         self._propose()
 
     def _propose(self) -> None:
-        self.result.propose(self.image.layer, self.what.factors)
+        self.result.propose(self.image.layer, self.region.factors)
 
     def _follow_layers(self, _event: Any = None) -> None:
         self.image.refresh()
-        self.what.refresh()
-        self.how.blur.beads.refresh()
+        self.region.refresh()
+        self.method.blur.beads.refresh()
         self.layers_changed.emit()

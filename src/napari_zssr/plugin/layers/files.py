@@ -17,6 +17,9 @@ from napari.layers import Image
 from napari.utils.notifications import show_info
 
 from napari_zssr.errors import ComputeError, InputError
+from napari_zssr.io.read import list_images, read
+from napari_zssr.io.write import write
+from napari_zssr.io.zarr_read import zarr_levels
 from napari_zssr.plugin.layers.layers import (
     ATTRIBUTION,
     KEY,
@@ -25,7 +28,7 @@ from napari_zssr.plugin.layers.layers import (
     layer_stack,
     level0,
 )
-from napari_zssr.plugin.layers.results import lazy_planes, zarr_arrays
+from napari_zssr.plugin.layers.results import dask_array, lazy_planes
 from napari_zssr.stack.image import Channel, ImageStack, is_lazy, load_pixels
 
 # Of a file with more, only the largest image is opened.
@@ -73,8 +76,6 @@ def _read_images(path: Path) -> list[list[ImageStack]]:
     Assumptions, and why an image is left out, are shown in napari; InputError where
     none can be read.
     """
-    from napari_zssr.io.read import list_images
-
     indices: list[int | None] = [entry.index for entry in list_images(path)]
     if not 1 < len(indices) <= MOST_IMAGES:
         indices = [None]
@@ -101,11 +102,10 @@ def _read_levels(
     The largest image unless `image` is given. Zarr, and what needs more than
     `loaded_bytes`, is read as dask arrays. InputError where it cannot be read.
     """
-    from napari_zssr.io.read import read
-
     stack = read(path, image=image, lazy=True, labels=path.is_dir())
     if path.is_dir():
-        arrays = zarr_arrays(path, stack.image_index)
+        levels = zarr_levels(path, stack.image_index)
+        arrays = [dask_array(level, level.chunks) for level in levels]
         return [replace(stack, data=array) for array in arrays]
     size = math.prod(stack.data.shape) * stack.data.dtype.itemsize
     lazy = size > loaded_bytes and is_lazy(stack.data)
@@ -273,8 +273,6 @@ def write_ome_tiff(path: str, layer_data: Sequence[LayerData]) -> list[str]:
     napari has asked whether a file may be replaced. InputError where the layers do not
     fit together or the file is refused, ComputeError where the disk is full or fails.
     """
-    from napari_zssr.io.write import write
-
     layers = [Image(data, **attributes) for data, attributes, _ in layer_data]
     if len(layers) > 1:
         stack = _as_channels(layers)
@@ -394,8 +392,6 @@ def microtubules() -> list[LayerData]:
 
 def _sample_layers(image: str, attribution: str, **options: Any) -> list[LayerData]:
     """Layers of a bundled image."""
-    from napari_zssr.io.read import read
-
     resource = files("napari_zssr") / "data" / f"{image}.ome.tif"
     if not resource.is_file():
         raise ComputeError(

@@ -10,13 +10,16 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-from napari.layers import Labels
+from napari.components import ViewerModel
+from napari.layers import Image, Labels, Layer, Shapes
+from napari.utils.transforms import CompositeAffine
 from numpy.typing import NDArray
 
 from napari_zssr.errors import InputError
+from napari_zssr.plugin.estimate import sizes_text
 from napari_zssr.stack.axis_labels import (
     axis_letters,
     check_pixels,
@@ -28,10 +31,7 @@ from napari_zssr.stack.axis_labels import (
 )
 from napari_zssr.stack.image import Channel, ImageStack, in_um, short_unit, to_native
 
-if TYPE_CHECKING:
-    from napari.components import ViewerModel
-    from napari.layers import Image, Layer, Shapes
-
+Ranges = Mapping[str, tuple[int, int]]
 # Keeps 9.5 + 0.5 from becoming 10.000001, and a pixel from being added.
 ROUNDING = 6
 
@@ -40,7 +40,7 @@ ROUNDING = 6
 class Selection:
     """Half-open pixel ranges by axis letter; an axis that is not named is whole."""
 
-    ranges: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    ranges: Ranges = field(default_factory=dict)
 
     def slices(self, axes: str, shape: Sequence[int]) -> tuple[slice, ...]:
         """One slice for each axis; InputError for a range or axis the image lacks."""
@@ -73,25 +73,20 @@ class Selection:
 WHOLE = Selection()
 
 
-def current_slice(
-    layer: Image, axes: str, point: Sequence[float], units: Any = None
-) -> Selection:
-    """Select the index along T, Z and C at a point in world coordinates.
-
-    `units` are those of the point; the layer's own unless given.
-    """
-    pixel = _to_pixels(layer, point, units)
+def current_slice(layer: Image, axes: str, viewer: ViewerModel) -> Ranges:
+    """Range of the index along T, Z and C that the sliders show."""
+    pixel = _to_pixels(layer, viewer.dims.point, viewer.layers.extent.units)
     shape = level0(layer).shape[: layer.ndim]
     ranges = {}
     for letter, at, size in zip(axes[: layer.ndim], pixel, shape, strict=True):
         if letter not in "YXS":
             index = min(max(round(float(at)), 0), size - 1)
             ranges[letter] = (index, index + 1)
-    return Selection(ranges=ranges)
+    return ranges
 
 
-def current_view(layer: Image, axes: str, viewer: ViewerModel) -> Selection:
-    """Select the part of the current slice that the canvas shows.
+def current_view(layer: Image, axes: str, viewer: ViewerModel) -> Ranges:
+    """Ranges of the part of the current slice that the canvas shows.
 
     InputError where the layer is outside of the canvas, or Y and X are not displayed.
     """
@@ -111,12 +106,11 @@ def current_view(layer: Image, axes: str, viewer: ViewerModel) -> Selection:
     units = viewer.layers.extent.units
     pixels = np.array([_to_pixels(layer, corner, units) for corner in corners])
     box = _bounding_box(layer, axes, pixels, "The layer lies outside of the view")
-    current = current_slice(layer, axes, dims.point, units)
-    return Selection(ranges={**current.ranges, **box})
+    return {**current_slice(layer, axes, viewer), **box}
 
 
-def in_rectangle(layer: Image, axes: str, shapes: Shapes) -> Selection:
-    """Select the box along Y and X around a shape: the selected, or the last one.
+def in_rectangle(layer: Image, axes: str, shapes: Shapes) -> Ranges:
+    """Ranges of the box (Y, X) around a shape: the selected, or the last one.
 
     InputError where there is no shape, or it lies outside of the layer.
     """
@@ -127,8 +121,7 @@ def in_rectangle(layer: Image, axes: str, shapes: Shapes) -> Selection:
     index = max(shapes.selected_data, default=len(shapes.data) - 1)
     world = [shapes.data_to_world(vertex) for vertex in np.asarray(shapes.data[index])]
     pixels = np.array([_to_pixels(layer, at, shapes.units) for at in world])
-    outside = "The shape lies outside of the layer"
-    return Selection(ranges=_bounding_box(layer, axes, pixels, outside))
+    return _bounding_box(layer, axes, pixels, "The shape lies outside of the layer")
 
 
 def level0(layer: Image) -> Any:
@@ -143,6 +136,7 @@ def _to_pixels(
     world = np.zeros(layer.ndim)
     count = min(layer.ndim, len(position))
     world[layer.ndim - count :] = position[len(position) - count :]
+    # napari has none for layers whose units do not go together.
     if units is not None:
         for axis in range(-min(count, len(units)), 0):
             world[axis] *= _unit_ratio(units[axis], layer.units[axis])
@@ -158,7 +152,7 @@ def _unit_ratio(unit: Any, target: Any) -> float:
 
 def _bounding_box(
     layer: Image, axes: str, pixels: NDArray[Any], outside: str
-) -> dict[str, tuple[int, int]]:
+) -> Ranges:
     """Pixel ranges along Y and X around points (n, axes), cut to the layer."""
     low, high = pixels.min(axis=0), pixels.max(axis=0)
     shape = level0(layer).shape
@@ -277,10 +271,7 @@ def layer_file(layer: Image) -> Path | None:
 
 def describe_axes(layer: Image, axes: str) -> str:
     """Axes, sizes and pixel size: ``Z 40 x Y 512 x X 512, 0.5 x 0.13 x 0.13 um``."""
-    sizes = []
-    for letter, size in zip(axes, level0(layer).shape, strict=True):
-        colours = {3: "RGB", 4: "RGBA"}.get(size) if letter == "S" else None
-        sizes.append(colours or f"{letter} {size}")
+    sizes = sizes_text(axes, level0(layer).shape)
     spacing, known_units = layer_spacing(layer, axes)
     units = {letter: unit or "(no unit)" for letter, unit in known_units.items()}
     space = [letter for letter in axes if letter in "ZYX" and letter in spacing]
@@ -291,7 +282,7 @@ def describe_axes(layer: Image, axes: str) -> str:
         calibration = [f"{a} {spacing[a]:.4g} {units[a]}" for a in space]
     if "T" in spacing:
         calibration.append(f"every {spacing['T']:.4g} {units['T']}")
-    return ", ".join([" x ".join(sizes), *(calibration or ["no pixel size"])])
+    return ", ".join([sizes, *(calibration or ["no pixel size"])])
 
 
 def lazy_stack(
@@ -351,8 +342,6 @@ def result_kwargs(
 
     `selection` is the part that was enlarged by `factors` along (Y, X).
     """
-    from napari.utils.transforms import CompositeAffine
-
     y, x = factors
     by_letter = {"Y": y, "X": x}
     by_axis = np.array([by_letter.get(letter, 1.0) for letter in axes[: layer.ndim]])

@@ -5,14 +5,17 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
+from copy import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import zarr
 from napari.layers import Image
 from numpy.typing import NDArray
 
 from napari_zssr.io.ngff import zarr_axes
+from napari_zssr.io.read import read
 from napari_zssr.plugin.layers.layers import (
     KEY,
     layer_recipe,
@@ -20,15 +23,13 @@ from napari_zssr.plugin.layers.layers import (
     match_contrast_range,
     unwrapped,
 )
-from napari_zssr.stack.image import full_index
+from napari_zssr.progress import PlaneDone
+from napari_zssr.stack.image import ImageStack, full_index
 
 if TYPE_CHECKING:
-    import zarr
     from napari.viewer import Viewer
 
     from napari_zssr.plugin.jobs import Enlarged, Job
-    from napari_zssr.progress import PlaneDone
-    from napari_zssr.stack.image import ImageStack
 
 # With these, an image and its result on top of it would be twice as bright.
 TRANSPARENT_BLENDING = ("additive", "minimum", "multiplicative")
@@ -45,7 +46,6 @@ class GrowingLayer:
         self.layer: Image | None = None
         self.finished = 0
         self.planes = 1
-        self.hides = False
 
     def show(self, event: PlaneDone) -> None:
         """Show the finished slices, at most once per refresh interval of the job."""
@@ -56,10 +56,10 @@ class GrowingLayer:
         elif time.monotonic() - self._last_shown > self._job.refresh_s:
             self._show_finished(self.layer)
 
-    def complete(self, enlarged: Enlarged) -> None:
+    def complete(self, enlarged: Enlarged) -> bool:
         """Show the whole result with its recipe, even if the layer was removed.
 
-        The original layer is hidden where both would add up.
+        Returns whether the original layer is hidden, as it is where both would add up.
         """
         if "file" in enlarged.recipe:
             for layer in list(self._viewer.layers):
@@ -72,9 +72,10 @@ class GrowingLayer:
             result.data = enlarged.data
         result.metadata[KEY] = enlarged.recipe
         source = self._job.request.layer
-        self.hides = result.blending in TRANSPARENT_BLENDING and source.visible
-        if self.hides:
+        hides: bool = result.blending in TRANSPARENT_BLENDING and source.visible
+        if hides:
             source.visible = False
+        return hides
 
     def keep_finished(self) -> None:
         """Keep the finished slices, with a recipe that says how many they are."""
@@ -82,7 +83,7 @@ class GrowingLayer:
         if layer is not None:
             self._show_finished(layer)
             recipe = {"finished": self.finished, "planes": self.planes}
-            part = {"part": self._job.part} if self._job.part else {}
+            part = {"part": str(self._job.part)} if self._job.part else {}
             layer.metadata[KEY] = self._job.recipe | recipe | part
 
     @property
@@ -124,7 +125,7 @@ class GrowingLayer:
         for layer in list(self._viewer.layers):
             recipe = layer_recipe(layer)
             part = recipe.get("part")
-            if not part or part != self._job.part:
+            if not part or part != str(self._job.part):
                 continue
             settings = self._job.recipe.items()
             if all(recipe.get(key) == value for key, value in settings):
@@ -147,33 +148,26 @@ class GrowingLayer:
 META = "zarr.json"
 
 
-class StoredImage:
-    """An OME-Zarr image that we are writing, in the axes of a layer.
+def stored_levels(axes: str, samples: int, *folders: Path) -> list[LevelPixels]:
+    """Levels of an OME-Zarr image that we are writing, full resolution first."""
+    folder = _existing(folders) or folders[0]
+    count = sum(entry.name.isdecimal() for entry in folder.iterdir())
+    return [LevelPixels(number, axes, samples, folders) for number in range(count)]
 
-    It may move from one of `folders` to the next meanwhile: the first that exists is
-    read. `samples` is the size along S, 1 without it.
-    """
 
-    def __init__(self, axes: str, samples: int, *folders: Path) -> None:
-        self.axes = axes
-        folder = _existing(folders) or folders[0]
-        count = sum(entry.name.isdecimal() for entry in folder.iterdir())
-        self._levels = [
-            LevelPixels(number, axes, samples, folders) for number in range(count)
-        ]
-
-    def levels(self, finished: int | None = None) -> list[Any]:
-        """Dask arrays, full resolution first; cut to the `finished` slices if given."""
-        return [
-            _dask_array(level.upto(finished), level.chunks) for level in self._levels
-        ]
+def layer_data(levels: Sequence[LevelPixels], finished: int | None = None) -> Any:
+    """Dask arrays for a layer, cut to the `finished` slices; of one level no list."""
+    parts = [level if finished is None else level.upto(finished) for level in levels]
+    arrays = [dask_array(part, part.chunks) for part in parts]
+    return arrays if len(arrays) > 1 else arrays[0]
 
 
 class LevelPixels:
-    """Pixels of one level, read when they are indexed.
+    """Pixels of one level in the axes of a layer, read when they are indexed.
 
-    The axes are arranged here and not by dask, which would list all chunks anew
-    whenever a slice is finished.
+    The image may move from one of `folders` to the next meanwhile: the first that
+    exists is read. `samples` is the size along S, 1 without it. The axes are arranged
+    here and not by dask, which would list all chunks anew whenever a slice is finished.
     """
 
     def __init__(
@@ -182,7 +176,7 @@ class LevelPixels:
         self._level = level
         self._axes = axes
         self._samples = samples
-        self._folders = tuple(folders)
+        self._folders = folders
         self._opened: dict[Path, zarr.Array[Any]] = {}
         array = self._array(_existing(folders) or folders[0])
         sizes = dict(zip(zarr_axes(axes), array.shape, strict=True))
@@ -195,16 +189,10 @@ class LevelPixels:
         self.shape = tuple(sizes[letter] for letter in axes)
         self.chunks = tuple(chunks[letter] for letter in axes)
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        arguments = (self._level, self._axes, self._samples, self._folders)
-        return LevelPixels, arguments, {"shape": self.shape}
-
-    def upto(self, finished: int | None) -> LevelPixels:
+    def upto(self, finished: int) -> LevelPixels:
         """The same level, cut to its first `finished` slices."""
-        part = LevelPixels.__new__(LevelPixels)
-        part.__dict__ |= self.__dict__
-        if finished is not None:
-            part.shape = reach(self.shape, self._axes, finished)
+        part = copy(self)
+        part.shape = reach(self.shape, self._axes, finished)
         return part
 
     def __getitem__(self, index: Any) -> NDArray[Any]:
@@ -244,8 +232,6 @@ class LevelPixels:
         return ordered[tuple(0 if isinstance(i, int) else slice(None) for i in index)]
 
     def _array(self, folder: Path) -> zarr.Array[Any]:
-        import zarr
-
         if folder not in self._opened:
             array = zarr.open_array(folder / str(self._level), mode="r")
             self._opened[folder] = array
@@ -267,27 +253,15 @@ def reach(shape: Sequence[int], axes: str, finished: int) -> tuple[int, ...]:
     return (*shape[:outer], size, *shape[outer + 1 :])
 
 
-def zarr_arrays(path: Path, image: int | None) -> list[Any]:
-    """Dask arrays of all levels of a Zarr image, the full resolution first.
-
-    `image` is the index of one of several images in the folder.
-    """
-    from napari_zssr.io.zarr_read import zarr_levels
-
-    return [_dask_array(level, level.chunks) for level in zarr_levels(path, image)]
-
-
 def lazy_planes(stack: ImageStack) -> Any:
     """Dask array of an image that is read when indexed, one chunk for each plane."""
     sizes = zip(stack.axes, stack.data.shape, strict=True)
     chunks = tuple(size if letter in "YXS" else 1 for letter, size in sizes)
-    return _dask_array(stack.data, chunks)
+    return dask_array(stack.data, chunks)
 
 
 def stored_tiff(path: Path, axes: str, shape: tuple[int, ...]) -> Any:
     """Dask array of an OME-TIFF that we wrote, in the axes and shape of a layer."""
-    from napari_zssr.io.read import read
-
     stack = read(path, lazy=True)
     # The file has other axes only where their size is 1.
     order = [stack.axes.index(letter) for letter in axes if letter in stack.axes]
@@ -295,7 +269,7 @@ def stored_tiff(path: Path, axes: str, shape: tuple[int, ...]) -> Any:
     return lazy_planes(stack).transpose([*order, *rest]).reshape(shape)
 
 
-def _dask_array(pixels: Any, chunks: tuple[int, ...]) -> Any:
+def dask_array(pixels: Any, chunks: tuple[int, ...]) -> Any:
     """Dask array without a name that depends on its content, which may still grow."""
     from dask.array import from_array
 

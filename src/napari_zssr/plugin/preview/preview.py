@@ -7,13 +7,14 @@ import time
 from collections.abc import Callable
 from functools import partial
 from threading import Thread
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from magicgui.widgets import FloatSlider, PushButton
+from napari.viewer import Viewer
 from numpy.typing import NDArray
 from psygnal import Signal
 
-from napari_zssr.errors import InputError, ZSSRError
+from napari_zssr.errors import InputError
 from napari_zssr.plugin.controls import status
 from napari_zssr.plugin.form.rows import (
     Column,
@@ -26,15 +27,11 @@ from napari_zssr.plugin.form.rows import (
 )
 from napari_zssr.plugin.layers.layers import current_slice, current_view, unwrapped
 from napari_zssr.plugin.preview.scene import Scene, Target, nearest_target
+from napari_zssr.plugin.request import Request
 from napari_zssr.plugin.summary import form_sentence
+from napari_zssr.plugin.worker import Run
 from napari_zssr.progress import Event, Progress, Snapshot, Steps
-
-if TYPE_CHECKING:
-    from napari.viewer import Viewer
-
-    from napari_zssr.plugin.request import Request
-    from napari_zssr.plugin.worker import Run
-    from napari_zssr.stack.preview import PreviewResult
+from napari_zssr.stack.preview import PreviewResult, bicubic_window, preview_steps
 
 # Step of the snapshot by plain interpolation.
 BEFORE = -1
@@ -52,8 +49,6 @@ def preview_target(target: Target) -> Steps[PreviewResult]:
     Before all comes a `Snapshot` of step `BEFORE`, the window by plain interpolation.
     """
     import torch
-
-    from napari_zssr.stack.preview import bicubic_window, preview_steps
 
     stack, config = target.stack, target.request.config
     region: dict[str, Any] = {
@@ -210,15 +205,13 @@ class PreviewPanel:
         layer, axes, viewer = request.layer, request.axes, self._viewer
         try:
             if self._target is not None and layer is self._target.request.layer:
-                box = self._scene.box()
+                box = self._scene.box(self._target)
             else:
-                box = dict(current_view(layer, axes, viewer).ranges)
+                box = current_view(layer, axes, viewer)
         except InputError as error:
             self._say(str(error))
             return
-        units = viewer.layers.extent.units
-        current = current_slice(layer, axes, viewer.dims.point, units)
-        target = nearest_target(request, {**box, **current.ranges})
+        target = nearest_target(request, {**box, **current_slice(layer, axes, viewer)})
         same = self._target is not None and self._target.key == target.key
         if same and not self._interrupted:
             return
@@ -242,7 +235,7 @@ class PreviewPanel:
             partial(preview_target, self._target),
             on_event=self._show_event,
             on_result=self._complete,
-            on_error=self._fail,
+            on_error=lambda error: self._say(form_sentence(str(error))),
         )
 
     def _abandon(self) -> None:
@@ -255,7 +248,10 @@ class PreviewPanel:
             self.start()
 
     def _follow_layers(self, event: Any) -> None:
-        if self.active and self._scene.depends_on(unwrapped(event.value)):
+        if self._target is None:
+            return
+        parts = (self._scene.window, self._scene.picture, self._target.request.layer)
+        if unwrapped(event.value) in parts:
             self.stop()
 
     def _show_event(self, event: Event) -> None:
@@ -273,17 +269,15 @@ class PreviewPanel:
             channel = self._target.plane_index.channel
             self.blur_estimated.emit(self._target.request, channel, result.kernel)
 
-    def _fail(self, error: ZSSRError) -> None:
-        self._say(form_sentence(str(error)))
-
     def _show(self, image: NDArray[Any], sentence: str) -> None:
         self._learned = image
         self._draw()
         self._say(sentence)
 
     def _draw(self) -> None:
-        if self._plain is not None and self._learned is not None and self.active:
-            self._scene.show(self._plain, self._learned, self.share.value)
+        target, plain, learned = self._target, self._plain, self._learned
+        if target is not None and plain is not None and learned is not None:
+            self._scene.show(target, plain, learned, self.share.value)
 
     def _say(self, text: str) -> None:
         say(self._message, html.escape(text))

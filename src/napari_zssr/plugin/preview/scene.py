@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-from napari.layers import Image, Shapes
+from napari.layers import Image, Layer, Shapes
+from napari.viewer import Viewer
 from numpy.typing import NDArray
 
 from napari_zssr.imaging.resample import Window, output_window
 from napari_zssr.plugin.layers.layers import (
+    Ranges,
     Selection,
     in_rectangle,
     lazy_stack,
     result_kwargs,
     unwrapped,
 )
+from napari_zssr.plugin.request import Request
 from napari_zssr.stack.image import ImageStack, PlaneIndex, planes
-
-if TYPE_CHECKING:
-    from napari.layers import Layer
-    from napari.viewer import Viewer
-
-    from napari_zssr.plugin.request import Request
 
 SIDE_PX = 128
 # Marks the layers of a preview in their metadata; they are not images to be enlarged.
@@ -33,8 +30,6 @@ PREVIEW = "napari_zssr_preview"
 YELLOW = "#ffd60a"
 # Width of the window's edge, as a fraction of its side.
 EDGE_WIDTH = 0.012
-
-Range = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -47,7 +42,7 @@ class Target:
     request: Request
     stack: ImageStack
     plane_index: PlaneIndex
-    box: Mapping[str, Range]
+    box: Ranges
 
     @property
     def window(self) -> Window:
@@ -89,14 +84,14 @@ class Target:
         )
 
 
-def nearest_target(request: Request, region: Mapping[str, Range]) -> Target:
+def nearest_target(request: Request, region: Ranges) -> Target:
     """Target nearest to a current slice (T, Z, C) and a region to centre on (Y, X).
 
     `region` holds both as pixels of the layer by axis letter.
     """
     stack = lazy_stack(request.layer, request.axes, request.selection)
     starts = request.selection.starts(stack.axes)
-    box: dict[str, Range] = {}
+    box: dict[str, tuple[int, int]] = {}
     index: list[int | slice] = []
     for letter, size, start in zip(stack.axes, stack.data.shape, starts, strict=True):
         if letter != "S":
@@ -111,7 +106,7 @@ def nearest_target(request: Request, region: Mapping[str, Range]) -> Target:
     return Target(request=request, stack=stack, plane_index=plane_index, box=box)
 
 
-def centred(around: Range, side: int, low: int, high: int) -> Range:
+def centred(around: tuple[int, int], side: int, low: int, high: int) -> tuple[int, int]:
     """`side` pixels about the middle of a range, kept between two limits."""
     start = (around[0] + around[1] - side) // 2
     start = max(low, min(start, high - side))
@@ -149,14 +144,12 @@ class Scene:
     def __init__(self, viewer: Viewer, on_moved: Callable[[], object]) -> None:
         self._viewer = viewer
         self._on_moved = on_moved
-        self._target: Target | None = None
         self._pictured: Target | None = None
         self.window: Shapes | None = None
         self.picture: Image | None = None
 
     def aim(self, target: Target) -> None:
         """Lay the window around a target."""
-        self._target = target
         corners = _corners(target)
         if corners is None:
             self._hide_window()
@@ -172,10 +165,14 @@ class Scene:
         if self.window not in self._viewer.layers:
             self._add(self.window)
 
-    def show(self, plain: NDArray[Any], learned: NDArray[Any], share: float) -> None:
-        """Show a picture of the target, its left `share` by plain interpolation."""
-        target = self._target
-        assert target is not None
+    def show(
+        self,
+        target: Target,
+        plain: NDArray[Any],
+        learned: NDArray[Any],
+        share: float,
+    ) -> None:
+        """Show a picture of a target, its left `share` by plain interpolation."""
         if self.picture is None or self._pictured is not target:
             self._remove_picture()
             self.picture, self._pictured = _new_picture(target, learned), target
@@ -185,22 +182,14 @@ class Scene:
         mixed = split_view(plain, learned, share, axes.index("X"), line)
         self.picture.data = target.with_layer_axes(mixed)
 
-    def box(self) -> dict[str, Range]:
+    def box(self, target: Target) -> Ranges:
         """Pixels of the layer in the window, along Y and X; InputError if outside."""
-        assert self._target is not None
-        request = self._target.request
         if self.window is None or not self.window.visible:
-            return {letter: self._target.box[letter] for letter in "YX"}
-        return dict(in_rectangle(request.layer, request.axes, self.window).ranges)
-
-    def depends_on(self, layer: Layer) -> bool:
-        """Whether the preview is of this layer or consists of it."""
-        source = None if self._target is None else self._target.request.layer
-        return layer in (self.window, self.picture, source)
+            return {letter: target.box[letter] for letter in "YX"}
+        return in_rectangle(target.request.layer, target.request.axes, self.window)
 
     def clear(self) -> None:
         """Remove the picture and hide the window."""
-        self._target = None
         self._remove_picture()
         self._hide_window()
 
