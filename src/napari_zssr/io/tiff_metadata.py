@@ -135,8 +135,9 @@ def _resolution_tags(
     return calibration_from(
         {letter: (size, "um") for letter, size in sizes.items()},
         messages=[
-            f"The pixel size of {_sizes_text(sizes)} um comes from the TIFF's resolution "
-            f"tags ({resolution}); set the spacing if that is not the specimen's."
+            f"The pixel size of {_size_text(sizes)} um comes from the TIFF's "
+            f"resolution tags ({resolution}); set the spacing if that is not the "
+            "specimen's."
         ],
     )
 
@@ -165,7 +166,7 @@ def _tags_with_unit(resolution: _Resolution, unit: str, source: str) -> Calibrat
     if resolution.unit and _UM[resolution.unit] != scale:
         messages = [
             f"The resolution tags say {resolution}, {source} says {unit}; the pixel "
-            f"size was read as {_sizes_text(sizes)} um."
+            f"size was read as {_size_text(sizes)} um."
         ]
     if unit in {"cm", "in"}:
         unit, scale = "um", 1.0
@@ -175,7 +176,7 @@ def _tags_with_unit(resolution: _Resolution, unit: str, source: str) -> Calibrat
     )
 
 
-def _sizes_text(sizes: dict[str, float]) -> str:
+def _size_text(sizes: dict[str, float]) -> str:
     """Sizes along Y and X in words, a single one where they agree."""
     return " x ".join(dict.fromkeys(f"{size:.4g}" for size in sizes.values()))
 
