@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from napari_zssr.checks import (
+    ISOTROPIC,
     LEARNED,
     RANDOM,
     STARTS,
@@ -182,6 +183,17 @@ class Config:
         """
         nothing = planes < 2 or self.network == "ridge" or self.steps == 0
         return "independent" if nothing else self.strategy
+
+    @property
+    def factor_text(self) -> str:
+        """Factors as they stand in names: x2, x2x1.5, x2_z4, isotropic."""
+        y, x = self.factors
+        parts = [f"x{y:g}" if y == x else f"x{y:g}x{x:g}"] if (y, x) != (1, 1) else []
+        if self.factor_z == ISOTROPIC:
+            parts.append(ISOTROPIC)
+        elif self.factor_z != 1:
+            parts.append(f"z{self.factor_z:g}")
+        return "_".join(parts)
 
     @property
     def axial_kernel(self) -> tuple[str, float]:

@@ -244,7 +244,7 @@ class Written:
     networks: tuple[Checkpoint | None, ...] = ()
 
 
-def upscale_to_disk_steps(
+def planes_to_disk_steps(
     stack: ImageStack,
     config: Config,
     target: str | Path,

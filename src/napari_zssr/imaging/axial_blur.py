@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 from scipy.signal.windows import dpss
 
-from napari_zssr.imaging.degrade import degrade_array, degradation
+from napari_zssr.imaging.degrade import degradation, degrade_array
 from napari_zssr.kernelspec import KernelSpec
 
 # Across the axis nothing is blurred: a Gaussian of no width, in fine pixels.
@@ -45,7 +45,7 @@ class AxialBlur:
     sentence: str = ""
 
     def kernel(self, factor: float) -> KernelSpec:
-        """Kernel on planes `factor` times as close as the slices, along the first axis."""
+        """Kernel along the first axis, on `factor` fine planes a slice."""
         if self.shape == "section":
             return KernelSpec(kind="array", array=_box(self.width * factor)[:, None])
         return KernelSpec(
@@ -63,7 +63,7 @@ def _box(width: float) -> NDArray[np.float64]:
     weights = np.ones(2 * reach + 1)
     if reach:
         weights[[0, -1]] = (width - (2 * reach - 1)) / 2
-    return weights / weights.sum()
+    return np.asarray(weights / weights.sum())
 
 
 def estimated_axial_blur(
@@ -95,8 +95,8 @@ def estimated_axial_blur(
         width=CAUTION * found,
         sentence=(
             "Blur along Z from the stack itself: a Gaussian of standard deviation "
-            f"{found:.2f} slices beyond that across, taken {CAUTION:g} times as wide to "
-            "be safe."
+            f"{found:.2f} slices beyond that across, taken {CAUTION:g} times as wide "
+            "to be safe."
         ),
     )
 
@@ -126,9 +126,7 @@ def _mismatch(
     return float(np.mean((np.log(got + 1e-20) - np.log(wanted + 1e-20)) ** 2))
 
 
-def power(
-    images: NDArray[np.floating], axis: int, length: int
-) -> NDArray[np.float64]:
+def power(images: NDArray[np.floating], axis: int, length: int) -> NDArray[np.float64]:
     """Mean power along an axis, per pixel, by multitapers on windows of a length.
 
     White noise of variance v has power v at every frequency.
@@ -160,11 +158,11 @@ def _noise_share(kernel: KernelSpec, factors: tuple[float, float]) -> float:
 
 
 @lru_cache(maxsize=256)
-def _noise_power(
-    kernel: KernelSpec, factor: float, length: int
-) -> NDArray[np.float64]:
+def _noise_power(kernel: KernelSpec, factor: float, length: int) -> NDArray[np.float64]:
     """Power of degraded white noise of variance 1 along the first axis."""
-    noise = np.random.default_rng(0).standard_normal((8, round(factor * length) + 64, 64))
+    noise = np.random.default_rng(0).standard_normal(
+        (8, round(factor * length) + 64, 64)
+    )
     return power(degrade_array(noise, kernel, (factor, 1.0)), 1, length)
 
 

@@ -19,11 +19,11 @@ from napari_zssr.imaging.axial_blur import (
     estimated_axial_blur,
     power_growth,
 )
-from napari_zssr.imaging.intensity import IntensityMap
+from napari_zssr.imaging.intensity import BLOCK_PX, IntensityMap
 from napari_zssr.imaging.noise import shows_signal
 from napari_zssr.imaging.resample import Window, output_size, spread_starts
 from napari_zssr.kernelspec import Optics
-from napari_zssr.progress import Event, Progress, Steps, map_events
+from napari_zssr.progress import PlaneDone, Progress, Steps, T, map_events
 from napari_zssr.stack.channels import (
     channel_starts,
     completed_optics,
@@ -51,12 +51,10 @@ from napari_zssr.stack.resources import RunPlan, chosen_precision, output_type
 from napari_zssr.zssr.start import Start
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from napari_zssr.zssr.axial import AxialNetwork
 
-# Side of the columns that are enlarged at a time, input pixels: whole blocks of sums.
-BLOCK_PX = 128
+# Fine pixels of the columns that are enlarged at a time, and the least side of these.
+STRIP_PIXELS, LEAST_PX = 2**24, 64
 # Side of what is looked at to judge blur and result.
 SAMPLE_PX = 160
 # Side of the windows of lateral planes that are learned from, and how many of a plane
@@ -133,9 +131,10 @@ def axial_factor(config: Config, stack: ImageStack) -> float:
     factor = z / x * config.factors[1]
     if factor > MAX_FACTOR:
         raise InputError(
-            f"Isotropic would be {factor:.3g} times more planes (slices {z:g} um apart, "
-            f"pixels of {x / config.factors[1]:g} um), beyond what can be learned (at most "
-            f"{MAX_FACTOR:.0f}); check the spacing, or give a smaller factor_z."
+            f"Isotropic would be {factor:.3g} times more planes (slices {z:g} um "
+            f"apart, pixels of {x / config.factors[1]:g} um), beyond what can be "
+            f"learned (at most {MAX_FACTOR:.0f}); check the spacing, or give a smaller "
+            "factor_z."
         )
     return max(1.0, factor)
 
@@ -232,7 +231,7 @@ class Volume:
 
     def columns(self, window: Window) -> NDArray[Any]:
         """Pixels (Z, y, x)."""
-        pixels = self.stack.data[self.index(window)]
+        pixels: NDArray[Any] = self.stack.data[self.index(window)]
         left = [letter for letter in self.stack.axes if letter in "ZYX"]
         return pixels.transpose([left.index(letter) for letter in "ZYX"])
 
@@ -252,11 +251,17 @@ def volumes(stack: ImageStack) -> Iterator[Volume]:
         yield Volume(stack=stack, at=named, channel=named.get("C", 0))
 
 
-def blocks(size: tuple[int, int]) -> Iterator[Window]:
-    """Windows (Y, X) of columns that are enlarged at a time."""
+def strips(size: tuple[int, int], depth: int) -> Iterator[Window]:
+    """Windows (Y, X) of columns that are enlarged at a time, `depth` pixels each.
+
+    As wide as memory allows: files are read by rows.
+    """
+    room = STRIP_PIXELS // depth
+    width = min(size[1], max(LEAST_PX, room // LEAST_PX // BLOCK_PX * BLOCK_PX))
+    height = min(size[0], max(LEAST_PX, room // width // BLOCK_PX * BLOCK_PX))
     rows, columns = (
-        [slice(first, min(first + BLOCK_PX, n)) for first in range(0, n, BLOCK_PX)]
-        for n in size
+        [slice(first, min(first + side, n)) for first in range(0, n, side)]
+        for n, side in zip(size, (height, width), strict=True)
     )
     yield from product(rows, columns)
 
@@ -301,7 +306,8 @@ def enlarge_columns(
     else:
         inner = inside(window, outer)
         execution = _execution(run, config, volume.channel)
-        result = yield from enlarge_block(channel.network, block, inner, execution)
+        steps = enlarge_block(channel.network, block, inner, execution)
+        result = yield from _as_axial(steps)
     origin = window[0].start, window[1].start
     return channel.mapping.restore(result.numpy(), np.dtype(run.output_dtype), origin)
 
@@ -420,12 +426,13 @@ def _lateral_planes(
 ) -> list[NDArray[np.float32]]:
     """Normalised planes (Y, X) that are learned from; of large ones, windows."""
     listed = planes(stack.axes, stack.data.shape)
-    parts = []
-    for plane_index in shared_planes(listed, channel):
-        plane = to_cyx(stack.data[plane_index.index], plane_axes(stack.axes))
-        for colour in mapping.normalise(colours_of(plane)):
-            parts.append(colour[_liveliest(colour, WINDOW_PX)])
-    return parts
+    colours = (
+        colour
+        for plane_index in shared_planes(listed, channel)
+        for plane in [to_cyx(stack.data[plane_index.index], plane_axes(stack.axes))]
+        for colour in mapping.normalise(colours_of(plane))
+    )
+    return [colour[_liveliest(colour, WINDOW_PX)] for colour in colours]
 
 
 def _liveliest(plane: NDArray[np.floating], side: int) -> Window:
@@ -473,14 +480,16 @@ class AxialRun:
 
     def channel(self, number: int) -> Steps[AxialChannel]:
         """Train the networks of a channel."""
-        return axial_channel_steps(
-            self.stack,
-            self.config,
-            self.factor,
-            number,
-            self.maps[number],
-            self.starts[number],
-            self.plan,
+        return _as_axial(
+            axial_channel_steps(
+                self.stack,
+                self.config,
+                self.factor,
+                number,
+                self.maps[number],
+                self.starts[number],
+                self.plan,
+            )
         )
 
 
@@ -513,7 +522,7 @@ def _axial_plan(
         output_axes=outline.axes,
         output_dtype=dtype.name,
         planes=outline.planes,
-        tile_px=BLOCK_PX,
+        tile_px=LEAST_PX,
         precision=chosen_precision(config, fast_bfloat16(device)),
         device=device,
         memory_bytes=0,
@@ -540,38 +549,38 @@ def axial_outline(outline: Outline, factor: float) -> Outline:
     )
 
 
-def axial_steps(
-    ready: AxialRun, out: NDArray[Any]
-) -> Steps[tuple[AxialReport, ...]]:
+def axial_steps(ready: AxialRun, out: NDArray[Any]) -> Steps[tuple[AxialReport, ...]]:
     """Enlarge all volumes of a stack along Z into an array of the result's shape."""
     done: dict[int, AxialChannel] = {}
     listed = list(volumes(ready.stack))
+    left = [letter for letter in ready.stack.axes if letter in "ZYX"]
     for number, volume in enumerate(listed):
         if volume.channel not in done:
-            done[volume.channel] = yield from _as_axial(ready.channel(volume.channel))
-        windows = list(blocks(volume.size))
-        for at, window in enumerate(windows):
-            columns = yield from _as_axial(
-                enlarge_columns(
-                    volume, done[volume.channel], window, ready.plan, ready.config
-                )
+            done[volume.channel] = yield from ready.channel(volume.channel)
+        windows = list(strips(volume.size, out.shape[ready.stack.axes.index("Z")]))
+        for at, window in enumerate(windows, start=1):
+            columns = yield from enlarge_columns(
+                volume, done[volume.channel], window, ready.plan, ready.config
             )
-            left = [letter for letter in ready.stack.axes if letter in "ZYX"]
-            out[volume.index(window)] = columns.transpose(
-                ["ZYX".index(letter) for letter in left]
-            )
+            moved = columns.transpose(["ZYX".index(letter) for letter in left])
+            out[volume.index(window)] = moved
             yield Progress(
                 stage=f"{STAGE} columns",
-                step=number * len(windows) + at + 1,
+                step=number * len(windows) + at,
                 total=len(listed) * len(windows),
             )
     return tuple(done[channel].report for channel in sorted(done))
 
 
-def _as_axial(steps: Steps[Any]) -> Steps[Any]:
-    def named(event: Event) -> Event:
-        if isinstance(event, Progress):
-            return replace(event, stage=f"{STAGE} {event.stage}")
-        return event
+def axial_progress(event: PlaneDone) -> Progress:
+    """A finished plane is not finished along Z."""
+    return Progress(stage="planes", step=event.done, total=event.planes)
 
-    return map_events(steps, named)
+
+def _as_axial(steps: Steps[T]) -> Steps[T]:
+    """Steps whose progress says that it is along Z."""
+
+    def named(event: Progress) -> Progress:
+        return replace(event, stage=f"{STAGE} {event.stage}")
+
+    return map_events(steps, Progress, named)

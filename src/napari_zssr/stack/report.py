@@ -78,22 +78,17 @@ def report_of(
     )
 
 
-def with_axial(
-    lateral: Report | None,
+def axial_report(
     ready: AxialRun,
     reports: tuple[AxialReport, ...],
+    lateral: Mapping[str, Any] | None,
     seconds: float,
 ) -> Report:
-    """Report of a run along Z, with that on the planes before it, if there was any."""
-    sentence = _axial_sentence(reports)
-    if lateral is not None:
-        return replace(
-            lateral,
-            axial=reports,
-            seconds=seconds,
-            sentence=f"{lateral.sentence} {sentence}",
-        )
-    return Report(
+    """Report of a run along Z; `lateral` is that on its planes, if they were enlarged.
+
+    As `Report.to_dict` or a file has it.
+    """
+    report = Report(
         planes=(),
         axial=reports,
         seconds=seconds,
@@ -103,10 +98,21 @@ def with_axial(
         versions=dict(versions()),
         input_name=ready.stack.name,
         input_checksum=ready.stack.checksum,
-        sentence=sentence,
+        sentence=_axial_sentence(reports),
         dtype=ready.plan.output_dtype,
         start_checksum=start_checksum(ready.config),
         messages=ready.stack.messages,
+    )
+    if lateral is None:
+        return report
+    return replace(
+        report,
+        planes=tuple(PlaneReport.from_dict(plane) for plane in lateral["planes"]),
+        kernels=tuple(lateral["kernels"]),
+        remarks=tuple(lateral["remarks"]),
+        input_checksum=lateral["input_checksum"],
+        messages=tuple(lateral["messages"]),
+        sentence=f"{lateral['sentence']} {report.sentence}",
     )
 
 

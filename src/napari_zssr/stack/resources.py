@@ -168,6 +168,7 @@ class _Plane:
 
 
 def chosen_precision(config: Config, bfloat16: bool) -> str:
+    """Arithmetic of the networks: as asked for, or what the device is fast in."""
     if config.precision != "auto":
         return config.precision
     return "bfloat16" if bfloat16 else "float32"

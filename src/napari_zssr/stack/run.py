@@ -14,10 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_zssr.config import Config, change
-from napari_zssr.progress import Event, PlaneDone, Progress, Steps, drain, map_events
+from napari_zssr.progress import PlaneDone, Steps, drain, map_events
 from napari_zssr.stack.axial import (
     axial_factor,
     axial_outline,
+    axial_progress,
     axial_steps,
     prepare_axial,
 )
@@ -34,7 +35,7 @@ from napari_zssr.stack.image import (
     to_cyx,
 )
 from napari_zssr.stack.prepare import Prepared, make_plan, prepare
-from napari_zssr.stack.report import Report, report_of, with_axial
+from napari_zssr.stack.report import Report, axial_report, report_of
 from napari_zssr.zssr.checkpoint import Checkpoint
 
 if TYPE_CHECKING:
@@ -182,7 +183,8 @@ def _isotropic_steps(
     lateral = None
     if config.factors != (1, 1):
         planes_only = change(config, factor_z=1.0)
-        lateral = yield from map_events(upscale_steps(stack, planes_only), _as_lateral)
+        steps = upscale_steps(stack, planes_only)
+        lateral = yield from map_events(steps, PlaneDone, axial_progress)
     planar = stack if lateral is None else lateral.as_stack()
     ready = prepare_axial(planar, config, factor)
     outline = axial_outline(outline_of(planar), factor)
@@ -198,19 +200,15 @@ def _isotropic_steps(
         origin=tuple(a - b for a, b in zip(outline.origin, start, strict=True)),
         channels=outline.channels,
         config=config,
-        report=with_axial(
-            None if lateral is None else lateral.report, ready, reports, seconds
+        report=axial_report(
+            ready,
+            reports,
+            None if lateral is None else lateral.report.to_dict(),
+            seconds,
         ),
         networks=() if lateral is None else lateral.networks,
         input_origin=stack.origin,
     )
-
-
-def _as_lateral(event: Event) -> Event:
-    """A finished plane is not finished along Z."""
-    if isinstance(event, PlaneDone):
-        return Progress(stage="planes", step=event.done, total=event.planes)
-    return event
 
 
 def _check_all(ready: Prepared, listed: tuple[PlaneIndex, ...]) -> None:

@@ -2,8 +2,8 @@
 
 Lateral planes are sharp. Blurred along one of their axes by what the microscope blurs
 more along Z, and subsampled to the distance of the slices, they become sons; the
-network that undoes this is applied to the XZ and YZ sections (compare Zhao, Dewey, Pham,
-Calabresi, Reich, Prince, "SMORE", IEEE TMI 40, 2021; Weigert, Royer, Jug, Myers,
+network that undoes this is applied to the XZ and YZ sections (compare Zhao, Dewey,
+Pham, Calabresi, Reich, Prince, "SMORE", IEEE TMI 40, 2021; Weigert, Royer, Jug, Myers,
 "Isotropic reconstruction of 3D fluorescence microscopy images", MICCAI 2017).
 """
 
@@ -217,7 +217,9 @@ def _enlarged_batch(
         turned = sections.flip(flip)[:, None]
         output = applied(axial.network, turned, precision)[:, 0].flip(flip)
         versions.append(_projected(output, sections, spec))
-    result = _projected(merged(versions), sections, spec) if versions[1:] else versions[0]
+    result = versions[0]
+    if len(versions) > 1:
+        result = _projected(merged(versions), sections, spec)
     reached = spec.factors[0]
     if reached == axial.factor:
         return result
