@@ -187,8 +187,8 @@ def two_processes(
     """Two processes to work in, started before and left running."""
     from napari_zssr.execution.executors import ProcessPool, Workers
 
-    executor = started_processes.executor()
-    monkeypatch.setattr(ProcessPool, "executor", lambda self: executor)
+    executor = started_processes.executor
+    monkeypatch.setattr(ProcessPool, "_new_executor", lambda self: executor)
     monkeypatch.setattr(ProcessPool, "close", lambda self: None)
     return Workers(processes=2)
 

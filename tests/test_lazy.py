@@ -19,6 +19,7 @@ from napari_zssr.config import change
 from napari_zssr.errors import InputError
 from napari_zssr.io.read import checksum, read
 from napari_zssr.io.tiff import TiffPixels
+from napari_zssr.io.write import write
 from napari_zssr.io.zarr_read import ZarrPixels
 from napari_zssr.progress import PlaneDone, drain
 from napari_zssr.stack.axis_labels import labelled
@@ -163,6 +164,20 @@ def test_lazy_pixels_travel_by_the_name_of_their_file(
     sent = pickle.dumps(data)
     assert len(sent) < 1000
     np.testing.assert_array_equal(pickle.loads(sent)[0], expected)
+
+
+@pytest.mark.parametrize("name", ["a.tif", "a.ome.zarr"])
+def test_lazy_pixels_of_a_relative_path_are_read_from_any_folder(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker of a cluster has a working folder of its own."""
+    monkeypatch.chdir(tmp_path)
+    write(name, labelled(STACK, axes="ZYX"))
+    data = read(name, lazy=True).data
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    travelled = pickle.loads(pickle.dumps(data))
+    np.testing.assert_array_equal(travelled[0], STACK[0])
 
 
 @pytest.mark.parametrize("kind", ["imagej", "zlib", "several files"])

@@ -117,7 +117,7 @@ class TiffPixels(FilePixels):
         options: ReadOptions,
         layout: _Layout | None = None,
     ) -> None:
-        self.path = path
+        self.path = path.absolute()
         self.image = image
         self.options = options
         self._lock = threading.Lock()

@@ -265,7 +265,7 @@ class ZarrPixels(FilePixels):
     def __init__(
         self, path: Path, inside: str = "", reversed_axes: Sequence[int] = ()
     ) -> None:
-        self.path = path
+        self.path = path.absolute()
         self.inside = inside
         self.reversed_axes = tuple(reversed_axes)
 

@@ -53,7 +53,7 @@ def stored_names(array: Any) -> tuple[str | None, ...]:
         attributes.get("_ARRAY_DIMENSIONS") if isinstance(attributes, Mapping) else (),
     )
     for names in candidates:
-        is_listed = isinstance(names, tuple | list) and len(names) == len(array.shape)
+        is_listed = isinstance(names, tuple | list) and len(names) == np.ndim(array)
         if is_listed and any(names) and all(isinstance(n, str | None) for n in names):
             return tuple(names)
     return ()
