@@ -20,7 +20,8 @@ from napari_zssr.imaging.axial_blur import (
     power_growth,
 )
 from napari_zssr.imaging.intensity import BLOCK_PX, IntensityMap
-from napari_zssr.imaging.noise import shows_signal
+from napari_zssr.imaging.noise import NoiseModel, shows_signal
+from napari_zssr.imaging.optics import gaussian_psf
 from napari_zssr.imaging.resample import Window, output_size, spread_starts
 from napari_zssr.kernelspec import Optics
 from napari_zssr.progress import PlaneDone, Progress, Steps, T, map_events
@@ -49,6 +50,7 @@ from napari_zssr.stack.plane import (
 from napari_zssr.stack.prepare import enlargeable
 from napari_zssr.stack.resources import RunPlan, chosen_precision, output_type
 from napari_zssr.zssr.start import Start
+from napari_zssr.zssr.training_plan import Execution
 
 if TYPE_CHECKING:
     from napari_zssr.zssr.axial import AxialNetwork
@@ -139,23 +141,13 @@ def axial_factor(config: Config, stack: ImageStack) -> float:
     return max(1.0, factor)
 
 
-def axial_blur(
-    stack: ImageStack,
-    config: Config,
-    factor: float,
-    channel: int,
-    sample: NDArray[np.float32],
-    sigma: float,
-) -> AxialBlur:
-    """Blur along Z beyond that across, as the settings ask for it.
-
-    `sample` (Z, Y, X) is a part of the volume with noise `sigma`. Raises InputError.
-    """
-    kind, value = config.axial_kernel
+def axial_blur(run: AxialRun, channel: int, sample: ChannelSample) -> AxialBlur:
+    """Blur along Z beyond that across, as the settings ask for. Raises InputError."""
+    kind, value = run.config.axial_kernel
     if kind == "estimate":
-        return estimated_axial_blur(sample, factor, sigma)
+        return estimated_axial_blur(sample.columns, run.factor, sample.sigma)
     if kind == "optics":
-        return _blur_of_optics(stack, config, channel)
+        return _blur_of_optics(run.stack, run.config, channel)
     if kind == "section":
         return AxialBlur(
             width=value,
@@ -163,14 +155,12 @@ def axial_blur(
             sentence=f"Sections as thick as {value:g} slices.",
         )
     return AxialBlur(
-        width=value / factor, sentence="Blur along Z: a Gaussian that was given."
+        width=value / run.factor, sentence="Blur along Z: a Gaussian that was given."
     )
 
 
 def _blur_of_optics(stack: ImageStack, config: Config, channel: int) -> AxialBlur:
     """Excess of the axial over the lateral width of the optics."""
-    from napari_zssr.imaging.optics import gaussian_psf
-
     known = stack.channels[channel] if channel < len(stack.channels) else Channel()
     psf = gaussian_psf(**completed_optics(config.kernel.optics or Optics(), known))
     slice_um = stack.size_um("Z")
@@ -196,18 +186,13 @@ class AxialChannel:
     Attributes
     ----------
     mapping : IntensityMap
-    blur : AxialBlur
     network : AxialNetwork or None
-        None for cubic interpolation that is made to agree with the slices.
-    iterations : int
-        Of back-projection, for cubic interpolation.
+        None for cubic interpolation.
     report : AxialReport
     """
 
     mapping: IntensityMap
-    blur: AxialBlur
     network: AxialNetwork | None
-    iterations: int
     report: AxialReport
 
     @property
@@ -300,9 +285,7 @@ def enlarge_columns(
     normal = channel.mapping.normalise(volume.columns(outer))
     block = torch.from_numpy(np.ascontiguousarray(normal)).to(run.device)
     if channel.network is None:
-        result = interpolate_block(
-            block, channel.report.factor, channel.blur, channel.iterations
-        )
+        result = interpolate_block(block, channel.report.factor)
     else:
         inner = inside(window, outer)
         execution = _execution(run, config, volume.channel)
@@ -312,16 +295,65 @@ def enlarge_columns(
     return channel.mapping.restore(result.numpy(), np.dtype(run.output_dtype), origin)
 
 
-def axial_channel_steps(
-    stack: ImageStack,
-    config: Config,
-    factor: float,
-    channel: int,
-    mapping: IntensityMap,
-    start: Start | None,
-    run: RunPlan,
-) -> Steps[AxialChannel]:
-    """Train the networks of a channel, with a blur that its result bears out."""
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ChannelSample:
+    """What a channel is judged by.
+
+    Attributes
+    ----------
+    planes : lateral planes (Y, X), normalised, or windows of them
+    columns : some of all slices, (Z, Y, X), normalised
+    noise : of the planes
+    sigma : its standard deviation at the mean signal
+    """
+
+    planes: list[NDArray[np.float32]]
+    columns: NDArray[np.float32]
+    noise: NoiseModel
+    sigma: float
+
+
+def channel_steps(run: AxialRun, channel: int) -> Steps[AxialChannel]:
+    """Train the network of a channel, under a blur that its result bears out."""
+    sample = _sample(run, channel)
+    blur = axial_blur(run, channel, sample)
+    if shows_signal(np.stack(sample.planes)):
+        with compute_errors(f"Learning along Z, channel {channel}", run.plan.device):
+            network, growth, reason = yield from _supported_network(
+                run, channel, sample, blur
+            )
+    else:
+        network, growth, reason = None, None, "The channel shows nothing to learn from."
+    sentence = (
+        _learned_sentence(network, network.blur.width / blur.width)
+        if network
+        else f"{reason} Cubic interpolation was returned."
+    )
+    return AxialChannel(
+        mapping=run.maps[channel],
+        network=network,
+        report=AxialReport(
+            channel=channel,
+            factor=run.factor,
+            returned="learned" if network else "cubic",
+            width_slices=network.blur.width if network else blur.width,
+            gain_db=network.gain.decibel if network else None,
+            gain_error_db=network.gain.error_decibel if network else None,
+            growth=growth,
+            steps=network.steps if network else 0,
+            sentence=sentence,
+        ),
+    )
+
+
+def _supported_network(
+    run: AxialRun, channel: int, sample: ChannelSample, first: AxialBlur
+) -> Steps[tuple[AxialNetwork | None, float | None, str]]:
+    """A network whose result shows no more detail along Z than across.
+
+    With its growth of power; or None, and why. Where the blur gives too much a narrower
+    one is tried.
+    """
     import torch
 
     from napari_zssr.zssr.axial import (
@@ -330,93 +362,70 @@ def axial_channel_steps(
         with_mean_kept,
     )
 
-    lateral = _lateral_planes(stack, channel, mapping)
-    volume = _middle_volume(stack, channel)
-    depth = stack.data.shape[stack.axes.index("Z")]
-    middle = volume.stack.data[volume.index((slice(None), slice(None)), depth // 2)]
-    window = _liveliest(middle, SAMPLE_PX)
-    sample = mapping.normalise(volume.columns(window))
-    noise = common_noise([p[None] for p in lateral], config, mapping)
-    sigma = noise.sigma(float(np.clip(np.mean([p.mean() for p in lateral]), 0, 1)))
-    first = axial_blur(stack, config, factor, channel, sample, sigma)
-    reasons = []
-    if not shows_signal(np.stack(lateral)):
-        reasons.append("The channel shows nothing to learn from.")
-    with compute_errors(f"Learning along Z for channel {channel}", run.device):
-        tensors = [torch.from_numpy(p[None].copy()).to(run.device) for p in lateral]
-        block = torch.from_numpy(np.ascontiguousarray(sample)).to(run.device)
-        whole = slice(0, sample.shape[1]), slice(0, sample.shape[2])
-        execution = _execution(run, config, channel)
-        for share in NARROWER if not reasons else ():
-            blur = first.narrowed(share)
-            network = yield from train_axial_network(
-                tensors, factor, blur, config, noise, start, execution
-            )
-            if not network.gain.significant and not config.always:
-                reasons = ["Nothing was gained over cubic interpolation."]
-                break
-            result = yield from enlarge_block(network, block, whole, execution)
-            growth = power_growth(result.numpy(), factor)
-            if growth <= TOO_MUCH or config.always:
-                network = with_mean_kept(network, block, whole, result)
-                report = _learned_report(channel, network, growth, share)
-                return AxialChannel(
-                    mapping=mapping,
-                    blur=blur,
-                    network=network,
-                    iterations=0,
-                    report=report,
-                )
-            reasons = [
-                "Even under a narrower blur results show more fine detail along Z than "
-                "across, which a blur that is assumed too wide produces."
-            ]
-    report = AxialReport(
-        channel=channel,
-        factor=factor,
-        returned="cubic",
-        width_slices=first.width,
-        sentence=" ".join((*reasons, "Cubic interpolation was returned.")),
-    )
-    return AxialChannel(
-        mapping=mapping, blur=first, network=None, iterations=0, report=report
+    device, always = run.plan.device, run.config.always
+    planes = [torch.from_numpy(p[None].copy()).to(device) for p in sample.planes]
+    block = torch.from_numpy(np.ascontiguousarray(sample.columns)).to(device)
+    whole = slice(0, block.shape[1]), slice(0, block.shape[2])
+    execution = _execution(run.plan, run.config, channel)
+    growth = None
+    for share in NARROWER:
+        network = yield from train_axial_network(
+            planes,
+            run.factor,
+            first.narrowed(share),
+            run.config,
+            sample.noise,
+            run.starts[channel],
+            execution,
+        )
+        if not network.gain.significant and not always:
+            return None, growth, "Nothing was gained over cubic interpolation."
+        result = yield from enlarge_block(network, block, whole, execution)
+        growth = power_growth(result.numpy(), run.factor)
+        if growth <= TOO_MUCH or always:
+            return with_mean_kept(network, block, whole, result), growth, ""
+    return (
+        None,
+        growth,
+        "Even under a narrower blur the result has more fine detail along Z than "
+        "across, as under a blur that is assumed too wide.",
     )
 
 
-def _learned_report(
-    channel: int, network: AxialNetwork, growth: float, share: float
-) -> AxialReport:
-    gain = network.gain
+def _learned_sentence(network: AxialNetwork, share: float) -> str:
     narrowed = (
-        ""
-        if share == 1
-        else f" It was narrowed to {100 * share:.0f} %, since a wider one gave more "
-        "fine detail along Z than across."
+        f" It was narrowed to {100 * share:.0f} %, since a wider one gave more fine "
+        "detail along Z than across."
     )
-    return AxialReport(
-        channel=channel,
-        factor=network.factor,
-        returned="learned",
-        width_slices=network.blur.width,
-        gain_db=gain.decibel,
-        gain_error_db=gain.error_decibel,
-        growth=growth,
-        steps=network.steps,
-        sentence=(
-            f"{network.blur.sentence}{narrowed} On lateral planes that were blurred "
-            f"and thinned in the same way the result was {gain.decibel:.1f} dB closer "
-            "than cubic interpolation."
-        ),
+    return (
+        f"{network.blur.sentence}{narrowed if share < 1 else ''} On lateral planes "
+        "that were blurred and thinned in the same way the result was "
+        f"{network.gain.decibel:.1f} dB closer than cubic interpolation."
     )
 
 
-def _execution(run: RunPlan, config: Config, channel: int) -> Any:
-    from napari_zssr.zssr.training_plan import Execution
+def _sample(run: AxialRun, channel: int) -> ChannelSample:
+    stack, mapping = run.stack, run.maps[channel]
+    lateral = _lateral_planes(stack, channel, mapping)
+    own = [volume for volume in volumes(stack) if volume.channel == channel]
+    volume = own[len(own) // 2]
+    depth = stack.data.shape[stack.axes.index("Z")]
+    middle = stack.data[volume.index((slice(None), slice(None)), depth // 2)]
+    noise = common_noise([plane[None] for plane in lateral], run.config, mapping)
+    signal = float(np.mean([plane.mean() for plane in lateral]))
+    return ChannelSample(
+        planes=lateral,
+        columns=mapping.normalise(volume.columns(_liveliest(middle, SAMPLE_PX))),
+        noise=noise,
+        sigma=noise.sigma(min(1.0, max(0.0, signal))),
+    )
 
+
+def _execution(plan: RunPlan, config: Config, channel: int) -> Execution:
     return Execution(
-        device=run.device,
-        precision=run.precision,
-        tile_px=run.tile_px,
+        device=plan.device,
+        precision=plan.precision,
+        tile_px=plan.tile_px,
         seed=config.seed * PLANE_SEED + AXIAL_SEED + channel,
     )
 
@@ -448,12 +457,6 @@ def _liveliest(plane: NDArray[np.floating], side: int) -> Window:
     return max(windows, key=lambda window: float(plane[window].std()))
 
 
-def _middle_volume(stack: ImageStack, channel: int) -> Volume:
-    """The volume of a channel in the middle of the others."""
-    own = [volume for volume in volumes(stack) if volume.channel == channel]
-    return own[len(own) // 2]
-
-
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class AxialRun:
     """A stack that is ready to be enlarged along Z.
@@ -480,17 +483,7 @@ class AxialRun:
 
     def channel(self, number: int) -> Steps[AxialChannel]:
         """Train the networks of a channel."""
-        return _as_axial(
-            axial_channel_steps(
-                self.stack,
-                self.config,
-                self.factor,
-                number,
-                self.maps[number],
-                self.starts[number],
-                self.plan,
-            )
-        )
+        return _as_axial(channel_steps(self, number))
 
 
 def prepare_axial(stack: ImageStack, config: Config, factor: float) -> AxialRun:

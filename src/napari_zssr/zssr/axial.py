@@ -157,17 +157,9 @@ def enlarge_block(
     return (projected + axial.shift).cpu()
 
 
-def interpolate_block(
-    block: Tensor, factor: float, blur: AxialBlur, iterations: int
-) -> Tensor:
-    """Cubic interpolation along Z, made to agree with the slices.
-
-    `block`: (Z, Y, X); returns (ceil(f Z), Y, X) on the CPU.
-    """
-    sections = block.transpose(0, 1)
-    size = (output_size(sections.shape[1], factor), sections.shape[2])
-    cubic = resize(sections, (factor, 1.0), size).transpose(0, 1)
-    return project_along_z(cubic, block, factor, blur, iterations).cpu()
+def interpolate_block(block: Tensor, factor: float) -> Tensor:
+    """Cubic interpolation along Z; (Z, Y, X) -> (ceil(f Z), Y, X), on the CPU."""
+    return resize(block.transpose(0, 1), (factor, 1.0)).transpose(0, 1).cpu()
 
 
 def project_along_z(
