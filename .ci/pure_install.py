@@ -26,7 +26,7 @@ def main(folder: Path) -> None:
     waves = np.indices((40, 48)).sum(axis=0)
     pixels = (500 + 300 * np.sin(waves / 3)).astype(np.uint16)
     viewer.add_image(pixels, name="waves", scale=(0.2, 0.2), units=("um", "um"))
-    widget.form.how.preset.value = "instant"
+    widget.form.method.preset.value = "instant"
     widget.start()
     until = time.monotonic() + SECONDS
     while "waves x2" not in viewer.layers or widget.controls.cancel.enabled:

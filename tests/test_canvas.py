@@ -40,14 +40,14 @@ from napari_zssr.stack.run import upscale_steps
 from napari_zssr.zssr import canvas as canvases
 from napari_zssr.zssr import pairs
 from napari_zssr.zssr.canvas import ScratchCanvas, new_canvas, scratch_bytes
-from napari_zssr.zssr.networks import PlainNetwork
+from napari_zssr.zssr.networks import InterpolationNetwork
 from napari_zssr.zssr.predict import (
     PredictSpec,
     bicubic,
     bicubic_steps,
     enlarged_shape,
-    paint,
     predict,
+    predict_tiles,
 )
 
 ALL = slice(None)
@@ -106,7 +106,7 @@ def test_canvases_hold_the_same_pixels(
         back_projection=1,
     )
     canvas = ScratchCanvas(enlarged_shape(plane, factors), tmp_path)
-    drain(paint(made, plane, spec, canvas))
+    drain(predict_tiles(made, plane, spec, canvas))
     assert torch.equal(canvas[:, :, :], drain(predict(made, plane, spec)))
 
 
@@ -139,7 +139,7 @@ def test_plain_tiles_make_plain_enlargement(
 def test_the_plain_network_adds_nothing() -> None:
     plane = noise(1, 20, 30)
     spec = PredictSpec(factors=(2.0, 1.5), kernel=KernelSpec())
-    made = drain(predict(PlainNetwork(), plane, spec))
+    made = drain(predict(InterpolationNetwork(), plane, spec))
     assert torch.equal(made, bicubic(plane, spec.factors))
 
 

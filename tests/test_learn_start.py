@@ -20,8 +20,8 @@ from napari_zssr.zssr.pretrained import (
     FEATURES,
     array_features,
     condition_features,
-    folded,
     load_start,
+    modulated_weights,
     write_start,
 )
 from training import blur, noise, scenes, tasks
@@ -75,7 +75,7 @@ def test_folded_weights_do_what_the_conditioned_network_does(network, colours, r
     kernel, noise = KernelSpec.parse("gaussian:1.2"), NoiseModel(gain=0.01, offset=2e-3)
     features = torch.tensor(condition_features(kernel, ratio, noise))
     plain = ResidualNetwork(colours, ratio, width=8, dilations=(1, 2))
-    weights = folded(network.as_start({}), colours, ratio, kernel, noise)
+    weights = modulated_weights(network.as_start({}), colours, ratio, kernel, noise)
     plain.load_state_dict({name: torch.tensor(w) for name, w in weights.items()})
     sons = torch.rand(2, colours, 12, 12)
     wanted = network(sons, features.expand(2, -1), ratio)

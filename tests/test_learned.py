@@ -39,8 +39,8 @@ from napari_zssr.zssr.networks import restored, shuffle
 from napari_zssr.zssr.pretrained import (
     PretrainedStart,
     condition_features,
-    folded,
     load_start,
+    modulated_weights,
     shipped_start,
     start_for,
     tail_name,
@@ -160,7 +160,7 @@ def test_folded_weights_do_what_gains_and_shifts_do(
 def test_blur_ratio_and_noise_are_told(small_start: PretrainedStart) -> None:
     kernels = (KernelSpec(), GAUSSIAN)
     made = [
-        folded(small_start, 1, ratio, kernel, noise)["head.weight"].tobytes()
+        modulated_weights(small_start, 1, ratio, kernel, noise)["head.weight"].tobytes()
         for ratio in ((2, 2), (3, 1))
         for kernel in kernels
         for noise in NOISES
@@ -194,8 +194,10 @@ def test_planes_without_noise_may_begin_from_another_network(
         (CLEAN, (2, 1), small_start),
         (CLEAN, (1, 1), small_start),
     ):
-        made = folded(start_for(both, 1, ratio, noise), 1, ratio, GAUSSIAN, noise)
-        for name, array in folded(wanted, 1, ratio, GAUSSIAN, noise).items():
+        made = modulated_weights(
+            start_for(both, 1, ratio, noise), 1, ratio, GAUSSIAN, noise
+        )
+        for name, array in modulated_weights(wanted, 1, ratio, GAUSSIAN, noise).items():
             np.testing.assert_array_equal(made[name], array)
 
 
@@ -324,7 +326,9 @@ def test_training_goes_on_from_the_start(
     monkeypatch.setattr(Trainer, "__init__", init)
     made = run(rings(), change(LEARNED, gradual=3))
     ((weights, rate),) = seen
-    wanted = folded(shipped_start(), 1, (2, 2), KernelSpec(), CLEAN)["head.weight"]
+    wanted = modulated_weights(shipped_start(), 1, (2, 2), KernelSpec(), CLEAN)[
+        "head.weight"
+    ]
     np.testing.assert_array_equal(weights, wanted)
     assert rate == LEARNED_RATE
     (plane,) = made.report.planes
@@ -350,7 +354,7 @@ def test_it_stays_on_the_way_to_what_training_finds(
         assert kept is not None
         return np.concatenate([a.ravel() for _, a in sorted(kept.weights.items())])
 
-    begun_from = folded(shipped_start(), 1, (2, 2), GAUSSIAN, CLEAN)
+    begun_from = modulated_weights(shipped_start(), 1, (2, 2), GAUSSIAN, CLEAN)
     first = np.concatenate([a.ravel() for _, a in sorted(begun_from.items())])
     usual, whole = trained(trainer.FURTHER) - first, trained(1.0) - first
     np.testing.assert_allclose(usual, 0.6 * whole, atol=1e-7)
@@ -366,7 +370,7 @@ def test_a_bright_region_does_not_outvote_the_dark_ones(
     monkeypatch.setattr(trainer, "region_errors", lambda *_: next(told))
     (kept,) = run(rings(), LEARNED).networks
     assert kept is not None
-    wanted = folded(shipped_start(), 1, (2, 2), KernelSpec(), CLEAN)
+    wanted = modulated_weights(shipped_start(), 1, (2, 2), KernelSpec(), CLEAN)
     for name, array in kept.weights.items():
         np.testing.assert_array_equal(array, wanted[name])
 
@@ -384,7 +388,7 @@ def test_without_steps_the_start_is_applied_as_it_is(
     )
     (kept,) = made.networks
     assert kept is not None
-    wanted = folded(shipped_start(), 1, (2, 2), KernelSpec(), CLEAN)
+    wanted = modulated_weights(shipped_start(), 1, (2, 2), KernelSpec(), CLEAN)
     for name, array in kept.weights.items():
         np.testing.assert_array_equal(array, wanted[name])
 
@@ -396,7 +400,7 @@ def test_noise_and_jpeg_are_told_to_the_start(
     plan = plan_of(FAST, start=small_start, noise=noise, level=noise.sigma())
     assert plan.initialization == "learned"
     assert plan.start is not None
-    wanted = folded(small_start, 1, (2, 2), KernelSpec(), noise)
+    wanted = modulated_weights(small_start, 1, (2, 2), KernelSpec(), noise)
     for name, array in plan.start.weights.items():
         np.testing.assert_array_equal(array, wanted[name])
 
@@ -485,7 +489,7 @@ def test_what_was_enlarged_is_told_to_be_clean(small_start: PretrainedStart) -> 
     assert plan.stages == ((4.0, 4.0),)
     assert plan.start is not None
     assert plan.start.further is not None
-    wanted = folded(small_start, 1, (2, 2), KernelSpec(), CLEAN)
+    wanted = modulated_weights(small_start, 1, (2, 2), KernelSpec(), CLEAN)
     for name, array in plan.start.further.weights.items():
         np.testing.assert_array_equal(array, wanted[name])
     plain = plan_of(config, start=small_start)
@@ -622,7 +626,9 @@ def test_untrained_shared_networks_are_the_start(shipped: Path) -> None:
     config = change(LEARNED, learned_steps=0, tuned_steps=0)
     (kept,) = run(stack_of(), config, "ZYX").networks
     assert kept is not None
-    wanted = folded(shipped_start(), 1, (2, 2), KernelSpec(), CLEAN)["head.weight"]
+    wanted = modulated_weights(shipped_start(), 1, (2, 2), KernelSpec(), CLEAN)[
+        "head.weight"
+    ]
     np.testing.assert_array_equal(kept.weights["head.weight"], wanted)
 
 

@@ -8,10 +8,10 @@ from torch import nn
 
 from napari_zssr.zssr.networks import ResidualNetwork
 from napari_zssr.zssr.trainer import (
-    Average,
     OneCycle,
     Optimizer,
     PaperPolicy,
+    ParameterAverage,
     orthogonalised,
 )
 
@@ -122,7 +122,7 @@ def test_paper_policy_lowers_tenfold_and_stops() -> None:
 
 def test_average_leaves_the_network_alone() -> None:
     network = nn.Conv2d(1, 2, 3)
-    average = Average(network)
+    average = ParameterAverage(network)
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.add_(1)
@@ -136,7 +136,7 @@ def test_average_leaves_the_network_alone() -> None:
 
 def test_average_of_a_constant_is_the_constant() -> None:
     network = nn.Conv2d(1, 2, 3)
-    average = Average(network)
+    average = ParameterAverage(network)
     wanted = [p.detach().clone() for p in network.parameters()]
     for _ in range(5):
         average.update(network)

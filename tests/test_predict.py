@@ -20,10 +20,10 @@ from napari_zssr.zssr.networks import PaperNetwork, ResidualNetwork, RidgeFilter
 from napari_zssr.zssr.predict import (
     PredictSpec,
     back_project,
-    delivered,
+    blend_with_bicubic,
     halo,
+    keep_grey,
     make_tiles,
-    neutral,
     predict,
     residual_growth,
 )
@@ -311,7 +311,7 @@ def test_grey_stays_grey_and_colours_are_learned() -> None:
     plane[0, :, 6:] *= 0.5
     plain = resize(plane, (2, 2))
     learned = plain + 0.02 * noise(3, 24, 24, seed=1)
-    kept = neutral(learned, plain)
+    kept = keep_grey(learned, plain)
     grey = (plain.amax(0) - plain.amin(0)) < 0.03
     spread = (kept - plain).amax(0) - (kept - plain).amin(0)
     assert grey.any()
@@ -327,7 +327,7 @@ def test_other_planes_keep_what_was_learned(channels: int, strength: float) -> N
     plane = noise(channels, 12, 12)
     learned = noise(channels, 24, 24, seed=1)
     spec = PredictSpec(factors=(2, 2), kernel=BICUBIC, strength=strength)
-    assert delivered(learned, plane, spec) is learned
+    assert blend_with_bicubic(learned, plane, spec) is learned
 
 
 def test_a_share_lies_between_bicubic_and_what_was_learned() -> None:

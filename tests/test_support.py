@@ -266,8 +266,8 @@ def test_one_sample_that_supports_a_result_is_enough() -> None:
         for share in (0.3, 0.9)
     ]
     blurred = plan_of(replace(INSTANT, kernel=RIGHT))
-    assert judge._together(found, blurred).share == 1
-    assert judge._together(found[:1], blurred).share == 0.2
+    assert judge._combined(found, blurred).share == 1
+    assert judge._combined(found[:1], blurred).share == 0.2
 
 
 def test_samples_lie_where_the_contrast_is() -> None:

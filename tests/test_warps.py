@@ -15,7 +15,7 @@ from napari_zssr.zssr.warps import (
     STRETCHED,
     WARPS,
     Warp,
-    shrinking,
+    resize_operators,
     warped,
     warped_extent,
 )
@@ -63,7 +63,7 @@ def test_shrinking_is_what_is_done_to_the_rest(
     warp = Warp(*size, skip_y=skip[0], skip_x=skip[1])
     extent = warped_extent(image(), warp, (2, 2))
     rest = image()[:, skip[0] :, skip[1] :]
-    wanted = apply_axes(rest, *shrinking(image(), warp, extent))
+    wanted = apply_axes(rest, *resize_operators(image(), warp, extent))
     torch.testing.assert_close(warped(image(), warp, extent), wanted)
 
 
@@ -137,5 +137,5 @@ def test_noise_gain_of_shrinking_and_degrading(
     operator = degradation(KERNELS[kernel], factors, extent)
     son = operator.degrade(warped(noise, warp, extent))
     left = float(son[:, 8:-8, 8:-8].var())
-    found = operator.noise_gain(shrinking(noise, warp, extent))
+    found = operator.noise_gain(resize_operators(noise, warp, extent))
     assert found == pytest.approx(left, rel=0.1)

@@ -18,7 +18,7 @@ from napari_zssr.errors import InputError
 from napari_zssr.progress import Progress, Steps
 from napari_zssr.zssr.checkpoint import checksum
 from napari_zssr.zssr.pretrained import PretrainedStart, load_start
-from napari_zssr.zssr.trainer import ADAM_RATE, Average, OneCycle, Optimizer
+from napari_zssr.zssr.trainer import ADAM_RATE, OneCycle, Optimizer, ParameterAverage
 from training.network import ConditionedNetwork
 from training.scenes import Bank
 from training.tasks import Batch, draw_batch
@@ -175,7 +175,7 @@ class Learner:
         self.optimizer = Optimizer(
             self.network, muon=True, adam_rate=ADAM_RATE, decay=DECAY
         )
-        self.average = Average(self.network)
+        self.average = ParameterAverage(self.network)
         self.cycle = OneCycle(spec.steps)
         self.step = 0
 

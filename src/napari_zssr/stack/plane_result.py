@@ -82,7 +82,7 @@ class PlaneReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class EnlargedPlane:
-    """One enlarged plane; used in a ``with``, it gives its scratch files back after it.
+    """An enlarged plane; as a context manager it deletes its scratch files on exit.
 
     Attributes
     ----------

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 
 class MiddlePlaneNetworks:
-    """For each channel those shared, or of the plane that is nearest to its middle."""
+    """Networks of each channel: those shared, or of the plane nearest the middle."""
 
     def __init__(
         self,

@@ -41,7 +41,7 @@ class Canvas(Protocol):
 
 
 class ScratchCanvas:
-    """Canvas in a nameless file that goes with this object, whatever ends the process.
+    """Canvas in an anonymous temporary file, deleted even if the process is killed.
 
     It lies in the system's folder for temporary files unless another is given. `shift`
     (C, 1, 1) is added to all that is read. ComputeError where the disk has no room.
@@ -102,7 +102,7 @@ class ScratchCanvas:
         return (self._sums / (self.shape[1] * self.shape[2])).float()
 
     def close(self) -> None:
-        """Give the disk back; nothing can be read any more."""
+        """Delete the file; nothing can be read any more."""
         self._closed()
 
     def _read(self, at: int, pixels: Any) -> None:

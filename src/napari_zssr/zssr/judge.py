@@ -54,7 +54,7 @@ def held_out_gain(
 ) -> Gain:
     """Gain over bicubic on regions whose fathers were never trained on.
 
-    Sons are as noisy as the image, their noise drawn afresh so often; the network is
+    Sons are as noisy as the image, their noise drawn anew `draws` times; the network is
     applied as it will be, with its precision and back-projection.
     """
     generator = torch.Generator().manual_seed(seed)
@@ -156,7 +156,7 @@ def assess(
         image, result = sample.cpu().numpy(), canvas[:, :, :].numpy()
         one = support(image, result, plan.factors, plan.kernel, plan.noise)
         supports += [] if one is None else [one]
-    return _together(supports, plan) if supports else None
+    return _combined(supports, plan) if supports else None
 
 
 def _samples(planes: Sequence[Tensor]) -> list[Tensor]:
@@ -164,12 +164,12 @@ def _samples(planes: Sequence[Tensor]) -> list[Tensor]:
     pixels = sum(plane[0].numel() for plane in planes)
     count = max(FEWEST, min(SAMPLES, int(SHARE * pixels / SAMPLE_PX**2)))
     each = math.ceil(count / len(planes))
-    parts = [part for plane in planes for part in _liveliest(plane, each)]
+    parts = [part for plane in planes for part in _most_contrast(plane, each)]
     chosen = np.linspace(0, len(parts) - 1, min(count, len(parts))).round().astype(int)
     return [parts[n] for n in chosen]
 
 
-def _liveliest(plane: Tensor, most: int) -> list[Tensor]:
+def _most_contrast(plane: Tensor, most: int) -> list[Tensor]:
     """Parts of a plane (C, Y, X) with the most contrast, in their order."""
     side = [min(SAMPLE_PX, n) for n in plane.shape[1:]]
     rows, columns = (
@@ -182,7 +182,7 @@ def _liveliest(plane: Tensor, most: int) -> list[Tensor]:
     return [parts[n] for n in sorted(best.tolist())]
 
 
-def _together(supports: Sequence[Support], plan: TrainingPlan) -> Assessment:
+def _combined(supports: Sequence[Support], plan: TrainingPlan) -> Assessment:
     # Dense texture is taken for ringing, but a wrong blur shows in every sample.
     supported = max(one.share for one in supports)
     gain = float(np.median([one.gain for one in supports]))

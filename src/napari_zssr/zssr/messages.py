@@ -57,7 +57,7 @@ def origin_sentence(plan: TrainingPlan, shared: int, steps: int) -> str:
 
 
 def too_small(height: int, width: int, smallest: int) -> str:
-    """Of a plane that leaves nothing to learn from."""
+    """Sentence on a plane that is too small to train on."""
     return (
         f"The plane of {height} x {width} pixels is too small to learn from (under "
         f"{smallest}); bicubic was returned."
@@ -188,7 +188,7 @@ def shrunk_figure(decibel: float, error: str = "") -> str:
 
 
 def nothing_gained(gain: Gain) -> str:
-    """Of a plane that came back as bicubic."""
+    """Sentence on a plane that came back as bicubic."""
     return (
         "Nothing to gain here; bicubic was returned. Test on your image shrunk and "
         f"re-enlarged: {gain.decibel:+.2f} ± {gain.error_decibel:.2f} dB against "
@@ -203,19 +203,19 @@ def used_as_is_sentence(*, learned: bool) -> str:
 
 
 def start_sentence(began: str) -> str:
-    """Of training, after other sentences: what it began from."""
+    """Sentence, after others, on what training started from."""
     return f" Training began from {GENERATED}." if began == LEARNED else ""
 
 
 def will_begin_from_saved(steps: int) -> str:
-    """Of a run to come that starts from saved networks."""
+    """Sentence on a future run that starts from saved networks."""
     if steps == 0:
         return "Saved networks are used as they are."
     return "Training begins from saved networks."
 
 
 def will_begin_from_learned(steps: int) -> str:
-    """Of a run to come that starts from a learned start, at most so many steps."""
+    """Sentence on a future run from the pretrained start, of at most so many steps."""
     if steps == 0:
         return f"T{GENERATED[1:]} is used as it is."
     return f"Training begins from {GENERATED}, at most {steps} steps."

@@ -121,7 +121,7 @@ class PaperNetwork(nn.Module):
         return out
 
 
-class PlainNetwork(nn.Module):
+class InterpolationNetwork(nn.Module):
     """Adds nothing: what is applied with it is bicubic enlargement."""
 
     ratio: Ratio = (1, 1)

@@ -35,7 +35,7 @@ from napari_zssr.zssr.warps import (
     Pair,
     Size,
     Warp,
-    shrinking,
+    resize_operators,
     warped,
     warped_extent,
 )
@@ -301,7 +301,7 @@ def build_pairs(
     *,
     warps: Sequence[Warp] | None = None,
 ) -> tuple[PairSet, HeldOut]:
-    """`pair_steps` at one go."""
+    """Run `pair_steps` to its end."""
     return drain(pair_steps(windows, spec, generator, warps=warps))
 
 
@@ -497,7 +497,7 @@ def _father_and_son(
     operator = degradation(spec.kernel, factors, extent)
     son = operator.degrade(noisy_father)
     if not spec.noise.is_clean:
-        gain = operator.noise_gain(shrinking(noisy, warp, extent))
+        gain = operator.noise_gain(resize_operators(noisy, warp, extent))
         missing = max(0.0, 1 - (1 + spec.alpha**2) * gain)
         son = spec.noise.add(son, missing, generator)
     son = spec.noise.as_stored(son)

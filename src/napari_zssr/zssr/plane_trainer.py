@@ -44,7 +44,7 @@ from napari_zssr.zssr.messages import (
     too_small,
 )
 from napari_zssr.zssr.networks import (
-    PlainNetwork,
+    InterpolationNetwork,
     StagedNetwork,
     checkpoint_of,
     fit_ridge,
@@ -307,7 +307,7 @@ def _enlarged_sources(
 def _staged(
     network: nn.Module, start: Checkpoint | None, device: torch.device
 ) -> nn.Module:
-    """With the network for what it has enlarged, where that is another."""
+    """Add the start's network for further applications, if it has one."""
     if start is None or start.further is None:
         return network
     return StagedNetwork(network, on_device(restored(start.further), device))
@@ -374,7 +374,7 @@ def initial_snapshot(
     plane: Tensor, plan: TrainingPlan, execution: Execution, window: Window
 ) -> Snapshot:
     """The window as what training starts from enlarges it; random weights: bicubic."""
-    network: nn.Module = PlainNetwork()
+    network: nn.Module = InterpolationNetwork()
     if plan.start is not None:
         first = on_device(restored(plan.start), plane.device)
         network = _staged(first, plan.start, plane.device)

@@ -29,7 +29,7 @@ from napari_zssr.imaging.resample import (
 from napari_zssr.kernelspec import KernelSpec
 from napari_zssr.progress import Progress, Steps
 from napari_zssr.zssr.canvas import Canvas, ScratchCanvas, new_canvas, scratch_bytes
-from napari_zssr.zssr.networks import PlainNetwork, StagedNetwork, applied
+from napari_zssr.zssr.networks import InterpolationNetwork, StagedNetwork, applied
 from napari_zssr.zssr.training_plan import Execution, TrainingPlan
 from napari_zssr.zssr.warps import Pair
 
@@ -110,11 +110,11 @@ def predict(
         enlarged = yield from predict(network, plane[:, *wide], spec)
         return windowed(enlarged, spec.factors, window_within(window, wide))
     out = torch.empty(*enlarged_shape(plane, spec.factors))
-    yield from paint(network, plane, spec, out)
+    yield from predict_tiles(network, plane, spec, out)
     return out
 
 
-def paint(
+def predict_tiles(
     network: nn.Module, plane: Tensor, spec: PredictSpec, canvas: Canvas
 ) -> Steps[None]:
     """`predict` onto a canvas of shape `enlarged_shape`."""
@@ -129,7 +129,7 @@ def paint(
             versions.append(_enlarged(network, crop, number, spec))
             done += 1
             yield Progress(stage="predict", step=done, total=total)
-        result = delivered(_merged(versions, crop, spec), crop, spec)
+        result = blend_with_bicubic(_merged(versions, crop, spec), crop, spec)
         _paste(canvas, result, inner, outer, spec.factors)
 
 
@@ -222,7 +222,7 @@ def residual_growth(kernel: KernelSpec, factors: Pair) -> float:
     return growth
 
 
-def neutral(enlarged: Tensor, plain: Tensor) -> Tensor:
+def keep_grey(enlarged: Tensor, plain: Tensor) -> Tensor:
     """Keep grey what is grey in the image.
 
     Colours that are learned together drift apart by a few levels where all are alike.
@@ -234,7 +234,7 @@ def neutral(enlarged: Tensor, plain: Tensor) -> Tensor:
     return torch.lerp(plain + brightness, enlarged, colourful.clamp(0, 1))
 
 
-def delivered(enlarged: Tensor, crop: Tensor, spec: PredictSpec) -> Tensor:
+def blend_with_bicubic(enlarged: Tensor, crop: Tensor, spec: PredictSpec) -> Tensor:
     """What is delivered of an enlarged tile: grey kept, and no more than its share.
 
     The colour of a noisy plane's pixels is that of the noise, which is not kept.
@@ -244,7 +244,7 @@ def delivered(enlarged: Tensor, crop: Tensor, spec: PredictSpec) -> Tensor:
         return enlarged
     plain = resize(crop, spec.factors, (enlarged.shape[-2], enlarged.shape[-1]))
     if coloured:
-        enlarged = neutral(enlarged, plain)
+        enlarged = keep_grey(enlarged, plain)
     return torch.lerp(plain, enlarged, spec.share)
 
 
@@ -342,7 +342,7 @@ def bicubic_steps(
     if not scratch_bytes(enlarged_shape(plane, factors)):
         return bicubic(plane, factors, window).cpu()
     spec = PredictSpec(factors=factors, kernel=KernelSpec())
-    return (yield from enlarged(PlainNetwork(), plane, spec, window, scratch))
+    return (yield from enlarged(InterpolationNetwork(), plane, spec, window, scratch))
 
 
 def with_mean_of(image: Canvas, plane: Tensor) -> Canvas:
@@ -372,7 +372,7 @@ def enlarged(
             if window is not None:
                 return (yield from predict(network, plane, spec, window))
             with new_canvas(enlarged_shape(plane, spec.factors), scratch) as canvas:
-                yield from paint(network, plane, spec, canvas)
+                yield from predict_tiles(network, plane, spec, canvas)
                 return canvas
         except (MemoryError, RuntimeError) as error:
             if not _out_of_memory(error):

@@ -123,7 +123,7 @@ def bicubic_kernel(ratio: Ratio) -> NDArray[np.float64]:
 def condition_features(
     kernel: KernelSpec, ratio: Ratio, noise: NoiseModel
 ) -> NDArray[np.float32]:
-    """What a network is told of a blur, a ratio and a noise. Returns (FEATURES,)."""
+    """Conditioning vector (FEATURES,) for a blur, a ratio and a noise."""
     # The middle of a coarse pixel lies between two fine ones where they are even.
     phases = [0.5 * (1 - r % 2) for r in ratio]
     array = sampled_kernel(kernel, (phases[0], phases[1]))
@@ -155,7 +155,7 @@ def _noise_features(noise: NoiseModel) -> list[float]:
     return [*small, *large, *bands, math.log1p(step / JPEG_UNIT)]
 
 
-def folded(
+def modulated_weights(
     start: PretrainedStart,
     samples: int,
     ratio: Ratio,

@@ -24,7 +24,7 @@ from napari_zssr.zssr.pretrained import (
     START,
     PretrainedStart,
     Ratio,
-    folded,
+    modulated_weights,
     shipped_file,
     shipped_start,
     start_for,
@@ -97,7 +97,7 @@ def initial_checkpoint(
             ratio=ratio,
             base=False,
             kernel=kernel.to_dict(),
-            weights=folded(part, together, ratio, coarse, noise),
+            weights=modulated_weights(part, together, ratio, coarse, noise),
             further=further,
         )
 

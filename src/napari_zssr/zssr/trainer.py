@@ -116,12 +116,12 @@ class OneCycle:
 
     def __init__(self, total: int) -> None:
         self.total = total
-        self._bent: tuple[int, float] | None = None
+        self._decay: tuple[int, float] | None = None
 
     def share(self, step: int) -> float:
         """Share of the largest rate at a step."""
-        if self._bent is not None:
-            start, height = self._bent
+        if self._decay is not None:
+            start, height = self._decay
             left = (self.total - step) / max(1, self.total - start)
             return max(0.005, height * left)
         progress = step / self.total
@@ -132,8 +132,8 @@ class OneCycle:
 
     def finish_by(self, step: int, last: int) -> None:
         """From `step` on, fall in a straight line and end at `last`."""
-        if self._bent is None and last < self.total:
-            self._bent = (step, self.share(step))
+        if self._decay is None and last < self.total:
+            self._decay = (step, self.share(step))
             self.total = last
 
 
@@ -166,7 +166,7 @@ class PaperPolicy:
 N = TypeVar("N", bound=nn.Module)
 
 
-class Average(Generic[N]):
+class ParameterAverage(Generic[N]):
     """Exponential moving average of a network's parameters, a network itself."""
 
     def __init__(self, network: N) -> None:
@@ -176,11 +176,13 @@ class Average(Generic[N]):
     def update(self, network: nn.Module) -> None:
         """Take in the parameters after a step."""
         self.step += 1
-        approach(self.network, network, max(1 / AVERAGE_STEPS, 9 / (9 + self.step)))
+        lerp_parameters(
+            self.network, network, max(1 / AVERAGE_STEPS, 9 / (9 + self.step))
+        )
 
 
 @torch.no_grad()
-def approach(network: nn.Module, other: nn.Module, share: float) -> None:
+def lerp_parameters(network: nn.Module, other: nn.Module, share: float) -> None:
     """Move the parameters of a network a share of the way to those of another."""
     for value, wanted in zip(network.parameters(), other.parameters(), strict=True):
         value.lerp_(wanted, share)
@@ -230,7 +232,7 @@ class Trainer:
         self.optimizer = Optimizer(
             network, muon=one_cycle, adam_rate=ADAM_RATE if one_cycle else PAPER_RATE
         )
-        self.average = Average(network)
+        self.average = ParameterAverage(network)
         self.squared = spec.alpha > 0
         # A pretrained network knows much already.
         pretrained = plan.initialization == LEARNED
@@ -274,7 +276,7 @@ class Trainer:
         if self.initial is None:
             return self.average.network
         network = copy.deepcopy(self.average.network)
-        approach(network, self.initial, 1 - FURTHER)
+        lerp_parameters(network, self.initial, 1 - FURTHER)
         return network
 
     @torch.no_grad()
@@ -323,7 +325,7 @@ def _train_one_cycle(trainer: Trainer) -> Steps[int]:
 
 
 def _train_pretrained(trainer: Trainer) -> Steps[int]:
-    """One cycle; what is best on the held-out regions stays, and ends it in time."""
+    """One cycle with early stopping; keeps what is best on the held-out regions."""
     cycle = OneCycle(trainer.plan.steps)
     best, step, stale = trainer.held_out_error(), 0, 0
     trainer.best = trainer.averaged()

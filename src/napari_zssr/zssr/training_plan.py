@@ -1,6 +1,6 @@
 """What is decided for training, once: `resolve(config, facts) -> TrainingPlan`.
 
-Nothing after it asks the settings again. No torch in here.
+Nothing after it decides on training again. No torch in here.
 """
 
 from __future__ import annotations

@@ -133,7 +133,7 @@ def _turned(image: Tensor, warp: Warp) -> Tensor:
     return turned.to(image.device)
 
 
-def shrinking(image: Tensor, warp: Warp, extent: Size) -> AxisOperators:
+def resize_operators(image: Tensor, warp: Warp, extent: Size) -> AxisOperators:
     """Maps along Y and X by which a father is shrunk."""
     height, width = _skipped(image, warp).shape[-2:]
     return (
