@@ -22,7 +22,13 @@ NO_BLUR_PX = 1e-6
 # Widths that are tried, in slices, and how many.
 NARROWEST, WIDEST, WIDTHS = 0.1, 1.6, 14
 # A blur that is assumed too wide ruins a stack, one too narrow only gains less.
-CAUTION = 0.9
+CAUTION = 0.95
+# Growth of power along Z (log10) and undershoot that results under a right blur do not
+# exceed, both of them; the more growth, the more undershoot (isotropic and layered
+# volumes under blurs 0.9 to 1.5 times as wide as the true one).
+LARGEST_GROWTH, UNDERSHOOT_BY_GROWTH = 0.15, ((0.25, 0.53), (0.08, 0.15))
+# Quantiles that stand for the darkest and the brightest pixels.
+DARKEST_TO_BRIGHTEST = (0.001, 0.999)
 # Planes, and sections of each orientation, that spectra are taken of.
 PLANES, SECTIONS = 12, 24
 # Spectra: half bandwidth of the tapers and their number; longest window.
@@ -188,6 +194,27 @@ def power_growth(volume: NDArray[np.floating], factor: float) -> float:
     if not low.any() or not all(part.size for part in parts):
         return 0.0
     return float(max(part.mean() for part in parts) - ratio[low].mean())
+
+
+def undershoot(columns: NDArray[np.floating], volume: NDArray[np.floating]) -> float:
+    """By how much an enlarged volume falls below the darkest of the slices.
+
+    In shares of the slices' range. A right blur sharpens what is there; one that is
+    assumed too wide digs dark trenches beside it.
+    """
+    low, high = np.quantile(columns, DARKEST_TO_BRIGHTEST)
+    darkest = np.quantile(volume, DARKEST_TO_BRIGHTEST[0])
+    return float((low - darkest) / max(high - low, 1e-12))
+
+
+def is_too_wide(growth: float, undershoot: float) -> bool:
+    """Whether a result shows that a blur was assumed too wide.
+
+    Layered specimens have more detail along Z than across by nature, and may fall a
+    little lower, but dig no trenches.
+    """
+    limit = np.interp(growth, *UNDERSHOOT_BY_GROWTH)
+    return growth > LARGEST_GROWTH and undershoot > float(limit)
 
 
 def _spread(size: int, count: int) -> NDArray[np.intp]:

@@ -17,7 +17,9 @@ from napari_zssr.errors import InputError, compute_errors
 from napari_zssr.imaging.axial_blur import (
     AxialBlur,
     estimated_axial_blur,
+    is_too_wide,
     power_growth,
+    undershoot,
 )
 from napari_zssr.imaging.intensity import BLOCK_PX, IntensityMap
 from napari_zssr.imaging.noise import NoiseModel, shows_signal
@@ -64,8 +66,6 @@ SAMPLE_PX = 160
 WINDOW_PX, CANDIDATES = 256, 6
 # Narrower blurs that are tried, as shares, where a result shows too much along Z.
 NARROWER = (1.0, 0.8, 0.64)
-# Growth of power along Z, in log10, from which a blur was too wide.
-TOO_MUCH = 0.15
 FEWEST_SLICES = 4
 AXIAL_SEED = 700_001
 STAGE = "axial"
@@ -382,20 +382,22 @@ def _supported_network(
             return None, growth, "Nothing was gained over cubic interpolation."
         result = yield from enlarge_block(network, block, whole, execution)
         growth = power_growth(result.numpy(), run.factor)
-        if growth <= TOO_MUCH or always:
+        trenches = undershoot(sample.columns, result.numpy())
+        if always or not is_too_wide(growth, trenches):
             return with_mean_kept(network, block, whole, result), growth, ""
     return (
         None,
         growth,
         "Even under a narrower blur the result has more fine detail along Z than "
-        "across, as under a blur that is assumed too wide.",
+        "across and values below the darkest of the image, as under a blur that is "
+        "assumed too wide.",
     )
 
 
 def _learned_sentence(network: AxialNetwork, share: float) -> str:
     narrowed = (
-        f" It was narrowed to {100 * share:.0f} %, since a wider one gave more fine "
-        "detail along Z than across."
+        f" It was narrowed to {100 * share:.0f} %: a wider one gave more fine detail "
+        "along Z than across, and values below the darkest of the image."
     )
     return (
         f"{network.blur.sentence}{narrowed if share < 1 else ''} On lateral planes "
