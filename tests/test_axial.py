@@ -16,7 +16,7 @@ from napari_zssr.errors import InputError
 from napari_zssr.execution.run import upscale_to_disk_steps
 from napari_zssr.imaging.axial_blur import (
     AxialBlur,
-    estimated_axial_blur,
+    AxialSpectra,
     power,
     power_growth,
 )
@@ -159,7 +159,8 @@ def test_a_blur_told_too_wide_does_no_harm() -> None:
 
 def test_the_blur_of_a_stack() -> None:
     for seed in (0, 1):
-        blur = estimated_axial_blur(seen(fibres(seed, (64, 72, 72))), 4, 0.0)
+        volume = seen(fibres(seed, (64, 72, 72)))
+        blur = AxialSpectra(volume=volume, factor=4, sigma=0.0).estimated_blur()
         assert 0.7 * WIDTH < blur.width < 1.1 * WIDTH
 
 

@@ -72,64 +72,63 @@ def _box(width: float) -> NDArray[np.float64]:
     return np.asarray(weights / weights.sum())
 
 
-def estimated_axial_blur(
-    volume: NDArray[np.float32], factor: float, sigma: float
-) -> AxialBlur:
-    """Estimate the blur from a volume (Z, Y, X), normalised, of noise `sigma`.
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class AxialSpectra:
+    """Spectra of a volume (Z, Y, X), normalised, of noise `sigma`.
 
     Lateral planes that are degraded along Y are compared with sections that are blurred
     along X as much: were the specimen alike in all directions, and the width right,
     both have seen the same blur along both of their axes, and their power along the
     first axis agrees. Sections as they are do not serve: planes have been blurred
     along Z already, which takes fine lateral detail from them, so that the blur would
-    seem narrower than it is. Factor: fine planes a slice.
+    seem narrower than it is.
     """
-    planes = volume[_spread(len(volume), PLANES)]
-    rows = volume[:, _spread(volume.shape[1], SECTIONS)].transpose(1, 0, 2)
-    columns = volume[:, :, _spread(volume.shape[2], SECTIONS)].transpose(2, 0, 1)
-    sets = (planes, planes.transpose(0, 2, 1)), (rows, columns)
-    length = min(len(volume), int(min(volume.shape[1:]) / factor), LONGEST)
 
-    def mismatch(logarithm: float) -> float:
-        return _mismatch(math.exp(logarithm), factor, sets, length, sigma)
+    volume: NDArray[np.float32]
+    factor: float
+    sigma: float
 
-    grid = np.log(np.geomspace(NARROWEST, WIDEST, WIDTHS))
-    best = int(np.argmin([mismatch(value) for value in grid]))
-    around = grid[max(0, best - 1)], grid[min(WIDTHS - 1, best + 1)]
-    found = math.exp(minimize_scalar(mismatch, bounds=around, method="bounded").x)
-    return AxialBlur(
-        width=CAUTION * found,
-        sentence=(
-            "Blur along Z from the stack itself: a Gaussian of standard deviation "
-            f"{found:.2f} slices beyond that across, taken {CAUTION:g} times as wide "
-            "to be safe."
-        ),
-    )
+    def mismatch(self, width: float) -> float:
+        """Mean squared difference of logarithmic power under a width."""
+        factor, volume = self.factor, self.volume
+        along = AxialBlur(width=width).kernel(factor)
+        across = KernelSpec(kind="gaussian", sigma_px=(NO_BLUR_PX, width * factor))
+        planes = volume[_spread(len(volume), PLANES)]
+        rows = volume[:, _spread(volume.shape[1], SECTIONS)].transpose(1, 0, 2)
+        columns = volume[:, :, _spread(volume.shape[2], SECTIONS)].transpose(2, 0, 1)
+        length = min(len(volume), int(min(volume.shape[1:]) / factor), LONGEST)
+        sons = [
+            power(degrade_array(part, along, (factor, 1.0)), 1, length)
+            for part in (planes, planes.transpose(0, 2, 1))
+        ]
+        sections = [
+            power(degrade_array(part, across, (1.0, 1.0)), 1, length)
+            for part in (rows, columns)
+        ]
+        # Noise is white along Z in sections, and blurred in what sons keep of it.
+        white = _noise_share(across) - _noise_power(along, factor, length)
+        noise = self.sigma**2 * np.maximum(white, 0)[1:]
+        son, section = (np.mean(part, axis=0)[1:] for part in (sons, sections))
+        return float(np.mean(np.log((son + noise) / section) ** 2))
 
+    def estimated_blur(self) -> AxialBlur:
+        """The Gaussian under which spectra agree best, a little narrower to be safe."""
 
-Sections = tuple[NDArray[np.float32], NDArray[np.float32]]
+        def error(logarithm: float) -> float:
+            return self.mismatch(math.exp(logarithm))
 
-
-def _mismatch(
-    width: float,
-    factor: float,
-    sets: tuple[Sections, Sections],
-    length: int,
-    sigma: float,
-) -> float:
-    """Mean squared difference of logarithmic power along the first axis."""
-    along = AxialBlur(width=width).kernel(factor)
-    across = KernelSpec(kind="gaussian", sigma_px=(NO_BLUR_PX, width * factor))
-    sons = [degrade_array(planes, along, (factor, 1.0)) for planes in sets[0]]
-    sections = [degrade_array(part, across, (1.0, 1.0)) for part in sets[1]]
-    got = np.mean([power(son, 1, length) for son in sons], axis=0)[1:]
-    wanted = np.mean([power(part, 1, length) for part in sections], axis=0)[1:]
-    # White noise is left alike in both, but its spectrum is not flat in the sons.
-    noise = sigma**2 * (
-        _noise_share(across, (1.0, 1.0)) - _noise_power(along, factor, length)[1:]
-    )
-    got = got + np.maximum(noise, 0)
-    return float(np.mean((np.log(got + 1e-20) - np.log(wanted + 1e-20)) ** 2))
+        grid = np.log(np.geomspace(NARROWEST, WIDEST, WIDTHS))
+        best = int(np.argmin([error(value) for value in grid]))
+        around = grid[max(0, best - 1)], grid[min(WIDTHS - 1, best + 1)]
+        found = math.exp(minimize_scalar(error, bounds=around, method="bounded").x)
+        return AxialBlur(
+            width=CAUTION * found,
+            sentence=(
+                "Blur along Z from the stack itself: a Gaussian of standard deviation "
+                f"{found:.2f} slices beyond that across, taken {CAUTION:g} times as "
+                "wide to be safe."
+            ),
+        )
 
 
 def power(images: NDArray[np.floating], axis: int, length: int) -> NDArray[np.float64]:
@@ -158,9 +157,9 @@ def _tapers(length: int) -> NDArray[np.float64]:
 
 
 @lru_cache(maxsize=256)
-def _noise_share(kernel: KernelSpec, factors: tuple[float, float]) -> float:
-    """Share of white noise's variance that a degradation leaves."""
-    return degradation(kernel, factors, (256, 256)).noise_gain()
+def _noise_share(kernel: KernelSpec) -> float:
+    """Share of white noise's variance that a blur leaves."""
+    return degradation(kernel, (1.0, 1.0), (256, 256)).noise_gain()
 
 
 @lru_cache(maxsize=256)

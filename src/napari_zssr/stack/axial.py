@@ -16,7 +16,7 @@ from napari_zssr.config import Config
 from napari_zssr.errors import InputError, compute_errors
 from napari_zssr.imaging.axial_blur import (
     AxialBlur,
-    estimated_axial_blur,
+    AxialSpectra,
     is_too_wide,
     power_growth,
     undershoot,
@@ -145,7 +145,10 @@ def axial_blur(run: AxialRun, channel: int, sample: ChannelSample) -> AxialBlur:
     """Blur along Z beyond that across, as the settings ask for. Raises InputError."""
     kind, value = run.config.axial_kernel
     if kind == "estimate":
-        return estimated_axial_blur(sample.columns, run.factor, sample.sigma)
+        spectra = AxialSpectra(
+            volume=sample.columns, factor=run.factor, sigma=sample.sigma
+        )
+        return spectra.estimated_blur()
     if kind == "optics":
         return _blur_of_optics(run.stack, run.config, channel)
     if kind == "section":
