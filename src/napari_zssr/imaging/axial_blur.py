@@ -26,7 +26,8 @@ CAUTION = 0.95
 # Growth of power along Z (log10) and undershoot that results under a right blur do not
 # exceed, both of them; the more growth, the more undershoot (isotropic and layered
 # volumes under blurs 0.9 to 1.5 times as wide as the true one).
-LARGEST_GROWTH, UNDERSHOOT_BY_GROWTH = 0.15, ((0.25, 0.53), (0.08, 0.15))
+LARGEST_GROWTH = 0.15
+UNDERSHOOT_BY_GROWTH = (0.15, 0.35, 0.53), (0.04, 0.09, 0.15)
 # Quantiles that stand for the darkest and the brightest pixels.
 DARKEST_TO_BRIGHTEST = (0.001, 0.999)
 # Planes, and sections of each orientation, that spectra are taken of.

@@ -110,6 +110,7 @@ def train_axial_network(
         level=sum(levels) / len(levels),
         start=start if ratio <= LARGEST_RATIO else None,
         for_stack=True,
+        along_z=True,
     )
     plan = resolve(settings, facts)
     network, steps = yield from train_network(data, plan, execution)
@@ -207,27 +208,13 @@ def _enlarged_batch(
     versions = []
     for flip in flips:
         turned = sections.flip(flip)[:, None]
-        output = applied(axial.network, turned, precision)[:, 0].flip(flip)
-        versions.append(_projected(output, sections, spec))
-    result = versions[0]
-    if len(versions) > 1:
-        result = _projected(merged(versions), sections, spec)
+        versions.append(applied(axial.network, turned, precision)[:, 0].flip(flip))
+    result = merged(versions)
     reached = spec.factors[0]
     if reached == axial.factor:
         return result
     size = (output_size(sections.shape[1], axial.factor), sections.shape[2])
     return resize(result, (axial.factor / reached, 1.0), size)
-
-
-def _projected(output: Tensor, sections: Tensor, spec: PredictSpec) -> Tensor:
-    return back_project(
-        output,
-        sections,
-        spec.factors,
-        spec.kernel,
-        spec.back_projection,
-        spec.strength,
-    )
 
 
 def with_mean_kept(
