@@ -20,7 +20,7 @@ from scipy import ndimage
 
 from napari_zssr import InputError, save_networks
 from napari_zssr.config import BALANCED, FAST, Config, change
-from napari_zssr.execution.disk_run import upscale_to_disk_steps
+from napari_zssr.execution.run import upscale_to_disk_steps
 from napari_zssr.imaging.noise import CLEAN, NoiseModel
 from napari_zssr.imaging.resample import imresize
 from napari_zssr.kernelspec import KernelSpec

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_zssr.config import Config, change
+from napari_zssr.errors import InputError
 from napari_zssr.progress import PlaneDone, Steps, drain, map_events
 from napari_zssr.stack.axial import (
     axial_factor,
@@ -223,6 +224,11 @@ def lazily_upscaled(stack: ImageStack, config: Config) -> dask.array.Array:
     import dask.array
     from dask.highlevelgraph import HighLevelGraph
 
+    if config.factor_z != 1:
+        raise InputError(
+            "A lazy result has one chunk a plane, and planes along Z need whole "
+            "columns; write it to a file (upscale_to_disk), or leave out factor_z."
+        )
     ready = prepare(stack, config, partial(make_plan, to_disk=True))
     enlarge = _Enlarge(ready)
     axes, shape = ready.stack.axes, ready.plan.output_shape

@@ -31,7 +31,7 @@ TUNED_RATE, LEARNED_RATE, NOISY_RATE = 0.1, 0.25, 0.1
 # From a pretrained start a noisy plane takes a quarter of the steps; a few change next
 # to nothing.
 NOISY_SHARE, LEAST_NOISY = 4, 25
-# How far training goes from a pretrained start towards what it finds: fathers are softer
+# How far training goes from a pretrained start to what it finds: fathers are softer
 # than fine images, the more so the wider the blur, and what is found suits them too
 # well. Lateral planes are as sharp as sections are to become.
 LEARNED_SHARE, LEARNED_SHARE_ALONG_Z = 0.6, 1.0
