@@ -286,6 +286,19 @@ def test_a_run_that_was_stopped_goes_on(
     np.testing.assert_array_equal(read(target).data, wanted)
 
 
+def test_other_pixels_do_not_go_on_with_a_run(tmp_path: Path) -> None:
+    volume = np.zeros((6, 20, 20), np.uint8)
+    volume[:, 4:8] = 90
+    steps = upscale_to_disk_steps(stack_of(volume), FILTER, tmp_path / "a.ome.zarr")
+    next(event for event in steps if "columns" in getattr(event, "stage", ""))
+    steps.close()
+    steps = upscale_to_disk_steps(
+        stack_of(volume[::-1] + 1), FILTER, tmp_path / "a.ome.zarr"
+    )
+    with pytest.raises(InputError, match="was begun with"):
+        drain(steps)
+
+
 def test_shards_are_refused(tmp_path: Path) -> None:
     stack = stack_of(np.zeros((6, 20, 20), np.uint8))
     steps = upscale_to_disk_steps(stack, FILTER, tmp_path / "a.ome.zarr", shard=(1, 2))

@@ -18,7 +18,12 @@ from numpy.typing import NDArray
 from napari_zssr.atomic import storage_errors, write_synced
 from napari_zssr.config import Config, change
 from napari_zssr.errors import ComputeError, InputError
-from napari_zssr.execution.disk_run import WHOLE, Written, planes_to_disk_steps
+from napari_zssr.execution.disk_run import (
+    WHOLE,
+    Written,
+    pixels_checksum,
+    planes_to_disk_steps,
+)
 from napari_zssr.execution.executors import IN_PROCESS, Workers
 from napari_zssr.execution.ledger import IMAGE, Ledger, finish, part_folder
 from napari_zssr.io.read import read
@@ -52,6 +57,7 @@ from napari_zssr.stack.report import (
     unfinished_recipe,
     versions,
 )
+from napari_zssr.zssr.start import start_checksum
 
 # What stands in the folder of a run: the enlarged planes, and columns of them.
 PLANES, COLUMNS = "planes.ome.zarr", "columns"
@@ -132,11 +138,12 @@ def _identity(stack: ImageStack, config: Config, factor: float) -> dict[str, Any
     for name in ("tile_px", "preset"):
         settings.pop(name, None)
     return {
-        "input": stack.checksum,
+        "input": stack.checksum or pixels_checksum(stack),
         "shape": list(stack.data.shape),
         "dtype": str(stack.data.dtype),
         "axes": stack.axes,
         "factor_z": factor,
+        "start": start_checksum(config),
         "versions": dict(versions()),
         "settings": settings,
     }
