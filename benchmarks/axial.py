@@ -48,8 +48,9 @@ COLUMNS = (
 NOTES = (
     "PSNR in dB against the truth, borders of 6 pixels left out. Z correlation: "
     "Fourier shell correlation in a cone of 25 degrees about the Z axis, mean of 0.04 "
-    "to 0.25 cycles per pixel. Richardson-Lucy: along Z, with blur and thinning in its model, "
-    "best of 15, 30 and 100 iterations. FIB-SEM without photons is taken as noiseless.",
+    "to 0.25 cycles per pixel. Richardson-Lucy: along Z, with blur and thinning in its "
+    "model, best of 15, 30 and 100 iterations. FIB-SEM without photons is taken as "
+    "noiseless.",
 )
 
 
