@@ -135,13 +135,14 @@ def _row(case: Case, truth: Volume, config: Config) -> tuple[Cell, ...]:
     )
     linear = linearly_interpolated(slices, case.factor)
     projected = back_projected(cubic, slices, case)
+    width = estimated.report.axial[0].width_slices
     ways = (linear, cubic, projected, deconvolved, learned.image, estimated.image)
     return (
         case.name,
         case.factor,
         case.photons or None,
         *(psnr(result, truth) for result in ways),
-        estimated.report.axial[0].width_slices / case.width,
+        width / case.width if width else None,
         *(correlation(r, truth) for r in (cubic, deconvolved, learned.image)),
         seconds,
     )

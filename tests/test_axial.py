@@ -161,7 +161,18 @@ def test_the_blur_of_a_stack() -> None:
     for seed in (0, 1):
         volume = seen(fibres(seed, (64, 72, 72)))
         blur = AxialSpectra(volume=volume, factor=4, sigma=0.0).estimated_blur()
+        assert blur is not None
         assert 0.7 * WIDTH < blur.width < 1.1 * WIDTH
+
+
+def test_a_blur_that_the_stack_does_not_tell() -> None:
+    """Haze along Z looks like a blur without end."""
+    rng = np.random.default_rng(0)
+    haze = gaussian_filter(rng.normal(size=(24, 48, 48)), (9, 0.7, 0.7))
+    volume = (100 + 400 * haze / haze.std()).astype(np.float32)
+    result = enlarged(volume, change(KNOWN, kernel_z="estimate"))
+    assert "kernel_z" in result.report.sentence
+    np.testing.assert_allclose(result.image, cubic(volume), rtol=1e-3, atol=2)
 
 
 def test_power_of_noise_and_its_growth() -> None:

@@ -112,15 +112,20 @@ class AxialSpectra:
         son, section = (np.mean(part, axis=0)[1:] for part in (sons, sections))
         return float(np.mean(np.log((son + noise) / section) ** 2))
 
-    def estimated_blur(self) -> AxialBlur:
-        """The Gaussian under which spectra agree best, a little narrower to be safe."""
+    def estimated_blur(self) -> AxialBlur | None:
+        """The Gaussian under which spectra agree best, a little narrower to be safe.
+
+        None where no width that is tried is wide enough: haze or noise misleads it.
+        """
 
         def error(logarithm: float) -> float:
             return self.mismatch(math.exp(logarithm))
 
         grid = np.log(np.geomspace(NARROWEST, WIDEST, WIDTHS))
         best = int(np.argmin([error(value) for value in grid]))
-        around = grid[max(0, best - 1)], grid[min(WIDTHS - 1, best + 1)]
+        if best == WIDTHS - 1:
+            return None
+        around = grid[max(0, best - 1)], grid[best + 1]
         found = math.exp(minimize_scalar(error, bounds=around, method="bounded").x)
         return AxialBlur(
             width=CAUTION * found,

@@ -67,6 +67,10 @@ WINDOW_PX, CANDIDATES = 256, 6
 # Narrower blurs that are tried, as shares, where a result shows too much along Z.
 NARROWER = (1.0, 0.8, 0.64)
 FEWEST_SLICES = 4
+BLUR_UNKNOWN = (
+    "How much is blurred along Z could not be told from the stack (haze or noise hide "
+    "it); give it by kernel_z: optics, or gaussian:SIGMA."
+)
 AXIAL_SEED = 700_001
 STAGE = "axial"
 
@@ -81,8 +85,8 @@ class AxialReport:
     factor : float
         Enlargement along Z.
     returned : {"learned", "cubic"}
-    width_slices : float
-        Width of the blur that was assumed, in slices.
+    width_slices : float or None
+        Width of the blur that was assumed, in slices; None where none was found.
     gain_db, gain_error_db : float or None
         Gain over cubic interpolation on held-out regions of lateral planes.
     growth : float or None
@@ -94,7 +98,7 @@ class AxialReport:
     channel: int
     factor: float
     returned: str
-    width_slices: float
+    width_slices: float | None
     gain_db: float | None = None
     gain_error_db: float | None = None
     growth: float | None = None
@@ -141,8 +145,11 @@ def axial_factor(config: Config, stack: ImageStack) -> float:
     return max(1.0, factor)
 
 
-def axial_blur(run: AxialRun, channel: int, sample: ChannelSample) -> AxialBlur:
-    """Blur along Z beyond that across, as the settings ask for. Raises InputError."""
+def axial_blur(run: AxialRun, channel: int, sample: ChannelSample) -> AxialBlur | None:
+    """Blur along Z beyond that across, as the settings ask for.
+
+    None where the stack does not tell it. Raises InputError.
+    """
     kind, value = run.config.axial_kernel
     if kind == "estimate":
         spectra = AxialSpectra(
@@ -320,18 +327,18 @@ def channel_steps(run: AxialRun, channel: int) -> Steps[AxialChannel]:
     """Train the network of a channel, under a blur that its result bears out."""
     sample = _sample(run, channel)
     blur = axial_blur(run, channel, sample)
-    if shows_signal(np.stack(sample.planes)):
+    network, growth, reason = None, None, BLUR_UNKNOWN
+    if not shows_signal(np.stack(sample.planes)):
+        reason = "The channel shows nothing to learn from."
+    elif blur is not None:
         with compute_errors(f"Learning along Z, channel {channel}", run.plan.device):
             network, growth, reason = yield from _supported_network(
                 run, channel, sample, blur
             )
-    else:
-        network, growth, reason = None, None, "The channel shows nothing to learn from."
-    sentence = (
-        _learned_sentence(network, network.blur.width / blur.width)
-        if network
-        else f"{reason} Cubic interpolation was returned."
-    )
+    assumed = network.blur if network else blur
+    sentence = f"{reason} Cubic interpolation was returned."
+    if network is not None and blur is not None:
+        sentence = _learned_sentence(network, network.blur.width / blur.width)
     return AxialChannel(
         mapping=run.maps[channel],
         network=network,
@@ -339,7 +346,7 @@ def channel_steps(run: AxialRun, channel: int) -> Steps[AxialChannel]:
             channel=channel,
             factor=run.factor,
             returned="learned" if network else "cubic",
-            width_slices=network.blur.width if network else blur.width,
+            width_slices=assumed.width if assumed else None,
             gain_db=network.gain.decibel if network else None,
             gain_error_db=network.gain.error_decibel if network else None,
             growth=growth,
