@@ -27,6 +27,7 @@ SETS: Mapping[str, str] = {
     "caco": "microscopes:confocal_pair",
     "fmd": "microscopes:noisy_captures",
     "stacks": "stacks:stacks",
+    "axial": "axial:axial",
     "choices": "choices:choices",
     "speed": "cost:speed",
     "memory": "cost:memory",

@@ -25,9 +25,9 @@ from benchmarks.promises import texture
 from benchmarks.table import Table
 from napari_zssr.config import INSTANT, Config, change
 from napari_zssr.errors import ComputeError, InputError
-from napari_zssr.execution.disk_run import upscale_to_disk_steps
 from napari_zssr.execution.executors import IN_PROCESS, Workers
 from napari_zssr.execution.ledger import part_folder
+from napari_zssr.execution.run import upscale_to_disk_steps
 from napari_zssr.io.read import read
 from napari_zssr.io.zarr_write import create, write_plane
 from napari_zssr.progress import Event, PlaneDone, drain

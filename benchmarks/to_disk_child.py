@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from napari_zssr.config import Config
-from napari_zssr.execution.disk_run import upscale_to_disk_steps
+from napari_zssr.execution.run import upscale_to_disk_steps
 from napari_zssr.io.read import read
 from napari_zssr.progress import drain
 

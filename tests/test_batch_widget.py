@@ -19,7 +19,7 @@ from napari.components import ViewerModel
 
 from napari_zssr.config import FAST, Config, change
 from napari_zssr.errors import StorageError
-from napari_zssr.execution import disk_run
+from napari_zssr.execution import run as execution_run
 from napari_zssr.io.read import read
 from napari_zssr.plugin.batch import BatchRow, BatchWidget, batch_sentence
 from napari_zssr.plugin.batch_form import Source
@@ -158,7 +158,7 @@ def test_a_full_disk_ends_the_batch(
         raise StorageError("The disk is full.")
         yield
 
-    monkeypatch.setattr(disk_run, "upscale_to_disk_steps", full)
+    monkeypatch.setattr(execution_run, "upscale_to_disk_steps", full)
     bench.run()
     assert list(bench.states.values()) == ["failed", "waiting"]
     assert "The disk is full" in bench.said

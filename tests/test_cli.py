@@ -160,9 +160,7 @@ class Engine:
 def engine(monkeypatch: pytest.MonkeyPatch) -> Engine:
     fake = Engine()
     monkeypatch.setattr("napari_zssr.stack.run.upscale_steps", fake)
-    monkeypatch.setattr(
-        "napari_zssr.execution.disk_run.upscale_to_disk_steps", fake.to_disk
-    )
+    monkeypatch.setattr("napari_zssr.execution.run.upscale_to_disk_steps", fake.to_disk)
     return fake
 
 

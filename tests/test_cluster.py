@@ -15,8 +15,8 @@ import pytest
 
 from napari_zssr import ComputeError, ImageStack, read, upscale_to_disk
 from napari_zssr.config import INSTANT
-from napari_zssr.execution.disk_run import upscale_to_disk_steps
 from napari_zssr.execution.executors import Workers, concurrent_tasks
+from napari_zssr.execution.run import upscale_to_disk_steps
 from napari_zssr.io.write import write
 from napari_zssr.progress import Event, PlaneDone, drain
 

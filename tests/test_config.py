@@ -249,6 +249,7 @@ def test_every_setting_changes_the_digest() -> None:
         "seed": 7, "device": "cpu", "precision": "float32", "tile_px": 512,
         "nonfinite": "fill", "dtype": "same", "start": "nets.safetensors",
         "strategy": "shared", "tuned_steps": 7, "learned_steps": 7, "ratio": 3,
+        "factor_z": 2, "kernel_z": "optics",
     }  # fmt: skip
     assert set(others) == {f.name for f in dataclasses.fields(Config)}
     base = change(BALANCED, start="random")

@@ -16,8 +16,9 @@ import pytest
 
 from napari_zssr.config import INSTANT, Config, change
 from napari_zssr.errors import ComputeError, InputError
-from napari_zssr.execution.disk_run import Written, upscale_to_disk_steps
+from napari_zssr.execution.disk_run import Written
 from napari_zssr.execution.executors import IN_PROCESS, Workers
+from napari_zssr.execution.run import upscale_to_disk_steps
 from napari_zssr.io.read import read
 from napari_zssr.io.write import read_provenance, write
 from napari_zssr.progress import Event, PlaneDone, drain

@@ -20,7 +20,7 @@ from scipy import ndimage
 
 from napari_zssr import InputError, save_networks
 from napari_zssr.config import BALANCED, FAST, Config, change
-from napari_zssr.execution.disk_run import upscale_to_disk_steps
+from napari_zssr.execution.run import upscale_to_disk_steps
 from napari_zssr.imaging.noise import CLEAN, NoiseModel
 from napari_zssr.imaging.resample import imresize
 from napari_zssr.kernelspec import KernelSpec
@@ -33,7 +33,7 @@ from napari_zssr.stack.preview import preview_steps
 from napari_zssr.stack.report import recipe
 from napari_zssr.stack.resources import plan_run
 from napari_zssr.stack.run import Upscaled, upscale_steps
-from napari_zssr.zssr import pretrained, trainer
+from napari_zssr.zssr import pretrained, trainer, training_plan
 from napari_zssr.zssr.checkpoint import KEY, load_networks
 from napari_zssr.zssr.networks import restored, shuffle
 from napari_zssr.zssr.pretrained import (
@@ -48,7 +48,12 @@ from napari_zssr.zssr.pretrained import (
 )
 from napari_zssr.zssr.start import load_start_file
 from napari_zssr.zssr.trainer import Trainer
-from napari_zssr.zssr.training_plan import LEARNED_RATE, NOISY_RATE, expected_plans
+from napari_zssr.zssr.training_plan import (
+    LEARNED_RATE,
+    LEARNED_SHARE,
+    NOISY_RATE,
+    expected_plans,
+)
 from training.learn import with_clean
 
 QUICK = change(
@@ -347,7 +352,7 @@ def test_it_stays_on_the_way_to_what_training_finds(
     """Once it goes all of the way, once as far as it does: along the same line."""
 
     def trained(share: float) -> NDArray[np.float32]:
-        monkeypatch.setattr(trainer, "FURTHER", share)
+        monkeypatch.setattr(training_plan, "LEARNED_SHARE", share)
         (kept,) = run(
             rings(), change(LEARNED, learned_steps=3, kernel=GAUSSIAN)
         ).networks
@@ -356,7 +361,7 @@ def test_it_stays_on_the_way_to_what_training_finds(
 
     begun_from = modulated_weights(shipped_start(), 1, (2, 2), GAUSSIAN, CLEAN)
     first = np.concatenate([a.ravel() for _, a in sorted(begun_from.items())])
-    usual, whole = trained(trainer.FURTHER) - first, trained(1.0) - first
+    usual, whole = trained(LEARNED_SHARE) - first, trained(1.0) - first
     np.testing.assert_allclose(usual, 0.6 * whole, atol=1e-7)
     assert np.abs(whole).max() > 1e-4
 

@@ -18,8 +18,8 @@ from benchmarks.metrics import psnr
 from napari_zssr import api
 from napari_zssr.config import FAST, INSTANT, Config
 from napari_zssr.errors import ComputeError
-from napari_zssr.execution.disk_run import upscale_to_disk_steps
 from napari_zssr.execution.executors import Workers
+from napari_zssr.execution.run import upscale_to_disk_steps
 from napari_zssr.imaging import quality as supporting
 from napari_zssr.imaging.degrade import degrade_array
 from napari_zssr.imaging.noise import NoiseModel, loaded_arrays

@@ -23,6 +23,7 @@ from napari.layers import Image
 from napari_zssr.config import change
 from napari_zssr.errors import ComputeError
 from napari_zssr.execution import disk_run
+from napari_zssr.execution import run as execution_run
 from napari_zssr.execution.ledger import part_folder
 from napari_zssr.io.read import read
 from napari_zssr.plugin.form.form import proposed_name
@@ -161,7 +162,7 @@ def test_a_slice_that_was_looked_at_too_early_is_shown_when_it_is_there(
     """Nothing keeps the black that stood there before, nor the old name."""
     target = tmp_path / "fine.ome.zarr"
     stack = labelled(rings(2, 20, 24), axes="ZYX")
-    steps = disk_run.upscale_to_disk_steps(stack, RIDGE, target)
+    steps = execution_run.upscale_to_disk_steps(stack, RIDGE, target)
     done = (event for event in steps if isinstance(event, PlaneDone))
     next(done)
     places = part_folder(target) / "image.ome.zarr", target
@@ -192,7 +193,7 @@ def test_stored_pixels_are_indexed_as_those_in_memory(
     shape = [sizes[letter] for letter in axes]
     pixels = np.random.default_rng(0).integers(0, 99, shape).astype(np.uint8)
     stack = labelled(pixels, axes=axes)
-    drain(disk_run.upscale_to_disk_steps(stack, RIDGE, tmp_path / "a.ome.zarr"))
+    drain(execution_run.upscale_to_disk_steps(stack, RIDGE, tmp_path / "a.ome.zarr"))
     wanted = drain(upscale_steps(stack, RIDGE)).image
     samples = sizes["S"] if "S" in axes else 1
     (lazy,) = stored_levels(axes, samples, tmp_path / "a.ome.zarr")

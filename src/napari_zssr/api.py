@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from napari_zssr.config import BALANCED, Config, change, preset
 from napari_zssr.errors import ImageWarning, InputError
-from napari_zssr.execution.disk_run import Written, upscale_to_disk_steps
+from napari_zssr.execution.disk_run import Written
 from napari_zssr.execution.executors import Workers
+from napari_zssr.execution.run import upscale_to_disk_steps
 from napari_zssr.io.contents import ALL, ImageEntry, labelled_paths
 from napari_zssr.io.kernel_files import loaded_kernel
 from napari_zssr.io.read import list_images

@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import PurePath
-from typing import Any, get_args
+from typing import Any, Final, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -113,25 +113,70 @@ def _check(camera: CameraNoise) -> None:
 
 
 MAX_FACTOR = 16.0
+ISOTROPIC: Final = "isotropic"
 # Where weights start from; anything else names a file of saved networks.
 RANDOM, LEARNED = STARTS = ("random", "learned")
 NETWORKS_SUFFIX = ".safetensors"
 
 
-def checked_factor(factor: Any) -> tuple[float, float]:
-    """Enlargement along (Y, X), each from 1 to 16, at least one above 1."""
+def checked_factor(factor: Any, *, planes_only: bool = True) -> tuple[float, float]:
+    """Enlargement along (Y, X), each from 1 to 16.
+
+    At least one is above 1 where nothing but planes is enlarged.
+    """
     pair = _pair(factor)
     if pair is None:
         raise InputError(
             f"Factor {factor!r} is not understood; give one number or (Y, X)."
         )
     inside = all(math.isfinite(f) and 1 <= f <= MAX_FACTOR for f in pair)
-    if not inside or pair == (1, 1):
+    if not inside or (planes_only and pair == (1, 1)):
         raise InputError(
             f"Factor {factor!r} cannot be used; give numbers from 1 to "
             f"{MAX_FACTOR:.0f}, at least one of them above 1."
         )
     return pair
+
+
+def checked_factor_z(factor: Any) -> float | Literal["isotropic"]:
+    """Enlargement along Z: from 1 to 16, or "isotropic"."""
+    if factor == ISOTROPIC:
+        return ISOTROPIC
+    try:
+        number = float(factor)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not 1 <= number <= MAX_FACTOR:
+        raise InputError(
+            f"factor_z {factor!r} cannot be used; give a number from 1 to "
+            f"{MAX_FACTOR:.0f}, or {ISOTROPIC!r}."
+        )
+    return number
+
+
+def checked_kernel_z(text: Any) -> str:
+    """Text of a blur along Z that `parsed_kernel_z` understands."""
+    kind, width = parsed_kernel_z(text)
+    return kind if kind in ("estimate", "optics") else f"{kind}:{width:g}"
+
+
+def parsed_kernel_z(text: Any) -> tuple[str, float]:
+    """Kind and width of a blur along Z; 0 for kinds without one."""
+    kind, _, rest = str(text).strip().partition(":")
+    if kind in ("estimate", "optics") and not rest:
+        return kind, 0.0
+    try:
+        width = float(rest or 1)
+    except ValueError:
+        width = math.nan
+    known = kind == "section" or (kind == "gaussian" and rest)
+    if not known or not 0 < width <= 100:
+        raise InputError(
+            f"kernel_z {text!r} is not understood; give estimate, optics, gaussian:2.4 "
+            "(standard deviation in pixels of the result) or section:1 (thickness in "
+            "slices)."
+        )
+    return kind, width
 
 
 def checked_sigmas(sigma_px: Any) -> tuple[float, float]:

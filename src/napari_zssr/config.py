@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from napari_zssr.checks import (
+    ISOTROPIC,
     LEARNED,
     RANDOM,
     STARTS,
@@ -19,10 +20,13 @@ from napari_zssr.checks import (
     check_start_fits,
     check_switch,
     checked_factor,
+    checked_factor_z,
+    checked_kernel_z,
     checked_noise,
     checked_start,
     checked_whole,
     nearest,
+    parsed_kernel_z,
 )
 from napari_zssr.errors import InputError
 from napari_zssr.kernelspec import KernelSpec
@@ -75,6 +79,13 @@ class Config:
         on each plane.
     tuned_steps : int
         Training steps on each plane with strategy "tuned"; 0 is like "shared".
+    factor_z : float or "isotropic"
+        Enlargement along Z, up to 16; 1 leaves the slices alone. "isotropic" makes
+        them as close as the pixels of the enlarged planes are, from the spacing.
+    kernel_z : str
+        Blur along Z beyond that across: ``estimate`` from the stack, ``optics`` from
+        those of `kernel` or of the metadata, ``gaussian:2.4`` (standard deviation in
+        pixels of the result), ``section:1`` (thickness in slices).
     kernel : KernelSpec
         Blur between father and son.
     noise : "auto", "off", float or str
@@ -120,6 +131,8 @@ class Config:
     ratio: int = 2
     strategy: Strategy = "tuned"
     tuned_steps: int = 40
+    factor_z: float | Literal["isotropic"] = 1.0
+    kernel_z: str = "estimate"
     kernel: KernelSpec = field(default_factory=KernelSpec)
     noise: str | float = "auto"
     gradual: int = 3
@@ -134,7 +147,10 @@ class Config:
     dtype: OutputType = "auto"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "factor", checked_factor(self.factor))
+        object.__setattr__(self, "factor_z", checked_factor_z(self.factor_z))
+        factor = checked_factor(self.factor, planes_only=self.factor_z == 1)
+        object.__setattr__(self, "factor", factor)
+        object.__setattr__(self, "kernel_z", checked_kernel_z(self.kernel_z))
         object.__setattr__(self, "kernel", KernelSpec.parse(self.kernel))
         object.__setattr__(self, "noise", checked_noise(self.noise))
         object.__setattr__(self, "start", checked_start(self.start))
@@ -167,6 +183,22 @@ class Config:
         """
         nothing = planes < 2 or self.network == "ridge" or self.steps == 0
         return "independent" if nothing else self.strategy
+
+    @property
+    def factor_text(self) -> str:
+        """Factors as they stand in names: x2, x2x1.5, x2_z4, isotropic."""
+        y, x = self.factors
+        parts = [f"x{y:g}" if y == x else f"x{y:g}x{x:g}"] if (y, x) != (1, 1) else []
+        if self.factor_z == ISOTROPIC:
+            parts.append(ISOTROPIC)
+        elif self.factor_z != 1:
+            parts.append(f"z{self.factor_z:g}")
+        return "_".join(parts)
+
+    @property
+    def axial_kernel(self) -> tuple[str, float]:
+        """Kind and width of the blur along Z."""
+        return parsed_kernel_z(self.kernel_z)
 
     @property
     def start_file(self) -> str | None:

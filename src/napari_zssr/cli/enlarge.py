@@ -108,9 +108,7 @@ def default_output(
     stem = image.name
     while Path(stem).suffix.lower() in SUFFIXES:
         stem = Path(stem).stem
-    y, x = config.factors
-    factor = f"x{y:g}" if y == x else f"x{y:g}x{x:g}"
-    parts = "_".join(filter(None, (stem, label, factor)))
+    parts = "_".join(filter(None, (stem, label, config.factor_text)))
     return image.with_name(f"{parts}.{ending}")
 
 
@@ -218,8 +216,8 @@ def _enlarge_labels(stack: ImageStack, target: Path, request: Request) -> Result
 
 
 def _enlarge_to_disk(stack: ImageStack, target: Path, request: Request) -> Result:
-    from napari_zssr.execution.disk_run import upscale_to_disk_steps
     from napari_zssr.execution.ledger import Ledger, part_folder
+    from napari_zssr.execution.run import upscale_to_disk_steps
     from napari_zssr.zssr.checkpoint import write_networks
 
     steps = upscale_to_disk_steps(

@@ -47,6 +47,25 @@ Factor = Annotated[
         help="Enlargement of Y and X, from 1 to 16, fractions too. Default: 2.",
     ),
 ]
+FactorZ = Annotated[
+    str | None,
+    engine_option(
+        "--factor-z",
+        metavar="F|isotropic",
+        help="Enlargement of a stack along Z, learned from its own planes: 1 to 16, or "
+        "isotropic, from the spacing; with --factor 1 of nothing else. Default: 1.",
+    ),
+]
+KernelZ = Annotated[
+    str | None,
+    engine_option(
+        "--kernel-z",
+        metavar="KIND",
+        help="Blur along Z beyond that across: estimate (from the stack), optics, "
+        "gaussian:SIGMA (pixels of the result) or section:N (thickness in slices). "
+        "Default: estimate.",
+    ),
+]
 Preset = Annotated[
     str, engine_option("-p", "--preset", metavar="NAME", help=f"{', '.join(PRESETS)}.")
 ]

@@ -75,6 +75,8 @@ def upscale(
         ),
     ] = "ome.tif",
     factor: options.Factor = None,
+    factor_z: options.FactorZ = None,
+    kernel_z: options.KernelZ = None,
     preset: options.Preset = "balanced",
     blur: Blur = DEFAULT_BLUR,
     noise: options.Noise = None,
@@ -220,6 +222,8 @@ def upscale(
     config = options.settings(
         preset,
         factor,
+        factor_z=factor_z,
+        kernel_z=kernel_z,
         kernel=blur.spec(),
         noise=noise,
         gradual=gradual,

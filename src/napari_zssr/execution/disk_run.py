@@ -244,7 +244,7 @@ class Written:
     networks: tuple[Checkpoint | None, ...] = ()
 
 
-def upscale_to_disk_steps(
+def planes_to_disk_steps(
     stack: ImageStack,
     config: Config,
     target: str | Path,
@@ -386,7 +386,7 @@ def _identity(prepared: Prepared, threads: int) -> dict[str, Any]:
     image = {} if stack.image_index is None else {"image": stack.image_index}
     return image | {
         "format": FORMAT,
-        "input": stack.checksum or _checksum(prepared),
+        "input": stack.checksum or pixels_checksum(stack),
         "shape": list(stack.data.shape),
         "dtype": str(stack.data.dtype),
         "axes": stack.axes,
@@ -400,13 +400,14 @@ def _identity(prepared: Prepared, threads: int) -> dict[str, Any]:
     }
 
 
-def _checksum(prepared: Prepared) -> str:
+def pixels_checksum(stack: ImageStack) -> str:
     """Checksum of pixels without a file: of all planes, or a few if they are lazy."""
     digest = hashlib.sha256()
-    listed = prepared.plane_indices
-    step = max(1, len(listed) // CHECKSUM_PLANES) if is_lazy(_pixels(prepared)) else 1
+    listed = planes(stack.axes, stack.data.shape)
+    data = stack.data.data if isinstance(stack.data, CheckedPlanes) else stack.data
+    step = max(1, len(listed) // CHECKSUM_PLANES) if is_lazy(data) else 1
     for plane_index in listed[::step]:
-        plane = np.ascontiguousarray(prepared.stack.data[plane_index.index])
+        plane = np.ascontiguousarray(stack.data[plane_index.index])
         digest.update(plane.tobytes())
     return digest.hexdigest()[:16]
 

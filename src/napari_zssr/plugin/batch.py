@@ -194,7 +194,7 @@ class FileJob:
 
     def steps(self) -> Steps[Written]:
         """Read the image and enlarge it, in the worker thread."""
-        from napari_zssr.execution.disk_run import upscale_to_disk_steps
+        from napari_zssr.execution.run import upscale_to_disk_steps
 
         order = self._order
         yield Progress(stage="read", step=0, total=1)

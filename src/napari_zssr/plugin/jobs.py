@@ -131,7 +131,7 @@ class DiskJob(Job):
 
     def steps(self) -> Steps[Enlarged]:
         """Enlarge the layer plane by plane, or resume a cancelled run."""
-        from napari_zssr.execution.disk_run import upscale_to_disk_steps
+        from napari_zssr.execution.run import upscale_to_disk_steps
 
         request = self.request
         yield Progress(stage="read", step=0, total=1)

@@ -428,7 +428,7 @@ def _of_optics(
     assert spec.optics is not None
     spacing, fine = _known_sizes(stack, factors)
     known = stack.channels[channel] if channel < len(stack.channels) else Channel()
-    given = _completed(spec.optics, known)
+    given = completed_optics(spec.optics, known)
     gaussian = gaussian_psf(**given)
     if spec.optics.method == "vectorial":
         psf = vectorial_psf(**given)
@@ -442,7 +442,7 @@ def _of_optics(
     return kernel, " ".join(filter(None, (word, sentence)))
 
 
-def _completed(optics: Optics, known: Channel) -> dict[str, Any]:
+def completed_optics(optics: Optics, known: Channel) -> dict[str, Any]:
     """What was given, and what the metadata of the channel say beside it."""
     modality = optics.modality or known.modality or "widefield"
     metadata = {

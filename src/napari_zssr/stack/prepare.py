@@ -111,7 +111,7 @@ def prepare(
     Of lazy pixels a few planes of each channel are read. `planner` stands for
     `make_plan` and takes its arguments.
     """
-    stack = _enlargeable(stack, config.nonfinite)
+    stack = enlargeable(stack, config.nonfinite)
     config = change(config, kernel=loaded_kernel(config.kernel))
     starts = channel_starts(config, stack.axes, stack.data.shape)
     data = CheckedPlanes(stack.data, config.nonfinite)
@@ -138,7 +138,7 @@ def prepare(
     return Prepared(stack=checked, config=config, plan=run, channels=setups)
 
 
-def _enlargeable(stack: ImageStack, nonfinite: str) -> ImageStack:
+def enlargeable(stack: ImageStack, nonfinite: str) -> ImageStack:
     """The image, unless networks cannot enlarge it; masked pixels in memory filled."""
     if stack.labels:
         raise InputError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from napari_zssr.checks import LEARNED
@@ -25,6 +25,7 @@ from napari_zssr.zssr.messages import (
 from napari_zssr.zssr.start import start_checksum
 
 if TYPE_CHECKING:
+    from napari_zssr.stack.axial import AxialReport, AxialRun
     from napari_zssr.stack.image import ImageStack
     from napari_zssr.stack.run import Upscaled
 
@@ -47,6 +48,7 @@ class Report:
     kernels: tuple[dict[str, Any], ...] = ()
     messages: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
+    axial: tuple[AxialReport, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain, JSON-serialisable form."""
@@ -73,6 +75,54 @@ def report_of(
         start_checksum=start_checksum(config),
         kernels=tuple(kernel.to_dict() for kernel in ready.kernels),
         messages=ready.stack.messages,
+    )
+
+
+def axial_report(
+    ready: AxialRun,
+    reports: tuple[AxialReport, ...],
+    lateral: Mapping[str, Any] | None,
+    seconds: float,
+) -> Report:
+    """Report of a run along Z; `lateral` is that on its planes, if they were enlarged.
+
+    As `Report.to_dict` or a file has it.
+    """
+    report = Report(
+        planes=(),
+        axial=reports,
+        seconds=seconds,
+        device=ready.plan.device,
+        precision=ready.plan.precision,
+        seed=ready.config.seed,
+        versions=dict(versions()),
+        input_name=ready.stack.name,
+        input_checksum=ready.stack.checksum,
+        sentence=_axial_sentence(reports),
+        dtype=ready.plan.output_dtype,
+        start_checksum=start_checksum(ready.config),
+        messages=ready.stack.messages,
+    )
+    if lateral is None:
+        return report
+    return replace(
+        report,
+        planes=tuple(PlaneReport.from_dict(plane) for plane in lateral["planes"]),
+        kernels=tuple(lateral["kernels"]),
+        remarks=tuple(lateral["remarks"]),
+        input_checksum=lateral["input_checksum"],
+        messages=tuple(lateral["messages"]),
+        sentence=f"{lateral['sentence']} {report.sentence}",
+    )
+
+
+def _axial_sentence(reports: tuple[AxialReport, ...]) -> str:
+    """What happened along Z, channel by channel where it differs."""
+    sentences = dict.fromkeys(report.sentence for report in reports)
+    if len(sentences) == 1:
+        return f"Along Z, x{reports[0].factor:.3g}: {next(iter(sentences))}"
+    return " ".join(
+        f"Along Z, channel {report.channel}: {report.sentence}" for report in reports
     )
 
 

@@ -112,7 +112,7 @@ def plan_run(
     enlarging += int(LEFT_BEHIND * pairs)
     tile_px = config.tile_px or _fitting_tile(each, plane, enlarging, free_bytes)
     enlarging += _tile_bytes(each, tile_px, plane)
-    precision = _chosen_precision(config, bfloat16)
+    precision = chosen_precision(config, bfloat16)
     rates = assumed_rates(each, device=device, cores=cores, precision=precision)
     return RunPlan(
         output_shape=out_shape,
@@ -167,7 +167,8 @@ class _Plane:
         return cls(shape[y] * shape[x], out_shape[y] * out_shape[x], samples)
 
 
-def _chosen_precision(config: Config, bfloat16: bool) -> str:
+def chosen_precision(config: Config, bfloat16: bool) -> str:
+    """Arithmetic of the networks: as asked for, or what the device is fast in."""
     if config.precision != "auto":
         return config.precision
     return "bfloat16" if bfloat16 else "float32"

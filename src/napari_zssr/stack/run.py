@@ -13,21 +13,30 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_zssr.config import Config
-from napari_zssr.progress import PlaneDone, Steps, drain
+from napari_zssr.config import Config, change
+from napari_zssr.errors import InputError
+from napari_zssr.progress import PlaneDone, Steps, drain, map_events
+from napari_zssr.stack.axial import (
+    axial_factor,
+    axial_outline,
+    axial_progress,
+    axial_steps,
+    prepare_axial,
+)
 from napari_zssr.stack.image import (
     Channel,
     ImageStack,
     PlaneIndex,
     from_cyx,
     is_lazy,
+    outline_of,
     output_origin,
     output_spacing,
     plane_axes,
     to_cyx,
 )
 from napari_zssr.stack.prepare import Prepared, make_plan, prepare
-from napari_zssr.stack.report import Report, report_of
+from napari_zssr.stack.report import Report, axial_report, report_of
 from napari_zssr.zssr.checkpoint import Checkpoint
 
 if TYPE_CHECKING:
@@ -122,11 +131,13 @@ class Upscaled:
 def upscale_steps(
     stack: ImageStack, config: Config, *, allocate: Allocate = np.empty
 ) -> Steps[Upscaled]:
-    """Enlarge every plane of an image, by the strategy that the settings ask for.
+    """Enlarge every plane of an image, and the stack along Z where that is asked for.
 
     `allocate` gives an array of a shape and dtype for the result, which can be read
     while it is filled: what `PlaneDone` names is there.
     """
+    if config.factor_z != 1:
+        return (yield from _isotropic_steps(stack, config, allocate))
     started = time.monotonic()
     ready = prepare(stack, config)
     listed, axes = ready.plane_indices, ready.stack.axes
@@ -164,6 +175,43 @@ def upscale_steps(
     )
 
 
+def _isotropic_steps(
+    stack: ImageStack, config: Config, allocate: Allocate
+) -> Steps[Upscaled]:
+    """Enlarge the planes first, if at all, then the columns along Z."""
+    started = time.monotonic()
+    factor = axial_factor(config, stack)
+    lateral = None
+    if config.factors != (1, 1):
+        planes_only = change(config, factor_z=1.0)
+        steps = upscale_steps(stack, planes_only)
+        lateral = yield from map_events(steps, PlaneDone, axial_progress)
+    planar = stack if lateral is None else lateral.as_stack()
+    ready = prepare_axial(planar, config, factor)
+    outline = axial_outline(outline_of(planar), factor)
+    out = allocate(outline.shape, np.dtype(ready.plan.output_dtype))
+    reports = yield from axial_steps(ready, out)
+    seconds = time.monotonic() - started
+    start = stack.origin or (0.0,) * len(stack.axes)
+    return Upscaled(
+        image=out,
+        axes=outline.axes,
+        spacing=outline.spacing,
+        units=outline.units,
+        origin=tuple(a - b for a, b in zip(outline.origin, start, strict=True)),
+        channels=outline.channels,
+        config=config,
+        report=axial_report(
+            ready,
+            reports,
+            None if lateral is None else lateral.report.to_dict(),
+            seconds,
+        ),
+        networks=() if lateral is None else lateral.networks,
+        input_origin=stack.origin,
+    )
+
+
 def _check_all(ready: Prepared, listed: tuple[PlaneIndex, ...]) -> None:
     """Refuse NaN and Inf anywhere before the first plane takes its time."""
     if ready.config.nonfinite == "refuse" and ready.stack.data.dtype.kind == "f":
@@ -176,6 +224,11 @@ def lazily_upscaled(stack: ImageStack, config: Config) -> dask.array.Array:
     import dask.array
     from dask.highlevelgraph import HighLevelGraph
 
+    if config.factor_z != 1:
+        raise InputError(
+            "A lazy result has one chunk a plane, and planes along Z need whole "
+            "columns; write it to a file (upscale_to_disk), or leave out factor_z."
+        )
     ready = prepare(stack, config, partial(make_plan, to_disk=True))
     enlarge = _Enlarge(ready)
     axes, shape = ready.stack.axes, ready.plan.output_shape

@@ -287,10 +287,14 @@ def _applied(
 def _merged(versions: list[Tensor], crop: Tensor, spec: PredictSpec) -> Tensor:
     if len(versions) == 1:
         return versions[0]
+    return _projected(merged(versions), crop, spec)
+
+
+def merged(versions: list[Tensor]) -> Tensor:
+    """Median of versions of an image; of an even number, the mean of the middle two."""
     ordered, count = torch.stack(versions).sort(dim=0).values, len(versions)
     # torch.median takes the lower of the two middle values: every result darker.
-    median = ordered[(count - 1) // 2 : count // 2 + 1].mean(dim=0)
-    return _projected(median, crop, spec)
+    return ordered[(count - 1) // 2 : count // 2 + 1].mean(dim=0)
 
 
 def _projected(enlarged: Tensor, crop: Tensor, spec: PredictSpec) -> Tensor:

@@ -197,9 +197,6 @@ EARLIEST_STOP = 0.4
 # From a learned start the held-out regions are looked at with every refresh, and so
 # often in vain before training ends.
 PRETRAINED_PATIENCE = 3
-# How far it goes from there towards what training found: fathers are softer than fine
-# images, the more so the wider the blur, and what training finds suits them too well.
-FURTHER = 0.6
 LEAST_ERROR = 1e-12
 PAPER_ERROR_EVERY = 50
 REFRESH_PX = 2 * 512**2
@@ -276,7 +273,7 @@ class Trainer:
         if self.initial is None:
             return self.average.network
         network = copy.deepcopy(self.average.network)
-        lerp_parameters(network, self.initial, 1 - FURTHER)
+        lerp_parameters(network, self.initial, 1 - self.plan.learned_share)
         return network
 
     @torch.no_grad()

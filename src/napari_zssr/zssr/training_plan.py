@@ -31,6 +31,10 @@ TUNED_RATE, LEARNED_RATE, NOISY_RATE = 0.1, 0.25, 0.1
 # From a pretrained start a noisy plane takes a quarter of the steps; a few change next
 # to nothing.
 NOISY_SHARE, LEAST_NOISY = 4, 25
+# How far training goes from a pretrained start to what it finds: fathers are softer
+# than fine images, the more so the wider the blur, and what is found suits them too
+# well. Lateral planes are as sharp as sections are to become.
+LEARNED_SHARE, LEARNED_SHARE_ALONG_Z = 0.6, 1.0
 # Noise levels (fraction of the range) between which back-projection fades out: it would
 # copy the noise into the result.
 FADE = (0.003, 0.010)
@@ -66,6 +70,7 @@ class Facts:
     start : what training is to start from; None is random weights
     shared : networks that several planes have in common already
     for_stack : whether what is learned is for several planes
+    along_z : whether it is for sections along Z
     """
 
     samples: int = 1
@@ -74,6 +79,7 @@ class Facts:
     start: Start | None = None
     shared: Checkpoint | None = None
     for_stack: bool = False
+    along_z: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -89,6 +95,7 @@ class TrainingPlan:
     kernel : blur for the final factors
     steps : training steps at most for each stage; 0 applies the start as it is
     rate : share of the usual learning rates
+    learned_share : of the way from a pretrained start to what training finds, 0..1
     start : initial weights; None is random
     initialization : ``learned`` for a pretrained start; else empty
     from_saved : whether the user has given saved networks to start from
@@ -110,6 +117,7 @@ class TrainingPlan:
     batch: int
     crop_px: int
     rate: float
+    learned_share: float
     start: Checkpoint | None
     initialization: str
     from_saved: bool
@@ -208,6 +216,7 @@ def _decided(config: Config, facts: Facts) -> TrainingPlan:
         batch=config.batch,
         crop_px=config.crop_px,
         rate=rate,
+        learned_share=LEARNED_SHARE_ALONG_Z if facts.along_z else LEARNED_SHARE,
         start=start if isinstance(start, Checkpoint) else None,
         initialization=initialization,
         from_saved=isinstance(facts.start, Checkpoint),

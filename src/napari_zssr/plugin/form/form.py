@@ -244,6 +244,11 @@ class Form(Column):
                 f"The recipe of this layer is not understood ({error}); select a layer "
                 "that this plugin has made."
             ) from error
+        if config.factor_z != 1:
+            raise InputError(
+                "This layer was enlarged along Z too, which the form does not offer; "
+                f"run it again by napari-zssr upscale --factor-z {config.factor_z}."
+            )
         self.image.choose(source.get("name", ""), source.get("axes"))
         self._show_config(config)
         self.region.show_ranges(ranges)

@@ -1,0 +1,227 @@
+"""How much more a microscope blurs along Z than across, and whether a result shows it.
+
+Lengths are in slices, the distance of two planes of the stack.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize_scalar
+from scipy.signal.windows import dpss
+
+from napari_zssr.imaging.degrade import degradation, degrade_array
+from napari_zssr.kernelspec import KernelSpec
+
+# Across the axis nothing is blurred: a Gaussian of no width, in fine pixels.
+NO_BLUR_PX = 1e-6
+# Widths that are tried, in slices, and how many.
+NARROWEST, WIDEST, WIDTHS = 0.1, 1.6, 14
+# A blur that is assumed too wide ruins a stack, one too narrow only gains less.
+CAUTION = 0.95
+# Growth of power along Z (log10) and undershoot that results under a right blur do not
+# exceed, both of them; the more growth, the more undershoot (isotropic and layered
+# volumes under blurs 0.9 to 1.5 times as wide as the true one).
+LARGEST_GROWTH = 0.15
+UNDERSHOOT_BY_GROWTH = (0.15, 0.35, 0.53), (0.04, 0.09, 0.15)
+# Quantiles that stand for the darkest and the brightest pixels.
+DARKEST_TO_BRIGHTEST = (0.001, 0.999)
+# Planes, and sections of each orientation, that spectra are taken of.
+PLANES, SECTIONS = 12, 24
+# Spectra: half bandwidth of the tapers and their number; longest window.
+BANDWIDTH, TAPERS, LONGEST = 2.0, 3, 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AxialBlur:
+    """Blur along Z beyond that across.
+
+    Attributes
+    ----------
+    width : standard deviation of a Gaussian, or thickness of a section, in slices
+    shape : "gaussian" or "section"
+    sentence : origin, and how far to trust it
+    """
+
+    width: float
+    shape: str = "gaussian"
+    sentence: str = ""
+
+    def kernel(self, factor: float) -> KernelSpec:
+        """Kernel along the first axis, on `factor` fine planes a slice."""
+        if self.shape == "section":
+            return KernelSpec(kind="array", array=_box(self.width * factor)[:, None])
+        return KernelSpec(
+            kind="gaussian", sigma_px=(max(NO_BLUR_PX, self.width * factor), NO_BLUR_PX)
+        )
+
+    def narrowed(self, share: float) -> AxialBlur:
+        """The same, so much narrower."""
+        return replace(self, width=share * self.width)
+
+
+def _box(width: float) -> NDArray[np.float64]:
+    """Box of a width in pixels, sampled on an odd number of them."""
+    reach = math.ceil(max(0.0, width - 1) / 2)
+    weights = np.ones(2 * reach + 1)
+    if reach:
+        weights[[0, -1]] = (width - (2 * reach - 1)) / 2
+    return np.asarray(weights / weights.sum())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class AxialSpectra:
+    """Spectra of a volume (Z, Y, X), normalised, of noise `sigma`.
+
+    Lateral planes that are degraded along Y are compared with sections that are blurred
+    along X as much: were the specimen alike in all directions, and the width right,
+    both have seen the same blur along both of their axes, and their power along the
+    first axis agrees. Sections as they are do not serve: planes have been blurred
+    along Z already, which takes fine lateral detail from them, so that the blur would
+    seem narrower than it is.
+    """
+
+    volume: NDArray[np.float32]
+    factor: float
+    sigma: float
+
+    def mismatch(self, width: float) -> float:
+        """Mean squared difference of logarithmic power under a width."""
+        factor, volume = self.factor, self.volume
+        along = AxialBlur(width=width).kernel(factor)
+        across = KernelSpec(kind="gaussian", sigma_px=(NO_BLUR_PX, width * factor))
+        planes = volume[_spread(len(volume), PLANES)]
+        rows = volume[:, _spread(volume.shape[1], SECTIONS)].transpose(1, 0, 2)
+        columns = volume[:, :, _spread(volume.shape[2], SECTIONS)].transpose(2, 0, 1)
+        length = min(len(volume), int(min(volume.shape[1:]) / factor), LONGEST)
+        sons = [
+            power(degrade_array(part, along, (factor, 1.0)), 1, length)
+            for part in (planes, planes.transpose(0, 2, 1))
+        ]
+        sections = [
+            power(degrade_array(part, across, (1.0, 1.0)), 1, length)
+            for part in (rows, columns)
+        ]
+        # Noise is white along Z in sections, and blurred in what sons keep of it.
+        white = _noise_share(across) - _noise_power(along, factor, length)
+        noise = self.sigma**2 * np.maximum(white, 0)[1:]
+        son, section = (np.mean(part, axis=0)[1:] for part in (sons, sections))
+        return float(np.mean(np.log((son + noise) / section) ** 2))
+
+    def estimated_blur(self) -> AxialBlur | None:
+        """The Gaussian under which spectra agree best, a little narrower to be safe.
+
+        None where no width that is tried is wide enough: haze or noise misleads it.
+        """
+
+        def error(logarithm: float) -> float:
+            return self.mismatch(math.exp(logarithm))
+
+        grid = np.log(np.geomspace(NARROWEST, WIDEST, WIDTHS))
+        best = int(np.argmin([error(value) for value in grid]))
+        if best == WIDTHS - 1:
+            return None
+        around = grid[max(0, best - 1)], grid[best + 1]
+        found = math.exp(minimize_scalar(error, bounds=around, method="bounded").x)
+        return AxialBlur(
+            width=CAUTION * found,
+            sentence=(
+                "Blur along Z from the stack itself: a Gaussian of standard deviation "
+                f"{found:.2f} slices beyond that across, taken {CAUTION:g} times as "
+                "wide to be safe."
+            ),
+        )
+
+
+def power(images: NDArray[np.floating], axis: int, length: int) -> NDArray[np.float64]:
+    """Mean power along an axis, per pixel, by multitapers on windows of a length.
+
+    White noise of variance v has power v at every frequency.
+    """
+    moved = np.moveaxis(images, axis, -1)
+    size = moved.shape[-1]
+    tapers = _tapers(length)
+    total = np.zeros(length // 2 + 1)
+    starts = sorted({0, (size - length) // 2, size - length})
+    for start in starts:
+        part = moved[..., start : start + length]
+        part = part - part.mean(axis=-1, keepdims=True)
+        for taper in tapers:
+            transformed = np.abs(np.fft.rfft(part * taper, axis=-1)) ** 2
+            total += transformed.reshape(-1, length // 2 + 1).mean(axis=0)
+    return total / (len(starts) * len(tapers))
+
+
+@lru_cache(maxsize=8)
+def _tapers(length: int) -> NDArray[np.float64]:
+    tapers: NDArray[np.float64] = dpss(length, BANDWIDTH, min(TAPERS, length))
+    return tapers
+
+
+@lru_cache(maxsize=256)
+def _noise_share(kernel: KernelSpec) -> float:
+    """Share of white noise's variance that a blur leaves."""
+    return degradation(kernel, (1.0, 1.0), (256, 256)).noise_gain()
+
+
+@lru_cache(maxsize=256)
+def _noise_power(kernel: KernelSpec, factor: float, length: int) -> NDArray[np.float64]:
+    """Power of degraded white noise of variance 1 along the first axis."""
+    noise = np.random.default_rng(0).standard_normal(
+        (8, round(factor * length) + 64, 64)
+    )
+    return power(degrade_array(noise, kernel, (factor, 1.0)), 1, length)
+
+
+def power_growth(volume: NDArray[np.floating], factor: float) -> float:
+    """By how much power along Z outgrows that across, towards fine detail, in log10.
+
+    `volume`: (Z', Y, X), enlarged along Z. Between half the frequency that the slices
+    could hold and one and a half times that, against lower frequencies: 0 in what is
+    alike in all directions, below where Z is blurrier, clearly above where a blur was
+    undone that was not there.
+    """
+    length = min(*volume.shape, LONGEST)
+    frequency = np.fft.rfftfreq(length)
+    along = power(volume, 0, length)
+    across = (power(volume, 1, length) + power(volume, 2, length)) / 2
+    ratio = np.log10((along + 1e-20) / (across + 1e-20))
+    limit = 0.5 / factor
+    low = (frequency > 0.5 / length) & (frequency < limit / 2)
+    parts = [
+        ratio[(frequency >= a * limit) & (frequency < b * limit)]
+        for a, b in ((0.5, 1.0), (1.0, 1.5))
+    ]
+    if not low.any() or not all(part.size for part in parts):
+        return 0.0
+    return float(max(part.mean() for part in parts) - ratio[low].mean())
+
+
+def undershoot(columns: NDArray[np.floating], volume: NDArray[np.floating]) -> float:
+    """By how much an enlarged volume falls below the darkest of the slices.
+
+    In shares of the slices' range. A right blur sharpens what is there; one that is
+    assumed too wide digs dark trenches beside it.
+    """
+    low, high = np.quantile(columns, DARKEST_TO_BRIGHTEST)
+    darkest = np.quantile(volume, DARKEST_TO_BRIGHTEST[0])
+    return float((low - darkest) / max(high - low, 1e-12))
+
+
+def is_too_wide(growth: float, undershoot: float) -> bool:
+    """Whether a result shows that a blur was assumed too wide.
+
+    Layered specimens have more detail along Z than across by nature, and may fall a
+    little lower, but dig no trenches.
+    """
+    limit = np.interp(growth, *UNDERSHOOT_BY_GROWTH)
+    return growth > LARGEST_GROWTH and undershoot > float(limit)
+
+
+def _spread(size: int, count: int) -> NDArray[np.intp]:
+    """Indices spread evenly over so many."""
+    return np.unique(np.linspace(0, size - 1, min(size, count)).round().astype(int))

@@ -1,0 +1,226 @@
+"""Super-resolution along Z, learned from the lateral planes of the same stack.
+
+Lateral planes are sharp. Blurred along one of their axes by what the microscope blurs
+more along Z, and subsampled to the distance of the slices, they become sons; the
+network that undoes this is applied to the XZ and YZ sections (compare Zhao, Dewey,
+Pham, Calabresi, Reich, Prince, "SMORE", IEEE TMI 40, 2021; Weigert, Royer, Jug, Myers,
+"Isotropic reconstruction of 3D fluorescence microscopy images", MICCAI 2017).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from napari_zssr.config import Config, change
+from napari_zssr.imaging.axial_blur import AxialBlur
+from napari_zssr.imaging.noise import NoiseModel
+from napari_zssr.imaging.resample import Window, output_size, resize
+from napari_zssr.progress import Progress, Steps
+from napari_zssr.zssr.judge import Gain
+from napari_zssr.zssr.networks import applied
+from napari_zssr.zssr.plane_trainer import (
+    TrainingData,
+    judge,
+    noise_level,
+    train_network,
+)
+from napari_zssr.zssr.predict import (
+    PredictSpec,
+    back_project,
+    back_projection_iterations,
+    merged,
+    predict_spec,
+    residual_growth,
+)
+from napari_zssr.zssr.start import LARGEST_RATIO, Start
+from napari_zssr.zssr.training_plan import Execution, Facts, TrainingPlan, resolve
+
+# Sections that pass through the network together, in input pixels.
+BATCH_PIXELS = 2**17
+# Lateral context of a block beside the reach of the network.
+SECTION_MARGIN_PX = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class AxialNetwork:
+    """A network for the sections of a channel, and how it is applied.
+
+    Attributes
+    ----------
+    network : of ratio (R, 1)
+    plan : its training plan, for the factors (R, 1)
+    factor : enlargement along Z that is wanted, at most R
+    blur : what it was trained against
+    gain : held-out gain over cubic interpolation
+    steps : training steps done
+    shift : what is added to results, so that they keep the mean
+    """
+
+    network: nn.Module
+    plan: TrainingPlan
+    factor: float
+    blur: AxialBlur
+    gain: Gain
+    steps: int
+    shift: float = 0.0
+
+    @property
+    def halo_px(self) -> int:
+        """Lateral pixels around a block that change its sections."""
+        return int(self.network.halo) + SECTION_MARGIN_PX  # type: ignore[arg-type]
+
+
+def whole_ratio(factor: float) -> int:
+    """Enlargement R of one application of the network; sections are then resampled."""
+    return max(2, math.ceil(factor - 1e-9))
+
+
+def train_axial_network(
+    planes: Sequence[Tensor],
+    factor: float,
+    blur: AxialBlur,
+    config: Config,
+    noise: NoiseModel,
+    start: Start | None,
+    execution: Execution,
+) -> Steps[AxialNetwork]:
+    """Train on lateral planes (1, Y, X), normalised, float32, on the device.
+
+    `start` serves ratios that it has learned; others begin from random weights.
+    """
+    ratio = whole_ratio(factor)
+    data = axial_data(planes, ratio / factor)
+    settings = change(
+        config,
+        factor=(float(ratio), 1.0),
+        factor_z=1.0,
+        kernel=blur.kernel(ratio),
+        ratio=ratio,
+        gradual=1,
+        start=config.start if ratio <= LARGEST_RATIO else "random",
+    )
+    levels = [noise_level(plane, noise) for plane in planes]
+    facts = Facts(
+        noise=noise,
+        level=sum(levels) / len(levels),
+        start=start if ratio <= LARGEST_RATIO else None,
+        for_stack=True,
+        along_z=True,
+    )
+    plan = resolve(settings, facts)
+    network, steps = yield from train_network(data, plan, execution)
+    gain = judge(network, data, plan, execution)
+    return AxialNetwork(
+        network=network, plan=plan, factor=factor, blur=blur, gain=gain, steps=steps
+    )
+
+
+def axial_data(planes: Sequence[Tensor], stretch: float) -> TrainingData:
+    """Lateral planes (1, Y, X) in both orientations, stretched along the first axis."""
+    windows = [w for p in planes for w in (p, p.transpose(1, 2).contiguous())]
+    if stretch != 1:
+        windows = [
+            resize(w, (stretch, 1.0), (output_size(w.shape[1], stretch), w.shape[2]))
+            for w in windows
+        ]
+    return TrainingData(
+        windows=tuple(windows), sources=tuple(windows), parts=len(windows)
+    )
+
+
+def enlarge_block(
+    axial: AxialNetwork, block: Tensor, inner: Window, execution: Execution
+) -> Steps[Tensor]:
+    """Enlarge columns of a volume along Z: the mean of their XZ and YZ sections.
+
+    `block`: (Z, Y, X), normalised, with a halo around the columns `inner`; returns
+    (ceil(f Z), y, x) on the CPU.
+    """
+    rows, columns = inner
+    spec = predict_spec(axial.plan, axial.plan.factors, execution)
+    xz = yield from _enlarge_sections(
+        axial, block[:, rows].transpose(0, 1), spec, execution
+    )
+    yz = yield from _enlarge_sections(
+        axial, block[:, :, columns].permute(2, 0, 1), spec, execution
+    )
+    mean = (xz.transpose(0, 1)[:, :, columns] + yz.permute(1, 2, 0)[:, rows]) / 2
+    plain = block[:, rows, columns]
+    iterations = back_projection_iterations(axial.plan, axial.plan.factors)
+    projected = project_along_z(
+        mean, plain, axial.factor, axial.blur, iterations, axial.plan.strength
+    )
+    return (projected + axial.shift).cpu()
+
+
+def interpolate_block(block: Tensor, factor: float) -> Tensor:
+    """Cubic interpolation along Z; (Z, Y, X) -> (ceil(f Z), Y, X), on the CPU."""
+    return resize(block.transpose(0, 1), (factor, 1.0)).transpose(0, 1).cpu()
+
+
+def project_along_z(
+    enlarged: Tensor,
+    block: Tensor,
+    factor: float,
+    blur: AxialBlur,
+    iterations: int,
+    strength: float = 1.0,
+) -> Tensor:
+    """Back-project along Z; `enlarged`: (Z', Y, X), `block`: (Z, Y, X)."""
+    kernel, factors = blur.kernel(factor), (factor, 1.0)
+    if not iterations or residual_growth(kernel, factors) > 1:
+        return enlarged
+    return back_project(
+        enlarged.transpose(0, 1),
+        block.transpose(0, 1),
+        factors,
+        kernel,
+        iterations,
+        strength,
+    ).transpose(0, 1)
+
+
+def _enlarge_sections(
+    axial: AxialNetwork, sections: Tensor, spec: PredictSpec, execution: Execution
+) -> Steps[Tensor]:
+    """Enlarge sections (N, Z, X) along Z, several at a time; (N, Z', X)."""
+    batch = max(1, BATCH_PIXELS // sections[0].numel())
+    parts = []
+    for first in range(0, len(sections), batch):
+        part = sections[first : first + batch].contiguous()
+        parts.append(_enlarged_batch(axial, part, spec, execution.precision))
+        yield Progress(
+            stage="predict", step=min(first + batch, len(sections)), total=len(sections)
+        )
+    return torch.cat(parts)
+
+
+@torch.no_grad()
+def _enlarged_batch(
+    axial: AxialNetwork, sections: Tensor, spec: PredictSpec, precision: str
+) -> Tensor:
+    flips = [tuple(d for b, d in ((1, -2), (2, -1)) if n & b) for n in spec.transforms]
+    versions = []
+    for flip in flips:
+        turned = sections.flip(flip)[:, None]
+        versions.append(applied(axial.network, turned, precision)[:, 0].flip(flip))
+    result = merged(versions)
+    reached = spec.factors[0]
+    if reached == axial.factor:
+        return result
+    size = (output_size(sections.shape[1], axial.factor), sections.shape[2])
+    return resize(result, (axial.factor / reached, 1.0), size)
+
+
+def with_mean_kept(
+    axial: AxialNetwork, block: Tensor, inner: Window, result: Tensor
+) -> AxialNetwork:
+    """The network with the shift by which a sample of its results keeps the mean."""
+    rows, columns = inner
+    missing = block[:, rows, columns].mean().cpu() - result.mean()
+    return replace(axial, shift=axial.shift + float(missing))
