@@ -210,6 +210,19 @@ def test_stacks_that_cannot_be_enlarged_along_z(
         axial_factor(change(FILTER, **config), stack)
 
 
+def test_the_paper_has_nothing_along_z() -> None:
+    config = change(FILTER, preset="paper", network="paper", steps=3)
+    with pytest.raises(InputError, match="'paper' does not enlarge"):
+        enlarged(np.zeros((6, 20, 20), np.uint8), config)
+
+
+@pytest.mark.parametrize("factor", [1.5, 5])
+def test_factors_that_the_start_has_and_has_not_learned(factor: float) -> None:
+    volume = seen(fibres(shape=(30, 40, 40)), factor)
+    result = enlarged(volume, change(KNOWN, factor_z=factor, steps=20, learned_steps=4))
+    assert len(result.image) == np.ceil(factor * len(volume))
+
+
 @pytest.mark.parametrize(
     "given",
     [

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_zssr.checks import ISOTROPIC, MAX_FACTOR
+from napari_zssr.checks import ISOTROPIC, LEARNED, MAX_FACTOR
 from napari_zssr.config import Config
 from napari_zssr.errors import InputError, compute_errors
 from napari_zssr.imaging.axial_blur import (
@@ -28,7 +28,6 @@ from napari_zssr.imaging.resample import Window, output_size, spread_starts
 from napari_zssr.kernelspec import Optics
 from napari_zssr.progress import PlaneDone, Progress, Steps, T, map_events
 from napari_zssr.stack.channels import (
-    channel_starts,
     completed_optics,
     shared_planes,
 )
@@ -51,7 +50,8 @@ from napari_zssr.stack.plane import (
 )
 from napari_zssr.stack.prepare import enlargeable
 from napari_zssr.stack.resources import RunPlan, chosen_precision, output_type
-from napari_zssr.zssr.start import Start
+from napari_zssr.zssr.kinds import KINDS
+from napari_zssr.zssr.pretrained import PretrainedStart, shipped_start
 from napari_zssr.zssr.training_plan import Execution
 
 if TYPE_CHECKING:
@@ -120,6 +120,11 @@ def axial_factor(config: Config, stack: ImageStack) -> float:
         raise InputError(
             f"Enlarging along Z needs at least {FEWEST_SLICES} slices, the image has "
             f"{slices or 'no axis Z'}; name its axes, or leave out factor_z."
+        )
+    if KINDS[config.network].fine_grid:
+        raise InputError(
+            f"The preset {config.preset!r} does not enlarge stacks along Z; choose "
+            "another one, or leave out factor_z."
         )
     if stack.guessed:
         raise InputError(
@@ -385,7 +390,7 @@ def _supported_network(
             first.narrowed(share),
             run.config,
             sample.noise,
-            run.starts[channel],
+            run.start,
             execution,
         )
         if not network.gain.significant and not always:
@@ -481,8 +486,8 @@ class AxialRun:
     factor : float
     maps : mapping of int to IntensityMap
         For each channel.
-    starts : tuple of (Start or None)
-        What the networks of each channel may start from.
+    start : PretrainedStart or None
+        What networks may start from; saved ones serve planes only.
     plan : RunPlan
     """
 
@@ -490,7 +495,7 @@ class AxialRun:
     config: Config
     factor: float
     maps: Mapping[int, IntensityMap]
-    starts: tuple[Start | None, ...]
+    start: PretrainedStart | None
     plan: RunPlan
 
     def channel(self, number: int) -> Steps[AxialChannel]:
@@ -509,7 +514,7 @@ def prepare_axial(stack: ImageStack, config: Config, factor: float) -> AxialRun:
         config=config,
         factor=factor,
         maps=maps,
-        starts=channel_starts(config, stack.axes, stack.data.shape),
+        start=shipped_start() if config.start == LEARNED else None,
         plan=_axial_plan(stack, config, factor, maps.values()),
     )
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
+from napari_zssr.checks import LEARNED, RANDOM
 from napari_zssr.config import Config, change
 from napari_zssr.imaging.axial_blur import AxialBlur
 from napari_zssr.imaging.noise import NoiseModel
@@ -37,7 +38,8 @@ from napari_zssr.zssr.predict import (
     predict_spec,
     residual_growth,
 )
-from napari_zssr.zssr.start import LARGEST_RATIO, Start
+from napari_zssr.zssr.pretrained import PretrainedStart
+from napari_zssr.zssr.start import LARGEST_RATIO
 from napari_zssr.zssr.training_plan import Execution, Facts, TrainingPlan, resolve
 
 # Sections that pass through the network together, in input pixels.
@@ -86,7 +88,7 @@ def train_axial_network(
     blur: AxialBlur,
     config: Config,
     noise: NoiseModel,
-    start: Start | None,
+    start: PretrainedStart | None,
     execution: Execution,
 ) -> Steps[AxialNetwork]:
     """Train on lateral planes (1, Y, X), normalised, float32, on the device.
@@ -95,6 +97,7 @@ def train_axial_network(
     """
     ratio = whole_ratio(factor)
     data = axial_data(planes, ratio / factor)
+    served = start is not None and ratio <= LARGEST_RATIO
     settings = change(
         config,
         factor=(float(ratio), 1.0),
@@ -102,13 +105,13 @@ def train_axial_network(
         kernel=blur.kernel(ratio),
         ratio=ratio,
         gradual=1,
-        start=config.start if ratio <= LARGEST_RATIO else "random",
+        start=LEARNED if served else RANDOM,
     )
     levels = [noise_level(plane, noise) for plane in planes]
     facts = Facts(
         noise=noise,
         level=sum(levels) / len(levels),
-        start=start if ratio <= LARGEST_RATIO else None,
+        start=start if served else None,
         for_stack=True,
         along_z=True,
     )
