@@ -165,6 +165,23 @@ def test_the_blur_of_a_stack() -> None:
         assert 0.7 * WIDTH < blur.width < 1.1 * WIDTH
 
 
+def test_the_blur_of_optics_and_of_sections() -> None:
+    """The excess of the axial over the lateral width, in slices."""
+    from napari_zssr.imaging.optics import gaussian_psf
+
+    volume = (100 * seen(fibres(shape=(24, 40, 40)), 2)).astype(np.uint16)
+    optics = "optics:na=0.8,wavelength_nm=520"
+    config = change(FILTER, kernel=optics, kernel_z="optics")
+    (report,) = enlarged(volume, config).report.axial
+    psf = gaussian_psf(na=0.8, wavelength_nm=520)
+    excess = (psf.sigma_z_um**2 - psf.sigma_um**2) ** 0.5
+    share = report.width_slices / (excess / 0.4) if report.width_slices else 0
+    assert min(abs(share - narrowed) for narrowed in (1, 0.8, 0.64)) < 1e-6
+    box = AxialBlur(width=1.0, shape="section").kernel(4)
+    assert box.array is not None
+    np.testing.assert_allclose(box.array[:, 0], [1 / 8, 1 / 4, 1 / 4, 1 / 4, 1 / 8])
+
+
 def test_a_blur_that_the_stack_does_not_tell() -> None:
     """Haze along Z looks like a blur without end."""
     rng = np.random.default_rng(0)

@@ -107,10 +107,10 @@ class AxialReport:
 
 
 def axial_factor(config: Config, stack: ImageStack) -> float:
-    """Enlargement along Z of a stack whose planes have been enlarged already.
+    """Enlargement along Z that the settings ask for, of a stack as it was given.
 
-    1 is none, unless the settings ask for "isotropic": then fine slices are restored
-    along Z without new planes. Raises InputError.
+    1 is none; but where "isotropic" comes to 1, slices are restored without new ones.
+    Raises InputError.
     """
     asked = config.factor_z
     if asked == 1:
