@@ -19,8 +19,8 @@ from napari_zssr.kernelspec import KernelSpec
 
 # Across the axis nothing is blurred: a Gaussian of no width, in fine pixels.
 NO_BLUR_PX = 1e-6
-# Widths that are tried, in slices, and how many.
-NARROWEST, WIDEST, WIDTHS = 0.1, 1.6, 14
+# Widths that are tried: in slices; the widest in fine pixels where slices lie close.
+NARROWEST, WIDEST, WIDEST_PX, WIDTHS = 0.1, 1.6, 6.4, 16
 # A blur that is assumed too wide ruins a stack, one too narrow only gains less.
 CAUTION = 0.95
 # Growth of power along Z (log10) and undershoot that results under a right blur do not
@@ -121,7 +121,8 @@ class AxialSpectra:
         def error(logarithm: float) -> float:
             return self.mismatch(math.exp(logarithm))
 
-        grid = np.log(np.geomspace(NARROWEST, WIDEST, WIDTHS))
+        widest = max(WIDEST, WIDEST_PX / self.factor)
+        grid = np.log(np.geomspace(NARROWEST, widest, WIDTHS))
         best = int(np.argmin([error(value) for value in grid]))
         if best == WIDTHS - 1:
             return None
