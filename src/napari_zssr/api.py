@@ -89,12 +89,14 @@ def upscale(
         Keep the complete planes of an acquisition that was stopped, instead of
         refusing the file.
     **changes
-        Settings changed on top of `config`: ``factor=3``, ``steps=200``.
+        Settings changed on top of `config`: ``factor=3``, ``steps=200``,
+        ``factor_z="isotropic"``.
 
     Returns
     -------
     ndarray
-        ceil(f Y) x ceil(f X) pixels. Output pixel j lies at input coordinate
+        ceil(f Y) x ceil(f X) pixels, and as many slices as before or, with
+        `factor_z`, ceil(f_z Z). Output pixel j lies at input coordinate
         (j + 0.5) / f - 0.5. The dtype is that of the input, but float32 where the
         input holds so few counts that whole numbers would lose more than 0.5 % of its
         intensity (``dtype="same"`` or ``"float32"`` decide otherwise). A list of arrays
