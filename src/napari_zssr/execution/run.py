@@ -7,6 +7,7 @@ import json
 import os
 import secrets
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -44,8 +45,10 @@ from napari_zssr.stack.axial import (
     volumes,
 )
 from napari_zssr.stack.image import (
+    FilePixels,
     ImageStack,
     Outline,
+    Pixels,
     PlaneIndex,
     outline_of,
     plane_axes,
@@ -170,8 +173,44 @@ def _enlarged_planes(
         if written.missing:
             number, sentence = written.failures[0]
             raise ComputeError(f"Plane {number} failed: {sentence}")
-    planar = read(path, axes=stack.axes, lazy=True)
-    return replace(planar, name=stack.name, source=stack.source)
+    planar = read(path, lazy=True)
+    order = [planar.axes.index(letter) for letter in stack.axes]
+    return replace(
+        planar,
+        data=TransposedPixels(planar.data, order),
+        axes=stack.axes,
+        spacing=tuple(planar.spacing[i] for i in order),
+        units=tuple(planar.units[i] for i in order),
+        origin=tuple(planar.origin[i] for i in order) if planar.origin else (),
+        name=stack.name,
+        source=stack.source,
+    )
+
+
+class TransposedPixels(FilePixels):
+    """Pixels with their axes in another order, as files have an order of their own."""
+
+    def __init__(self, source: Pixels, order: Sequence[int]) -> None:
+        self._source = source
+        self._order = tuple(order)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Size along each axis."""
+        return tuple(self._source.shape[i] for i in self._order)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the pixels."""
+        return self._source.dtype
+
+    def __getitem__(self, index: Any, /) -> Any:
+        """Pixels for one whole number or slice an axis."""
+        given = dict(zip(self._order, index, strict=True))
+        found = self._source[tuple(given[i] for i in range(len(given)))]
+        kept = [i for i in range(len(given)) if isinstance(given[i], slice)]
+        wanted = [i for i in self._order if i in kept]
+        return found.transpose([kept.index(i) for i in wanted])
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -32,8 +32,8 @@ UNDERSHOOT_BY_GROWTH = (0.15, 0.35, 0.53), (0.04, 0.09, 0.15)
 DARKEST_TO_BRIGHTEST = (0.001, 0.999)
 # Planes, and sections of each orientation, that spectra are taken of.
 PLANES, SECTIONS = 12, 24
-# Spectra: half bandwidth of the tapers and their number; longest window.
-BANDWIDTH, TAPERS, LONGEST = 2.0, 3, 64
+# Spectra: half bandwidth of the tapers and their number; shortest and longest window.
+BANDWIDTH, TAPERS, SHORTEST, LONGEST = 2.0, 3, 6, 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,15 +89,20 @@ class AxialSpectra:
     factor: float
     sigma: float
 
+    @property
+    def length(self) -> int:
+        """Slices and pixels of a lateral son that a spectrum is taken of."""
+        lateral = int(min(self.volume.shape[1:]) / self.factor)
+        return min(len(self.volume), lateral, LONGEST)
+
     def mismatch(self, width: float) -> float:
         """Mean squared difference of logarithmic power under a width."""
-        factor, volume = self.factor, self.volume
+        factor, volume, length = self.factor, self.volume, self.length
         along = AxialBlur(width=width).kernel(factor)
         across = KernelSpec(kind="gaussian", sigma_px=(NO_BLUR_PX, width * factor))
         planes = volume[_spread(len(volume), PLANES)]
         rows = volume[:, _spread(volume.shape[1], SECTIONS)].transpose(1, 0, 2)
         columns = volume[:, :, _spread(volume.shape[2], SECTIONS)].transpose(2, 0, 1)
-        length = min(len(volume), int(min(volume.shape[1:]) / factor), LONGEST)
         sons = [
             power(degrade_array(part, along, (factor, 1.0)), 1, length)
             for part in (planes, planes.transpose(0, 2, 1))
@@ -115,8 +120,11 @@ class AxialSpectra:
     def estimated_blur(self) -> AxialBlur | None:
         """The Gaussian under which spectra agree best, a little narrower to be safe.
 
-        None where no width that is tried is wide enough: haze or noise misleads it.
+        None where no width that is tried is wide enough, since haze or noise misleads
+        it, and where the volume is too small.
         """
+        if self.length < SHORTEST:
+            return None
 
         def error(logarithm: float) -> float:
             return self.mismatch(math.exp(logarithm))
@@ -187,6 +195,8 @@ def power_growth(volume: NDArray[np.floating], factor: float) -> float:
     undone that was not there.
     """
     length = min(*volume.shape, LONGEST)
+    if length < SHORTEST:
+        return 0.0
     frequency = np.fft.rfftfreq(length)
     along = power(volume, 0, length)
     across = (power(volume, 1, length) + power(volume, 2, length)) / 2

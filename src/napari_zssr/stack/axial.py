@@ -67,9 +67,11 @@ WINDOW_PX, CANDIDATES = 256, 6
 # Narrower blurs that are tried, as shares, where a result shows too much along Z.
 NARROWER = (1.0, 0.8, 0.64)
 FEWEST_SLICES = 4
+# Side of the smallest planes that teach anything, and of their sons.
+SMALLEST_PX, SMALLEST_SON_PX = 16, 8
 BLUR_UNKNOWN = (
-    "How much is blurred along Z could not be told from the stack (haze or noise hide "
-    "it); give it by kernel_z: optics, or gaussian:SIGMA."
+    "How much is blurred along Z could not be told from the stack (it is small, or "
+    "haze or noise hide it); give it by kernel_z: optics, or gaussian:SIGMA."
 )
 AXIAL_SEED = 700_001
 STAGE = "axial"
@@ -333,7 +335,10 @@ def channel_steps(run: AxialRun, channel: int) -> Steps[AxialChannel]:
     sample = _sample(run, channel)
     blur = axial_blur(run, channel, sample)
     network, growth, reason = None, None, BLUR_UNKNOWN
-    if not shows_signal(np.stack(sample.planes)):
+    smallest = max(SMALLEST_PX, SMALLEST_SON_PX * math.ceil(run.factor))
+    if min(sample.columns.shape[1:]) < smallest:
+        reason = f"Planes of under {smallest} pixels are too small to learn from."
+    elif not shows_signal(np.stack(sample.planes)):
         reason = "The channel shows nothing to learn from."
     elif blur is not None:
         with compute_errors(f"Learning along Z, channel {channel}", run.plan.device):
