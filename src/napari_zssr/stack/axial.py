@@ -24,7 +24,12 @@ from napari_zssr.imaging.axial_blur import (
 from napari_zssr.imaging.intensity import BLOCK_PX, IntensityMap
 from napari_zssr.imaging.noise import NoiseModel, shows_signal
 from napari_zssr.imaging.optics import gaussian_psf
-from napari_zssr.imaging.resample import Window, output_size, spread_starts
+from napari_zssr.imaging.resample import (
+    Window,
+    output_size,
+    spread_starts,
+    window_within,
+)
 from napari_zssr.kernelspec import Optics
 from napari_zssr.progress import PlaneDone, Progress, Steps, T, map_events
 from napari_zssr.stack.channels import (
@@ -268,24 +273,6 @@ def strips(size: tuple[int, int], depth: int) -> Iterator[Window]:
     yield from product(rows, columns)
 
 
-def with_halo(window: Window, size: tuple[int, int], halo_px: int) -> Window:
-    """The window with a halo, within the plane."""
-    rows, columns = (
-        slice(max(0, part.start - halo_px), min(n, part.stop + halo_px))
-        for part, n in zip(window, size, strict=True)
-    )
-    return rows, columns
-
-
-def inside(window: Window, outer: Window) -> Window:
-    """The window as a part of an outer one."""
-    rows, columns = (
-        slice(part.start - around.start, part.stop - around.start)
-        for part, around in zip(window, outer, strict=True)
-    )
-    return rows, columns
-
-
 def enlarge_columns(
     volume: Volume,
     channel: AxialChannel,
@@ -297,14 +284,15 @@ def enlarge_columns(
     import torch
 
     from napari_zssr.zssr.axial import enlarge_block, interpolate_block
+    from napari_zssr.zssr.predict import window_with_halo
 
-    outer = with_halo(window, volume.size, channel.halo_px)
+    outer = window_with_halo(window, volume.size, channel.halo_px, (1.0, 1.0))
     normal = channel.mapping.normalise(volume.columns(outer))
     block = torch.from_numpy(np.ascontiguousarray(normal)).to(run.device)
     if channel.network is None:
         result = interpolate_block(block, channel.report.factor)
     else:
-        inner = inside(window, outer)
+        inner = window_within(window, outer)
         execution = _execution(run, config, volume.channel)
         steps = enlarge_block(channel.network, block, inner, execution)
         result = yield from _as_axial(steps)
