@@ -239,6 +239,13 @@ def test_stacks_that_cannot_be_enlarged_along_z(
         axial_factor(change(FILTER, **config), stack)
 
 
+def test_few_counts_become_float32_and_it_is_said() -> None:
+    counts = np.random.default_rng(0).poisson(0.4 * seen(fibres(), 2))
+    result = enlarged(counts.astype(np.uint8), FILTER)
+    assert result.image.dtype == np.float32
+    assert "The result is float32" in result.report.sentence
+
+
 def test_the_paper_has_nothing_along_z() -> None:
     config = change(FILTER, preset="paper", network="paper", steps=3)
     with pytest.raises(InputError, match="'paper' does not enlarge"):

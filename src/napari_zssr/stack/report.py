@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from napari_zssr.checks import LEARNED
 from napari_zssr.config import Config
+from napari_zssr.imaging.intensity import IntensityMap
 from napari_zssr.imaging.quality import combined_quality
 from napari_zssr.stack.plane_result import PlaneReport
 from napari_zssr.stack.prepare import Prepared
@@ -59,7 +60,8 @@ def report_of(
     ready: Prepared, reports: tuple[PlaneReport, ...], *, seconds: float
 ) -> Report:
     """Report of a run."""
-    config, remarks = ready.config, _remarks(ready)
+    config = ready.config
+    remarks = _remarks(ready, [one.mapping for one in ready.channels.values()])
     return Report(
         planes=reports,
         seconds=seconds,
@@ -88,6 +90,7 @@ def axial_report(
 
     As `Report.to_dict` or a file has it.
     """
+    remarks = _remarks(ready, ready.maps.values())
     report = Report(
         planes=(),
         axial=reports,
@@ -98,7 +101,8 @@ def axial_report(
         versions=dict(versions()),
         input_name=ready.stack.name,
         input_checksum=ready.stack.checksum,
-        sentence=_axial_sentence(reports),
+        sentence=" ".join((_axial_sentence(reports), *remarks)),
+        remarks=remarks,
         dtype=ready.plan.output_dtype,
         start_checksum=start_checksum(ready.config),
         messages=ready.stack.messages,
@@ -109,7 +113,7 @@ def axial_report(
         report,
         planes=tuple(PlaneReport.from_dict(plane) for plane in lateral["planes"]),
         kernels=tuple(lateral["kernels"]),
-        remarks=tuple(lateral["remarks"]),
+        remarks=tuple(dict.fromkeys((*lateral["remarks"], *remarks))),
         input_checksum=lateral["input_checksum"],
         messages=tuple(lateral["messages"]),
         sentence=f"{lateral['sentence']} {report.sentence}",
@@ -205,7 +209,9 @@ def _trained(reports: tuple[PlaneReport, ...], config: Config) -> str:
     return f"{_shared(reports, config)}{began}{texture}"
 
 
-def _remarks(ready: Prepared) -> tuple[str, ...]:
+def _remarks(
+    ready: Prepared | AxialRun, maps: Iterable[IntensityMap]
+) -> tuple[str, ...]:
     """Sentences on the type of the result, and on an image that is perhaps none."""
     usual = ready.stack.data.dtype.name
     remarks = []
@@ -214,7 +220,7 @@ def _remarks(ready: Prepared) -> tuple[str, ...]:
             f"The result is float32, since the image ({usual}) holds few counts and "
             "rounding would lose more than 0.5 % of its intensity."
         )
-    if any(one.mapping.piecewise for one in ready.channels.values()):
+    if any(mapping.piecewise for mapping in maps):
         remarks.append(
             "The image consists of areas of one value each, as labels and masks do; if "
             "it is one of them, enlarge it by --labels or upscale_labels, which make "
