@@ -142,10 +142,7 @@ def checked_factor_z(factor: Any) -> float | Literal["isotropic"]:
     """Enlargement along Z: from 1 to 16, or "isotropic"."""
     if factor == ISOTROPIC:
         return ISOTROPIC
-    try:
-        number = float(factor)
-    except (TypeError, ValueError):
-        number = math.nan
+    number = number_or_nan(factor)
     if not 1 <= number <= MAX_FACTOR:
         raise InputError(
             f"factor_z {factor!r} cannot be used; give a number from 1 to "
@@ -165,10 +162,7 @@ def parsed_kernel_z(text: Any) -> tuple[str, float]:
     kind, _, rest = str(text).strip().partition(":")
     if kind in ("estimate", "optics") and not rest:
         return kind, 0.0
-    try:
-        width = float(rest or 1)
-    except ValueError:
-        width = math.nan
+    width = number_or_nan(rest or 1)
     known = kind == "section" or (kind == "gaussian" and rest)
     if not known or not 0 < width <= 100:
         raise InputError(

@@ -187,8 +187,7 @@ class Config:
     @property
     def factor_text(self) -> str:
         """Factors as they stand in names: x2, x2x1.5, x2_z4, isotropic."""
-        y, x = self.factors
-        parts = [f"x{y:g}" if y == x else f"x{y:g}x{x:g}"] if (y, x) != (1, 1) else []
+        parts = [plane_factor_text(self.factors)] if self.factors != (1, 1) else []
         if self.factor_z == ISOTROPIC:
             parts.append(ISOTROPIC)
         elif self.factor_z != 1:
@@ -245,6 +244,12 @@ _LOWEST = {
     "seed": 0,
     "tile_px": 16,
 }
+
+
+def plane_factor_text(factors: tuple[float, float]) -> str:
+    """Factors along (Y, X) as they stand in names: x2, x2x1.5."""
+    y, x = factors
+    return f"x{y:g}" if y == x else f"x{y:g}x{x:g}"
 
 
 def change(config: Config, **changes: Any) -> Config:

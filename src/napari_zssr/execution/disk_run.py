@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_zssr.atomic import storage_errors
 from napari_zssr.checks import checked_whole
@@ -418,15 +419,20 @@ def _with_stored_pixels(prepared: Prepared, part: Path, workers: Workers) -> Pre
     if workers.is_in_process or is_lazy(pixels):
         return prepared
     path = part / "input.npy"
+    save_array(path, np.asarray(pixels))
+    checked = CheckedPlanes(StoredArray(path), prepared.config.nonfinite)
+    return replace(prepared, stack=replace(prepared.stack, data=checked))
+
+
+def save_array(path: Path, array: NDArray[Any]) -> None:
+    """Save a ``.npy`` file, which is there under its name when it is complete."""
     temporary = path.with_name(f"{secrets.token_hex(4)}.npy")
-    with storage_errors(part):
+    with storage_errors(path.parent):
         try:
-            np.save(temporary, np.asarray(pixels))
+            np.save(temporary, array)
             os.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
-    checked = CheckedPlanes(StoredArray(path), prepared.config.nonfinite)
-    return replace(prepared, stack=replace(prepared.stack, data=checked))
 
 
 def _pixels(prepared: Prepared) -> Any:

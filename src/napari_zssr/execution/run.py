@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
-import secrets
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -24,6 +22,7 @@ from napari_zssr.execution.disk_run import (
     Written,
     pixels_checksum,
     planes_to_disk_steps,
+    save_array,
 )
 from napari_zssr.execution.executors import IN_PROCESS, Workers
 from napari_zssr.execution.ledger import IMAGE, Ledger, finish, part_folder
@@ -100,6 +99,20 @@ def upscale_to_disk_steps(
             "A stack is enlarged along Z as a whole, not in shards; leave out the "
             "shard, or factor_z."
         )
+    return (
+        yield from _isotropic_steps(stack, config, target, workers, threads, overwrite)
+    )
+
+
+def _isotropic_steps(
+    stack: ImageStack,
+    config: Config,
+    target: str | Path,
+    workers: Workers,
+    threads: int | None,
+    overwrite: bool,
+) -> Steps[Written]:
+    """Enlarge the planes first, if at all, then the columns; assemble the result."""
     started = time.monotonic()
     target = Path(target).expanduser().resolve()
     factor = axial_factor(config, stack)
@@ -225,7 +238,7 @@ class ColumnRun:
     part: Path
 
     @cached_property
-    def listed(self) -> list[tuple[Volume, list[tuple[slice, slice]]]]:
+    def volume_strips(self) -> list[tuple[Volume, list[tuple[slice, slice]]]]:
         """Volumes, and the strips of each."""
         return [
             (volume, list(strips(volume.size, self._depth)))
@@ -240,9 +253,9 @@ class ColumnRun:
         """Enlarge the columns that are missing."""
         (self.part / COLUMNS).mkdir(exist_ok=True)
         channels: dict[int, AxialChannel] = {}
-        total = sum(len(windows) for _, windows in self.listed)
+        total = sum(len(windows) for _, windows in self.volume_strips)
         done = 0
-        for number, (volume, windows) in enumerate(self.listed):
+        for number, (volume, windows) in enumerate(self.volume_strips):
             for at, window in enumerate(windows):
                 done += 1
                 file = self._file(number, at)
@@ -259,7 +272,7 @@ class ColumnRun:
                     self.ready.plan,
                     self.ready.config,
                 )
-                _save(file, columns)
+                save_array(file, columns)
                 yield Progress(stage="axial columns", step=done, total=total)
 
     def assemble(self) -> Steps[None]:
@@ -294,7 +307,7 @@ class ColumnRun:
         inner = plane_axes(axes)
         sizes = self.outline.sizes
         plane = np.empty([sizes[a] for a in inner], self.outline.dtype)
-        for number, (volume, windows) in enumerate(self.listed):
+        for number, (volume, windows) in enumerate(self.volume_strips):
             if any(at[a] != n for a, n in volume.at.items() if a != "S"):
                 continue
             for position, window in enumerate(windows):
@@ -312,14 +325,3 @@ class ColumnRun:
         path = self.part / COLUMNS / f"channel-{report.channel:03d}.json"
         with storage_errors(path):
             write_synced(path, json.dumps(dataclasses.asdict(report)).encode())
-
-
-def _save(path: Path, columns: NDArray[Any]) -> None:
-    """Save an array under its name when it is complete."""
-    temporary = path.with_name(f"{secrets.token_hex(4)}.tmp.npy")
-    with storage_errors(path):
-        try:
-            np.save(temporary, columns)
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)

@@ -15,6 +15,7 @@ from scipy.optimize import minimize_scalar
 from scipy.signal.windows import dpss
 
 from napari_zssr.imaging.degrade import degradation, degrade_array
+from napari_zssr.imaging.resample import spread_starts
 from napari_zssr.kernelspec import KernelSpec
 
 # Across the axis nothing is blurred: a Gaussian of no width, in fine pixels.
@@ -233,6 +234,6 @@ def is_too_wide(growth: float, undershoot: float) -> bool:
     return growth > LARGEST_GROWTH and undershoot > float(limit)
 
 
-def _spread(size: int, count: int) -> NDArray[np.intp]:
-    """Indices spread evenly over so many."""
-    return np.unique(np.linspace(0, size - 1, min(size, count)).round().astype(int))
+def _spread(size: int, count: int) -> list[int]:
+    """At most so many indices, spread evenly from the first to the last."""
+    return spread_starts(size, 1, min(size, count))

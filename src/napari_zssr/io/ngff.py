@@ -212,7 +212,7 @@ def level_paths(multiscale: Mapping[str, Any]) -> tuple[str, ...]:
 
 def axes_of(multiscale: Mapping[str, Any], ndim: int) -> str:
     """Letters of the named axes of an image with `ndim` axes; empty without names."""
-    return _letters(_listed_axes(multiscale, ndim))
+    return _letters(_axes_of(multiscale, ndim))
 
 
 def placement(
@@ -223,7 +223,7 @@ def placement(
     The position is that of the flipped image. InputError if the metadata do not fit.
     """
     dataset = multiscale["datasets"][0]
-    listed = _listed_axes(multiscale, len(shape))
+    listed = _axes_of(multiscale, len(shape))
     if len(listed) not in (0, len(shape)):
         raise InputError(
             f"The metadata name {len(listed)} axes, but the array has {len(shape)}; "
@@ -271,7 +271,7 @@ def placement(
     return letters, placed, tuple(reversed_axes)
 
 
-def _listed_axes(multiscale: Mapping[str, Any], ndim: int) -> list[_Axis]:
+def _axes_of(multiscale: Mapping[str, Any], ndim: int) -> list[_Axis]:
     """Axes as listed, or the usual five; empty without names."""
     holder = multiscale
     # Since version 0.6 axes belong to coordinate systems.

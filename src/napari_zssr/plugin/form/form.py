@@ -14,7 +14,13 @@ from napari.layers import Image
 from napari.viewer import Viewer
 from psygnal import Signal
 
-from napari_zssr.config import BALANCED, Config, change, preset
+from napari_zssr.config import (
+    BALANCED,
+    Config,
+    change,
+    plane_factor_text,
+    preset,
+)
 from napari_zssr.errors import InputError
 from napari_zssr.execution.ledger import part_folder
 from napari_zssr.io.write import check_output
@@ -159,9 +165,8 @@ class ResultFields(Column):
 
 def proposed_name(name: str, factors: tuple[float, float], ending: str = ZARR) -> str:
     """``cells.ome.tif`` becomes ``cells_x2.ome.zarr``."""
-    y, x = factors
     stem = FORBIDDEN.sub("_", KNOWN_SUFFIX.sub("", name.strip())) or "result"
-    return f"{stem}_x{y:g}{ending}" if y == x else f"{stem}_x{y:g}x{x:g}{ending}"
+    return f"{stem}_{plane_factor_text(factors)}{ending}"
 
 
 def _source(layer: Image) -> Path | None:

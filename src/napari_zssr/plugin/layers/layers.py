@@ -18,6 +18,7 @@ from napari.layers import Image, Labels, Layer, Shapes
 from napari.utils.transforms import CompositeAffine
 from numpy.typing import NDArray
 
+from napari_zssr.config import plane_factor_text
 from napari_zssr.errors import InputError
 from napari_zssr.plugin.estimate import sizes_text
 from napari_zssr.stack.axis_labels import (
@@ -342,8 +343,7 @@ def result_kwargs(
 
     `selection` is the part that was enlarged by `factors` along (Y, X).
     """
-    y, x = factors
-    by_letter = {"Y": y, "X": x}
+    by_letter = dict(zip("YX", factors, strict=True))
     by_axis = np.array([by_letter.get(letter, 1.0) for letter in axes[: layer.ndim]])
     # Centre of the first fine pixel, in pixels of the layer.
     first = selection.starts(axes)[: layer.ndim] + (1 - by_axis) / (2 * by_axis)
@@ -357,7 +357,7 @@ def result_kwargs(
     copied = _COPIED if layer.rgb else _COPIED | _COPIED_GREY
     credit = {k: v for k, v in layer.metadata.items() if k in (ATTRIBUTION, CHANNELS)}
     return {key: getattr(layer, key) for key in copied} | {
-        "name": f"{layer.name} x{y:g}" if x == y else f"{layer.name} x{y:g}x{x:g}",
+        "name": f"{layer.name} {plane_factor_text(factors)}",
         "rgb": layer.rgb,
         "multiscale": False,
         "scale": np.asarray(layer.scale) / by_axis,
