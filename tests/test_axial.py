@@ -12,7 +12,8 @@ from scipy.ndimage import gaussian_filter
 
 from napari_zssr import upscale, upscale_to_disk
 from napari_zssr.config import FAST, INSTANT, Config, change
-from napari_zssr.errors import InputError
+from napari_zssr.errors import ComputeError, InputError
+from napari_zssr.execution.executors import Workers
 from napari_zssr.execution.run import upscale_to_disk_steps
 from napari_zssr.imaging.axial_blur import (
     AxialBlur,
@@ -24,7 +25,8 @@ from napari_zssr.imaging.degrade import degrade_array
 from napari_zssr.imaging.resample import imresize
 from napari_zssr.io.read import read
 from napari_zssr.progress import Progress, drain
-from napari_zssr.stack.axial import axial_factor, strips
+from napari_zssr.stack.axial_factor import axial_factor
+from napari_zssr.stack.axial_run import windows
 from napari_zssr.stack.axis_labels import labelled
 from napari_zssr.stack.image import ImageStack
 from napari_zssr.stack.run import Upscaled, upscale_steps
@@ -284,7 +286,7 @@ def test_settings_that_are_refused(given: dict[str, Any]) -> None:
 
 def test_strips_cover_everything_once() -> None:
     seen_pixels = np.zeros((300, 900), int)
-    for rows, columns in strips((300, 900), 2**17):
+    for rows, columns in windows((300, 900), 2**17):
         seen_pixels[rows, columns] += 1
     assert (seen_pixels == 1).all()
 
@@ -343,7 +345,7 @@ def test_pixels_on_disk_are_those_of_a_run_in_memory(
 def test_a_run_that_was_stopped_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("napari_zssr.stack.axial.STRIP_PIXELS", 2**15)
+    monkeypatch.setattr("napari_zssr.stack.axial_run.STRIP_PIXELS", 2**15)
     volume = (1000 * seen(fibres(shape=(24, 40, 200)), 2)).astype(np.uint16)
     stack, target = stack_of(volume), tmp_path / "a.ome.zarr"
     steps = upscale_to_disk_steps(stack, FILTER, target)
@@ -351,7 +353,7 @@ def test_a_run_that_was_stopped_goes_on(
         if isinstance(event, Progress) and event.stage == "axial columns":
             break
     steps.close()
-    kept = list((tmp_path / "a.ome.zarr.part" / "columns").glob("*-*.npy"))
+    kept = list((tmp_path / "a.ome.zarr.part" / "columns").glob("*.npy"))
     assert len(kept) == 1
     modified = kept[0].stat().st_mtime_ns
     steps = upscale_to_disk_steps(stack, FILTER, target)
@@ -373,6 +375,41 @@ def test_other_pixels_do_not_go_on_with_a_run(tmp_path: Path) -> None:
     )
     with pytest.raises(InputError, match="was begun with"):
         drain(steps)
+
+
+def test_workers_share_the_columns(
+    tmp_path: Path, two_processes: Workers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    volume = (1000 * seen(fibres(shape=(24, 40, 200)), 2)).astype(np.uint16)
+    config = change(
+        KNOWN, factor_z=2, kernel_z="gaussian:1.2", steps=8, learned_steps=8
+    )
+    stack = stack_of(np.stack([volume, volume[:, ::-1]]), "CZYX")
+    monkeypatch.setattr("napari_zssr.stack.axial_run.STRIP_PIXELS", 2**15)
+    here, there = tmp_path / "here.ome.zarr", tmp_path / "there.ome.zarr"
+    drain(upscale_to_disk_steps(stack, config, here, threads=1))
+    steps = upscale_to_disk_steps(
+        stack, config, there, threads=1, workers=two_processes
+    )
+    assert len(drain(steps).report.axial) == 2
+    np.testing.assert_array_equal(read(there).data, read(here).data)
+
+
+def test_columns_that_fail_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from napari_zssr.execution import column_run
+
+    def broken(*_: Any) -> Any:
+        raise ComputeError("No room.")
+
+    monkeypatch.setattr(column_run, "enlarge_strip", broken)
+    stack = stack_of((1000 * seen(fibres(), 2)).astype(np.uint16))
+    target = tmp_path / "a.ome.zarr"
+    with pytest.raises(ComputeError, match="1 of 1 strips of columns failed"):
+        drain(upscale_to_disk_steps(stack, FILTER, target))
+    # Nothing was finished.
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_shards_are_refused(tmp_path: Path) -> None:

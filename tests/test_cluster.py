@@ -78,6 +78,14 @@ def test_a_worker_is_killed_half_way(source: Path, client: Any, tmp_path: Path) 
     np.testing.assert_array_equal(read(there).data, read(here).data)
 
 
+def test_a_stack_along_z(source: Path, client: Any, tmp_path: Path) -> None:
+    here, there = tmp_path / "here.ome.zarr", tmp_path / "there.ome.zarr"
+    config = {"factor": 1, "factor_z": 2, "kernel_z": "gaussian:1", "threads": 1}
+    upscale_to_disk(source, here, "instant", **config)
+    upscale_to_disk(source, there, "instant", client=client, **config)
+    np.testing.assert_array_equal(read(there).data, read(here).data)
+
+
 def test_workers_of_one_machine_share_its_memory(client: Any) -> None:
     assert concurrent_tasks(Workers(client=client)) == 2
 

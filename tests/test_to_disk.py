@@ -250,13 +250,13 @@ def test_cancelling_frees_everything(
     desk: Desk, onto: Disk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     jobs: list[weakref.ref[Any]] = []
-    original = disk_run.DiskJob.__init__
+    original = disk_run.PlaneJob.__init__
 
     def init(self: Any, *args: Any, **given: Any) -> None:
         original(self, *args, **given)
         jobs.append(weakref.ref(self.prepared.stack.data))
 
-    monkeypatch.setattr(disk_run.DiskJob, "__init__", init)
+    monkeypatch.setattr(disk_run.PlaneJob, "__init__", init)
     desk.add(rings(6, 20, 24), axis_labels=("z", "y", "x"))
     onto.stop_after = 1
     onto.run()

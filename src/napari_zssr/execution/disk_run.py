@@ -9,14 +9,12 @@ import os
 import secrets
 import time
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from napari_zssr.atomic import storage_errors
 from napari_zssr.checks import checked_whole
@@ -28,6 +26,12 @@ from napari_zssr.execution.executors import (
     Workers,
     own_device,
     worker_resources,
+)
+from napari_zssr.execution.job import (
+    Job,
+    JobTask,
+    new_stop_file,
+    with_stored_pixels,
 )
 from napari_zssr.execution.ledger import (
     IMAGE,
@@ -46,7 +50,6 @@ from napari_zssr.stack.image import (
     ImageStack,
     Outline,
     PlaneIndex,
-    StoredArray,
     enlarged_outline,
     from_cyx,
     is_lazy,
@@ -83,20 +86,11 @@ NOT_IN_IDENTITY = ("device", "tile_px", "precision", "preset")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class DiskJob:
-    """What the tasks of one run have in common, picklable."""
+class PlaneJob(Job):
+    """A run over the planes of an image."""
 
     prepared: Prepared  # its pixels are lazy, unless the tasks run in this process
-    outline: Outline  # of the result
-    part: Path  # folder of the run
-    stop_file: Path  # asks the tasks of this run to stop once it exists
-    threads: int  # of each task
     keep_networks: bool = False  # those of each plane, beside the shared ones
-
-    @property
-    def ledger(self) -> Ledger:
-        """The finished planes."""
-        return Ledger(self.part)
 
     def shared_file(self, channel: int) -> Path:
         """File of the networks that the planes of a channel share."""
@@ -112,33 +106,12 @@ class DiskJob:
         device = own_device(plan.device)
         return replace(self.prepared, plan=replace(plan, device=device))
 
-    def request_stop(self) -> None:
-        """Ask the tasks of this run to stop, in whatever process they are."""
-        # Tasks whose folder is gone or full stop by themselves.
-        with suppress(OSError):
-            self.stop_file.touch()
-
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _JobTask:
-    """Base of the tasks of a run."""
-
-    job: DiskJob
-
-    @property
-    def threads(self) -> int:
-        """Threads of every task of the run."""
-        return self.job.threads
-
-    def stop_requested(self) -> bool:
-        """Whether the run is being stopped."""
-        return self.job.stop_file.exists()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class PlaneTask(_JobTask):
+class PlaneTask(JobTask):
     """Enlarge one plane and write it into the image."""
 
+    job: PlaneJob
     plane_index: PlaneIndex
 
     @property
@@ -162,9 +135,10 @@ class PlaneTask(_JobTask):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class SharedTask(_JobTask):
+class SharedTask(JobTask):
     """Train the networks that all planes of a channel share."""
 
+    job: PlaneJob
     channel: int
 
     @property
@@ -245,51 +219,60 @@ class Written:
     networks: tuple[Checkpoint | None, ...] = ()
 
 
-def planes_to_disk_steps(
-    stack: ImageStack,
-    config: Config,
-    target: str | Path,
-    *,
-    workers: Workers = IN_PROCESS,
-    threads: int | None = None,
-    shard: tuple[int, int] = WHOLE,
-    overwrite: bool = False,
-    keep_networks: bool = False,
-) -> Steps[Written]:
-    """Enlarge an image into a file in bounded memory, as `upscale_to_disk` says.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiskOptions:
+    """How a run to disk is carried out; none of it decides about pixels but `threads`.
 
-    The `threads` of each task change rounding; by default they are as when the run was
-    begun, or the cores shared among workers. The last shard completes the file.
+    Attributes
+    ----------
+    workers : Workers
+    threads : int or None
+        Of each task. They change rounding; None is as when the run was begun, or the
+        cores shared among workers.
+    shard : tuple of int
+        Number and count. The last one completes the file.
+    overwrite, keep_networks : bool
     """
+
+    workers: Workers = IN_PROCESS
+    threads: int | None = None
+    shard: tuple[int, int] = WHOLE
+    overwrite: bool = False
+    keep_networks: bool = False
+
+
+def planes_to_disk_steps(
+    stack: ImageStack, config: Config, target: str | Path, options: DiskOptions
+) -> Steps[Written]:
+    """Enlarge an image into a file in bounded memory, as `upscale_to_disk` says."""
     started = time.monotonic()
     target = Path(target).expanduser().resolve()
-    _check_options(threads, shard)
-    part = part_folder(target)
+    check_options(options)
+    part, overwrite = part_folder(target), options.overwrite
     # A run that was killed after its result was placed is ended, not refused.
     planes_count = len(planes(stack.axes, stack.data.shape))
     placed = part.is_dir() and len(Ledger(part).finished()) == planes_count
     check_output(target, overwrite=overwrite or placed, stack=stack)
-    config = _fit_to_format(config, target)
+    config = fit_to_format(config, target)
     yield Progress(stage="plan", step=0, total=1)
     is_new = not part.exists()
-    resources = worker_resources(workers, config)
-    workers = replace(workers, devices=workers.devices or resources.devices)
-    job = _begin(stack, config, part, resources, threads, overwrite)
+    resources = worker_resources(options.workers, config)
+    workers = replace(
+        options.workers, devices=options.workers.devices or resources.devices
+    )
+    job = _begin(stack, config, part, resources, options.threads, overwrite)
     try:
         warn_about_format(target, job.outline)
-        plan = job.prepared.plan
-        needs = disk_needs(plan, target, workers=resources.workers)
-        check_room(plan, needs, target)
-        message = needs_message(plan, needs)
-        yield Progress(stage="plan", step=1, total=1, message=message)
-        prepared = _with_stored_pixels(job.prepared, part, workers)
-        job = replace(job, prepared=prepared, keep_networks=keep_networks)
+        yield report_room(job.prepared.plan, target, resources)
+        stored = with_stored_pixels(job.prepared.stack, part, workers)
+        prepared = replace(job.prepared, stack=stored)
+        job = replace(job, prepared=prepared, keep_networks=options.keep_networks)
         # A TIFF is assembled from the finest level alone.
         levels = None if target.suffix.lower() == ".zarr" else 1
         create(part / IMAGE, job.outline, levels=levels)
-        failures = yield from _run(job, workers, shard)
+        failures = yield from _run(job, workers, options.shard)
     except BaseException:
-        if is_new and shard == WHOLE and not _is_worth_keeping(job):
+        if is_new and options.shard == WHOLE and not _is_worth_keeping(job):
             remove_run(part)
         raise
     result = _result(job, failures, time.monotonic() - started)
@@ -301,17 +284,26 @@ def planes_to_disk_steps(
     return replace(result, path=path)
 
 
-def _check_options(threads: int | None, shard: tuple[int, int]) -> None:
-    if threads is not None:
-        checked_whole("threads", threads, 1)
-    number, count = (checked_whole("shard", part, 1) for part in shard)
+def check_options(options: DiskOptions) -> None:
+    """Refuse numbers that make no sense with an InputError."""
+    if options.threads is not None:
+        checked_whole("threads", options.threads, 1)
+    number, count = (checked_whole("shard", part, 1) for part in options.shard)
     if number > count:
         raise InputError(
             f"Shard {number} of {count} does not exist; give 1 to {count} of {count}."
         )
 
 
-def _fit_to_format(config: Config, target: Path) -> Config:
+def report_room(plan: RunPlan, target: Path, resources: Resources) -> Progress:
+    """Event that says what the run takes; StorageError where it has no room."""
+    needs = disk_needs(plan, target, workers=resources.workers)
+    check_room(plan, needs, target)
+    message = needs_message(plan, needs)
+    return Progress(stage="plan", step=1, total=1, message=message)
+
+
+def fit_to_format(config: Config, target: Path) -> Config:
     """Settings whose result the format can hold: a PNG has integers only."""
     if target.suffix.lower() != ".png":
         return config
@@ -330,33 +322,41 @@ def _begin(
     resources: Resources,
     threads: int | None,
     overwrite: bool,
-) -> DiskJob:
+) -> PlaneJob:
     """Plan a new run, or resume the unfinished one."""
-    before = read_identity(part) if part.exists() and not overwrite else {}
-    ready = prepare(
-        stack, config, partial(_planned, resources=resources, before=before)
-    )
+    before = identity_before(part, overwrite)
+    ready = prepare(stack, config, partial(planned, resources=resources, before=before))
     threads = threads or before.get("threads") or resources.threads
-    Ledger.begin(part, _identity(ready, threads), overwrite=overwrite)
-    return DiskJob(
+    Ledger.begin(
+        part,
+        run_identity(ready.stack, ready.config, ready.plan, threads),
+        overwrite=overwrite,
+    )
+    return PlaneJob(
         prepared=ready,
         outline=enlarged_outline(stack, config.factors, ready.plan.output_dtype),
         part=part,
-        stop_file=part / f"stop-{secrets.token_hex(4)}",
+        stop_file=new_stop_file(part),
         threads=threads,
     )
 
 
-def _planned(
+def identity_before(part: Path, overwrite: bool) -> dict[str, Any]:
+    """Identity of the unfinished run that is resumed; empty for a new one."""
+    return read_identity(part) if part.exists() and not overwrite else {}
+
+
+def planned(
     stack: ImageStack,
     config: Config,
-    starts: Starts,
+    starts: Starts = (),
     *,
     output_dtype: np.dtype[Any],
     resources: Resources,
     before: Mapping[str, Any],
+    factor_z: float | None = None,
 ) -> RunPlan:
-    """Plan of the run, with the tiles of the run that is resumed."""
+    """Plan of a run to disk, with the tiles of the run that is resumed."""
     try:
         return plan_run(
             change(config, tile_px=config.tile_px or before.get("tile_px")),
@@ -370,6 +370,7 @@ def _planned(
             cores=resources.threads,
             bfloat16=resources.bfloat16,
             to_disk=True,
+            factor_z=factor_z,
         )
     except ComputeError as error:
         if resources.workers == 1:
@@ -380,9 +381,11 @@ def _planned(
         ) from error
 
 
-def _identity(prepared: Prepared, threads: int) -> dict[str, Any]:
+def run_identity(
+    stack: ImageStack, config: Config, plan: RunPlan, threads: int
+) -> dict[str, Any]:
     """Everything that decides about the pixels, by which a run is resumed."""
-    stack, settings = prepared.stack, prepared.config.to_dict()
+    settings = config.to_dict()
     # Runs of a file with a single image have always been without it.
     image = {} if stack.image_index is None else {"image": stack.image_index}
     return image | {
@@ -391,11 +394,11 @@ def _identity(prepared: Prepared, threads: int) -> dict[str, Any]:
         "shape": list(stack.data.shape),
         "dtype": str(stack.data.dtype),
         "axes": stack.axes,
-        "device": prepared.plan.device.split(":")[0],
-        "precision": prepared.plan.precision,
-        "tile_px": prepared.plan.tile_px,
+        "device": plan.device.split(":")[0],
+        "precision": plan.precision,
+        "tile_px": plan.tile_px,
         "threads": threads,
-        "start": start_checksum(prepared.config),
+        "start": start_checksum(config),
         "versions": dict(versions()),
         "settings": {k: v for k, v in settings.items() if k not in NOT_IN_IDENTITY},
     }
@@ -413,36 +416,8 @@ def pixels_checksum(stack: ImageStack) -> str:
     return digest.hexdigest()[:16]
 
 
-def _with_stored_pixels(prepared: Prepared, part: Path, workers: Workers) -> Prepared:
-    """Pixels in memory moved to a file, which other processes can read."""
-    pixels = _pixels(prepared)
-    if workers.is_in_process or is_lazy(pixels):
-        return prepared
-    path = part / "input.npy"
-    save_array(path, np.asarray(pixels))
-    checked = CheckedPlanes(StoredArray(path), prepared.config.nonfinite)
-    return replace(prepared, stack=replace(prepared.stack, data=checked))
-
-
-def save_array(path: Path, array: NDArray[Any]) -> None:
-    """Save a ``.npy`` file, which is there under its name when it is complete."""
-    temporary = path.with_name(f"{secrets.token_hex(4)}.npy")
-    with storage_errors(path.parent):
-        try:
-            np.save(temporary, array)
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
-
-
-def _pixels(prepared: Prepared) -> Any:
-    """The image as it was given, without the check of each plane."""
-    assert isinstance(prepared.stack.data, CheckedPlanes)
-    return prepared.stack.data.data
-
-
 def _run(
-    job: DiskJob, workers: Workers, shard: tuple[int, int]
+    job: PlaneJob, workers: Workers, shard: tuple[int, int]
 ) -> Steps[tuple[tuple[int, str], ...]]:
     """Do the missing planes of a shard; returns those that failed for good."""
     listed, finished = job.prepared.plane_indices, job.ledger.finished()
@@ -479,14 +454,14 @@ def _run(
     return tuple((missing[task].number, sentence) for task, sentence in failures)
 
 
-def _is_worth_keeping(job: DiskJob) -> bool:
+def _is_worth_keeping(job: PlaneJob) -> bool:
     """Whether anything is finished that a later run can use."""
     shared = (job.shared_file(channel) for channel in job.prepared.sharing)
     return bool(job.ledger.finished()) or any(file.exists() for file in shared)
 
 
 def _result(
-    job: DiskJob, failures: tuple[tuple[int, str], ...], seconds: float
+    job: PlaneJob, failures: tuple[tuple[int, str], ...], seconds: float
 ) -> Written:
     """Result of the finished planes, not yet placed."""
     finished = job.ledger.finished()
@@ -505,7 +480,7 @@ def _result(
     )
 
 
-def _networks(job: DiskJob) -> tuple[Checkpoint | None, ...]:
+def _networks(job: PlaneJob) -> tuple[Checkpoint | None, ...]:
     """Networks of the middle plane of each channel, or those that it shares."""
     listed = job.prepared.plane_indices
     shared = {

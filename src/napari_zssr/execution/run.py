@@ -2,67 +2,50 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from napari_zssr.atomic import storage_errors, write_synced
 from napari_zssr.config import Config, change
 from napari_zssr.errors import ComputeError, InputError
+from napari_zssr.execution.column_run import (
+    COLUMNS,
+    ColumnJob,
+    columns_to_disk_steps,
+)
 from napari_zssr.execution.disk_run import (
     WHOLE,
+    DiskOptions,
     Written,
-    pixels_checksum,
+    check_options,
+    fit_to_format,
+    identity_before,
     planes_to_disk_steps,
-    save_array,
+    planned,
+    report_room,
+    run_identity,
 )
-from napari_zssr.execution.executors import IN_PROCESS, Workers
-from napari_zssr.execution.ledger import IMAGE, Ledger, finish, part_folder
+from napari_zssr.execution.executors import IN_PROCESS, Workers, worker_resources
+from napari_zssr.execution.job import new_stop_file
+from napari_zssr.execution.ledger import Ledger, finish, part_folder, remove_run
 from napari_zssr.io.read import read
 from napari_zssr.io.write import check_output, read_provenance
-from napari_zssr.io.zarr_write import create, write_plane
 from napari_zssr.progress import PlaneDone, Progress, Steps, map_events
-from napari_zssr.stack.axial import (
-    AxialChannel,
-    AxialReport,
-    AxialRun,
-    Volume,
-    axial_factor,
-    axial_outline,
-    axial_progress,
-    enlarge_columns,
-    prepare_axial,
-    strips,
-    volumes,
-)
-from napari_zssr.stack.image import (
-    FilePixels,
-    ImageStack,
-    Outline,
-    Pixels,
-    PlaneIndex,
-    outline_of,
-    plane_axes,
-    planes,
-)
-from napari_zssr.stack.report import (
-    axial_report,
-    to_json_types,
-    unfinished_recipe,
-    versions,
-)
-from napari_zssr.zssr.start import start_checksum
+from napari_zssr.stack.axial import axial_progress
+from napari_zssr.stack.axial_factor import axial_factor
+from napari_zssr.stack.axial_run import prepare_axial
+from napari_zssr.stack.channels import channel_starts
+from napari_zssr.stack.image import FilePixels, ImageStack, Pixels
+from napari_zssr.stack.prepare import expected_dtype
+from napari_zssr.stack.report import axial_report, to_json_types, unfinished_recipe
 
-# What stands in the folder of a run: the enlarged planes, and columns of them.
-PLANES, COLUMNS = "planes.ome.zarr", "columns"
+# The enlarged planes, in the folder of a run along Z.
+PLANES = "planes.ome.zarr"
 
 
 def upscale_to_disk_steps(
@@ -79,109 +62,111 @@ def upscale_to_disk_steps(
     """Enlarge an image into a file in bounded memory; takes up what was finished.
 
     See `planes_to_disk_steps`. Along Z the columns of a stack are enlarged after its
-    planes, in this process.
+    planes.
     """
-    if config.factor_z == 1:
-        return (
-            yield from planes_to_disk_steps(
-                stack,
-                config,
-                target,
-                workers=workers,
-                threads=threads,
-                shard=shard,
-                overwrite=overwrite,
-                keep_networks=keep_networks,
-            )
-        )
+    options = DiskOptions(
+        workers=workers,
+        threads=threads,
+        shard=shard,
+        overwrite=overwrite,
+        keep_networks=keep_networks,
+    )
+    factor = axial_factor(config, stack)
+    if factor is None:
+        return (yield from planes_to_disk_steps(stack, config, target, options))
     if shard != WHOLE:
         raise InputError(
             "A stack is enlarged along Z as a whole, not in shards; leave out the "
             "shard, or factor_z."
         )
-    return (
-        yield from _isotropic_steps(stack, config, target, workers, threads, overwrite)
-    )
+    return (yield from _isotropic_steps(stack, config, factor, target, options))
 
 
 def _isotropic_steps(
     stack: ImageStack,
     config: Config,
+    factor: float,
     target: str | Path,
-    workers: Workers,
-    threads: int | None,
-    overwrite: bool,
+    options: DiskOptions,
 ) -> Steps[Written]:
     """Enlarge the planes first, if at all, then the columns; assemble the result."""
     started = time.monotonic()
     target = Path(target).expanduser().resolve()
-    factor = axial_factor(config, stack)
-    part = part_folder(target)
+    check_options(options)
+    part, overwrite = part_folder(target), options.overwrite
     check_output(target, overwrite=overwrite or part.is_dir(), stack=stack)
-    Ledger.begin(part, _identity(stack, config, factor), overwrite=overwrite)
-    planar = stack
-    if config.factors != (1, 1):
-        planar = yield from _enlarged_planes(stack, config, part, workers, threads)
-    ready = prepare_axial(planar, config, factor)
-    outline = axial_outline(outline_of(planar), factor)
-    outline = replace(outline, dtype=ready.plan.output_dtype)
-    run = ColumnRun(ready=ready, outline=outline, part=part)
-    yield from run.columns()
-    levels = None if target.suffix.lower() == ".zarr" else 1
-    create(part / IMAGE, outline, levels=levels)
-    yield from run.assemble()
+    config = fit_to_format(config, target)
+    yield Progress(stage="plan", step=0, total=1)
+    is_new = not part.exists()
+    resources = worker_resources(options.workers, config)
+    workers = replace(
+        options.workers, devices=options.workers.devices or resources.devices
+    )
+    before = identity_before(part, overwrite)
+    planner = partial(planned, resources=resources, before=before)
+    starts = channel_starts(config, stack.axes, stack.data.shape)
+    plan = planner(
+        stack,
+        config,
+        starts,
+        output_dtype=expected_dtype(stack, config),
+        factor_z=factor,
+    )
+    threads = options.threads or before.get("threads") or resources.threads
+    identity = run_identity(stack, config, plan, threads) | {"factor_z": factor}
+    Ledger.begin(part, identity, overwrite=overwrite)
+    try:
+        yield report_room(plan, target, resources)
+        planar = stack
+        if config.factors != (1, 1):
+            lateral = DiskOptions(workers=workers, threads=threads)
+            planar = yield from _enlarged_planes(stack, config, part, lateral)
+        ready = prepare_axial(planar, config, factor, planner)
+        job = ColumnJob(
+            ready=ready,
+            outline=ready.outline,
+            part=part,
+            stop_file=new_stop_file(part),
+            threads=threads,
+        )
+        yield from columns_to_disk_steps(job, workers, target)
+    except BaseException:
+        if is_new and not _is_worth_keeping(part):
+            remove_run(part)
+        raise
     recorded = read_provenance(part / PLANES) if planar is not stack else None
     report = axial_report(
-        ready, run.reports(), (recorded or {}).get("report"), time.monotonic() - started
+        ready, job.reports(), (recorded or {}).get("report"), time.monotonic() - started
     )
     recipe = unfinished_recipe(stack, config)
     recipe["report"] = to_json_types(report.to_dict())
-    path = finish(part, target, outline, provenance=recipe, overwrite=overwrite)
+    path = finish(part, target, job.outline, provenance=recipe, overwrite=overwrite)
     return Written(
         path=path,
         part=part,
-        outline=outline,
-        plan=ready.plan,
+        outline=job.outline,
+        plan=plan,
         report=report,
         failures=(),
         missing=0,
     )
 
 
-def _identity(stack: ImageStack, config: Config, factor: float) -> dict[str, Any]:
-    """Everything that decides about the pixels, by which a run is resumed."""
-    settings = config.to_dict()
-    for name in ("tile_px", "preset"):
-        settings.pop(name, None)
-    return {
-        "input": stack.checksum or pixels_checksum(stack),
-        "shape": list(stack.data.shape),
-        "dtype": str(stack.data.dtype),
-        "axes": stack.axes,
-        "factor_z": factor,
-        "start": start_checksum(config),
-        "versions": dict(versions()),
-        "settings": settings,
-    }
+def _is_worth_keeping(part: Path) -> bool:
+    """Whether anything is finished that a later run can use."""
+    planes = (part / PLANES, part_folder(part / PLANES))
+    columns = (part / COLUMNS).glob("*.npy")
+    return any(path.exists() for path in planes) or any(columns)
 
 
 def _enlarged_planes(
-    stack: ImageStack,
-    config: Config,
-    part: Path,
-    workers: Workers,
-    threads: int | None,
+    stack: ImageStack, config: Config, part: Path, options: DiskOptions
 ) -> Steps[ImageStack]:
     """The stack with its planes enlarged, on disk; resumed like any run."""
     path = part / PLANES
     if not path.exists():
-        steps = planes_to_disk_steps(
-            stack,
-            change(config, factor_z=1.0),
-            path,
-            workers=workers,
-            threads=threads,
-        )
+        planes_only = change(config, factor_z=1.0)
+        steps = planes_to_disk_steps(stack, planes_only, path, options)
         written = yield from map_events(steps, PlaneDone, axial_progress)
         if written.missing:
             number, sentence = written.failures[0]
@@ -224,104 +209,3 @@ class TransposedPixels(FilePixels):
         kept = [i for i in range(len(given)) if isinstance(given[i], slice)]
         wanted = [i for i in self._order if i in kept]
         return found.transpose([kept.index(i) for i in wanted])
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class ColumnRun:
-    """The columns of a stack on their way into planes of the result.
-
-    Each strip of columns is a file, which is there when it is finished.
-    """
-
-    ready: AxialRun
-    outline: Outline
-    part: Path
-
-    @cached_property
-    def volume_strips(self) -> list[tuple[Volume, list[tuple[slice, slice]]]]:
-        """Volumes, and the strips of each."""
-        return [
-            (volume, list(strips(volume.size, self._depth)))
-            for volume in volumes(self.ready.stack)
-        ]
-
-    @property
-    def _depth(self) -> int:
-        return self.outline.sizes["Z"]
-
-    def columns(self) -> Steps[None]:
-        """Enlarge the columns that are missing."""
-        (self.part / COLUMNS).mkdir(exist_ok=True)
-        channels: dict[int, AxialChannel] = {}
-        total = sum(len(windows) for _, windows in self.volume_strips)
-        done = 0
-        for number, (volume, windows) in enumerate(self.volume_strips):
-            for at, window in enumerate(windows):
-                done += 1
-                file = self._file(number, at)
-                if file.exists():
-                    continue
-                if volume.channel not in channels:
-                    channel = yield from self.ready.channel(volume.channel)
-                    channels[volume.channel] = channel
-                    self._save_report(channel.report)
-                columns = yield from enlarge_columns(
-                    volume,
-                    channels[volume.channel],
-                    window,
-                    self.ready.plan,
-                    self.ready.config,
-                )
-                save_array(file, columns)
-                yield Progress(stage="axial columns", step=done, total=total)
-
-    def assemble(self) -> Steps[None]:
-        """Write the planes that are missing."""
-        ledger = Ledger(self.part)
-        finished = ledger.finished()
-        listed = planes(self.outline.axes, self.outline.shape)
-        done = len(finished)
-        for plane_index in listed:
-            if plane_index.number in finished:
-                continue
-            pixels = self._plane(plane_index)
-            write_plane(self.part / IMAGE, plane_index.index, iter([pixels]))
-            ledger.record(plane_index.number, {})
-            done += 1
-            yield PlaneDone(
-                plane=plane_index.number,
-                planes=len(listed),
-                index=plane_index.index,
-                done=done,
-            )
-
-    def reports(self) -> tuple[AxialReport, ...]:
-        """What was done for each channel."""
-        files = sorted((self.part / COLUMNS).glob("channel-*.json"))
-        return tuple(AxialReport(**json.loads(file.read_bytes())) for file in files)
-
-    def _plane(self, plane_index: PlaneIndex) -> NDArray[Any]:
-        """One plane of the result, put together from columns, with its own axes."""
-        axes = self.outline.axes
-        at = dict(zip(axes, plane_index.index, strict=True))
-        inner = plane_axes(axes)
-        sizes = self.outline.sizes
-        plane = np.empty([sizes[a] for a in inner], self.outline.dtype)
-        for number, (volume, windows) in enumerate(self.volume_strips):
-            if any(at[a] != n for a, n in volume.at.items() if a != "S"):
-                continue
-            for position, window in enumerate(windows):
-                stored = np.load(self._file(number, position), mmap_mode="r")
-                part = {"Y": window[0], "X": window[1], "S": volume.at.get("S")}
-                index: Any = tuple(part[a] for a in inner)
-                rows = stored[at["Z"]]
-                plane[index] = rows if axes.index("Y") < axes.index("X") else rows.T
-        return plane
-
-    def _file(self, volume: int, strip: int) -> Path:
-        return self.part / COLUMNS / f"{volume:05d}-{strip:05d}.npy"
-
-    def _save_report(self, report: AxialReport) -> None:
-        path = self.part / COLUMNS / f"channel-{report.channel:03d}.json"
-        with storage_errors(path):
-            write_synced(path, json.dumps(dataclasses.asdict(report)).encode())

@@ -339,18 +339,18 @@ def from_cyx(plane: NDArray[Any], axes_of_plane: str) -> NDArray[Any]:
 
 
 def output_shape(
-    shape: Sequence[int], axes: str, factors: tuple[float, float]
+    shape: Sequence[int], axes: str, factors: Sequence[float]
 ) -> tuple[int, ...]:
-    """Size after enlargement: ceil(f n) along Y and X, the same elsewhere."""
-    by_axis = _factor_per_axis(axes, factors)
+    """Size after enlargement by factors along (Y, X) or (Z, Y, X): ceil(f n)."""
+    by_axis = factor_per_axis(axes, factors)
     return tuple(output_size(n, f) for n, f in zip(shape, by_axis, strict=True))
 
 
 def output_spacing(
-    spacing: Sequence[float | None], axes: str, factors: tuple[float, float]
+    spacing: Sequence[float | None], axes: str, factors: Sequence[float]
 ) -> tuple[float | None, ...]:
     """Pixel size after enlargement, L / f; unknown stays unknown."""
-    by_axis = _factor_per_axis(axes, factors)
+    by_axis = factor_per_axis(axes, factors)
     return tuple(
         None if size is None else size / f
         for size, f in zip(spacing, by_axis, strict=True)
@@ -358,18 +358,19 @@ def output_spacing(
 
 
 def output_origin(
-    spacing: Sequence[float | None], axes: str, factors: tuple[float, float]
+    spacing: Sequence[float | None], axes: str, factors: Sequence[float]
 ) -> tuple[float, ...]:
     """Centre of the first output pixel, seen from that of the first input pixel."""
-    by_axis = _factor_per_axis(axes, factors)
+    by_axis = factor_per_axis(axes, factors)
     return tuple(
         0.0 if f == 1 else (1.0 if size is None else size) * (1 - f) / (2 * f)
         for size, f in zip(spacing, by_axis, strict=True)
     )
 
 
-def _factor_per_axis(axes: str, factors: tuple[float, float]) -> tuple[float, ...]:
-    named = dict(zip("YX", factors, strict=True))
+def factor_per_axis(axes: str, factors: Sequence[float]) -> tuple[float, ...]:
+    """Enlargement along each axis, from that along (Y, X) or (Z, Y, X)."""
+    named = dict(zip("ZYX"[-len(factors) :], factors, strict=True))
     return tuple(named.get(letter, 1.0) for letter in axes)
 
 
@@ -446,7 +447,7 @@ def outline_of(stack: ImageStack) -> Outline:
 
 
 def enlarged_outline(
-    stack: ImageStack, factors: tuple[float, float], dtype: str = ""
+    stack: ImageStack, factors: Sequence[float], dtype: str = ""
 ) -> Outline:
     """Outline of what becomes of an image."""
     now = outline_of(stack)

@@ -169,6 +169,7 @@ def make_plan(
     *,
     output_dtype: np.dtype[Any] | None = None,
     to_disk: bool = False,
+    factor_z: float | None = None,
 ) -> RunPlan:
     """`plan_run` for an image on the device that the settings name."""
     from napari_zssr.zssr.device import fast_bfloat16, free_bytes, resolve_device
@@ -186,6 +187,7 @@ def make_plan(
         cores=os.cpu_count(),
         bfloat16=fast_bfloat16(device),
         to_disk=to_disk,
+        factor_z=factor_z,
     )
 
 

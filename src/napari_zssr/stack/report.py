@@ -26,7 +26,8 @@ from napari_zssr.zssr.messages import (
 from napari_zssr.zssr.start import start_checksum
 
 if TYPE_CHECKING:
-    from napari_zssr.stack.axial import AxialReport, AxialRun
+    from napari_zssr.stack.axial_channel import AxialReport
+    from napari_zssr.stack.axial_run import AxialRun
     from napari_zssr.stack.image import ImageStack
     from napari_zssr.stack.run import Upscaled
 

@@ -17,9 +17,19 @@ from napari_zssr.imaging.intensity import IntensityMap
 from napari_zssr.imaging.noise import is_noisy
 from napari_zssr.stack.image import colour_count, output_shape, planes
 from napari_zssr.zssr.canvas import scratch_bytes
-from napari_zssr.zssr.cost import LEARNED_PX, assumed_rates, expected_seconds
+from napari_zssr.zssr.cost import (
+    LEARNED_PX,
+    Rates,
+    assumed_rates,
+    expected_axial_seconds,
+    expected_seconds,
+)
 from napari_zssr.zssr.start import Starts
-from napari_zssr.zssr.training_plan import TrainingPlan, expected_plans
+from napari_zssr.zssr.training_plan import (
+    TrainingPlan,
+    expected_axial_plan,
+    expected_plans,
+)
 
 LARGEST_TILE_PX = 512
 SMALLEST_TILE_PX = 64
@@ -32,6 +42,9 @@ FURTHER = 1.7
 LEFT_BEHIND = 0.2
 # Rows of a result in float64 while they are restored.
 BAND_BYTES = 100_000_000
+# Fine pixels of the columns along Z that are enlarged at a time, how often these are
+# held, and the side of the windows that they are learned from.
+STRIP_PIXELS, STRIP_COPIES, LEARNED_SIDE_PX = 2**24, 14, 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,8 +58,8 @@ class RunPlan:
     precision : {"float32", "bfloat16"}
     memory_bytes : expected peak of the process, with what of input and output is
         held in memory
-    scratch_bytes : disk that a large plane takes while it is worked on, beside the
-        output
+    scratch_bytes : disk that a large plane, or a stack along Z, takes while it is
+        worked on, beside the output
     seconds : expected time, rough
     """
 
@@ -76,6 +89,7 @@ def plan_run(
     cores: int | None = None,
     bfloat16: bool = False,
     to_disk: bool = False,
+    factor_z: float | None = None,
 ) -> RunPlan:
     """Tiles, memory, disk and time of a run on an image of this shape and type.
 
@@ -86,46 +100,135 @@ def plan_run(
     free_bytes : memory that the device has free
     bfloat16 : whether the device computes fast in bfloat16
     to_disk : whether image and result stay on disk, one plane at a time in memory
+    factor_z : enlargement along Z after that of the planes, None for planes alone
 
     ComputeError where the image and its result alone (one plane, where they stay on
     disk) are more than the free memory.
     """
+    work = _Workload(
+        config=config,
+        shape=tuple(shape),
+        dtype=np.dtype(dtype),
+        axes=axes,
+        starts=starts,
+        output_dtype=output_dtype or output_type(config, np.dtype(dtype)),
+        to_disk=to_disk,
+    )
+    machine = _Resources(
+        device=device,
+        free_bytes=free_bytes,
+        cores=cores,
+        precision=chosen_precision(config, bfloat16),
+    )
+    if factor_z is None:
+        return _plan_planes(work, machine)
+    planar = _plan_planes(work, machine) if config.factors != (1, 1) else None
+    return _plan_axial(work, machine, planar, factor_z)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Workload:
+    """Pixels and settings of a run."""
+
+    config: Config
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    axes: str
+    starts: Starts
+    output_dtype: np.dtype[Any]
+    to_disk: bool
+
+    @property
+    def channels(self) -> int:
+        """Number of channels."""
+        return max(1, self.shape[self.axes.index("C")]) if "C" in self.axes else 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Resources:
+    """A device, as the expected cost depends on it."""
+
+    device: str
+    free_bytes: int | None
+    cores: int | None
+    precision: str
+
+    def rates(self, plan: TrainingPlan) -> Rates:
+        """Rates that are assumed, for nothing was measured."""
+        return assumed_rates(
+            plan, device=self.device, cores=self.cores, precision=self.precision
+        )
+
+
+def _plan_planes(work: _Workload, machine: _Resources) -> RunPlan:
+    """Plan of enlarging every plane."""
+    config, shape, axes = work.config, work.shape, work.axes
     out_shape = output_shape(shape, axes, config.factors)
-    kind = np.dtype(dtype)
-    output_kind = output_dtype or output_type(config, kind)
     plane = _Plane.of(shape, out_shape, axes)
-    output_bytes = math.prod(out_shape) * output_kind.itemsize
+    output_bytes = math.prod(out_shape) * work.output_dtype.itemsize
     count = len(planes(axes, shape))
-    held_bytes = math.prod(shape) * kind.itemsize + output_bytes
-    if to_disk:
-        held_bytes = plane.samples * plane.coarse * kind.itemsize
-    channels = max(1, shape[axes.index("C")]) if "C" in axes else 1
-    samples = colour_count(plane.samples)
-    once, each = expected_plans(config, starts, count // channels, samples)
-    training = once or each
-    spread = min(SHARED_PLANES, count // channels) if once else 1
-    pairs = _pairs_bytes(config, training, spread * plane.coarse)
+    held_bytes = math.prod(shape) * work.dtype.itemsize + output_bytes
+    if work.to_disk:
+        held_bytes = plane.samples * plane.coarse * work.dtype.itemsize
+    alike = count // work.channels
+    once, each = expected_plans(config, work.starts, alike, colour_count(plane.samples))
+    spread = min(SHARED_PLANES, alike) if once else 1
+    pairs = _pairs_bytes(config, once or each, spread * plane.coarse)
     resting = held_bytes + 4 * plane.samples * plane.coarse
     enlarging = resting + plane.canvas
-    if device == "cpu":
-        _refuse_too_large(enlarging, free_bytes, to_disk)
+    if machine.device == "cpu":
+        _refuse_too_large(enlarging, machine.free_bytes, work.to_disk)
     enlarging += int(LEFT_BEHIND * pairs)
-    tile_px = config.tile_px or _fitting_tile(each, plane, enlarging, free_bytes)
+    tile_px = config.tile_px or _fitting_tile(
+        each, plane, enlarging, machine.free_bytes
+    )
     enlarging += _tile_bytes(each, tile_px, plane)
-    precision = chosen_precision(config, bfloat16)
-    rates = assumed_rates(each, device=device, cores=cores, precision=precision)
+    rates = machine.rates(each)
     return RunPlan(
         output_shape=out_shape,
         output_axes=axes,
-        output_dtype=output_kind.name,
+        output_dtype=work.output_dtype.name,
         planes=count,
         tile_px=tile_px,
-        precision=precision,
-        device=device,
+        precision=machine.precision,
+        device=machine.device,
         memory_bytes=GROUND_BYTES + max(resting + pairs, enlarging),
         scratch_bytes=plane.scratch,
         output_bytes=output_bytes,
-        seconds=expected_seconds(config, starts, shape, axes, rates),
+        seconds=expected_seconds(config, work.starts, shape, axes, rates),
+    )
+
+
+def _plan_axial(
+    work: _Workload, machine: _Resources, planar: RunPlan | None, factor: float
+) -> RunPlan:
+    """Plan of enlarging along Z, after the planes where these are enlarged too."""
+    shape = planar.output_shape if planar else work.shape
+    out_shape = output_shape(shape, work.axes, (factor, 1.0, 1.0))
+    output_bytes = math.prod(out_shape) * work.output_dtype.itemsize
+    between = planar.output_bytes if planar else 0
+    strip = STRIP_COPIES * 4 * min(STRIP_PIXELS, math.prod(out_shape))
+    plan = expected_axial_plan(work.config, work.starts, factor)
+    learned = 2 * SHARED_PLANES * min(math.prod(shape), LEARNED_SIDE_PX**2)
+    needed = max(strip, _pairs_bytes(work.config, plan, learned))
+    if not work.to_disk:
+        needed += math.prod(work.shape) * work.dtype.itemsize + between + output_bytes
+        if machine.device == "cpu":
+            _refuse_too_large(needed, machine.free_bytes, to_disk=False)
+    seconds = expected_axial_seconds(plan, shape, work.axes, machine.rates(plan))
+    return RunPlan(
+        output_shape=out_shape,
+        output_axes=work.axes,
+        output_dtype=work.output_dtype.name,
+        planes=len(planes(work.axes, out_shape)),
+        tile_px=planar.tile_px if planar else SMALLEST_TILE_PX,
+        precision=machine.precision,
+        device=machine.device,
+        memory_bytes=max(GROUND_BYTES + needed, planar.memory_bytes if planar else 0),
+        # Enlarged planes and finished columns lie there until the end.
+        scratch_bytes=between + output_bytes,
+        output_bytes=output_bytes,
+        seconds=seconds + (planar.seconds if planar else 0.0),
     )
 
 
@@ -274,7 +377,7 @@ def check_room(plan: RunPlan, needs: DiskNeeds, target: Path) -> None:
         )
     if plan.scratch_bytes > needs.disk_free:
         raise StorageError(
-            f"A plane that is worked on needs {plan.scratch_bytes / 1e9:.1f} GB on the "
+            f"What is worked on needs {plan.scratch_bytes / 1e9:.1f} GB on the "
             f"disk of {target.parent}, {needs.disk_free / 1e9:.1f} GB are free; make "
             "room, or choose another folder."
         )

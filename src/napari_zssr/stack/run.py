@@ -16,20 +16,16 @@ from numpy.typing import NDArray
 from napari_zssr.config import Config, change
 from napari_zssr.errors import InputError
 from napari_zssr.progress import PlaneDone, Steps, drain, map_events
-from napari_zssr.stack.axial import (
-    axial_factor,
-    axial_outline,
-    axial_progress,
-    axial_steps,
-    prepare_axial,
-)
+from napari_zssr.stack.axial import axial_progress, axial_steps
+from napari_zssr.stack.axial_factor import axial_factor
+from napari_zssr.stack.axial_run import prepare_axial
+from napari_zssr.stack.channels import channel_starts
 from napari_zssr.stack.image import (
     Channel,
     ImageStack,
     PlaneIndex,
     from_cyx,
     is_lazy,
-    outline_of,
     output_origin,
     output_spacing,
     plane_axes,
@@ -136,8 +132,9 @@ def upscale_steps(
     `allocate` gives an array of a shape and dtype for the result, which can be read
     while it is filled: what `PlaneDone` names is there.
     """
-    if config.factor_z != 1:
-        return (yield from _isotropic_steps(stack, config, allocate))
+    factor_z = axial_factor(config, stack)
+    if factor_z is not None:
+        return (yield from _isotropic_steps(stack, config, factor_z, allocate))
     started = time.monotonic()
     ready = prepare(stack, config)
     listed, axes = ready.plane_indices, ready.stack.axes
@@ -176,11 +173,13 @@ def upscale_steps(
 
 
 def _isotropic_steps(
-    stack: ImageStack, config: Config, allocate: Allocate
+    stack: ImageStack, config: Config, factor: float, allocate: Allocate
 ) -> Steps[Upscaled]:
     """Enlarge the planes first, if at all, then the columns along Z."""
     started = time.monotonic()
-    factor = axial_factor(config, stack)
+    starts = channel_starts(config, stack.axes, stack.data.shape)
+    # Refuses what has no room before planes are enlarged.
+    make_plan(stack, config, starts, factor_z=factor)
     lateral = None
     if config.factors != (1, 1):
         planes_only = change(config, factor_z=1.0)
@@ -188,18 +187,18 @@ def _isotropic_steps(
         lateral = yield from map_events(steps, PlaneDone, axial_progress)
     planar = stack if lateral is None else lateral.as_stack()
     ready = prepare_axial(planar, config, factor)
-    outline = axial_outline(outline_of(planar), factor)
-    out = allocate(outline.shape, np.dtype(ready.plan.output_dtype))
+    outline = ready.outline
+    out = allocate(outline.shape, np.dtype(outline.dtype))
     reports = yield from axial_steps(ready, out)
     seconds = time.monotonic() - started
-    start = stack.origin or (0.0,) * len(stack.axes)
+    factors = factor, *config.factors
     return Upscaled(
         image=out,
-        axes=outline.axes,
-        spacing=outline.spacing,
-        units=outline.units,
-        origin=tuple(a - b for a, b in zip(outline.origin, start, strict=True)),
-        channels=outline.channels,
+        axes=stack.axes,
+        spacing=output_spacing(stack.spacing, stack.axes, factors),
+        units=stack.units,
+        origin=output_origin(stack.spacing, stack.axes, factors),
+        channels=stack.channels,
         config=config,
         report=axial_report(
             ready,

@@ -9,15 +9,14 @@ Pham, Calabresi, Reich, Prince, "SMORE", IEEE TMI 40, 2021; Weigert, Royer, Jug,
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
-from napari_zssr.checks import LEARNED, RANDOM
-from napari_zssr.config import Config, change
+from napari_zssr.checks import LEARNED
+from napari_zssr.config import Config
 from napari_zssr.imaging.axial_blur import AxialBlur
 from napari_zssr.imaging.noise import NoiseModel
 from napari_zssr.imaging.resample import Window, output_size, resize
@@ -39,8 +38,14 @@ from napari_zssr.zssr.predict import (
     residual_growth,
 )
 from napari_zssr.zssr.pretrained import PretrainedStart
-from napari_zssr.zssr.start import LARGEST_RATIO
-from napari_zssr.zssr.training_plan import Execution, Facts, TrainingPlan, resolve
+from napari_zssr.zssr.training_plan import (
+    Execution,
+    Facts,
+    TrainingPlan,
+    axial_config,
+    axial_ratio,
+    resolve,
+)
 
 # Sections that pass through the network together, in input pixels.
 BATCH_PIXELS = 2**17
@@ -76,10 +81,10 @@ class AxialNetwork:
         """Lateral pixels around a block that change its sections."""
         return int(self.network.halo) + SECTION_MARGIN_PX  # type: ignore[arg-type]
 
-
-def whole_ratio(factor: float) -> int:
-    """Enlargement R of one application of the network; sections are then resampled."""
-    return max(2, math.ceil(factor - 1e-9))
+    def on_device(self, device: str) -> AxialNetwork:
+        """The same with its weights there."""
+        # Another memory format would round differently.
+        return replace(self, network=self.network.to(device))
 
 
 def train_axial_network(
@@ -95,23 +100,15 @@ def train_axial_network(
 
     `start` serves ratios that it has learned; others begin from random weights.
     """
-    ratio = whole_ratio(factor)
+    ratio = axial_ratio(factor)
     data = axial_data(planes, ratio / factor)
-    served = start is not None and ratio <= LARGEST_RATIO
-    settings = change(
-        config,
-        factor=(float(ratio), 1.0),
-        factor_z=1.0,
-        kernel=blur.kernel(ratio),
-        ratio=ratio,
-        gradual=1,
-        start=LEARNED if served else RANDOM,
-    )
+    kernel = blur.kernel(ratio)
+    settings = axial_config(config, factor, kernel, learned=start is not None)
     levels = [noise_level(plane, noise) for plane in planes]
     facts = Facts(
         noise=noise,
         level=sum(levels) / len(levels),
-        start=start if served else None,
+        start=start if settings.start == LEARNED else None,
         for_stack=True,
         along_z=True,
     )

@@ -18,6 +18,8 @@ SPEED = {"cpu": 11e9, "mps": 400e9, "cuda": 4e12}
 BFLOAT16_SPEED_UP = 3.0
 # Of a training step, in forward passes.
 TRAINING_COST = 3.0
+# Versions of the ensemble along Z, where nothing can be turned.
+AXIAL_FLIPS = 4
 # Multiply-adds of one back-projection, by pixel of the result.
 BACK_PROJECTION = 60.0
 
@@ -77,6 +79,24 @@ def expected_seconds(
         seconds += len(once.stages) * _training(once, spread, rates)
         seconds += (len(once.stages) - 1) * versions * spread * rates.version_s
     return channels * seconds
+
+
+def expected_axial_seconds(
+    plan: TrainingPlan, shape: Sequence[int], axes: str, rates: Rates
+) -> float:
+    """Expected time of enlarging a stack along Z, of planes that are as they become.
+
+    Parameters
+    ----------
+    plan : along Z
+    rates : of that plan
+    """
+    sizes = dict(zip(axes, shape, strict=True))
+    learned = min(2 * SHARED_PLANES * min(sizes["Y"] * sizes["X"], 256**2), LEARNED_PX)
+    training = sizes.get("C", 1) * sizes.get("S", 1) * _training(plan, learned, rates)
+    # Both orientations, each in so many flips.
+    versions = 2 * (AXIAL_FLIPS if plan.ensemble else 1)
+    return training + versions * math.prod(shape) * rates.version_s
 
 
 def _training(plan: TrainingPlan, pixels: int, rates: Rates) -> float:

@@ -5,11 +5,12 @@ Nothing after it decides on training again. No torch in here.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from napari_zssr.checks import LEARNED
-from napari_zssr.config import INSTANT, Config
+from napari_zssr.checks import LEARNED, RANDOM
+from napari_zssr.config import INSTANT, Config, change
 from napari_zssr.imaging.kernel import kernel_for_factors
 from napari_zssr.imaging.noise import CLEAN, NoiseModel, is_noisy
 from napari_zssr.kernelspec import KernelSpec
@@ -21,7 +22,13 @@ from napari_zssr.zssr.messages import (
     will_begin_from_saved,
 )
 from napari_zssr.zssr.pretrained import PretrainedStart, Ratio
-from napari_zssr.zssr.start import Start, Starts, initial_checkpoint, learned_ratio
+from napari_zssr.zssr.start import (
+    LARGEST_RATIO,
+    Start,
+    Starts,
+    initial_checkpoint,
+    learned_ratio,
+)
 
 Pair = tuple[float, float]
 
@@ -257,6 +264,40 @@ def expected_plans(
     once = _decided(config, replace(facts, for_stack=True))
     steps = config.tuned_steps if config.strategy == "tuned" else 0
     return once, replace(own, steps=steps, stages=own.stages[-1:])
+
+
+def axial_config(
+    config: Config, factor: float, kernel: KernelSpec, *, learned: bool
+) -> Config:
+    """Settings by which sections are learned: of one ratio (R, 1), applied once.
+
+    `learned`: whether there is a pretrained start, which serves ratios it has learned.
+    """
+    ratio = axial_ratio(factor)
+    return change(
+        config,
+        factor=(float(ratio), 1.0),
+        factor_z=1.0,
+        kernel=kernel,
+        ratio=ratio,
+        gradual=1,
+        start=LEARNED if learned and ratio <= LARGEST_RATIO else RANDOM,
+    )
+
+
+def axial_ratio(factor: float) -> int:
+    """Enlargement R of one application of the network; sections are then resampled."""
+    return max(2, math.ceil(factor - 1e-9))
+
+
+def expected_axial_plan(config: Config, starts: Starts, factor: float) -> TrainingPlan:
+    """Plan along Z that the cost of a channel is estimated from, as if clean."""
+    start = _largest(starts)
+    pretrained = isinstance(start, PretrainedStart)
+    kernel = KernelSpec.parse("gaussian:1")
+    settings = axial_config(config, factor, kernel, learned=pretrained)
+    served = start if settings.start == LEARNED else None
+    return _decided(settings, Facts(start=served, for_stack=True, along_z=True))
 
 
 def start_message(config: Config, start: Start | None) -> str:

@@ -1,0 +1,320 @@
+"""What is decided for a channel along Z: its blur, and a network that bears it out."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_zssr.config import Config
+from napari_zssr.errors import InputError, compute_errors
+from napari_zssr.imaging.axial_blur import (
+    AxialBlur,
+    AxialSpectra,
+    is_too_wide,
+    power_growth,
+    undershoot,
+)
+from napari_zssr.imaging.intensity import IntensityMap
+from napari_zssr.imaging.noise import NoiseModel, shows_signal
+from napari_zssr.imaging.optics import gaussian_psf
+from napari_zssr.imaging.resample import Window, spread_starts
+from napari_zssr.kernelspec import Optics
+from napari_zssr.progress import Steps
+from napari_zssr.stack.axial_run import AxialRun, volumes
+from napari_zssr.stack.channels import completed_optics, shared_planes
+from napari_zssr.stack.image import Channel, ImageStack, plane_axes, planes, to_cyx
+from napari_zssr.stack.plane import PLANE_SEED, colours_of, common_noise
+from napari_zssr.stack.resources import LEARNED_SIDE_PX
+from napari_zssr.zssr.training_plan import Execution
+
+if TYPE_CHECKING:
+    from napari_zssr.zssr.axial import AxialNetwork
+
+# Side of what is looked at to judge blur and result.
+SAMPLE_PX = 160
+# Windows of a lateral plane, along each side, of which one is learned from.
+CANDIDATES = 6
+# Narrower blurs that are tried, as shares, where a result shows too much along Z.
+NARROWER = (1.0, 0.8, 0.64)
+# Side of the smallest planes that teach anything, and of their sons.
+SMALLEST_PX, SMALLEST_SON_PX = 16, 8
+BLUR_UNKNOWN = (
+    "How much is blurred along Z could not be told from the stack (it is small, or "
+    "haze or noise hide it); give it by kernel_z: optics, or gaussian:SIGMA."
+)
+AXIAL_SEED = 700_001
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AxialReport:
+    """What was done along Z for one channel.
+
+    Attributes
+    ----------
+    channel : int
+    factor : float
+        Enlargement along Z.
+    returned : {"learned", "cubic"}
+    width_slices : float or None
+        Width of the blur that was assumed, in slices; None where none was found.
+    gain_db, gain_error_db : float or None
+        Gain over cubic interpolation on held-out regions of lateral planes.
+    growth : float or None
+        By how much power along Z outgrows that across towards fine detail, in log10.
+    steps : int
+    sentence : str
+    """
+
+    channel: int
+    factor: float
+    returned: str
+    width_slices: float | None
+    gain_db: float | None = None
+    gain_error_db: float | None = None
+    growth: float | None = None
+    steps: int = 0
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class AxialChannel:
+    """What is decided for a channel: how its columns are enlarged along Z.
+
+    Attributes
+    ----------
+    mapping : IntensityMap
+    network : AxialNetwork or None
+        None for cubic interpolation.
+    report : AxialReport
+    """
+
+    mapping: IntensityMap
+    network: AxialNetwork | None
+    report: AxialReport
+
+    @property
+    def halo_px(self) -> int:
+        """Lateral pixels around columns that change them."""
+        return 0 if self.network is None else self.network.halo_px
+
+    def on_device(self, device: str) -> AxialChannel:
+        """The same with its network there."""
+        if self.network is None:
+            return self
+        return replace(self, network=self.network.on_device(device))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ChannelSample:
+    """What a channel is judged by.
+
+    Attributes
+    ----------
+    planes : lateral planes (Y, X), normalised, or windows of them
+    columns : some of all slices, (Z, Y, X), normalised
+    noise : of the planes
+    sigma : its standard deviation at the mean signal
+    """
+
+    planes: list[NDArray[np.float32]]
+    columns: NDArray[np.float32]
+    noise: NoiseModel
+    sigma: float
+
+
+def train_channel(run: AxialRun, channel: int) -> Steps[AxialChannel]:
+    """Train the network of a channel, under a blur that its result bears out."""
+    sample = _sample(run, channel)
+    blur = axial_blur(run, channel, sample)
+    network, growth, reason = None, None, BLUR_UNKNOWN
+    smallest = max(SMALLEST_PX, SMALLEST_SON_PX * math.ceil(run.factor))
+    if min(sample.columns.shape[1:]) < smallest:
+        reason = f"Planes of under {smallest} pixels are too small to learn from."
+    elif not shows_signal(np.stack(sample.planes)):
+        reason = "The channel shows nothing to learn from."
+    elif blur is not None:
+        with compute_errors(f"Learning along Z, channel {channel}", run.plan.device):
+            network, growth, reason = yield from _supported_network(
+                run, channel, sample, blur
+            )
+    assumed = network.blur if network else blur
+    sentence = f"{reason} Cubic interpolation was returned."
+    if network is not None and blur is not None:
+        sentence = _learned_sentence(network, network.blur.width / blur.width)
+    return AxialChannel(
+        mapping=run.maps[channel],
+        network=network,
+        report=AxialReport(
+            channel=channel,
+            factor=run.factor,
+            returned="learned" if network else "cubic",
+            width_slices=assumed.width if assumed else None,
+            gain_db=network.gain.decibel if network else None,
+            gain_error_db=network.gain.error_decibel if network else None,
+            growth=growth,
+            steps=network.steps if network else 0,
+            sentence=sentence,
+        ),
+    )
+
+
+def _supported_network(
+    run: AxialRun, channel: int, sample: ChannelSample, first: AxialBlur
+) -> Steps[tuple[AxialNetwork | None, float | None, str]]:
+    """A network whose result shows no more detail along Z than across.
+
+    With its growth of power; or None, and why. Where the blur gives too much a narrower
+    one is tried.
+    """
+    import torch
+
+    from napari_zssr.zssr.axial import (
+        enlarge_block,
+        train_axial_network,
+        with_mean_kept,
+    )
+
+    device, always = run.plan.device, run.config.always
+    planes = [torch.from_numpy(p[None].copy()).to(device) for p in sample.planes]
+    block = torch.from_numpy(np.ascontiguousarray(sample.columns)).to(device)
+    whole = slice(0, block.shape[1]), slice(0, block.shape[2])
+    execution = axial_execution(run, channel)
+    growth = None
+    for share in NARROWER:
+        network = yield from train_axial_network(
+            planes,
+            run.factor,
+            first.narrowed(share),
+            run.config,
+            sample.noise,
+            run.start,
+            execution,
+        )
+        if not network.gain.significant and not always:
+            return None, growth, "Nothing was gained over cubic interpolation."
+        result = yield from enlarge_block(network, block, whole, execution)
+        growth = power_growth(result.numpy(), run.factor)
+        trenches = undershoot(sample.columns, result.numpy())
+        if always or not is_too_wide(growth, trenches):
+            return with_mean_kept(network, block, whole, result), growth, ""
+    return (
+        None,
+        growth,
+        "Even under a narrower blur the result has more fine detail along Z than "
+        "across and values below the darkest of the image, as under a blur that is "
+        "assumed too wide.",
+    )
+
+
+def _learned_sentence(network: AxialNetwork, share: float) -> str:
+    narrowed = (
+        f" It was narrowed to {100 * share:.0f} %: a wider one gave more fine detail "
+        "along Z than across, and values below the darkest of the image."
+    )
+    return (
+        f"{network.blur.sentence}{narrowed if share < 1 else ''} On lateral planes "
+        "that were blurred and thinned in the same way the result was "
+        f"{network.gain.decibel:.1f} dB closer than cubic interpolation."
+    )
+
+
+def _sample(run: AxialRun, channel: int) -> ChannelSample:
+    stack, mapping = run.stack, run.maps[channel]
+    lateral = _lateral_planes(stack, channel, mapping)
+    own = [volume for volume in volumes(stack) if volume.channel == channel]
+    volume = own[len(own) // 2]
+    depth = stack.data.shape[stack.axes.index("Z")]
+    middle = stack.data[volume.index((slice(None), slice(None)), depth // 2)]
+    noise = common_noise([plane[None] for plane in lateral], run.config, mapping)
+    signal = float(np.mean([plane.mean() for plane in lateral]))
+    return ChannelSample(
+        planes=lateral,
+        columns=mapping.normalise(volume.columns(_liveliest(middle, SAMPLE_PX))),
+        noise=noise,
+        sigma=noise.sigma(min(1.0, max(0.0, signal))),
+    )
+
+
+def axial_execution(run: AxialRun, channel: int) -> Execution:
+    """Where and with what arithmetic the sections of a channel are learned."""
+    return Execution(
+        device=run.plan.device,
+        precision=run.plan.precision,
+        tile_px=run.plan.tile_px,
+        seed=run.config.seed * PLANE_SEED + AXIAL_SEED + channel,
+    )
+
+
+def _lateral_planes(
+    stack: ImageStack, channel: int, mapping: IntensityMap
+) -> list[NDArray[np.float32]]:
+    """Normalised planes (Y, X) that are learned from; of large ones, windows."""
+    listed = planes(stack.axes, stack.data.shape)
+    colours = (
+        colour
+        for plane_index in shared_planes(listed, channel)
+        for plane in [to_cyx(stack.data[plane_index.index], plane_axes(stack.axes))]
+        for colour in mapping.normalise(colours_of(plane))
+    )
+    return [colour[_liveliest(colour, LEARNED_SIDE_PX)] for colour in colours]
+
+
+def _liveliest(plane: NDArray[np.floating], side: int) -> Window:
+    """Window (Y, X) with the most contrast."""
+    sides = [min(side, n) for n in plane.shape]
+    rows, columns = (
+        spread_starts(n, s, max(1, min(CANDIDATES, round(2 * n / s))))
+        for n, s in zip(plane.shape, sides, strict=True)
+    )
+    windows = [
+        (slice(y, y + sides[0]), slice(x, x + sides[1])) for y in rows for x in columns
+    ]
+    return max(windows, key=lambda window: float(plane[window].std()))
+
+
+def axial_blur(run: AxialRun, channel: int, sample: ChannelSample) -> AxialBlur | None:
+    """Blur along Z beyond that across, as the settings ask for.
+
+    None where the stack does not tell it. Raises InputError.
+    """
+    kind, value = run.config.axial_kernel
+    if kind == "estimate":
+        spectra = AxialSpectra(
+            volume=sample.columns, factor=run.factor, sigma=sample.sigma
+        )
+        return spectra.estimated_blur()
+    if kind == "optics":
+        return _blur_of_optics(run.stack, run.config, channel)
+    if kind == "section":
+        return AxialBlur(
+            width=value,
+            shape="section",
+            sentence=f"Sections as thick as {value:g} slices.",
+        )
+    return AxialBlur(
+        width=value / run.factor, sentence="Blur along Z: a Gaussian that was given."
+    )
+
+
+def _blur_of_optics(stack: ImageStack, config: Config, channel: int) -> AxialBlur:
+    """Excess of the axial over the lateral width of the optics."""
+    known = stack.channels[channel] if channel < len(stack.channels) else Channel()
+    psf = gaussian_psf(**completed_optics(config.kernel.optics or Optics(), known))
+    slice_um = stack.size_um("Z")
+    if slice_um is None:
+        raise InputError(
+            "How far apart the slices are is not known, so that optics tell no blur "
+            "along Z; give spacing in um along Z, Y, X."
+        )
+    excess = math.sqrt(max(0.0, psf.sigma_z_um**2 - psf.sigma_um**2))
+    return AxialBlur(
+        width=excess / slice_um,
+        sentence=(
+            f"Blur along Z from the optics: standard deviation {psf.sigma_z_um:.3g} um "
+            f"along Z, {psf.sigma_um:.3g} um across."
+        ),
+    )
