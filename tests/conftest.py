@@ -213,7 +213,7 @@ class Desk:
 
     def set(self, config: Config) -> None:
         self.widget.form.method.show_config(config)
-        self.widget.form.region.show_factors(config.factors)
+        self.widget.form.region.show_factors(config.factors, config.factor_z)
         self.widget.refresh()
 
     def run(self, config: Config = RIDGE) -> None:

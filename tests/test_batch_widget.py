@@ -290,3 +290,15 @@ def test_a_batch_ends_with_a_sentence(states: list[str], says: str) -> None:
         for n, state in enumerate(states)
     ]
     assert batch_sentence(rows, Path("out")).startswith(says.replace("No.)", "No)"))
+
+
+def test_stacks_become_deeper(bench: Bench) -> None:
+    bench.image("a.ome.tif", 6, 20, 24)
+    bench.image("flat.ome.tif", 20, 24)
+    bench.run(change(RIDGE, factor=1, factor_z=2, kernel_z="gaussian:1"))
+    row, flat = bench.widget.table.rows
+    assert row.target.name == "a_z2.ome.tif"
+    assert read(row.target).data.shape == (12, 20, 24)
+    assert row.planes == 12
+    assert flat.state == "failed"
+    assert "no axis Z" in flat.sentence

@@ -185,14 +185,14 @@ class Config:
         return "independent" if nothing else self.strategy
 
     @property
+    def enlarges_planes(self) -> bool:
+        """Whether planes become larger, or only more."""
+        return any(factor > 1 for factor in self.factors)
+
+    @property
     def factor_text(self) -> str:
         """Factors as they stand in names: x2, x2x1.5, x2_z4, isotropic."""
-        parts = [plane_factor_text(self.factors)] if self.factors != (1, 1) else []
-        if self.factor_z == ISOTROPIC:
-            parts.append(ISOTROPIC)
-        elif self.factor_z != 1:
-            parts.append(f"z{self.factor_z:g}")
-        return "_".join(parts)
+        return factors_text(self.factors, self.factor_z)
 
     @property
     def axial_kernel(self) -> tuple[str, float]:
@@ -246,10 +246,16 @@ _LOWEST = {
 }
 
 
-def plane_factor_text(factors: tuple[float, float]) -> str:
-    """Factors along (Y, X) as they stand in names: x2, x2x1.5."""
+def factors_text(
+    factors: tuple[float, float], factor_z: float | Literal["isotropic"] = 1.0
+) -> str:
+    """Factors as they stand in names: x2, x2x1.5, x2_z4, isotropic."""
     y, x = factors
-    return f"x{y:g}" if y == x else f"x{y:g}x{x:g}"
+    planes = f"x{y:.3g}" if y == x else f"x{y:.3g}x{x:.3g}"
+    if factor_z == 1 and factors != (1.0, 1.0):
+        return planes
+    slices = ISOTROPIC if factor_z == ISOTROPIC else f"z{factor_z:.3g}"
+    return slices if factors == (1.0, 1.0) else f"{planes}_{slices}"
 
 
 def change(config: Config, **changes: Any) -> Config:

@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+# With this begin the stages of what is done along Z.
+ALONG_Z = "axial "
+
 T = TypeVar("T")
 E = TypeVar("E", bound="Event")
 

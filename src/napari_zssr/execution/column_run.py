@@ -20,7 +20,7 @@ from napari_zssr.execution.job import Job, JobTask, save_array, with_stored_pixe
 from napari_zssr.execution.ledger import IMAGE
 from napari_zssr.execution.scheduler import run_tasks
 from napari_zssr.io.zarr_write import create, write_plane
-from napari_zssr.progress import Event, PlaneDone, Progress, Steps
+from napari_zssr.progress import ALONG_Z, Event, PlaneDone, Progress, Steps
 from napari_zssr.stack.axial import axial_channel, enlarge_strip, strip_done
 from napari_zssr.stack.axial_channel import AxialChannel, AxialReport
 from napari_zssr.stack.axial_run import AxialRun, Strip
@@ -82,6 +82,7 @@ class StripTask(JobTask):
 
     job: ColumnJob
     strip: Strip
+    strips: int
     channel: AxialChannel
 
     @property
@@ -93,7 +94,7 @@ class StripTask(JobTask):
         """Enlarge, and save."""
         ready = self.job.on_own_device()
         channel = self.channel.on_device(ready.plan.device)
-        columns = yield from enlarge_strip(ready, self.strip, channel)
+        columns = yield from enlarge_strip(ready, self.strip, channel, self.strips)
         save_array(self.job.file(self.strip), columns)
 
 
@@ -135,10 +136,15 @@ def _enlarge_missing(
 
     if not failed:
         tasks = [
-            StripTask(job=job, strip=strip, channel=trained[strip.volume.channel])
+            StripTask(
+                job=job,
+                strip=strip,
+                strips=len(strips),
+                channel=trained[strip.volume.channel],
+            )
             for strip in missing
         ]
-        failed = yield from run(tasks, to_event=enlarged, stage="axial columns")
+        failed = yield from run(tasks, to_event=enlarged, stage=f"{ALONG_Z}columns")
     if failed:
         raise ComputeError(
             f"{len(failed)} of {len(strips)} strips of columns failed, the others are "

@@ -35,6 +35,7 @@ from napari_zssr.plugin.layers.layers import KEY
 from napari_zssr.plugin.run_controller import RunController
 from napari_zssr.plugin.summary import form_sentence
 from napari_zssr.progress import Event, PlaneDone, Progress, Steps
+from napari_zssr.stack.axial_factor import axial_factor
 from napari_zssr.stack.channels import channel_starts, start_message_for_files
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ class BatchRow:
         """Take the outcome of a run that has ended; some planes may have failed."""
         reports = written.report.planes
         changes = [p.quality.change for p in reports if p.quality is not None]
-        self.planes = len(reports)
+        self.planes = written.outline.planes - written.missing
         self.change = median(changes) if changes else None
         if written.path is None:
             why = written.failures[0][1] if written.failures else ""
@@ -207,7 +208,8 @@ class FileJob:
         )
         shape = stack.data.shape
         starts = channel_starts(order.config, stack.axes, shape)
-        self.clock = Clock(order.config, starts, shape, stack.axes)
+        factor_z = axial_factor(order.config, stack)
+        self.clock = Clock(order.config, starts, shape, stack.axes, factor_z)
         return (
             yield from upscale_to_disk_steps(
                 stack, order.config, self.row.target, overwrite=order.overwrite

@@ -79,13 +79,13 @@ class BatchForm(Column):
 
     def show_config(self, config: Config) -> None:
         """Set the fields to settings."""
-        self.factor.show_factors(config.factors)
+        self.factor.show_factors(config.factors, config.factor_z)
         self.method.show_config(config)
 
     def order(self) -> Order:
         """What Run would do; raises InputError if that is impossible."""
         files = self._files()
-        config = self.method.config(self.factor.factors)
+        config = self.method.config(self.factor.factors, self.factor.factor_z)
         folder = _path(self.fields["into"].value)
         if folder is None:
             raise InputError("Choose the folder that the results go into.")
@@ -97,7 +97,7 @@ class BatchForm(Column):
             sources = [Source(file) for file in files]
         ending = self.fields["ending"].value
         targets = [
-            folder / proposed_name(source.labelled_name, config.factors, ending)
+            folder / proposed_name(source.labelled_name, config.factor_text, ending)
             for source in sources
         ]
         # Results of an earlier batch in the same folder are not images of this one.

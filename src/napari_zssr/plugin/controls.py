@@ -14,9 +14,15 @@ from qtpy.QtWidgets import QSizePolicy, QWidget
 from napari_zssr.config import Config
 from napari_zssr.plugin.estimate import format_duration
 from napari_zssr.plugin.form.rows import Column, red, say, side_by_side, words
-from napari_zssr.progress import Progress
+from napari_zssr.progress import ALONG_Z, Progress
+from napari_zssr.stack.image import output_shape
+from napari_zssr.zssr.cost import AXIAL_FLIPS
 from napari_zssr.zssr.start import Starts
-from napari_zssr.zssr.training_plan import TrainingPlan, expected_plans
+from napari_zssr.zssr.training_plan import (
+    TrainingPlan,
+    expected_axial_plan,
+    expected_plans,
+)
 
 # Of the loss curve: text lines high, pixels of margin and line width.
 LINES_HIGH = 5
@@ -244,6 +250,12 @@ STAGES = {
     "shared train": "training on several slices",
     "shared predict": "enlarging parts of several slices",
     "shared check": "checking parts of several slices",
+    "planes": "enlarging slices",
+    f"{ALONG_Z}pairs": "cutting examples from slices, for Z",
+    f"{ALONG_Z}train": "training along Z",
+    f"{ALONG_Z}fit": "fitting along Z",
+    f"{ALONG_Z}predict": "enlarging parts along Z",
+    f"{ALONG_Z}columns": "enlarging along Z",
 }
 
 
@@ -251,27 +263,59 @@ class Clock:
     """Share of a run that is done; `shape` and `axes` are those of its image."""
 
     def __init__(
-        self, config: Config, starts: Starts, shape: Sequence[int], axes: str
+        self,
+        config: Config,
+        starts: Starts,
+        shape: Sequence[int],
+        axes: str,
+        factor_z: float | None = None,
     ) -> None:
         sizes = dict(zip(axes, shape, strict=True))
-        pixels = float(sizes["Y"] * sizes["X"])
-        alike, channels = sizes.get("T", 1) * sizes.get("Z", 1), sizes.get("C", 1)
+        channels = sizes.get("C", 1)
+        self._planes = channels * sizes.get("T", 1) * sizes.get("Z", 1)
+        # What a pass takes, and how many there are: in a plane, in what is shared, and
+        # along Z.
+        self._plane: Passes = {}
+        self._shared: Passes = {}
+        self._axial: Passes = {}
+        if factor_z is None or config.enlarges_planes:
+            pixels = float(sizes["Y"] * sizes["X"])
+            self._add_planes(config, starts, pixels, self._planes // channels, channels)
+        if factor_z is not None:
+            plan = expected_axial_plan(config, starts, factor_z)
+            fine = math.prod(output_shape(shape, axes, config.factors))
+            versions = 2 * (AXIAL_FLIPS if plan.ensemble else 1)
+            networks = channels * sizes.get("S", 1)
+            training = _trained(plan) if plan.kind.is_trained else 0.0
+            self._axial = {
+                f"{ALONG_Z}train": (training, networks),
+                f"{ALONG_Z}columns": (float(versions * fine), 1),
+            }
+        every = (*self._plane, *self._shared, *self._axial)
+        self._done = dict.fromkeys(every, 0)
+        self._last: tuple[int, str, int] = (0, "", 0)
+        self.share = 0.0
+        self._share_at_start: float | None = None
+
+    def _add_planes(
+        self,
+        config: Config,
+        starts: Starts,
+        pixels: float,
+        alike: int,
+        channels: int,
+    ) -> None:
+        """Note what planes of so many pixels take, so many alike in a channel."""
         once, each = expected_plans(config, starts, alike)
         stages = len(each.stages)
         versions = 8 if each.ensemble else 1
-        # What a pass takes, and how many there are: in a plane, and in what is shared.
-        self._plane: Passes = {"predict": (versions * pixels, stages)}
+        self._plane["predict"] = (versions * pixels, stages)
         if each.kind.is_trained:
             self._plane["train"] = (_trained(each), stages)
         else:
             self._plane["fit"] = (pixels, 1)
-        self._shared: Passes = {}
         if once is not None:
             self._shared[SHARED + "train"] = _trained(once), channels * len(once.stages)
-        self._done = dict.fromkeys([*self._plane, *self._shared], 0)
-        self._last: tuple[int, str, int] = (0, "", 0)
-        self.share = 0.0
-        self._share_at_start: float | None = None
 
     @property
     def of_rest(self) -> float:
@@ -297,11 +341,14 @@ class Clock:
 
     def _share(self, event: Progress) -> float:
         once, plane = _cost(self._shared), _cost(self._plane)
+        planes = self._planes if self._axial else event.planes
         if event.stage.startswith(SHARED):
             done = self._spent(self._shared, event)
+        elif event.stage.startswith(ALONG_Z):
+            done = once + planes * plane + self._spent(self._axial, event)
         else:
             done = once + event.plane * plane + self._spent(self._plane, event)
-        whole = once + event.planes * plane
+        whole = once + planes * plane + _cost(self._axial)
         return min(1.0, done / whole) if whole else 0.0
 
     def _spent(self, passes: Passes, event: Progress) -> float:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from napari_zssr.checks import ISOTROPIC
 from napari_zssr.config import PRESETS, Config, change
 from napari_zssr.errors import InputError
 from napari_zssr.kernelspec import KernelSpec
@@ -34,7 +35,16 @@ OPTICS_METADATA = {
 }
 TRANSFORM = ("scale", "translate", "rotate", "shear", "affine")
 OPTIONS = {"gradual", "back_projection", "start", "steps", "seed", "kernel"}
-OPTIONS |= {"learned_steps", "device", "precision", "noise", "tile_px", "strategy"}
+OPTIONS |= {
+    "factor_z",
+    "kernel_z",
+    "learned_steps",
+    "device",
+    "precision",
+    "noise",
+    "tile_px",
+    "strategy",
+}
 FLAGS = {
     ("ensemble", True): "--ensemble",
     ("ensemble", False): "--no-ensemble",
@@ -51,7 +61,7 @@ def as_python(request: Request) -> str:
     given = [repr(config.preset), f"axes={request.axes!r}"]
     given += [f"{name}={_code(value)}" for name, value in changes.items()]
     sizes = _pixel_sizes(request)
-    if sizes and (request.target is not None or config.kernel.kind in NEED_PIXEL_SIZE):
+    if sizes and (request.target is not None or _needs_pixel_size(config)):
         given.append(f"spacing={sizes}")
     if request.target is None:
         function = "upscale"
@@ -98,7 +108,7 @@ def as_command(request: Request) -> str:
     if request.target is not None:
         words += ["-o", str(request.target)]
         words += ["--overwrite"] if request.overwrite else []
-    if config.kernel.kind in NEED_PIXEL_SIZE:
+    if _needs_pixel_size(config):
         # The pixel size may be that of the layer alone.
         sizes = _pixel_sizes(request).items()
         words += ["--spacing", ",".join(f"{letter}={size:g}" for letter, size in sizes)]
@@ -108,6 +118,14 @@ def as_command(request: Request) -> str:
     if layer_axes(layer)[0] != request.axes:
         words += ["--axes", request.axes]
     return shlex.join(words)
+
+
+def _needs_pixel_size(config: Config) -> bool:
+    """Whether the result depends on the pixel size."""
+    along_z = config.factor_z == ISOTROPIC or (
+        config.factor_z != 1 and config.axial_kernel[0] == "optics"
+    )
+    return along_z or config.kernel.kind in NEED_PIXEL_SIZE
 
 
 def _pixel_sizes(request: Request) -> dict[str, float]:
@@ -211,8 +229,8 @@ def _index_code(request: Request) -> str:
 
 def _layer_arguments(request: Request) -> str:
     """Name, transform and colours of the result, as arguments of ``add_image``."""
-    layer, factors = request.layer, request.config.factors
-    kwargs = result_kwargs(layer, request.axes, request.selection, factors, {})
+    layer, part = request.layer, request.selection
+    kwargs = result_kwargs(layer, request.axes, part, request.factors, {})
     ndim = layer.ndim
     defaults = {
         "rotate": np.eye(ndim),

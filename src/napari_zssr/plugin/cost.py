@@ -154,6 +154,7 @@ def _workload(request: Request) -> Workload:
         dtype=stack.data.dtype,
         axes=stack.axes,
         target=request.target,
+        factor_z=request.factor_z,
     )
 
 

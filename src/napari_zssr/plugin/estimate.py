@@ -10,13 +10,26 @@ from typing import Any
 
 import numpy as np
 
+from napari_zssr.checks import LEARNED
 from napari_zssr.config import Config, change
 from napari_zssr.errors import ComputeError, InputError
 from napari_zssr.kernelspec import KernelSpec
+from napari_zssr.stack.image import output_shape
 from napari_zssr.stack.resources import GROUND_BYTES, RunPlan, disk_needs, plan_run
-from napari_zssr.zssr.cost import Rates, expected_seconds
+from napari_zssr.zssr.cost import (
+    Rates,
+    assumed_rates,
+    expected_axial_seconds,
+    expected_seconds,
+)
 from napari_zssr.zssr.device import Advice, DeviceReport, Machine
+from napari_zssr.zssr.pretrained import PretrainedStart
 from napari_zssr.zssr.start import Starts
+from napari_zssr.zssr.training_plan import (
+    axial_config,
+    expected_axial_plan,
+    expected_plans,
+)
 
 SAMPLES = {1: "grey", 2: "grey with alpha", 3: "RGB", 4: "RGBA"}
 
@@ -31,6 +44,22 @@ class Workload:
     axes: str
     starts: Starts = ()
     target: Path | None = None
+    factor_z: float | None = None
+
+    @property
+    def measured(self) -> tuple[Config, Starts, int]:
+        """Settings, starts and samples whose rates are measured.
+
+        Those of planes, and those along Z where planes stay as they are.
+        """
+        if self.factor_z is None or self.config.enlarges_planes:
+            known = "S" in self.axes
+            samples = self.shape[self.axes.index("S")] if known else 1
+            return change(self.config, factor_z=1.0), self.starts, samples
+        learned = isinstance(next(iter(self.starts), None), PretrainedStart)
+        kernel = KernelSpec.parse("gaussian:1")
+        config = axial_config(self.config, self.factor_z, kernel, learned=learned)
+        return config, self.starts if config.start == LEARNED else (), 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +123,7 @@ def planned(workload: Workload, machine: Machine | None = None) -> RunPlan:
         workload.axes,
         starts=workload.starts,
         to_disk=workload.target is not None,
+        factor_z=workload.factor_z,
         **known,
     )
 
@@ -133,13 +163,30 @@ def disk_text(plan: RunPlan, target: Path) -> str:
 def time_text(workload: Workload, plan: RunPlan, rates: Rates | str | None) -> str:
     """Expected time, and whether it was measured."""
     if isinstance(rates, Rates):
-        seconds = expected_seconds(
-            workload.config, workload.starts, workload.shape, workload.axes, rates
-        )
+        seconds = _measured_seconds(workload, plan, rates)
         return f"about {format_duration(seconds)}, measured on this device"
     if rates is None:
         return "being measured on this device"
     return f"perhaps {format_duration(plan.seconds)} (not measured: {rates})"
+
+
+def _measured_seconds(workload: Workload, plan: RunPlan, rates: Rates) -> float:
+    """Expected time by rates that were measured, along Z in proportion to these."""
+    config, starts, axes = workload.config, workload.starts, workload.axes
+    shape, factor = workload.shape, workload.factor_z
+    if factor is None:
+        return expected_seconds(config, starts, shape, axes, rates)
+    along_z = expected_axial_plan(config, starts, factor)
+    if not config.enlarges_planes:
+        return expected_axial_seconds(along_z, shape, axes, rates)
+    _, each = expected_plans(config, starts, 1)
+    machine: dict[str, Any] = {"device": plan.device, "precision": plan.precision}
+    of_planes = assumed_rates(each, cores=1, **machine)
+    scaled = assumed_rates(along_z, cores=1, **machine).in_proportion(rates, of_planes)
+    fine = output_shape(shape, axes, config.factors)
+    return expected_seconds(
+        config, starts, shape, axes, rates
+    ) + expected_axial_seconds(along_z, fine, axes, scaled)
 
 
 def device_text(device: DeviceReport) -> str:
@@ -182,14 +229,14 @@ def advice_text(advice: Advice) -> str:
 
 def calibration_key(workload: Workload, plan: RunPlan) -> tuple[Any, ...]:
     """Settings, device, precision and samples on which the measured rates depend."""
-    samples = workload.shape[workload.axes.index("S")] if "S" in workload.axes else 1
+    config, starts, samples = workload.measured
     # The number of steps or of gradual factors does not change the time of one step.
-    config = replace(workload.config, start="random", steps=1, gradual=1)
+    config = replace(config, start="random", steps=1, gradual=1)
     config = change(config, seed=0, noise="off", always=False)
     if config.kernel.kind != "bicubic":
         # The width changes little, and a preview needs the processor.
         config = change(config, kernel=KernelSpec.parse("gaussian:1"))
-    return (config, workload.starts, plan.device, plan.precision, samples)
+    return (config, starts, plan.device, plan.precision, samples)
 
 
 def format_bytes(count: float) -> str:

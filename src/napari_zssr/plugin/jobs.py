@@ -63,12 +63,16 @@ class Job(ABC):
         self.request = request
         self.name: str = request.layer.name
         self.kwargs = result_kwargs(
-            request.layer, request.axes, request.selection, request.config.factors, {}
+            request.layer, request.axes, request.selection, request.factors, {}
         )
         self.recipe: dict[str, Any] = {}
         stack = request.lazy_stack()
         self.clock: Clock | None = Clock(
-            request.config, request.starts, stack.data.shape, stack.axes
+            request.config,
+            request.starts,
+            stack.data.shape,
+            stack.axes,
+            request.factor_z,
         )
 
     @abstractmethod

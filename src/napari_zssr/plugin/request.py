@@ -28,18 +28,26 @@ from napari_zssr.zssr.start import Starts
 class Request:
     """One layer, the part of it to enlarge, and the settings.
 
-    `begins` is a sentence on what training starts from; `target` is the file of the
-    result, which is in memory otherwise.
+    `factor_z` is the enlargement along Z, None where only planes are enlarged; `begins`
+    is a sentence on what training starts from; `target` is the file of the result,
+    which is in memory otherwise.
     """
 
     layer: Image
     axes: str
     selection: Selection
     config: Config
+    factor_z: float | None = None
     starts: Starts = ()
     begins: str = ""
     target: Path | None = None
     overwrite: bool = False
+
+    @property
+    def factors(self) -> tuple[float, ...]:
+        """Enlargement along (Y, X), or (Z, Y, X)."""
+        planes = self.config.factors
+        return planes if self.factor_z is None else (self.factor_z, *planes)
 
     def lazy_stack(self) -> ImageStack:
         """The part to enlarge, with its pixels not loaded yet."""

@@ -47,6 +47,24 @@ FORM_ADVICE = {
     "give --spacing with um along (Y, X)": (
         "write it, in um, into 'Pixel size' under Image"
     ),
+    "give spacing in um along Z, Y, X, or factor_z as a number": (
+        "write sizes in um, as in 0.5, 0.1, 0.1, into 'Pixel size' under Image, or "
+        "choose 'by a number' along Z"
+    ),
+    "give spacing in um along Z, Y, X": (
+        "write sizes in um, as in 0.5, 0.1, 0.1, into 'Pixel size' under Image"
+    ),
+    "check the spacing, or give a smaller factor_z": (
+        "check the pixel size, or choose a smaller number along Z"
+    ),
+    "name its axes, or leave out factor_z": ("choose all slices, or leave Z as it is"),
+    "name the axes, such as ZYX, to have it enlarged along Z": (
+        "press Enter in 'Axes, guessed' if they are right, or correct them"
+    ),
+    "or leave out factor_z": "or leave Z as it is",
+    "give it by kernel_z: optics, or gaussian:SIGMA": (
+        "give it by 'Blur along Z', from the optics or as a Gaussian"
+    ),
 }
 
 
@@ -89,8 +107,9 @@ def finished_sentence(
     file: Path | None = None,
 ) -> str:
     """Gain, noise, time and blur of a finished run, its file, and what is hidden."""
+    noise = f"{_noise(report)}; it" if report.planes else "It"
     sentence = (
-        f"{name}: {report.sentence} {_noise(report)}; it took "
+        f"{name}: {form_sentence(report.sentence)} {noise} took "
         f"{format_duration(report.seconds)} on {report.device}.{_blur(report, kernel)}"
     )
     sentence += "" if file is None else f" It is in {file}."
@@ -104,6 +123,8 @@ def cancelled_sentence(
 
     So many planes of its layer are black; on disk, it is kept in the folder `part`.
     """
+    if finished == 0 and part is not None:
+        return f"{name}: stopped; what is finished is kept in {part}; Run goes on."
     if finished == 0:
         return f"{name}: stopped; nothing was finished."
     verb = "is" if finished == 1 else "are"

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_zssr.imaging.resample import window_within
-from napari_zssr.progress import PlaneDone, Progress, Steps, T, map_events
+from napari_zssr.imaging.resample import Window, window_within
+from napari_zssr.progress import ALONG_Z, PlaneDone, Progress, Steps, T, map_events
 from napari_zssr.stack.axial_channel import (
     AxialChannel,
     AxialReport,
@@ -18,7 +18,11 @@ from napari_zssr.stack.axial_channel import (
 )
 from napari_zssr.stack.axial_run import AxialRun, Strip
 
-STAGE = "axial"
+if TYPE_CHECKING:
+    from torch import Tensor
+
+# Steps of progress for each strip of columns.
+FINE = 100
 
 
 def axial_channel(ready: AxialRun, channel: int) -> Steps[AxialChannel]:
@@ -27,29 +31,53 @@ def axial_channel(ready: AxialRun, channel: int) -> Steps[AxialChannel]:
 
 
 def enlarge_strip(
-    ready: AxialRun, strip: Strip, channel: AxialChannel
+    ready: AxialRun, strip: Strip, channel: AxialChannel, strips: int
 ) -> Steps[NDArray[Any]]:
-    """Enlarge a strip of columns along Z; (Z', y, x), in the result's dtype."""
-    import torch
-
-    from napari_zssr.zssr.axial import enlarge_block, interpolate_block
+    """Enlarge one of so many strips along Z; (Z', y, x), in the result's dtype."""
+    from napari_zssr.zssr.axial import enlarge_block
     from napari_zssr.zssr.predict import window_with_halo
 
-    volume, window = strip.volume, strip.window
-    outer = window_with_halo(window, volume.size, channel.halo_px, (1.0, 1.0))
-    normal = channel.mapping.normalise(volume.columns(outer))
-    block = torch.from_numpy(np.ascontiguousarray(normal)).to(ready.plan.device)
     if channel.network is None:
-        result = interpolate_block(block, ready.factor)
-    else:
-        execution = axial_execution(ready, volume.channel)
-        steps = enlarge_block(
-            channel.network, block, window_within(window, outer), execution
-        )
-        result = yield from _as_axial(steps)
-    origin = window[0].start, window[1].start
+        return cubic_strip(ready, strip)
+    halo = channel.network.halo_px
+    outer = window_with_halo(strip.window, strip.volume.size, halo, (1.0, 1.0))
+    inner = window_within(strip.window, outer)
+    execution = axial_execution(ready, strip.volume.channel)
+    block = _block(ready, strip, outer)
+    steps = enlarge_block(channel.network, block, inner, execution)
+
+    def of_strip(event: Progress) -> Progress:
+        # Done is what can be used.
+        share = 0.99 * event.step / event.total
+        return strip_done(strip.number + share, strips)
+
+    result = yield from map_events(steps, Progress, of_strip)
+    return _restored(ready, strip, result)
+
+
+def cubic_strip(ready: AxialRun, strip: Strip) -> NDArray[Any]:
+    """A strip by cubic interpolation along Z; (Z', y, x), in the result's dtype."""
+    from napari_zssr.zssr.axial import interpolate_block
+
+    block = _block(ready, strip, strip.window)
+    return _restored(ready, strip, interpolate_block(block, ready.factor))
+
+
+def _block(ready: AxialRun, strip: Strip, window: Window) -> Tensor:
+    """Normalised columns of a strip's volume, (Z, y, x), on the device."""
+    import torch
+
+    columns = strip.volume.columns(window)
+    normal = ready.maps[strip.volume.channel].normalise(columns)
+    return torch.from_numpy(np.ascontiguousarray(normal)).to(ready.plan.device)
+
+
+def _restored(ready: AxialRun, strip: Strip, result: Tensor) -> NDArray[Any]:
+    """Pixels of normalised columns."""
+    rows, columns = strip.window
     dtype = np.dtype(ready.plan.output_dtype)
-    return channel.mapping.restore(result.numpy(), dtype, origin)
+    mapping = ready.maps[strip.volume.channel]
+    return mapping.restore(result.numpy(), dtype, (rows.start, columns.start))
 
 
 def axial_steps(ready: AxialRun, out: NDArray[Any]) -> Steps[tuple[AxialReport, ...]]:
@@ -62,15 +90,17 @@ def axial_steps(ready: AxialRun, out: NDArray[Any]) -> Steps[tuple[AxialReport, 
         number = strip.volume.channel
         if number not in channels:
             channels[number] = yield from axial_channel(ready, number)
-        columns = yield from enlarge_strip(ready, strip, channels[number])
+        columns = yield from enlarge_strip(ready, strip, channels[number], len(strips))
         out[strip.volume.index(strip.window)] = columns.transpose(order)
         yield strip_done(strip.number + 1, len(strips))
     return tuple(channels[number].report for number in sorted(channels))
 
 
-def strip_done(done: int, count: int) -> Progress:
-    """Event after a strip of columns."""
-    return Progress(stage=f"{STAGE} columns", step=done, total=count)
+def strip_done(done: float, count: int) -> Progress:
+    """Event after so many strips of columns."""
+    return Progress(
+        stage=f"{ALONG_Z}columns", step=int(FINE * done), total=FINE * count
+    )
 
 
 def axial_progress(event: PlaneDone) -> Progress:
@@ -80,8 +110,6 @@ def axial_progress(event: PlaneDone) -> Progress:
 
 def _as_axial(steps: Steps[T]) -> Steps[T]:
     """Steps whose progress says that it is along Z."""
-
-    def named(event: Progress) -> Progress:
-        return replace(event, stage=f"{STAGE} {event.stage}")
-
-    return map_events(steps, Progress, named)
+    return map_events(
+        steps, Progress, lambda event: replace(event, stage=ALONG_Z + event.stage)
+    )

@@ -86,20 +86,13 @@ class AxialChannel:
 
     Attributes
     ----------
-    mapping : IntensityMap
     network : AxialNetwork or None
         None for cubic interpolation.
     report : AxialReport
     """
 
-    mapping: IntensityMap
     network: AxialNetwork | None
     report: AxialReport
-
-    @property
-    def halo_px(self) -> int:
-        """Lateral pixels around columns that change them."""
-        return 0 if self.network is None else self.network.halo_px
 
     def on_device(self, device: str) -> AxialChannel:
         """The same with its network there."""
@@ -146,7 +139,6 @@ def train_channel(run: AxialRun, channel: int) -> Steps[AxialChannel]:
     if network is not None and blur is not None:
         sentence = _learned_sentence(network, network.blur.width / blur.width)
     return AxialChannel(
-        mapping=run.maps[channel],
         network=network,
         report=AxialReport(
             channel=channel,

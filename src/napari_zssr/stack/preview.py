@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from napari_zssr.config import Config
@@ -15,6 +16,9 @@ from napari_zssr.imaging.intensity import BLOCK_PX, IntensityMap
 from napari_zssr.imaging.kernel import FineKernel
 from napari_zssr.imaging.resample import Window, imresize, output_window, window_within
 from napari_zssr.progress import Progress, Snapshot, Steps, map_events
+from napari_zssr.stack.axial import axial_channel, cubic_strip, enlarge_strip
+from napari_zssr.stack.axial_channel import AxialReport
+from napari_zssr.stack.axial_run import Strip, prepare_axial, volumes
 from napari_zssr.stack.axis_labels import check_pixels
 from napari_zssr.stack.channels import cached_shared_steps
 from napari_zssr.stack.image import (
@@ -35,6 +39,8 @@ from napari_zssr.stack.prepare import make_plan, prepare
 from napari_zssr.stack.resources import RunPlan
 
 BICUBIC_REACH_PX = 4
+# Step of the snapshot by plain interpolation.
+BEFORE = -1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -101,6 +107,59 @@ def _plan_of_plane(
     plane = stack.data[plane_index.index]
     alone = replace(stack, data=plane, axes=plane_axes(stack.axes))
     return make_plan(alone, *options, **named)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class AxialPreview:
+    """Columns of a window enlarged along Z.
+
+    Attributes
+    ----------
+    image : axes those of the stack but for T and C, in the dtype of the result
+    report : AxialReport
+    """
+
+    image: NDArray[Any]
+    report: AxialReport
+
+
+def axial_preview_steps(
+    stack: ImageStack,
+    config: Config,
+    factor: float,
+    *,
+    plane_index: PlaneIndex,
+    window: Window,
+) -> Steps[AxialPreview]:
+    """Learn along Z as a run would, and enlarge the columns of a window (Y, X).
+
+    Of stacks whose planes stay as they are. Before it comes a `Snapshot` of step -1,
+    the window by cubic interpolation.
+    """
+    yield Progress(stage="read", step=0, total=1)
+    ready = prepare_axial(stack, config, factor)
+    at = dict(zip(stack.axes, plane_index.index, strict=True))
+    strips = [
+        Strip(number=number, volume=volume, window=window)
+        for number, volume in enumerate(volumes(ready.stack))
+        if all(at[axis] == n for axis, n in volume.at.items() if axis != "S")
+    ]
+    number = plane_index.channel
+    plain = [cubic_strip(ready, strip) for strip in strips]
+    yield Snapshot(image=_joined(plain, stack.axes), step=BEFORE)
+    channel = yield from axial_channel(ready, number)
+    parts = []
+    for strip in strips:
+        part = yield from enlarge_strip(ready, strip, channel, len(strips))
+        parts.append(part)
+    return AxialPreview(image=_joined(parts, stack.axes), report=channel.report)
+
+
+def _joined(parts: list[NDArray[Any]], axes: str) -> NDArray[Any]:
+    """Columns (Z', y, x) of all samples, in the order of the stack's axes."""
+    letters = "ZYX" if "S" not in axes else "SZYX"
+    block = np.stack(parts) if "S" in axes else parts[0]
+    return block.transpose([letters.index(a) for a in axes if a in letters])
 
 
 def bicubic_window(

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -143,12 +144,14 @@ def enlarge_block(
     """
     rows, columns = inner
     spec = predict_spec(axial.plan, axial.plan.factors, execution)
-    xz = yield from _enlarge_sections(
-        axial, block[:, rows].transpose(0, 1), spec, execution
+    of_xz = block[:, rows].transpose(0, 1)
+    of_yz = block[:, :, columns].permute(2, 0, 1)
+    total = len(of_xz) + len(of_yz)
+    enlarge = partial(
+        _enlarge_sections, axial, spec=spec, precision=execution.precision, total=total
     )
-    yz = yield from _enlarge_sections(
-        axial, block[:, :, columns].permute(2, 0, 1), spec, execution
-    )
+    xz = yield from enlarge(of_xz, done=0)
+    yz = yield from enlarge(of_yz, done=len(of_xz))
     mean = (xz.transpose(0, 1)[:, :, columns] + yz.permute(1, 2, 0)[:, rows]) / 2
     plain = block[:, rows, columns]
     iterations = back_projection_iterations(axial.plan, axial.plan.factors)
@@ -186,17 +189,22 @@ def project_along_z(
 
 
 def _enlarge_sections(
-    axial: AxialNetwork, sections: Tensor, spec: PredictSpec, execution: Execution
+    axial: AxialNetwork,
+    sections: Tensor,
+    *,
+    spec: PredictSpec,
+    precision: str,
+    done: int,
+    total: int,
 ) -> Steps[Tensor]:
     """Enlarge sections (N, Z, X) along Z, several at a time; (N, Z', X)."""
     batch = max(1, BATCH_PIXELS // sections[0].numel())
     parts = []
     for first in range(0, len(sections), batch):
         part = sections[first : first + batch].contiguous()
-        parts.append(_enlarged_batch(axial, part, spec, execution.precision))
-        yield Progress(
-            stage="predict", step=min(first + batch, len(sections)), total=len(sections)
-        )
+        parts.append(_enlarged_batch(axial, part, spec, precision))
+        done += len(part)
+        yield Progress(stage="predict", step=done, total=total)
     return torch.cat(parts)
 
 

@@ -41,6 +41,18 @@ class Rates:
     pairs_s: float
     version_s: float
 
+    def in_proportion(self, measured: Rates, assumed: Rates) -> Rates:
+        """These assumed rates, as the measured ones are to assumed ones of their plan.
+
+        Where a plan does not train, its steps tell nothing.
+        """
+        steps = measured.step_s / assumed.step_s if assumed.step_s else 1.0
+        return Rates(
+            step_s=self.step_s * steps,
+            pairs_s=measured.pairs_s,
+            version_s=self.version_s * measured.version_s / assumed.version_s,
+        )
+
 
 def assumed_rates(
     plan: TrainingPlan, *, device: str, cores: int | None, precision: str

@@ -14,6 +14,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtGui import QImage, QPixmap
 from qtpy.QtWidgets import QFrame, QHBoxLayout, QLabel, QSizePolicy, QWidget
 
+from napari_zssr.config import Config
 from napari_zssr.errors import InputError
 from napari_zssr.imaging.kernel import FineKernel
 from napari_zssr.kernelspec import KernelSpec, Optics
@@ -179,6 +180,56 @@ LATER = {
 }
 
 
+AXIAL_KINDS = [
+    ("found in the stack", "estimate"),
+    ("from the optics", "optics"),
+    ("Gaussian", "gaussian"),
+    ("thick sections", "section"),
+]
+# Label and initial value of the width of a blur along Z.
+AXIAL_WIDTHS = {
+    "gaussian": ("Sigma Z (px)", "2"),
+    "section": ("Thickness", "1"),
+}
+
+
+class AxialBlurFields(Column):
+    """How much more is blurred along Z than across."""
+
+    def __init__(self) -> None:
+        widths = AXIAL_WIDTHS.items()
+        super().__init__(
+            [
+                Row("Blur along Z", ComboBox(name="kernel_z", choices=AXIAL_KINDS)),
+                *(
+                    Row(text, LineEdit(name=f"{n}_z", value=v))
+                    for n, (text, v) in widths
+                ),
+            ]
+        )
+        self.fields["kernel_z"].changed.connect(self._show_relevant)
+        self._show_relevant()
+
+    @property
+    def text(self) -> str:
+        """Blur as `Config.kernel_z` has it."""
+        kind: str = self.fields["kernel_z"].value
+        if kind not in AXIAL_WIDTHS:
+            return kind
+        return f"{kind}:{self.fields[f'{kind}_z'].value.strip()}"
+
+    def show_config(self, config: Config) -> None:
+        """Set the fields to settings."""
+        kind, width = config.axial_kernel
+        if kind in AXIAL_WIDTHS:
+            self.fields[f"{kind}_z"].value = f"{width:g}"
+        self.fields["kernel_z"].value = kind
+
+    def _show_relevant(self) -> None:
+        for name in AXIAL_WIDTHS:
+            self.rows[f"{name}_z"].visible = self.fields["kernel_z"].value == name
+
+
 class BlurFields(Column):
     """How the microscope blurs a fine image; `images` may hold beads."""
 
@@ -237,7 +288,7 @@ class BlurFields(Column):
         self.fields["kernel"].value = STORED if self._stored else kernel.kind
 
     def follow(self, request: Request, viewer: ViewerModel) -> None:
-        """Show the blur of the channel that the sliders show.
+        """Show the blur of the channel that the sliders show, where it counts.
 
         InputError where the chosen blur cannot be used for this image.
         """
@@ -245,6 +296,8 @@ class BlurFields(Column):
         channel = channel_shown(request, viewer)
         known = request.lazy_stack().channels
         self.optics.show_channel(known[channel] if known else Channel())
+        if not request.config.enlarges_planes:
+            return
         kernel = self.seen.kernel(request, channel)
         if kernel is None:
             self.view.clear(LATER[request.config.kernel.kind])

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Literal
 from weakref import WeakKeyDictionary
 
 from magicgui.widgets import (
@@ -18,12 +19,12 @@ from napari.layers import Image, Labels, Layer, Shapes
 from napari.viewer import Viewer
 from psygnal import Signal
 
-from napari_zssr.checks import MAX_FACTOR
+from napari_zssr.checks import ISOTROPIC, MAX_FACTOR
 from napari_zssr.config import PRESETS, Config, change
 from napari_zssr.errors import InputError
 from napari_zssr.plugin.form.advanced import NUMBERS, AdvancedFields
 from napari_zssr.plugin.form.beads import Images
-from napari_zssr.plugin.form.blur import BlurFields
+from napari_zssr.plugin.form.blur import AxialBlurFields, BlurFields
 from napari_zssr.plugin.form.rows import Column, Row, refill, words
 from napari_zssr.plugin.layers.layers import (
     Ranges,
@@ -53,6 +54,7 @@ class ImageFields(Column):
     def __init__(self, viewer: Viewer) -> None:
         self._viewer = viewer
         self._corrected: WeakKeyDictionary[Image, str] = WeakKeyDictionary()
+        self._asks_z = False
         self.understood = words()
         super().__init__(
             [
@@ -66,6 +68,7 @@ class ImageFields(Column):
         self.fields["spacing"].native.setPlaceholderText("unknown; in um")
         self.fields["layer"].changed.connect(self._show_layer)
         self.fields["axes"].changed.connect(self._correct_axes)
+        self.fields["axes"].native.editingFinished.connect(self._confirm_axes)
         self.fields["spacing"].native.editingFinished.connect(self._set_spacing)
         self.refresh()
         active = unwrapped(viewer.layers.selection.active)
@@ -106,6 +109,16 @@ class ImageFields(Column):
             return layer_axes(layer)[0]
         return parse_axes(text, len(level0(layer).shape))
 
+    def guessed(self, layer: Image) -> bool:
+        """Whether some of the axes were guessed, and nobody has confirmed them."""
+        return layer not in self._corrected and layer_axes(layer)[1]
+
+    def ask_z(self, asks: bool) -> None:
+        """Ask for the distance of the slices where it is not known, or do not."""
+        if asks != self._asks_z:
+            self._asks_z = asks
+            self._show_layer()
+
     def refresh(self) -> None:
         """Follow the layer list."""
         refill(self.fields["layer"])
@@ -143,14 +156,19 @@ class ImageFields(Column):
             self._corrected[self.layer] = text
             self._show_axes(self.layer)
 
+    def _confirm_axes(self) -> None:
+        """Enter says that a guess is right."""
+        self._correct_axes(self.fields["axes"].value)
+
     def _show_axes(self, layer: Image) -> None:
         known = True
         try:
             axes = self.axes(layer)
             self.understood.value = describe_axes(layer, axes)
-            known = has_spacing(layer, axes)
+            along_z = self._asks_z and "Z" in axes
+            known = has_spacing(layer, axes, along_z=along_z)
         except InputError as error:
-            self.understood.value = str(error)
+            self.understood.value = html.escape(str(error))
         self.rows["spacing"].visible = not known
         self.layer_chosen.emit()
 
@@ -162,7 +180,7 @@ class ImageFields(Column):
         try:
             set_spacing(layer, self.axes(layer), field.value)
         except InputError as error:
-            self.understood.value = str(error)
+            self.understood.value = html.escape(str(error))
             return
         with field.changed.blocked():
             field.value = ""
@@ -189,22 +207,31 @@ PRESET_WORDS = {
 }
 
 
+AS_IT_IS, BY_NUMBER = "as it is", "by a number"
+ALONG_Z = [AS_IT_IS, ISOTROPIC, BY_NUMBER]
+
+
 class FactorFields(Column):
-    """Enlargement along Y and X, and more widgets below it."""
+    """Enlargement along Y, X and Z, and more widgets below it."""
 
     def __init__(self, more: Sequence[Widget] = ()) -> None:
         limits: dict[str, Any] = {"min": 1, "max": MAX_FACTOR, "step": 0.5}
         text = "The same for Y and X"
+        self._has_z = True
         super().__init__(
             [
                 Row("Factor", FloatSpinBox(name="factor_y", value=2, **limits)),
                 Row("Factor X", FloatSpinBox(name="factor_x", value=2, **limits)),
                 Row("", CheckBox(name="linked", value=True, text=text)),
+                Row("Along Z", ComboBox(name="along_z", choices=ALONG_Z)),
+                Row("Factor Z", FloatSpinBox(name="factor_z", value=2, **limits)),
                 *more,
             ]
         )
         self.fields["linked"].changed.connect(self._link)
+        self.fields["along_z"].changed.connect(self._show_along_z)
         self._link()
+        self._show_along_z()
 
     @property
     def factors(self) -> tuple[float, float]:
@@ -212,10 +239,41 @@ class FactorFields(Column):
         y = self.fields["factor_y"].value
         return y, y if self.fields["linked"].value else self.fields["factor_x"].value
 
-    def show_factors(self, factors: tuple[float, float]) -> None:
-        """Set the fields to factors along (Y, X)."""
-        self.fields["linked"].value = factors[0] == factors[1]
-        self.fields["factor_y"].value, self.fields["factor_x"].value = factors
+    @property
+    def factor_z(self) -> float | Literal["isotropic"]:
+        """Enlargement along Z, 1 where slices stay as they are."""
+        kind = self.fields["along_z"].value
+        if kind == AS_IT_IS or not self._has_z:
+            return 1.0
+        return ISOTROPIC if kind == ISOTROPIC else float(self.fields["factor_z"].value)
+
+    def show_factors(
+        self,
+        factors: tuple[float, float],
+        factor_z: float | Literal["isotropic"] = 1.0,
+    ) -> None:
+        """Set the fields to factors along (Y, X), and Z."""
+        y, x = factors
+        self.fields["linked"].value = y == x
+        self.fields["factor_y"].value, self.fields["factor_x"].value = y, x
+        kind = BY_NUMBER
+        if factor_z == ISOTROPIC:
+            kind = ISOTROPIC
+        elif factor_z == 1:
+            kind = AS_IT_IS
+        else:
+            self.fields["factor_z"].value = factor_z
+        self.fields["along_z"].value = kind
+
+    def show_z(self, present: bool) -> None:
+        """Show the rows for Z, or hide them for images without it."""
+        self._has_z = present
+        self._show_along_z()
+
+    def _show_along_z(self) -> None:
+        by_number = self.fields["along_z"].value == BY_NUMBER
+        self.rows["along_z"].visible = self._has_z
+        self.rows["factor_z"].visible = self._has_z and by_number
 
     def _link(self) -> None:
         linked = self.fields["linked"].value
@@ -266,6 +324,7 @@ class RegionFields(FactorFields):
         for name in ("slices", "area", "channel"):
             refill(self.fields[name])
         self.rows["slices"].visible = bool(set("TZ") & set(self._axes()))
+        self.show_z("Z" in self._axes())
         self.rows["channel"].visible = len(self.fields["channel"].choices) > 1
 
     def show_ranges(self, ranges: Ranges) -> None:
@@ -329,18 +388,27 @@ class MethodFields(Column):
             value="balanced",
             tooltip="\n".join(f"{name}: {text}" for name, text in PRESET_WORDS.items()),
         )
+        self.blur_z = AxialBlurFields()
         preset = Row("Preset", self.preset)
+        blurs = [self.blur, self.blur_z]
         super().__init__(
-            [preset, self._description, self.blur, self._toggle, self.advanced]
+            [preset, self._description, *blurs, self._toggle, self.advanced]
         )
         self.preset.changed.connect(self._apply_preset)
         self._toggle.changed.connect(lambda: self.unfold(not self._open))
         self._apply_preset(self.preset.value)
 
-    def config(self, factors: tuple[float, float]) -> Config:
+    def config(
+        self,
+        factors: tuple[float, float],
+        factor_z: float | Literal["isotropic"] = 1.0,
+    ) -> Config:
         """Settings in the form; InputError where a field cannot be used."""
+        self.blur_z.visible = factor_z != 1
         changes = self.advanced.changes() | {"kernel": self.blur.kernel()}
-        return change(self._base, factor=factors, **changes)
+        if factor_z != 1:
+            changes["kernel_z"] = self.blur_z.text
+        return change(self._base, factor=factors, factor_z=factor_z, **changes)
 
     def show_config(self, config: Config) -> None:
         """Set the fields to settings, and keep those that have no field."""
@@ -349,6 +417,7 @@ class MethodFields(Column):
         shown = ("start", "strategy", "ensemble", *NUMBERS)
         self._base = change(config, **{name: getattr(preset, name) for name in shown})
         self.blur.show_kernel(config.kernel)
+        self.blur_z.show_config(config)
         self.advanced.show_config(config, preset)
 
     def unfold(self, open_: bool) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,12 @@ from napari.layers import Image
 from napari.viewer import Viewer
 from psygnal import Signal
 
+from napari_zssr.checks import ISOTROPIC
 from napari_zssr.config import (
     BALANCED,
     Config,
     change,
-    plane_factor_text,
+    factors_text,
     preset,
 )
 from napari_zssr.errors import InputError
@@ -28,12 +30,15 @@ from napari_zssr.plugin.form.fields import ImageFields, MethodFields, RegionFiel
 from napari_zssr.plugin.form.rows import Column, Row, heading, path_field
 from napari_zssr.plugin.layers.layers import (
     LABELS_REFUSED,
+    Selection,
     layer_file,
     layer_recipe,
+    lazy_stack,
     level0,
 )
 from napari_zssr.plugin.request import Request
 from napari_zssr.plugin.summary import form_sentence
+from napari_zssr.stack.axial_factor import axial_factor
 from napari_zssr.stack.channels import channel_starts
 from napari_zssr.zssr.training_plan import start_message
 
@@ -92,7 +97,7 @@ class ResultFields(Column):
         """Whether an existing file may be replaced."""
         return bool(self.fields["overwrite"].value)
 
-    def propose(self, layer: Image | None, factors: tuple[float, float]) -> None:
+    def propose(self, layer: Image | None, factor_text: str) -> None:
         """Propose a file next to the layer's own, unless the user has named one."""
         field = self.fields["file"]
         named = str(field.value) not in ("", ".", str(self._proposed))
@@ -100,12 +105,12 @@ class ResultFields(Column):
             return
         source = _source(layer)
         folder = Path.home() if source is None else source.parent
-        self._proposed = folder / proposed_name(layer.name, factors)
+        self._proposed = folder / proposed_name(layer.name, factor_text)
         if field.value != self._proposed:
             field.value = self._proposed
 
     def targets(
-        self, layers: Sequence[Image], factors: tuple[float, float]
+        self, layers: Sequence[Image], factor_text: str
     ) -> Sequence[Path | None]:
         """File for the result of each layer, writable or not; None for memory."""
         if not self.to_disk:
@@ -116,7 +121,7 @@ class ResultFields(Column):
             # Each layer has its own name; folder and ending are those of the field.
             ending = ZARR if file.suffix.lower() == ".zarr" else TIFF
             targets = [
-                file.with_name(proposed_name(layer.name, factors, ending))
+                file.with_name(proposed_name(layer.name, factor_text, ending))
                 for layer in layers
             ]
         self._show_relevant(targets=targets)
@@ -163,10 +168,10 @@ class ResultFields(Column):
         self.rows["overwrite"].visible = self.to_disk and (existing or self.overwrite)
 
 
-def proposed_name(name: str, factors: tuple[float, float], ending: str = ZARR) -> str:
+def proposed_name(name: str, factor_text: str, ending: str = ZARR) -> str:
     """``cells.ome.tif`` becomes ``cells_x2.ome.zarr``."""
     stem = FORBIDDEN.sub("_", KNOWN_SUFFIX.sub("", name.strip())) or "result"
-    return f"{stem}_{plane_factor_text(factors)}{ending}"
+    return f"{stem}_{factor_text}{ending}"
 
 
 def _source(layer: Image) -> Path | None:
@@ -207,18 +212,21 @@ class Form(Column):
 
     def requests(self) -> list[Request]:
         """Requests for Run, one for each layer; InputError where it cannot run."""
-        config = self.method.config(self.region.factors)
+        config = self.method.config(self.region.factors, self.region.factor_z)
+        in_um = config.factor_z == ISOTROPIC or config.axial_kernel[0] == "optics"
+        self.image.ask_z(config.factor_z != 1 and in_um)
         layers = self.image.layers()
         if not layers:
             if self.image.only_labels:
                 raise InputError(LABELS_REFUSED)
             raise InputError("Open an image, or choose a layer, to enlarge it.")
-        targets = self.result.targets(layers, config.factors)
+        targets = self.result.targets(layers, config.factor_text)
         requests = []
         for layer, target in zip(layers, targets, strict=True):
             axes = self.image.axes(layer)
             selection = self.region.selection(layer, axes)
             shape = selection.shape(axes, level0(layer).shape)
+            factor_z = self._factor_z(layer, config, axes, selection)
             starts = channel_starts(config, axes, shape)
             requests.append(
                 Request(
@@ -226,6 +234,7 @@ class Form(Column):
                     axes=axes,
                     selection=selection,
                     config=config,
+                    factor_z=factor_z,
                     starts=starts,
                     begins=start_message(config, starts[0]),
                     target=target,
@@ -233,6 +242,13 @@ class Form(Column):
                 )
             )
         return requests
+
+    def _factor_z(
+        self, layer: Image, config: Config, axes: str, selection: Selection
+    ) -> float | None:
+        """Enlargement of a layer along Z; InputError where it is impossible."""
+        stack = lazy_stack(layer, axes, selection)
+        return axial_factor(config, replace(stack, guessed=self.image.guessed(layer)))
 
     def show_recipe(self) -> None:
         """Set the form to the recipe of the selected layer.
@@ -249,17 +265,12 @@ class Form(Column):
                 f"The recipe of this layer is not understood ({error}); select a layer "
                 "that this plugin has made."
             ) from error
-        if config.factor_z != 1:
-            raise InputError(
-                "This layer was enlarged along Z too, which the form does not offer; "
-                f"run it again by napari-zssr upscale --factor-z {config.factor_z}."
-            )
         self.image.choose(source.get("name", ""), source.get("axes"))
         self._show_config(config)
         self.region.show_ranges(ranges)
 
     def _show_config(self, config: Config) -> None:
-        self.region.show_factors(config.factors)
+        self.region.show_factors(config.factors, config.factor_z)
         self.method.show_config(config)
 
     def recipe(self) -> dict[str, Any]:
@@ -286,7 +297,8 @@ class Form(Column):
         self._propose()
 
     def _propose(self) -> None:
-        self.result.propose(self.image.layer, self.region.factors)
+        text = factors_text(self.region.factors, self.region.factor_z)
+        self.result.propose(self.image.layer, text)
 
     def _follow_layers(self, _event: Any = None) -> None:
         self.image.refresh()

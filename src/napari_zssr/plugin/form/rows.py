@@ -27,6 +27,17 @@ TOOLTIPS = {
     "factor_x": "How many times more pixels along this axis, fractions too. More "
     "pixels are not more resolution: 2 is usual, much more shows little more.",
     "linked": "Untick to enlarge Y and X differently, for pixels that are not square.",
+    "along_z": "Slices as they are, or more of them: isotropic, until they lie as "
+    "close as pixels of the result. Learned from the stack's own planes, which are "
+    "sharper.",
+    "factor_z": "How many times more slices.",
+    "kernel_z": "What the microscope blurs more along Z than across: found in the "
+    "stack where it is alike in all directions, from the objective, or given. Too wide "
+    "a blur invents detail.",
+    "gaussian_z": "Standard deviation of the Gaussian along Z, in pixels of the "
+    "result.",
+    "section_z": "Thickness of the sections, in slices: 1 where they are cut or "
+    "averaged without gaps.",
     "slices": "The whole stack, or only the slice (time point, depth) that the "
     "sliders show now.",
     "area": "The whole plane, the part that the viewer shows now, or a rectangle that "
@@ -230,8 +241,10 @@ def heading(text: str) -> Label:
 
 
 def words(text: str = "") -> Label:
-    """Label that wraps its text instead of widening the column."""
+    """Label of rich text that wraps it instead of widening the column."""
     label = Label(value=text)
+    # Left to itself, Qt shows the escapes of a text without tags.
+    label.native.setTextFormat(Qt.TextFormat.RichText)
     label.native.setWordWrap(True)
     policy = label.native.sizePolicy()
     policy.setHorizontalPolicy(QSizePolicy.Policy.Ignored)

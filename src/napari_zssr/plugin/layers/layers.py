@@ -18,7 +18,7 @@ from napari.layers import Image, Labels, Layer, Shapes
 from napari.utils.transforms import CompositeAffine
 from numpy.typing import NDArray
 
-from napari_zssr.config import plane_factor_text
+from napari_zssr.config import factors_text
 from napari_zssr.errors import InputError
 from napari_zssr.plugin.estimate import sizes_text
 from napari_zssr.stack.axis_labels import (
@@ -30,7 +30,14 @@ from napari_zssr.stack.axis_labels import (
     settle_axes,
     spacing_per_axis,
 )
-from napari_zssr.stack.image import Channel, ImageStack, in_um, short_unit, to_native
+from napari_zssr.stack.image import (
+    Channel,
+    ImageStack,
+    factor_per_axis,
+    in_um,
+    short_unit,
+    to_native,
+)
 
 Ranges = Mapping[str, tuple[int, int]]
 # Keeps 9.5 + 0.5 from becoming 10.000001, and a pixel from being added.
@@ -336,15 +343,15 @@ def result_kwargs(
     layer: Image,
     axes: str,
     selection: Selection,
-    factors: tuple[float, float],
+    factors: Sequence[float],
     recipe: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Arguments of ``viewer.add_image`` that lay a result exactly on its layer.
 
-    `selection` is the part that was enlarged by `factors` along (Y, X).
+    `selection` is the part that was enlarged by `factors` along (Y, X) or (Z, Y, X).
     """
-    by_letter = dict(zip("YX", factors, strict=True))
-    by_axis = np.array([by_letter.get(letter, 1.0) for letter in axes[: layer.ndim]])
+    *along_z, y, x = factors
+    by_axis = np.array(factor_per_axis(axes[: layer.ndim], factors))
     # Centre of the first fine pixel, in pixels of the layer.
     first = selection.starts(axes)[: layer.ndim] + (1 - by_axis) / (2 * by_axis)
     to_world = CompositeAffine(
@@ -357,7 +364,7 @@ def result_kwargs(
     copied = _COPIED if layer.rgb else _COPIED | _COPIED_GREY
     credit = {k: v for k, v in layer.metadata.items() if k in (ATTRIBUTION, CHANNELS)}
     return {key: getattr(layer, key) for key in copied} | {
-        "name": f"{layer.name} {plane_factor_text(factors)}",
+        "name": f"{layer.name} {factors_text((y, x), *along_z)}",
         "rgb": layer.rgb,
         "multiscale": False,
         "scale": np.asarray(layer.scale) / by_axis,
@@ -393,10 +400,11 @@ def _axes_in_metadata(layer: Image) -> list[str]:
     ]
 
 
-def has_spacing(layer: Image, axes: str) -> bool:
-    """Whether a layer has a pixel size along Y or X in a unit of length."""
+def has_spacing(layer: Image, axes: str, *, along_z: bool = False) -> bool:
+    """Whether a layer has a pixel size in a unit of length: along Y or X, and Z."""
     spacing, units = layer_spacing(layer, axes)
-    return any(in_um(spacing.get(a), units.get(a)) is not None for a in "YX")
+    known = {a for a in "ZYX" if in_um(spacing.get(a), units.get(a)) is not None}
+    return bool(known & {"Y", "X"}) and (not along_z or "Z" in known)
 
 
 def set_spacing(layer: Image, axes: str, text: str) -> None:

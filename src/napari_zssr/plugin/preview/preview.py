@@ -9,7 +9,7 @@ from functools import partial
 from threading import Thread
 from typing import Any
 
-from magicgui.widgets import FloatSlider, PushButton
+from magicgui.widgets import CheckBox, FloatSlider, PushButton
 from napari.viewer import Viewer
 from numpy.typing import NDArray
 from psygnal import Signal
@@ -31,10 +31,15 @@ from napari_zssr.plugin.request import Request
 from napari_zssr.plugin.summary import form_sentence
 from napari_zssr.plugin.worker import Run
 from napari_zssr.progress import Event, Progress, Snapshot, Steps
-from napari_zssr.stack.preview import PreviewResult, bicubic_window, preview_steps
+from napari_zssr.stack.preview import (
+    BEFORE,
+    AxialPreview,
+    PreviewResult,
+    axial_preview_steps,
+    bicubic_window,
+    preview_steps,
+)
 
-# Step of the snapshot by plain interpolation.
-BEFORE = -1
 # Stage of the pause between the first snapshot and the training.
 SETTLE = "settle"
 # Who scrolls through slices has gone on after this pause, when nothing that takes long
@@ -80,6 +85,18 @@ def preview_target(target: Target) -> Steps[PreviewResult]:
         steps.close()
 
 
+def preview_columns(target: Target) -> Steps[AxialPreview]:
+    """Preview the columns of a window along Z, after them by plain interpolation."""
+    assert target.factor_z is not None
+    return axial_preview_steps(
+        target.stack,
+        target.request.config,
+        target.factor_z,
+        plane_index=target.plane_index,
+        window=target.window,
+    )
+
+
 def _use_one_thread(default: int) -> None:
     """Let torch compute on one core in this thread, on `default` in later ones.
 
@@ -99,6 +116,7 @@ MOVED_MS = 250
 MAX_ABANDONED = 1
 RETRY_MS = 100
 FIRST_LOOK = "A first look, before training on this image. "
+ONLY_PLANES = " Along Z nothing is shown here; with a factor of 1 it is."
 OPEN, CLOSE = "Preview", "Close preview"
 
 
@@ -146,6 +164,7 @@ class PreviewPanel:
         """Close the preview and remove its layers."""
         self._later.stop()
         self._abandon()
+        self.sections.value = False
         self._target = self._plain = self._learned = None
         self._scene.clear()
         self._say("")
@@ -180,13 +199,25 @@ class PreviewPanel:
         )
         self.share = FloatSlider(name="share", value=0.5, min=0, max=1, readout=False)
         self._slider = Row("Before / after", self.share)
+        self.sections = CheckBox(
+            name="sections",
+            text="Look from the side",
+            tooltip="Turns the view so that X and Z are shown, and back again.",
+        )
+        self._turned = Row("", self.sections)
         self._message = words()
         self.view = Column(
-            [side_by_side(self.button, self.accept), self._slider, self._message]
+            [
+                side_by_side(self.button, self.accept),
+                self._slider,
+                self._turned,
+                self._message,
+            ]
         )
         self.button.changed.connect(self._toggle)
         self.accept.changed.connect(self._accept)
         self.share.changed.connect(self._draw)
+        self.sections.changed.connect(self._turn)
 
     def _toggle(self) -> None:
         if self.active:
@@ -231,8 +262,11 @@ class PreviewPanel:
         if len(self._abandoned) > MAX_ABANDONED:
             self._retry.start()
             return
+        preview: Any = preview_target
+        if self._target.factor_z is not None:
+            preview = preview_columns
         self._latest.run.start(
-            partial(preview_target, self._target),
+            partial(preview, self._target),
             on_event=self._show_event,
             on_result=self._complete,
             on_error=lambda error: self._say(form_sentence(str(error))),
@@ -263,11 +297,14 @@ class PreviewPanel:
         elif isinstance(event, Progress) and event.stage != SETTLE:
             self._say(self._prefix + status(event, None))
 
-    def _complete(self, result: PreviewResult) -> None:
-        self._show(result.image, result.report.sentence)
-        if self._target is not None:
-            channel = self._target.plane_index.channel
-            self.blur_estimated.emit(self._target.request, channel, result.kernel)
+    def _complete(self, result: PreviewResult | AxialPreview) -> None:
+        target, sentence = self._target, form_sentence(result.report.sentence)
+        if target is not None and target.factor_z is None and target.request.factor_z:
+            sentence += ONLY_PLANES
+        self._show(result.image, sentence)
+        if target is not None and isinstance(result, PreviewResult):
+            channel = target.plane_index.channel
+            self.blur_estimated.emit(target.request, channel, result.kernel)
 
     def _show(self, image: NDArray[Any], sentence: str) -> None:
         self._learned = image
@@ -279,9 +316,19 @@ class PreviewPanel:
         if target is not None and plain is not None and learned is not None:
             self._scene.show(target, plain, learned, self.share.value)
 
+    def _turn(self, from_side: bool) -> None:
+        if from_side and self._target is not None:
+            self._scene.turn(self._target)
+        else:
+            self._scene.turn_back()
+
     def _say(self, text: str) -> None:
         say(self._message, html.escape(text))
 
     def _show_state(self) -> None:
         self.button.text = CLOSE if self.active else OPEN
         self.accept.visible = self._slider.visible = self.active
+        target = self._target
+        self._turned.visible = target is not None and target.factor_z is not None
+        if not self._turned.visible:
+            self.sections.value = False

@@ -34,15 +34,23 @@ EDGE_WIDTH = 0.012
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Target:
-    """A window of one plane: `box` holds pixels of the layer by axis letter.
+    """A window of one plane, or of all slices where these become more.
 
-    `stack` is the whole request, its pixels not loaded.
+    `box` holds pixels of the layer by axis letter; `stack` is the whole request, its
+    pixels not loaded; `factor_z` is the enlargement along Z that is shown.
     """
 
     request: Request
     stack: ImageStack
     plane_index: PlaneIndex
     box: Ranges
+    factor_z: float | None = None
+
+    @property
+    def factors(self) -> tuple[float, ...]:
+        """Enlargement of what is shown."""
+        planes = self.request.config.factors
+        return planes if self.factor_z is None else self.request.factors
 
     @property
     def window(self) -> Window:
@@ -68,7 +76,8 @@ class Target:
 
     def with_layer_axes(self, picture: NDArray[Any]) -> NDArray[Any]:
         """Add the axes T, Z and C that the layer has to a picture of the window."""
-        missing = [i for i, a in enumerate(self.stack.axes) if a not in "YXS"]
+        shown = "YXS" if self.factor_z is None else "ZYXS"
+        missing = [i for i, a in enumerate(self.stack.axes) if a not in shown]
         return np.expand_dims(picture, missing)
 
     @property
@@ -103,7 +112,17 @@ def nearest_target(request: Request, region: Ranges) -> Target:
         for plane in planes(stack.axes, stack.data.shape)
         if plane.index == tuple(index)
     )
-    return Target(request=request, stack=stack, plane_index=plane_index, box=box)
+    factor_z = None if request.config.enlarges_planes else request.factor_z
+    if factor_z is not None:
+        first = starts[stack.axes.index("Z")]
+        box["Z"] = (first, first + stack.data.shape[stack.axes.index("Z")])
+    return Target(
+        request=request,
+        stack=stack,
+        plane_index=plane_index,
+        box=box,
+        factor_z=factor_z,
+    )
 
 
 def centred(around: tuple[int, int], side: int, low: int, high: int) -> tuple[int, int]:
@@ -145,6 +164,7 @@ class Scene:
         self._viewer = viewer
         self._on_moved = on_moved
         self._pictured: Target | None = None
+        self._order: tuple[int, ...] | None = None
         self.window: Shapes | None = None
         self.picture: Image | None = None
 
@@ -178,7 +198,8 @@ class Scene:
             self.picture, self._pictured = _new_picture(target, learned), target
             self._add(self.picture)
         line = _line_brightness(self.picture, learned.dtype)
-        axes = [letter for letter in target.stack.axes if letter in "YXS"]
+        shown = "YXS" if target.factor_z is None else "ZYXS"
+        axes = [letter for letter in target.stack.axes if letter in shown]
         mixed = split_view(plain, learned, share, axes.index("X"), line)
         self.picture.data = target.with_layer_axes(mixed)
 
@@ -187,6 +208,32 @@ class Scene:
         if self.window is None or not self.window.visible:
             return {letter: target.box[letter] for letter in "YX"}
         return in_rectangle(target.request.layer, target.request.axes, self.window)
+
+    def turn(self, target: Target) -> None:
+        """Show X and Z, at the middle of the window."""
+        dims, axes = self._viewer.dims, target.stack.axes
+        layer, box = target.request.layer, target.box
+        if self._order is None:
+            self._order = dims.order
+        before = dims.ndim - layer.ndim
+        y, z, x = (before + axes.index(letter) for letter in "YZX")
+        rest = [axis for axis in range(dims.ndim) if axis not in (y, z, x)]
+        middle = [sum(box.get(a, (0, 1))) / 2 - 0.5 for a in axes[: layer.ndim]]
+        if self.window is not None:
+            self.window.visible = False
+        dims.order = (*rest, y, z, x)
+        dims.set_point(y, layer.data_to_world(middle)[axes.index("Y")])
+        self._viewer.reset_view()
+
+    def turn_back(self) -> None:
+        """Show the axes that were shown before."""
+        order, self._order = self._order, None
+        if order is None or len(order) != self._viewer.dims.ndim:
+            return
+        if self.window is not None:
+            self.window.visible = True
+        self._viewer.dims.order = order
+        self._viewer.reset_view()
 
     def clear(self) -> None:
         """Remove the picture and hide the window."""
@@ -269,7 +316,7 @@ def _corners(target: Target) -> NDArray[np.float64] | None:
 def _new_picture(target: Target, learned: NDArray[Any]) -> Image:
     request = target.request
     kwargs = result_kwargs(
-        request.layer, request.axes, target.shown, request.config.factors, {}
+        request.layer, request.axes, target.shown, target.factors, {}
     )
     kwargs |= {
         "name": f"Preview of {request.layer.name}",
