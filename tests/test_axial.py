@@ -27,7 +27,8 @@ from napari_zssr.io.read import read
 from napari_zssr.progress import Event, Progress, drain
 from napari_zssr.stack.axial import FINE
 from napari_zssr.stack.axial_factor import axial_factor
-from napari_zssr.stack.axial_run import windows
+from napari_zssr.stack.axial_channel import channel_blur
+from napari_zssr.stack.axial_run import prepare_axial, windows
 from napari_zssr.stack.axis_labels import labelled
 from napari_zssr.stack.image import ImageStack
 from napari_zssr.stack.run import Upscaled, upscale_steps
@@ -170,7 +171,7 @@ def test_the_blur_of_a_stack() -> None:
 
 def test_the_blur_of_optics_and_of_sections() -> None:
     """The excess of the axial over the lateral width, in slices."""
-    from napari_zssr.imaging.optics import gaussian_psf
+    from napari_zssr.imaging.optics import FWHM, gaussian_psf
 
     volume = (100 * seen(fibres(shape=(24, 40, 40)), 2)).astype(np.uint16)
     optics = "optics:na=0.8,wavelength_nm=520"
@@ -180,6 +181,12 @@ def test_the_blur_of_optics_and_of_sections() -> None:
     excess = (psf.sigma_z_um**2 - psf.sigma_um**2) ** 0.5
     share = report.width_slices / (excess / 0.4) if report.width_slices else 0
     assert min(abs(share - narrowed) for narrowed in (1, 0.8, 0.64)) < 1e-6
+    # The same from the widths of a point.
+    widths = f"fwhm:{FWHM * psf.sigma_z_um},{FWHM * psf.sigma_um}"
+    ready = prepare_axial(stack_of(volume), change(FILTER, kernel_z=widths), 2.0)
+    measured = channel_blur(ready, 0)
+    assert measured is not None
+    assert measured.width == pytest.approx(excess / 0.4, rel=1e-4)
     box = AxialBlur(width=1.0, shape="section").kernel(4)
     assert box.array is not None
     np.testing.assert_allclose(box.array[:, 0], [1 / 8, 1 / 4, 1 / 4, 1 / 4, 1 / 8])
@@ -278,6 +285,9 @@ def test_factors_that_the_start_has_and_has_not_learned(factor: float) -> None:
         {"factor_z": "iso"},
         {"kernel_z": "gaussian"},
         {"kernel_z": "x:1"},
+        {"kernel_z": "gaussian:1,2"},
+        {"kernel_z": "fwhm:0.9"},
+        {"kernel_z": "fwhm:0.3,0.9"},
     ],
 )
 def test_settings_that_are_refused(given: dict[str, Any]) -> None:

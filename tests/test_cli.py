@@ -481,6 +481,21 @@ def test_info(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "guessed as" in err
 
 
+def test_info_of_a_stack_along_z(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = ["info", "stack.tif", "--axes", "ZYX", "--factor", "1", "--factor-z", "3"]
+    assert main([*line, "--kernel-z", "gaussian:1.5"]) == 0
+    out = capsys.readouterr().out
+    assert "ZYX 15 x 24 x 20" in out
+    assert "blur along Z  Blur along Z: a Gaussian that was given. Width: 0.50" in out
+    assert main([*line, "--json"]) == 0
+    content = json.loads(capsys.readouterr().out)
+    assert content["factor_z"] == 3
+    assert content["planes"] == 15
+    assert content["seconds"] > 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [

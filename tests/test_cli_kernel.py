@@ -197,6 +197,7 @@ def test_beads_become_a_psf_that_is_taken_again(
     out = capsys.readouterr().out
     assert "beads   4\nFWHM Z  1.5" in out
     assert "PSF measured on 4 beads" in out
+    assert "--kernel-z fwhm:1.5" in out
     assert "psf.tif: the point spread function, for --kernel psf.tif" in out
     first = shown(capsys, *line)
     again = shown(capsys, "kernel", "psf.tif", "--beads")

@@ -151,26 +151,37 @@ def checked_factor_z(factor: Any) -> float | Literal["isotropic"]:
     return number
 
 
+# Kinds of blur along Z, and how many numbers each takes.
+AXIAL_KERNELS = {"estimate": 0, "optics": 0, "gaussian": 1, "section": 1, "fwhm": 2}
+# Kinds that need to know how far apart the slices are.
+AXIAL_IN_UM = ("optics", "fwhm")
+
+
 def checked_kernel_z(text: Any) -> str:
     """Text of a blur along Z that `parsed_kernel_z` understands."""
-    kind, width = parsed_kernel_z(text)
-    return kind if kind in ("estimate", "optics") else f"{kind}:{width:g}"
+    kind, numbers = parsed_kernel_z(text)
+    return ":".join(filter(None, (kind, ",".join(f"{n:g}" for n in numbers))))
 
 
-def parsed_kernel_z(text: Any) -> tuple[str, float]:
-    """Kind and width of a blur along Z; 0 for kinds without one."""
+def parsed_kernel_z(text: Any) -> tuple[str, tuple[float, ...]]:
+    """Kind of a blur along Z, and its numbers."""
     kind, _, rest = str(text).strip().partition(":")
-    if kind in ("estimate", "optics") and not rest:
-        return kind, 0.0
-    width = number_or_nan(rest or 1)
-    known = kind == "section" or (kind == "gaussian" and rest)
-    if not known or not 0 < width <= 100:
+    if kind == "section" and not rest:
+        rest = "1"
+    numbers = tuple(number_or_nan(part) for part in rest.split(",") if rest)
+    fit = len(numbers) == AXIAL_KERNELS.get(kind) and all(0 < n <= 100 for n in numbers)
+    if not fit:
         raise InputError(
             f"kernel_z {text!r} is not understood; give estimate, optics, gaussian:2.4 "
-            "(standard deviation in pixels of the result) or section:1 (thickness in "
-            "slices)."
+            "(standard deviation in pixels of the result), section:1 (thickness in "
+            "slices) or fwhm:0.9,0.3 (of a point along Z and across, in um)."
         )
-    return kind, width
+    if kind == "fwhm" and numbers[0] <= numbers[1]:
+        raise InputError(
+            f"kernel_z {text!r} has a point no longer along Z than across, so that "
+            "there is nothing to undo along Z; give the width along Z first."
+        )
+    return kind, numbers
 
 
 def checked_sigmas(sigma_px: Any) -> tuple[float, float]:

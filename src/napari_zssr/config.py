@@ -84,8 +84,9 @@ class Config:
         them as close as the pixels of the enlarged planes are, from the spacing.
     kernel_z : str
         Blur along Z beyond that across: ``estimate`` from the stack, ``optics`` from
-        those of `kernel` or of the metadata, ``gaussian:2.4`` (standard deviation in
-        pixels of the result), ``section:1`` (thickness in slices).
+        those of `kernel` or of the metadata, ``fwhm:0.9,0.3`` (of a point along Z and
+        across, in um), ``gaussian:2.4`` (standard deviation in pixels of the result),
+        ``section:1`` (thickness in slices).
     kernel : KernelSpec
         Blur between father and son.
     noise : "auto", "off", float or str
@@ -195,8 +196,8 @@ class Config:
         return factors_text(self.factors, self.factor_z)
 
     @property
-    def axial_kernel(self) -> tuple[str, float]:
-        """Kind and width of the blur along Z."""
+    def axial_kernel(self) -> tuple[str, tuple[float, ...]]:
+        """Kind of the blur along Z, and its numbers."""
         return parsed_kernel_z(self.kernel_z)
 
     @property

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 def info(
     path: options.Input,
     factor: options.Factor = None,
+    factor_z: options.FactorZ = None,
+    kernel_z: options.KernelZ = None,
     preset: options.Preset = "balanced",
     blur: Blur = DEFAULT_BLUR,
     noise: options.Noise = None,
@@ -41,6 +43,8 @@ def info(
     config = options.settings(
         preset,
         factor,
+        factor_z=factor_z,
+        kernel_z=kernel_z,
         kernel=blur.spec(),
         noise=noise,
         start=start,
@@ -67,15 +71,17 @@ def info(
 
 def summary(stack: ImageStack, config: Config) -> dict[str, Any]:
     """Metadata of an image and the plan for it, JSON-serialisable."""
+    from napari_zssr.stack.axial_factor import axial_factor
     from napari_zssr.stack.channels import channel_starts, kernels_of
     from napari_zssr.stack.prepare import expected_dtype, make_plan
     from napari_zssr.zssr.training_plan import start_message
 
     starts = channel_starts(config, stack.axes, stack.data.shape)
     dtype = expected_dtype(stack, config)
-    plan = make_plan(stack, config, starts, output_dtype=dtype)
+    factor_z = axial_factor(config, stack)
+    plan = make_plan(stack, config, starts, output_dtype=dtype, factor_z=factor_z)
     messages = [start_message(config, start) for start in starts]
-    has_blur = config.kernel.kind != "bicubic"
+    has_blur = config.kernel.kind != "bicubic" and config.enlarges_planes
     return {
         "name": stack.name,
         "image_index": stack.image_index,
@@ -94,6 +100,8 @@ def summary(stack: ImageStack, config: Config) -> dict[str, Any]:
         "start": config.start,
         "starts": messages if any(messages) else [],
         "factor": config.factors,
+        "factor_z": factor_z,
+        "blurs_z": [] if factor_z is None else axial_blurs(stack, config, factor_z),
         "output_shape": plan.output_shape,
         "output_axes": plan.output_axes,
         "output_dtype": str(plan.output_dtype),
@@ -104,6 +112,21 @@ def summary(stack: ImageStack, config: Config) -> dict[str, Any]:
         "device": plan.device,
         "precision": plan.precision,
     }
+
+
+def axial_blurs(stack: ImageStack, config: Config, factor: float) -> list[str]:
+    """Sentence on the blur of each channel along Z."""
+    from napari_zssr.stack.axial_channel import BLUR_UNKNOWN, channel_blur
+    from napari_zssr.stack.axial_run import prepare_axial
+
+    ready = prepare_axial(stack, config, factor)
+    blurs = (channel_blur(ready, channel) for channel in sorted(ready.maps))
+    return [
+        BLUR_UNKNOWN
+        if blur is None
+        else f"{blur.sentence} Width: {blur.width:.2f} slices."
+        for blur in blurs
+    ]
 
 
 def noise_levels(stack: ImageStack) -> list[float | None]:
@@ -147,6 +170,7 @@ def _lines(stack: ImageStack, content: dict[str, Any]) -> list[tuple[str, str]]:
     count = content["planes"]
     sentences = [kernel["sentence"] for kernel in content["kernels"]]
     blur = console.by_channel(sentences, names)
+    blurs_z = console.by_channel(content["blurs_z"], names)
     starts = console.by_channel(content["starts"], names)
     return [
         *([("name", stack.name)] if stack.image_index is not None else []),
@@ -154,6 +178,7 @@ def _lines(stack: ImageStack, content: dict[str, Any]) -> list[tuple[str, str]]:
         ("axes", f"{stack.axes}, {'guessed' if stack.guessed else 'from the file'}"),
         ("noise", ", ".join(noise)),
         *((f"blur {name}".strip(), sentence) for name, sentence in blur),
+        *((f"blur along Z {name}".strip(), sentence) for name, sentence in blurs_z),
         *((f"start {name}".strip(), sentence) for name, sentence in starts),
         ("result", f"{planned}, {console.in_bytes(content['output_bytes'])}"),
         ("preset", f"{content['preset']}, {count} plane{'s' * (count != 1)}"),

@@ -284,6 +284,10 @@ def _measure_beads(
     rows = [("beads", str(psf.beads)), *widths, ("voxel", voxel)]
     typer.echo(console.table(rows))
     typer.echo(psf.sentence)
+    z, y, x = psf.fwhm_um
+    across = (y + x) / 2
+    if z is not None and z > across:
+        typer.echo(f"For stacks, along Z: --kernel-z fwhm:{z:.3g},{across:.3g}")
     if output is not None:
         typer.echo(f"{output}: the point spread function, for --kernel {output}")
 

@@ -62,8 +62,8 @@ KernelZ = Annotated[
         "--kernel-z",
         metavar="KIND",
         help="Blur along Z beyond that across: estimate (from the stack), optics, "
-        "gaussian:SIGMA (pixels of the result) or section:N (thickness in slices). "
-        "Default: estimate.",
+        "fwhm:Z,XY (of a point, um), gaussian:SIGMA (pixels of the result) or "
+        "section:N (thickness in slices). Default: estimate.",
     ),
 ]
 Preset = Annotated[

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from napari_zssr.checks import ISOTROPIC
 from napari_zssr.config import PRESETS, Config, change
 from napari_zssr.errors import InputError
 from napari_zssr.kernelspec import KernelSpec
@@ -22,6 +21,7 @@ from napari_zssr.plugin.layers.layers import (
     result_kwargs,
 )
 from napari_zssr.plugin.request import Request
+from napari_zssr.stack.axial_factor import needs_slice_distance
 
 # Kernels that are given in micrometres.
 NEED_PIXEL_SIZE = ("optics", "psf")
@@ -122,10 +122,7 @@ def as_command(request: Request) -> str:
 
 def _needs_pixel_size(config: Config) -> bool:
     """Whether the result depends on the pixel size."""
-    along_z = config.factor_z == ISOTROPIC or (
-        config.factor_z != 1 and config.axial_kernel[0] == "optics"
-    )
-    return along_z or config.kernel.kind in NEED_PIXEL_SIZE
+    return needs_slice_distance(config) or config.kernel.kind in NEED_PIXEL_SIZE
 
 
 def _pixel_sizes(request: Request) -> dict[str, float]:

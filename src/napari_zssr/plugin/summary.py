@@ -62,8 +62,8 @@ FORM_ADVICE = {
         "press Enter in 'Axes, guessed' if they are right, or correct them"
     ),
     "or leave out factor_z": "or leave Z as it is",
-    "give it by kernel_z: optics, or gaussian:SIGMA": (
-        "give it by 'Blur along Z', from the optics or as a Gaussian"
+    "give it by kernel_z: optics, fwhm:Z,XY or gaussian:SIGMA": (
+        "give it by 'Blur along Z'"
     ),
 }
 

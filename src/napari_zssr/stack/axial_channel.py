@@ -20,7 +20,7 @@ from napari_zssr.imaging.axial_blur import (
 )
 from napari_zssr.imaging.intensity import IntensityMap
 from napari_zssr.imaging.noise import NoiseModel, shows_signal
-from napari_zssr.imaging.optics import gaussian_psf
+from napari_zssr.imaging.optics import FWHM, gaussian_psf
 from napari_zssr.imaging.resample import Window, spread_starts
 from napari_zssr.kernelspec import Optics
 from napari_zssr.progress import Steps
@@ -44,7 +44,7 @@ NARROWER = (1.0, 0.8, 0.64)
 SMALLEST_PX, SMALLEST_SON_PX = 16, 8
 BLUR_UNKNOWN = (
     "How much is blurred along Z could not be told from the stack (it is small, or "
-    "haze or noise hide it); give it by kernel_z: optics, or gaussian:SIGMA."
+    "haze or noise hide it); give it by kernel_z: optics, fwhm:Z,XY or gaussian:SIGMA."
 )
 AXIAL_SEED = 700_001
 
@@ -117,6 +117,11 @@ class ChannelSample:
     columns: NDArray[np.float32]
     noise: NoiseModel
     sigma: float
+
+
+def channel_blur(run: AxialRun, channel: int) -> AxialBlur | None:
+    """Blur along Z that a run would assume first; None where the stack hides it."""
+    return axial_blur(run, channel, _sample(run, channel))
 
 
 def train_channel(run: AxialRun, channel: int) -> Steps[AxialChannel]:
@@ -273,7 +278,7 @@ def axial_blur(run: AxialRun, channel: int, sample: ChannelSample) -> AxialBlur 
 
     None where the stack does not tell it. Raises InputError.
     """
-    kind, value = run.config.axial_kernel
+    kind, numbers = run.config.axial_kernel
     if kind == "estimate":
         spectra = AxialSpectra(
             volume=sample.columns, factor=run.factor, sigma=sample.sigma
@@ -281,14 +286,18 @@ def axial_blur(run: AxialRun, channel: int, sample: ChannelSample) -> AxialBlur 
         return spectra.estimated_blur()
     if kind == "optics":
         return _blur_of_optics(run.stack, run.config, channel)
+    if kind == "fwhm":
+        z, across = (width / FWHM for width in numbers)
+        return _excess(run.stack, z, across, "Blur along Z from the widths of a point")
+    (width,) = numbers
     if kind == "section":
         return AxialBlur(
-            width=value,
+            width=width,
             shape="section",
-            sentence=f"Sections as thick as {value:g} slices.",
+            sentence=f"Sections as thick as {width:g} slices.",
         )
     return AxialBlur(
-        width=value / run.factor, sentence="Blur along Z: a Gaussian that was given."
+        width=width / run.factor, sentence="Blur along Z: a Gaussian that was given."
     )
 
 
@@ -296,17 +305,21 @@ def _blur_of_optics(stack: ImageStack, config: Config, channel: int) -> AxialBlu
     """Excess of the axial over the lateral width of the optics."""
     known = stack.channels[channel] if channel < len(stack.channels) else Channel()
     psf = gaussian_psf(**completed_optics(config.kernel.optics or Optics(), known))
+    source = "Blur along Z from the optics"
+    return _excess(stack, psf.sigma_z_um, psf.sigma_um, source)
+
+
+def _excess(stack: ImageStack, z: float, across: float, source: str) -> AxialBlur:
+    """Blur along Z of standard deviations in um, beyond that across."""
     slice_um = stack.size_um("Z")
     if slice_um is None:
         raise InputError(
-            "How far apart the slices are is not known, so that optics tell no blur "
-            "along Z; give spacing in um along Z, Y, X."
+            "How far apart the slices are is not known, so that micrometres tell no "
+            "blur along Z; give spacing in um along Z, Y, X."
         )
-    excess = math.sqrt(max(0.0, psf.sigma_z_um**2 - psf.sigma_um**2))
     return AxialBlur(
-        width=excess / slice_um,
+        width=math.sqrt(max(0.0, z**2 - across**2)) / slice_um,
         sentence=(
-            f"Blur along Z from the optics: standard deviation {psf.sigma_z_um:.3g} um "
-            f"along Z, {psf.sigma_um:.3g} um across."
+            f"{source}: standard deviation {z:.3g} um along Z, {across:.3g} um across."
         ),
     )

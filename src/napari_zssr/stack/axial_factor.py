@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from napari_zssr.checks import ISOTROPIC, MAX_FACTOR
+from napari_zssr.checks import AXIAL_IN_UM, ISOTROPIC, MAX_FACTOR
 from napari_zssr.config import Config
 from napari_zssr.errors import InputError
 from napari_zssr.stack.image import ImageStack
 from napari_zssr.zssr.kinds import KINDS
 
 FEWEST_SLICES = 4
+
+
+def needs_slice_distance(config: Config) -> bool:
+    """Whether the result depends on how far apart the slices are."""
+    in_um = config.axial_kernel[0] in AXIAL_IN_UM
+    return config.factor_z == ISOTROPIC or (config.factor_z != 1 and in_um)
 
 
 def axial_factor(config: Config, stack: ImageStack) -> float | None:

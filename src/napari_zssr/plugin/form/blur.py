@@ -183,11 +183,13 @@ LATER = {
 AXIAL_KINDS = [
     ("found in the stack", "estimate"),
     ("from the optics", "optics"),
+    ("from a point's widths", "fwhm"),
     ("Gaussian", "gaussian"),
     ("thick sections", "section"),
 ]
-# Label and initial value of the width of a blur along Z.
+# Label and initial value of the numbers of a blur along Z.
 AXIAL_WIDTHS = {
+    "fwhm": ("FWHM Z, XY", "0.9, 0.3"),
     "gaussian": ("Sigma Z (px)", "2"),
     "section": ("Thickness", "1"),
 }
@@ -216,13 +218,13 @@ class AxialBlurFields(Column):
         kind: str = self.fields["kernel_z"].value
         if kind not in AXIAL_WIDTHS:
             return kind
-        return f"{kind}:{self.fields[f'{kind}_z'].value.strip()}"
+        return f"{kind}:{self.fields[f'{kind}_z'].value}"
 
     def show_config(self, config: Config) -> None:
         """Set the fields to settings."""
-        kind, width = config.axial_kernel
+        kind, numbers = config.axial_kernel
         if kind in AXIAL_WIDTHS:
-            self.fields[f"{kind}_z"].value = f"{width:g}"
+            self.fields[f"{kind}_z"].value = ", ".join(f"{n:g}" for n in numbers)
         self.fields["kernel_z"].value = kind
 
     def _show_relevant(self) -> None:

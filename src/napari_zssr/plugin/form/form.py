@@ -15,7 +15,6 @@ from napari.layers import Image
 from napari.viewer import Viewer
 from psygnal import Signal
 
-from napari_zssr.checks import ISOTROPIC
 from napari_zssr.config import (
     BALANCED,
     Config,
@@ -38,7 +37,7 @@ from napari_zssr.plugin.layers.layers import (
 )
 from napari_zssr.plugin.request import Request
 from napari_zssr.plugin.summary import form_sentence
-from napari_zssr.stack.axial_factor import axial_factor
+from napari_zssr.stack.axial_factor import axial_factor, needs_slice_distance
 from napari_zssr.stack.channels import channel_starts
 from napari_zssr.zssr.training_plan import start_message
 
@@ -213,8 +212,7 @@ class Form(Column):
     def requests(self) -> list[Request]:
         """Requests for Run, one for each layer; InputError where it cannot run."""
         config = self.method.config(self.region.factors, self.region.factor_z)
-        in_um = config.factor_z == ISOTROPIC or config.axial_kernel[0] == "optics"
-        self.image.ask_z(config.factor_z != 1 and in_um)
+        self.image.ask_z(needs_slice_distance(config))
         layers = self.image.layers()
         if not layers:
             if self.image.only_labels:

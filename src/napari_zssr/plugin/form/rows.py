@@ -34,6 +34,8 @@ TOOLTIPS = {
     "kernel_z": "What the microscope blurs more along Z than across: found in the "
     "stack where it is alike in all directions, from the objective, or given. Too wide "
     "a blur invents detail.",
+    "fwhm_z": "Full widths at half maximum of a point, along Z and across, in um: as "
+    "measured on beads.",
     "gaussian_z": "Standard deviation of the Gaussian along Z, in pixels of the "
     "result.",
     "section_z": "Thickness of the sections, in slices: 1 where they are cut or "
