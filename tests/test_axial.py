@@ -26,8 +26,8 @@ from napari_zssr.imaging.resample import imresize
 from napari_zssr.io.read import read
 from napari_zssr.progress import Event, Progress, drain
 from napari_zssr.stack.axial import FINE
-from napari_zssr.stack.axial_factor import axial_factor
 from napari_zssr.stack.axial_channel import channel_blur
+from napari_zssr.stack.axial_factor import axial_factor
 from napari_zssr.stack.axial_run import prepare_axial, windows
 from napari_zssr.stack.axis_labels import labelled
 from napari_zssr.stack.image import ImageStack
@@ -429,11 +429,13 @@ def test_columns_that_fail_are_named(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_shards_are_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("option", [{"shard": (1, 2)}, {"keep_networks": True}])
+def test_what_columns_do_not_have_is_refused(tmp_path: Path, option: Any) -> None:
     stack = stack_of(np.zeros((6, 20, 20), np.uint8))
-    steps = upscale_to_disk_steps(stack, FILTER, tmp_path / "a.ome.zarr", shard=(1, 2))
-    with pytest.raises(InputError, match="shard"):
+    steps = upscale_to_disk_steps(stack, FILTER, tmp_path / "a.ome.zarr", **option)
+    with pytest.raises(InputError, match="leave out"):
         drain(steps)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_doors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

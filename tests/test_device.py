@@ -104,6 +104,7 @@ def test_advice_needs_no_torch(loaded_by: Any) -> None:
 
 def test_device_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(device, "available_devices", lambda: ("cuda:0", "cpu"))
+    monkeypatch.setattr(device, "failure_of", lambda _: "")
     assert device.resolve_device("auto") == "cuda:0"
     assert device.resolve_device("CUDA") == "cuda:0"
     assert device.resolve_device("cpu") == "cpu"

@@ -14,7 +14,6 @@ from napari_zssr.zssr.pairs import (
     stacked,
     training_mask,
 )
-from napari_zssr.zssr.warps import IDENTITY
 
 # Windows, how many regions are wanted and which share of it, ratios.
 SMALL = [
@@ -38,7 +37,7 @@ LARGER = [
 def hidden_px(
     shape: tuple[int, int], regions: list[Region], ratio: tuple[int, int]
 ) -> int:
-    mask = training_mask(torch.zeros(1, *shape), regions, IDENTITY, ratio)
+    mask = training_mask(torch.zeros(1, *shape), regions, ratio)
     assert set(mask.unique().tolist()) <= {0.0, 1.0}
     return int((mask == 0).sum())
 
@@ -110,7 +109,7 @@ def test_small_sons_are_judged_whole(side: int, crops: int) -> None:
     assert len(held_out.sons) == crops
     numbers = held_out.region.unique().tolist()
     assert numbers == list(range(len(regions) + 1))
-    mask = training_mask(father, regions, IDENTITY, (2, 2))
+    mask = training_mask(father, regions, (2, 2))
     inside = held_out.fathers[held_out.region > 0]
     assert sorted(inside.tolist()) == father[mask == 0].tolist()
 

@@ -15,6 +15,7 @@ from napari_zssr.zssr.pairs import (
     PairSet,
     PairSpec,
     build_pairs,
+    crop_index,
     crop_size,
     draw_crops,
     gather_crops,
@@ -90,7 +91,7 @@ def test_gathering_is_slicing_and_transforming(name: str) -> None:
     drawn = [draw_crops(pairs, 7, (n,), generator(3)) for n in spec.transforms]
     crops = torch.cat(drawn)
     assert crops[:, 3].tolist() == [n for n in spec.transforms for _ in range(7)]
-    sons, fathers, weights = gather_crops(pairs, crops)
+    sons, fathers, weights = gather_crops(pairs, crop_index(pairs, crops))
     height, width = pairs.crop
     r_y, r_x = pairs.ratio
     for n, (pair, y, x, number) in enumerate(crops[:, :4].tolist()):
@@ -132,7 +133,7 @@ def test_held_out_pixels_never_count(name: str) -> None:
     hidden = set(held_out.fathers[inside].tolist())
     assert len(hidden) >= 8
     crops = draw_crops(pairs, 400, spec.transforms, generator(4))
-    _, fathers, weights = gather_crops(pairs, crops)
+    _, fathers, weights = gather_crops(pairs, crop_index(pairs, crops))
     learned = set(fathers[weights.expand_as(fathers) > 0].tolist())
     assert not hidden & learned
     assert len(learned) > 500
@@ -200,7 +201,7 @@ def test_smallest_planes_have_pairs(
     spec = PairSpec(factors=(factor, factor), ratio=ratio, kernel=BICUBIC)
     pairs, held_out = made_pairs(unique_image(*shape), spec)
     crops = draw_crops(pairs, 20, spec.transforms, generator())
-    sons, fathers, weights = gather_crops(pairs, crops)
+    sons, fathers, weights = gather_crops(pairs, crop_index(pairs, crops))
     assert fathers.shape[-1] == ratio[1] * sons.shape[-1]
     assert weights.sum() > 0
     assert set(held_out.region.unique().tolist()) >= {0, 1, 2, 3, 4}
@@ -217,7 +218,7 @@ def test_windows_of_unequal_size_are_served() -> None:
     windows = [unique_image(48, 56), unique_image(40, 64), unique_image(96, 112)]
     pairs, held_out = build_pairs(windows, SPECS["x2"], generator())
     crops = draw_crops(pairs, 50, (0,), generator())
-    sons, _, _ = gather_crops(pairs, crops)
+    sons, _, _ = gather_crops(pairs, crop_index(pairs, crops))
     assert torch.isfinite(sons).all()
     assert len(held_out.sons) >= 1
 

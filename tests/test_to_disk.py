@@ -490,7 +490,7 @@ def test_a_file_is_proposed_beside_the_layers_own(desk: Desk, tmp_path: Path) ->
     ],
 )
 def test_a_name_is_proposed_that_every_system_takes(name: str, proposed: str) -> None:
-    assert proposed_name(name, (2, 2)) == proposed
+    assert proposed_name(name, "x2") == proposed
 
 
 def test_the_file_is_asked_for_only_where_one_is_written(window: Desk) -> None:

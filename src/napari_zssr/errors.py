@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import sys
 import tempfile
 import traceback
 from collections.abc import Iterator
@@ -37,6 +38,24 @@ class ImageWarning(UserWarning):
     """Something was assumed, chosen or converted when an image was read or written."""
 
 
+# What torch says where an allocation failed and the type of the error does not tell.
+ALLOCATION_FAILED = (
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "MPS backend out of memory",
+    "DefaultCPUAllocator",
+)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an allocation failed, in main memory or on a device."""
+    torch = sys.modules.get("torch")
+    kinds = MemoryError, getattr(torch, "OutOfMemoryError", MemoryError)
+    return isinstance(error, kinds) or any(
+        code in str(error) for code in ALLOCATION_FAILED
+    )
+
+
 @contextmanager
 def compute_errors(what: str, device: str) -> Iterator[None]:
     """Raise ComputeError, one sentence, for failures of torch and want of memory.
@@ -48,10 +67,14 @@ def compute_errors(what: str, device: str) -> Iterator[None]:
     except (RuntimeError, MemoryError) as error:
         if isinstance(error, ZSSRError):
             raise
-        raise ComputeError(
-            f"{what} failed on {device}: "
-            f"{str(error).splitlines()[0] if str(error) else 'memory ran out'}."
-        ) from error
+        if is_out_of_memory(error):
+            advice = "" if device == "cpu" else ", or use device='cpu'"
+            raise ComputeError(
+                f"{what} failed: the memory of {device} ran out; enlarge a part of the "
+                f"plane, close other programs{advice}."
+            ) from error
+        first = str(error).partition("\n")[0].removesuffix(".")
+        raise ComputeError(f"{what} failed on {device}: {first}.") from error
 
 
 def internal_error(error: BaseException) -> str:

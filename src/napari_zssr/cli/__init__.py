@@ -86,7 +86,13 @@ def exit_status(error: BaseException, program: str = "napari-zssr") -> tuple[int
     """Exit code and sentence for the error that ended a command."""
     import typer
 
-    from napari_zssr.errors import Cancelled, InputError, ZSSRError, internal_error
+    from napari_zssr.errors import (
+        Cancelled,
+        InputError,
+        ZSSRError,
+        internal_error,
+        is_out_of_memory,
+    )
 
     if _is_interrupted(error) or isinstance(error, Cancelled | typer.Abort):
         return INTERRUPTED, STOPPED
@@ -96,7 +102,7 @@ def exit_status(error: BaseException, program: str = "napari-zssr") -> tuple[int
     if hasattr(error, "format_message"):
         hint = f"see `{program} --help`"
         return BAD_INPUT, f"{_one_line(error.format_message()).rstrip('.')}; {hint}."
-    if isinstance(error, MemoryError):
+    if is_out_of_memory(error):
         return FAILURE, "The memory of this machine did not suffice; close programs."
     return FAILURE, internal_error(error)
 

@@ -226,7 +226,7 @@ def diagnostics() -> dict[str, Any]:
         return content
     from napari_zssr.zssr.device import examine_machine
 
-    machine = examine_machine()
+    machine = examine_machine(every=True)
     failed = [f"{d.device} fails: {d.failure}" for d in machine.devices if d.failure]
     advice = machine.advice
     return content | {

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import get_context, parent_process
 from pathlib import Path
 from threading import Thread
@@ -79,7 +80,8 @@ class Resources:
 
 def worker_resources(workers: Workers, config: Config) -> Resources:
     """Examine the machine that does the planes; `InputError` without its device."""
-    machine, threads = run_on_worker(workers, _examine_worker)
+    examine = partial(_examine_worker, config.device)
+    machine, threads = run_on_worker(workers, examine)
     chosen = machine.chosen(config.device)
     devices: tuple[str, ...] = ()
     if workers.processes > 1 and config.device in ("auto", "cuda"):
@@ -107,11 +109,11 @@ def worker_resources(workers: Workers, config: Config) -> Resources:
     )
 
 
-def _examine_worker() -> tuple[Machine, int]:
+def _examine_worker(device: str) -> tuple[Machine, int]:
     """The machine, and torch's default number of threads."""
     import torch
 
-    return examine_machine(), torch.get_num_threads()
+    return examine_machine(device), torch.get_num_threads()
 
 
 def run_on_worker(workers: Workers, function: Callable[[], T]) -> T:

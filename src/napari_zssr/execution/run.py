@@ -79,6 +79,11 @@ def upscale_to_disk_steps(
             "A stack is enlarged along Z as a whole, not in shards; leave out the "
             "shard, or factor_z."
         )
+    if keep_networks:
+        raise InputError(
+            "Networks that learn along Z are not saved; leave out --save-networks, or "
+            "--factor-z."
+        )
     return (yield from _isotropic_steps(stack, config, factor, target, options))
 
 

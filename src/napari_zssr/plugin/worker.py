@@ -20,9 +20,15 @@ from weakref import WeakSet
 
 from napari.qt.threading import create_worker
 
-from napari_zssr.errors import ComputeError, InputError, ZSSRError, internal_error
+from napari_zssr.errors import (
+    ComputeError,
+    InputError,
+    ZSSRError,
+    internal_error,
+    is_out_of_memory,
+)
 from napari_zssr.progress import Event, Steps
-from napari_zssr.zssr.device import share_cores
+from napari_zssr.zssr.device import release_memory, share_cores
 
 
 def load_torch() -> None:
@@ -191,6 +197,7 @@ def _guarded(task: _Task) -> Generator[Event, None, tuple[str, Any]]:
         return "error", _without_traceback(error)
     finally:
         task.close()
+        release_memory()
     return "cancelled", None
 
 
@@ -199,7 +206,7 @@ def _without_traceback(error: Exception) -> ZSSRError:
     if isinstance(error, InputError | ComputeError):
         return type(error)(str(error))
     LOG.error("%s", "".join(traceback.format_exception(error)))
-    if isinstance(error, MemoryError) or "out of memory" in str(error).lower():
+    if is_out_of_memory(error):
         return ComputeError(
             "Memory ran out; enlarge a smaller part, fewer slices at a time, or close "
             "other programs."

@@ -14,6 +14,7 @@ from napari_zssr.imaging.intensity import IntensityMap
 from napari_zssr.imaging.quality import combined_quality
 from napari_zssr.stack.plane_result import PlaneReport
 from napari_zssr.stack.prepare import Prepared
+from napari_zssr.zssr.device import fallback_message
 from napari_zssr.zssr.messages import (
     FROM_SAVED,
     faint_texture_sentence,
@@ -215,7 +216,7 @@ def _remarks(
 ) -> tuple[str, ...]:
     """Sentences on the type of the result, and on an image that is perhaps none."""
     usual = ready.stack.data.dtype.name
-    remarks = []
+    remarks = [*filter(None, [fallback_message(ready.config.device)])]
     if ready.config.dtype == "auto" and ready.plan.output_dtype != usual:
         remarks.append(
             f"The result is float32, since the image ({usual}) holds few counts and "

@@ -176,11 +176,14 @@ def _plan_planes(work: _Workload, machine: _Resources) -> RunPlan:
     pairs = _pairs_bytes(config, once or each, spread * plane.coarse)
     resting = held_bytes + 4 * plane.samples * plane.coarse
     enlarging = resting + plane.canvas
+    on_device = 4 * plane.samples * plane.coarse
     if machine.device == "cpu":
         _refuse_too_large(enlarging, machine.free_bytes, work.to_disk)
-    enlarging += int(LEFT_BEHIND * pairs)
+        on_device = enlarging
+    left_behind = int(LEFT_BEHIND * pairs)
+    enlarging += left_behind
     tile_px = config.tile_px or _fitting_tile(
-        each, plane, enlarging, machine.free_bytes
+        each, plane, on_device + left_behind, machine.free_bytes
     )
     enlarging += _tile_bytes(each, tile_px, plane)
     rates = machine.rates(each)

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from napari_zssr.checks import check_device
@@ -51,19 +52,75 @@ def share_cores() -> None:
 
 
 def resolve_device(name: str = "auto") -> str:
-    """Device that a setting's name stands for, if it is there. Raises InputError."""
+    """Device that a setting's name stands for, if it computes. Raises InputError."""
     device = name.strip().lower()
     if device == "cpu":
         return device
     names = available_devices()
-    device = {"auto": names[0], "cuda": "cuda:0"}.get(device, device)
+    if device == "auto":
+        return next(each for each in names if not failure_of(each))
+    device = "cuda:0" if device == "cuda" else device
     if device in names:
+        failure = failure_of(device)
+        if failure:
+            raise InputError(
+                f"Device {name!r} is there but fails ({failure}); choose cpu or auto, "
+                "or let `napari-zssr doctor` say how to mend it."
+            )
         return device
     check_device(device)
     raise InputError(
         f"Device {name!r} is not available to torch, which sees {', '.join(names)}; "
         "choose one of these, or let `napari-zssr doctor` say how to mend it."
     )
+
+
+def fallback_message(name: str) -> str:
+    """Sentence on devices that "auto" had to pass over; empty where there is none."""
+    if name.strip().lower() != "auto":
+        return ""
+    failed: list[str] = []
+    for device in available_devices():
+        why = failure_of(device)
+        if not why and not failed:
+            return ""
+        if not why:
+            return (
+                f"Computed on {device}, since {' and '.join(failed)} failed; "
+                "`napari-zssr doctor` says more."
+            )
+        failed.append(f"{device} ({why})")
+    return ""
+
+
+@lru_cache(maxsize=16)
+def failure_of(device: str) -> str:
+    """Why a small convolution fails on a device; empty where it does not.
+
+    It takes some memory of a GPU for as long as the process lasts.
+    """
+    import torch
+
+    if device == "cpu":
+        return ""
+    try:
+        ones = torch.ones(1, 1, 8, 8, device=device)
+        float(torch.nn.functional.conv2d(ones, ones[..., :3, :3]).sum())
+    # torch raises AssertionError where it was built without CUDA.
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        return " ".join(str(error).split())[:200]
+    return ""
+
+
+def release_memory() -> None:
+    """Give unused memory of a GPU back to other programs."""
+    torch = sys.modules.get("torch")
+    if torch is None:
+        return
+    if torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
+    elif torch.backends.mps.is_available():
+        torch.mps.empty_cache()
 
 
 def available_devices() -> tuple[str, ...]:
@@ -87,9 +144,14 @@ def free_bytes(device: str) -> int | None:
     import torch
 
     if device.startswith("cuda"):
-        return int(torch.cuda.mem_get_info(device)[0])
-    limit = torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()
-    return max(0, int(limit))
+        cached = torch.cuda.memory_reserved(device)
+        own = cached - torch.cuda.memory_allocated(device)
+        return int(torch.cuda.mem_get_info(device)[0]) + own
+    # Since torch 2.5.
+    if not hasattr(torch.mps, "recommended_max_memory"):
+        return None
+    used = torch.mps.current_allocated_memory()
+    return max(0, int(torch.mps.recommended_max_memory() - used))
 
 
 def description(device: str) -> str:
@@ -118,13 +180,7 @@ def fast_bfloat16(device: str) -> bool:
 
 def examine(device: str) -> DeviceReport:
     """Describe a device and try a small computation on it."""
-    import torch
-
-    failure = ""
-    try:
-        torch.ones(8, device=device).sum().item()
-    except (RuntimeError, AssertionError) as error:
-        failure = " ".join(str(error).split())[:200]
+    failure = failure_of(device)
     return DeviceReport(
         device=device,
         description=description(device),
@@ -132,6 +188,24 @@ def examine(device: str) -> DeviceReport:
         bfloat16=fast_bfloat16(device),
         failure=failure,
     )
+
+
+def described(device: str) -> DeviceReport:
+    """Describe a device without using it."""
+    return DeviceReport(
+        device=device,
+        description=description(device),
+        free_bytes=None,
+        bfloat16=fast_bfloat16(device),
+    )
+
+
+def _tried(device: str, names: tuple[str, ...]) -> tuple[str, ...]:
+    """Devices that are tried for a setting: up to the one it stands for."""
+    device = "cuda:0" if device == "cuda" else device
+    if device in names:
+        return device, "cpu"
+    return *names[: names.index(resolve_device("auto")) + 1], "cpu"
 
 
 def _container_bytes(root: Path = Path("/sys/fs/cgroup")) -> int | None:
@@ -282,7 +356,8 @@ class Machine:
 
     def chosen(self, name: str) -> DeviceReport:
         """The device that a name of the settings stands for. Raises InputError."""
-        device = {"auto": self.devices[0].device, "cuda": "cuda:0"}.get(name, name)
+        working = next(report for report in self.devices if not report.failure)
+        device = {"auto": working.device, "cuda": "cuda:0"}.get(name, name)
         for report in self.devices:
             if report.device == device:
                 return report
@@ -290,11 +365,18 @@ class Machine:
         raise InputError(f"There is no device {name!r} here; torch sees {names}.")
 
 
-def examine_machine() -> Machine:
-    """Examine the devices; imports torch and takes seconds the first time."""
+def examine_machine(device: str = "auto", *, every: bool = False) -> Machine:
+    """Examine the devices; imports torch and takes seconds the first time.
+
+    Of several GPUs the one that a setting names is tried, the others only with `every`.
+    """
     import torch
 
-    reports = tuple(examine(name) for name in available_devices())
+    names = available_devices()
+    tried = names if every else _tried(device, names)
+    reports = tuple(
+        examine(name) if name in tried else described(name) for name in names
+    )
     gpus = nvidia_gpus()
     usable = any(d.device.startswith("cuda") and not d.failure for d in reports)
     hint = advice(

@@ -7,7 +7,8 @@ knows its ``halo``: how many input pixels around a tile change the tile.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import pairwise
 
 import torch
@@ -151,9 +152,10 @@ def untrained(
     plan: TrainingPlan, ratio: Ratio, *, seed: int, base: nn.Module | None = None
 ) -> nn.Module:
     """A plan's network before training, on the CPU; it stands on a filter `base`."""
-    # torch initialises from its global generator, which is the caller's.
+    # torch initialises from its global generator, which is the caller's, as are those
+    # of GPUs, which torch.manual_seed would seed too.
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         if plan.kind.fine_grid:
             return PaperNetwork(plan.samples, width=plan.width)
         dilations = (1,) * plan.blocks
@@ -173,18 +175,42 @@ def on_device(network: nn.Module, device: torch.device) -> nn.Module:
 
 def applied(network: nn.Module, planes: Tensor, precision: str) -> Tensor:
     """A network applied to planes (B, C, Y, X) in some precision; float32."""
-    bfloat16 = precision == "bfloat16"
-    with torch.autocast(planes.device.type, torch.bfloat16, enabled=bfloat16):
-        out: Tensor = network(planes)
-    return out.float()
+    with exact_convolutions(planes.device.type):
+        if precision != "bfloat16":
+            out: Tensor = network(planes)
+            return out
+        with torch.autocast(planes.device.type, torch.bfloat16):
+            return network(planes).float()  # type: ignore[no-any-return]
+
+
+@contextmanager
+def exact_convolutions(device_type: str) -> Iterator[None]:
+    """On CUDA the same convolutions every time, and of all bits of float32."""
+    if device_type != "cuda":
+        yield
+        return
+    with torch.backends.cudnn.flags(
+        enabled=True, benchmark=False, deterministic=True, allow_tf32=False
+    ):
+        yield
+
+
+@contextmanager
+def full_precision(device_type: str) -> Iterator[None]:
+    """Float32 within `applied`: bfloat16 would leave the image 8 bits."""
+    # Where nothing is cast, devices may not know autocast at all.
+    if not torch.is_autocast_enabled(device_type):
+        yield
+        return
+    with torch.autocast(device_type, enabled=False):
+        yield
 
 
 def enlarge(plane: Tensor, ratio: Ratio) -> Tensor:
     """Bicubic enlargement by whole numbers; (..., Y, X) -> (..., Y r_y, X r_x)."""
     if ratio == (1, 1):
         return plane
-    # bfloat16 would leave the image 8 bits.
-    with torch.autocast(plane.device.type, enabled=False):
+    with full_precision(plane.device.type):
         return resize(plane, (float(ratio[0]), float(ratio[1])))
 
 
@@ -219,8 +245,7 @@ class RidgeFilter(nn.Module):
         """(B, C, Y, X) -> (B, C, Y r_y, X r_x)."""
         single = plane.reshape(-1, 1, *plane.shape[2:])
         padded = nn.functional.pad(single, (self.halo,) * 4, mode="replicate")
-        # bfloat16 would leave the image 8 bits.
-        with torch.autocast(plane.device.type, enabled=False):
+        with full_precision(plane.device.type):
             detail = shuffle(nn.functional.conv2d(padded, self.filters), self.ratio)
         fine = detail.reshape(*plane.shape[:2], *detail.shape[2:])
         return enlarge(plane, self.ratio) + fine

@@ -94,16 +94,21 @@ def held_out_regions(
 
 
 def training_mask(
-    window: Tensor, regions: list[Region], warp: Warp, ratio: tuple[int, int]
+    window: Tensor, regions: list[Region], ratio: tuple[int, int]
 ) -> Tensor:
-    """1 where the father may be learned from: outside the held-out regions."""
-    mask = torch.ones_like(window[:1])
+    """1 where a window may be learned from: outside the held-out regions; (1, Y, X)."""
+    mask = torch.ones(1, *window.shape[1:], dtype=window.dtype)
     size = warped_extent(window, IDENTITY, ratio)
     for region in regions:
         y0, x0, y1, x1 = _box(region, size, ratio)
         mask[:, y0:y1, x0:x1] = 0
-    warped_mask = warped(mask, warp, warped_extent(window, warp, ratio))
-    return (warped_mask > 0.99).to(mask.dtype)
+    return mask.to(window.device)
+
+
+def warped_mask(mask: Tensor, warp: Warp, ratio: tuple[int, int]) -> Tensor:
+    """1 where the father may be learned from."""
+    whole = warped(mask, warp, warped_extent(mask, warp, ratio))
+    return (whole > 0.99).to(mask.dtype)
 
 
 def held_out_crops(
@@ -322,11 +327,12 @@ def pair_steps(
         regions = held_out_regions(
             window, spec.held_out, spec.held_out_share, spec.ratio
         )
+        mask = training_mask(window, regions, spec.ratio)
         for warp in wanted:
             pair = _father_and_son(noisy, target, warp, spec, generator)
             if pair is None or not fits(pair[1].shape[1:], pairs.crop):
                 continue
-            pairs.add(*pair, training_mask(window, regions, warp, spec.ratio))
+            pairs.add(*pair, warped_mask(mask, warp, spec.ratio))
             if warp == IDENTITY:
                 held_out += held_out_crops(*pair, regions, spec.ratio)
     return pairs.packed(), stacked(held_out)
@@ -430,26 +436,48 @@ def draw_crops(
     return torch.stack([which, corner[:, 0], corner[:, 1], options[picked]], dim=1)
 
 
-def gather_crops(pairs: PairSet, crops: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class CropIndex:
+    """Where the pixels of crops stand in the buffers of a `PairSet`, on its device.
+
+    Attributes
+    ----------
+    sons : (..., y, x), int64
+    fathers : (..., Y, X), int64
+    """
+
+    sons: Tensor
+    fathers: Tensor
+
+    def unbind(self) -> list[CropIndex]:
+        """Those of each step, from (steps, B, y, x)."""
+        steps = zip(self.sons.unbind(), self.fathers.unbind(), strict=True)
+        return [CropIndex(sons=sons, fathers=fathers) for sons, fathers in steps]
+
+
+def crop_index(pairs: PairSet, crops: Tensor) -> CropIndex:
+    """Indices of crops (..., 4), computed on the device from one small table."""
+    table = torch.cat([pairs.layout[crops[..., 0]], crops[..., 1:]], dim=-1)
+    rows = table.to(pairs.sons.device)[..., None, None].unbind(dim=-3)
+    father_at, father_width, son_at, _, son_width, top, left, bits = rows
+    (r_y, r_x), (height, width) = pairs.ratio, pairs.crop
+    return CropIndex(
+        sons=_flat_index(son_at, son_width, top, left, (height, width), bits),
+        fathers=_flat_index(
+            father_at,
+            father_width,
+            top * r_y,
+            left * r_x,
+            (height * r_y, width * r_x),
+            bits,
+        ),
+    )
+
+
+def gather_crops(pairs: PairSet, index: CropIndex) -> tuple[Tensor, Tensor, Tensor]:
     """Batch of crops; sons (B, C, y, x), fathers (B, C, Y, X), weights (B, 1, Y, X)."""
-    rows = pairs.layout[crops[:, 0]]
-    r_y, r_x = pairs.ratio
-    height, width = pairs.crop
-    son_index = _crop_index(
-        rows[:, 2], rows[:, 4], crops[:, 1], crops[:, 2], height, width, crops[:, 3]
-    )
-    father_index = _crop_index(
-        rows[:, 0],
-        rows[:, 1],
-        crops[:, 1] * r_y,
-        crops[:, 2] * r_x,
-        height * r_y,
-        width * r_x,
-        crops[:, 3],
-    )
-    device = pairs.sons.device
-    sons = pairs.sons[:, son_index.to(device)].transpose(0, 1)
-    fathers = pairs.fathers[:, father_index.to(device)].transpose(0, 1)
+    sons = pairs.sons[:, index.sons].transpose(0, 1)
+    fathers = pairs.fathers[:, index.fathers].transpose(0, 1)
     return sons.contiguous(), fathers[:, :-1], fathers[:, -1:]
 
 
@@ -458,26 +486,22 @@ def fits(size: Sequence[int], crop: Size) -> bool:
     return size[0] >= crop[0] and size[1] >= crop[1]
 
 
-def _crop_index(
-    offset: Tensor,
-    stride: Tensor,
-    top: Tensor,
-    left: Tensor,
-    height: int,
-    width: int,
-    transforms: Tensor,
+def _flat_index(
+    offset: Tensor, stride: Tensor, top: Tensor, left: Tensor, size: Size, bits: Tensor
 ) -> Tensor:
-    """Flat pixel indices (B, height, width) of crops, flipped and rotated."""
-    y = torch.arange(height)[None, :, None].expand(len(top), -1, width)
-    x = torch.arange(width)[None, None, :].expand(len(top), height, -1)
-    bits = transforms[:, None, None]
+    """Flat pixel indices (..., Y, X) of crops, flipped and rotated.
+
+    All but the size have shape (..., 1, 1).
+    """
+    height, width = size
+    y = torch.arange(height, device=bits.device)[:, None].expand(height, width)
+    x = torch.arange(width, device=bits.device)[None, :].expand(height, width)
     if height == width:
         swapped = (bits & SWAP) > 0
         y, x = torch.where(swapped, x, y), torch.where(swapped, y, x)
     y = torch.where((bits & 1) > 0, height - 1 - y, y)
     x = torch.where((bits & 2) > 0, width - 1 - x, x)
-    rows = (top[:, None, None] + y) * stride[:, None, None]
-    return offset[:, None, None] + rows + left[:, None, None] + x
+    return offset + (top + y) * stride + left + x
 
 
 def _father_and_son(

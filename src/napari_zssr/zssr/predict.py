@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from napari_zssr.errors import ComputeError
+from napari_zssr.errors import ComputeError, is_out_of_memory
 from napari_zssr.imaging.degrade import degradation
 from napari_zssr.imaging.kernel import sampled_kernel
 from napari_zssr.imaging.resample import (
@@ -38,6 +38,8 @@ BACK_PROJECTION_REACH = 32
 # which its colour is learned.
 GREY = (0.03, 0.1)
 SMALLEST_TILE_PX = 64
+# Input pixels of all versions that pass through the network together.
+BATCH_PIXELS = 800_000
 GROWTH_SIDE_PX = 48
 GROWTH_ROUNDS = 40
 
@@ -124,10 +126,10 @@ def predict_tiles(
     done = 0
     for inner, outer in tiles:
         crop = plane[:, *outer]
-        versions = []
-        for number in spec.transforms:
-            versions.append(_enlarged(network, crop, number, spec))
-            done += 1
+        versions: list[Tensor] = []
+        for numbers in version_batches(spec.transforms, crop):
+            versions += _enlarged(network, crop, numbers, spec)
+            done += len(numbers)
             yield Progress(stage="predict", step=done, total=total)
         result = blend_with_bicubic(_merged(versions, crop, spec), crop, spec)
         _paste(canvas, result, inner, outer, spec.factors)
@@ -248,39 +250,58 @@ def blend_with_bicubic(enlarged: Tensor, crop: Tensor, spec: PredictSpec) -> Ten
     return torch.lerp(plain, enlarged, spec.share)
 
 
+def version_batches(transforms: tuple[int, ...], crop: Tensor) -> list[tuple[int, ...]]:
+    """Versions of the ensemble that pass through the network together.
+
+    On a processor one by one, which takes less memory; on a GPU, where launches are
+    what takes time, those of one orientation, as many as memory allows.
+    """
+    size = 1 if crop.device.type == "cpu" else max(1, BATCH_PIXELS // crop[0].numel())
+    upright = [number for number in transforms if not number & SWAP]
+    turned = [number for number in transforms if number & SWAP]
+    return [
+        tuple(numbers[first : first + size])
+        for numbers in (upright, turned)
+        for first in range(0, len(numbers), size)
+    ]
+
+
 @torch.no_grad()
 def _enlarged(
-    network: nn.Module, crop: Tensor, number: int, spec: PredictSpec
+    network: nn.Module, crop: Tensor, numbers: tuple[int, ...], spec: PredictSpec
 ) -> Tensor:
-    """One version of the ensemble, back-projected and turned back."""
-    turned = transform(crop, number).contiguous()
-    factors = spec.factors[::-1] if number & SWAP else spec.factors
-    target = enlarged_shape(turned, factors)[1:]
-    version = _applied(network, turned, factors, target, spec)
-    back = inverse_transform(version, number)
-    return _projected(back, crop, spec)
+    """Versions (B, C, Y', X') of one orientation, back-projected and turned back."""
+    turned = torch.stack([transform(crop, number) for number in numbers])
+    factors = spec.factors[::-1] if numbers[0] & SWAP else spec.factors
+    target = enlarged_shape(turned[0], factors)[1:]
+    versions = _applied(network, turned, factors, target, spec)
+    back = [
+        inverse_transform(version, number)
+        for version, number in zip(versions, numbers, strict=True)
+    ]
+    return _projected(torch.stack(back), crop, spec)
 
 
 def _applied(
     network: nn.Module,
-    plane: Tensor,
+    planes: Tensor,
     factors: Pair,
     target: tuple[int, int],
     spec: PredictSpec,
 ) -> Tensor:
     ratio: tuple[int, int] = network.ratio  # type: ignore[assignment]
     if ratio == (1, 1):
-        plane = resize(plane, factors, target)
+        planes = resize(planes, factors, target)
     reached = [1.0, 1.0]
     for number in range(spec.applications):
         if number and isinstance(network, StagedNetwork):
             network = network.further
-        plane = applied(network, plane[None], spec.precision)[0]
+        planes = applied(network, planes, spec.precision)
         reached = [a * r for a, r in zip(reached, ratio, strict=True)]
     if ratio == (1, 1) or tuple(reached) == factors:
-        return plane
+        return planes
     rest = (factors[0] / reached[0], factors[1] / reached[1])
-    return resize(plane, rest, target)
+    return resize(planes, rest, target)
 
 
 @torch.no_grad()
@@ -375,7 +396,7 @@ def enlarged(
                 yield from predict_tiles(network, plane, spec, canvas)
                 return canvas
         except (MemoryError, RuntimeError) as error:
-            if not _out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
             if spec.tile_px // 2 < SMALLEST_TILE_PX:
                 raise ComputeError(
@@ -389,7 +410,3 @@ def enlarged(
             total=1,
             message=f"Memory ran out; going on with tiles of {spec.tile_px} pixels.",
         )
-
-
-def _out_of_memory(error: BaseException) -> bool:
-    return isinstance(error, MemoryError) or "memory" in str(error).lower()

@@ -13,12 +13,14 @@ from torch import Tensor, nn
 
 from napari_zssr.checks import LEARNED
 from napari_zssr.progress import Progress, Steps
-from napari_zssr.zssr.networks import applied
+from napari_zssr.zssr.networks import applied, exact_convolutions
 from napari_zssr.zssr.pairs import (
+    CropIndex,
     HeldOut,
     PairSet,
     PairSpec,
     build_pairs,
+    crop_index,
     draw_crops,
     gather_crops,
     region_errors,
@@ -46,12 +48,13 @@ class Optimizer:
         named = [(n, p) for n, p in network.named_parameters() if p.requires_grad]
         hidden = [p for n, p in named if muon and "body" in n and p.ndim == 4]
         chosen = {id(p) for p in hidden}
-        self._hidden = hidden
+        others = [p for _, p in named if id(p) not in chosen]
+        self._hidden = tuple(hidden)
         self._momentum = [torch.zeros_like(p) for p in hidden]
         self._adam_rate, self._decay = adam_rate, decay
-        self._adam = torch.optim.Adam(
-            [p for _, p in named if id(p) not in chosen], adam_rate, betas=(0.9, 0.99)
-        )
+        # One kernel for all parameters; elsewhere it would only round otherwise.
+        fused = others[0].device.type == "cuda"
+        self._adam = torch.optim.Adam(others, adam_rate, betas=(0.9, 0.99), fused=fused)
 
     def step(self, share: float) -> None:
         """Update all parameters at a share (0..1) of the largest learning rates."""
@@ -74,41 +77,43 @@ class Optimizer:
 
 @torch.no_grad()
 def _muon_step(
-    parameters: Sequence[Tensor], momentum: Sequence[Tensor], rate: float, decay: float
+    parameters: tuple[Tensor, ...], momentum: list[Tensor], rate: float, decay: float
 ) -> None:
-    updates = []
-    for parameter, average in zip(parameters, momentum, strict=True):
-        gradient = parameter.grad
-        assert gradient is not None
-        average.lerp_(gradient, 1 - MOMENTUM)
-        updates.append(gradient.lerp(average, MOMENTUM).flatten(1))
-    for parameter, update in zip(parameters, orthogonalised(updates), strict=True):
-        scale = 0.2 * max(update.shape) ** 0.5
-        parameter.mul_(1 - decay * rate)
-        parameter.add_(update.reshape(parameter.shape), alpha=-rate * scale)
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    torch._foreach_lerp_(momentum, gradients, 1 - MOMENTUM)
+    nesterov = torch._foreach_lerp(gradients, momentum, MOMENTUM)  # noqa: SLF001
+    updates = orthogonalised(nesterov)
+    if decay:
+        torch._foreach_mul_(parameters, 1 - decay * rate)
+    scales = [-rate * 0.2 * max(u.shape[0], u[0].numel()) ** 0.5 for u in updates]
+    torch._foreach_add_(parameters, torch._foreach_mul(updates, scales))  # noqa: SLF001
 
 
-def orthogonalised(matrices: Sequence[Tensor]) -> list[Tensor]:
-    """Nearest (semi-)orthogonal matrices, roughly; all of one shape are batched."""
-    shapes = {m.shape for m in matrices}
+def orthogonalised(kernels: Sequence[Tensor]) -> list[Tensor]:
+    """Nearest (semi-)orthogonal matrices, roughly, of kernels (A, B, ...).
+
+    All of one shape are batched.
+    """
+    shapes = dict.fromkeys(kernel.shape for kernel in kernels)
     results: dict[int, Tensor] = {}
     for shape in shapes:
-        indices = [i for i, m in enumerate(matrices) if m.shape == shape]
-        batch = torch.stack([matrices[i] for i in indices])
-        results |= dict(zip(indices, _newton_schulz(batch), strict=True))
-    return [results[i] for i in range(len(matrices))]
+        indices = [i for i, kernel in enumerate(kernels) if kernel.shape == shape]
+        batch = torch.stack([kernels[i] for i in indices])
+        done = _newton_schulz(batch.flatten(2)).reshape(batch.shape)
+        results |= dict(zip(indices, done.unbind(), strict=True))
+    return [results[i] for i in range(len(kernels))]
 
 
 def _newton_schulz(matrices: Tensor, iterations: int = 5) -> Tensor:
     """Quintic iteration that drives all singular values towards 1."""
     tall = matrices.shape[1] > matrices.shape[2]
     x = matrices.transpose(1, 2) if tall else matrices
-    x = x / (x.flatten(1).norm(dim=1)[:, None, None] + 1e-12)
+    x = x / (torch.linalg.vector_norm(x, dim=(1, 2), keepdim=True) + 1e-12)
     for _ in range(iterations):
-        gram = x @ x.transpose(1, 2)
-        x = 3.4445 * x + (-4.7750 * gram + 2.0315 * gram @ gram) @ x
-    turned: Tensor = x.transpose(1, 2) if tall else x
-    return turned
+        gram = torch.bmm(x, x.transpose(1, 2))
+        odd = torch.baddbmm(gram, gram, gram, beta=-4.7750, alpha=2.0315)
+        x = torch.baddbmm(x, odd, x, beta=3.4445)
+    return x.transpose(1, 2) if tall else x
 
 
 class OneCycle:
@@ -184,8 +189,8 @@ class ParameterAverage(Generic[N]):
 @torch.no_grad()
 def lerp_parameters(network: nn.Module, other: nn.Module, share: float) -> None:
     """Move the parameters of a network a share of the way to those of another."""
-    for value, wanted in zip(network.parameters(), other.parameters(), strict=True):
-        value.lerp_(wanted, share)
+    values, wanted = tuple(network.parameters()), tuple(other.parameters())
+    torch._foreach_lerp_(values, wanted, share)
 
 
 REPORT_EVERY = 20
@@ -236,13 +241,14 @@ class Trainer:
         self.initial = copy.deepcopy(network) if pretrained else None
         self.best: nn.Module | None = None
 
-    def step(self, crops: Tensor, share: float) -> Tensor:
+    def step(self, crops: CropIndex, share: float) -> Tensor:
         """One update; returns the loss, still on the device."""
         sons, fathers, weights = gather_crops(self.pairs, crops)
         difference = (applied(self.network, sons, self.precision) - fathers) * weights
         loss = (difference**2 if self.squared else difference.abs()).mean()
         self.network.zero_grad()
-        torch.autograd.backward([loss])
+        with exact_convolutions(loss.device.type):
+            torch.autograd.backward([loss])
         self.optimizer.step(self.plan.rate * share)
         return loss.detach()
 
@@ -262,11 +268,12 @@ class Trainer:
         some = [self.windows[n] for n in order[: max(1, room)].tolist()]
         self.pairs, _ = build_pairs(some, self.spec, self.generator, warps=warps)
 
-    def draw(self, steps: int) -> Tensor:
-        """Crops of the next steps, (steps, batch, 4)."""
+    def draw(self, steps: int) -> list[CropIndex]:
+        """Crops of the next steps."""
         count = steps * self.plan.batch
         crops = draw_crops(self.pairs, count, self.spec.transforms, self.generator)
-        return crops.reshape(steps, self.plan.batch, -1)
+        table = crops.reshape(steps, self.plan.batch, -1)
+        return crop_index(self.pairs, table).unbind()
 
     def averaged(self) -> nn.Module:
         """With averaged weights; from a learned start a copy, on the way to them."""
