@@ -158,7 +158,10 @@ def test_a_gpu_does_not_help_a_result_larger_than_main_memory() -> None:
 def test_a_missing_or_failing_device_is_told() -> None:
     assert "torch sees cpu" in estimate(workload(device="mps"), LAPTOP, None).problem
     broken = Machine(devices=(replace(GPU, failure="no kernel image"), CPU), cores=8)
-    assert "no kernel image" in estimate(workload(), broken, None).problem
+    asked = workload(device="cuda")
+    assert "no kernel image" in estimate(asked, broken, None).problem
+    # By itself the next device is taken.
+    assert dict(estimate(workload(), broken, None).rows)["Device"].startswith("cpu")
 
 
 def test_colours_are_named() -> None:

@@ -263,20 +263,20 @@ def test_small_planes_are_learned_from_whole() -> None:
 @pytest.fixture
 def failing(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """Networks that run out of memory so many times when they are applied."""
-    state: dict[str, Any] = {"left": 0, "error": "out of memory"}
+    state: dict[str, Any] = {"left": 0, "error": None}
     original = predict._applied
 
     def applied(*given: Any) -> Tensor:
         if state["left"] > 0:
             state["left"] -= 1
-            raise RuntimeError(state["error"])
+            raise state["error"]
         return original(*given)
 
     monkeypatch.setattr(predict, "_applied", applied)
     return state
 
 
-MEMORY = "CUDA out of memory. Tried to allocate 2.00 GiB"
+MEMORY = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
 
 
 def test_out_of_memory_halves_the_tile_and_says_so(failing: dict[str, Any]) -> None:
@@ -300,8 +300,8 @@ def test_out_of_memory_for_good_is_told(failing: dict[str, Any]) -> None:
 
 
 def test_other_failures_are_not_hidden(failing: dict[str, Any]) -> None:
-    failing |= {"left": 1, "error": "shapes do not match"}
-    with pytest.raises(RuntimeError, match="shapes do not match"):
+    failing |= {"left": 1, "error": RuntimeError("shapes: no memory")}
+    with pytest.raises(RuntimeError, match="shapes: no memory"):
         solve(stripes(), change(QUICK, steps=2, always=True))
 
 

@@ -34,7 +34,7 @@ from napari_zssr.zssr.networks import (
 )
 from napari_zssr.zssr.pairs import build_pairs, pair_spec
 from napari_zssr.zssr.plane_trainer import upscale_plane
-from napari_zssr.zssr.predict import enlarged, predict, predict_spec
+from napari_zssr.zssr.predict import predict, predict_spec
 from napari_zssr.zssr.pretrained import shipped_start
 from napari_zssr.zssr.trainer import Trainer
 from napari_zssr.zssr.training_plan import Execution, Facts, TrainingPlan, resolve
@@ -290,27 +290,6 @@ def test_want_of_memory_is_told_from_other_failures(
         raise error
     assert ("memory of cuda:0 ran out" in str(raised.value)) is is_memory
     assert is_memory or "illegal memory access" in str(raised.value)
-
-
-def test_tiles_shrink_when_memory_runs_out() -> None:
-    plan = plan_of("balanced")
-    network = on_device(ResidualNetwork(1, (2, 2), width=8), torch.device("cpu"))
-    spec = predict_spec(plan, plan.factors, Execution(tile_px=256))
-    failures = iter([True])
-
-    def once(*args: Any) -> Any:
-        if next(failures, False):
-            raise torch.OutOfMemoryError("CUDA out of memory.")
-        return original(*args)
-
-    from napari_zssr.zssr import predict as module
-
-    original = module.applied
-    plane = plane_of(160)
-    with mock.patch.object(module, "applied", once):
-        steps = enlarged(network, plane, spec)
-        messages = [e.message for e in steps if getattr(e, "message", "")]
-    assert messages == ["Memory ran out; going on with tiles of 128 pixels."]
 
 
 def test_the_callers_random_numbers_of_gpus_are_left_alone() -> None:

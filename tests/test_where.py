@@ -34,7 +34,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> None:
         device("cpu", 64),
     )
     seen: Any = (Machine(devices=devices, cores=32), 16)
-    monkeypatch.setattr(executors, "_examine_worker", lambda: seen)
+    monkeypatch.setattr(executors, "_examine_worker", lambda _: seen)
 
 
 # Workers, device; then devices, sharing, GiB for each, threads.

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
+import torch
 from conftest import RIDGE, Desk
 from numpy.typing import NDArray
 
@@ -516,7 +517,7 @@ def test_errors_are_shown_and_the_widget_is_usable_again(
 ) -> None:
     desk.add(rings(24, 24))
     for error, says in (
-        (RuntimeError("CUDA out of memory"), "Memory ran out"),
+        (torch.OutOfMemoryError("CUDA out of memory"), "Memory ran out"),
         (InputError("The kernel is odd."), "The kernel is odd."),
         (ZeroDivisionError("x"), "ZeroDivisionError"),
     ):

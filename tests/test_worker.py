@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import torch
 
 pytest.importorskip("napari")
 
@@ -91,7 +92,7 @@ def test_steps_run_elsewhere_and_tell_the_main_thread(heard: Heard) -> None:
 @pytest.mark.parametrize(
     ("error", "kind", "says"),
     [
-        (RuntimeError("CUDA out of memory. Tried\nmore"), ComputeError, "Memory ran"),
+        (torch.OutOfMemoryError("Tried\nmore"), ComputeError, "Memory ran"),
         (RuntimeError("device vanished\nmore"), ComputeError, "device vanished"),
         (MemoryError(), ComputeError, "Memory ran out"),
         (InputError("The image is empty."), InputError, "The image is empty."),

@@ -16,6 +16,9 @@ TILE_PX, HALO_PX = 512, 45
 # Sustained multiply-adds a second, by device; rough.
 SPEED = {"cpu": 11e9, "mps": 400e9, "cuda": 4e12}
 BFLOAT16_SPEED_UP = 3.0
+# On a GPU, where launches and what is done beside it count: a training step, a plane
+# (judging), and its pixels (noise, checks, files). Counted and measured on a processor.
+GPU_STEP_S, GPU_PLANE_S, GPU_PIXEL_S = 1.2e-3, 0.3, 2e-7
 # Of a training step, in forward passes.
 TRAINING_COST = 3.0
 # Versions of the ensemble along Z, where nothing can be turned.
@@ -35,11 +38,13 @@ class Rates:
     pairs_s : seconds that making all pairs takes, by pixel that is learned from
     version_s : seconds that one version of the ensemble takes, back-projection
         included, by pixel of the input
+    plane_s : seconds of a plane whatever its size
     """
 
     step_s: float
     pairs_s: float
     version_s: float
+    plane_s: float = 0.0
 
     def in_proportion(self, measured: Rates, assumed: Rates) -> Rates:
         """These assumed rates, as the measured ones are to assumed ones of their plan.
@@ -68,8 +73,15 @@ def assumed_rates(
     grid = fine if plan.kind.fine_grid else max(1.0, fine / max(plan.ratio) ** 2)
     version = grid * weights + BACK_PROJECTION * fine * plan.back_projection
     crops = plan.batch * plan.crop_px**2
-    step = TRAINING_COST * crops * weights if plan.kind.is_trained else 0.0
-    return Rates(step_s=step / speed, pairs_s=0.0, version_s=version / speed)
+    step = TRAINING_COST * crops * weights / speed if plan.kind.is_trained else 0.0
+    if device == "cpu":
+        return Rates(step_s=step, pairs_s=0.0, version_s=version / speed)
+    return Rates(
+        step_s=max(step, GPU_STEP_S),
+        pairs_s=GPU_PIXEL_S,
+        version_s=version / speed,
+        plane_s=GPU_PLANE_S,
+    )
 
 
 def expected_seconds(
@@ -85,7 +97,7 @@ def expected_seconds(
     enlarging = versions * _with_halo(y) * _with_halo(x) * rates.version_s
     judging = learned * rates.pairs_s
     seconds = _training(each, learned, rates) + judging + enlarging
-    seconds *= planes * len(each.stages)
+    seconds = planes * (len(each.stages) * seconds + rates.plane_s)
     if once is not None:
         spread = min(min(SHARED_PLANES, planes) * y * x, LEARNED_PX)
         seconds += len(once.stages) * _training(once, spread, rates)
