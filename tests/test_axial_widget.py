@@ -18,6 +18,7 @@ from napari_zssr.plugin.copy_settings import as_command, as_python
 from napari_zssr.plugin.estimate import Workload, estimate
 from napari_zssr.plugin.layers.layers import KEY, lazy_stack
 from napari_zssr.progress import drain
+from napari_zssr.stack import axial
 from napari_zssr.stack.run import upscale_steps
 from napari_zssr.zssr.cost import Rates
 from napari_zssr.zssr.device import DeviceReport, Machine
@@ -203,7 +204,9 @@ def test_the_cost_is_that_of_all_slices() -> None:
     assert seconds["both"] > seconds["planes"] + 2 * seconds["z"]
 
 
-def test_a_preview_shows_the_columns(desk: Any, qtbot: Any) -> None:
+def test_a_preview_shows_the_columns(
+    desk: Any, qtbot: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     layer = desk.add(cells(), **GIVEN)
     desk.set(ISOTROPIC)
     panel = desk.widget.preview
@@ -217,6 +220,11 @@ def test_a_preview_shows_the_columns(desk: Any, qtbot: Any) -> None:
     wanted = in_memory(layer).astype(float)
     assert np.abs(picture.data - wanted).max() <= 0.002 * np.ptp(wanted)
     assert "Along" in panel._message.value or "closer" in panel._message.value
+    # Elsewhere it need not be learned again.
+    monkeypatch.setattr(axial, "axial_channel", None)
+    panel.stop()
+    panel.start()
+    qtbot.waitUntil(lambda: panel._learned is not None, timeout=30_000)
     order = desk.viewer.dims.order
     panel.sections.value = True
     assert desk.viewer.dims.displayed == (0, 2)

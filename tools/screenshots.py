@@ -17,6 +17,8 @@ from napari.settings import get_settings
 from PIL import Image
 from qtpy.QtWidgets import QApplication
 
+from benchmarks.volumes import generated, thinned
+
 IMAGES = Path(__file__).parents[1] / "docs" / "images"
 SIZE = (1250, 960)
 PATIENCE_S = 120.0
@@ -53,13 +55,13 @@ def shoot(theme: str) -> None:
     wait(seconds=1)
     picture(viewer, theme, "empty")
     viewer.open_sample("napari-zssr", "mitosis")
-    widget.form.how.preset.value = "fast"
+    widget.form.method.preset.value = "fast"
     wait(seconds=8)
     widget.preview.start()
     wait(seconds=8)
     picture(viewer, theme, "preview")
     widget.preview.stop()
-    blur = widget.form.how.blur.fields
+    blur = widget.form.method.blur.fields
     blur["kernel"].value, blur["modality"].value = "optics", "confocal"
     blur["na"].value = "1.4"
     blur["excitation_nm"].value, blur["wavelength_nm"].value = "488", "520"
@@ -73,7 +75,7 @@ def shoot(theme: str) -> None:
     wait(lambda: widget.controls.run.enabled)
     picture(viewer, theme, "cancelled")
     widget.controls.question.discard.changed.emit(True)
-    widget.form.how.preset.value = "instant"
+    widget.form.method.preset.value = "instant"
     wait(seconds=1)
     widget.start()
     wait(seconds=1)
@@ -89,6 +91,33 @@ def shoot(theme: str) -> None:
     viewer.close()
 
 
+def shoot_stack(theme: str) -> None:
+    """Picture of a preview along Z, from the side."""
+    get_settings().appearance.theme = theme
+    viewer = napari.Viewer(show_welcome_screen=False)
+    viewer.window.resize(*SIZE)
+    dock, widget = viewer.window.add_plugin_dock_widget("napari-zssr")
+    dock.setMinimumWidth(320)
+    slices = thinned(generated("nuclei", (96, 128, 128), 1), 4, 0.6, 500)
+    viewer.add_image(
+        slices,
+        name="nuclei",
+        scale=(0.8, 0.2, 0.2),
+        units=("um",) * 3,
+        axis_labels=("z", "y", "x"),
+    )
+    widget.form.method.preset.value = "fast"
+    widget.form.region.fields["factor_y"].value = 1
+    widget.form.region.fields["along_z"].value = "isotropic"
+    wait(lambda: widget.preview.button.enabled)
+    widget.preview.start()
+    wait(lambda: any("Preview of" in layer.name for layer in viewer.layers))
+    widget.preview.sections.value = True
+    wait(seconds=4)
+    picture(viewer, theme, "along_z")
+    viewer.close()
+
+
 def shoot_files(theme: str, folder: Path) -> None:
     """Pictures of a run to disk and of a batch, with files in a folder."""
     get_settings().appearance.theme = theme
@@ -98,7 +127,7 @@ def shoot_files(theme: str, folder: Path) -> None:
     dock.setMinimumWidth(320)
     viewer.open_sample("napari-zssr", "mitosis")
     image = viewer.layers[0]
-    widget.form.how.preset.value = "instant"
+    widget.form.method.preset.value = "instant"
     widget.form.result.fields["where"].value = "disk"
     widget.form.result.fields["file"].value = folder / "mitotic plate_x2.ome.zarr"
     wait(seconds=3)
@@ -123,7 +152,7 @@ def shoot_files(theme: str, folder: Path) -> None:
     viewer.layers.clear()
     dock, batch = viewer.window.add_plugin_dock_widget("napari-zssr", BATCH)
     dock.setMinimumWidth(320)
-    batch.form.how.preset.value = "instant"
+    batch.form.method.preset.value = "instant"
     batch.form.fields["folder"].value = plates
     wait(seconds=2)
     batch.start()
@@ -138,5 +167,6 @@ if __name__ == "__main__":
     IMAGES.mkdir(exist_ok=True)
     for name in ("dark", "light"):
         shoot(name)
-        with TemporaryDirectory() as made:
-            shoot_files(name, Path(made))
+        shoot_stack(name)
+        with TemporaryDirectory() as folder:
+            shoot_files(name, Path(folder))

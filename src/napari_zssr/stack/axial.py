@@ -17,17 +17,34 @@ from napari_zssr.stack.axial_channel import (
     train_channel,
 )
 from napari_zssr.stack.axial_run import AxialRun, Strip
+from napari_zssr.stack.channels import planes_key
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 # Steps of progress for each strip of columns.
 FINE = 100
+CACHED_CHANNELS = 4
 
 
 def axial_channel(ready: AxialRun, channel: int) -> Steps[AxialChannel]:
     """Decide how the columns of a channel are enlarged, and train its network."""
     return _as_axial(train_channel(ready, channel))
+
+
+def cached_axial_channel(ready: AxialRun, channel: int) -> Steps[AxialChannel]:
+    """`axial_channel`, unless the same network was trained lately."""
+    plan = ready.plan
+    settings = (ready.config.to_dict(), ready.factor, plan.device, plan.precision)
+    key = planes_key(ready.stack, channel, settings)
+    if key not in _channels:
+        _channels[key] = yield from axial_channel(ready, channel)
+        while len(_channels) > CACHED_CHANNELS:
+            _channels.pop(next(iter(_channels)), None)
+    return _channels[key]
+
+
+_channels: dict[str, AxialChannel] = {}
 
 
 def enlarge_strip(

@@ -253,10 +253,15 @@ def _key(stack: ImageStack, channel: ChannelSetup, run: RunPlan) -> str:
     config = change(channel.config, strategy="shared", tuned_steps=0, always=False)
     settings = (config.to_dict(), start_checksum(config))
     resources = (run.device, run.precision, run.tile_px)
-    image = (channel.number, channel.mapping, stack.axes, stack.data.shape)
-    digest = hashlib.sha256(repr((settings, resources, image)).encode())
+    return planes_key(stack, channel.number, (settings, resources, channel.mapping))
+
+
+def planes_key(stack: ImageStack, channel: int, settings: Any) -> str:
+    """Hash of settings and of the planes that a channel learns from."""
+    image = (channel, stack.axes, stack.data.shape)
+    digest = hashlib.sha256(repr((settings, image)).encode())
     listed = planes(stack.axes, stack.data.shape)
-    for plane_index in shared_planes(listed, channel.number):
+    for plane_index in shared_planes(listed, channel):
         plane = np.ascontiguousarray(stack.data[plane_index.index])
         digest.update(f"{plane_index.index} {plane.dtype}".encode() + plane.tobytes())
     return digest.hexdigest()

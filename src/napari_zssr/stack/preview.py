@@ -16,7 +16,7 @@ from napari_zssr.imaging.intensity import BLOCK_PX, IntensityMap
 from napari_zssr.imaging.kernel import FineKernel
 from napari_zssr.imaging.resample import Window, imresize, output_window, window_within
 from napari_zssr.progress import Progress, Snapshot, Steps, map_events
-from napari_zssr.stack.axial import axial_channel, cubic_strip, enlarge_strip
+from napari_zssr.stack.axial import cached_axial_channel, cubic_strip, enlarge_strip
 from napari_zssr.stack.axial_channel import AxialReport
 from napari_zssr.stack.axial_run import Strip, prepare_axial, volumes
 from napari_zssr.stack.axis_labels import check_pixels
@@ -147,7 +147,7 @@ def axial_preview_steps(
     number = plane_index.channel
     plain = [cubic_strip(ready, strip) for strip in strips]
     yield Snapshot(image=_joined(plain, stack.axes), step=BEFORE)
-    channel = yield from axial_channel(ready, number)
+    channel = yield from cached_axial_channel(ready, number)
     parts = []
     for strip in strips:
         part = yield from enlarge_strip(ready, strip, channel, len(strips))

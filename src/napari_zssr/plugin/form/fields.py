@@ -208,7 +208,7 @@ PRESET_WORDS = {
 
 
 AS_IT_IS, BY_NUMBER = "as it is", "by a number"
-ALONG_Z = [AS_IT_IS, ISOTROPIC, BY_NUMBER]
+AXIAL_CHOICES = [AS_IT_IS, ISOTROPIC, BY_NUMBER]
 
 
 class FactorFields(Column):
@@ -223,7 +223,7 @@ class FactorFields(Column):
                 Row("Factor", FloatSpinBox(name="factor_y", value=2, **limits)),
                 Row("Factor X", FloatSpinBox(name="factor_x", value=2, **limits)),
                 Row("", CheckBox(name="linked", value=True, text=text)),
-                Row("Along Z", ComboBox(name="along_z", choices=ALONG_Z)),
+                Row("Along Z", ComboBox(name="along_z", choices=AXIAL_CHOICES)),
                 Row("Factor Z", FloatSpinBox(name="factor_z", value=2, **limits)),
                 *more,
             ]
