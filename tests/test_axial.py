@@ -18,8 +18,10 @@ from napari_zssr.execution.run import upscale_to_disk_steps
 from napari_zssr.imaging.axial_blur import (
     AxialBlur,
     AxialSpectra,
+    is_too_wide,
     power,
     power_growth,
+    undershoot,
 )
 from napari_zssr.imaging.degrade import degrade_array
 from napari_zssr.imaging.resample import imresize
@@ -161,6 +163,19 @@ def test_a_blur_told_too_wide_does_no_harm() -> None:
     assert "narrow" in result.report.sentence
 
 
+def test_trenches_beside_single_spots_are_seen() -> None:
+    """They are too few to be found among the darkest voxel in a thousand."""
+    spots = np.zeros((40, 60, 60), np.float32)
+    spots[16, 24, 6] = spots[27, 44, 8] = 1
+    soft = 10 * gaussian_filter(spots, 1.2) + np.linspace(0.1, 1, 60)
+    right = undershoot(soft[::2], soft)
+    assert not is_too_wide(0.0, right)
+    curvature = np.diff(np.pad(soft, ((1, 1), (0, 0), (0, 0)), mode="edge"), 2, axis=0)
+    trenches = undershoot(soft[::2], soft - 4 * curvature)
+    assert trenches.common < 0.1
+    assert is_too_wide(0.0, trenches)
+
+
 def test_the_blur_of_a_stack() -> None:
     for seed in (0, 1):
         volume = seen(fibres(seed, (64, 72, 72)))
@@ -224,7 +239,7 @@ def test_power_of_noise_and_its_growth() -> None:
 @pytest.mark.parametrize(
     ("volume", "axes", "spacing", "config", "says"),
     [
-        ((6, 20, 20), "ZYX", None, {"factor_z": "isotropic"}, "give spacing"),
+        ((6, 20, 20), "ZYX", None, {"factor_z": "isotropic"}, "give the spacing"),
         ((1, 20, 20), "ZYX", 0.1, {"factor_z": 2}, "at least 4 slices"),
         ((20, 20), "YX", 0.1, {"factor_z": 2}, "no axis Z"),
         ((6, 20, 20), None, 0.1, {"factor_z": 2}, "only guessed"),

@@ -488,7 +488,7 @@ def test_info_of_a_stack_along_z(
     assert main([*line, "--kernel-z", "gaussian:1.5"]) == 0
     out = capsys.readouterr().out
     assert "ZYX 15 x 24 x 20" in out
-    assert "blur along Z  Blur along Z: a Gaussian that was given. Width: 0.50" in out
+    assert "along Z  Blur along Z: a Gaussian that was given. That is 0.50" in out
     assert main([*line, "--json"]) == 0
     content = json.loads(capsys.readouterr().out)
     assert content["factor_z"] == 3

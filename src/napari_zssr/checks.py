@@ -133,7 +133,8 @@ def checked_factor(factor: Any, *, planes_only: bool = True) -> tuple[float, flo
     if not inside or (planes_only and pair == (1, 1)):
         raise InputError(
             f"Factor {factor!r} cannot be used; give numbers from 1 to "
-            f"{MAX_FACTOR:.0f}, at least one of them above 1."
+            f"{MAX_FACTOR:.0f}, at least one of them above 1 unless slices become more "
+            "(--factor-z, factor_z)."
         )
     return pair
 
@@ -172,9 +173,10 @@ def parsed_kernel_z(text: Any) -> tuple[str, tuple[float, ...]]:
     fit = len(numbers) == AXIAL_KERNELS.get(kind) and all(0 < n <= 100 for n in numbers)
     if not fit:
         raise InputError(
-            f"kernel_z {text!r} is not understood; give estimate, optics, gaussian:2.4 "
+            f"kernel_z {text!r} cannot be used; give estimate, optics, gaussian:2.4 "
             "(standard deviation in pixels of the result), section:1 (thickness in "
-            "slices) or fwhm:0.9,0.3 (of a point along Z and across, in um)."
+            "slices) or fwhm:0.9,0.3 (of a point along Z and across, in um, as "
+            "`napari-zssr kernel BEADS --beads` prints it)."
         )
     if kind == "fwhm" and numbers[0] <= numbers[1]:
         raise InputError(

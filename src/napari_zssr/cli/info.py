@@ -74,13 +74,15 @@ def summary(stack: ImageStack, config: Config) -> dict[str, Any]:
     from napari_zssr.stack.axial_factor import axial_factor
     from napari_zssr.stack.channels import channel_starts, kernels_of
     from napari_zssr.stack.prepare import expected_dtype, make_plan
-    from napari_zssr.zssr.training_plan import start_message
+    from napari_zssr.zssr.training_plan import axial_start_message, start_message
 
     starts = channel_starts(config, stack.axes, stack.data.shape)
     dtype = expected_dtype(stack, config)
     factor_z = axial_factor(config, stack)
     plan = make_plan(stack, config, starts, output_dtype=dtype, factor_z=factor_z)
     messages = [start_message(config, start) for start in starts]
+    if factor_z is not None and not config.enlarges_planes:
+        messages = [axial_start_message(config, starts, factor_z)]
     has_blur = config.kernel.kind != "bicubic" and config.enlarges_planes
     return {
         "name": stack.name,
@@ -122,9 +124,9 @@ def axial_blurs(stack: ImageStack, config: Config, factor: float) -> list[str]:
     ready = prepare_axial(stack, config, factor)
     blurs = (channel_blur(ready, channel) for channel in sorted(ready.maps))
     return [
-        BLUR_UNKNOWN
+        f"{BLUR_UNKNOWN} Until then cubic interpolation is returned."
         if blur is None
-        else f"{blur.sentence} Width: {blur.width:.2f} slices."
+        else f"{blur.sentence} That is {blur.width:.2f} slices."
         for blur in blurs
     ]
 
@@ -178,7 +180,7 @@ def _lines(stack: ImageStack, content: dict[str, Any]) -> list[tuple[str, str]]:
         ("axes", f"{stack.axes}, {'guessed' if stack.guessed else 'from the file'}"),
         ("noise", ", ".join(noise)),
         *((f"blur {name}".strip(), sentence) for name, sentence in blur),
-        *((f"blur along Z {name}".strip(), sentence) for name, sentence in blurs_z),
+        *((f"along Z {name}".strip(), sentence) for name, sentence in blurs_z),
         *((f"start {name}".strip(), sentence) for name, sentence in starts),
         ("result", f"{planned}, {console.in_bytes(content['output_bytes'])}"),
         ("preset", f"{content['preset']}, {count} plane{'s' * (count != 1)}"),

@@ -29,8 +29,10 @@ CAUTION = 0.95
 # volumes under blurs 0.9 to 1.5 times as wide as the true one).
 LARGEST_GROWTH = 0.15
 UNDERSHOOT_BY_GROWTH = (0.15, 0.35, 0.53), (0.04, 0.09, 0.15)
-# Quantiles that stand for the darkest and the brightest pixels.
-DARKEST_TO_BRIGHTEST = (0.001, 0.999)
+# Undershoot of the deepest voxels that results under a right blur do not exceed.
+LARGEST_DEPTH = 0.175
+# Quantiles that stand for the darkest and the brightest pixels, and the deepest of all.
+DARKEST_TO_BRIGHTEST, DEEPEST = (0.001, 0.999), 1e-5
 # Planes, and sections of each orientation, that spectra are taken of.
 PLANES, SECTIONS = 12, 24
 # Spectra: half bandwidth of the tapers and their number; shortest and longest window.
@@ -213,25 +215,44 @@ def power_growth(volume: NDArray[np.floating], factor: float) -> float:
     return float(max(part.mean() for part in parts) - ratio[low].mean())
 
 
-def undershoot(columns: NDArray[np.floating], volume: NDArray[np.floating]) -> float:
-    """By how much an enlarged volume falls below the darkest of the slices.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Undershoot:
+    """By how much an enlarged volume falls below the darkest of its slices.
 
     In shares of the slices' range. A right blur sharpens what is there; one that is
     assumed too wide digs dark trenches beside it.
+
+    Attributes
+    ----------
+    common : of one voxel in a thousand
+    deepest : of the few deepest, as beside single bright spots
     """
+
+    common: float
+    deepest: float
+
+
+def undershoot(
+    columns: NDArray[np.floating], volume: NDArray[np.floating]
+) -> Undershoot:
+    """Undershoot of an enlarged volume."""
     low, high = np.quantile(columns, DARKEST_TO_BRIGHTEST)
-    darkest = np.quantile(volume, DARKEST_TO_BRIGHTEST[0])
-    return float((low - darkest) / max(high - low, 1e-12))
+    common, deepest = np.quantile(volume, (DARKEST_TO_BRIGHTEST[0], DEEPEST))
+    spread = max(float(high - low), 1e-12)
+    return Undershoot(
+        common=float(low - common) / spread, deepest=float(low - deepest) / spread
+    )
 
 
-def is_too_wide(growth: float, undershoot: float) -> bool:
+def is_too_wide(growth: float, below: Undershoot) -> bool:
     """Whether a result shows that a blur was assumed too wide.
 
     Layered specimens have more detail along Z than across by nature, and may fall a
     little lower, but dig no trenches.
     """
     limit = np.interp(growth, *UNDERSHOOT_BY_GROWTH)
-    return growth > LARGEST_GROWTH and undershoot > float(limit)
+    common = growth > LARGEST_GROWTH and below.common > float(limit)
+    return common or below.deepest > LARGEST_DEPTH
 
 
 def _spread(size: int, count: int) -> list[int]:

@@ -379,7 +379,7 @@ def seconds_left(share: float, elapsed: float) -> float | None:
 def status(event: Progress, left: float | None) -> str:
     """Status line: plane, stage, percentage and remaining time."""
     stage = STAGES.get(event.stage, event.stage)
-    line = stage.capitalize()
+    line = stage[:1].upper() + stage[1:]
     if event.planes > 1 and not event.stage.startswith(SHARED):
         line = f"Slice {event.plane + 1} of {event.planes}: {stage}"
     if event.total > 1:

@@ -47,22 +47,20 @@ FORM_ADVICE = {
     "give --spacing with um along (Y, X)": (
         "write it, in um, into 'Pixel size' under Image"
     ),
-    "give spacing in um along Z, Y, X, or factor_z as a number": (
-        "write sizes in um, as in 0.5, 0.1, 0.1, into 'Pixel size' under Image, or "
-        "choose 'by a number' along Z"
-    ),
-    "give spacing in um along Z, Y, X": (
+    "give the spacing along Z, Y, X in um (--spacing 0.5,0.1,0.1)": (
         "write sizes in um, as in 0.5, 0.1, 0.1, into 'Pixel size' under Image"
     ),
-    "check the spacing, or give a smaller factor_z": (
-        "check the pixel size, or choose a smaller number along Z"
+    "a number (--factor-z 3, factor_z=3)": "choose 'by a number' along Z",
+    "leave out the factor along Z (--factor-z, factor_z)": (
+        "choose all slices, or leave Z as it is"
     ),
-    "name its axes, or leave out factor_z": ("choose all slices, or leave Z as it is"),
-    "name the axes, such as ZYX, to have it enlarged along Z": (
+    "name the axes (--axes ZYX, axes='ZYX') to have it enlarged along Z": (
         "press Enter in 'Axes, guessed' if they are right, or correct them"
     ),
-    "or leave out factor_z": "or leave Z as it is",
-    "give it by kernel_z: optics, fwhm:Z,XY or gaussian:SIGMA": (
+    "unless slices become more (--factor-z, factor_z)": (
+        "unless slices become more (Along Z)"
+    ),
+    "give it (--kernel-z, kernel_z) as optics, fwhm:Z,XY or gaussian:SIGMA": (
         "give it by 'Blur along Z'"
     ),
 }

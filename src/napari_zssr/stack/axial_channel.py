@@ -24,11 +24,13 @@ from napari_zssr.imaging.optics import FWHM, gaussian_psf
 from napari_zssr.imaging.resample import Window, spread_starts
 from napari_zssr.kernelspec import Optics
 from napari_zssr.progress import Steps
+from napari_zssr.stack.axial_factor import GIVE_SPACING
 from napari_zssr.stack.axial_run import AxialRun, volumes
 from napari_zssr.stack.channels import completed_optics, shared_planes
 from napari_zssr.stack.image import Channel, ImageStack, plane_axes, planes, to_cyx
 from napari_zssr.stack.plane import PLANE_SEED, colours_of, common_noise
 from napari_zssr.stack.resources import LEARNED_SIDE_PX
+from napari_zssr.zssr.messages import origin_sentence
 from napari_zssr.zssr.training_plan import Execution
 
 if TYPE_CHECKING:
@@ -44,7 +46,8 @@ NARROWER = (1.0, 0.8, 0.64)
 SMALLEST_PX, SMALLEST_SON_PX = 16, 8
 BLUR_UNKNOWN = (
     "How much is blurred along Z could not be told from the stack (it is small, or "
-    "haze or noise hide it); give it by kernel_z: optics, fwhm:Z,XY or gaussian:SIGMA."
+    "haze or noise hide it); give it (--kernel-z, kernel_z) as optics, fwhm:Z,XY or "
+    "gaussian:SIGMA."
 )
 AXIAL_SEED = 700_001
 
@@ -141,6 +144,8 @@ def train_channel(run: AxialRun, channel: int) -> Steps[AxialChannel]:
             )
     assumed = network.blur if network else blur
     sentence = f"{reason} Cubic interpolation was returned."
+    if run.factor == 1:
+        sentence = f"{reason} Slices are as close as pixels are wide: unchanged."
     if network is not None and blur is not None:
         sentence = _learned_sentence(network, network.blur.width / blur.width)
     return AxialChannel(
@@ -201,21 +206,26 @@ def _supported_network(
     return (
         None,
         growth,
-        "Even under a narrower blur the result has more fine detail along Z than "
-        "across and values below the darkest of the image, as under a blur that is "
+        "Even under a narrower blur the result has dark trenches, as under one that is "
         "assumed too wide.",
     )
 
 
 def _learned_sentence(network: AxialNetwork, share: float) -> str:
     narrowed = (
-        f" It was narrowed to {100 * share:.0f} %: a wider one gave more fine detail "
-        "along Z than across, and values below the darkest of the image."
+        f" It was narrowed to {100 * share:.0f} %, since a wider one dug dark trenches."
     )
+    smoothed = (
+        f" Noise of {100 * network.plan.level:.1f} % of the range was taken into "
+        "account, so that the result is smoother."
+    )
+    gain, plan = network.gain, network.plan
     return (
         f"{network.blur.sentence}{narrowed if share < 1 else ''} On lateral planes "
         "that were blurred and thinned in the same way the result was "
-        f"{network.gain.decibel:.1f} dB closer than cubic interpolation."
+        f"{gain.decibel:.1f} +- {gain.error_decibel:.1f} dB closer than cubic "
+        f"interpolation.{smoothed if plan.is_noisy else ''}"
+        f"{origin_sentence(plan, 0, network.steps)}"
     )
 
 
@@ -294,7 +304,7 @@ def axial_blur(run: AxialRun, channel: int, sample: ChannelSample) -> AxialBlur 
         return AxialBlur(
             width=width,
             shape="section",
-            sentence=f"Sections as thick as {width:g} slices.",
+            sentence=f"Sections of a thickness of {width:g} times their distance.",
         )
     return AxialBlur(
         width=width / run.factor, sentence="Blur along Z: a Gaussian that was given."
@@ -315,7 +325,7 @@ def _excess(stack: ImageStack, z: float, across: float, source: str) -> AxialBlu
     if slice_um is None:
         raise InputError(
             "How far apart the slices are is not known, so that micrometres tell no "
-            "blur along Z; give spacing in um along Z, Y, X."
+            f"blur along Z; {GIVE_SPACING}."
         )
     return AxialBlur(
         width=math.sqrt(max(0.0, z**2 - across**2)) / slice_um,

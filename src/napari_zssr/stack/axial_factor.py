@@ -9,6 +9,8 @@ from napari_zssr.stack.image import ImageStack
 from napari_zssr.zssr.kinds import KINDS
 
 FEWEST_SLICES = 4
+GIVE_SPACING = "give the spacing along Z, Y, X in um (--spacing 0.5,0.1,0.1)"
+LEAVE_Z = "leave out the factor along Z (--factor-z, factor_z)"
 
 
 def needs_slice_distance(config: Config) -> bool:
@@ -26,21 +28,28 @@ def axial_factor(config: Config, stack: ImageStack) -> float | None:
     asked = config.factor_z
     if asked == 1:
         return None
-    if "Z" not in stack.axes or stack.data.shape[stack.axes.index("Z")] < FEWEST_SLICES:
-        slices = stack.data.shape[stack.axes.index("Z")] if "Z" in stack.axes else 0
+    slices = dict(zip(stack.axes, stack.data.shape, strict=True)).get("Z", 0)
+    if slices < FEWEST_SLICES:
+        found = f"{slices} of them" if slices else "no axis Z, as time series have none"
         raise InputError(
-            f"Enlarging along Z needs at least {FEWEST_SLICES} slices, the image has "
-            f"{slices or 'no axis Z'}; name its axes, or leave out factor_z."
+            f"Enlarging along Z needs at least {FEWEST_SLICES} slices, and the image "
+            f"has {found}; {LEAVE_Z}."
+        )
+    planes_blurred = config.kernel.kind != "bicubic" and not config.enlarges_planes
+    if planes_blurred and config.axial_kernel[0] != "optics":
+        raise InputError(
+            "A blur of planes was given, which stay as they are; say how much is "
+            "blurred along Z (--kernel-z optics, kernel_z='optics'), or leave it out."
         )
     if KINDS[config.network].fine_grid:
         raise InputError(
             f"The preset {config.preset!r} does not enlarge stacks along Z; choose "
-            "another one, or leave out factor_z."
+            f"another one, or {LEAVE_Z}."
         )
     if stack.guessed:
         raise InputError(
             f"Whether the first axis of {stack.axes} is Z or time was only guessed; "
-            "name the axes, such as ZYX, to have it enlarged along Z."
+            "name the axes (--axes ZYX, axes='ZYX') to have it enlarged along Z."
         )
     if asked != ISOTROPIC:
         return float(asked)
@@ -48,7 +57,7 @@ def axial_factor(config: Config, stack: ImageStack) -> float | None:
     if z is None or x is None:
         raise InputError(
             "How far apart the slices are is not known, so that 'isotropic' has no "
-            "factor; give spacing in um along Z, Y, X, or factor_z as a number."
+            f"factor; {GIVE_SPACING}, or a number (--factor-z 3, factor_z=3)."
         )
     factor = z / x * config.factors[1]
     if factor > MAX_FACTOR:
@@ -56,6 +65,6 @@ def axial_factor(config: Config, stack: ImageStack) -> float | None:
             f"Isotropic would be {factor:.3g} times more planes (slices {z:g} um "
             f"apart, pixels of {x / config.factors[1]:g} um), beyond what can be "
             f"learned (at most {MAX_FACTOR:.0f}); check the spacing, or give a smaller "
-            "factor_z."
+            "number along Z."
         )
     return max(1.0, factor)

@@ -309,6 +309,16 @@ def start_message(config: Config, start: Start | None) -> str:
     return will_begin_from_saved(config.steps) if start else ALONE
 
 
+def axial_start_message(config: Config, starts: Starts, factor: float) -> str:
+    """`start_message` for what is learned along Z."""
+    plan = expected_axial_plan(config, starts, factor)
+    if not plan.kind.is_trained:
+        return ""
+    if plan.initialization == LEARNED:
+        return will_begin_from_learned(plan.steps)
+    return ALONE
+
+
 def _largest(starts: Starts) -> Start | None:
     """Of what the channels start from, what takes most time."""
     return max(

@@ -181,7 +181,7 @@ LATER = {
 
 
 AXIAL_KINDS = [
-    ("found in the stack", "estimate"),
+    ("from the stack", "estimate"),
     ("from the optics", "optics"),
     ("from a point's widths", "fwhm"),
     ("Gaussian", "gaussian"),

@@ -22,6 +22,7 @@ from psygnal import Signal
 from napari_zssr.checks import ISOTROPIC, MAX_FACTOR
 from napari_zssr.config import PRESETS, Config, change
 from napari_zssr.errors import InputError
+from napari_zssr.kernelspec import KernelSpec
 from napari_zssr.plugin.form.advanced import NUMBERS, AdvancedFields
 from napari_zssr.plugin.form.beads import Images
 from napari_zssr.plugin.form.blur import AxialBlurFields, BlurFields
@@ -159,6 +160,7 @@ class ImageFields(Column):
     def _confirm_axes(self) -> None:
         """Enter says that a guess is right."""
         self._correct_axes(self.fields["axes"].value)
+        self.changed.emit(self)
 
     def _show_axes(self, layer: Image) -> None:
         known = True
@@ -167,6 +169,8 @@ class ImageFields(Column):
             self.understood.value = describe_axes(layer, axes)
             along_z = self._asks_z and "Z" in axes
             known = has_spacing(layer, axes, along_z=along_z)
+            guessed = self.guessed(layer)
+            self.rows["axes"].title.setText("Axes, guessed" if guessed else "Axes")
         except InputError as error:
             self.understood.value = html.escape(str(error))
         self.rows["spacing"].visible = not known
@@ -184,8 +188,11 @@ class ImageFields(Column):
             return
         with field.changed.blocked():
             field.value = ""
+        # napari draws nothing after units were set until it slices again.
+        layer.refresh()
         self._viewer.reset_view()
         self._show_layer()
+        self.changed.emit(self)
 
     def _selected(self) -> list[Image]:
         selection = set(self._viewer.layers.selection)
@@ -405,7 +412,11 @@ class MethodFields(Column):
     ) -> Config:
         """Settings in the form; InputError where a field cannot be used."""
         self.blur_z.visible = factor_z != 1
-        changes = self.advanced.changes() | {"kernel": self.blur.kernel()}
+        # The blur of planes that stay as they are counts only for what it tells of Z.
+        counts = factors != (1.0, 1.0) or self.blur_z.text == "optics"
+        self.blur.visible = counts
+        kernel = self.blur.kernel() if counts else KernelSpec()
+        changes = self.advanced.changes() | {"kernel": kernel}
         if factor_z != 1:
             changes["kernel_z"] = self.blur_z.text
         return change(self._base, factor=factors, factor_z=factor_z, **changes)

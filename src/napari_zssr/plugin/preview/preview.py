@@ -117,6 +117,7 @@ MAX_ABANDONED = 1
 RETRY_MS = 100
 FIRST_LOOK = "A first look, before training on this image. "
 ONLY_PLANES = " Along Z nothing is shown here; with a factor of 1 it is."
+INTERPOLATED = "By cubic interpolation, while the network learns."
 OPEN, CLOSE = "Preview", "Close preview"
 
 
@@ -291,6 +292,8 @@ class PreviewPanel:
     def _show_event(self, event: Event) -> None:
         if isinstance(event, Snapshot) and event.step == BEFORE:
             self._plain = event.image
+            if self._target is not None and self._target.factor_z is not None:
+                self._show(event.image, INTERPOLATED)
         elif isinstance(event, Snapshot):
             self._prefix = "" if event.step else FIRST_LOOK
             self._show(event.image, self._prefix)
