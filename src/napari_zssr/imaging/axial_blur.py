@@ -29,8 +29,9 @@ CAUTION = 0.95
 # volumes under blurs 0.9 to 1.5 times as wide as the true one).
 LARGEST_GROWTH = 0.15
 UNDERSHOOT_BY_GROWTH = (0.15, 0.35, 0.53), (0.04, 0.09, 0.15)
-# Undershoot of the deepest voxels that results under a right blur do not exceed.
-LARGEST_DEPTH = 0.175
+# Undershoot of the deepest voxels: twice what results under a right blur have, of clean
+# stacks and of noisy ones, which come out softer.
+LARGEST_DEPTH, LARGEST_DEPTH_NOISY = 0.3, 0.14
 # Quantiles that stand for the darkest and the brightest pixels, and the deepest of all.
 DARKEST_TO_BRIGHTEST, DEEPEST = (0.001, 0.999), 1e-5
 # Planes, and sections of each orientation, that spectra are taken of.
@@ -244,7 +245,7 @@ def undershoot(
     )
 
 
-def is_too_wide(growth: float, below: Undershoot) -> bool:
+def is_too_wide(growth: float, below: Undershoot, *, noisy: bool = False) -> bool:
     """Whether a result shows that a blur was assumed too wide.
 
     Layered specimens have more detail along Z than across by nature, and may fall a
@@ -252,7 +253,8 @@ def is_too_wide(growth: float, below: Undershoot) -> bool:
     """
     limit = np.interp(growth, *UNDERSHOOT_BY_GROWTH)
     common = growth > LARGEST_GROWTH and below.common > float(limit)
-    return common or below.deepest > LARGEST_DEPTH
+    depth = LARGEST_DEPTH_NOISY if noisy else LARGEST_DEPTH
+    return common or below.deepest > depth
 
 
 def _spread(size: int, count: int) -> list[int]:

@@ -201,7 +201,8 @@ def _supported_network(
         result = yield from enlarge_block(network, block, whole, execution)
         growth = power_growth(result.numpy(), run.factor)
         trenches = undershoot(sample.columns, result.numpy())
-        if always or not is_too_wide(growth, trenches):
+        wide = is_too_wide(growth, trenches, noisy=network.plan.is_noisy)
+        if always or not wide:
             return with_mean_kept(network, block, whole, result), growth, ""
     return (
         None,
