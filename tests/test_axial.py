@@ -171,7 +171,7 @@ def test_trenches_beside_single_spots_are_seen() -> None:
     right = undershoot(soft[::2], soft)
     assert not is_too_wide(0.0, right)
     curvature = np.diff(np.pad(soft, ((1, 1), (0, 0), (0, 0)), mode="edge"), 2, axis=0)
-    trenches = undershoot(soft[::2], soft - 4 * curvature)
+    trenches = undershoot(soft[::2], soft - 8 * curvature)
     assert trenches.common < 0.1
     assert is_too_wide(0.0, trenches)
 
