@@ -224,7 +224,7 @@ def _learned_sentence(network: AxialNetwork, share: float) -> str:
     return (
         f"{network.blur.sentence}{narrowed if share < 1 else ''} On lateral planes "
         "that were blurred and thinned in the same way the result was "
-        f"{gain.decibel:.1f} +- {gain.error_decibel:.1f} dB closer than cubic "
+        f"{gain.decibel:.1f} \u00b1 {gain.error_decibel:.1f} dB closer than cubic "
         f"interpolation.{smoothed if plan.is_noisy else ''}"
         f"{origin_sentence(plan, 0, network.steps)}"
     )
