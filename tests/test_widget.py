@@ -1021,3 +1021,24 @@ def test_the_dialog_proposes_a_name_and_takes_no(
     (((name,), suffix),) = seen
     assert Path(name).name == "cells.safetensors"
     assert suffix == "safetensors"
+
+
+def test_a_layer_that_cannot_begin_does_not_stop_the_others(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = (desk.add(rings(24, 24), name=name) for name in ("a", "b"))
+    desk.viewer.layers.selection = {first, second}
+    desk.widget.form.image.fields["in_turn"].value = True
+    kind, failures = type(desk.widget), iter([True])
+    original = kind._new_job
+
+    def once(widget: Any, request: Any) -> Any:
+        if next(failures, False):
+            raise InputError("The layer is gone.")
+        return original(widget, request)
+
+    monkeypatch.setattr(kind, "_new_job", once)
+    desk.run()
+    assert desk.names[2:] == ["b x2"]
+    assert "The layer is gone." in desk.said
+    assert desk.idle()

@@ -177,7 +177,7 @@ def _lines(stack: ImageStack, content: dict[str, Any]) -> list[tuple[str, str]]:
     return [
         *([("name", stack.name)] if stack.image_index is not None else []),
         ("image", console.describe(outline_of(stack))),
-        ("axes", f"{stack.axes}, {'guessed' if stack.guessed else 'from the file'}"),
+        ("axes", f"{stack.axes}{', guessed' if stack.guessed else ''}"),
         ("noise", ", ".join(noise)),
         *((f"blur {name}".strip(), sentence) for name, sentence in blur),
         *((f"along Z {name}".strip(), sentence) for name, sentence in blurs_z),

@@ -92,7 +92,7 @@ class RunController:
 
     def _start_next(self) -> None:
         self._started = time.monotonic()
-        job = next(self._waiting, None)
+        job = self._next_job()
         if job is None:
             self._end()
             return
@@ -105,6 +105,14 @@ class RunController:
             on_error=partial(self.on_error, job),
             on_finished=self._end_job,
         )
+
+    def _next_job(self) -> RunJob | None:
+        """The next job that can be created; None where none is left."""
+        while True:
+            try:
+                return next(self._waiting, None)
+            except ZSSRError as error:
+                self.controls.add_line(str(error), problem=True)
 
     def _follow(self, event: Event) -> None:
         job = self.job
