@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import napari
 import numpy as np
@@ -44,13 +45,19 @@ def picture(viewer: napari.Viewer, theme: str, state: str) -> None:
     small.save(IMAGES / f"widget_{theme}_{state}.png", optimize=True)
 
 
-def shoot(theme: str) -> None:
-    """Pictures of all states of the widget in one theme."""
+def opened(theme: str) -> tuple[napari.Viewer, Any]:
+    """A viewer in a theme, with the widget docked in it."""
     get_settings().appearance.theme = theme
     viewer = napari.Viewer(show_welcome_screen=False)
     viewer.window.resize(*SIZE)
     dock, widget = viewer.window.add_plugin_dock_widget("napari-zssr")
     dock.setMinimumWidth(320)
+    return viewer, widget
+
+
+def shoot(theme: str) -> None:
+    """Pictures of all states of the widget in one theme."""
+    viewer, widget = opened(theme)
 
     wait(seconds=1)
     picture(viewer, theme, "empty")
@@ -93,11 +100,7 @@ def shoot(theme: str) -> None:
 
 def shoot_stack(theme: str) -> None:
     """Picture of a preview along Z, from the side."""
-    get_settings().appearance.theme = theme
-    viewer = napari.Viewer(show_welcome_screen=False)
-    viewer.window.resize(*SIZE)
-    dock, widget = viewer.window.add_plugin_dock_widget("napari-zssr")
-    dock.setMinimumWidth(320)
+    viewer, widget = opened(theme)
     slices = thinned(generated("nuclei", (96, 128, 128), 1), 4, 0.6, 500)
     viewer.add_image(
         slices,
@@ -120,11 +123,7 @@ def shoot_stack(theme: str) -> None:
 
 def shoot_files(theme: str, folder: Path) -> None:
     """Pictures of a run to disk and of a batch, with files in a folder."""
-    get_settings().appearance.theme = theme
-    viewer = napari.Viewer(show_welcome_screen=False)
-    viewer.window.resize(*SIZE)
-    dock, widget = viewer.window.add_plugin_dock_widget("napari-zssr")
-    dock.setMinimumWidth(320)
+    viewer, widget = opened(theme)
     viewer.open_sample("napari-zssr", "mitosis")
     image = viewer.layers[0]
     widget.form.method.preset.value = "instant"

@@ -74,15 +74,13 @@ def summary(stack: ImageStack, config: Config) -> dict[str, Any]:
     from napari_zssr.stack.axial_factor import axial_factor
     from napari_zssr.stack.channels import channel_starts, kernels_of
     from napari_zssr.stack.prepare import expected_dtype, make_plan
-    from napari_zssr.zssr.training_plan import axial_start_message, start_message
+    from napari_zssr.zssr.training_plan import start_messages
 
     starts = channel_starts(config, stack.axes, stack.data.shape)
     dtype = expected_dtype(stack, config)
     factor_z = axial_factor(config, stack)
     plan = make_plan(stack, config, starts, output_dtype=dtype, factor_z=factor_z)
-    messages = [start_message(config, start) for start in starts]
-    if factor_z is not None and not config.enlarges_planes:
-        messages = [axial_start_message(config, starts, factor_z)]
+    messages = start_messages(config, starts, factor_z)
     has_blur = config.kernel.kind != "bicubic" and config.enlarges_planes
     return {
         "name": stack.name,

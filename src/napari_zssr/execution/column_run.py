@@ -6,7 +6,6 @@ import dataclasses
 import itertools
 import json
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +14,16 @@ from numpy.typing import NDArray
 
 from napari_zssr.atomic import storage_errors, write_synced
 from napari_zssr.errors import ComputeError
-from napari_zssr.execution.executors import Workers, own_device
-from napari_zssr.execution.job import Job, JobTask, save_array, with_stored_pixels
+from napari_zssr.execution.executors import Workers
+from napari_zssr.execution.job import (
+    Job,
+    JobTask,
+    own_plan,
+    save_array,
+    with_stored_pixels,
+)
 from napari_zssr.execution.ledger import IMAGE
-from napari_zssr.execution.scheduler import run_tasks
-from napari_zssr.io.zarr_write import create, write_plane
+from napari_zssr.io.zarr_write import write_plane
 from napari_zssr.progress import ALONG_Z, Event, PlaneDone, Progress, Steps
 from napari_zssr.stack.axial import axial_channel, enlarge_strip, strip_done
 from napari_zssr.stack.axial_channel import AxialChannel, AxialReport
@@ -45,8 +49,7 @@ class ColumnJob(Job):
 
     def on_own_device(self) -> AxialRun:
         """The stack, planned for the device of this process."""
-        plan = self.ready.plan
-        return replace(self.ready, plan=replace(plan, device=own_device(plan.device)))
+        return replace(self.ready, plan=own_plan(self.ready.plan))
 
     def reports(self) -> tuple[AxialReport, ...]:
         """What was done for each channel."""
@@ -107,9 +110,7 @@ def columns_to_disk_steps(
     job = replace(job, ready=replace(job.ready, stack=stored))
     strips = job.ready.strips
     yield from _enlarge_missing(job, strips, workers)
-    # A TIFF is assembled from the finest level alone.
-    levels = None if target.suffix.lower() == ".zarr" else 1
-    create(job.part / IMAGE, job.outline, levels=levels)
+    job.create_image(target)
     yield from _assemble(job, strips)
 
 
@@ -118,8 +119,7 @@ def _enlarge_missing(
 ) -> Steps[None]:
     """Do the tasks that no earlier run has finished. Raises ComputeError."""
     missing = [strip for strip in strips if not job.file(strip).exists()]
-    resource = "GPU" if job.ready.plan.device.startswith("cuda") else ""
-    run = partial(run_tasks, workers=workers, resource=resource, stop=job.request_stop)
+    run = job.runner(job.ready.plan.device, workers)
     channels = sorted({strip.volume.channel for strip in missing})
     trained: dict[int, AxialChannel] = {}
 

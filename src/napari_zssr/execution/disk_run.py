@@ -24,13 +24,13 @@ from napari_zssr.execution.executors import (
     IN_PROCESS,
     Resources,
     Workers,
-    own_device,
-    worker_resources,
+    equipped,
 )
 from napari_zssr.execution.job import (
     Job,
     JobTask,
     new_stop_file,
+    own_plan,
     with_stored_pixels,
 )
 from napari_zssr.execution.ledger import (
@@ -41,9 +41,8 @@ from napari_zssr.execution.ledger import (
     read_identity,
     remove_run,
 )
-from napari_zssr.execution.scheduler import run_tasks
 from napari_zssr.io.write import check_output, warn_about_format
-from napari_zssr.io.zarr_write import create, write_plane
+from napari_zssr.io.zarr_write import write_plane
 from napari_zssr.progress import Event, PlaneDone, Progress, Steps
 from napari_zssr.stack.image import (
     CheckedPlanes,
@@ -102,9 +101,7 @@ class PlaneJob(Job):
 
     def on_own_device(self) -> Prepared:
         """The prepared image, planned for the device of this process."""
-        plan = self.prepared.plan
-        device = own_device(plan.device)
-        return replace(self.prepared, plan=replace(plan, device=device))
+        return replace(self.prepared, plan=own_plan(self.prepared.plan))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -256,10 +253,7 @@ def planes_to_disk_steps(
     config = fit_to_format(config, target)
     yield Progress(stage="plan", step=0, total=1)
     is_new = not part.exists()
-    resources = worker_resources(options.workers, config)
-    workers = replace(
-        options.workers, devices=options.workers.devices or resources.devices
-    )
+    workers, resources = equipped(options.workers, config)
     job = _begin(stack, config, part, resources, options.threads, overwrite)
     try:
         warn_about_format(target, job.outline)
@@ -267,9 +261,7 @@ def planes_to_disk_steps(
         stored = with_stored_pixels(job.prepared.stack, part, workers)
         prepared = replace(job.prepared, stack=stored)
         job = replace(job, prepared=prepared, keep_networks=options.keep_networks)
-        # A TIFF is assembled from the finest level alone.
-        levels = None if target.suffix.lower() == ".zarr" else 1
-        create(part / IMAGE, job.outline, levels=levels)
+        job.create_image(target)
         failures = yield from _run(job, workers, options.shard)
     except BaseException:
         if is_new and options.shard == WHOLE and not _is_worth_keeping(job):
@@ -428,8 +420,7 @@ def _run(
         if plane_index.number not in finished
         and plane_index.number % count == number - 1
     ]
-    resource = "GPU" if job.prepared.plan.device.startswith("cuda") else ""
-    run = partial(run_tasks, workers=workers, resource=resource, stop=job.request_stop)
+    run = job.runner(job.prepared.plan.device, workers)
     channels = {plane_index.channel for plane_index in missing}
     training = [
         SharedTask(job=job, channel=channel)

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import AbstractContextManager, closing, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from multiprocessing import get_context, parent_process
 from pathlib import Path
@@ -107,6 +107,12 @@ def worker_resources(workers: Workers, config: Config) -> Resources:
         # Dask limits the threads of its workers itself.
         threads=threads if workers.is_on_cluster else max(1, threads // on_machine),
     )
+
+
+def equipped(workers: Workers, config: Config) -> tuple[Workers, Resources]:
+    """Workers with the devices that they are assigned, and what each has of them."""
+    resources = worker_resources(workers, config)
+    return replace(workers, devices=workers.devices or resources.devices), resources
 
 
 def _examine_worker(device: str) -> tuple[Machine, int]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_zssr.atomic import storage_errors
-from napari_zssr.execution.executors import Workers
-from napari_zssr.execution.ledger import Ledger
+from napari_zssr.execution.executors import Workers, own_device
+from napari_zssr.execution.ledger import IMAGE, Ledger
+from napari_zssr.execution.scheduler import Failure, run_tasks
+from napari_zssr.io.zarr_write import create
+from napari_zssr.progress import Steps
 from napari_zssr.stack.image import (
     CheckedPlanes,
     ImageStack,
@@ -22,6 +27,9 @@ from napari_zssr.stack.image import (
     StoredArray,
     is_lazy,
 )
+from napari_zssr.stack.resources import RunPlan
+
+TaskSteps = Steps[tuple[Failure, ...]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -37,6 +45,19 @@ class Job:
     def ledger(self) -> Ledger:
         """The finished planes."""
         return Ledger(self.part)
+
+    def create_image(self, target: Path) -> None:
+        """Make room for the image that becomes the target, unless it is there."""
+        # A TIFF is assembled from the finest level alone.
+        levels = None if target.suffix.lower() == ".zarr" else 1
+        create(self.part / IMAGE, self.outline, levels=levels)
+
+    def runner(self, device: str, workers: Workers) -> Callable[..., TaskSteps]:
+        """`run_tasks` for the tasks of this run, on what it was planned for."""
+        resource = "GPU" if device.startswith("cuda") else ""
+        return partial(
+            run_tasks, workers=workers, resource=resource, stop=self.request_stop
+        )
 
     def request_stop(self) -> None:
         """Ask the tasks of this run to stop, in whatever process they are."""
@@ -59,6 +80,11 @@ class JobTask:
     def stop_requested(self) -> bool:
         """Whether the run is being stopped."""
         return self.job.stop_file.exists()
+
+
+def own_plan(plan: RunPlan) -> RunPlan:
+    """The plan, for the device of this process."""
+    return replace(plan, device=own_device(plan.device))
 
 
 def new_stop_file(part: Path) -> Path:

@@ -30,7 +30,7 @@ from napari_zssr.execution.disk_run import (
     report_room,
     run_identity,
 )
-from napari_zssr.execution.executors import IN_PROCESS, Workers, worker_resources
+from napari_zssr.execution.executors import IN_PROCESS, Workers, equipped
 from napari_zssr.execution.job import new_stop_file
 from napari_zssr.execution.ledger import Ledger, finish, part_folder, remove_run
 from napari_zssr.io.read import read
@@ -103,10 +103,7 @@ def _isotropic_steps(
     config = fit_to_format(config, target)
     yield Progress(stage="plan", step=0, total=1)
     is_new = not part.exists()
-    resources = worker_resources(options.workers, config)
-    workers = replace(
-        options.workers, devices=options.workers.devices or resources.devices
-    )
+    workers, resources = equipped(options.workers, config)
     before = identity_before(part, overwrite)
     planner = partial(planned, resources=resources, before=before)
     starts = channel_starts(config, stack.axes, stack.data.shape)

@@ -16,7 +16,7 @@ from napari_zssr.plugin.estimate import format_duration
 from napari_zssr.plugin.form.rows import Column, red, say, side_by_side, words
 from napari_zssr.progress import ALONG_Z, Progress
 from napari_zssr.stack.image import output_shape
-from napari_zssr.zssr.cost import AXIAL_FLIPS
+from napari_zssr.zssr.cost import axial_versions
 from napari_zssr.zssr.start import Starts
 from napari_zssr.zssr.training_plan import (
     TrainingPlan,
@@ -284,12 +284,11 @@ class Clock:
         if factor_z is not None:
             plan = expected_axial_plan(config, starts, factor_z)
             fine = math.prod(output_shape(shape, axes, config.factors))
-            versions = 2 * (AXIAL_FLIPS if plan.ensemble else 1)
             networks = channels * sizes.get("S", 1)
             training = _trained(plan) if plan.kind.is_trained else 0.0
             self._axial = {
                 f"{ALONG_Z}train": (training, networks),
-                f"{ALONG_Z}columns": (float(versions * fine), 1),
+                f"{ALONG_Z}columns": (float(axial_versions(plan) * fine), 1),
             }
         every = (*self._plane, *self._shared, *self._axial)
         self._done = dict.fromkeys(every, 0)

@@ -118,9 +118,12 @@ def expected_axial_seconds(
     sizes = dict(zip(axes, shape, strict=True))
     learned = min(2 * SHARED_PLANES * min(sizes["Y"] * sizes["X"], 256**2), LEARNED_PX)
     training = sizes.get("C", 1) * sizes.get("S", 1) * _training(plan, learned, rates)
-    # Both orientations, each in so many flips.
-    versions = 2 * (AXIAL_FLIPS if plan.ensemble else 1)
-    return training + versions * math.prod(shape) * rates.version_s
+    return training + axial_versions(plan) * math.prod(shape) * rates.version_s
+
+
+def axial_versions(plan: TrainingPlan) -> int:
+    """How often every voxel passes a network along Z: in both orientations, flipped."""
+    return 2 * (AXIAL_FLIPS if plan.ensemble else 1)
 
 
 def _training(plan: TrainingPlan, pixels: int, rates: Rates) -> float:

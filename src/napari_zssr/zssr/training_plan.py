@@ -309,8 +309,14 @@ def start_message(config: Config, start: Start | None) -> str:
     return will_begin_from_saved(config.steps) if start else ALONE
 
 
-def axial_start_message(config: Config, starts: Starts, factor: float) -> str:
-    """`start_message` for what is learned along Z."""
+def start_messages(config: Config, starts: Starts, factor_z: float | None) -> list[str]:
+    """What training will start from, for each channel; along Z alone, for all."""
+    if factor_z is None or config.enlarges_planes:
+        return [start_message(config, start) for start in starts]
+    return [_axial_start_message(config, starts, factor_z)]
+
+
+def _axial_start_message(config: Config, starts: Starts, factor: float) -> str:
     plan = expected_axial_plan(config, starts, factor)
     if not plan.kind.is_trained:
         return ""

@@ -39,8 +39,7 @@ from napari_zssr.plugin.request import Request
 from napari_zssr.plugin.summary import form_sentence
 from napari_zssr.stack.axial_factor import axial_factor, needs_slice_distance
 from napari_zssr.stack.channels import channel_starts
-from napari_zssr.zssr.start import Starts
-from napari_zssr.zssr.training_plan import axial_start_message, start_message
+from napari_zssr.zssr.training_plan import start_messages
 
 
 def default_config() -> Config:
@@ -168,12 +167,6 @@ class ResultFields(Column):
         self.rows["overwrite"].visible = self.to_disk and (existing or self.overwrite)
 
 
-def _start_message(config: Config, starts: Starts, factor_z: float | None) -> str:
-    if factor_z is None or config.enlarges_planes:
-        return start_message(config, starts[0])
-    return axial_start_message(config, starts, factor_z)
-
-
 def proposed_name(name: str, factor_text: str, ending: str = ZARR) -> str:
     """``cells.ome.tif`` becomes ``cells_x2.ome.zarr``."""
     stem = FORBIDDEN.sub("_", KNOWN_SUFFIX.sub("", name.strip())) or "result"
@@ -241,7 +234,7 @@ class Form(Column):
                     config=config,
                     factor_z=factor_z,
                     starts=starts,
-                    begins=_start_message(config, starts, factor_z),
+                    begins=start_messages(config, starts, factor_z)[0],
                     target=target,
                     overwrite=self.result.overwrite,
                 )

@@ -53,6 +53,12 @@ class Target:
         return planes if self.factor_z is None else self.request.factors
 
     @property
+    def picture_axes(self) -> str:
+        """Axes of a picture of the window, in the order of the stack's."""
+        shown = "YXS" if self.factor_z is None else "ZYXS"
+        return "".join(letter for letter in self.stack.axes if letter in shown)
+
+    @property
     def window(self) -> Window:
         """The window within the plane, (Y, X)."""
         y, x = self.request.selection.starts("YX")
@@ -76,7 +82,7 @@ class Target:
 
     def with_layer_axes(self, picture: NDArray[Any]) -> NDArray[Any]:
         """Add the axes T, Z and C that the layer has to a picture of the window."""
-        shown = "YXS" if self.factor_z is None else "ZYXS"
+        shown = self.picture_axes
         missing = [i for i, a in enumerate(self.stack.axes) if a not in shown]
         return np.expand_dims(picture, missing)
 
@@ -198,9 +204,7 @@ class Scene:
             self.picture, self._pictured = _new_picture(target, learned), target
             self._add(self.picture)
         line = _line_brightness(self.picture, learned.dtype)
-        shown = "YXS" if target.factor_z is None else "ZYXS"
-        axes = [letter for letter in target.stack.axes if letter in shown]
-        mixed = split_view(plain, learned, share, axes.index("X"), line)
+        mixed = split_view(plain, learned, share, target.picture_axes.index("X"), line)
         self.picture.data = target.with_layer_axes(mixed)
 
     def box(self, target: Target) -> Ranges:
