@@ -119,22 +119,17 @@ RANDOM, LEARNED = STARTS = ("random", "learned")
 NETWORKS_SUFFIX = ".safetensors"
 
 
-def checked_factor(factor: Any, *, planes_only: bool = True) -> tuple[float, float]:
-    """Enlargement along (Y, X), each from 1 to 16.
-
-    At least one is above 1 where nothing but planes is enlarged.
-    """
+def checked_factor(factor: Any) -> tuple[float, float]:
+    """Enlargement along (Y, X), each from 1 to 16; 1 restores planes as they are."""
     pair = _pair(factor)
     if pair is None:
         raise InputError(
             f"Factor {factor!r} is not understood; give one number or (Y, X)."
         )
-    inside = all(math.isfinite(f) and 1 <= f <= MAX_FACTOR for f in pair)
-    if not inside or (planes_only and pair == (1, 1)):
+    if not all(math.isfinite(f) and 1 <= f <= MAX_FACTOR for f in pair):
         raise InputError(
             f"Factor {factor!r} cannot be used; give numbers from 1 to "
-            f"{MAX_FACTOR:.0f}, at least one of them above 1 unless slices become more "
-            "(--factor-z, factor_z)."
+            f"{MAX_FACTOR:.0f}."
         )
     return pair
 

@@ -149,8 +149,7 @@ class Config:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "factor_z", checked_factor_z(self.factor_z))
-        factor = checked_factor(self.factor, planes_only=self.factor_z == 1)
-        object.__setattr__(self, "factor", factor)
+        object.__setattr__(self, "factor", checked_factor(self.factor))
         object.__setattr__(self, "kernel_z", checked_kernel_z(self.kernel_z))
         object.__setattr__(self, "kernel", KernelSpec.parse(self.kernel))
         object.__setattr__(self, "noise", checked_noise(self.noise))
@@ -186,9 +185,9 @@ class Config:
         return "independent" if nothing else self.strategy
 
     @property
-    def enlarges_planes(self) -> bool:
-        """Whether planes become larger, or only more."""
-        return any(factor > 1 for factor in self.factors)
+    def restores_planes(self) -> bool:
+        """Whether planes are enlarged or restored, or only become more."""
+        return self.factor_z == 1 or any(factor > 1 for factor in self.factors)
 
     @property
     def factor_text(self) -> str:
@@ -253,7 +252,7 @@ def factors_text(
     """Factors as they stand in names: x2, x2x1.5, x2_z4, isotropic."""
     y, x = factors
     planes = f"x{y:.3g}" if y == x else f"x{y:.3g}x{x:.3g}"
-    if factor_z == 1 and factors != (1.0, 1.0):
+    if factor_z == 1:
         return planes
     slices = ISOTROPIC if factor_z == ISOTROPIC else f"z{factor_z:.3g}"
     return slices if factors == (1.0, 1.0) else f"{planes}_{slices}"

@@ -81,7 +81,7 @@ def summary(stack: ImageStack, config: Config) -> dict[str, Any]:
     factor_z = axial_factor(config, stack)
     plan = make_plan(stack, config, starts, output_dtype=dtype, factor_z=factor_z)
     messages = start_messages(config, starts, factor_z)
-    has_blur = config.kernel.kind != "bicubic" and config.enlarges_planes
+    has_blur = config.kernel.kind != "bicubic" and config.restores_planes
     return {
         "name": stack.name,
         "image_index": stack.image_index,

@@ -120,7 +120,7 @@ def _isotropic_steps(
     try:
         yield report_room(plan, target, resources)
         planar = stack
-        if config.enlarges_planes:
+        if config.restores_planes:
             lateral = DiskOptions(workers=workers, threads=threads)
             planar = yield from _enlarged_planes(stack, config, part, lateral)
         ready = prepare_axial(planar, config, factor, planner)

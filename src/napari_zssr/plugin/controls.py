@@ -278,7 +278,7 @@ class Clock:
         self._plane: Passes = {}
         self._shared: Passes = {}
         self._axial: Passes = {}
-        if factor_z is None or config.enlarges_planes:
+        if factor_z is None or config.restores_planes:
             pixels = float(sizes["Y"] * sizes["X"])
             self._add_planes(config, starts, pixels, self._planes // channels, channels)
         if factor_z is not None:

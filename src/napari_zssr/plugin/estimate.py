@@ -52,7 +52,7 @@ class Workload:
 
         Those of planes, and those along Z where planes stay as they are.
         """
-        if self.factor_z is None or self.config.enlarges_planes:
+        if self.factor_z is None or self.config.restores_planes:
             known = "S" in self.axes
             samples = self.shape[self.axes.index("S")] if known else 1
             return change(self.config, factor_z=1.0), self.starts, samples
@@ -177,7 +177,7 @@ def _measured_seconds(workload: Workload, plan: RunPlan, rates: Rates) -> float:
     if factor is None:
         return expected_seconds(config, starts, shape, axes, rates)
     along_z = expected_axial_plan(config, starts, factor)
-    if not config.enlarges_planes:
+    if not config.restores_planes:
         return expected_axial_seconds(along_z, shape, axes, rates)
     _, each = expected_plans(config, starts, 1)
     machine: dict[str, Any] = {"device": plan.device, "precision": plan.precision}

@@ -35,7 +35,7 @@ def axial_factor(config: Config, stack: ImageStack) -> float | None:
             f"Enlarging along Z needs at least {FEWEST_SLICES} slices, and the image "
             f"has {found}; {LEAVE_Z}."
         )
-    planes_blurred = config.kernel.kind != "bicubic" and not config.enlarges_planes
+    planes_blurred = config.kernel.kind != "bicubic" and not config.restores_planes
     if planes_blurred and config.axial_kernel[0] != "optics":
         raise InputError(
             "A blur of planes was given, which stay as they are; say how much is "

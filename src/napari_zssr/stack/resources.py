@@ -122,7 +122,7 @@ def plan_run(
     )
     if factor_z is None:
         return _plan_planes(work, machine)
-    planar = _plan_planes(work, machine) if config.enlarges_planes else None
+    planar = _plan_planes(work, machine) if config.restores_planes else None
     return _plan_axial(work, machine, planar, factor_z)
 
 

@@ -181,7 +181,7 @@ def _isotropic_steps(
     # Refuses what has no room before planes are enlarged.
     make_plan(stack, config, starts, factor_z=factor)
     lateral = None
-    if config.enlarges_planes:
+    if config.restores_planes:
         planes_only = change(config, factor_z=1.0)
         steps = upscale_steps(stack, planes_only)
         lateral = yield from map_events(steps, PlaneDone, axial_progress)

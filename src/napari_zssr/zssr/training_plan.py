@@ -311,7 +311,7 @@ def start_message(config: Config, start: Start | None) -> str:
 
 def start_messages(config: Config, starts: Starts, factor_z: float | None) -> list[str]:
     """What training will start from, for each channel; along Z alone, for all."""
-    if factor_z is None or config.enlarges_planes:
+    if factor_z is None or config.restores_planes:
         return [start_message(config, start) for start in starts]
     return [_axial_start_message(config, starts, factor_z)]
 
@@ -360,6 +360,8 @@ def _stages(
     kind: NetworkKind, final: Pair, ratio: Ratio, gradual: int
 ) -> tuple[Pair, ...]:
     """Factors on the way to the final one, that included."""
+    if final == (1, 1):
+        return (final,)
     if kind.fine_grid:
         return _paper_stages(final, gradual)
     # Within the reach of one application in equal steps, then one by one.

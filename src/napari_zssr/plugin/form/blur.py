@@ -298,7 +298,7 @@ class BlurFields(Column):
         channel = channel_shown(request, viewer)
         known = request.lazy_stack().channels
         self.optics.show_channel(known[channel] if known else Channel())
-        if not request.config.enlarges_planes:
+        if not request.config.restores_planes:
             return
         kernel = self.seen.kernel(request, channel)
         if kernel is None:

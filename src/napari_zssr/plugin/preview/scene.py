@@ -118,7 +118,7 @@ def nearest_target(request: Request, region: Ranges) -> Target:
         for plane in planes(stack.axes, stack.data.shape)
         if plane.index == tuple(index)
     )
-    factor_z = None if request.config.enlarges_planes else request.factor_z
+    factor_z = None if request.config.restores_planes else request.factor_z
     if factor_z is not None:
         first = starts[stack.axes.index("Z")]
         box["Z"] = (first, first + stack.data.shape[stack.axes.index("Z")])
