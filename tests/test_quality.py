@@ -16,6 +16,7 @@ from napari_zssr.imaging.resample import imresize
 from napari_zssr.kernelspec import KernelSpec
 from napari_zssr.zssr.judge import Gain
 from napari_zssr.zssr.messages import (
+    ENLARGED,
     faint_texture_sentence,
     quality_sentence,
     shrunk_test,
@@ -150,11 +151,11 @@ def test_many_planes_are_told_by_their_median() -> None:
 
 
 def said(**changes: float | None) -> str:
-    return quality_sentence(replace(GOOD, **changes))  # type: ignore[arg-type]
+    return quality_sentence(replace(GOOD, **changes), ENLARGED)  # type: ignore[arg-type]
 
 
 def test_the_line_says_only_what_was_measured() -> None:
-    assert quality_sentence(GOOD) == (
+    assert quality_sentence(GOOD, ENLARGED) == (
         "Sharper: 1.8 % of the range changed, grain fell by 40 %, the result agrees "
         "with your image."
     )
@@ -178,8 +179,8 @@ def test_the_line_says_only_what_was_measured() -> None:
 
 def test_decibels_never_come_first() -> None:
     gain = Gain(decibel=0.35, error_decibel=0.05, significant=True)
-    assert shrunk_test(gain) == (
+    assert shrunk_test(gain, ENLARGED) == (
         "Test on your image shrunk and re-enlarged: 0.35 ± 0.05 dB closer than bicubic."
     )
     worse = replace(gain, decibel=-0.2)
-    assert "0.20 ± 0.05 dB farther off than bicubic" in shrunk_test(worse)
+    assert "0.20 ± 0.05 dB farther off than bicubic" in shrunk_test(worse, ENLARGED)

@@ -40,7 +40,7 @@ from napari_zssr.stack.image import planes
 from napari_zssr.stack.preview import preview_steps
 from napari_zssr.stack.run import Upscaled, upscale_steps
 from napari_zssr.zssr import judge
-from napari_zssr.zssr.messages import held_back_sentence, unsupported
+from napari_zssr.zssr.messages import ENLARGED, held_back_sentence, unsupported
 from training.dead_leaves import sharp_scene
 
 FACTORS = (2.0, 2.0)
@@ -190,22 +190,28 @@ def test_a_preview_decides_as_the_run_does(image: NDArray[np.float32]) -> None:
 def test_the_reason_is_what_failed(
     changes: dict[str, Any], margin: float | None, words: str
 ) -> None:
-    assert words in unsupported(replace(GOOD, **changes), margin, blurred=True)
+    assert words in unsupported(
+        replace(GOOD, **changes), margin, ENLARGED, blurred=True
+    )
 
 
 def test_sentences_on_what_was_held_back() -> None:
-    assert "back to 25 % of" in held_back_sentence([0.25], 0.35, "why", whole=False)
-    assert "back to 0 to 30 % of" in held_back_sentence(
-        [0.3, 0], 0.35, "why", whole=False
+    assert "back to 25 % of" in held_back_sentence(
+        [0.25], 0.35, "why", ENLARGED, whole=False
     )
-    assert held_back_sentence([0], 0.05, "why", whole=False).startswith(
+    assert "back to 0 to 30 % of" in held_back_sentence(
+        [0.3, 0], 0.35, "why", ENLARGED, whole=False
+    )
+    assert held_back_sentence([0], 0.05, "why", ENLARGED, whole=False).startswith(
         "Bicubic was returned"
     )
-    assert "checks support 35 %" in held_back_sentence([0.25], 0.35, "why", whole=True)
+    assert "checks support 35 %" in held_back_sentence(
+        [0.25], 0.35, "why", ENLARGED, whole=True
+    )
 
 
 def test_nobody_is_told_of_a_narrower_blur_than_bicubic() -> None:
-    assert "narrower" not in unsupported(GOOD, None, blurred=False)
+    assert "narrower" not in unsupported(GOOD, None, ENLARGED, blurred=False)
 
 
 def test_trees_lead_to_leaves() -> None:

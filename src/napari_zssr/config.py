@@ -163,6 +163,12 @@ class Config:
         check_switch("ensemble", self.ensemble)
         check_switch("always", self.always)
         check_start_fits(self.start, self.network, self.steps)
+        if self.factor_z == 1 and self.only_denoises and self.noise == "off":
+            raise InputError(
+                "With factor 1, without a blur and with the noise 'off' there is "
+                "nothing to restore; give a blur (--kernel, kernel), leave the noise "
+                "to 'auto', or give a larger factor."
+            )
         lowest = _LOWEST if self.start == RANDOM else _LOWEST | {"steps": 0}
         for name, low in lowest.items():
             value = getattr(self, name)
@@ -188,6 +194,11 @@ class Config:
     def restores_planes(self) -> bool:
         """Whether planes are enlarged or restored, or only become more."""
         return self.factor_z == 1 or any(factor > 1 for factor in self.factors)
+
+    @property
+    def only_denoises(self) -> bool:
+        """Whether planes keep their size, and no blur is taken back."""
+        return self.factors == (1.0, 1.0) and self.kernel.kind == "bicubic"
 
     @property
     def factor_text(self) -> str:

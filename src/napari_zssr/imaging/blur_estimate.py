@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
@@ -162,7 +162,7 @@ def _gaussian(mean: _Estimate, estimates: list[_Estimate], factors: Pair) -> Fin
         sigma_px=(float(widths[0]), float(widths[1])),
         angle_deg=math.degrees(math.atan2(x, y)),
     )
-    spec = kernel_for_factors(learned, LEARNED, factors)
+    spec = _for_factors(learned, factors)
     fine = FineKernel(spec=spec, factors=factors, sentence="").widths_px
     assert fine is not None
     ratio = fine[0] / widths[0]
@@ -177,6 +177,14 @@ def _gaussian(mean: _Estimate, estimates: list[_Estimate], factors: Pair) -> Fin
         ),
         spread_px=(large, small),
     )
+
+
+def _for_factors(learned: KernelSpec, factors: Pair) -> KernelSpec:
+    """A blur at `LEARNED` for other factors; at factor 1 all of it, in input pixels."""
+    if factors != (1.0, 1.0):
+        return kernel_for_factors(learned, LEARNED, factors)
+    y, x = learned.sigma_px
+    return replace(learned, sigma_px=(y / LEARNED[0], x / LEARNED[1]))
 
 
 def _errors(mean: _Estimate, estimates: list[_Estimate]) -> Array:

@@ -248,6 +248,8 @@ def sampling_sentence(spacing_um: Pair, factors: Pair, nyquist: float) -> str | 
 
     Pixel size and Nyquist limit in um; pixels and factors along (Y, X).
     """
+    if factors == (1.0, 1.0):
+        return None
     # Along the coarser axis.
     useful = max(spacing_um) / nyquist
     sampling = f"pixels of {max(spacing_um):.3g} um; Nyquist asks for {nyquist:.3g} um"

@@ -49,12 +49,13 @@ def gaussian_kernel_sigma(sigma_um: float | Pair, fine_um: Pair, factors: Pair) 
     """Widths along (Y, X) of the kernel of a Gaussian PSF, fine pixels.
 
     sigma / fine * sqrt(1 - 1/f^2) with the PSF's standard deviation and the pixels of
-    the fine grid in um; next to nothing along an axis that is not enlarged.
+    the fine grid in um; next to nothing along an axis that is not enlarged, and the
+    whole PSF where none is.
     """
     pair = sigma_um if isinstance(sigma_um, tuple) else (sigma_um, sigma_um)
     y, x = (
         max(NARROWEST, sigma / fine * math.sqrt(1 - 1 / factor**2))
-        for sigma, fine, factor in zip(pair, fine_um, factors, strict=True)
+        for sigma, fine, factor in zip(pair, fine_um, _blurred(factors), strict=True)
     )
     return y, x
 
@@ -66,10 +67,11 @@ def psf_kernel(
 
     Pixel sizes (Y, X) in um; those of the fine grid are the image's divided by the
     factors. The kernel (odd, odd) has sum 1, no negative weights, its centre of mass in
-    the middle, and one weight along an axis that is not enlarged. Raises `InputError`
-    if the PSF has another shape, holds NaN, has no positive sum or is too large.
+    the middle, and one weight along an axis that is not enlarged; where none is, it is
+    the whole PSF. Raises `InputError` if the PSF has another shape, holds NaN, has no
+    positive sum or is too large.
     """
-    values = checked_kernel(psf)
+    values, factors = checked_kernel(psf), _blurred(factors)
     for axis in (0, 1):
         if factors[axis] == 1:
             values = values.sum(axis=axis, keepdims=True)
@@ -86,6 +88,11 @@ def psf_kernel(
     strong = kernel > TRUNCATE * kernel.max()
     kernel = central_part(np.where(strong, kernel, 0.0), strong)
     return np.asarray(kernel / kernel.sum())
+
+
+def _blurred(factors: Pair) -> Pair:
+    """Factors that a kernel relates: at factor 1, to an image without any blur."""
+    return (math.inf, math.inf) if factors == (1.0, 1.0) else factors
 
 
 class _Axis:

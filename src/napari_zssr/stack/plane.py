@@ -43,9 +43,10 @@ from napari_zssr.stack.plane_result import (
 from napari_zssr.stack.resources import RunPlan
 from napari_zssr.zssr.checkpoint import Checkpoint
 from napari_zssr.zssr.messages import (
-    WITHOUT_SIGNAL,
+    baseline,
     faint_texture_sentence,
     quality_sentence,
+    without_signal,
 )
 from napari_zssr.zssr.start import Start
 from napari_zssr.zssr.training_plan import Execution, Facts, TrainingPlan, resolve
@@ -177,7 +178,7 @@ def initial_plane_snapshot(work: PlaneInput, run: RunPlan) -> Snapshot | None:
     """The window as the start enlarges it, in pixels of the result, or None."""
     import torch
 
-    from napari_zssr.zssr.plane_trainer import initial_snapshot, nothing_to_learn
+    from napari_zssr.zssr.plane_trainer import initial_snapshot, is_learnable
 
     assert work.window is not None
     normal = work.channel.mapping.normalise(work.pixels)
@@ -185,7 +186,7 @@ def initial_plane_snapshot(work: PlaneInput, run: RunPlan) -> Snapshot | None:
     if not shows_signal(colours):
         return None
     plane = torch.from_numpy(colours).to(run.device)
-    if nothing_to_learn(plane) is not None:
+    if not is_learnable(plane):
         return None
     noise = plane_noise(colours, work.pixels, work.channel)
     plan = _training_plan(plane, noise, work)
@@ -209,7 +210,8 @@ def _result(
 
     plane, execution = torch.from_numpy(colours), work.execution(run)
     if not shows_signal(colours):
-        sentence = nothing_to_learn(plane) or WITHOUT_SIGNAL
+        base = baseline(work.config.factors)
+        sentence = nothing_to_learn(plane, base) or without_signal(base)
         result = yield from bicubic_result(
             plane, work.config.factors, sentence, execution, work.window
         )
@@ -290,8 +292,12 @@ def _report(
 ) -> PlaneReport:
     gain, assessment = result.gain, result.assessment
     whole = work.config.always or assessment is None or assessment.share == 1
+    checked = ""
+    if quality is not None:
+        base = baseline(work.config.factors)
+        checked = f"{quality_sentence(quality, base, whole=whole)} "
     sentences = (
-        "" if quality is None else f"{quality_sentence(quality, whole=whole)} ",
+        checked,
         result.sentence,
         faint_texture_sentence(quality) if result.denoised else "",
         artifacts_message(noise, stripes, learned=result.returned == "learned"),

@@ -17,6 +17,9 @@ from napari_zssr.stack.prepare import Prepared
 from napari_zssr.zssr.device import fallback_message
 from napari_zssr.zssr.messages import (
     FROM_SAVED,
+    NOTHING_TO_RESTORE,
+    Baseline,
+    baseline,
     faint_texture_sentence,
     held_back_sentence,
     quality_sentence,
@@ -147,17 +150,22 @@ def _sentence(reports: tuple[PlaneReport, ...], config: Config) -> str:
     if len(reports) == 1:
         return reports[0].sentence
     learned = [r for r in reports if r.returned == "learned"]
-    held = _held_back(reports, config)
+    held, base = _held_back(reports, config), baseline(config.factors)
     if not learned:
         if held:
-            return f"All {len(reports)} planes came back as bicubic.{held}"
-        return f"Nothing to gain in any of {len(reports)} planes; bicubic was returned."
+            return f"All {len(reports)} planes came back as {base.name}.{held}"
+        if all(report.sentence == NOTHING_TO_RESTORE for report in reports):
+            return f"All {len(reports)} planes: {NOTHING_TO_RESTORE}"
+        return (
+            f"Nothing to gain in any of {len(reports)} planes; {base.name} was "
+            "returned."
+        )
     others = len(reports) - len(learned)
-    rest = f" {others} came back as bicubic or constant." if others else ""
+    rest = f" {others} came back as {base.name} or constant." if others else ""
     sentence = f"{len(learned)} of {len(reports)} planes were learned.{rest}"
     parts = (
-        _changed(learned, config.always),
-        held or _tested(learned),
+        _changed(learned, config),
+        held or _tested(learned, base),
         _trained(reports, config),
     )
     return sentence + "".join(parts)
@@ -173,29 +181,37 @@ def _held_back(reports: tuple[PlaneReport, ...], config: Config) -> str:
     shares = [assessment["share"] for assessment in assessments]
     least = assessments[shares.index(min(shares))]
     sentence = held_back_sentence(
-        shares, least["supported"], least["reason"], whole=config.always
+        shares,
+        least["supported"],
+        least["reason"],
+        baseline(config.factors),
+        whole=config.always,
     )
     some = len(assessments) < len(reports)
     part = f" In {len(assessments)} of {len(reports)} planes:" if some else ""
     return f"{part} {sentence}"
 
 
-def _changed(learned: list[PlaneReport], always: bool) -> str:
+def _changed(learned: list[PlaneReport], config: Config) -> str:
     """What the checks on their pixels came to, in the median."""
     qualities = [report.quality for report in learned if report.quality is not None]
     if not qualities:
         return ""
-    whole = always or not any(r.assessment and r.assessment["reason"] for r in learned)
-    sentence = quality_sentence(combined_quality(qualities), whole=whole)
+    held = any(r.assessment and r.assessment["reason"] for r in learned)
+    sentence = quality_sentence(
+        combined_quality(qualities),
+        baseline(config.factors),
+        whole=config.always or not held,
+    )
     return f" In the median: {sentence}"
 
 
-def _tested(learned: list[PlaneReport]) -> str:
+def _tested(learned: list[PlaneReport], base: Baseline) -> str:
     """What held-out regions told, in the median."""
     gains = sorted(r.gain_db for r in learned if r.gain_db is not None)
     if not gains:
         return ""
-    return f" {shrunk_figure(gains[len(gains) // 2])}"
+    return f" {shrunk_figure(gains[len(gains) // 2], base)}"
 
 
 def _trained(reports: tuple[PlaneReport, ...], config: Config) -> str:

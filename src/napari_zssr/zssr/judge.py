@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from napari_zssr.imaging.quality import Support, combined_quality, support
 from napari_zssr.imaging.resample import spread_starts
 from napari_zssr.progress import Progress, Steps, map_events
-from napari_zssr.zssr.messages import underrated, unsupported
+from napari_zssr.zssr.messages import baseline, underrated, unsupported
 from napari_zssr.zssr.networks import applied, enlarge
 from napari_zssr.zssr.pairs import PairSpec, build_pairs, region_errors
 from napari_zssr.zssr.predict import back_project, enlarged, predict_spec
@@ -199,5 +199,7 @@ def _combined(supports: Sequence[Support], plan: TrainingPlan) -> Assessment:
         share=round(share, 2) if share >= LEAST else 0.0,
         supported=supported,
         gain_db=gain,
-        reason=unsupported(quality, margin, blurred=kind != "bicubic"),
+        reason=unsupported(
+            quality, margin, baseline(plan.factors), blurred=kind != "bicubic"
+        ),
     )

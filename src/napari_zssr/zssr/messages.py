@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from napari_zssr.checks import LEARNED
@@ -13,10 +14,9 @@ if TYPE_CHECKING:
     from napari_zssr.zssr.training_plan import TrainingPlan
 
 CONSTANT = "The plane is constant and stays so."
-WITHOUT_SIGNAL = (
-    "The plane shows nothing but noise; bicubic was returned, nothing was trained."
+NOTHING_TO_RESTORE = (
+    "The plane shows no noise, and no blur was given; it was returned as it is."
 )
-NOT_SAVED = "No networks were saved for this channel; bicubic was returned."
 GENERATED = "the learned start (generated images only)"
 # Changes of a result (fraction of the range, shares) from which they are worth a word.
 LEAST_CHANGE, LEAST_SHARPNESS, LEAST_GRAIN = 0.003, 0.03, 0.05
@@ -35,6 +35,44 @@ TOO_WIDE = -0.3
 FAINT = " Faint texture may have gone with the noise."
 FROM_SAVED = " Training began from saved networks."
 ALONE = "Training begins from random weights: this image only."
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """What a result is compared with, in words.
+
+    Attributes
+    ----------
+    name : of the image that is returned where nothing is gained
+    again : what makes the result an image like the input, with "again"
+    test : what is done to the image for the test on held-out regions
+    """
+
+    name: str
+    again: str
+    test: str
+
+
+ENLARGED = Baseline("bicubic", "shrunk", "shrunk and re-enlarged")
+RESTORED = Baseline("the input", "degraded", "degraded and restored")
+
+
+def baseline(factors: tuple[float, float]) -> Baseline:
+    """What results of these factors (Y, X) are compared with."""
+    return RESTORED if factors == (1.0, 1.0) else ENLARGED
+
+
+def without_signal(base: Baseline) -> str:
+    """Sentence on a plane of noise alone."""
+    return (
+        f"The plane shows nothing but noise; {base.name} was returned, nothing was "
+        "trained."
+    )
+
+
+def not_saved(base: Baseline) -> str:
+    """Sentence on a plane whose channel has no saved networks."""
+    return f"No networks were saved for this channel; {base.name} was returned."
 
 
 def origin_sentence(plan: TrainingPlan, shared: int, steps: int) -> str:
@@ -56,23 +94,23 @@ def origin_sentence(plan: TrainingPlan, shared: int, steps: int) -> str:
     return sentence + start_sentence(plan.initialization)
 
 
-def too_small(height: int, width: int, smallest: int) -> str:
+def too_small(height: int, width: int, smallest: int, base: Baseline) -> str:
     """Sentence on a plane that is too small to train on."""
     return (
         f"The plane of {height} x {width} pixels is too small to learn from (under "
-        f"{smallest}); bicubic was returned."
+        f"{smallest}); {base.name} was returned."
     )
 
 
-def quality_sentence(quality: Quality, *, whole: bool = True) -> str:
-    """What a result is beside bicubic enlargement, as measured on its pixels."""
+def quality_sentence(quality: Quality, base: Baseline, *, whole: bool = True) -> str:
+    """What a result is beside its baseline, as measured on its pixels."""
     percent = f"{100 * quality.change:.2g} % of the range"
     if quality.change < LEAST_CHANGE:
-        return f"Hardly differs from bicubic ({percent} changed)."
+        return f"Hardly differs from {base.name} ({percent} changed)."
     parts = [
         f"{percent} changed",
         _grain(quality),
-        _agreement(quality) if whole else "",
+        _agreement(quality, base) if whole else "",
     ]
     sentence = f"{_kind(quality)}: {', '.join(part for part in parts if part)}."
     if quality.overshoot > OVERSHOOT:
@@ -111,7 +149,9 @@ def _assumed(quality: Quality) -> str:
     return _percent(quality.noise_assumed) if quality.noise_assumed else "none"
 
 
-def unsupported(quality: Quality, margin: float | None, *, blurred: bool) -> str:
+def unsupported(
+    quality: Quality, margin: float | None, base: Baseline, *, blurred: bool
+) -> str:
     """Why checks do not support a result, after a colon: which of them told."""
     narrower = "; a narrower blur may be right" if blurred else ""
     if underrated(quality):
@@ -124,14 +164,20 @@ def unsupported(quality: Quality, margin: float | None, *, blurred: bool) -> str
         return f"edges overshoot by {height} of their height{narrower}"
     if quality.misfit > AGREES:
         return (
-            f"shrunk again it differs from the image by {quality.misfit:.1f} times "
+            f"{base.again} again it differs from the image by "
+            f"{quality.misfit:.1f} times "
             "what the noise explains"
         )
     return f"fine detail came out stronger than the image leads to{narrower}"
 
 
 def held_back_sentence(
-    shares: Sequence[float], supported: float, reason: str, *, whole: bool
+    shares: Sequence[float],
+    supported: float,
+    reason: str,
+    base: Baseline,
+    *,
+    whole: bool,
 ) -> str:
     """Sentence on results of which the checks do not support everything."""
     if whole:
@@ -141,8 +187,9 @@ def held_back_sentence(
         )
     least, most = min(shares), max(shares)
     if most == 0:
+        name = base.name[0].upper() + base.name[1:]
         return (
-            "Bicubic was returned, since checks do not support what was learned: "
+            f"{name} was returned, since checks do not support what was learned: "
             f"{reason}."
         )
     part = _percent(most) if least == most else f"{100 * least:.2g} to {_percent(most)}"
@@ -164,35 +211,35 @@ def _kind(quality: Quality) -> str:
     return "Softer" if quality.sharpness <= 1 - LEAST_SHARPNESS else "Changed"
 
 
-def _agreement(quality: Quality) -> str:
+def _agreement(quality: Quality, base: Baseline) -> str:
     if quality.misfit <= AGREES:
         return "the result agrees with your image"
     return (
-        f"but shrunk again it differs from your image by {quality.misfit:.1f} times "
-        "what the noise explains"
+        f"but {base.again} again it differs from your image by "
+        f"{quality.misfit:.1f} times what the noise explains"
     )
 
 
-def shrunk_test(gain: Gain) -> str:
+def shrunk_test(gain: Gain, base: Baseline) -> str:
     """What held-out regions told of networks whose result was delivered."""
-    return shrunk_figure(gain.decibel, f" ± {gain.error_decibel:.2f}")
+    return shrunk_figure(gain.decibel, base, f" ± {gain.error_decibel:.2f}")
 
 
-def shrunk_figure(decibel: float, error: str = "") -> str:
+def shrunk_figure(decibel: float, base: Baseline, error: str = "") -> str:
     """The figure of the test on held-out regions, and its error as text."""
     closer = "closer than" if decibel >= 0 else "farther off than"
     return (
-        f"Test on your image shrunk and re-enlarged: {abs(decibel):.2f}{error} dB "
-        f"{closer} bicubic."
+        f"Test on your image {base.test}: {abs(decibel):.2f}{error} dB {closer} "
+        f"{base.name}."
     )
 
 
-def nothing_gained(gain: Gain) -> str:
-    """Sentence on a plane that came back as bicubic."""
+def nothing_gained(gain: Gain, base: Baseline) -> str:
+    """Sentence on a plane that came back as its baseline."""
     return (
-        "Nothing to gain here; bicubic was returned. Test on your image shrunk and "
-        f"re-enlarged: {gain.decibel:+.2f} ± {gain.error_decibel:.2f} dB against "
-        "bicubic."
+        f"Nothing to gain here; {base.name} was returned. Test on your image "
+        f"{base.test}: {gain.decibel:+.2f} ± {gain.error_decibel:.2f} dB against "
+        f"{base.name}."
     )
 
 

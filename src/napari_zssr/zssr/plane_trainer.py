@@ -36,8 +36,11 @@ from napari_zssr.zssr.judge import (
 )
 from napari_zssr.zssr.messages import (
     CONSTANT,
-    NOT_SAVED,
+    NOTHING_TO_RESTORE,
+    Baseline,
+    baseline,
     held_back_sentence,
+    not_saved,
     nothing_gained,
     origin_sentence,
     shrunk_test,
@@ -153,9 +156,12 @@ def upscale_plane(
     nothing else is enlarged. `shared` networks and an `assessment` were decided for all
     planes of the channel; without them the plane is assessed by itself.
     """
-    reason = nothing_to_learn(plane)
+    base = baseline(plan.factors)
+    reason = nothing_to_learn(plane, base)
+    if plan.has_nothing_to_restore:
+        reason = reason or NOTHING_TO_RESTORE
     if plan.start is None and not plan.trains:
-        reason = reason or NOT_SAVED
+        reason = reason or not_saved(base)
     if reason is not None:
         return (
             yield from bicubic_result(plane, plan.factors, reason, execution, window)
@@ -168,14 +174,14 @@ def upscale_plane(
     # Networks that a stack shares were judged on several planes before.
     gain = judge(network, data, plan, execution, draws=1 if shared else DRAWS)
     if not (_is_gain(gain, shared) or plan.always):
-        assessment, share, sentence = None, 0.0, nothing_gained(gain)
+        assessment, share, sentence = None, 0.0, nothing_gained(gain, base)
     else:
         if shared is not None:
             told = shared.assessment
             assessment = Assessment(**told) if told else None
         elif assessment is None:
             assessment = yield from assess(network, [plane], plan, execution)
-        share, sentence = _delivered(assessment, gain, plan.always)
+        share, sentence = _delivered(assessment, gain, plan)
     sentence += origin_sentence(plan, shared.planes if shared else 0, steps)
     if share == 0:
         result = yield from bicubic_result(
@@ -327,28 +333,39 @@ def _is_gain(gain: Gain, shared: Checkpoint | None) -> bool:
 
 
 def _delivered(
-    assessment: Assessment | None, gain: Gain, always: bool
+    assessment: Assessment | None, gain: Gain, plan: TrainingPlan
 ) -> tuple[float, str]:
     """Share of the change that is delivered, and a sentence on it.
 
     Of what is held back the gain on held-out regions is not said: it holds under the
     very settings that are in doubt.
     """
+    base = baseline(plan.factors)
     if assessment is None or assessment.share == 1:
-        return 1.0, shrunk_test(gain)
+        return 1.0, shrunk_test(gain, base)
     sentence = held_back_sentence(
-        [assessment.share], assessment.supported, assessment.reason, whole=always
+        [assessment.share],
+        assessment.supported,
+        assessment.reason,
+        base,
+        whole=plan.always,
     )
-    return 1.0 if always else assessment.share, sentence
+    return 1.0 if plan.always else assessment.share, sentence
 
 
-def nothing_to_learn(plane: Tensor) -> str | None:
+def is_learnable(plane: Tensor) -> bool:
+    """Whether a plane (C, Y, X) leaves anything to learn from."""
+    varies = float(plane.amax() - plane.amin()) > 0
+    return varies and min(plane.shape[-2:]) >= SMALLEST_PX
+
+
+def nothing_to_learn(plane: Tensor, base: Baseline) -> str | None:
     """Sentence on a plane that leaves nothing to learn from; None for others."""
+    if is_learnable(plane):
+        return None
     if float(plane.amax() - plane.amin()) <= 0:
         return CONSTANT
-    if min(plane.shape[-2:]) < SMALLEST_PX:
-        return too_small(plane.shape[-2], plane.shape[-1], SMALLEST_PX)
-    return None
+    return too_small(plane.shape[-2], plane.shape[-1], SMALLEST_PX, base)
 
 
 def bicubic_result(
@@ -429,7 +446,7 @@ def plane_sample(plane: NDArray[np.float32], planes: int) -> TrainingData | None
     held out there. None for a plane that is constant or too small to learn from.
     """
     whole = torch.from_numpy(plane)
-    if nothing_to_learn(whole) is not None:
+    if not is_learnable(whole):
         return None
     windows = training_windows(whole)
     chosen = spread_evenly(windows, max(1, WINDOWS // planes))
@@ -475,7 +492,7 @@ def trial_assessment(
     It stands for networks that every plane of a channel learns for itself: a blur or
     noise that ruins the one ruins the others. None where nothing can be learned.
     """
-    if nothing_to_learn(plane) is not None:
+    if not is_learnable(plane):
         return None
     network, _ = yield from train_network(TrainingData.of_plane(plane), plan, execution)
     return (yield from assess(network, [plane], plan, execution))

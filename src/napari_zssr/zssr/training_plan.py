@@ -146,6 +146,12 @@ class TrainingPlan:
         """Whether training is against noise (recorruption)."""
         return is_noisy(self.level)
 
+    @property
+    def has_nothing_to_restore(self) -> bool:
+        """Whether planes keep their size, without a blur or noise to be taken back."""
+        plain = self.factors == (1.0, 1.0) and self.kernel.kind == "bicubic"
+        return plain and not self.is_noisy and not self.noise.jpeg
+
     def kernel_for(self, factors: Pair) -> KernelSpec:
         """Blur for one gradual factor."""
         return kernel_for_factors(self.kernel, self.factors, factors)
@@ -188,6 +194,10 @@ def _decided(config: Config, facts: Facts) -> TrainingPlan:
         steps = min(steps, config.learned_steps)
         if noisy:
             steps = _noisy_steps(steps)
+        # Father and son differ by their noise alone, which the start knows better: on
+        # four confocal captures training lost 0.05 to 0.3 dB.
+        if config.only_denoises:
+            steps = 0
         # Sons of sons are tiny for large enlargements, so that training is for one
         # application. What that has enlarged is learned from, too, unless it is noisy.
         further = steps > 0 and max(config.factors) > max(ratio) and not noisy
@@ -360,7 +370,7 @@ def _stages(
     kind: NetworkKind, final: Pair, ratio: Ratio, gradual: int
 ) -> tuple[Pair, ...]:
     """Factors on the way to the final one, that included."""
-    if final == (1, 1):
+    if final == (1.0, 1.0):
         return (final,)
     if kind.fine_grid:
         return _paper_stages(final, gradual)
