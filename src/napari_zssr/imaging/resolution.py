@@ -393,7 +393,9 @@ def _windowed(values: Array) -> NDArray[np.complex128]:
     """Fourier transform of a plane, whose noise keeps its variance."""
     taper = np.outer(*(signal.windows.hann(n + 2)[1:-1] for n in values.shape))
     taper /= np.sqrt((taper**2).sum())
-    centred = values - np.average(values, weights=taper)
+    # Twice, so that nothing at all is left of a constant plane.
+    centred = values - values[0, 0]
+    centred = centred - np.average(centred, weights=taper)
     return np.asarray(fft.rfft2(centred * taper))
 
 
