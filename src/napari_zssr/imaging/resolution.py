@@ -37,9 +37,9 @@ NYQUIST = 0.5
 SMOOTHING_PX = 5
 # Photons that a pixel may have by rounding, and from which they need not be integers.
 LEAST_COUNT, MANY_PHOTONS = -0.5, 1e6
-# Correlation of two halves at which half the power of the whole image is noise.
+# Correlation of two halves at which the whole correlates by 1/2 with its pure signal.
 THRESHOLD = 1 / 7
-# The same for each of the halves: no ring needs to correlate more.
+# No ring needs to correlate more, however few its coefficients.
 HIGHEST = 1 / 2
 # Standard deviation of the Gaussian that smooths the ring correlation: share of the
 # frequency, and least number of rings.
