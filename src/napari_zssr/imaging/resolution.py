@@ -41,7 +41,7 @@ LEAST_COUNT, MANY_PHOTONS = -0.5, 1e6
 THRESHOLD = 1 / 7
 # No ring needs to correlate more, however few its coefficients.
 HIGHEST = 1 / 2
-# Standard deviation of the Gaussian that smooths the ring correlation: share of the
+# Reach of the running median over the ring correlation, to either side: share of the
 # frequency, and least number of rings.
 SMOOTHING, LEAST_RINGS = 0.08, 1.5
 # Up to this multiple of a crossing, and at least so many rings, the mean correlation
