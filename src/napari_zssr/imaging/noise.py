@@ -192,6 +192,15 @@ def unit_bands(strengths: Array) -> tuple[float, ...]:
     return tuple(float(strength) for strength in strengths / np.sqrt(mean))
 
 
+def with_bands(white: Array, bands: tuple[float, ...]) -> Array:
+    """White noise (Y, X) given these bands, its variance kept; the borders periodic."""
+    if bands == WHITE:
+        return white
+    size = (white.shape[0], white.shape[1])
+    response = fft.rfft2(_wrapped_kernel(bands, size))
+    return np.asarray(fft.irfft2(fft.rfft2(white) * response, s=size))
+
+
 def _wrapped_kernel(bands: tuple[float, ...], size: tuple[int, int]) -> Array:
     """Kernel (Y, X) that gives white noise these bands, centred on the first pixel.
 

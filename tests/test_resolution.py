@@ -1,0 +1,405 @@
+"""Resolution against known cut-offs, on generated images of three kinds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from napari_zssr.errors import InputError
+from napari_zssr.imaging.noise import CLEAN, NoiseModel
+from napari_zssr.imaging.resolution import (
+    Resolution,
+    decorrelation_resolution,
+    radial_spectrum,
+    ring_correlation,
+    ring_resolution,
+    thinned_halves,
+)
+
+Array = NDArray[np.float64]
+Draw = np.random.Generator
+
+SIDE = 256
+CUTOFFS = (0.08, 0.12, 0.2, 0.3, 0.4)
+# The spectrum of shapes with edges falls, so that few photons do not show its end.
+PHOTONS = {
+    "filaments": (200, 1000, 5000),
+    "spots": (200, 1000, 5000),
+    "shapes": (1000, 2000, 5000),
+}
+
+
+def filaments(draw: Draw, side: int) -> Array:
+    image = np.zeros((side, side))
+    for _ in range(side // 4):
+        turns = draw.uniform(0, 2 * math.pi) + np.cumsum(draw.normal(0, 0.02, 4 * side))
+        steps = 0.5 * np.cumsum([np.sin(turns), np.cos(turns)], axis=1)
+        place = (draw.uniform(0, side, (2, 1)) + steps).astype(int)
+        inside = ((place >= 0) & (place < side)).all(axis=0)
+        np.add.at(image, tuple(place[:, inside]), draw.uniform(0.3, 1))
+    return image
+
+
+def spots(draw: Draw, side: int) -> Array:
+    image = np.zeros((side, side))
+    count = side * side // 60
+    np.add.at(image, tuple(draw.integers(0, side, (2, count))), draw.gamma(2, 1, count))
+    return image
+
+
+def shapes(draw: Draw, side: int) -> Array:
+    """Discs that lie over each other."""
+    image = np.zeros((side, side))
+    y, x = np.mgrid[:side, :side]
+    for _ in range(3 * side):
+        radius = min(2 + 2 * draw.pareto(1.5), side / 6)
+        center = draw.uniform(0, side, 2)
+        low = np.maximum(0, center - radius - 1).astype(int)
+        high = (center + radius + 2).astype(int)
+        part = (slice(low[0], high[0]), slice(low[1], high[1]))
+        distance = np.hypot(y[part] - center[0], x[part] - center[1])
+        image[part][distance < radius] = draw.random()
+    return image
+
+
+KINDS: dict[str, Callable[[Draw, int], Array]] = {
+    "filaments": filaments,
+    "spots": spots,
+    "shapes": shapes,
+}
+
+
+def sharp(frequency: Array, cutoff: float) -> Array:
+    """All up to 94 % of the cut-off, nothing from it on."""
+    return np.clip((cutoff - frequency) / (0.06 * cutoff), 0, 1)
+
+
+def widefield(frequency: Array, cutoff: float) -> Array:
+    """Optical transfer function of a round pupil in focus."""
+    share = np.clip(frequency / cutoff, 0, 1)
+    return 2 / math.pi * (np.arccos(share) - share * np.sqrt(1 - share**2))
+
+
+@cache
+def scene(
+    kind: str,
+    seed: int,
+    cutoff: float,
+    transfer: Callable[[Array, float], Array] = sharp,
+    shape: tuple[int, int] = (SIDE, SIDE),
+) -> Array:
+    """Image from 0.05 up to about 1; part of a larger one, so that nothing repeats."""
+    side = int(max(shape) * 1.25)
+    made = KINDS[kind](np.random.default_rng(seed), side)
+    y, x = np.fft.fftfreq(side)[:, None], np.fft.rfftfreq(side)[None]
+    passed = np.fft.rfft2(made) * transfer(np.hypot(y, x), cutoff)
+    image = np.fft.irfft2(passed, s=made.shape)[: shape[0], : shape[1]]
+    image = image - image.min()
+    return 0.05 + 0.95 * image / np.quantile(image, 0.999)
+
+
+def noisy(image: Array, photons: float, seed: int = 0) -> Array:
+    draw = np.random.default_rng([seed, 7])
+    return draw.poisson(image * photons) / photons
+
+
+def by_halves(image: Array, photons: float, seed: int = 0, **given: Any) -> Resolution:
+    halves = thinned_halves(image, NoiseModel(gain=1 / photons), seed)
+    return ring_resolution(*halves, **given)
+
+
+def found(resolution: Resolution) -> float:
+    assert resolution.outcome == "found"
+    assert resolution.cutoff is not None
+    return resolution.cutoff
+
+
+def noise_correlation(halves: tuple[Array, Array], signal: Array) -> float:
+    one, two = (half - signal for half in halves)
+    return float(np.corrcoef(one.ravel(), two.ravel())[0, 1])
+
+
+@pytest.mark.parametrize("photons", [3, 20, 200, 5000])
+def test_halves_of_photons(photons: float) -> None:
+    signal = scene("filaments", 0, 0.2, shape=(512, 512))
+    image = noisy(signal, photons)
+    halves = thinned_halves(image, NoiseModel(gain=1 / photons), 1)
+    assert abs(noise_correlation(halves, signal)) < 0.02
+    np.testing.assert_allclose(np.mean(halves, axis=0), image, atol=1e-9)
+    for half in halves:
+        # Half the photons, each counted twice.
+        counts = half * photons / 2
+        np.testing.assert_allclose(counts, np.rint(counts), atol=1e-6)
+        assert (half - signal).var() == pytest.approx(
+            2 * signal.mean() / photons, rel=0.05
+        )
+        assert half.mean() == pytest.approx(image.mean(), abs=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("gain", "offset", "bands"),
+    [
+        (0.0, 0.01, (1.0, 1.0, 1.0, 1.0)),
+        (0.004, 0.0005, (1.0, 1.0, 1.0, 1.0)),
+        (0.05, 0.0001, (1.0, 1.0, 1.0, 1.0)),
+        (0.0, 0.01, (1.6, 1.2, 0.9, 0.5)),
+        (0.01, 0.001, (1.4, 1.1, 0.9, 0.7)),
+    ],
+)
+def test_halves_of_other_noise(
+    gain: float, offset: float, bands: tuple[float, ...]
+) -> None:
+    """Read noise, a little light, and noise whose neighbours are alike."""
+    torch = pytest.importorskip("torch")
+    model = NoiseModel(gain=gain, offset=offset, bands=bands)
+    signal = scene("spots", 1, 0.1, shape=(512, 512))
+    drawn = model.draw(torch.as_tensor(signal[None]), torch.Generator().manual_seed(0))
+    image = signal + drawn.numpy()[0]
+    halves = thinned_halves(image, model, 2)
+    assert abs(noise_correlation(halves, signal)) < 0.02
+    np.testing.assert_allclose(np.mean(halves, axis=0), image)
+    noise = ring_correlation(*(half - signal for half in halves))
+    # At no frequency, not only on average.
+    for part in np.array_split(np.arange(len(noise.counts)), 4):
+        mean = np.average(noise.correlation[part], weights=noise.counts[part])
+        assert abs(mean) < 0.05
+
+
+def test_halves_of_a_camera() -> None:
+    """Photons and read noise, not drawn from the model itself."""
+    signal, photons, read = scene("filaments", 2, 0.2, shape=(512, 512)), 40.0, 1.6
+    image = noisy(signal, photons)
+    image = image + np.random.default_rng(3).normal(0, read / photons, image.shape)
+    model = NoiseModel(gain=1 / photons, offset=(read / photons) ** 2)
+    assert abs(noise_correlation(thinned_halves(image, model, 0), signal)) < 0.02
+
+
+def test_halves_depend_on_the_seed_alone() -> None:
+    image, model = noisy(scene("spots", 0, 0.2), 100), NoiseModel(gain=0.01)
+    first, again, other = (thinned_halves(image, model, n)[0] for n in (1, 1, 2))
+    np.testing.assert_array_equal(first, again)
+    assert (first != other).mean() > 0.5
+
+
+@pytest.mark.parametrize("cutoff", CUTOFFS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_both_find_a_known_cutoff(kind: str, cutoff: float) -> None:
+    """Within 10 %, each of nine images, where the signal at the cut-off is known."""
+    for photons in PHOTONS[kind]:
+        for seed in range(3):
+            image = noisy(scene(kind, seed, cutoff), photons, seed)
+            for resolution in (
+                by_halves(image, photons, seed),
+                decorrelation_resolution(image),
+            ):
+                assert found(resolution) == pytest.approx(cutoff, rel=0.1), (
+                    resolution.method
+                )
+
+
+@pytest.mark.parametrize("cutoff", CUTOFFS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_decorrelation_needs_no_noise(kind: str, cutoff: float) -> None:
+    for seed in range(3):
+        clean = decorrelation_resolution(scene(kind, seed, cutoff))
+        assert found(clean) == pytest.approx(cutoff, rel=0.1)
+
+
+@pytest.mark.parametrize("photons", [200, 1000, 5000])
+@pytest.mark.parametrize("cutoff", [0.12, 0.3])
+def test_end_of_a_smooth_transfer_function(cutoff: float, photons: float) -> None:
+    """Found below it, where noise is stronger; the further, the fewer photons."""
+    image = noisy(scene("spots", 0, cutoff, widefield), photons)
+    assert 0.9 < found(by_halves(image, photons)) / cutoff < 1.03
+    assert 0.82 < found(decorrelation_resolution(image)) / cutoff < 0.97
+
+
+def test_fewer_photons_resolve_less() -> None:
+    clean = scene("shapes", 1, 0.4, widefield)
+    cutoffs = [found(by_halves(noisy(clean, n), n)) for n in (50, 200, 1000, 5000)]
+    assert cutoffs == sorted(cutoffs)
+    assert cutoffs[0] < 0.7 * cutoffs[-1]
+    # What no network can undo: the signal is there, below the noise.
+    assert found(decorrelation_resolution(clean)) > 1.2 * cutoffs[0]
+
+
+def test_the_same_filter_on_both_halves_changes_nothing() -> None:
+    halves = thinned_halves(
+        noisy(scene("filaments", 0, 0.2), 500), NoiseModel(gain=0.002), 0
+    )
+    smooth = [ndimage.gaussian_filter(half, 1.0) for half in halves]
+    before, after = found(ring_resolution(*halves)), found(ring_resolution(*smooth))
+    assert after == pytest.approx(before, rel=0.03)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_more_pixels_are_not_more_resolution(kind: str) -> None:
+    """Halves enlarged one by one resolve what they did, in half the pixels."""
+    cutoff, photons = 0.2, 1000
+    image = noisy(scene(kind, 0, cutoff), photons)
+    halves = thinned_halves(image, NoiseModel(gain=1 / photons), 0)
+    large = [ndimage.zoom(half, 2, mode="reflect", grid_mode=True) for half in halves]
+    before, after = found(ring_resolution(*halves)), found(ring_resolution(*large))
+    assert 2 * after == pytest.approx(before, rel=0.02)
+
+
+def test_halves_of_a_smoothed_image_are_no_halves() -> None:
+    """Noise that both share counts as signal: the trap that the manual warns of."""
+    photons = 500
+    image = noisy(scene("filaments", 0, 0.12), photons)
+    smooth = ndimage.gaussian_filter(image, 0.7)
+    wrong = ring_resolution(*thinned_halves(smooth, NoiseModel(offset=1e-5), 0))
+    right = by_halves(image, photons)
+    assert wrong.cutoff is None or wrong.cutoff > 1.5 * found(right)
+
+
+def test_how_wrong_the_noise_may_be() -> None:
+    photons, cutoff = 500, 0.25
+    image = noisy(scene("spots", 0, cutoff), photons)
+    for share in (0.9, 1.2, 2.0):
+        halves = thinned_halves(image, NoiseModel(gain=share / photons), 0)
+        assert found(ring_resolution(*halves)) == pytest.approx(cutoff, rel=0.1)
+    halves = thinned_halves(image, NoiseModel(gain=0.6 / photons), 0)
+    blinded = ring_resolution(*halves)
+    assert blinded.outcome == "pixel limit"
+    assert "more noise" in blinded.sentence
+
+
+def test_pixels_that_are_not_square() -> None:
+    """A plane with every second row left out has the cut-off of the whole one."""
+    photons, cutoff = 1000, 0.15
+    image = noisy(scene("spots", 3, cutoff, shape=(512, 300)), photons)[::2]
+    spacing = (0.2, 0.1)
+    for resolution in (
+        by_halves(image, photons, spacing_um=spacing),
+        decorrelation_resolution(image, spacing),
+    ):
+        # Cycles per pixel along the longer side, of 0.2 um.
+        assert found(resolution) == pytest.approx(2 * cutoff, rel=0.1)
+        assert resolution.period_um == pytest.approx(0.1 / cutoff, rel=0.1)
+    swapped = decorrelation_resolution(image.T, spacing[::-1])
+    straight = decorrelation_resolution(image, spacing)
+    assert swapped.cutoff == pytest.approx(straight.cutoff)
+
+
+def test_sides_of_different_length() -> None:
+    photons, cutoff = 1000, 0.2
+    image = noisy(scene("filaments", 3, cutoff, shape=(150, 420)), photons)
+    assert found(by_halves(image, photons)) == pytest.approx(cutoff, rel=0.1)
+    assert found(decorrelation_resolution(image)) == pytest.approx(cutoff, rel=0.1)
+
+
+@pytest.mark.parametrize("side", [32, 64, 128, 256])
+def test_nothing_is_found_in_noise(side: int) -> None:
+    for seed in range(40):
+        image = np.random.default_rng(seed).normal(0.5, 0.1, (side, side))
+        halves = thinned_halves(image, NoiseModel(offset=0.01), seed)
+        for resolution in (ring_resolution(*halves), decorrelation_resolution(image)):
+            assert resolution.outcome == "nothing"
+            assert resolution.cutoff is None
+
+
+def test_signal_up_to_the_limit_of_the_pixels() -> None:
+    image = noisy(0.05 + spots(np.random.default_rng(0), SIDE), 1000)
+    resolution = by_halves(image, 1000, spacing_um=(0.1, 0.1))
+    assert resolution.outcome == "pixel limit"
+    assert resolution.cutoff is None
+    assert resolution.period_um is None
+    assert "0.2 um (2 pixels)" in resolution.sentence
+    # Decorrelation cannot tell this from noise, and says so.
+    alone = decorrelation_resolution(image)
+    assert alone.outcome == "nothing"
+    assert "as fine as the pixels" in alone.sentence
+
+
+def test_sentences() -> None:
+    image = noisy(scene("spots", 0, 0.2), 1000)
+    resolution = by_halves(image, 1000, spacing_um=(0.1, 0.1))
+    assert resolution.period_um is not None
+    assert f"{resolution.period_um:.3g} um" in resolution.sentence
+    assert resolution.sentence.endswith("by ring correlation.")
+    assert "um" not in decorrelation_resolution(image).sentence
+
+
+def test_constant_planes() -> None:
+    flat = np.full((64, 80), 0.3)
+    for resolution in (ring_resolution(flat, flat), decorrelation_resolution(flat)):
+        assert resolution.outcome == "nothing"
+        assert resolution.sentence.startswith("No")
+    assert radial_spectrum(flat).power.max() < 1e-20
+
+
+@pytest.mark.parametrize(
+    ("plane", "words"),
+    [
+        (np.zeros((31, 64)), "32 x 32"),
+        (np.zeros((3, 64, 64)), "plane"),
+        (np.full((64, 64), np.nan), "NaN"),
+        (np.full((64, 64), np.inf), "NaN or Inf"),
+    ],
+)
+def test_planes_that_cannot_be_measured(plane: Array, words: str) -> None:
+    for measure in (
+        decorrelation_resolution,
+        radial_spectrum,
+        lambda plane: ring_resolution(plane, plane),
+        lambda plane: thinned_halves(plane, NoiseModel(gain=0.01), 0),
+    ):
+        with pytest.raises(InputError, match=words):
+            measure(plane)
+
+
+def test_what_else_is_refused() -> None:
+    image = noisy(scene("spots", 0, 0.2), 100)
+    with pytest.raises(InputError, match="without noise"):
+        thinned_halves(image, CLEAN, 0)
+    jpeg = NoiseModel(gain=0.01, jpeg=(0.1,) * 64)
+    with pytest.raises(InputError, match="JPEG"):
+        thinned_halves(image, jpeg, 0)
+    with pytest.raises(InputError, match="same shape"):
+        ring_correlation(image, image[:-1])
+    with pytest.raises(InputError, match="pixel"):
+        decorrelation_resolution(image, (0.1, -1.0))
+
+
+def test_ring_correlation_of_equal_and_of_independent_images() -> None:
+    draw = np.random.default_rng(0)
+    one, two = draw.normal(size=(2, 200, 140))
+    same, apart = ring_correlation(one, one), ring_correlation(one, two)
+    np.testing.assert_allclose(same.correlation, 1)
+    assert abs(np.average(apart.correlation, weights=apart.counts)) < 0.02
+    assert same.frequency[-1] <= 0.5
+    # The coefficients of a disc, those of the mean left out.
+    assert same.counts.sum() == pytest.approx(math.pi / 4 * one.size, rel=0.02)
+
+
+def test_correlation_of_known_noise() -> None:
+    """Signal and noise of equal power correlate by one half."""
+    draw = np.random.default_rng(1)
+    signal, *noises = draw.normal(size=(3, 256, 256))
+    rings = ring_correlation(*(signal + noise for noise in noises))
+    mean = np.average(rings.correlation, weights=rings.counts)
+    assert mean == pytest.approx(0.5, abs=0.03)
+
+
+def test_spectrum_of_white_noise_is_its_variance() -> None:
+    noise = np.random.default_rng(0).normal(3, 0.2, (300, 200))
+    spectrum = radial_spectrum(noise)
+    assert spectrum.power[20:].mean() == pytest.approx(0.04, rel=0.05)
+    assert (np.diff(spectrum.frequency) > 0).all()
+
+
+def test_spectrum_shows_where_a_signal_ends() -> None:
+    spectrum = radial_spectrum(scene("spots", 0, 0.2))
+    inside, outside = (
+        spectrum.power[(spectrum.frequency > low) & (spectrum.frequency < high)].mean()
+        for low, high in ((0.1, 0.18), (0.25, 0.5))
+    )
+    assert outside < 1e-5 * inside
