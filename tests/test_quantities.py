@@ -208,10 +208,18 @@ def test_lost_spots_are_counted() -> None:
     result[:130] = 20
     found = spot_shift(image, result, (2.0, 2.0))
     assert found.lost > 20
-    assert f"{found.lost} more are not found" in found.sentence
+    assert f"Not found in the result: {found.lost} more." in found.sentence
     nothing = spot_shift(image, np.full_like(result, 20), (2.0, 2.0))
     assert nothing.spots == 0
     assert nothing.sentence.startswith("None of")
+
+
+def test_ridges_are_no_spots() -> None:
+    y, x = np.mgrid[:96, :96]
+    ridge = 50 * np.exp(-((y - 0.4 * x - 25) ** 2) / 8)
+    image = 20 + ridge + np.random.default_rng(0).normal(0, 0.3, size=ridge.shape)
+    found = spot_shift(image, imresize(image, (2.0, 2.0)), (2.0, 2.0))
+    assert found.spots == 0
 
 
 def test_noise_alone_has_no_spots() -> None:

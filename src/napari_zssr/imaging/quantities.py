@@ -35,6 +35,8 @@ SPOT_PX = 1.5
 # Height of a spot above the noise of the filtered image, in standard deviations, and as
 # a share of the highest one; how far it may move and still be found, input pixels.
 HEIGHT, SHARE, REACH_PX = 5.0, 0.1, 2
+# Least over largest bend of a spot: along a ridge the place of a maximum is chance.
+ROUND = 0.2
 LEAST_SPOTS, MOST_SPOTS = 3, 2000
 # Mean shift that counts, input pixels.
 MOVED_PX = 0.05
@@ -297,8 +299,8 @@ def spot_shift(
     """Measure how far bright spots moved by enlargement.
 
     Spots are local maxima of the negative Laplacian of a Gaussian (1.5 input pixels)
-    that stand five standard deviations above its noise; a parabola along each axis
-    locates them in the image and in the result.
+    that stand five standard deviations above its noise and are no ridges; a parabola
+    along each axis locates them in the image and in the result.
 
     Parameters
     ----------
@@ -368,7 +370,7 @@ def _spot_sentence(spots: int, lost: int, mean: Pair, rms: float, moved: bool) -
         verdict = "too few to judge"
     else:
         verdict = "they moved" if moved else "no shift that counts"
-    missing = f" {lost} more are not found in the result." if lost else ""
+    missing = f" Not found in the result: {lost} more." if lost else ""
     return (
         f"{what} {mean[0]:+.3f} pixels along Y and {mean[1]:+.3f} along X from where "
         f"the image has them (root mean square distance {rms:.3f}): {verdict}.{missing}"
@@ -380,7 +382,7 @@ def _spotness(plane: Array) -> Array:
 
 
 def _spots(response: Array, sigma: float) -> list[tuple[int, int]]:
-    """Pixels (Y, X) that are the highest of 5 x 5 and stand above the noise.
+    """Pixels (Y, X) that are the highest of 5 x 5, stand above the noise and are round.
 
     `sigma` is the standard deviation of the noise of the image.
     """
@@ -397,7 +399,15 @@ def _spots(response: Array, sigma: float) -> list[tuple[int, int]]:
     places = np.argwhere(is_top & inside)
     heights = response[tuple(places.T)]
     highest = places[np.argsort(-heights, kind="stable")[:MOST_SPOTS]]
-    return [(int(y), int(x)) for y, x in highest]
+    return [(int(y), int(x)) for y, x in highest if _is_round(response, y, x)]
+
+
+def _is_round(response: Array, y: int, x: int) -> bool:
+    part = response[y - 1 : y + 2, x - 1 : x + 2]
+    along_y, along_x = (np.diff(line, 2)[0] for line in (part[:, 1], part[1]))
+    mixed = (part[0, 0] + part[2, 2] - part[0, 2] - part[2, 0]) / 4
+    sharp, blunt = np.linalg.eigvalsh([[along_y, mixed], [mixed, along_x]])
+    return bool(blunt <= ROUND * sharp < 0)
 
 
 def _top(response: Array, place: tuple[int, int]) -> tuple[int, int] | None:
