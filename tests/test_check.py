@@ -256,6 +256,16 @@ def test_colours_count_by_their_mean() -> None:
     assert abs(done.planes[0].flux.total) < 1e-3
 
 
+def test_nan_is_refused_or_filled() -> None:
+    plane = truth_plane(0, 64)
+    result = stack_of(imresize(plane, (2.0, 2.0)))
+    plane[3, 4] = np.nan
+    with pytest.raises(InputError, match="1 NaN or Inf"):
+        check_files(result, stack_of(plane))
+    done = check_files(result, stack_of(plane), nonfinite="fill")
+    assert abs(done.planes[0].flux.median) < 0.002
+
+
 def test_no_object_is_no_error() -> None:
     flat = np.full((64, 64), 7.0)
     done = check_files(stack_of(np.kron(flat, np.ones((2, 2)))), stack_of(flat))

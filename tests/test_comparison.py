@@ -50,9 +50,9 @@ def test_gain_and_offset_are_undone() -> None:
     assert (scores.gain, scores.offset) == pytest.approx((3, 7))
     assert scores.rse < 1e-9 * scores.peak
     noisy = truth + np.random.default_rng(1).normal(size=truth.shape)
-    one, other = compare(noisy, truth).scores, compare(5 - noisy * 4, truth).scores
-    assert other.gain < 0 or other.shift != (0, 0)
-    assert compare(noisy * 4 + 5, truth).scores.psnr == pytest.approx(one.psnr)
+    one, other = (compare(plane, truth).scores for plane in (noisy, 4 * noisy + 5))
+    assert one.psnr < 60
+    assert other.psnr == pytest.approx(one.psnr)
 
 
 def test_a_perfect_result_scores_as_equal() -> None:

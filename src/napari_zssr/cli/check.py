@@ -50,6 +50,7 @@ def check(
         ),
     ] = None,
     reading: options.Reading = options.DEFAULT_READING,
+    fill_nonfinite: options.FillNonfinite = False,
     html: Annotated[
         Path | None,
         options.output_option(
@@ -87,6 +88,7 @@ def check(
         truth=stacks.get("truth"),
         labels=regions,
         recipe=_recipe(result),
+        nonfinite="fill" if fill_nonfinite else "refuse",
     )
     for line in summary(done, stacks):
         typer.echo(line)

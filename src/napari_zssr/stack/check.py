@@ -152,6 +152,7 @@ def check_files(
     truth: ImageStack | None = None,
     labels: ImageStack | None = None,
     recipe: Mapping[str, Any] | None = None,
+    nonfinite: str = "refuse",
     most: int = MOST_PLANES,
 ) -> Check:
     """Check a result against its original, and against a truth where there is one.
@@ -166,6 +167,8 @@ def check_files(
         Regions in the pixels of the original; along a missing axis the same for all.
     recipe : mapping, optional
         What the result's file says of its making.
+    nonfinite : {"refuse", "fill"}
+        What to do with NaN and Inf.
     most : int
         Planes of a channel that are checked, spread evenly.
 
@@ -195,7 +198,7 @@ def check_files(
     for plane in chosen:
         place = _place(plane, original.axes)
         given = [
-            None if stack is None else plane_at(stack, place)
+            None if stack is None else plane_at(stack, place, nonfinite)
             for stack in (original, result, truth)
         ]
         regions = None if labels is None else _labels_at(labels, place)
@@ -246,11 +249,13 @@ def plane_size(stack: ImageStack) -> tuple[int, int]:
     return y, x
 
 
-def plane_at(stack: ImageStack, place: Mapping[str, int]) -> Array:
+def plane_at(
+    stack: ImageStack, place: Mapping[str, int], nonfinite: str = "fill"
+) -> Array:
     """Plane (Y, X) at an index along T, C and Z, the mean of its colours."""
     pixels = _pixels(stack, place)
     grey = pixels[: colour_count(len(pixels))].astype(np.float64).mean(axis=0)
-    return np.asarray(check_finite(grey, "refuse", f"The image {stack.name}"))
+    return np.asarray(check_finite(grey, nonfinite, f"The image {stack.name}"))
 
 
 def reduced(plane: NDArray[Any], most: int = MAP_PX) -> NDArray[np.float32]:
