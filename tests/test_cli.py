@@ -384,7 +384,7 @@ def test_no_command_shows_the_help(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize(
     "command",
-    ["upscale", "demo", "info", "kernel", "doctor"],
+    ["upscale", "check", "demo", "info", "kernel", "doctor"],
 )
 def test_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([command, "--help"]) == 0

@@ -37,6 +37,11 @@ WANTED = {
 }
 
 
+def size_text(shape: Iterable[int]) -> str:
+    """Size of an image in sentences: ``48 x 40``."""
+    return " x ".join(map(str, shape))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CameraNoise:
     """Noise of the pixels that a camera gives, as they come.

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from napari_zssr.cli.check import check
 from napari_zssr.cli.demo import demo
 from napari_zssr.cli.info import doctor, info
 from napari_zssr.cli.kernel import kernel
@@ -30,7 +31,7 @@ def command() -> Any:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_root)
-    for function in (upscale, demo, info, kernel, doctor):
+    for function in (upscale, check, demo, info, kernel, doctor):
         app.command()(function)
     return typer.main.get_command(app)
 
