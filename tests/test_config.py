@@ -30,8 +30,7 @@ class Bad:
 
 
 BAD = [
-    Bad({"factor": 1}, "at least one of them above 1"),
-    Bad({"factor": (1.0, 1.0)}, "at least one of them above 1"),
+    Bad({"factor": 1, "noise": "off"}, "there is nothing to restore"),
     Bad({"factor": 0.5}, "from 1 to 16"),
     Bad({"factor": (2, 0.9)}, "from 1 to 16"),
     Bad({"factor": 16.5}, "from 1 to 16"),

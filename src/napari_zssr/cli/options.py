@@ -44,7 +44,8 @@ Factor = Annotated[
         "-f",
         "--factor",
         metavar="F|FY,FX",
-        help="Enlargement of Y and X, from 1 to 16, fractions too. Default: 2.",
+        help="Enlargement of Y and X, from 1 to 16, fractions too; 1 restores the "
+        "pixels that there are. Default: 2.",
     ),
 ]
 FactorZ = Annotated[

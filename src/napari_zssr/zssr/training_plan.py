@@ -315,7 +315,8 @@ def start_message(config: Config, start: Start | None) -> str:
     if not KINDS[config.network].is_trained:
         return ""
     if isinstance(start, PretrainedStart):
-        return will_begin_from_learned(min(config.steps, config.learned_steps))
+        steps = 0 if config.only_denoises else config.learned_steps
+        return will_begin_from_learned(min(config.steps, steps))
     return will_begin_from_saved(config.steps) if start else ALONE
 
 
