@@ -66,9 +66,11 @@ class Residual:
     flagged : float
         Share of the area inside the border that is flagged.
     level : float
-        Deviation of the finest residual as a multiple of that of the noise.
+        Deviation of the finest residual as a multiple of that of the noise, without
+        places where the model gives none; 1 where nothing tells.
     shift_px : tuple of float
-        How far the result lies beside the image along (Y, X), input pixels.
+        How far the result lies beside the image along (Y, X), input pixels; somewhat
+        too large where the result is smooth.
     unit : {"noise", "rounding"}
         What the residual is measured in.
     reasons : tuple of str
@@ -138,35 +140,22 @@ def residual(
     deviation = np.sqrt(variance)
     standardised = (son - image) / deviation
     is_rounding = _level(son, noise) <= least_deviation(noise)
-    inside = (slice(None), *(slice(BORDER_PX, n - BORDER_PX) for n in son.shape[1:]))
-    tested = _beyond_rounding(standardised) if is_rounding else standardised
-    fine = _second_difference(tested) / _fine_deviation(noise.bands)
-    checked = _Tested(
-        values=tested[inside],
-        slopes=(np.asarray(np.gradient(son, axis=(1, 2))) / deviation)[:, *inside],
-        # Where the model ends, noise cannot be told from too little of it.
-        fine_squares=np.where(is_floor, 1.0, fine**2)[inside],
-        bands=noise.bands,
-        may_be_weak=_level(son, noise) >= REPEATED,
-    )
-    flags = np.zeros(son.shape[1:], bool)
-    flags[inside[1:]] = (
-        _mean_flags(checked) | _square_flags(checked) | _shift_flags(checked)
-    )
-    flagged = float(flags[inside[1:]].mean())
-    level, least, largest = _level_and_limits(checked)
-    shift, is_shifted = _shift(checked)
+    beyond = _beyond_rounding(standardised) if is_rounding else standardised
+    tested = _tested(son, deviation, beyond, is_floor, noise)
+    strong, weak = _strong_flags(tested), _weak_flags(tested)
+    level, least, largest = _level_and_limits(tested)
+    shift, is_shifted = _shift(tested)
     found: dict[Reason, bool] = {
         "noise underrated": level > largest,
-        "noise overrated": level < least and checked.may_be_weak,
+        "noise overrated": level < least and tested.may_be_weak,
         "shifted": is_shifted,
-        "local": flagged > LOCAL_SHARE,
+        "local": float(strong.mean()) > LOCAL_SHARE,
     }
     return Residual(
         standardised=standardised.astype(np.float32),
         chi_square=_windowed(standardised**2, WINDOW_PX).astype(np.float32),
-        flags=flags,
-        flagged=flagged,
+        flags=np.pad(strong | weak, BORDER_PX),
+        flagged=float((strong | weak).mean()),
         level=level,
         shift_px=shift,
         unit="rounding" if is_rounding else "noise",
@@ -192,6 +181,23 @@ class _Tested:
     fine_squares: Array
     bands: Bands
     may_be_weak: bool
+
+
+def _tested(
+    son: Array, deviation: Array, values: Array, is_floor: Mask, noise: NoiseModel
+) -> _Tested:
+    """Cut the border off what is tested, all (C, Y, X)."""
+    inside = (slice(None), *(slice(BORDER_PX, n - BORDER_PX) for n in son.shape[1:]))
+    slopes = np.asarray(np.gradient(son, axis=(1, 2))) / deviation
+    fine = _second_difference(values) / _fine_deviation(noise.bands)
+    return _Tested(
+        values=values[inside],
+        slopes=slopes[:, *inside],
+        # Where the model ends, nothing tells noise from too little of it.
+        fine_squares=np.where(is_floor, 1.0, fine**2)[inside],
+        bands=noise.bands,
+        may_be_weak=_level(son, noise) >= REPEATED,
+    )
 
 
 def _check(
@@ -281,17 +287,23 @@ def _mean_flags(tested: _Tested) -> Mask:
     return flags
 
 
-def _square_flags(tested: _Tested) -> Mask:
-    """Where the residual is stronger or, on the finest scale, weaker than the noise."""
-    covered = _coverage(tested.values.shape, WINDOW_PX)
-    freedom = covered * _freedom(tested.bands, is_fine=False)
-    strong = _windowed(tested.values**2, WINDOW_PX) / LARGEST_LEVEL**2
-    flags = _flagged(stats.chi2.sf(strong * freedom, freedom))
+def _strong_flags(tested: _Tested) -> Mask:
+    """Where the residual is more than the noise."""
+    freedom = _coverage(tested.values.shape, WINDOW_PX)
+    freedom *= _freedom(tested.bands, is_fine=False)
+    squares = _windowed(tested.values**2, WINDOW_PX) / LARGEST_LEVEL**2
+    strong = _flagged(stats.chi2.sf(squares * freedom, freedom))
+    return strong | _mean_flags(tested) | _shift_flags(tested)
+
+
+def _weak_flags(tested: _Tested) -> Mask:
+    """Where the finest residual is less than the noise."""
     if not tested.may_be_weak:
-        return flags
-    freedom = covered * _freedom(tested.bands, is_fine=True)
-    weak = _windowed(tested.fine_squares, WINDOW_PX) / LEAST_LEVEL**2
-    return flags | _flagged(stats.chi2.cdf(weak * freedom, freedom))
+        return np.zeros(tested.values.shape[1:], bool)
+    freedom = _coverage(tested.values.shape, WINDOW_PX)
+    freedom *= _freedom(tested.bands, is_fine=True)
+    squares = _windowed(tested.fine_squares, WINDOW_PX) / LEAST_LEVEL**2
+    return _flagged(stats.chi2.cdf(squares * freedom, freedom))
 
 
 def _level_and_limits(tested: _Tested) -> tuple[float, float, float]:
@@ -413,19 +425,18 @@ def _sentence(found: Residual) -> str:
             f"The result differs from the image by only {found.level:.2g} times the "
             "noise assumed: less noise may be right, or the result repeats it."
         )
-    why = [_clause(reason, found) for reason in found.reasons]
-    return (
-        f"In {area} the result disagrees with the image by more than {more}: "
-        f"{', and '.join(why)}."
-    )
+    who = f"In {area} the result" if found.flagged else "The result"
+    why = " and ".join(_clause(reason, found) for reason in found.reasons)
+    return f"{who} disagrees with the image by more than {more}: {why}."
 
 
 def _clause(reason: Reason, found: Residual) -> str:
     if reason == "shifted":
         return f"it lies {math.hypot(*found.shift_px):.2g} pixels beside the image"
     if reason == "local":
-        return "something was added, lost or moved there"
-    times = (
-        f"on the finest scale they differ by {found.level:.2g} times what is assumed"
+        return "in places something was added, lost or moved"
+    more = "more" if reason == "noise underrated" else "less"
+    return (
+        f"fine detail differs by {found.level:.2g} times the noise assumed, "
+        f"so that {more} noise may be right"
     )
-    return f"{times}, {'more' if reason == 'noise underrated' else 'less'} may be right"
