@@ -426,7 +426,10 @@ def _sentence(found: Residual) -> str:
             "noise assumed: less noise may be right, or the result repeats it."
         )
     who = f"In {area} the result" if found.flagged else "The result"
-    why = " and ".join(_clause(reason, found) for reason in found.reasons)
+    # A shift, or noise that is underrated, shows in places too.
+    explained = {"shifted", "noise underrated"} & set(found.reasons)
+    told = [r for r in found.reasons if r != "local" or not explained]
+    why = ", and ".join(_clause(reason, found) for reason in told)
     return f"{who} disagrees with the image by more than {more}: {why}."
 
 
