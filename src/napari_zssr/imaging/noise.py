@@ -218,6 +218,13 @@ def _wrapped_kernel(bands: tuple[float, ...], size: tuple[int, int]) -> Array:
     return wrapped
 
 
+def noise_spectrum(bands: tuple[float, ...], size: tuple[int, int]) -> Array:
+    """Power spectrum (Y, X) of noise of variance 1 with these bands; its mean is 1."""
+    if bands == WHITE:
+        return np.ones(size)
+    return np.asarray(np.abs(np.fft.fft2(_wrapped_kernel(bands, size))) ** 2)
+
+
 def estimate_noise(*planes: NDArray[Any]) -> NoiseModel:
     """Noise of planes (Y, X), normalised, that have it in common.
 

@@ -217,6 +217,12 @@ def _flat_and_steep(
     return flat, inside & (edges >= np.quantile(edges[cut], 1 - STEEP))
 
 
+def least_deviation(noise: NoiseModel) -> float:
+    """Deviation of rounding: that of pixels, or of the steps that a JPEG keeps."""
+    steps = np.reshape(noise.jpeg[:64], (8, 8))[:4, :4] if noise.jpeg else np.zeros(1)
+    return max(LEAST_DEVIATION, _rms(steps) / math.sqrt(12))
+
+
 def _misfit(
     image: Array32,
     result: Array32,
@@ -229,9 +235,7 @@ def _misfit(
     rows, columns = np.minimum(son.shape[1:], image.shape[1:]) - BORDER_PX
     inside = (slice(None), slice(BORDER_PX, rows), slice(BORDER_PX, columns))
     expected = noise.gain * son[inside].clip(0, 1) + noise.offset
-    # Deviation of rounding in JPEG blocks, of the frequencies that are kept.
-    steps = np.reshape(noise.jpeg[:64], (8, 8))[:4, :4] if noise.jpeg else np.zeros(1)
-    least = max(LEAST_DEVIATION, _rms(steps) / math.sqrt(12))
+    least = least_deviation(noise)
     residual = (image[inside] - son[inside]) / np.sqrt(np.maximum(expected, least**2))
     centred = residual - residual.mean(axis=(1, 2), keepdims=True)
     power = float((centred**2).mean())
