@@ -245,6 +245,7 @@ def test_every_setting_changes_the_digest() -> None:
         "crop_px": 77, "width": 7, "blocks": 2, "kernel": "gaussian:1",
         "noise": "off",
         "gradual": 2, "back_projection": 0, "ensemble": False, "always": True,
+        "error_map": True,
         "seed": 7, "device": "cpu", "precision": "float32", "tile_px": 512,
         "nonfinite": "fill", "dtype": "same", "start": "nets.safetensors",
         "strategy": "shared", "tuned_steps": 7, "learned_steps": 7, "ratio": 3,

@@ -104,6 +104,8 @@ class Config:
     always : bool
         Return all that was learned even where it gained nothing over bicubic, or
         checks on the result do not support it; they only warn.
+    error_map : bool
+        Give the standard error of every pixel beside the image.
     seed : int
         Seed of every random choice.
     device : str
@@ -140,6 +142,7 @@ class Config:
     back_projection: int = 10
     ensemble: bool = True
     always: bool = False
+    error_map: bool = False
     seed: int = 0
     device: str = "auto"
     precision: Precision = "auto"
@@ -162,7 +165,13 @@ class Config:
         check_device(self.device)
         check_switch("ensemble", self.ensemble)
         check_switch("always", self.always)
+        check_switch("error_map", self.error_map)
         check_start_fits(self.start, self.network, self.steps)
+        if self.error_map and self.factor_z != 1:
+            raise InputError(
+                "Errors can be mapped in planes, not along Z; leave out the error map "
+                "(--error-map, error_map), or the factor along Z."
+            )
         if self.factor_z == 1 and self.only_denoises and self.noise == "off":
             raise InputError(
                 "With factor 1, without a blur and with the noise 'off' there is "

@@ -111,6 +111,14 @@ def upscale(
             "bicubic or checks do not support it; they only warn.",
         ),
     ] = False,
+    error_map: Annotated[
+        bool,
+        engine_option(
+            "--error-map",
+            help="Write the standard error of every pixel too, beside the image as "
+            "NAME_error.",
+        ),
+    ] = False,
     seed: options.Seed = None,
     device: options.Device = None,
     precision: options.Precision = None,
@@ -234,6 +242,7 @@ def upscale(
         learned_steps=learned_steps,
         strategy=strategy,
         always=always or None,
+        error_map=error_map or None,
         seed=seed,
         device=device,
         precision=precision,

@@ -34,8 +34,10 @@ from napari_zssr.execution.job import (
     with_stored_pixels,
 )
 from napari_zssr.execution.ledger import (
+    ERROR,
     IMAGE,
     Ledger,
+    error_file,
     finish,
     part_folder,
     read_identity,
@@ -50,6 +52,7 @@ from napari_zssr.stack.image import (
     Outline,
     PlaneIndex,
     enlarged_outline,
+    error_index,
     from_cyx,
     is_lazy,
     plane_axes,
@@ -125,6 +128,11 @@ class PlaneTask(JobTask):
             axes = plane_axes(job.outline.axes)
             bands = (from_cyx(band, axes) for band in plane.bands())
             write_plane(job.part / IMAGE, plane_index.index, bands)
+            if job.prepared.config.error_map:
+                index = error_index(plane_index.index, job.outline.axes)
+                axes = axes.replace("S", "")
+                errors = (from_cyx(band[None], axes) for band in plane.error_bands())
+                write_plane(job.part / ERROR, index, errors)
         if job.keep_networks and plane.networks is not None:
             _save_once(plane.networks, job.plane_file(plane_index.number))
         job.ledger.record(plane_index.number, dataclasses.asdict(plane.report))
@@ -204,6 +212,8 @@ class Written:
         Planes that are not finished: failed, or of other shards.
     networks : tuple of (Checkpoint or None)
         As in `Upscaled`, where they were asked for.
+    error_path : Path or None
+        The file of the standard error, beside `path`, where it was asked for.
     """
 
     path: Path | None
@@ -214,6 +224,7 @@ class Written:
     failures: tuple[tuple[int, str], ...]
     missing: int
     networks: tuple[Checkpoint | None, ...] = ()
+    error_path: Path | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -251,6 +262,8 @@ def planes_to_disk_steps(
     placed = part.is_dir() and len(Ledger(part).finished()) == planes_count
     check_output(target, overwrite=overwrite or placed, stack=stack)
     config = fit_to_format(config, target)
+    if config.error_map:
+        check_output(error_file(target), overwrite=overwrite or placed, stack=stack)
     yield Progress(stage="plan", step=0, total=1)
     is_new = not part.exists()
     workers, resources = equipped(options.workers, config)
@@ -261,7 +274,7 @@ def planes_to_disk_steps(
         stored = with_stored_pixels(job.prepared.stack, part, workers)
         prepared = replace(job.prepared, stack=stored)
         job = replace(job, prepared=prepared, keep_networks=options.keep_networks)
-        job.create_image(target)
+        job.create_image(target, error_map=config.error_map)
         failures = yield from _run(job, workers, options.shard)
     except BaseException:
         if is_new and options.shard == WHOLE and not _is_worth_keeping(job):
@@ -273,7 +286,8 @@ def planes_to_disk_steps(
     recipe = unfinished_recipe(job.prepared.stack, job.prepared.config)
     recipe["report"] = to_json_types(result.report.to_dict())
     path = finish(part, target, job.outline, provenance=recipe, overwrite=overwrite)
-    return replace(result, path=path)
+    errors = error_file(path) if config.error_map else None
+    return replace(result, path=path, error_path=errors)
 
 
 def check_options(options: DiskOptions) -> None:
@@ -299,6 +313,11 @@ def fit_to_format(config: Config, target: Path) -> Config:
     """Settings whose result the format can hold: a PNG has integers only."""
     if target.suffix.lower() != ".png":
         return config
+    if config.error_map:
+        raise InputError(
+            "A PNG cannot hold a map of errors; write an .ome.tif, or leave the map "
+            "out."
+        )
     if config.dtype == "float32":
         raise InputError(
             "A PNG cannot hold float32 pixels; write an .ome.tif, or choose another "

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from napari_zssr.atomic import storage_errors
 from napari_zssr.execution.executors import Workers, own_device
-from napari_zssr.execution.ledger import IMAGE, Ledger
+from napari_zssr.execution.ledger import ERROR, IMAGE, Ledger
 from napari_zssr.execution.scheduler import Failure, run_tasks
 from napari_zssr.io.zarr_write import create
 from napari_zssr.progress import Steps
@@ -25,6 +25,7 @@ from napari_zssr.stack.image import (
     ImageStack,
     Outline,
     StoredArray,
+    error_outline,
     is_lazy,
 )
 from napari_zssr.stack.resources import RunPlan
@@ -46,11 +47,13 @@ class Job:
         """The finished planes."""
         return Ledger(self.part)
 
-    def create_image(self, target: Path) -> None:
+    def create_image(self, target: Path, *, error_map: bool = False) -> None:
         """Make room for the image that becomes the target, unless it is there."""
         # A TIFF is assembled from the finest level alone.
         levels = None if target.suffix.lower() == ".zarr" else 1
         create(self.part / IMAGE, self.outline, levels=levels)
+        if error_map:
+            create(self.part / ERROR, error_outline(self.outline), levels=levels)
 
     def runner(self, device: str, workers: Workers) -> Callable[..., TaskSteps]:
         """`run_tasks` for the tasks of this run, on what it was planned for."""

@@ -28,7 +28,7 @@ from napari_zssr.atomic import (
 from napari_zssr.errors import ComputeError, InputError
 from napari_zssr.io.ngff import META
 from napari_zssr.io.write import write_file
-from napari_zssr.stack.image import Outline
+from napari_zssr.stack.image import Outline, error_outline
 
 _PROGRAM = "napari-zssr"
 _MAX_LISTED = 3
@@ -200,8 +200,8 @@ HEARTBEAT_SECONDS = 5.0
 STALE_SECONDS = 90.0
 POLL_SECONDS = 0.1
 
-IMAGE = "image.ome.zarr"
-"""Name of the growing image in the folder of a run."""
+# Names of the growing image, and of its standard error, in the folder of a run.
+IMAGE, ERROR = "image.ome.zarr", "error.ome.zarr"
 
 
 @contextmanager
@@ -307,6 +307,13 @@ def part_folder(target: Path) -> Path:
     return sibling(target, after=".part")
 
 
+def error_file(target: Path) -> Path:
+    """File of the standard error that belongs to a result: ``cells_error.ome.tif``."""
+    ome = len(target.suffixes) > 1 and target.suffixes[-2].lower() == ".ome"
+    ending = "".join(target.suffixes[-2:]) if ome else target.suffix
+    return target.with_name(f"{target.name[: -len(ending)]}_error{ending}")
+
+
 def finish(
     part: Path,
     target: Path,
@@ -330,7 +337,13 @@ def finish(
                         f"{missing} of {outline.planes} planes of {target} are not "
                         "finished yet; run again to compute them."
                     )
-                output = _assemble(part, target, outline, provenance)
+                if (part / ERROR).exists():
+                    beside = error_file(target)
+                    errors = error_outline(outline)
+                    output = _assemble(part, ERROR, beside, errors, provenance)
+                    # One that is there is of this run, if it was killed just now.
+                    move_into_place(output, beside, overwrite=True)
+                output = _assemble(part, IMAGE, target, outline, provenance)
                 # By this a run that was killed next knows that its result is placed.
                 write_synced(part / _PLACING, json.dumps(_fingerprint(output)).encode())
                 sync_folder(part)
@@ -347,12 +360,16 @@ def finish(
 
 
 def _assemble(
-    part: Path, target: Path, outline: Outline, provenance: Mapping[str, Any] | None
+    part: Path,
+    name: str,
+    target: Path,
+    outline: Outline,
+    provenance: Mapping[str, Any] | None,
 ) -> Path:
-    """Write the complete result to the disk, still under another name."""
+    """Write a complete image to the disk, still under another name."""
     from napari_zssr.io.zarr_write import complete, read_plane
 
-    image = part / IMAGE
+    image = part / name
     suffix = target.suffix
     if suffix.lower() == ".zarr":
         complete(image, provenance)

@@ -302,6 +302,9 @@ class PlaneIndex:
     channel: int  # index along C, 0 without such an axis
 
 
+STANDARD_ERROR = "standard error"
+
+
 def colour_count(samples: int) -> int:
     """Samples of a pixel without alpha."""
     return samples - 1 if samples in (2, 4) else samples
@@ -317,6 +320,11 @@ def planes(stack_axes: str, shape: Sequence[int]) -> tuple[PlaneIndex, ...]:
         channel = at.get(stack_axes.find("C"), 0)
         listed.append(PlaneIndex(number=number, index=index, channel=channel))
     return tuple(listed)
+
+
+def error_index(index: Index, axes: str) -> Index:
+    """Index of a plane in the image of its standard error, which has no samples."""
+    return tuple(at for at, letter in zip(index, axes, strict=True) if letter != "S")
 
 
 def plane_axes(axes: str) -> str:
@@ -424,6 +432,13 @@ class Outline:
             units=tuple(self.units[i] for i in order),
             origin=tuple(self.origin[i] for i in order),
         )
+
+
+def error_outline(result: Outline) -> Outline:
+    """Outline of the standard error of a result: float32, without samples."""
+    axes = result.axes.replace("S", "")
+    name = f"{result.name} {STANDARD_ERROR}".strip()
+    return replace(result.along(axes), dtype="float32", name=name)
 
 
 def legal_text(text: str) -> str:

@@ -44,6 +44,7 @@ from napari_zssr.stack.resources import RunPlan
 from napari_zssr.zssr.checkpoint import Checkpoint
 from napari_zssr.zssr.messages import (
     baseline,
+    error_sentence,
     faint_texture_sentence,
     quality_sentence,
     without_signal,
@@ -171,6 +172,7 @@ def upscale_plane_steps(work: PlaneInput, run: RunPlan) -> Steps[EnlargedPlane]:
             result, quality, work, noise, stripes, time.monotonic() - started
         ),
         networks=result.networks,
+        error=result.error,
     )
 
 
@@ -291,6 +293,7 @@ def _report(
     seconds: float,
 ) -> PlaneReport:
     gain, assessment = result.gain, result.assessment
+    error = None if result.error is None else result.error.to_dict()
     whole = work.config.always or assessment is None or assessment.share == 1
     checked = ""
     if quality is not None:
@@ -301,6 +304,7 @@ def _report(
         result.sentence,
         faint_texture_sentence(quality) if result.denoised else "",
         artifacts_message(noise, stripes, learned=result.returned == "learned"),
+        error_sentence(error) if work.config.error_map else "",
     )
     return PlaneReport(
         plane=work.plane_index.number,
@@ -316,6 +320,7 @@ def _report(
         began=result.initialization,
         quality=quality,
         assessment=None if assessment is None else asdict(assessment),
+        error=error,
     )
 
 

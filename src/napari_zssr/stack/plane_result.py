@@ -24,6 +24,7 @@ from napari_zssr.zssr.checkpoint import Checkpoint
 
 if TYPE_CHECKING:
     from napari_zssr.zssr.canvas import Canvas
+    from napari_zssr.zssr.error_map import ErrorMap
 
 BAND_ROWS = 256
 
@@ -57,6 +58,9 @@ class PlaneReport:
         What checks told of the networks, as `Assessment` has it: the share of what
         they change that is delivered (all with ``always``), why, and the likely gain
         of all of it against the truth.
+    error : dict or None
+        Of the standard error, where it was asked for: ``mean``, fraction of the range,
+        ``regions`` held out that it was fitted on, and whether it ``is_calibrated``.
     """
 
     plane: int
@@ -72,6 +76,7 @@ class PlaneReport:
     began: str = ""
     quality: Quality | None = None
     assessment: dict[str, Any] | None = None
+    error: dict[str, Any] | None = None
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> PlaneReport:
@@ -91,6 +96,7 @@ class EnlargedPlane:
     dtype : of the result
     origin : row and column of the first pixel in the enlarged plane
     networks : those that made it, where networks did
+    error : standard error of the colours, where it was asked for and can be told
     """
 
     colours: Canvas
@@ -100,6 +106,7 @@ class EnlargedPlane:
     report: PlaneReport
     networks: Checkpoint | None
     origin: tuple[int, int] = (0, 0)
+    error: ErrorMap | None = None
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -117,6 +124,27 @@ class EnlargedPlane:
             index = (slice(None), slice(first, last), slice(None))
             band = [part[index].numpy() for part in parts]
             yield restored(band, self.mapping, self.dtype, (top + first, left))
+
+    def error_bands(self, rows: int = BAND_ROWS) -> Iterator[NDArray[np.float32]]:
+        """Consecutive rows (rows, X') of the standard error, NaN where unknown.
+
+        In units of the image; of colours the root mean square.
+        """
+        _, height, width = self.colours.shape
+        for first in range(0, height, rows):
+            last = min(first + rows, height)
+            if self.error is None:
+                yield np.full((last - first, width), np.nan, np.float32)
+            else:
+                block = self.error.standard_error(slice(first, last))
+                yield block.numpy() * np.float32(self.mapping.scale)
+
+    def fill_error(self, out: NDArray[np.float32]) -> None:
+        """Write the standard error into an array (Y', X'), band by band."""
+        first = 0
+        for band in self.error_bands():
+            out[first : first + len(band)] = band
+            first += len(band)
 
     def fill(self, out: NDArray[Any]) -> None:
         """Write the pixels into an array (C, Y', X'), band by band."""
@@ -138,6 +166,8 @@ class EnlargedPlane:
 
         close_canvas(self.colours)
         close_canvas(self.alpha)
+        if self.error is not None:
+            self.error.close()
 
     def __enter__(self) -> EnlargedPlane:
         return self

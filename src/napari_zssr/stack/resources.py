@@ -165,13 +165,18 @@ def _plan_planes(work: _Workload, machine: _Resources) -> RunPlan:
     config, shape, axes = work.config, work.shape, work.axes
     out_shape = output_shape(shape, axes, config.factors)
     plane = _Plane.of(shape, out_shape, axes)
+    samples = plane.samples
     output_bytes = math.prod(out_shape) * work.output_dtype.itemsize
+    if config.error_map:
+        # Noisier planes, the spread, and the errors of all pixels.
+        plane = replace(plane, samples=2 * samples)
+        output_bytes += 4 * math.prod(out_shape) // samples
     count = len(planes(axes, shape))
     held_bytes = math.prod(shape) * work.dtype.itemsize + output_bytes
     if work.to_disk:
         held_bytes = plane.samples * plane.coarse * work.dtype.itemsize
     alike = count // work.channels
-    once, each = expected_plans(config, work.starts, alike, colour_count(plane.samples))
+    once, each = expected_plans(config, work.starts, alike, colour_count(samples))
     spread = min(SHARED_PLANES, alike) if once else 1
     pairs = _pairs_bytes(config, once or each, spread * plane.coarse)
     resting = held_bytes + 4 * plane.samples * plane.coarse

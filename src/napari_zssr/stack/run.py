@@ -24,8 +24,11 @@ from napari_zssr.stack.image import (
     Channel,
     ImageStack,
     PlaneIndex,
+    error_index,
+    error_outline,
     from_cyx,
     is_lazy,
+    outline_of,
     output_origin,
     output_spacing,
     plane_axes,
@@ -97,6 +100,10 @@ class Upscaled:
         the middle. Empty where none did.
     input_origin : tuple of float
         Centre of the input's first pixel; empty when it is 0.
+    error : ndarray or None
+        Standard error of every pixel, where it was asked for (``error_map``): float32
+        in units of the image, of its shape without samples; NaN where it cannot be
+        told.
     """
 
     image: NDArray[Any]
@@ -109,6 +116,7 @@ class Upscaled:
     report: Report
     networks: tuple[Checkpoint | None, ...] = ()
     input_origin: tuple[float, ...] = ()
+    error: NDArray[np.float32] | None = None
 
     def as_stack(self) -> ImageStack:
         """The result as an image that can be written, and lies on the input."""
@@ -121,6 +129,21 @@ class Upscaled:
             channels=self.channels,
             name=self.report.input_name,
             origin=tuple(a + b for a, b in zip(start, self.origin, strict=True)),
+        )
+
+    def error_stack(self) -> ImageStack | None:
+        """The standard error as an image that lies on the result, or None."""
+        if self.error is None:
+            return None
+        outline = error_outline(outline_of(self.as_stack()))
+        return ImageStack(
+            data=self.error,
+            axes=outline.axes,
+            spacing=outline.spacing,
+            units=outline.units,
+            origin=outline.origin,
+            channels=outline.channels,
+            name=outline.name,
         )
 
 
@@ -139,6 +162,7 @@ def upscale_steps(
     ready = prepare(stack, config)
     listed, axes = ready.plane_indices, ready.stack.axes
     out = allocate(ready.plan.output_shape, np.dtype(ready.plan.output_dtype))
+    errors = _room_for_errors(ready) if config.error_map else None
     if not is_lazy(stack.data):
         _check_all(ready, listed)
     shared = {}
@@ -149,6 +173,11 @@ def upscale_steps(
         plane = yield from ready.enlarged(plane_index, shared.get(plane_index.channel))
         with plane:
             plane.fill(to_cyx(out[plane_index.index], plane_axes(axes)))
+            if errors is not None:
+                at = error_index(plane_index.index, axes)
+                plane.fill_error(
+                    to_cyx(errors[at], plane_axes(axes.replace("S", "")))[0]
+                )
         reports.append(plane.report)
         kept.add(plane_index, plane.networks)
         done = plane_index.number + 1
@@ -169,7 +198,14 @@ def upscale_steps(
         report=report_of(ready, tuple(reports), seconds=time.monotonic() - started),
         networks=kept.networks(),
         input_origin=stack.origin,
+        error=errors,
     )
+
+
+def _room_for_errors(ready: Prepared) -> NDArray[np.float32]:
+    """Array for the standard error of a result, which has no samples."""
+    sizes = zip(ready.stack.axes, ready.plan.output_shape, strict=True)
+    return np.empty([size for letter, size in sizes if letter != "S"], np.float32)
 
 
 def _isotropic_steps(

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from napari_zssr.checks import LEARNED
 
@@ -130,6 +130,19 @@ def faint_texture_sentence(quality: Quality | None) -> str:
     """Sentence, after others, on a result that was learned against noise."""
     grew = quality is not None and quality.grain is not None and quality.grain > 1
     return "" if grew else FAINT
+
+
+def error_sentence(error: Mapping[str, Any] | None) -> str:
+    """Sentence, after others, on the standard error of a plane."""
+    if error is None:
+        return " The error of this plane cannot be told."
+    size = f"{100 * error['mean']:.2g} % of the range"
+    if not error["is_calibrated"]:
+        return (
+            f" Its standard error is perhaps {size}: the plane is too small to test "
+            "that on it."
+        )
+    return f" Its standard error is {size}, as {error['regions']} test regions show."
 
 
 def _grain(quality: Quality) -> str:

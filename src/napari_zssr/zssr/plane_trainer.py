@@ -27,6 +27,7 @@ from napari_zssr.imaging.resample import Window, spread_evenly
 from napari_zssr.progress import Progress, Snapshot, Steps, drain
 from napari_zssr.zssr.canvas import Canvas, close_canvas
 from napari_zssr.zssr.checkpoint import Checkpoint
+from napari_zssr.zssr.error_map import ErrorMap, error_map
 from napari_zssr.zssr.judge import (
     DRAWS,
     Assessment,
@@ -66,6 +67,7 @@ from napari_zssr.zssr.pairs import (
 )
 from napari_zssr.zssr.predict import (
     back_projection_iterations,
+    bicubic_spec,
     bicubic_steps,
     enlarged,
     enlarged_shape,
@@ -99,6 +101,7 @@ class PlaneResult:
     denoised : whether training was against noise
     networks : those that made the image
     initialization : as in `TrainingPlan`
+    error : standard error of the image, where it was asked for and can be told
     """
 
     image: Canvas
@@ -110,6 +113,7 @@ class PlaneResult:
     networks: Checkpoint | None = None
     initialization: str = ""
     assessment: Assessment | None = None
+    error: ErrorMap | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -183,12 +187,13 @@ def upscale_plane(
             assessment = yield from assess(network, [plane], plan, execution)
         share, sentence = _delivered(assessment, gain, plan)
     sentence += origin_sentence(plan, shared.planes if shared else 0, steps)
+    spec = replace(predict_spec(plan, plan.factors, execution), share=share)
     if share == 0:
+        network, spec = InterpolationNetwork(), bicubic_spec(spec)
         result = yield from bicubic_result(
             plane, plan.factors, sentence, execution, window
         )
     else:
-        spec = replace(predict_spec(plan, plan.factors, execution), share=share)
         image = yield from enlarged(network, plane, spec, window, execution.scratch)
         result = PlaneResult(
             image=with_mean_of(image, plane) if window is None else image,
@@ -197,8 +202,15 @@ def upscale_plane(
             denoised=plan.is_noisy,
             networks=checkpoint_of(network, plan),
         )
+    error = None
+    if plan.error_map and window is None:
+        pairs = pair_spec(plan, plan.factors, data.parts)
+        error = yield from error_map(
+            network, plane, result.image, data.windows, pairs, spec, execution
+        )
     return replace(
         result,
+        error=error,
         gain=gain,
         steps=steps,
         initialization=plan.initialization,

@@ -282,6 +282,38 @@ def _enlarged(
     return _projected(torch.stack(back), crop, spec)
 
 
+@torch.no_grad()
+def enlarged_batch(network: nn.Module, planes: Tensor, spec: PredictSpec) -> Tensor:
+    """Planes (B, C, Y, X) enlarged whole, as one that is enlarged tile by tile."""
+    versions = [_version(network, planes, number, spec) for number in spec.transforms]
+    return _blended(_merged(versions, planes, spec), planes, spec)
+
+
+@torch.no_grad()
+def version_of(
+    network: nn.Module, planes: Tensor, number: int, spec: PredictSpec
+) -> Tensor:
+    """Planes (B, C, Y, X) enlarged in one orientation of the ensemble alone."""
+    return _blended(_version(network, planes, number, spec), planes, spec)
+
+
+def _version(
+    network: nn.Module, planes: Tensor, number: int, spec: PredictSpec
+) -> Tensor:
+    turned = transform(planes, number)
+    factors = spec.factors[::-1] if number & SWAP else spec.factors
+    target = enlarged_shape(turned[0], factors)[1:]
+    version = _applied(network, turned, factors, target, spec)
+    return _projected(inverse_transform(version, number), planes, spec)
+
+
+def _blended(enlarged: Tensor, planes: Tensor, spec: PredictSpec) -> Tensor:
+    pairs = zip(enlarged, planes, strict=True)
+    return torch.stack(
+        [blend_with_bicubic(image, plane, spec) for image, plane in pairs]
+    )
+
+
 def _applied(
     network: nn.Module,
     planes: Tensor,
@@ -364,6 +396,11 @@ def bicubic_steps(
         return bicubic(plane, factors, window).cpu()
     spec = PredictSpec(factors=factors, kernel=KernelSpec())
     return (yield from enlarged(InterpolationNetwork(), plane, spec, window, scratch))
+
+
+def bicubic_spec(spec: PredictSpec) -> PredictSpec:
+    """How `InterpolationNetwork` is applied in the place of another one."""
+    return replace(spec, applications=1, transforms=(0,), back_projection=0, share=1.0)
 
 
 def with_mean_of(image: Canvas, plane: Tensor) -> Canvas:

@@ -109,7 +109,7 @@ class TrainingPlan:
     noise_is_given : whether the user has told the noise
     back_projection : iterations, before the kernel is asked whether they converge
     strength : share of each back-projection, 0..1
-    ensemble, always : as in the settings
+    ensemble, always, error_map : as in the settings
     """
 
     kind: NetworkKind
@@ -135,6 +135,7 @@ class TrainingPlan:
     strength: float
     ensemble: bool
     always: bool
+    error_map: bool
 
     @property
     def trains(self) -> bool:
@@ -245,6 +246,7 @@ def _decided(config: Config, facts: Facts) -> TrainingPlan:
         strength=min(1.0, max(0.0, (high - facts.level) / (high - low))),
         ensemble=config.ensemble,
         always=config.always,
+        error_map=config.error_map,
     )
 
 
