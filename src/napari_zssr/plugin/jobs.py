@@ -29,6 +29,7 @@ from napari_zssr.plugin.layers.results import (
 )
 from napari_zssr.plugin.request import Request
 from napari_zssr.progress import Progress, Steps
+from napari_zssr.stack.image import Outline, error_outline
 from napari_zssr.stack.report import Report, recipe, to_json_types, unfinished_recipe
 from napari_zssr.zssr.checkpoint import Checkpoint
 
@@ -37,13 +38,15 @@ from napari_zssr.zssr.checkpoint import Checkpoint
 class Enlarged:
     """A result: pixels or pyramid levels, and the recipe that reproduces it.
 
-    `networks` has one entry for each channel, or none at all.
+    `networks` has one entry for each channel, or none at all; `errors` are pixels or
+    levels of the standard error, without samples, where it was asked for.
     """
 
     data: Any
     report: Report
     recipe: dict[str, Any]
     networks: tuple[Checkpoint | None, ...] = ()
+    errors: Any = None
 
 
 class Job(ABC):
@@ -106,6 +109,7 @@ class MemoryJob(Job):
             report=result.report,
             recipe=recipe(stack, result, selection=ranges),
             networks=result.networks,
+            errors=result.error,
         )
 
     def _allocate(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
@@ -154,16 +158,18 @@ class DiskJob(Job):
             raise ComputeError(
                 f"{written.missing} of {count} slices failed. {why}".strip()
             )
-        if written.path.suffix.lower() == ".zarr":
-            data = layer_data(stored_levels(request.axes, self._samples, written.path))
-        else:
-            data = stored_tiff(written.path, request.axes, written.outline.shape)
+        data = _stored_pixels(written.path, written.outline)
+        errors = None
+        if written.error_path is not None:
+            outline = error_outline(written.outline)
+            errors = _stored_pixels(written.error_path, outline)
         report = to_json_types(written.report.to_dict())
         return Enlarged(
             data=data,
             report=written.report,
             recipe=self.recipe | {"report": report, "file": str(written.path)},
             networks=written.networks,
+            errors=errors,
         )
 
     def reached(self, count: int) -> Any:
@@ -173,6 +179,14 @@ class DiskJob(Job):
                 self.request.axes, self._samples, self.part / IMAGE, self._target
             )
         return layer_data(self._stored, count)
+
+
+def _stored_pixels(path: Path, outline: Outline) -> Any:
+    """Pixels or levels of a file that we wrote, in the axes of its outline."""
+    if path.suffix.lower() == ".zarr":
+        samples = outline.sizes.get("S", 1)
+        return layer_data(stored_levels(outline.axes, samples, path))
+    return stored_tiff(path, outline.axes, outline.shape)
 
 
 def file_origin(layer: Image, axes: str, selection: Selection) -> tuple[float, ...]:

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from magicgui.widgets import ComboBox, FileEdit, LineEdit, SpinBox
+from magicgui.widgets import CheckBox, ComboBox, FileEdit, LineEdit, SpinBox
 
 from napari_zssr.checks import CAMERA_PREFIX, LEARNED, RANDOM, is_camera, parsed_camera
 from napari_zssr.config import Config
@@ -52,7 +52,7 @@ NONFINITE = ["refuse", "fill"]
 ENSEMBLE = [(AS_PRESET, None), ("on", True), ("off", False)]
 # Left to the preset unless set; those that have a default of their own.
 PRESET_CHOICES = ("strategy", "ensemble")
-PLAIN = ("seed", "device", "precision", "nonfinite", "dtype", "always")
+PLAIN = ("seed", "device", "precision", "nonfinite", "dtype", "always", "error_map")
 DTYPES = [("automatic", "auto"), ("as the image", "same"), ("float32", "float32")]
 ALWAYS = [("return bicubic", False), ("return the learned", True)]
 
@@ -81,6 +81,7 @@ class AdvancedFields(Column):
                 Row("Missing pixels", ComboBox(name="nonfinite", choices=NONFINITE)),
                 Row("Result's type", ComboBox(name="dtype", choices=DTYPES)),
                 Row("Without gain", ComboBox(name="always", choices=ALWAYS)),
+                Row("", CheckBox(name="error_map", text="Standard error as a layer")),
             ]
         )
         for name in ("noise", "start"):

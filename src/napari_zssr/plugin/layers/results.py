@@ -24,7 +24,7 @@ from napari_zssr.plugin.layers.layers import (
     unwrapped,
 )
 from napari_zssr.progress import PlaneDone
-from napari_zssr.stack.image import ImageStack, full_index
+from napari_zssr.stack.image import STANDARD_ERROR, ImageStack, full_index
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
@@ -71,6 +71,8 @@ class GrowingLayer:
         else:
             result.data = enlarged.data
         result.metadata[KEY] = enlarged.recipe
+        if enlarged.errors is not None:
+            self._add_errors(enlarged.errors, result)
         source = self._job.request.layer
         hides: bool = result.blending in TRANSPARENT_BLENDING and source.visible
         if hides:
@@ -100,6 +102,26 @@ class GrowingLayer:
         layer, self.layer = self._layer_in_viewer(), None
         if layer is not None:
             self._viewer.layers.remove(layer)
+
+    def _add_errors(self, data: Any, result: Image) -> None:
+        """Add the standard error as a hidden layer on the result."""
+        selected = set(self._viewer.layers.selection)
+        layer = Image(
+            data,
+            name=f"{result.name} {STANDARD_ERROR}",
+            scale=result.scale,
+            translate=result.translate,
+            rotate=result.rotate,
+            shear=result.shear,
+            units=result.units,
+            axis_labels=result.axis_labels,
+            colormap="inferno",
+            blending="translucent",
+            visible=False,
+            multiscale=isinstance(data, list),
+        )
+        self._viewer.add_layer(layer)
+        self._viewer.layers.selection = selected
 
     def _layer_in_viewer(self) -> Image | None:
         """The layer, unless the user has removed it."""
