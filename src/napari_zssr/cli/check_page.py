@@ -54,8 +54,8 @@ EXPLAINED_DETAIL = (
     "its noise. Flagged: share of the area that the noise does not explain. Fine "
     "residual: about 1 is expected where noise was removed. Detail: the finest period "
     "on which two halves of the original agree, each with half of its light; after: on "
-    "which agrees what is made of each half. The second is a bound: the result is no "
-    "finer, but networks repeat themselves, so that it need not be as fine."
+    "which agrees what is made of each half. The second is a bound: the result is "
+    "hardly finer, but networks repeat themselves, so that it need not be as fine."
 )
 EXPLAINED_MAP = (
     "Residual: the result, degraded as was assumed, less the original, in standard "

@@ -110,8 +110,8 @@ class Detail:
     before : Finest or None
         Of the original; None where it cannot be measured.
     after : Finest or None
-        What results of its two halves agree on. The result shows no finer detail that
-        is true; networks that repeat themselves agree on more than is true.
+        What results of its two halves agree on. The result hardly shows finer detail
+        that is true; networks that repeat themselves agree on more than is true.
     with_truth : Finest or None
         Where the correlation of the result with a truth falls below 1/2.
     sentence : str
@@ -343,7 +343,7 @@ def _change(before: Finest, after: Finest, scale: Scale) -> str:
     alike = abs(math.log(after.period / before.period)) < ALIKE
     if before.outcome == "found" and alike:
         return f"{told}, the same within 10 %."
-    return f"{told}: the result is no finer than that, and need not be as fine."
+    return f"{told}: the result is hardly finer, and need not be as fine."
 
 
 def _halves(before: Finest, scale: Scale) -> str:

@@ -216,7 +216,7 @@ def _resolved(check: Check, cited: _References) -> str:
         if after:
             parts[0] += (
                 f", results made of each half by the same networks down to {after} "
-                f"{unit}, which the result's resolution does not exceed"
+                f"{unit}, which the result's resolution hardly exceeds"
             )
         parts[0] += "."
     others = _periods([b for b in befores if b and b.method == DECORRELATION])
