@@ -90,7 +90,7 @@ def scene(
     passed = np.fft.rfft2(made) * transfer(np.hypot(y, x), cutoff)
     image = np.fft.irfft2(passed, s=made.shape)[: shape[0], : shape[1]]
     image = image - image.min()
-    return 0.05 + 0.95 * image / np.quantile(image, 0.999)
+    return np.asarray(0.05 + 0.95 * image / np.quantile(image, 0.999))
 
 
 def noisy(image: Array, photons: float, seed: int = 0) -> Array:

@@ -25,6 +25,7 @@ from napari_zssr.imaging.resample import (
 )
 from napari_zssr.imaging.resolution import (
     NYQUIST,
+    RING_CORRELATION,
     SMALLEST_PX,
     WITH_TRUTH,
     Outcome,
@@ -295,6 +296,14 @@ def _missing(making: Making | None) -> str:
     if making is None:
         return UNTOLD
     return WITHOUT_NETWORKS if KINDS[making.config.network].is_trained else UNSAVED
+
+
+def in_doubt(detail: Detail) -> Detail:
+    """Detail whose halves were made under a noise that the residual doubts."""
+    if detail.before is None or detail.before.method != RING_CORRELATION:
+        return detail
+    doubt = "Halves rest on the noise, which the residual puts in doubt."
+    return replace(detail, sentence=f"{detail.sentence} {doubt}")
 
 
 def _with_halves(
