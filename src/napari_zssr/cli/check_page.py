@@ -16,7 +16,7 @@ from napari_zssr.cli.picture import Row, busiest, diverging_map, side_by_side
 from napari_zssr.cli.plot import Axis, Line, Mark, plot
 from napari_zssr.imaging.resample import output_window
 from napari_zssr.stack.check import Check, PlaneCheck, plane_at
-from napari_zssr.stack.detail import RESULT, Curve, Detail
+from napari_zssr.stack.detail import CURVES, RESULT, Curve, Detail
 from napari_zssr.stack.image import ImageStack
 from napari_zssr.stack.methods import methods
 
@@ -209,7 +209,9 @@ def _plots(detail: Detail, check: Check) -> Iterator[tuple[str, str]]:
 
 
 def _lines(curves: Mapping[str, Curve]) -> list[Line]:
-    return [Line(label=k, x=c.frequency, y=c.values) for k, c in curves.items()]
+    """Curves in one order, so that each keeps its colour in all plots."""
+    drawn = [(name, curves[name]) for name in CURVES if name in curves]
+    return [Line(label=k, x=c.frequency, y=c.values) for k, c in drawn]
 
 
 def _power_axis(spectra: Mapping[str, Curve]) -> Axis:

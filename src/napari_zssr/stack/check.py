@@ -153,8 +153,8 @@ class Check:
         known = [plane.agreement for plane in self.planes if plane.agreement.unit]
         disagreeing = sum(agreement.disagrees for agreement in known)
         return (
-            f"{disagreeing} of {len(known)} planes disagree with the original by more "
-            "than its noise."
+            f"The residual of {disagreeing} of {len(known)} planes is not what the "
+            "noise of the original allows."
         )
 
     @property

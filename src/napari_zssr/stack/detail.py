@@ -59,7 +59,7 @@ ALIKE = 0.1
 OTHERS, LEAST_OTHERS = 0.2, 0.004
 # Beside the borders of a part networks see other surroundings, input pixels.
 BORDER_PX = 16
-ORIGINAL, RESULT, TRUTH = "original", "result", "result and truth"
+CURVES = ORIGINAL, RESULT, TRUTH = "original", "result", "result and truth"
 WITHOUT_NETWORKS = (
     "Results of the halves can be made only by the networks that made the result "
     "(--networks); what was enlarged cannot be split any more."

@@ -192,10 +192,10 @@ def _agreed(check: Check) -> str:
     if not found:
         return ""
     agreeing = sum(not agreement.disagrees for agreement in found)
-    flagged = 100 * np.median([agreement.flagged for agreement in found])
+    explained = 100 * (1 - np.median([agreement.flagged for agreement in found]))
     return (
         f"Degraded again, {agreeing} of {len(found)} planes agreed with the original "
-        f"to within its noise; the noise did not explain {flagged:.2g} % of the area"
+        f"to within its noise, which explained {explained:.4g} % of the area"
         f"{' in the median' * (len(found) > 1)}."
     )
 
