@@ -53,7 +53,7 @@ COVERAGE, QUANTILE = 0.9, 1.645
 # Logarithm of the scale that is expected, and its spread, with noise and without it: of
 # generated images, pictures and confocal captures. Held-out regions decide, the less
 # the more noise their targets have.
-EXPECTED_NOISY, EXPECTED_CLEAN = (0.4, 0.4), (1.0, 0.8)
+EXPECTED_NOISY, EXPECTED_CLEAN = (0.15, 0.3), (1.0, 0.8)
 SCALES = torch.linspace(-2.5, 4.0, 261)
 # Pixels of the input that one independent error covers.
 CORRELATED_PX = 2.0
