@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -61,7 +62,7 @@ def noise_table(data: Path) -> Table:
         for name, image, truth in decimated_captures(data, subset, 1):
             exact = truth.astype(np.float64)
 
-            def score(one: Array, exact: Array = exact) -> float:
+            def score(one: NDArray[Any], exact: Array = exact) -> float:
                 return psnr(one, exact, 255)
 
             means = non_local_means(image, (1.0, 1.0), score)
@@ -77,9 +78,11 @@ def noise_table(data: Path) -> Table:
     )
 
 
-def _best_bm3d(image: NDArray[Any], score: Callable[[Array], float]) -> float | None:
+def _best_bm3d(
+    image: NDArray[Any], score: Callable[[NDArray[Any]], float]
+) -> float | None:
     try:
-        import bm3d
+        bm3d: Any = import_module("bm3d")
     except ImportError:
         return None
     return max(
