@@ -17,6 +17,7 @@ from napari_zssr.errors import InputError
 
 if TYPE_CHECKING:
     from napari_zssr.stack.check import Check, PlaneCheck
+    from napari_zssr.stack.detail import Finest
     from napari_zssr.stack.image import ImageStack
 
 
@@ -49,6 +50,16 @@ def check(
             "by a threshold.",
         ),
     ] = None,
+    networks: Annotated[
+        Path | None,
+        options.input_option(
+            "--networks",
+            metavar="FILE",
+            help="Networks of the result, as upscale --save-networks wrote them: two "
+            "halves of the original are sent through them, which tells what detail "
+            "can be trusted at best.",
+        ),
+    ] = None,
     reading: options.Reading = options.DEFAULT_READING,
     fill_nonfinite: options.FillNonfinite = False,
     html: Annotated[
@@ -65,7 +76,7 @@ def check(
     ] = None,
     overwrite: options.Overwrite = False,
 ) -> None:
-    """Check a result: sums of intensity and positions of spots, and against a truth.
+    """Check a result: intensities, spots, residual, resolution, and against a truth.
 
     Options for reading the input are those of the original.
     """
@@ -88,6 +99,7 @@ def check(
         truth=stacks.get("truth"),
         labels=regions,
         recipe=_recipe(result),
+        networks=networks,
         nonfinite="fill" if fill_nonfinite else "refuse",
     )
     for line in summary(done, stacks):
@@ -113,12 +125,15 @@ def _recipe(path: Path) -> dict[str, Any] | None:
 
 def summary(check: Check, stacks: dict[str, ImageStack]) -> list[str]:
     """Lines for the terminal: images, a table of the planes, sentences."""
-    lines = [console.table(image_rows(check, stacks)), console.table(rows(check))]
+    tables = image_rows(check, stacks), rows(check), detail_rows(check)
+    lines = [console.table(table) for table in tables]
     if len(check.planes) > 1:
         lines += [
             f"{plane.name}: {' '.join(plane.sentences)}"
             for plane in check.planes
-            if plane.flux.changed.any() or plane.spots.moved
+            if plane.flux.changed.any()
+            or plane.spots.moved
+            or plane.agreement.disagrees
         ]
     return [*lines, *check.messages, check.sentence]
 
@@ -151,9 +166,44 @@ def rows(check: Check) -> list[tuple[str, ...]]:
     has_truth = any(plane.scores for plane in check.planes)
     header = (*HEADER, *HEADER_SPOTS, *(HEADER_TRUTH if has_truth else ()))
     cells = [header, *(_cells(plane) for plane in check.planes)]
-    return (
-        [row[1:] for row in cells] if not any(p.name for p in check.planes) else cells
-    )
+    return _named(check, cells)
+
+
+def _named(check: Check, rows: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
+    """Rows without the names of planes where there is only one."""
+    return rows if any(p.name for p in check.planes) else [row[1:] for row in rows]
+
+
+def detail_rows(check: Check) -> list[tuple[str, ...]]:
+    """Table of what the residual and the detail of each plane came to."""
+    details = [plane.detail for plane in check.planes]
+    unit = details[0].unit
+    finest = {"before": f"detail {unit}", "after": "after, at best"}
+    if any(detail.with_truth for detail in details):
+        finest["with_truth"] = "with truth"
+    cells = [("plane", "agrees", "flagged", "fine residual", *finest.values())]
+    for plane in check.planes:
+        found = plane.agreement
+        answer = ("no" if found.disagrees else "yes") if found.unit else "-"
+        cells.append(
+            (
+                plane.name,
+                answer,
+                _number(100 * found.flagged, ".2g", " %"),
+                _number(found.level, ".2f", f" x {found.unit}"),
+                *(_period(getattr(plane.detail, name)) for name in finest),
+            )
+        )
+    return _named(check, cells)
+
+
+def _period(finest: Finest | None) -> str:
+    if finest is None:
+        return "-"
+    if finest.outcome == "nothing":
+        return "none"
+    limit = " (pixels)" if finest.outcome == "pixel limit" else ""
+    return f"{finest.period:.3g}{limit}"
 
 
 def _cells(plane: PlaneCheck) -> tuple[str, ...]:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from napari_zssr.cli import check as command
-from napari_zssr.cli.picture import Row, busiest, side_by_side
+from napari_zssr.cli.picture import Row, busiest, diverging_map, side_by_side
+from napari_zssr.cli.plot import Axis, Line, Mark, plot
 from napari_zssr.imaging.resample import output_window
 from napari_zssr.stack.check import Check, PlaneCheck, plane_at
+from napari_zssr.stack.detail import RESULT, Curve, Detail
 from napari_zssr.stack.image import ImageStack
 from napari_zssr.stack.methods import methods
 
@@ -21,13 +24,17 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 FIELD_PX, SIDE_PX = 96, 384
+# Standard deviations of the noise that the map of the residual reaches.
+LIMIT = 4.0
+# Lowest power that a spectrum shows, as a share of the highest.
+LEAST_POWER = 1e-9
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2em auto; max-width: 62em;
   padding: 0 1em; color: #222; background: #fff; }
 table { border-collapse: collapse; margin: 1em 0; font-variant-numeric: tabular-nums; }
 th, td { text-align: left; padding: .2em .8em .2em 0; border-bottom: 1px solid #ddd; }
-img { max-width: 100%; }
-figure { margin: 1em 0; }
+img, svg { max-width: 100%; height: auto; }
+figure { margin: 1em 0; break-inside: avoid; }
 figcaption, .note { color: #555; }
 blockquote { margin: 1em 0; padding: .5em 1em; background: #f4f4f4; }
 """
@@ -41,6 +48,36 @@ EXPLAINED_TRUTH = (
     " RSE is the root mean square error in intensities of the truth, RSP Pearson's "
     "correlation, both after registration and a linear fit of intensities; the peak of "
     "PSNR and SSIM is the 99.9 % less the 0.1 % quantile of the truth."
+)
+EXPLAINED_DETAIL = (
+    "Agrees: whether the result, degraded as was assumed, is the original to within "
+    "its noise. Flagged: share of the area that the noise does not explain. Fine "
+    "residual: about 1 is expected where noise was removed. Detail: the finest period "
+    "on which two halves of the original agree, each with half of its light; after: on "
+    "which agrees what is made of each half. The second is a bound: the result is no "
+    "finer, but networks repeat themselves, so that it need not be as fine."
+)
+EXPLAINED_MAP = (
+    "Residual: the result, degraded as was assumed, less the original, in standard "
+    "deviations of the {unit}: red where the result is brighter, blue "
+    "where it is darker. It should look like noise, without shapes; outlined is what "
+    "noise does not explain{none}."
+)
+EXPLAINED_SPECTRUM = (
+    "Power spectra: where the original levels off it is mostly noise: a "
+    "result below it there has lost noise, one above it has been sharpened. Right of "
+    "the dotted line, beyond the pixels of the original, all was interpolated or "
+    "learned."
+)
+EXPLAINED_CORRELATION = (
+    "Ring correlation: agreement of two images by spatial frequency, 1 for the same, 0 "
+    "for mere noise. {halves}Detail ends where it falls below 1/7 between halves, 1/2 "
+    "with a truth. Behind that it should settle at 0: above, there is more noise than "
+    "was assumed, below, less. A network that invents the same from both halves agrees "
+    "with itself, too."
+)
+EXPLAINED_HALVES = (
+    "Original: its two halves. Result: what is made of each half by itself. "
 )
 
 
@@ -69,13 +106,22 @@ def _body(check: Check, stacks: dict[str, ImageStack]) -> Iterator[str]:
     has_truth = any(plane.scores for plane in check.planes)
     explained = EXPLAINED + EXPLAINED_TRUTH * has_truth
     yield f'<p class="note">{escape(explained)}</p>'
+    yield _table(command.detail_rows(check), header=True)
+    yield f'<p class="note">{escape(EXPLAINED_DETAIL)}</p>'
     yield f"<p>{escape(check.sentence)}</p>"
     if len(check.planes) > 1:
         for plane in check.planes:
             yield f"<p>{escape(plane.name)}: {escape(' '.join(plane.sentences))}</p>"
     yield "<h2>Pictures</h2>"
-    for plane in _shown(check):
+    for number, plane in enumerate(_shown(check)):
+        if plane.name:
+            yield f"<h3>{escape(plane.name)}</h3>"
         yield from _pictures(plane, check, stacks)
+        # What is read on the first plane need not be read on every other.
+        figures = [*_residual(plane), *_plots(plane.detail, check)]
+        for drawing, caption in figures:
+            short = caption if number == 0 else f"{caption.partition(':')[0]}."
+            yield _captioned(drawing, short)
     paragraph, references = methods(check)
     yield "<h2>For the methods section</h2>"
     yield f"<blockquote>{escape(paragraph)}</blockquote>"
@@ -114,14 +160,85 @@ def _pictures(
         )
 
 
+def _residual(plane: PlaneCheck) -> Iterator[tuple[str, str]]:
+    """Map of the residual and its caption."""
+    found = plane.agreement
+    if found.map is None or found.flags is None:
+        return
+    caption = EXPLAINED_MAP.format(
+        unit=found.unit, none="" if found.flags.any() else " (nothing here)"
+    )
+    picture = diverging_map(found.map, LIMIT, found.flags)
+    yield _image(picture, "residual"), caption
+
+
+def _plots(detail: Detail, check: Check) -> Iterator[tuple[str, str]]:
+    """Spectra, and ring correlations where there are any, with captions."""
+    if not detail.spectra:
+        return
+    limits = {name: float(c.frequency[-1]) for name, c in detail.spectra.items()}
+    x = Axis(
+        label=f"spatial frequency, cycles per {detail.unit}",
+        low=0.0,
+        high=max(limits.values()),
+    )
+    upright = []
+    if max(check.factors) > 1:
+        upright = [Mark(label="pixels of the original", at=min(limits.values()))]
+    y = _power_axis(detail.spectra)
+    lines = _lines(detail.spectra)
+    drawn = plot(lines, x, y, title="Power spectra", upright=upright)
+    yield drawn, EXPLAINED_SPECTRUM
+    if not detail.correlations:
+        return
+    across = [Mark(label="1/7", at=1 / 7)]
+    if detail.with_truth is not None:
+        across.append(Mark(label="1/2", at=1 / 2))
+    has_halves = RESULT in detail.correlations
+    yield (
+        plot(
+            _lines(detail.correlations),
+            x,
+            Axis(label="ring correlation", low=-0.25, high=1.05),
+            title="Ring correlations",
+            across=across,
+            upright=upright,
+        ),
+        EXPLAINED_CORRELATION.format(halves=EXPLAINED_HALVES * has_halves),
+    )
+
+
+def _lines(curves: Mapping[str, Curve]) -> list[Line]:
+    return [Line(label=k, x=c.frequency, y=c.values) for k, c in curves.items()]
+
+
+def _power_axis(spectra: Mapping[str, Curve]) -> Axis:
+    """Decades that the spectra reach."""
+    values = np.concatenate([curve.values for curve in spectra.values()])
+    highest = max(float(values.max()), 1e-300)
+    lowest = max(float(values.min()), LEAST_POWER * highest)
+    low, high = math.floor(math.log10(lowest)), math.ceil(math.log10(highest))
+    return Axis(
+        label="power, squared shares of the range",
+        low=10.0**low,
+        high=10.0 ** max(high, low + 1),
+        log=True,
+    )
+
+
 def _figure(picture: Image, caption: str) -> str:
+    return _captioned(_image(picture, caption), caption)
+
+
+def _image(picture: Image, title: str) -> str:
     stream = io.BytesIO()
     picture.save(stream, format="PNG")
     data = base64.b64encode(stream.getvalue()).decode("ascii")
-    return (
-        f'<figure><img alt="{escape(caption)}" src="data:image/png;base64,{data}">'
-        f"<figcaption>{escape(caption)}</figcaption></figure>"
-    )
+    return f'<img alt="{escape(title)}" src="data:image/png;base64,{data}">'
+
+
+def _captioned(drawing: str, caption: str) -> str:
+    return f"<figure>{drawing}<figcaption>{escape(caption)}</figcaption></figure>"
 
 
 def _table(rows: Sequence[Sequence[str]], *, header: bool) -> str:

@@ -90,6 +90,55 @@ def _to_image(
     return Image.fromarray(values[np.ix_(y, x)]).convert("RGB")
 
 
+# Blue, white and red, which all eyes tell apart.
+DIVERGING = ((33, 102, 172), (247, 247, 247), (178, 24, 43))
+MAP_BAR_PX = 14
+
+
+def diverging_map(
+    plane: NDArray[Any],
+    limit: float,
+    marked: NDArray[np.bool_],
+    *,
+    side_px: int = 448,
+) -> Image:
+    """Draw a plane (Y, X) as RGB from blue at `-limit` over white at 0 to red.
+
+    What is marked (Y, X) is outlined in black; a bar below tells the colours.
+    """
+    from PIL import Image, ImageDraw, ImageFont
+    from scipy import ndimage
+
+    scale = side_px / max(plane.shape)
+    height, width = (max(1, round(n * scale)) for n in plane.shape)
+    rows, columns = (
+        ((np.arange(m) + 0.5) * n / m).astype(np.intp)
+        for m, n in zip((height, width), plane.shape, strict=True)
+    )
+    drawn = _diverging(plane[np.ix_(rows, columns)] / limit)
+    inside = marked[np.ix_(rows, columns)]
+    drawn[inside & ~ndimage.binary_erosion(inside, iterations=2)] = 0
+    bar = np.tile(_diverging(np.linspace(-1, 1, side_px)), (MAP_BAR_PX, 1, 1))
+    size = (side_px, height + GAP + MAP_BAR_PX + LINE)
+    canvas = Image.new("RGB", size, "white")
+    canvas.paste(Image.fromarray(drawn), (0, 0))
+    canvas.paste(Image.fromarray(bar), (0, height + GAP))
+    draw = ImageDraw.Draw(canvas)
+    draw.font = ImageFont.load_default(FONT_PX)
+    top = height + GAP + MAP_BAR_PX + 2
+    anchored = ((0, "la", -limit), (side_px / 2, "ma", 0), (side_px, "ra", limit))
+    for place, anchor, value in anchored:
+        draw.text((place, top), f"{value:g}", fill="black", anchor=anchor)
+    return canvas
+
+
+def _diverging(values: NDArray[Any]) -> NDArray[np.uint8]:
+    """Colours (..., 3) of values from -1 to 1."""
+    ends = [-1, 0, 1]
+    channels = [np.interp(values, ends, part) for part in zip(*DIVERGING, strict=True)]
+    return np.stack(channels, axis=-1).round().astype(np.uint8)
+
+
 KERNEL_GAP, LINE, BAR_PX = 12, 22, 6
 SIDE_PX, WIDTH_PX = 420, 560
 # Longest scale bar, as a fraction of the picture's width.

@@ -38,7 +38,7 @@ SMOOTHING_PX = 5
 # Photons that a pixel may have by rounding, and from which they need not be integers.
 LEAST_COUNT, MANY_PHOTONS = -0.5, 1e6
 # Correlation of two halves at which the whole correlates by 1/2 with its pure signal.
-THRESHOLD = 1 / 7
+THRESHOLD, WITH_TRUTH = 1 / 7, 1 / 2
 # No ring needs to correlate more, however few its coefficients.
 HIGHEST = 1 / 2
 # Reach of the running median over the ring correlation, to either side: share of the
@@ -220,27 +220,33 @@ def ring_correlation(
 
 
 def ring_resolution(
-    first: NDArray[Any], second: NDArray[Any], spacing_um: Pair | None = None
+    first: NDArray[Any],
+    second: NDArray[Any],
+    spacing_um: Pair | None = None,
+    threshold: float = THRESHOLD,
 ) -> Resolution:
-    """Where the smoothed ring correlation of two images falls below 1/7.
+    """Where the smoothed ring correlation of two images falls below a threshold.
 
-    Nieuwenhuizen et al., Nature Methods 10, 2013. A crossing counts if the correlation
-    stays below, on average, up to 1.25 times its frequency. Arguments and errors as of
+    1/7 for two halves (Nieuwenhuizen et al., Nature Methods 10, 2013), `WITH_TRUTH`
+    for an image and its truth. A crossing counts if the correlation stays below, on
+    average, up to 1.25 times its frequency. Other arguments, and errors, as of
     `ring_correlation`.
     """
     rings = ring_correlation(first, second, spacing_um)
-    cutoff = _crossing(rings)
+    cutoff = _crossing(rings, threshold)
     outcome: Outcome = "nothing" if cutoff is None else "found"
     if cutoff is not None and cutoff >= NYQUIST:
         outcome, cutoff = "pixel limit", None
     return _resolution(RING_CORRELATION, cutoff, outcome, spacing_um)
 
 
-def smoothed(rings: RingCorrelation) -> tuple[Array, Array]:
+def smoothed(
+    rings: RingCorrelation, threshold: float = THRESHOLD
+) -> tuple[Array, Array]:
     """Running median of a ring correlation, and the threshold for it; both (rings,).
 
     A median keeps the fall where it is. Its width grows with the frequency, so that
-    this is known to the same share. The threshold is 1/7, or as many standard
+    this is known to the same share. The threshold is that given, or as many standard
     deviations of mere noise where few coefficients make these wider.
     """
     step = rings.frequency[1] - rings.frequency[0]
@@ -249,7 +255,7 @@ def smoothed(rings: RingCorrelation) -> tuple[Array, Array]:
     near = distance <= reach[:, None]
     curve = np.nanmedian(np.where(near, rings.correlation[None], np.nan), axis=1)
     deviation = _deviation(near @ rings.counts) * MEDIAN
-    return curve, np.clip(CERTAIN * deviation, THRESHOLD, HIGHEST)
+    return curve, np.clip(CERTAIN * deviation, threshold, HIGHEST)
 
 
 def _deviation(counts: Any) -> Any:
@@ -260,12 +266,12 @@ def _deviation(counts: Any) -> Any:
     return 1 / np.sqrt(counts / 2 * INDEPENDENT)
 
 
-def _crossing(rings: RingCorrelation) -> float | None:
+def _crossing(rings: RingCorrelation, least: float) -> float | None:
     """Frequency at which the threshold is crossed; half a cycle where it never is.
 
     None if nothing is above.
     """
-    curve, threshold = smoothed(rings)
+    curve, threshold = smoothed(rings, least)
     frequency, margin = rings.frequency, curve - threshold
     above = margin >= 0
     for n in map(int, np.flatnonzero(above[:-1] & ~above[1:])):
@@ -274,7 +280,7 @@ def _crossing(rings: RingCorrelation) -> float | None:
         last = max(n + LEAST_BEYOND, int((frequency <= BEYOND * found).sum()) - 1)
         counts = rings.counts[n + 1 : last + 1]
         mean = np.average(rings.correlation[n + 1 : last + 1], weights=counts)
-        if mean < max(THRESHOLD, CERTAIN * _deviation(counts.sum())):
+        if mean < max(least, CERTAIN * _deviation(counts.sum())):
             return found if _is_signal(rings, frequency <= found) else None
     return NYQUIST if above[-1] and _is_signal(rings, frequency > 0) else None
 

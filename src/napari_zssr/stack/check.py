@@ -2,41 +2,57 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_zssr.checks import is_camera, parsed_camera, size_text
+from napari_zssr.config import Config, change
 from napari_zssr.errors import InputError
 from napari_zssr.imaging.comparison import Scores, compare
-from napari_zssr.imaging.intensity import check_finite
-from napari_zssr.imaging.noise import NoiseModel
+from napari_zssr.imaging.intensity import IntensityMap, check_finite
+from napari_zssr.imaging.noise import NoiseModel, estimate_noise
 from napari_zssr.imaging.quantities import Flux, SpotShift, flux, spot_shift
 from napari_zssr.imaging.resample import Array, Pair, output_size, spread_evenly
 from napari_zssr.kernelspec import KernelSpec
+from napari_zssr.stack.agreement import Agreement, agreement_of, reduced
+from napari_zssr.stack.detail import Detail, Making, Scale, checkpoints_of, detail_of
 from napari_zssr.stack.image import (
+    CheckedPlanes,
     ImageStack,
     PlaneIndex,
-    colour_count,
     plane_axes,
     planes,
     to_cyx,
     to_native,
 )
+from napari_zssr.stack.plane import (
+    ChannelSetup,
+    colours_of,
+    intensity_maps,
+    plane_noise,
+    without_artifacts,
+)
 from napari_zssr.stack.report import to_json_types, versions
+from napari_zssr.zssr.checkpoint import Checkpoint
 
 # Planes of a channel that are checked, spread evenly.
 MOST_PLANES = 8
-# Longest side of a map of the error that is kept.
-MAP_PX = 320
 # Largest denominator of a factor that is found from shapes.
 FINEST = 8
 BICUBIC = KernelSpec()
+HALVES = {
+    "before": "halves of the original agree on detail down to",
+    "after": "what is made of each half down to",
+    "with_truth": "result and truth down to",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -52,6 +68,10 @@ class PlaneCheck:
         Index along T, C and Z, by letter.
     flux : Flux
     spots : SpotShift
+    agreement : Agreement
+        Of the result with the original, within the noise.
+    detail : Detail
+        Resolution and spectra.
     scores : Scores or None
         Against the truth, where there is one.
     error : ndarray, shape (Y, X), or None
@@ -63,13 +83,16 @@ class PlaneCheck:
     place: dict[str, int]
     flux: Flux
     spots: SpotShift
+    agreement: Agreement
+    detail: Detail
     scores: Scores | None = None
     error: NDArray[np.float32] | None = None
 
     @property
     def sentences(self) -> tuple[str, ...]:
         """What the checks say."""
-        return self.flux.sentence, self.spots.sentence
+        parts = (self.flux, self.spots, self.agreement, self.detail)
+        return tuple(part.sentence for part in parts)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -115,8 +138,34 @@ class Check:
         return (
             f"Sums of intensity changed by more than 1 % beyond the noise in {changed} "
             f"of {regions} regions; spots moved in {moved} of {len(self.planes)} "
-            "planes."
+            f"planes. {self._agreements} {self._details}"
         )
+
+    @property
+    def _agreements(self) -> str:
+        known = [plane.agreement for plane in self.planes if plane.agreement.unit]
+        disagreeing = sum(agreement.disagrees for agreement in known)
+        return (
+            f"{disagreeing} of {len(known)} planes disagree with the original by more "
+            "than its noise."
+        )
+
+    @property
+    def _details(self) -> str:
+        """Sentence on the detail in the median."""
+        unit = self.planes[0].detail.unit
+        found = []
+        for name, told in HALVES.items():
+            details = [getattr(plane.detail, name) for plane in self.planes]
+            known = [d.period for d in details if d and d.outcome != "nothing"]
+            if known:
+                number = f" ({len(known)} planes)" * (len(known) < len(details))
+                limits = sum(d.outcome == "pixel limit" for d in details if d)
+                limit = " (the limit of the pixels)" * (2 * limits > len(known))
+                found.append(f"{told} {np.median(known):.3g} {unit}{limit}{number}")
+        if not found:
+            return "How fine the detail is was found of no plane."
+        return f"In the median {', '.join(found)}."
 
     def to_dict(self) -> dict[str, Any]:
         """Plain, JSON-serialisable form, without maps and the recipe."""
@@ -128,7 +177,9 @@ class Check:
         listed = []
         for plane in self.planes:
             values = dataclasses.asdict(plane)
-            del values["error"]
+            del values["error"], values["agreement"]["map"]
+            del values["agreement"]["flags"]
+            values["agreement"]["disagrees"] = plane.agreement.disagrees
             listed.append(values | {"sentences": plane.sentences})
         content |= {"sentence": self.sentence, "planes": listed}
         plain: dict[str, Any] = to_json_types(content)
@@ -137,12 +188,41 @@ class Check:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Facts:
-    """What the checks of all planes have in common; `noise` None is estimated."""
+    """What the checks of all planes have in common.
 
-    factors: Pair
+    Attributes
+    ----------
+    noise : of a camera, in counts; None is estimated
+    kernels, maps, checkpoints : by channel
+    shares : of what networks change that was delivered, by the number of the plane
+    before : as of `Check`
+    """
+
+    scale: Scale
+    config: Config
     noise: NoiseModel | None
     kernels: tuple[KernelSpec, ...]
+    maps: Mapping[int, IntensityMap]
+    shares: Mapping[int, float]
+    checkpoints: tuple[Checkpoint | None, ...]
     before: bool
+
+    def setup(self, channel: int) -> ChannelSetup:
+        """Settings of a channel, with its blur."""
+        kernel = self.kernels[min(channel, len(self.kernels) - 1)]
+        config = change(self.config, kernel=kernel)
+        return ChannelSetup(number=channel, config=config, mapping=self.maps[channel])
+
+    def making(self, plane: PlaneIndex) -> Making | None:
+        """How a plane was made; None where the recipe does not tell."""
+        if plane.number not in self.shares:
+            return None
+        known = self.checkpoints
+        return Making(
+            config=self.setup(plane.channel).config,
+            share=self.shares[plane.number],
+            checkpoint=known[plane.channel] if known else None,
+        )
 
 
 def check_files(
@@ -152,6 +232,7 @@ def check_files(
     truth: ImageStack | None = None,
     labels: ImageStack | None = None,
     recipe: Mapping[str, Any] | None = None,
+    networks: str | Path | None = None,
     nonfinite: str = "refuse",
     most: int = MOST_PLANES,
 ) -> Check:
@@ -167,6 +248,9 @@ def check_files(
         Regions in the pixels of the original; along a missing axis the same for all.
     recipe : mapping, optional
         What the result's file says of its making.
+    networks : str or Path, optional
+        File of the networks that made the result, saved with it. Halves of the
+        original are sent through them apart, which tells the resolution of the result.
     nonfinite : {"refuse", "fill"}
         What to do with NaN and Inf.
     most : int
@@ -179,9 +263,11 @@ def check_files(
     Raises
     ------
     InputError
-        Sizes or planes do not fit together, or pixels are not finite.
+        Sizes or planes do not fit together, or pixels are not finite; the networks are
+        those of other images or settings; the result was enlarged along Z.
     """
     made = recipe if _is_recipe(recipe) else None
+    _check_is_lateral(made)
     _check_planes(result, original, "result")
     if truth is not None:
         _check_planes(truth, original, "truth")
@@ -189,20 +275,29 @@ def check_files(
         _check_planes(labels, original, "labels", broadcast=True)
     factors, source = _factors(result, original, made)
     before = truth is not None and plane_size(truth) != plane_size(result)
-    facts = _Facts(
-        factors=factors, noise=_noise(made), kernels=_kernels(made), before=before
-    )
     listed = planes(original.axes, original.data.shape)
-    chosen = _chosen(listed, most)
+    config, checkpoints = _applied(networks, made, original)
+    facts = _Facts(
+        scale=Scale.of(original, factors),
+        config=config,
+        noise=_noise(made),
+        kernels=_kernels(made),
+        maps=intensity_maps(
+            CheckedPlanes(original.data, nonfinite), original.axes, listed
+        ),
+        shares=_shares(made),
+        checkpoints=checkpoints,
+        before=before,
+    )
     checks = []
-    for plane in chosen:
+    for plane in _chosen(listed, most):
         place = _place(plane, original.axes)
-        given = [
-            None if stack is None else plane_at(stack, place, nonfinite)
+        given = tuple(
+            None if stack is None else pixels_at(stack, place, nonfinite)
             for stack in (original, result, truth)
-        ]
+        )
         regions = None if labels is None else _labels_at(labels, place)
-        found = _checks_of_plane(given, regions, facts, plane.channel)
+        found = _checks_of_plane(given, regions, facts, plane)
         name = _name(place, original)
         checks.append(
             PlaneCheck(name=name, channel=plane.channel, place=place, **found)
@@ -215,32 +310,71 @@ def check_files(
         before=before,
         versions=dict(versions()),
         recipe=made,
-        messages=_messages(made, original),
+        messages=(*_messages(made, original), *_unknown_blur(made)),
     )
 
 
 def _checks_of_plane(
-    given: list[Array | None],
+    given: tuple[NDArray[Any] | None, ...],
     labels: NDArray[Any] | None,
     facts: _Facts,
-    channel: int,
+    plane: PlaneIndex,
 ) -> dict[str, Any]:
-    """All checks of one plane, by their names in `PlaneCheck`."""
-    image, result, truth = given
-    assert image is not None
-    assert result is not None
-    factors, noise = facts.factors, facts.noise
+    """All checks of one plane, by their names in `PlaneCheck`.
+
+    `given` are original, result and truth (C, Y, X).
+    """
+    pixels, made, target = given
+    assert pixels is not None
+    assert made is not None
+    factors, noise = facts.scale.factors, facts.noise
+    image, result = _grey(pixels), _grey(made)
     found: dict[str, Any] = {
         "flux": flux(image, result, factors, labels, noise=noise),
         "spots": spot_shift(image, result, factors, noise=noise),
     }
-    if truth is not None:
-        kernel = facts.kernels[min(channel, len(facts.kernels) - 1)]
-        comparison = compare(
-            result, truth, kernel=kernel if facts.before else None, factors=factors
-        )
+    compared = None
+    setup = facts.setup(plane.channel)
+    if target is not None:
+        truth = _grey(target)
+        kernel = setup.config.kernel if facts.before else None
+        comparison = compare(result, truth, kernel=kernel, factors=factors)
         found |= {"scores": comparison.scores, "error": reduced(comparison.error)}
-    return found
+        pixel = facts.scale.pixel if facts.before else facts.scale.fine
+        compared = comparison, truth, pixel
+    normal = setup.mapping.normalise(pixels)
+    colours, _ = without_artifacts(colours_of(normal), setup.config)
+    fine = setup.mapping.normalise(colours_of(made))
+    own = plane_noise(colours, pixels, setup)
+    return found | {
+        "agreement": agreement_of(colours, fine, factors, setup.config.kernel, own),
+        "detail": detail_of(
+            colours,
+            fine,
+            _grey_noise(colours, own, setup.config),
+            facts.scale,
+            facts.making(plane),
+            compared,
+        ),
+    }
+
+
+def _grey(pixels: NDArray[Any]) -> Array:
+    """Mean of the colours (C, Y, X), without transparency."""
+    return np.asarray(colours_of(pixels).astype(np.float64).mean(axis=0))
+
+
+def _grey_noise(
+    colours: NDArray[np.float32], noise: NoiseModel, config: Config
+) -> NoiseModel:
+    """Noise of the mean of the colours.
+
+    That of an image is also told where none was to be learned against, and of colours
+    it depends on how far these share theirs.
+    """
+    if len(colours) == 1 and config.noise != "off":
+        return noise
+    return estimate_noise(colours.mean(axis=0))
 
 
 def plane_size(stack: ImageStack) -> tuple[int, int]:
@@ -253,21 +387,14 @@ def plane_at(
     stack: ImageStack, place: Mapping[str, int], nonfinite: str = "fill"
 ) -> Array:
     """Plane (Y, X) at an index along T, C and Z, the mean of its colours."""
-    pixels = _pixels(stack, place)
-    grey = pixels[: colour_count(len(pixels))].astype(np.float64).mean(axis=0)
-    return np.asarray(check_finite(grey, nonfinite, f"The image {stack.name}"))
+    return _grey(pixels_at(stack, place, nonfinite))
 
 
-def reduced(plane: NDArray[Any], most: int = MAP_PX) -> NDArray[np.float32]:
-    """Means of blocks of a plane (Y, X), at most so many a side; NaN counts for 0."""
-    step = -(-max(plane.shape) // most)
-    rows, columns = (np.arange(0, n, step) for n in plane.shape)
-    filled = np.nan_to_num(plane)
-    for axis, starts in enumerate((rows, columns)):
-        sums = np.add.reduceat(filled, starts, axis=axis)
-        counts = np.diff([*starts, plane.shape[axis]])
-        filled = sums / np.expand_dims(counts, 1 - axis)
-    return np.asarray(filled, dtype=np.float32)
+def pixels_at(
+    stack: ImageStack, place: Mapping[str, int], nonfinite: str = "fill"
+) -> NDArray[Any]:
+    """Plane (C, Y, X) at an index along T, C and Z, its pixels finite."""
+    return check_finite(_pixels(stack, place), nonfinite, f"The image {stack.name}")
 
 
 def _pixels(stack: ImageStack, place: Mapping[str, int]) -> NDArray[Any]:
@@ -371,6 +498,50 @@ def _noise(recipe: Mapping[str, Any] | None) -> NoiseModel | None:
     return NoiseModel.of_camera(parsed_camera(noise))
 
 
+def _check_is_lateral(recipe: Mapping[str, Any] | None) -> None:
+    """Refuse what was enlarged along Z."""
+    if recipe is not None and recipe["config"].get("factor_z", 1) != 1:
+        raise InputError(
+            "The result was enlarged along Z, so that its planes are not those of the "
+            "original; check compares plane by plane, so give a result without "
+            "--factor-z."
+        )
+
+
+def _settings(recipe: Mapping[str, Any] | None) -> Config:
+    """Settings of the recipe; the usual ones where a version cannot read them."""
+    with contextlib.suppress(InputError):
+        return Config.from_dict({} if recipe is None else recipe["config"])
+    return Config()
+
+
+def _applied(
+    networks: str | Path | None, recipe: Mapping[str, Any] | None, original: ImageStack
+) -> tuple[Config, tuple[Checkpoint | None, ...]]:
+    """Settings, and the networks of each channel where a file of them is given."""
+    if networks is None:
+        return _settings(recipe), ()
+    if recipe is None:
+        raise InputError(
+            "The result holds no recipe, so that nothing tells how the networks "
+            f"{networks} were applied; leave out --networks, or give the result as "
+            "napari-zssr wrote it."
+        )
+    return checkpoints_of(networks, _settings(recipe), original)
+
+
+def _shares(recipe: Mapping[str, Any] | None) -> dict[int, float]:
+    """Share of what networks change that was delivered, by the number of the plane."""
+    report = (recipe or {}).get("report") or {}
+    always = recipe is not None and recipe["config"].get("always", False)
+    shares = {}
+    for plane in report.get("planes", ()):
+        told = (plane.get("assessment") or {}).get("share", 1.0)
+        learned = plane["returned"] == "learned"
+        shares[plane["plane"]] = (1.0 if always else float(told)) * learned
+    return shares
+
+
 def _kernels(recipe: Mapping[str, Any] | None) -> tuple[KernelSpec, ...]:
     """Blur of each channel as assumed, bicubic where nothing is known of it."""
     report = (recipe or {}).get("report") or {}
@@ -390,4 +561,13 @@ def _messages(
         f"By its recipe the result was made from {source.get('name') or 'an image'} "
         f"with checksum {told}, but that of the original is {found}; perhaps it is "
         "another file, or was changed since.",
+    )
+
+
+def _unknown_blur(recipe: Mapping[str, Any] | None) -> tuple[str, ...]:
+    if ((recipe or {}).get("report") or {}).get("kernels"):
+        return ()
+    return (
+        "The result does not tell the blur that it was made under; its residual is "
+        "that under bicubic reduction.",
     )

@@ -9,7 +9,10 @@ from typing import Any
 import numpy as np
 
 from napari_zssr.checks import LEARNED
+from napari_zssr.imaging.resample import Pair
+from napari_zssr.imaging.resolution import DECORRELATION, RING_CORRELATION
 from napari_zssr.stack.check import Check
+from napari_zssr.stack.detail import Finest
 
 ZSSR = (
     'Shocher A, Cohen N, Irani M. "Zero-Shot" Super-Resolution Using Deep Internal '
@@ -30,37 +33,74 @@ SSIM = (
 )
 
 
+RINGS = (
+    "van Heel M, Schatz M. Fourier shell correlation threshold criteria. J. Struct. "
+    "Biol. 151, 250-262 (2005). doi:10.1016/j.jsb.2005.05.009"
+)
+RESOLUTION = (
+    "Nieuwenhuizen RPJ, et al. Measuring image resolution in optical nanoscopy. Nature "
+    "Methods 10, 557-562 (2013). doi:10.1038/nmeth.2448"
+)
+PHASES = (
+    "Descloux A, Grussmayer KS, Radenovic A. Parameter-free image resolution "
+    "estimation based on decorrelation analysis. Nature Methods 16, 918-924 (2019). "
+    "doi:10.1038/s41592-019-0515-7"
+)
+
+
+class _References:
+    """References in the order in which a text cites them."""
+
+    def __init__(self) -> None:
+        self.listed: list[str] = []
+
+    def cite(self, *references: str) -> str:
+        """Their numbers, as they stand in a text."""
+        self.listed += [one for one in references if one not in self.listed]
+        numbers = (str(self.listed.index(one) + 1) for one in references)
+        return f"[{', '.join(numbers)}]"
+
+
 def methods(check: Check) -> tuple[str, tuple[str, ...]]:
     """Paragraph on a result, with numbers of references, and the references."""
-    parts = [_made(check), _checked(check)]
-    references = [ZSSR, PROGRAM]
+    cited = _References()
+    parts = [_made(check, cited), _checked(check), _agreed(check)]
+    parts.append(_resolved(check, cited))
     if any(plane.scores for plane in check.planes):
-        parts.append(_compared(check))
-        references += [SQUIRREL, SSIM]
-    return " ".join(parts), tuple(references)
+        parts.append(_compared(check, cited))
+    return " ".join(filter(None, parts)), tuple(cited.listed)
 
 
-def _made(check: Check) -> str:
+def _made(check: Check, cited: _References) -> str:
     """Settings, programs and outcome, from the recipe."""
-    y, x = check.factors
-    enlarged = f"x{y:g} along Y and X" if y == x else f"x{y:g} along Y, x{x:g} along X"
+    method, program = cited.cite(ZSSR), cited.cite(PROGRAM)
     if check.recipe is None:
         return (
-            f"Images were enlarged {enlarged}; how is not told, since the file holds "
-            "no recipe of napari-zssr [2], which learns from the image alone [1]."
+            f"Images were {_done(check)}; how is not told, since the file holds no "
+            f"recipe of napari-zssr {program}, which learns from the image alone "
+            f"{method}."
         )
     config, report = check.recipe["config"], check.recipe.get("report") or {}
     used = report.get("versions") or {}
     others = ", ".join(f"{k} {v}" for k, v in used.items() if k != "napari-zssr")
     listed = f" ({others})" if others else ""
     sentences = [
-        f"Images were enlarged {enlarged} with napari-zssr "
-        f"{used.get('napari-zssr', 'of unknown version')} [2]{listed} "
-        f"by {_learner(config)} (zero-shot super-resolution [1]).",
+        f"Images were {_done(check)} with napari-zssr "
+        f"{used.get('napari-zssr', 'of unknown version')} {program}{listed} "
+        f"by {_learner(config)} (zero-shot super-resolution {method}).",
         f"Settings: {', '.join(_settings(config, report))}.",
-        _outcome(report.get("planes", ())),
+        _outcome(report.get("planes", ()), check.factors),
     ]
     return " ".join(filter(None, sentences))
+
+
+def _done(check: Check) -> str:
+    y, x = check.factors
+    if (y, x) == (1, 1):
+        return "restored in their own pixels"
+    if y == x:
+        return f"enlarged x{y:g} along Y and X"
+    return f"enlarged x{y:g} along Y, x{x:g} along X"
 
 
 def _learner(config: Mapping[str, Any]) -> str:
@@ -71,17 +111,20 @@ def _learner(config: Mapping[str, Any]) -> str:
     return "networks learned from the image itself"
 
 
-def _outcome(planes: Sequence[Mapping[str, Any]]) -> str:
+def _outcome(planes: Sequence[Mapping[str, Any]], factors: Pair) -> str:
     """How many planes were learned, and what their test came to."""
     if not planes:
         return ""
+    restores = factors == (1, 1)
     learned = [plane for plane in planes if plane["returned"] == "learned"]
     others = len(planes) - len(learned)
-    rest = f"; bicubic interpolation was returned for {others}" if others else ""
+    base = "the input" if restores else "bicubic interpolation"
+    rest = f"; {base} was returned for {others}" if others else ""
     gains = [p["gain_db"] for p in learned if p.get("gain_db") is not None]
+    again = "degraded and restored" if restores else "made coarser and enlarged again"
     tested = (
-        f" On held-out regions of the image, made coarser and enlarged again, the "
-        f"gain over bicubic interpolation was {np.median(gains):.2f} dB in the median."
+        f" On held-out regions of the image, {again}, the gain over {base} was "
+        f"{np.median(gains):.2f} dB in the median."
         if gains
         else ""
     )
@@ -143,7 +186,59 @@ def _checked(check: Check) -> str:
     return " ".join(parts)
 
 
-def _compared(check: Check) -> str:
+def _agreed(check: Check) -> str:
+    """How many planes agree with the original, and on what area they do not."""
+    found = [plane.agreement for plane in check.planes if plane.agreement.unit]
+    if not found:
+        return ""
+    agreeing = sum(not agreement.disagrees for agreement in found)
+    flagged = 100 * np.median([agreement.flagged for agreement in found])
+    return (
+        f"Degraded again, {agreeing} of {len(found)} planes agreed with the original "
+        f"to within its noise; the noise did not explain {flagged:.2g} % of the area"
+        f"{' in the median' * (len(found) > 1)}."
+    )
+
+
+def _resolved(check: Check, cited: _References) -> str:
+    """Detail by ring correlation, or by decorrelation, in the median."""
+    unit = check.planes[0].detail.unit
+    befores = [plane.detail.before for plane in check.planes]
+    parts = []
+    halves = _periods([b for b in befores if b and b.method == RING_CORRELATION])
+    if halves:
+        parts.append(
+            f"Two halves of the original with independent noise, thinned from it, "
+            f"agreed in detail down to {halves} {unit} (Fourier ring correlation "
+            f"{cited.cite(RINGS)} of 1/7 {cited.cite(RESOLUTION)})"
+        )
+        after = _periods([plane.detail.after for plane in check.planes])
+        if after:
+            parts[0] += (
+                f", results made of each half by the same networks down to {after} "
+                f"{unit}, which the result's resolution does not exceed"
+            )
+        parts[0] += "."
+    others = _periods([b for b in befores if b and b.method == DECORRELATION])
+    if others:
+        parts.append(
+            f"Decorrelation analysis {cited.cite(PHASES)} found detail down to "
+            f"{others} {unit} in the original."
+        )
+    return " ".join(parts)
+
+
+def _periods(details: Sequence[Finest | None]) -> str:
+    """Finest period in the median; empty where none was found."""
+    known = [one for one in details if one is not None and one.outcome != "nothing"]
+    if not known:
+        return ""
+    limits = sum(one.outcome == "pixel limit" for one in known)
+    middle = f"{np.median([one.period for one in known]):.3g}"
+    return f"{middle} (the limit of the pixels)" if 2 * limits > len(known) else middle
+
+
+def _compared(check: Check, cited: _References) -> str:
     """Scores against the truth, in the median over the planes."""
     scores = [plane.scores for plane in check.planes if plane.scores is not None]
     degraded = "after degrading it to the size of the original, " * check.before
@@ -151,12 +246,20 @@ def _compared(check: Check) -> str:
     def middle(name: str) -> float:
         return _median([getattr(one, name) for one in scores])
 
+    finest = _periods([plane.detail.with_truth for plane in check.planes])
+    unit = check.planes[0].detail.unit
+    correlated = (
+        f" Their ring correlation stayed above 1/2 down to {finest} {unit}."
+        if finest
+        else ""
+    )
     return (
         f"Compared with a truth, {degraded}after registration and a linear fit of "
-        f"intensities: RSP {middle('rsp'):.4f}, RSE {middle('rse'):.4g} [3], PSNR "
-        f"{middle('psnr'):.2f} dB, SSIM {middle('ssim'):.4f} [4] "
+        f"intensities: RSP {middle('rsp'):.4f}, RSE {middle('rse'):.4g} "
+        f"{cited.cite(SQUIRREL)}, PSNR {middle('psnr'):.2f} dB, "
+        f"SSIM {middle('ssim'):.4f} {cited.cite(SSIM)} "
         f"{'in the median ' * (len(scores) > 1)}(peak: the 99.9 % less the 0.1 % "
-        "quantile of the truth)."
+        f"quantile of the truth).{correlated}"
     )
 
 
