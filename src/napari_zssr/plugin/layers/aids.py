@@ -129,7 +129,7 @@ class NearestPixels(ReadWhenIndexed):
         """Pixel in which each enlarged one has its centre."""
         centres = (np.arange(self.shape[axis]) + 0.5) / self._factors[axis]
         last = self._pixels.shape[axis] - 1
-        return np.minimum(centres.astype(np.intp), last)
+        return np.asarray(np.minimum(centres.astype(np.intp), last))
 
 
 def line_brightness(picture: Image, dtype: np.dtype[Any]) -> Any:
