@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ from qtpy.QtGui import QImage
 
 from napari_zssr.config import FAST, INSTANT, change
 from napari_zssr.errors import InputError
+from napari_zssr.imaging.resolution import Outcome
 from napari_zssr.plugin.check import job as _job
 from napari_zssr.plugin.check import panel as _panel
 from napari_zssr.plugin.check import readings
@@ -32,12 +34,13 @@ from napari_zssr.plugin.check.plot import (
     round_ticks,
 )
 from napari_zssr.plugin.check.profile import profile
-from napari_zssr.plugin.check.subject import NO_RESULT, places, subject_of
+from napari_zssr.plugin.check.subject import NO_RESULT, Subject, places, subject_of
 from napari_zssr.plugin.layers.aids import NearestPixels, SplitPixels, is_aid
 from napari_zssr.plugin.layers.layers import KEY, WHOLE, Selection, result_kwargs
 from napari_zssr.progress import drain
 from napari_zssr.stack.axis_labels import labelled
 from napari_zssr.stack.check import check_files
+from napari_zssr.stack.detail import Detail, Finest
 from napari_zssr.stack.report import recipe
 from napari_zssr.stack.run import upscale_steps
 
@@ -158,7 +161,7 @@ def test_it_opens_at_once_and_fills_in(
     bench.quiet()
     assert threads
     assert threading.main_thread() not in threads
-    assert "Nothing speaks against it" in bench.body.verdict.value
+    assert "Nothing speaks against publishing this" in bench.body.verdict.value
     assert readings.LIMITS in bench.body.verdict.value
     assert "%" in bench.value(readings.FLUX)
     assert "µm" in bench.value(readings.SPOTS)
@@ -246,14 +249,35 @@ def test_a_layer_that_is_removed_closes_it(bench: Bench, which: str, when: str) 
     assert not bench.body.visible
 
 
-def test_a_check_can_be_cancelled(bench: Bench) -> None:
+def test_a_check_can_be_cancelled(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cancelled, stacks = threading.Event(), Subject.stacks
+
+    def slow(subject: Subject) -> Any:
+        cancelled.wait(30)
+        return stacks(subject)
+
+    monkeypatch.setattr(Subject, "stacks", slow)
     bench.panel.start()
     bench.body.cancel.changed.emit(True)
+    cancelled.set()
     bench.quiet()
     assert bench.panel.active
+    assert "Stopped before" in bench.body.verdict.value
+    assert not bench.body.save.enabled
     assert not bench.body.running.visible
     bench.panel.button.changed.emit(True)
     assert not bench.panel.active
+
+
+def test_what_cannot_be_checked_is_told(bench: Bench) -> None:
+    data = bench.original.data.astype(np.float32)
+    data[3, 3] = np.nan
+    bench.original.data = data
+    bench.start()
+    assert not bench.panel.active
+    assert "1 NaN or Inf" in bench.panel.message.value
 
 
 def test_closed_and_opened_again_it_begins_anew(bench: Bench) -> None:
@@ -576,7 +600,7 @@ def test_after_a_run_the_result_can_be_checked(desk: Desk) -> None:
     assert panel.subject.original is layer
     assert panel.body is not None
     # The networks of the run are known.
-    assert "not measured" not in panel.body.values[readings.RESOLUTION].value
+    assert readings.WITHOUT not in panel.body.values[readings.RESOLUTION].value
     names = [curve.name for curve in panel.body.correlation.curves]
     assert names == ["original", "result"]
     # A map of the check is no image to be enlarged.
@@ -610,7 +634,7 @@ def test_the_file_of_an_original_that_was_closed_is_read(
     assert panel.button.enabled
     panel.start()
     desk.qtbot.waitUntil(lambda: not panel._latest.run.running, timeout=60_000)
-    assert "Nothing speaks against it" in panel.body.verdict.value  # type: ignore[union-attr]
+    assert "Nothing speaks against publishing this" in panel.body.verdict.value  # type: ignore[union-attr]
     Path(path).unlink()
     panel.stop()
     desk.widget.refresh()
@@ -644,3 +668,38 @@ def test_the_button_asks_where(
     bench.quiet()
     assert asked == ["cells x2_check.html"]
     assert (tmp_path / "mine.html").exists()
+
+
+# ---- words
+
+
+def finest(period: float, outcome: Outcome = "found") -> Finest:
+    return Finest(period=period, outcome=outcome, method="ring correlation")
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "wanted"),
+    [
+        (finest(0.4), finest(0.3), "0.4 µm → at best 0.3 µm"),
+        (finest(0.4), None, "0.4 µm → not measured"),
+        # Halves that agree down to the pixels are no better resolution.
+        (finest(0.4), finest(0.1, "pixel limit"), "0.4 µm → no bound found"),
+        (finest(0.2, "pixel limit"), None, "0.2 µm (pixel limit) → not measured"),
+        (finest(math.nan, "nothing"), None, "nothing resolved → not measured"),
+        (None, None, "not measured"),
+    ],
+)
+def test_resolution_is_told_with_its_bounds(
+    before: Finest | None, after: Finest | None, wanted: str
+) -> None:
+    assert readings.resolution(Detail(unit="um", before=before, after=after)) == wanted
+
+
+def test_a_flat_image_gets_no_good_word(qtbot: Any) -> None:
+    original = np.full((64, 64), 100, np.uint16)
+    flat = labelled(original, axes="YX")
+    made = labelled(np.full((128, 128), 100, np.uint16), axes="YX")
+    found = readings.verdict(check_files(made, flat))
+    assert found.is_good is not False
+    assert "intensities are kept" not in found.text
+    assert "spots are where" not in found.text

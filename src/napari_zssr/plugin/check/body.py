@@ -19,7 +19,6 @@ from napari_zssr.plugin.form.rows import (
     side_by_side,
     words,
 )
-from napari_zssr.plugin.summary import form_sentence
 from napari_zssr.progress import Progress
 from napari_zssr.stack.check import Check, PlaneCheck
 
@@ -42,7 +41,12 @@ class Body(Column):
             label.tooltip = readings.TOOLTIPS[name]
             table.append(Row(name, label))
         self.spectrum = Plot(
-            Style(title="Power spectrum", y="power", log=True, periods=True),
+            Style(
+                title="Power spectrum",
+                y="power, share of the range squared",
+                log=True,
+                periods=True,
+            ),
             "How strong detail of each size is. Where the line of the result lies "
             "above that of the original, it was made sharper; beyond the end of the "
             "original its detail is inferred.",
@@ -58,7 +62,7 @@ class Body(Column):
             "detail. Where it falls below 1/7, noise prevails.",
         )
         self.profile = Plot(
-            Style(title="Line profile", y="intensity"),
+            Style(title="Line profile", y="intensity, as in the image"),
             "Intensities along the yellow line in the viewer.",
         )
         self.bar = ProgressBar(
@@ -136,7 +140,9 @@ class Body(Column):
         say(self.progress, html.escape(status(event, None)))
 
     def show_idle(self) -> None:
-        """Show that the check has ended."""
+        """Show that the check has ended, and if nothing is known, that too."""
+        if not self.save.enabled:
+            self.verdict.value = "Stopped before anything was known."
         self.running.visible = False
         say(self.progress, "")
 
@@ -145,7 +151,7 @@ class Body(Column):
         found = readings.verdict(check)
         text = html.escape(found.text)
         bold = red(text, self.verdict) if found.is_good is False else f"<b>{text}</b>"
-        lines = [bold, *(html.escape(form_sentence(m)) for m in check.messages)]
+        lines = [bold, *(html.escape(readings.worded(m)) for m in check.messages)]
         if len(check.planes) < check.count:
             lines.append(f"{len(check.planes)} of {check.count} planes were checked.")
         lines.append(readings.LIMITS)
@@ -163,7 +169,7 @@ class Body(Column):
         self.correlation.show_curves(
             readings.correlations(plane),
             x,
-            form_sentence(readings.missing_correlation(plane)),
+            readings.worded(readings.missing_correlation(plane)),
         )
 
     def show_toggles(self, *, residual: bool, split: bool) -> None:

@@ -44,7 +44,6 @@ from napari_zssr.plugin.form.rows import (
     words,
 )
 from napari_zssr.plugin.layers.layers import unwrapped
-from napari_zssr.plugin.summary import form_sentence
 from napari_zssr.progress import Event, Progress, Steps
 from napari_zssr.stack.check import Check, PlaneCheck, plane_at
 from napari_zssr.stack.image import ImageStack
@@ -109,7 +108,7 @@ class CheckPanel:
         try:
             subject = subject_of(self._viewer.layers.selection.active, self._viewer)
         except ZSSRError as error:
-            say(self.message, html.escape(form_sentence(str(error))))
+            say(self.message, html.escape(readings.worded(str(error))))
             return
         self.stop()
         if self.body is None:
@@ -126,7 +125,7 @@ class CheckPanel:
             self.job.steps,
             on_event=self._show_event,
             on_result=lambda _: self._show_check(),
-            on_error=self._show_error,
+            on_error=self._fail,
             on_finished=self._end,
         )
         self._follow_lines()
@@ -182,7 +181,12 @@ class CheckPanel:
             self._show_check()
 
     def _show_error(self, error: ZSSRError) -> None:
-        say(self.message, red(html.escape(form_sentence(str(error))), self.message))
+        text = html.escape(readings.worded(str(error)))
+        say(self.message, red(text, self.message))
+
+    def _fail(self, error: ZSSRError) -> None:
+        self.stop()
+        self._show_error(error)
 
     def _end(self) -> None:
         if self.body is not None:

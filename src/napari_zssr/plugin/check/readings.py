@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from napari_zssr.plugin.check.plot import Curve
+from napari_zssr.plugin.summary import form_sentence
 from napari_zssr.stack.check import Check, PlaneCheck
 from napari_zssr.stack.detail import ORIGINAL, RESULT, Detail, Finest
 from napari_zssr.stack.detail import Curve as Measured
@@ -34,9 +35,12 @@ TOOLTIPS = {
     "in the result: two halves with independent noise are made of the original, sent "
     "through the same networks, and compared. That of the result needs the networks, "
     "which are known after a run in memory. It is a bound: networks repeat themselves, "
-    "so that detail need not be as fine. At the pixel limit nothing finer can be told.",
+    "so that detail need not be as fine. No bound is found where both halves agree "
+    "down to the pixels.",
 }
-WITHOUT = "not measured"
+WITHOUT, UNBOUNDED = "not measured", "no bound found"
+# Shifts that are not told any more exactly, pixels of the original.
+LEAST_SHIFT = 0.01
 # What is said of intensities, spots and residual where they are as they were, and the
 # names of what is not known.
 KEPT = (
@@ -70,10 +74,15 @@ def verdict(check: Check) -> Verdict:
             text="Nothing could be checked: there are no objects, no spots, and no "
             "noise to compare with.",
         )
-    text = f"Nothing speaks against it: {_joined(kept)}."
+    text = f"Nothing speaks against publishing this: {'; '.join(kept)}."
     if untold:
-        text += f" Nothing is known of {_joined(untold)}."
+        text += f" Not told: {'; '.join(untold)}."
     return Verdict(is_good=True, text=text)
+
+
+def worded(sentence: str) -> str:
+    """A sentence of the engine as the panel says it."""
+    return form_sentence(sentence).replace(" um", " µm")
 
 
 def _problems(check: Check) -> list[str]:
@@ -105,11 +114,6 @@ def _kept(planes: Sequence[PlaneCheck]) -> tuple[list[str], list[str]]:
     return kept, [name for is_known, _, name in known if not is_known]
 
 
-def _joined(words: Sequence[str]) -> str:
-    *first, last = words
-    return f"{', '.join(first)} and {last}" if first else last
-
-
 def rows(plane: PlaneCheck, pixel_um: tuple[float, float] | None) -> dict[str, str]:
     """Table of one plane: what is measured, and its value; (Y, X) in um if known."""
     return {
@@ -138,11 +142,15 @@ def _spots(plane: PlaneCheck, pixel_um: tuple[float, float] | None) -> str:
     if not spots.spots:
         return "no spot found"
     shift = math.hypot(*spots.mean)
-    told = f"{shift:.2f} pixels"
+    told, less = f"{shift:.2f} pixels", ""
+    pixel = pixel_um or (math.nan, math.nan)
+    length = math.hypot(*(s * p for s, p in zip(spots.mean, pixel, strict=True)))
+    if shift < LEAST_SHIFT:
+        less, told, length = "less than ", f"{LEAST_SHIFT:g} pixels", LEAST_SHIFT
+        length *= max(pixel)
     if pixel_um is not None:
-        length = math.hypot(*(s * p for s, p in zip(spots.mean, pixel_um, strict=True)))
-        told = f"{length:.3f} µm ({told})"
-    return f"moved by {told}, mean of {spots.spots}"
+        told = f"{length:.2g} µm ({told})"
+    return f"moved by {less}{told}, mean of {spots.spots}"
 
 
 def _residual(plane: PlaneCheck) -> str:
@@ -158,8 +166,11 @@ def resolution(detail: Detail) -> str:
     if detail.before is None and detail.after is None:
         return WITHOUT
     before, after = (_period(f, detail.unit) for f in (detail.before, detail.after))
-    bound = "" if detail.after is None else "at best "
-    return f"{before} \N{RIGHTWARDS ARROW} {bound}{after}"
+    if detail.after is not None:
+        # Halves that agree down to the pixels bound nothing.
+        is_bound = detail.after.outcome == "found"
+        after = f"at best {after}" if is_bound else UNBOUNDED
+    return f"{before} \N{RIGHTWARDS ARROW} {after}"
 
 
 def unit_of(detail: Detail) -> str:
