@@ -68,7 +68,8 @@ class SuperResolutionWidget(Container[Any]):
         check = [heading("Check"), self.check.view]
         again = [heading("Again"), self.after]
         self._inner = Column([self.form, *preview, *cost, *check, *again])
-        self.native.layout().insertWidget(0, Scrolled(self._inner), 1)
+        self.scrolled = Scrolled(self._inner)
+        self.native.layout().insertWidget(0, self.scrolled, 1)
         self._later = after_pause(self.native, UPDATE_MS, self.refresh)
         self._run = RunController(
             native=self.native,

@@ -150,7 +150,7 @@ def _spots(plane: PlaneCheck, pixel_um: tuple[float, float] | None) -> str:
         length *= max(pixel)
     if pixel_um is not None:
         told = f"{length:.2g} µm ({told})"
-    return f"moved by {less}{told}, mean of {spots.spots}"
+    return f"moved by {less}{told}, mean of {spots.spots} spots"
 
 
 def _residual(plane: PlaneCheck) -> str:
