@@ -186,6 +186,8 @@ def test_what_moved_is_told(bench: Bench) -> None:
     assert "Look again before you publish" in said
     assert "spots moved" in said
     assert "not the original within its noise" in said
+    # And why.
+    assert "pixels beside the image" in said
 
 
 def test_every_number_explains_itself(bench: Bench) -> None:

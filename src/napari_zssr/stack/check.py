@@ -23,7 +23,14 @@ from napari_zssr.imaging.quantities import Flux, SpotShift, flux, spot_shift
 from napari_zssr.imaging.resample import Array, Pair, output_size, spread_evenly
 from napari_zssr.kernelspec import KernelSpec
 from napari_zssr.stack.agreement import Agreement, agreement_of, reduced
-from napari_zssr.stack.detail import Detail, Making, Scale, checkpoints_of, detail_of
+from napari_zssr.stack.detail import (
+    Detail,
+    Making,
+    Scale,
+    checkpoints_of,
+    detail_of,
+    in_doubt,
+)
 from napari_zssr.stack.image import (
     CheckedPlanes,
     ImageStack,
@@ -146,8 +153,8 @@ class Check:
         known = [plane.agreement for plane in self.planes if plane.agreement.unit]
         disagreeing = sum(agreement.disagrees for agreement in known)
         return (
-            f"{disagreeing} of {len(known)} planes disagree with the original by more "
-            "than its noise."
+            f"The residual of {disagreeing} of {len(known)} planes is not what the "
+            "noise of the original allows."
         )
 
     @property
@@ -346,17 +353,13 @@ def _checks_of_plane(
     colours, _ = without_artifacts(colours_of(normal), setup.config)
     fine = setup.mapping.normalise(colours_of(made))
     own = plane_noise(colours, pixels, setup)
-    return found | {
-        "agreement": agreement_of(colours, fine, factors, setup.config.kernel, own),
-        "detail": detail_of(
-            colours,
-            fine,
-            _grey_noise(colours, own, setup.config),
-            facts.scale,
-            facts.making(plane),
-            compared,
-        ),
-    }
+    agreement = agreement_of(colours, fine, factors, setup.config.kernel, own)
+    grey_noise = _grey_noise(colours, own, setup.config)
+    making = facts.making(plane)
+    detail = detail_of(colours, fine, grey_noise, facts.scale, making, compared)
+    if {"noise underrated", "noise overrated"} & set(agreement.reasons):
+        detail = in_doubt(detail)
+    return found | {"agreement": agreement, "detail": detail}
 
 
 def _grey(pixels: NDArray[Any]) -> Array:

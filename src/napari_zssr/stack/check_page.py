@@ -14,7 +14,7 @@ import numpy as np
 from napari_zssr.imaging.resample import output_window
 from napari_zssr.stack.check import Check, PlaneCheck, plane_at
 from napari_zssr.stack.check_tables import detail_rows, image_rows, rows
-from napari_zssr.stack.detail import RESULT, Curve, Detail
+from napari_zssr.stack.detail import CURVES, RESULT, Curve, Detail
 from napari_zssr.stack.image import ImageStack
 from napari_zssr.stack.methods import methods
 from napari_zssr.stack.picture import Row, busiest, diverging_map, side_by_side
@@ -54,8 +54,8 @@ EXPLAINED_DETAIL = (
     "its noise. Flagged: share of the area that the noise does not explain. Fine "
     "residual: about 1 is expected where noise was removed. Detail: the finest period "
     "on which two halves of the original agree, each with half of its light; after: on "
-    "which agrees what is made of each half. The second is a bound: the result is no "
-    "finer, but networks repeat themselves, so that it need not be as fine."
+    "which agrees what is made of each half. The second is a bound: the result is "
+    "hardly finer, but networks repeat themselves, so that it need not be as fine."
 )
 EXPLAINED_MAP = (
     "Residual: the result, degraded as was assumed, less the original, in standard "
@@ -209,7 +209,9 @@ def _plots(detail: Detail, check: Check) -> Iterator[tuple[str, str]]:
 
 
 def _lines(curves: Mapping[str, Curve]) -> list[Line]:
-    return [Line(label=k, x=c.frequency, y=c.values) for k, c in curves.items()]
+    """Curves in one order, so that each keeps its colour in all plots."""
+    drawn = [(name, curves[name]) for name in CURVES if name in curves]
+    return [Line(label=k, x=c.frequency, y=c.values) for k, c in drawn]
 
 
 def _power_axis(spectra: Mapping[str, Curve]) -> Axis:

@@ -25,6 +25,7 @@ from napari_zssr.imaging.resample import (
 )
 from napari_zssr.imaging.resolution import (
     NYQUIST,
+    RING_CORRELATION,
     SMALLEST_PX,
     WITH_TRUTH,
     Outcome,
@@ -58,7 +59,7 @@ ALIKE = 0.1
 OTHERS, LEAST_OTHERS = 0.2, 0.004
 # Beside the borders of a part networks see other surroundings, input pixels.
 BORDER_PX = 16
-ORIGINAL, RESULT, TRUTH = "original", "result", "result and truth"
+CURVES = ORIGINAL, RESULT, TRUTH = "original", "result", "result and truth"
 WITHOUT_NETWORKS = (
     "Results of the halves can be made only by the networks that made the result "
     "(--networks); what was enlarged cannot be split any more."
@@ -110,8 +111,8 @@ class Detail:
     before : Finest or None
         Of the original; None where it cannot be measured.
     after : Finest or None
-        What results of its two halves agree on. The result shows no finer detail that
-        is true; networks that repeat themselves agree on more than is true.
+        What results of its two halves agree on. The result hardly shows finer detail
+        that is true; networks that repeat themselves agree on more than is true.
     with_truth : Finest or None
         Where the correlation of the result with a truth falls below 1/2.
     sentence : str
@@ -297,6 +298,14 @@ def _missing(making: Making | None) -> str:
     return WITHOUT_NETWORKS if KINDS[making.config.network].is_trained else UNSAVED
 
 
+def in_doubt(detail: Detail) -> Detail:
+    """Detail whose halves were made under a noise that the residual doubts."""
+    if detail.before is None or detail.before.method != RING_CORRELATION:
+        return detail
+    doubt = "Halves rest on the noise, which the residual puts in doubt."
+    return replace(detail, sentence=f"{detail.sentence} {doubt}")
+
+
 def _with_halves(
     detail: Detail,
     part: Colours,
@@ -343,7 +352,7 @@ def _change(before: Finest, after: Finest, scale: Scale) -> str:
     alike = abs(math.log(after.period / before.period)) < ALIKE
     if before.outcome == "found" and alike:
         return f"{told}, the same within 10 %."
-    return f"{told}: the result is no finer than that, and need not be as fine."
+    return f"{told}: the result is hardly finer, and need not be as fine."
 
 
 def _halves(before: Finest, scale: Scale) -> str:

@@ -192,10 +192,10 @@ def _agreed(check: Check) -> str:
     if not found:
         return ""
     agreeing = sum(not agreement.disagrees for agreement in found)
-    flagged = 100 * np.median([agreement.flagged for agreement in found])
+    explained = 100 * (1 - np.median([agreement.flagged for agreement in found]))
     return (
         f"Degraded again, {agreeing} of {len(found)} planes agreed with the original "
-        f"to within its noise; the noise did not explain {flagged:.2g} % of the area"
+        f"to within its noise, which explained {explained:.4g} % of the area"
         f"{' in the median' * (len(found) > 1)}."
     )
 
@@ -216,7 +216,7 @@ def _resolved(check: Check, cited: _References) -> str:
         if after:
             parts[0] += (
                 f", results made of each half by the same networks down to {after} "
-                f"{unit}, which the result's resolution does not exceed"
+                f"{unit}, which the result's resolution hardly exceeds"
             )
         parts[0] += "."
     others = _periods([b for b in befores if b and b.method == DECORRELATION])

@@ -151,7 +151,7 @@ class Body(Column):
         found = readings.verdict(check)
         text = html.escape(found.text)
         bold = red(text, self.verdict) if found.is_good is False else f"<b>{text}</b>"
-        lines = [bold, *(html.escape(readings.worded(m)) for m in check.messages)]
+        lines = [bold, *map(html.escape, readings.notes(check))]
         if len(check.planes) < check.count:
             lines.append(f"{len(check.planes)} of {check.count} planes were checked.")
         lines.append(readings.LIMITS)

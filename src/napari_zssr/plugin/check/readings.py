@@ -39,6 +39,10 @@ TOOLTIPS = {
     "down to the pixels.",
 }
 WITHOUT, UNBOUNDED = "not measured", "no bound found"
+TOO_CLOSE = ("noise overrated",)
+BEYOND = "the result is not the original within its noise"
+WITHIN = "there is less noise than was assumed, or the result repeats it"
+DOUBTS = {"noise underrated", "noise overrated"}
 # Shifts that are not told any more exactly, pixels of the original.
 LEAST_SHIFT = 0.01
 # What is said of intensities, spots and residual where they are as they were, and the
@@ -97,10 +101,24 @@ def _problems(check: Check) -> list[str]:
         where = "" if len(planes) == 1 else f" in {len(moved)} of {len(planes)} slices"
         found.append(f"spots moved{where}")
     apart = [plane for plane in planes if plane.agreement.disagrees]
-    if apart:
-        where = "" if len(planes) == 1 else f" in {len(apart)} of {len(planes)} slices"
-        found.append(f"the result is not the original within its noise{where}")
+    close = [plane for plane in apart if plane.agreement.reasons == TOO_CLOSE]
+    for which, text in (
+        ([plane for plane in apart if plane not in close], BEYOND),
+        (close, WITHIN),
+    ):
+        where = "" if len(planes) == 1 else f" in {len(which)} of {len(planes)} slices"
+        found += [f"{text}{where}"] if which else []
     return found
+
+
+def notes(check: Check) -> list[str]:
+    """Sentences below the verdict: why the first plane disagrees, and messages."""
+    apart = [plane for plane in check.planes if plane.agreement.disagrees]
+    told = [
+        f"{plane.name}: {plane.agreement.sentence}".removeprefix(": ")
+        for plane in apart[:1]
+    ]
+    return [worded(sentence) for sentence in (*told, *check.messages)]
 
 
 def _kept(planes: Sequence[PlaneCheck]) -> tuple[list[str], list[str]]:
@@ -120,8 +138,14 @@ def rows(plane: PlaneCheck, pixel_um: tuple[float, float] | None) -> dict[str, s
         FLUX: _flux(plane),
         SPOTS: _spots(plane, pixel_um),
         RESIDUAL: _residual(plane),
-        RESOLUTION: resolution(plane.detail),
+        RESOLUTION: resolution(plane.detail) + _doubt(plane),
     }
+
+
+def _doubt(plane: PlaneCheck) -> str:
+    """Halves rest on the noise, which the residual may doubt."""
+    is_doubted = plane.detail.before and DOUBTS & set(plane.agreement.reasons)
+    return " (the noise is in doubt)" if is_doubted else ""
 
 
 def _flux(plane: PlaneCheck) -> str:

@@ -1,0 +1,83 @@
+"""docs/checks.md says what its tables say."""
+
+from __future__ import annotations
+
+import csv
+import re
+
+from conftest import DOCS
+
+PAGE = " ".join((DOCS / "checks.md").read_text(encoding="utf-8").split())
+
+
+def table(name: str) -> list[dict[str, str]]:
+    path = DOCS / "benchmarks" / f"checks_{name}.csv"
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def percent(values: list[float]) -> list[int]:
+    return [round(100 * value) for value in (min(values), max(values))]
+
+
+def test_planted_errors() -> None:
+    rows = table("residual")
+    count = len(rows)
+    agreeing = sum(row["truth"] == "agrees" for row in rows)
+    assert f"{agreeing} of {count} truths agree" in PAGE
+    spots = sum(int(row["spots found of 12"]) for row in rows)
+    assert f"{spots} of {12 * count} spots" in PAGE
+    kinds = {"noise / 1.5": "underrated", "noise x 1.5": "overrated"}
+    for column, word in (kinds | {"shift 0.3 px": "shifted"}).items():
+        assert sum(word in row[column] for row in rows) == count
+    assert f"told in {count} of {count} images each" in PAGE
+
+
+def test_known_cutoffs() -> None:
+    def ratios(transfer: str, method: str) -> list[int]:
+        return percent(
+            [
+                float(row[f"{method}, {end}"])
+                for row in table("cutoffs")
+                if row["images"].endswith(transfer)
+                for end in ("lowest", "highest")
+            ]
+        )
+
+    ring, phases = "ring correlation", "decorrelation"
+    low, high = (share - 100 for share in ratios("sharp", ring))
+    assert f"by ring correlation to {low} to +{high} %" in PAGE
+    low, high = (share - 100 for share in ratios("sharp", phases))
+    assert f"by decorrelation to {low} to {high} %" in PAGE
+    low, high = ratios("widefield", ring)
+    assert f"stops at {low} to {high} % of it" in PAGE
+    low, high = ratios("widefield", phases)
+    assert f"decorrelation at {low} to {high} %" in PAGE
+
+
+def test_captures() -> None:
+    shown = (DOCS / "checks.md").read_text(encoding="utf-8").split("<!-- captures -->")
+    lines = re.findall(r"^\| (Confocal\S*) \| (.*) \|$", shown[1], re.MULTILINE)
+    measured = [row for row in table("captures") if row["factor"] == "1"]
+    assert len(lines) == len(measured) == 4
+    for (name, cells), row in zip(lines, measured, strict=True):
+        figures = [row[column] for column in list(row)[2:6]]
+        assert name == row["image"]
+        assert [cell.split()[0] for cell in cells.split(" | ")] == [
+            f"{float(figure.split()[0]):.2f}" for figure in figures
+        ]
+    # A bound, and far from what is true.
+    halves, true = (
+        [float(row[column].split()[0]) for row in measured]
+        for column in ("made of each half", "result and truth")
+    )
+    assert all(a < 1.1 * b for a, b in zip(halves, true, strict=True))
+
+
+def test_captures_that_nothing_was_chosen_on() -> None:
+    rows = {row["image"]: row for row in table("captures_rest") if row["factor"] == "1"}
+    wrong = rows["WideField_BPAE_B_1"]
+    halves, true = wrong["halves of the original"], wrong["original and truth"]
+    assert f"down to {halves} pixels, while capture and truth do to {true}" in PAGE
+    doubted = [name for name, row in rows.items() if "noise" in row["agrees"]]
+    assert doubted == ["WideField_BPAE_B_1", "WideField_BPAE_G_1"]
