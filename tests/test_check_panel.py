@@ -705,3 +705,82 @@ def test_a_flat_image_gets_no_good_word(qtbot: Any) -> None:
     assert found.is_good is not False
     assert "intensities are kept" not in found.text
     assert "spots are where" not in found.text
+
+
+# ---- other images, other windows
+
+
+def test_figures_and_profile_follow_the_slice(
+    qtbot: Any, stacks: tuple[Image, Image], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from napari.components import ViewerModel
+
+    monkeypatch.setattr(_job, "MOST_PLANES", 2)
+    bench = Bench(ViewerModel(), qtbot, *map(copied, stacks))
+    bench.viewer.dims.set_current_step(0, 0)
+    bench.start()
+    bench.body.draw.changed.emit(True)
+    bench.until(lambda: bench.body.profile.curves)
+    assert "4 of 8 planes were checked" in bench.body.verdict.value
+    shown = bench.panel.shown_plane()
+    assert shown is not None
+    assert shown.place["Z"] == 0
+    first = bench.body.profile.curves[0].y
+    bench.body.residual.changed.emit(True)
+    residual = bench.viewer.layers["stack x2 residual"]
+    assert residual.data.shape == bench.original.data.shape
+    np.testing.assert_allclose(corners(residual), corners(bench.original))
+    bench.viewer.dims.set_current_step(0, 3)
+    bench.viewer.dims.set_current_step(1, 1)
+    bench.quiet()
+    assert shown is not bench.panel.shown_plane()
+    assert "C 1, Z " in bench.body.note.value
+    assert (bench.body.profile.curves[0].y != first).any()
+    bench.panel.close()
+    bench.panel.view.native.deleteLater()
+    qtbot.wait(1)
+
+
+def test_colours_are_checked(qtbot: Any) -> None:
+    from napari.components import ViewerModel
+
+    data = np.stack([blobs(n).clip(0, 5000) // 20 for n in (0, 0, 1)], axis=-1)
+    original = Image(data.astype(np.uint8), name="slide", rgb=True)
+    bench = Bench(ViewerModel(), qtbot, original, enlarged(original, "YXS"))
+    bench.start()
+    assert "µm" not in bench.value(readings.SPOTS)
+    assert "pixels" in bench.value(readings.SPOTS)
+    bench.body.residual.changed.emit(True)
+    bench.body.compare.changed.emit(True)
+    (split,) = (x for x in bench.viewer.layers if x.name.endswith(SPLIT))
+    assert split.rgb
+    np.testing.assert_array_equal(
+        np.asarray(split.data)[:, 0], data.repeat(2, 0)[:, 0].astype(np.uint8)
+    )
+    bench.panel.close()
+    bench.panel.view.native.deleteLater()
+    qtbot.wait(1)
+
+
+def test_it_stays_narrow_with_large_letters(
+    window: Desk, pair: tuple[np.ndarray, Image]
+) -> None:
+    from napari.settings import get_settings
+
+    image, result = pair
+    window.add(image, scale=(UM, UM), units=("um", "um"))
+    made = window.viewer.add_layer(copied(result))
+    window.viewer.layers.selection.active = made
+    panel = window.widget.check
+    get_settings().appearance.font_size = round(
+        1.5 * get_settings().appearance.font_size
+    )
+    panel.start()
+    window.qtbot.waitUntil(lambda: not panel._latest.run.running, timeout=60_000)
+    assert panel.body is not None
+    panel.body.residual.changed.emit(True)
+    panel.body.compare.changed.emit(True)
+    window.viewer.window._qt_window.show()
+    window.qtbot.wait(50)
+    assert window.widget.native.minimumSizeHint().width() <= 320
+    panel.close()
