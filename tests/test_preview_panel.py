@@ -164,10 +164,12 @@ def desk(
     layer = viewer.add_image(blobs(3, 150, 140), scale=(2, 0.5, 0.5))
     made = Desk(viewer, qtbot, layer, None, [asked(layer)])  # type: ignore[arg-type]
     made.panel = PreviewPanel(viewer, lambda: made.request[-1])
-    qtbot.addWidget(made.panel.view.native)
     yield made
     made.panel.close()
     made.quiet()
+    # Before the garbage collector empties what its widget calls in the end.
+    made.panel.view.native.deleteLater()
+    qtbot.wait(1)
     torch.set_num_threads(usual)
 
 
