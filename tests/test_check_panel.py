@@ -158,6 +158,7 @@ def test_it_opens_at_once_and_fills_in(
     bench.qtbot.wait(1)
     assert time.monotonic() - started < 1
     assert bench.body.cancel.enabled
+    assert bench.body.title.value == "<i>cells x2</i>, made from <i>cells</i>"
     bench.quiet()
     assert threads
     assert threading.main_thread() not in threads

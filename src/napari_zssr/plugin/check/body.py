@@ -33,6 +33,7 @@ class Body(Column):
     """Verdict, table, plots and buttons of an open check."""
 
     def __init__(self) -> None:
+        self.title = words()
         self.verdict = words()
         self.note = words()
         self.values = {name: words() for name in readings.TOOLTIPS}
@@ -108,6 +109,7 @@ class Body(Column):
             self.plots.native.layout().addWidget(plot)
         super().__init__(
             [
+                self.title,
                 self.verdict,
                 self.running,
                 self.progress,
@@ -120,8 +122,11 @@ class Body(Column):
             ]
         )
 
-    def clear(self) -> None:
-        """Show that nothing is known yet."""
+    def begin(self, subject: Subject) -> None:
+        """Show what is compared, and that nothing is known yet."""
+        names = (subject.result.name, subject.original.name)
+        result, original = (f"<i>{html.escape(name)}</i>" for name in names)
+        self.title.value = f"{result}, made from {original}"
         self.verdict.value = "Comparing the result with its original."
         say(self.note, "")
         for label in self.values.values():

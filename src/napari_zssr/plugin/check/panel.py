@@ -117,7 +117,7 @@ class CheckPanel:
         self.subject = subject
         self.layers = CheckLayers(self._viewer, subject)
         self.job = CheckJob(subject, subject.place(self._viewer), subject.networks)
-        self.body.clear()
+        self.body.begin(subject)
         self.body.visible = True
         self.button.text = CLOSE
         say(self.message, "")
@@ -302,6 +302,7 @@ class CheckPanel:
         if line is None:
             line = new_line(self.subject)
             if line is None:
+                show_info("Lines are drawn on images whose last axes are Y and X.")
                 return
             self._viewer.add_layer(line)
         line.visible = True
