@@ -21,9 +21,11 @@ from napari_zssr.imaging.degrade import degrade_array
 from napari_zssr.imaging.intensity import intensity_map
 from napari_zssr.imaging.noise import CLEAN, NoiseModel
 from napari_zssr.imaging.resample import imresize
+from napari_zssr.imaging.residual import residual
 from napari_zssr.io.read import read
 from napari_zssr.io.write import read_provenance, write
 from napari_zssr.kernelspec import KernelSpec
+from napari_zssr.stack.agreement import agreement_of
 from napari_zssr.stack.axis_labels import labelled
 from napari_zssr.stack.check import Check, check_files
 from napari_zssr.stack.detail import Detail, Scale, busiest_part, detail_of
@@ -228,6 +230,35 @@ def test_where_nothing_can_be_measured_it_is_said(
     detail = detail_of(plane, plane, noise, SCALE, None)
     assert told in detail.sentence
     assert detail.after is None
+
+
+def test_of_colours_the_mean_is_measured() -> None:
+    """The first shows nothing; noise that all share does not become less."""
+    plane = band_limited(0.2)
+    colours = np.stack([np.full_like(plane, 0.5), plane, plane])
+    noise = np.random.default_rng(4).normal(0, 0.02, plane.shape)
+    image = (colours + noise).astype(np.float32)
+    made: Any = Made(smooth)
+    detail = detail_of(image, smooth(image), NoiseModel(offset=0.02**2), SCALE, made)
+    assert detail.before is not None
+    assert detail.before.period == pytest.approx(5, rel=0.1)
+
+
+def test_small_maps_of_large_planes_show_every_flag() -> None:
+    plane = np.full((1, 700, 700), 0.5)
+    image = noisy(plane, 0.03)
+    result = plane.copy()
+    result[0, 400:404, 300:304] += 0.2
+    given = image, result, (1.0, 1.0), KernelSpec(), NoiseModel(offset=9e-4)
+    found, whole = agreement_of(*given), residual(*given)
+    assert found.flags is not None
+    assert found.map is not None
+    assert found.flags.shape == found.map.shape == (234, 234)
+    marked = {(int(y) // 3, int(x) // 3) for y, x in np.argwhere(whole.flags)}
+    assert (134, 100) in marked
+    assert set(map(tuple, np.argwhere(found.flags).tolist())) == marked
+    # As noise is expected, whatever the blocks.
+    assert found.map.std() == pytest.approx(1, abs=0.1)
 
 
 def test_mere_noise_has_no_detail() -> None:
