@@ -485,6 +485,33 @@ def test_a_profile_is_that_of_the_ramp() -> None:
     assert np.isnan(outside.before[-1])
 
 
+def drag(layer: Shapes, start: Any, end: Any) -> Callable[[], None]:
+    """Press the mouse and move it; returns what lets it go."""
+    from types import SimpleNamespace
+
+    from napari.utils import interactions
+    from napari.utils._proxies import ReadOnlyWrapper
+
+    def event(kind: str, position: Any) -> Any:
+        told = SimpleNamespace(
+            type=kind,
+            is_dragging=kind == "mouse_move",
+            position=tuple(position),
+            pos=tuple(position),
+            modifiers=[],
+            view_direction=None,
+            dims_displayed=[0, 1],
+            dims_point=(0, 0),
+        )
+        return ReadOnlyWrapper(told)
+
+    interactions.mouse_press_callbacks(layer, event("mouse_press", start))
+    interactions.mouse_move_callbacks(layer, event("mouse_move", end))
+    return lambda: interactions.mouse_release_callbacks(
+        layer, event("mouse_release", end)
+    )
+
+
 def test_the_profile_follows_the_line(bench: Bench) -> None:
     x = np.arange(96)
     bench.original.data = np.tile(x.astype(np.uint16) * 10, (96, 1))
@@ -498,13 +525,13 @@ def test_the_profile_follows_the_line(bench: Bench) -> None:
     bench.until(lambda: plot.curves)
     assert [curve.name for curve in plot.curves] == ["original", "result"]
     first = ends_of(plot.curves[0])
-    # As napari moves a shape while it is dragged.
-    moved = line.data[0] + [0, 10 * UM]
-    line._data_view.edit(0, moved)
-    line.refresh()
+    start, end = line.data[0].copy()
+    finish = drag(line, end, end + np.array([0, 10 * UM]))
+    # The button of the mouse is still held down.
     bench.until(lambda: ends_of(plot.curves[0]) != first)
-    assert ends_of(plot.curves[0]) == pytest.approx((first[0] + 100, first[1] + 100))
-    assert plot.curves[0].x[-1] == pytest.approx(np.ptp(moved[:, 1]))
+    assert ends_of(plot.curves[0]) == pytest.approx((first[0], first[1] + 100))
+    assert plot.curves[0].x[-1] == pytest.approx(end[1] + 10 * UM - start[1])
+    finish()
     assert "µm" in plot._x
     line.visible = False
     bench.until(lambda: not plot.curves)

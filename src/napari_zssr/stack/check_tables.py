@@ -58,7 +58,7 @@ def detail_rows(check: Check) -> list[tuple[str, ...]]:
             (
                 plane.name,
                 answer,
-                _number(100 * found.flagged, ".2g", " %"),
+                _number(100 * found.flagged, ".3g", " %"),
                 _number(found.level, ".2f", f" x {found.unit}"),
                 *(_period(getattr(plane.detail, name)) for name in finest),
             )

@@ -23,7 +23,7 @@ from napari_zssr.progress import Progress
 from napari_zssr.stack.check import Check, PlaneCheck
 
 NO_LINE = (
-    "Press 'Draw a line' and drag the yellow line over what you want to compare, or "
+    "Press 'Draw a line' and drag the ends of the yellow line to what you compare, or "
     "draw a line in any Shapes layer."
 )
 FINER = "period ({unit}), finer to the right"
@@ -96,7 +96,7 @@ class Body(Column):
         self.slider = Row("Before / after", self.share)
         self.draw = PushButton(
             text="Draw a line",
-            tooltip="Puts a line over the image whose profile is shown; drag it.",
+            tooltip="Puts a line over the image whose profile is shown; drag its ends.",
         )
         self.save = PushButton(
             text="Save report...",

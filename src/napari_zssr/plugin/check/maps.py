@@ -32,7 +32,7 @@ DIVERGING = Colormap(
     name="residual",
     nan_color=(0, 0, 0, 0),
 )
-FLAGGED = Colormap([(0, 0, 0, 0), (1, 0.84, 0.04, 0.7)], name="flagged")
+FLAGGED = Colormap([(0, 0, 0, 0), (1, 0.84, 0.04, 0.45)], name="flagged")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -306,7 +306,8 @@ class CheckPanel:
                 return
             self._viewer.add_layer(line)
         line.visible = True
-        line.mode = "select"
+        # Its ends can be dragged.
+        line.mode = "direct"
         self._viewer.layers.selection.active = line
         self._follow_lines()
 

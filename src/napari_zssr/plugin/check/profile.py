@@ -124,6 +124,5 @@ def new_line(subject: Subject) -> Shapes | None:
         opacity=1.0,
         metadata={CHECK: True},
     )
-    shapes.mode = "select"
     shapes.selected_data = {0}
     return shapes

@@ -95,7 +95,8 @@ def _problems(check: Check) -> list[str]:
     changed = sum(int(plane.flux.changed.sum()) for plane in planes)
     objects = sum(len(plane.flux.numbers) for plane in planes)
     if changed:
-        found.append(f"the intensity of {changed} of {objects} objects changed")
+        of = f"{objects} object{'s' * (objects != 1)}"
+        found.append(f"the intensity changed in {changed} of {of}")
     moved = [plane for plane in planes if plane.spots.moved]
     if moved:
         where = "" if len(planes) == 1 else f" in {len(moved)} of {len(planes)} slices"
@@ -182,7 +183,7 @@ def _residual(plane: PlaneCheck) -> str:
     if not agreement.unit:
         return WITHOUT
     unit = "the noise" if agreement.unit == "noise" else "rounding"
-    return f"{100 * agreement.flagged:.2g} % of the area differs by more than {unit}"
+    return f"{100 * agreement.flagged:.3g} % of the area differs by more than {unit}"
 
 
 def resolution(detail: Detail) -> str:
