@@ -309,4 +309,4 @@ def test_maps_are_reduced_by_means() -> None:
 def test_checking_loads_no_torch_before_it_must(loaded_by: Any) -> None:
     code = "from napari_zssr.cli import main; main(['check', '--help'])"
     assert not loaded_by(code) & {"torch", "scipy", "PIL", "tifffile", "dask"}
-    assert "torch" not in loaded_by("import napari_zssr.cli.check_page")
+    assert "torch" not in loaded_by("import napari_zssr.stack.check_page")

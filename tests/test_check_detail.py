@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from napari_zssr.cli import main
-from napari_zssr.cli.plot import Axis, Line, Mark, plot
 from napari_zssr.config import Config
 from napari_zssr.errors import InputError
 from napari_zssr.imaging.degrade import degrade_array
@@ -32,6 +31,7 @@ from napari_zssr.stack.check import Check, check_files
 from napari_zssr.stack.detail import Detail, Scale, busiest_part, detail_of
 from napari_zssr.stack.image import ImageStack
 from napari_zssr.stack.methods import methods
+from napari_zssr.stack.plot import Axis, Line, Mark, plot
 
 Array = NDArray[np.float64]
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from napari_zssr.cli import console, demo, info, main, options, picture
+from napari_zssr.cli import console, demo, info, main, options
 from napari_zssr.cli import info as doctor_command
 from napari_zssr.cli.enlarge import default_output
 from napari_zssr.config import BALANCED, Config, change
@@ -23,6 +23,7 @@ from napari_zssr.execution.disk_run import Written
 from napari_zssr.imaging.resample import output_window
 from napari_zssr.io.write import write
 from napari_zssr.progress import PlaneDone, Progress
+from napari_zssr.stack import picture
 from napari_zssr.stack.image import ImageStack, load_pixels, outline_of
 from napari_zssr.stack.plane_result import PlaneReport
 from napari_zssr.stack.prepare import make_plan

@@ -17,12 +17,12 @@ from test_kernels import COLOURS, cells, guess
 from napari_zssr import write
 from napari_zssr.cli import main
 from napari_zssr.cli.console import by_channel
-from napari_zssr.cli.picture import kernel_picture, round_length
 from napari_zssr.config import Config
 from napari_zssr.imaging.kernel import FineKernel
 from napari_zssr.io.write import read_provenance
 from napari_zssr.kernelspec import KernelSpec, Optics
 from napari_zssr.stack.axis_labels import labelled
+from napari_zssr.stack.picture import kernel_picture, round_length
 
 __all__ = ["guess"]
 

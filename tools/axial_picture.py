@@ -12,8 +12,8 @@ import numpy as np
 import tifffile
 
 from napari_zssr import upscale
-from napari_zssr.cli.picture import Row, side_by_side
 from napari_zssr.imaging.resample import imresize
+from napari_zssr.stack.picture import Row, side_by_side
 
 # Slices that are used, and the row of the section.
 SLICES, ROW = slice(20, 116), 44

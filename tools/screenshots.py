@@ -121,6 +121,30 @@ def shoot_stack(theme: str) -> None:
     viewer.close()
 
 
+def shoot_check(theme: str) -> None:
+    """Picture of the check of a result."""
+    viewer, widget = opened(theme)
+    viewer.open_sample("napari-zssr", "cells")
+    for layer in viewer.layers[1:]:
+        layer.visible = False
+    widget.form.method.preset.value = "fast"
+    wait(lambda: widget.controls.run.enabled)
+    widget.start()
+    wait(seconds=1)
+    wait(lambda: widget.controls.run.enabled)
+    panel = widget.check
+    panel.start()
+    wait(lambda: not panel.body.running.visible)
+    panel.body.draw.changed.emit(True)
+    panel.body.compare.changed.emit(True)
+    wait(seconds=1)
+    widget.controls.clear()
+    wait(seconds=0.5)
+    widget.scrolled.verticalScrollBar().setValue(panel.view.native.y())
+    picture(viewer, theme, "check")
+    viewer.close()
+
+
 def shoot_files(theme: str, folder: Path) -> None:
     """Pictures of a run to disk and of a batch, with files in a folder."""
     viewer, widget = opened(theme)
@@ -167,5 +191,6 @@ if __name__ == "__main__":
     for name in ("dark", "light"):
         shoot(name)
         shoot_stack(name)
+        shoot_check(name)
         with TemporaryDirectory() as folder:
             shoot_files(name, Path(folder))

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
     from napari_zssr.progress import Event, Steps
-    from napari_zssr.stack.image import Outline
 
 T = TypeVar("T")
 
@@ -124,20 +123,6 @@ def by_channel(sentences: Sequence[str], names: Sequence[str]) -> list[tuple[str
     if len(set(sentences)) == 1:
         return [("", sentences[0])]
     return [(channel_name(names, n), sentence) for n, sentence in enumerate(sentences)]
-
-
-def describe(image: Outline) -> str:
-    """Axes, shape, dtype and spacing: ``YX 48 x 40 uint16, Y 0.5 um, X 0.5 um``."""
-    shape = " x ".join(map(str, image.shape))
-    spacing = [
-        f"{letter} {size:.6g} {unit or ''}".strip()
-        for letter, size, unit in zip(
-            image.axes, image.spacing, image.units, strict=True
-        )
-        if size is not None
-    ]
-    in_words = ", ".join(spacing) or "no pixel size"
-    return f"{image.axes} {shape} {image.dtype}, {in_words}"
 
 
 def in_bytes(count: float | None) -> str:

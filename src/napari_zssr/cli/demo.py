@@ -12,9 +12,10 @@ import numpy as np
 import typer
 
 from napari_zssr.atomic import atomic_write
-from napari_zssr.cli import console, options, picture
+from napari_zssr.cli import console, options
 from napari_zssr.cli.enlarge import read_image
 from napari_zssr.errors import ComputeError, InputError
+from napari_zssr.stack import picture
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -148,8 +149,8 @@ def report_markdown(stack: ImageStack, result: Upscaled, shown: str) -> str:
         [
             f"# {report.input_name} enlarged",
             "",
-            f"- input: {console.describe(outline_of(stack))}",
-            f"- result: {console.describe(outline_of(result.as_stack()))}",
+            f"- input: {outline_of(stack).text}",
+            f"- result: {outline_of(result.as_stack()).text}",
             f"- preset {result.config.preset}, seed {report.seed}, {report.device}, "
             f"{report.precision}, {console.in_seconds(report.seconds)}",
             f"- {versions}",

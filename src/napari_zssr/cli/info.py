@@ -174,7 +174,7 @@ def _lines(stack: ImageStack, content: dict[str, Any]) -> list[tuple[str, str]]:
     starts = console.by_channel(content["starts"], names)
     return [
         *([("name", stack.name)] if stack.image_index is not None else []),
-        ("image", console.describe(outline_of(stack))),
+        ("image", outline_of(stack).text),
         ("axes", f"{stack.axes}{', guessed' if stack.guessed else ''}"),
         ("noise", ", ".join(noise)),
         *((f"blur {name}".strip(), sentence) for name, sentence in blur),

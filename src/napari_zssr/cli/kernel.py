@@ -352,7 +352,7 @@ def _write_kernel(file: Path, kernels: Sequence[FineKernel], title: str) -> None
     """Write the first kernel, or all of them as .npz."""
     import numpy as np
 
-    from napari_zssr.cli.picture import kernel_picture
+    from napari_zssr.stack.picture import kernel_picture
 
     suffix = file.suffix.lower()
     first = kernels[0]

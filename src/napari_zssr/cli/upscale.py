@@ -351,7 +351,7 @@ def _upscale_single(image: Source, target: Path, request: Request) -> int:
             console.note(sentence)
         typer.echo(_unfinished_sentence(result))
         return code
-    typer.echo(f"{target}: {console.describe(result.outline)}")
+    typer.echo(f"{target}: {result.outline.text}")
     typer.echo(result.report.sentence)
     if request.config.kernel.kind != "bicubic":
         sentences = [str(kernel["sentence"]) for kernel in result.report.kernels]

@@ -415,7 +415,7 @@ def _freedom(bands: Bands, *, is_fine: bool) -> float:
 
 
 def _sentence(found: Residual) -> str:
-    area = f"{100 * found.flagged:.2g} % of the area"
+    area = f"{100 * found.flagged:.3g} % of the area"
     more = "its noise" if found.unit == "noise" else "rounding"
     if not found.disagrees:
         exception = f", but for {area}" if found.flagged else ""

@@ -251,6 +251,8 @@ STAGES = {
     "shared predict": "enlarging parts of several slices",
     "shared check": "checking parts of several slices",
     "planes": "enlarging slices",
+    "compare": "comparing with the original",
+    "report": "writing the report",
     f"{ALONG_Z}pairs": "cutting examples from slices, for Z",
     f"{ALONG_Z}train": "training along Z",
     f"{ALONG_Z}fit": "fitting along Z",

@@ -15,6 +15,7 @@ from napari_zssr.checks import NETWORKS_SUFFIX
 from napari_zssr.errors import InputError, ZSSRError
 from napari_zssr.execution.ledger import Ledger
 from napari_zssr.imaging.kernel import FineKernel
+from napari_zssr.plugin.check.panel import CheckPanel
 from napari_zssr.plugin.controls import AfterFields, RunFields
 from napari_zssr.plugin.copy_settings import as_command, as_python
 from napari_zssr.plugin.cost import CostCard
@@ -57,14 +58,18 @@ class SuperResolutionWidget(Container[Any]):
         self.form = Form(napari_viewer)
         self.preview = PreviewPanel(napari_viewer, lambda: self._request)
         self.cost = CostCard()
+        self.check = CheckPanel(napari_viewer)
         self.after = AfterFields()
         self.controls = RunFields()
         super().__init__(widgets=[self.controls], labels=False)
         self.margins = (4, 4, 4, 4)
         preview = [heading("Preview"), self.preview.view]
         cost = [heading("Cost"), self.cost.view]
-        self._inner = Column([self.form, *preview, *cost, heading("Again"), self.after])
-        self.native.layout().insertWidget(0, Scrolled(self._inner), 1)
+        check = [heading("Check"), self.check.view]
+        again = [heading("Again"), self.after]
+        self._inner = Column([self.form, *preview, *cost, *check, *again])
+        self.scrolled = Scrolled(self._inner)
+        self.native.layout().insertWidget(0, self.scrolled, 1)
         self._later = after_pause(self.native, UPDATE_MS, self.refresh)
         self._run = RunController(
             native=self.native,
@@ -75,7 +80,7 @@ class SuperResolutionWidget(Container[Any]):
             on_job_end=self._on_job_end,
             on_end=self._on_end,
             on_leave=self._on_leave,
-            on_delete=self.preview.close,
+            on_delete=self._close_panels,
         )
         self._connect()
         self.refresh()
@@ -127,6 +132,7 @@ class SuperResolutionWidget(Container[Any]):
         self.form.method.advanced.say_start(request.begins if request else "")
         self.cost.update(request)
         self.preview.update(None if self._run.running else request)
+        self.check.update()
         self.after.python.enabled = self.after.command.enabled = request is not None
         self.after.again.enabled = bool(self.form.recipe())
         self.after.networks.enabled = bool(self._networks)
@@ -203,7 +209,12 @@ class SuperResolutionWidget(Container[Any]):
 
     def _on_leave(self) -> None:
         self.preview.stop()
+        self.check.stop()
         self.cost.close()
+
+    def _close_panels(self) -> None:
+        self.preview.close()
+        self.check.close()
 
     def _discard_finished(self) -> None:
         if self._growing is not None:

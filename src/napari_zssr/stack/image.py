@@ -421,6 +421,20 @@ class Outline:
         """Bytes of the pixels."""
         return math.prod(self.shape) * np.dtype(self.dtype).itemsize
 
+    @property
+    def text(self) -> str:
+        """Axes, shape, dtype, spacing: ``YX 48 x 40 uint16, Y 0.5 um, X 0.5 um``."""
+        shape = " x ".join(map(str, self.shape))
+        spacing = [
+            f"{letter} {size:.6g} {unit or ''}".strip()
+            for letter, size, unit in zip(
+                self.axes, self.spacing, self.units, strict=True
+            )
+            if size is not None
+        ]
+        in_words = ", ".join(spacing) or "no pixel size"
+        return f"{self.axes} {shape} {self.dtype}, {in_words}"
+
     def along(self, axes: str) -> Outline:
         """The same image with its axes in another order, some of size 1 left out."""
         order = [self.axes.index(letter) for letter in axes]

@@ -27,6 +27,7 @@ from napari_zssr.plugin.form.advanced import NUMBERS, AdvancedFields
 from napari_zssr.plugin.form.beads import Images
 from napari_zssr.plugin.form.blur import AxialBlurFields, BlurFields
 from napari_zssr.plugin.form.rows import Column, Row, refill, words
+from napari_zssr.plugin.layers.aids import is_aid
 from napari_zssr.plugin.layers.layers import (
     Ranges,
     Selection,
@@ -40,7 +41,6 @@ from napari_zssr.plugin.layers.layers import (
     set_spacing,
     unwrapped,
 )
-from napari_zssr.plugin.preview.scene import is_preview
 from napari_zssr.stack.axis_labels import parse_axes
 
 
@@ -83,11 +83,11 @@ class ImageFields(Column):
         return layer
 
     def images(self, _widget: Any = None) -> list[Image]:
-        """All image layers but those of a preview."""
+        """All image layers but those of a preview or a check."""
         return [
             layer
             for layer in layers_of(self._viewer)
-            if isinstance(layer, Image) and not is_preview(layer)
+            if isinstance(layer, Image) and not is_aid(layer)
         ]
 
     @property
@@ -353,7 +353,7 @@ class RegionFields(FactorFields):
         drawn = [
             (f"rectangle in {layer.name}", layer)
             for layer in layers_of(self._viewer)
-            if isinstance(layer, Shapes) and not is_preview(layer)
+            if isinstance(layer, Shapes) and not is_aid(layer)
         ]
         fixed = [("whole plane", WHOLE), ("what the viewer shows", VIEW)]
         return [*fixed, *self._stored_choice("YX"), *drawn]

@@ -83,7 +83,7 @@ WHOLE = Selection()
 
 def current_slice(layer: Image, axes: str, viewer: ViewerModel) -> Ranges:
     """Range of the index along T, Z and C that the sliders show."""
-    pixel = _to_pixels(layer, viewer.dims.point, viewer.layers.extent.units)
+    pixel = to_pixels(layer, viewer.dims.point, viewer.layers.extent.units)
     shape = level0(layer).shape[: layer.ndim]
     ranges = {}
     for letter, at, size in zip(axes[: layer.ndim], pixel, shape, strict=True):
@@ -112,7 +112,7 @@ def current_view(layer: Image, axes: str, viewer: ViewerModel) -> Ranges:
     signs = ((-1, -1), (-1, 1), (1, -1), (1, 1))
     corners[:, displayed] = [center + half * sign for sign in signs]
     units = viewer.layers.extent.units
-    pixels = np.array([_to_pixels(layer, corner, units) for corner in corners])
+    pixels = np.array([to_pixels(layer, corner, units) for corner in corners])
     box = _bounding_box(layer, axes, pixels, "The layer lies outside of the view")
     return {**current_slice(layer, axes, viewer), **box}
 
@@ -128,7 +128,7 @@ def in_rectangle(layer: Image, axes: str, shapes: Shapes) -> Ranges:
         )
     index = max(shapes.selected_data, default=len(shapes.data) - 1)
     world = [shapes.data_to_world(vertex) for vertex in np.asarray(shapes.data[index])]
-    pixels = np.array([_to_pixels(layer, at, shapes.units) for at in world])
+    pixels = np.array([to_pixels(layer, at, shapes.units) for at in world])
     return _bounding_box(layer, axes, pixels, "The shape lies outside of the layer")
 
 
@@ -137,7 +137,7 @@ def level0(layer: Image) -> Any:
     return layer.data[0] if layer.multiscale else layer.data
 
 
-def _to_pixels(
+def to_pixels(
     layer: Layer, position: Sequence[float] | NDArray[Any], units: Any
 ) -> NDArray[np.float64]:
     """Convert a point in world coordinates to pixel coordinates of a layer."""

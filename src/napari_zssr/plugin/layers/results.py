@@ -6,8 +6,10 @@ import math
 import time
 from collections.abc import Sequence
 from copy import copy
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary, ref
 
 import numpy as np
 import zarr
@@ -18,6 +20,7 @@ from napari_zssr.io.ngff import zarr_axes
 from napari_zssr.io.read import read
 from napari_zssr.plugin.layers.layers import (
     KEY,
+    layer_file,
     layer_recipe,
     level0,
     match_contrast_range,
@@ -30,9 +33,26 @@ if TYPE_CHECKING:
     from napari.viewer import Viewer
 
     from napari_zssr.plugin.jobs import Enlarged, Job
+    from napari_zssr.zssr.checkpoint import Checkpoint
 
 # With these, an image and its result on top of it would be twice as bright.
 TRANSPARENT_BLENDING = ("additive", "minimum", "multiplicative")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """What a result was made of: a layer, whatever its name is now, and networks.
+
+    `file` is that of the layer; `networks` are those of `Enlarged`.
+    """
+
+    layer: ref[Image]
+    file: Path | None
+    networks: tuple[Checkpoint | None, ...]
+
+
+# Of the results of this session.
+ORIGINS: WeakKeyDictionary[Image, Origin] = WeakKeyDictionary()
 
 
 class GrowingLayer:
@@ -74,6 +94,9 @@ class GrowingLayer:
         if enlarged.errors is not None:
             self._add_errors(enlarged.errors, result)
         source = self._job.request.layer
+        ORIGINS[result] = Origin(
+            layer=ref(source), file=layer_file(source), networks=enlarged.networks
+        )
         hides: bool = result.blending in TRANSPARENT_BLENDING and source.visible
         if hides:
             source.visible = False

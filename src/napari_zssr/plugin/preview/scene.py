@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +12,13 @@ from napari.viewer import Viewer
 from numpy.typing import NDArray
 
 from napari_zssr.imaging.resample import Window, output_window
+from napari_zssr.plugin.layers.aids import (
+    PREVIEW,
+    SplitPixels,
+    is_preview,
+    line_brightness,
+    selection_kept,
+)
 from napari_zssr.plugin.layers.layers import (
     Ranges,
     Selection,
@@ -25,8 +31,6 @@ from napari_zssr.plugin.request import Request
 from napari_zssr.stack.image import ImageStack, PlaneIndex, planes
 
 SIDE_PX = 128
-# Marks the layers of a preview in their metadata; they are not images to be enlarged.
-PREVIEW = "napari_zssr_preview"
 YELLOW = "#ffd60a"
 # Width of the window's edge, as a fraction of its side.
 EDGE_WIDTH = 0.012
@@ -138,27 +142,6 @@ def centred(around: tuple[int, int], side: int, low: int, high: int) -> tuple[in
     return start, min(start + side, high)
 
 
-def split_view(
-    plain: NDArray[Any], learned: NDArray[Any], share: float, x: int, line: Any
-) -> Any:
-    """Join the left `share` of a picture to the right of another, by a bright line.
-
-    `x` is the axis of the width, `line` the brightness of the line.
-    """
-    width = learned.shape[x]
-    column = round(share * width)
-    mixed = np.moveaxis(learned.copy(), x, 0)
-    mixed[:column] = np.moveaxis(plain, x, 0)[:column]
-    if 0 < column < width:
-        mixed[column] = line
-    return np.moveaxis(mixed, 0, x)
-
-
-def is_preview(layer: Layer) -> bool:
-    """Whether a layer belongs to a preview."""
-    return bool(layer.metadata.get(PREVIEW))
-
-
 class Scene:
     """The layers of a preview; `on_moved` is called when the user moves the window.
 
@@ -203,9 +186,11 @@ class Scene:
             self._remove_picture()
             self.picture, self._pictured = _new_picture(target, learned), target
             self._add(self.picture)
-        line = _line_brightness(self.picture, learned.dtype)
-        mixed = split_view(plain, learned, share, target.picture_axes.index("X"), line)
-        self.picture.data = target.with_layer_axes(mixed)
+        before, after = map(target.with_layer_axes, (plain, learned))
+        line = line_brightness(self.picture, learned.dtype)
+        self.picture.data = SplitPixels(
+            before, after, x=target.stack.axes.index("X"), share=share, line=line
+        )
 
     def box(self, target: Target) -> Ranges:
         """Pixels of the layer in the window, along Y and X; InputError if outside."""
@@ -261,28 +246,14 @@ class Scene:
         self._on_moved()
 
     def _add(self, layer: Layer) -> None:
-        with _selection_kept(self._viewer):
+        with selection_kept(self._viewer):
             self._viewer.add_layer(layer)
 
     def _remove_picture(self) -> None:
         picture, self.picture, self._pictured = self.picture, None, None
         if picture is not None and picture in self._viewer.layers:
-            with _selection_kept(self._viewer):
+            with selection_kept(self._viewer):
                 self._viewer.layers.remove(picture)
-
-
-@contextmanager
-def _selection_kept(viewer: Viewer) -> Iterator[None]:
-    """Restore the selected layers afterwards."""
-    selection = viewer.layers.selection
-    selected, active = list(selection), selection.active
-    yield
-    kept = [layer for layer in selected if layer in viewer.layers]
-    if set(selection) != set(kept):
-        selection.clear()
-        selection.update(kept)
-    if kept == [active]:
-        selection.active = active
 
 
 def _new_window(corners: NDArray[np.float64]) -> Shapes:
@@ -331,12 +302,3 @@ def _new_picture(target: Target, learned: NDArray[Any]) -> Image:
         "visible": True,
     }
     return Image(target.with_layer_axes(learned), **kwargs)
-
-
-def _line_brightness(picture: Image, dtype: np.dtype[Any]) -> Any:
-    if picture.rgb:
-        return np.iinfo(dtype).max if dtype.kind in "iu" else 1.0
-    bright = float(picture.contrast_limits[1])
-    if dtype.kind in "iu":
-        return int(min(max(bright, np.iinfo(dtype).min), np.iinfo(dtype).max))
-    return bright

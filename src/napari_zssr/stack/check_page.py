@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_zssr.cli import check as command
-from napari_zssr.cli.picture import Row, busiest, diverging_map, side_by_side
-from napari_zssr.cli.plot import Axis, Line, Mark, plot
 from napari_zssr.imaging.resample import output_window
 from napari_zssr.stack.check import Check, PlaneCheck, plane_at
+from napari_zssr.stack.check_tables import detail_rows, image_rows, rows
 from napari_zssr.stack.detail import CURVES, RESULT, Curve, Detail
 from napari_zssr.stack.image import ImageStack
 from napari_zssr.stack.methods import methods
+from napari_zssr.stack.picture import Row, busiest, diverging_map, side_by_side
+from napari_zssr.stack.plot import Axis, Line, Mark, plot
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -99,14 +99,14 @@ def page(check: Check, stacks: dict[str, ImageStack]) -> str:
 
 
 def _body(check: Check, stacks: dict[str, ImageStack]) -> Iterator[str]:
-    yield _table(command.image_rows(check, stacks), header=False)
+    yield _table(image_rows(check, stacks), header=False)
     yield from (f"<p><strong>{escape(text)}</strong></p>" for text in check.messages)
     yield "<h2>Figures</h2>"
-    yield _table(command.rows(check), header=True)
+    yield _table(rows(check), header=True)
     has_truth = any(plane.scores for plane in check.planes)
     explained = EXPLAINED + EXPLAINED_TRUTH * has_truth
     yield f'<p class="note">{escape(explained)}</p>'
-    yield _table(command.detail_rows(check), header=True)
+    yield _table(detail_rows(check), header=True)
     yield f'<p class="note">{escape(EXPLAINED_DETAIL)}</p>'
     yield f"<p>{escape(check.sentence)}</p>"
     if len(check.planes) > 1:

@@ -1,0 +1,1 @@
+"""The check of a result: whether it keeps what is measured on its original."""

@@ -1,0 +1,184 @@
+"""What an open check shows: verdict, table, plots and buttons."""
+
+from __future__ import annotations
+
+import html
+from typing import Any
+
+from magicgui.widgets import Container, FloatSlider, ProgressBar, PushButton
+
+from napari_zssr.plugin.check import readings
+from napari_zssr.plugin.check.plot import Plot, Style
+from napari_zssr.plugin.check.subject import Subject
+from napari_zssr.plugin.controls import RESOLUTION, status
+from napari_zssr.plugin.form.rows import (
+    Column,
+    Row,
+    red,
+    say,
+    side_by_side,
+    words,
+)
+from napari_zssr.progress import Progress
+from napari_zssr.stack.check import Check, PlaneCheck
+
+NO_LINE = (
+    "Press 'Draw a line' and drag the ends of the yellow line to what you compare, or "
+    "draw a line in any Shapes layer."
+)
+FINER = "period ({unit}), finer to the right"
+
+
+class Body(Column):
+    """Verdict, table, plots and buttons of an open check."""
+
+    def __init__(self) -> None:
+        self.title = words()
+        self.verdict = words()
+        self.note = words()
+        self.values = {name: words() for name in readings.TOOLTIPS}
+        table = []
+        for name, label in self.values.items():
+            label.tooltip = readings.TOOLTIPS[name]
+            table.append(Row(name, label))
+        self.spectrum = Plot(
+            Style(
+                title="Power spectrum",
+                y="power, share of the range squared",
+                log=True,
+                periods=True,
+            ),
+            "How strong detail of each size is. Where the line of the result lies "
+            "above that of the original, it was made sharper; beyond the end of the "
+            "original its detail is inferred.",
+        )
+        self.correlation = Plot(
+            Style(
+                title="Ring correlation",
+                y="correlation",
+                periods=True,
+                level=(1 / 7, "1/7"),
+            ),
+            "How far two halves with independent noise show the same, by size of "
+            "detail. Where it falls below 1/7, noise prevails.",
+        )
+        self.profile = Plot(
+            Style(title="Line profile", y="intensity, as in the image"),
+            "Intensities along the yellow line in the viewer.",
+        )
+        self.bar = ProgressBar(
+            min=0, max=RESOLUTION, tooltip="How much of the check is done."
+        )
+        self.cancel = PushButton(
+            text="Cancel", tooltip="Stops the check and keeps what is known."
+        )
+        self.progress = words()
+        self.residual = PushButton(
+            text="Show residual",
+            tooltip="Adds a layer that lies on the original: where the result, blurred "
+            "and shrunk again, is brighter (red) or darker (blue) than the original, "
+            "in standard deviations of its noise. What is beyond the noise is marked "
+            "in a second layer, hidden at first.",
+        )
+        self.compare = PushButton(
+            text="Before / after",
+            tooltip="Shows the original left of a line and the result right of it, "
+            "over the whole image.",
+        )
+        self.share = FloatSlider(
+            name="share",
+            value=0.5,
+            min=0,
+            max=1,
+            readout=False,
+            tooltip="Left of the line is the original, right of it the result.",
+        )
+        self.slider = Row("Before / after", self.share)
+        self.draw = PushButton(
+            text="Draw a line",
+            tooltip="Puts a line over the image whose profile is shown; drag its ends.",
+        )
+        self.save = PushButton(
+            text="Save report...",
+            tooltip="Writes a page with all figures and a paragraph for the methods "
+            "section, and a picture of this panel beside it.",
+        )
+        self.running = side_by_side(self.bar, self.cancel)
+        self.plots: Container[Any] = Column([])
+        for plot in (self.spectrum, self.correlation, self.profile):
+            self.plots.native.layout().addWidget(plot)
+        super().__init__(
+            [
+                self.title,
+                self.verdict,
+                self.running,
+                self.progress,
+                self.note,
+                *table,
+                self.plots,
+                side_by_side(self.draw, self.residual),
+                side_by_side(self.compare, self.save),
+                self.slider,
+            ]
+        )
+
+    def begin(self, subject: Subject) -> None:
+        """Show what is compared, and that nothing is known yet."""
+        names = (subject.result.name, subject.original.name)
+        result, original = (f"<i>{html.escape(name)}</i>" for name in names)
+        self.title.value = f"{result}, made from {original}"
+        self.verdict.value = "Comparing the result with its original."
+        say(self.note, "")
+        for label in self.values.values():
+            label.value = "..."
+        self.spectrum.show_curves([], "", "...")
+        self.correlation.show_curves([], "", "...")
+        self.profile.show_curves([], "", NO_LINE)
+        self.residual.enabled = self.save.enabled = False
+        self.show_toggles(residual=False, split=False)
+        self.running.visible = True
+        self.cancel.enabled = True
+
+    def show_progress(self, event: Progress) -> None:
+        """Show how far the check is."""
+        self.bar.value = RESOLUTION * event.step // max(1, event.total)
+        say(self.progress, html.escape(status(event, None)))
+
+    def show_idle(self) -> None:
+        """Show that the check has ended, and if nothing is known, that too."""
+        if not self.save.enabled:
+            self.verdict.value = "Stopped before anything was known."
+        self.running.visible = False
+        say(self.progress, "")
+
+    def show_verdict(self, check: Check) -> None:
+        """Show the verdict on what is checked so far."""
+        found = readings.verdict(check)
+        text = html.escape(found.text)
+        bold = red(text, self.verdict) if found.is_good is False else f"<b>{text}</b>"
+        lines = [bold, *map(html.escape, readings.notes(check))]
+        if len(check.planes) < check.count:
+            lines.append(f"{len(check.planes)} of {check.count} planes were checked.")
+        lines.append(readings.LIMITS)
+        self.verdict.value = "<br>".join(lines)
+        self.residual.enabled = self.save.enabled = True
+
+    def show_plane(self, plane: PlaneCheck, subject: Subject) -> None:
+        """Show table and plots of one plane."""
+        name = f"<i>{html.escape(plane.name)}</i>"
+        say(self.note, f"Figures and plots are of {name}." if plane.name else "")
+        for name, value in readings.rows(plane, subject.pixel_um).items():
+            self.values[name].value = html.escape(value)
+        x = FINER.format(unit=readings.unit_of(plane.detail))
+        self.spectrum.show_curves(readings.spectra(plane), x)
+        self.correlation.show_curves(
+            readings.correlations(plane),
+            x,
+            readings.worded(readings.missing_correlation(plane)),
+        )
+
+    def show_toggles(self, *, residual: bool, split: bool) -> None:
+        """Name the buttons after what they would do."""
+        self.residual.text = "Hide residual" if residual else "Show residual"
+        self.compare.text = "Close comparison" if split else "Before / after"
+        self.slider.visible = split

@@ -1,0 +1,246 @@
+"""What a check says in the panel: the verdict, the table, and the curves."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from napari_zssr.plugin.check.plot import Curve
+from napari_zssr.plugin.summary import form_sentence
+from napari_zssr.stack.check import Check, PlaneCheck
+from napari_zssr.stack.detail import ORIGINAL, RESULT, Detail, Finest
+from napari_zssr.stack.detail import Curve as Measured
+
+NAMES = (ORIGINAL, RESULT)
+LIMITS = (
+    "None of this can tell whether detail finer than that of the original is real; "
+    "only an image of the same field with better resolution can."
+)
+FLUX, SPOTS, RESIDUAL, RESOLUTION = "Intensity", "Spots", "Residual", "Resolution"
+TOOLTIPS = {
+    FLUX: "How the light in each bright object changed: its sum above the background, "
+    "in the median of all objects and where it changed most. A change counts if it is "
+    "more than 1 % and more than three times its noise. It cannot see light that moved "
+    "within an object.",
+    SPOTS: "How far bright round spots moved, in the mean of all, and how many were "
+    "found. More than 0.05 pixels of the original count, if that is no chance. It "
+    "cannot see what happened where there are no spots.",
+    RESIDUAL: "The result, blurred and shrunk again, should be the original but for "
+    "its noise. This is the share of the area where it is not. It cannot see detail "
+    "that the blur takes away again, whether real or invented.",
+    RESOLUTION: "The finest period that stands out of the noise, in the original and "
+    "in the result: two halves with independent noise are made of the original, sent "
+    "through the same networks, and compared. That of the result needs the networks, "
+    "which are known after a run in memory. It is a bound: networks repeat themselves, "
+    "so that detail need not be as fine. No bound is found where both halves agree "
+    "down to the pixels.",
+}
+WITHOUT, UNBOUNDED = "not measured", "no bound found"
+TOO_CLOSE = ("noise overrated",)
+BEYOND = "the result is not the original within its noise"
+WITHIN = "there is less noise than was assumed, or the result repeats it"
+DOUBTS = {"noise underrated", "noise overrated"}
+# Shifts that are not told any more exactly, pixels of the original.
+LEAST_SHIFT = 0.01
+# What is said of intensities, spots and residual where they are as they were, and the
+# names of what is not known.
+KEPT = (
+    ("intensities are kept", "intensities, without an object"),
+    ("spots are where they were", "positions, without a spot"),
+    (
+        "blurred and shrunk again, the result is the original within its noise",
+        "the residual",
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """Whether anything speaks against a result: nothing, something, or all unknown."""
+
+    is_good: bool | None
+    text: str
+
+
+def verdict(check: Check) -> Verdict:
+    """One sentence on all planes that were checked."""
+    problems = _problems(check)
+    if problems:
+        text = f"Look again before you publish: {'; '.join(problems)}."
+        return Verdict(is_good=False, text=text)
+    kept, untold = _kept(check.planes)
+    if not kept:
+        return Verdict(
+            is_good=None,
+            text="Nothing could be checked: there are no objects, no spots, and no "
+            "noise to compare with.",
+        )
+    text = f"Nothing speaks against publishing this: {'; '.join(kept)}."
+    if untold:
+        text += f" Not told: {'; '.join(untold)}."
+    return Verdict(is_good=True, text=text)
+
+
+def worded(sentence: str) -> str:
+    """A sentence of the engine as the panel says it."""
+    return form_sentence(sentence).replace(" um", " µm")
+
+
+def _problems(check: Check) -> list[str]:
+    """What disagrees with the original, in plain words."""
+    planes, found = check.planes, []
+    changed = sum(int(plane.flux.changed.sum()) for plane in planes)
+    objects = sum(len(plane.flux.numbers) for plane in planes)
+    if changed:
+        of = f"{objects} object{'s' * (objects != 1)}"
+        found.append(f"the intensity changed in {changed} of {of}")
+    moved = [plane for plane in planes if plane.spots.moved]
+    if moved:
+        where = "" if len(planes) == 1 else f" in {len(moved)} of {len(planes)} slices"
+        found.append(f"spots moved{where}")
+    apart = [plane for plane in planes if plane.agreement.disagrees]
+    close = [plane for plane in apart if plane.agreement.reasons == TOO_CLOSE]
+    for which, text in (
+        ([plane for plane in apart if plane not in close], BEYOND),
+        (close, WITHIN),
+    ):
+        where = "" if len(planes) == 1 else f" in {len(which)} of {len(planes)} slices"
+        found += [f"{text}{where}"] if which else []
+    return found
+
+
+def notes(check: Check) -> list[str]:
+    """Sentences below the verdict: why the first plane disagrees, and messages."""
+    apart = [plane for plane in check.planes if plane.agreement.disagrees]
+    told = [
+        f"{plane.name}: {plane.agreement.sentence}".removeprefix(": ")
+        for plane in apart[:1]
+    ]
+    return [worded(sentence) for sentence in (*told, *check.messages)]
+
+
+def _kept(planes: Sequence[PlaneCheck]) -> tuple[list[str], list[str]]:
+    """What is as it was, and of what nothing is known."""
+    known = [
+        (any(not math.isnan(plane.flux.median) for plane in planes), *KEPT[0]),
+        (any(plane.spots.spots for plane in planes), *KEPT[1]),
+        (any(plane.agreement.unit for plane in planes), *KEPT[2]),
+    ]
+    kept = [sentence for is_known, sentence, _ in known if is_known]
+    return kept, [name for is_known, _, name in known if not is_known]
+
+
+def rows(plane: PlaneCheck, pixel_um: tuple[float, float] | None) -> dict[str, str]:
+    """Table of one plane: what is measured, and its value; (Y, X) in um if known."""
+    return {
+        FLUX: _flux(plane),
+        SPOTS: _spots(plane, pixel_um),
+        RESIDUAL: _residual(plane),
+        RESOLUTION: resolution(plane.detail) + _doubt(plane),
+    }
+
+
+def _doubt(plane: PlaneCheck) -> str:
+    """Halves rest on the noise, which the residual may doubt."""
+    is_doubted = plane.detail.before and DOUBTS & set(plane.agreement.reasons)
+    return " (the noise is in doubt)" if is_doubted else ""
+
+
+def _flux(plane: PlaneCheck) -> str:
+    flux = plane.flux
+    if math.isnan(flux.median):
+        return "no object found"
+    count = len(flux.numbers)
+    if count == 1:
+        return f"{100 * flux.median:+.2f} % in 1 object"
+    return (
+        f"{100 * flux.median:+.2f} % in the median of {count} objects, "
+        f"{100 * flux.largest:+.2f} % at most"
+    )
+
+
+def _spots(plane: PlaneCheck, pixel_um: tuple[float, float] | None) -> str:
+    spots = plane.spots
+    if not spots.spots:
+        return "no spot found"
+    shift = math.hypot(*spots.mean)
+    told, less = f"{shift:.2f} pixels", ""
+    pixel = pixel_um or (math.nan, math.nan)
+    length = math.hypot(*(s * p for s, p in zip(spots.mean, pixel, strict=True)))
+    if shift < LEAST_SHIFT:
+        less, told, length = "less than ", f"{LEAST_SHIFT:g} pixels", LEAST_SHIFT
+        length *= max(pixel)
+    if pixel_um is not None:
+        told = f"{length:.2g} µm ({told})"
+    return f"moved by {less}{told}, mean of {spots.spots} spots"
+
+
+def _residual(plane: PlaneCheck) -> str:
+    agreement = plane.agreement
+    if not agreement.unit:
+        return WITHOUT
+    unit = "the noise" if agreement.unit == "noise" else "rounding"
+    return f"{100 * agreement.flagged:.3g} % of the area differs by more than {unit}"
+
+
+def resolution(detail: Detail) -> str:
+    """Resolution before and after, each with its unit."""
+    if detail.before is None and detail.after is None:
+        return WITHOUT
+    before, after = (_period(f, detail.unit) for f in (detail.before, detail.after))
+    if detail.after is not None:
+        # Halves that agree down to the pixels bound nothing.
+        is_bound = detail.after.outcome == "found"
+        after = f"at best {after}" if is_bound else UNBOUNDED
+    return f"{before} \N{RIGHTWARDS ARROW} {after}"
+
+
+def unit_of(detail: Detail) -> str:
+    """Unit of periods as it is written."""
+    return "µm" if detail.unit == "um" else "pixels"
+
+
+def _period(finest: Finest | None, unit: str) -> str:
+    if finest is None:
+        return WITHOUT
+    if finest.outcome == "nothing":
+        return "nothing resolved"
+    name = "µm" if unit == "um" else "pixels"
+    limit = " (pixel limit)" if finest.outcome == "pixel limit" else ""
+    return f"{finest.period:.2g} {name}{limit}"
+
+
+def spectra(plane: PlaneCheck) -> list[Curve]:
+    """Power by frequency, of original and result."""
+    return _curves(plane.detail.spectra)
+
+
+def correlations(plane: PlaneCheck) -> list[Curve]:
+    """Ring correlation by frequency, of the halves of original and result."""
+    return _curves(plane.detail.correlations)
+
+
+def _curves(by_name: Mapping[str, Measured]) -> list[Curve]:
+    return [
+        Curve(
+            name=name,
+            x=np.asarray(by_name[name].frequency),
+            y=np.asarray(by_name[name].values),
+            colour=number,
+        )
+        for number, name in enumerate(NAMES)
+        if name in by_name
+    ]
+
+
+def missing_correlation(plane: PlaneCheck) -> str:
+    """Which ring correlation is missing, and why; empty if none is."""
+    known = plane.detail.correlations
+    if ORIGINAL not in known:
+        return plane.detail.sentence or "It is not measured in this plane."
+    if RESULT not in known:
+        return "That of the result is not measured: its networks are not known."
+    return ""

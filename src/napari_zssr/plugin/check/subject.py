@@ -1,0 +1,214 @@
+"""What is checked: a result, its original, and the planes they have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from napari.components import ViewerModel
+from napari.layers import Image, Layer
+
+from napari_zssr.errors import InputError
+from napari_zssr.imaging.resample import Pair
+from napari_zssr.plugin.layers.files import lazy_layers
+from napari_zssr.plugin.layers.layers import (
+    Selection,
+    current_slice,
+    layer_recipe,
+    layer_stack,
+    lazy_stack,
+    level0,
+    unwrapped,
+)
+from napari_zssr.plugin.layers.results import ORIGINS
+from napari_zssr.stack.image import ImageStack, factor_per_axis
+from napari_zssr.zssr.checkpoint import Checkpoint
+
+Place = dict[str, int]
+
+NO_RESULT = "Select a result of this program in the layer list to check it."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Subject:
+    """A result and the layer that it was made from.
+
+    `axes` are those of both, `selection` is the part of the original that was enlarged.
+    """
+
+    result: Image
+    original: Image
+    axes: str
+    selection: Selection
+    recipe: Mapping[str, Any]
+
+    @property
+    def factors(self) -> tuple[float, float]:
+        """Enlargement along (Y, X)."""
+        y, x = map(float, self.recipe["config"]["factor"])
+        return y, x
+
+    @property
+    def networks(self) -> tuple[Checkpoint | None, ...]:
+        """The networks that made the result, empty where they are not known."""
+        origin = ORIGINS.get(self.result)
+        return () if origin is None else origin.networks
+
+    @property
+    def pixel_um(self) -> Pair | None:
+        """Size (Y, X) of a pixel of the original, um, where it is known."""
+        stack = self.lazy_stacks()["original"]
+        y, x = (stack.size_um(letter) for letter in "YX")
+        return None if y is None or x is None else (y, x)
+
+    def place(self, viewer: ViewerModel) -> Place:
+        """Index along T, C and Z that the sliders show, in the enlarged part."""
+        stack = self.lazy_stacks()["original"]
+        sizes = dict(zip(stack.axes, stack.data.shape, strict=True))
+        shown = current_slice(self.result, self.axes, viewer)
+        return {a: min(at, sizes[a] - 1) for a, (at, _) in shown.items()}
+
+    @property
+    def by_axis(self) -> tuple[float, ...]:
+        """Enlargement along each axis."""
+        return factor_per_axis(self.axes, self.factors)
+
+    def lazy_stacks(self) -> dict[str, ImageStack]:
+        """Result and original, their pixels not loaded."""
+        return {
+            "result": lazy_stack(self.result, self.axes),
+            "original": lazy_stack(self.original, self.axes, self.selection),
+        }
+
+    def stacks(self) -> dict[str, ImageStack]:
+        """Result and original; one that is in memory has its checksum."""
+        stacks = self.lazy_stacks()
+        if isinstance(stacks["original"].data, np.ndarray):
+            whole = layer_stack(self.original, self.axes, self.selection)
+            stacks["original"] = whole
+        return stacks
+
+
+def result_layer(layer: Layer | None) -> Image:
+    """The layer, if it is a finished result; InputError that says what else it is."""
+    layer = unwrapped(layer)
+    recipe = {} if layer is None else layer_recipe(layer)
+    if not isinstance(layer, Image) or "config" not in recipe:
+        raise InputError(NO_RESULT)
+    if "finished" in recipe:
+        raise InputError(
+            f"{layer.name} is not finished; let the run go on to its end to check it."
+        )
+    return layer
+
+
+def original_of(result: Image, viewer: ViewerModel) -> Image | Path:
+    """The layer that a result was made from, or its file; InputError without either."""
+    known = ORIGINS.get(result)
+    present = [unwrapped(layer) for layer in viewer.layers]
+    source = None if known is None else known.layer()
+    if source is not None and any(layer is source for layer in present):
+        return source
+    fitting = _fitting(present, result)
+    if fitting is not None:
+        return fitting
+    if known is not None and known.file is not None and known.file.exists():
+        return known.file
+    name = layer_recipe(result).get("input", {}).get("name", "")
+    raise InputError(
+        f"The original of {result.name} is not open; open {name or 'it'} again to "
+        "check the result."
+    )
+
+
+def subject_of(layer: Layer | None, viewer: ViewerModel) -> Subject:
+    """The layer with its original; InputError where one of them cannot be checked."""
+    result = result_layer(layer)
+    original = original_of(result, viewer)
+    if isinstance(original, Path):
+        file = original
+        made = [Layer.create(*content) for content in lazy_layers(file)]
+        found = _fitting(made, result) or _fitting(made, result, by_name=False)
+        if found is None:
+            raise InputError(
+                f"{file.name} does not hold the original of {result.name} any more; "
+                "open the original to check the result."
+            )
+        original = found
+    recipe = layer_recipe(result)
+    source = recipe["input"]
+    subject = Subject(
+        result=result,
+        original=original,
+        axes=source["axes"],
+        selection=_selection(source),
+        recipe=recipe,
+    )
+    _check_slices(subject)
+    return subject
+
+
+def _check_slices(subject: Subject) -> None:
+    """Refuse a result that has other slices than its original."""
+    sizes = dict(zip(subject.axes, level0(subject.result).shape, strict=True))
+    own = subject.recipe["input"]["shape"]
+    for letter, size in zip(subject.axes, own, strict=True):
+        if letter in "TCZ" and sizes[letter] != size:
+            raise InputError(
+                f"{subject.result.name} has {sizes[letter]} slices along {letter} and "
+                f"its original {size}; only results of the same slices are checked."
+            )
+
+
+def _fitting(layers: list[Any], result: Image, *, by_name: bool = True) -> Image | None:
+    """A layer of the name and shape that a recipe tells."""
+    source = layer_recipe(result).get("input")
+    for layer in layers:
+        if layer is result or not isinstance(layer, Image) or not source:
+            continue
+        is_named = layer.name == source.get("name") or not by_name
+        if is_named and _has_shape(layer, source):
+            return layer
+    return None
+
+
+def _has_shape(layer: Image, source: Mapping[str, Any]) -> bool:
+    axes, shape = source.get("axes", ""), level0(layer).shape
+    if len(axes) != len(shape):
+        return False
+    try:
+        return _selection(source).shape(axes, shape) == tuple(source["shape"])
+    except InputError:
+        return False
+
+
+def _selection(source: Mapping[str, Any]) -> Selection:
+    given = source.get("selection", {})
+    return Selection(ranges={letter: (a, b) for letter, (a, b) in given.items()})
+
+
+def places(stack: ImageStack, first: Place, most: int) -> list[Place]:
+    """Positions along T and Z, at most so many: a given one, then others evenly."""
+    sizes = dict(zip(stack.axes, stack.data.shape, strict=True))
+    walked = [letter for letter in stack.axes if letter in "TZ"]
+    listed = [
+        dict(zip(walked, at, strict=True))
+        for at in np.ndindex(*(sizes[letter] for letter in walked))
+    ]
+    start = {letter: first.get(letter, 0) for letter in walked}
+    count = min(most, len(listed))
+    spread = [listed[(2 * n + 1) * len(listed) // (2 * count)] for n in range(count)]
+    others = [place for place in spread if place != start]
+    return [start, *others][:most]
+
+
+def cut(stack: ImageStack, place: Place) -> ImageStack:
+    """A stack at one position along T and Z, which keep their axes."""
+    index = tuple(
+        slice(place[letter], place[letter] + 1) if letter in place else slice(None)
+        for letter in stack.axes
+    )
+    return replace(stack, data=stack.data[index])

@@ -1,0 +1,142 @@
+"""Layers that only show something: marks, and two pictures beside one another."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from napari.layers import Image, Layer
+from numpy.typing import NDArray
+
+from napari_zssr.stack.image import full_index
+
+if TYPE_CHECKING:
+    from napari.viewer import Viewer
+
+# Mark such layers in their metadata; they are not images to be enlarged.
+PREVIEW, CHECK = "napari_zssr_preview", "napari_zssr_check"
+
+
+def is_preview(layer: Layer) -> bool:
+    """Whether a layer belongs to a preview."""
+    return bool(layer.metadata.get(PREVIEW))
+
+
+def is_aid(layer: Layer) -> bool:
+    """Whether a layer belongs to a preview or to a check."""
+    return is_preview(layer) or bool(layer.metadata.get(CHECK))
+
+
+@contextmanager
+def selection_kept(viewer: Viewer) -> Iterator[None]:
+    """Restore the selected layers afterwards."""
+    selection = viewer.layers.selection
+    selected, active = list(selection), selection.active
+    yield
+    kept = [layer for layer in selected if layer in viewer.layers]
+    if set(selection) != set(kept):
+        selection.clear()
+        selection.update(kept)
+    if kept == [active]:
+        selection.active = active
+
+
+class ReadWhenIndexed:
+    """Pixels for a layer, made when they are indexed."""
+
+    def __init__(self, shape: Sequence[int], dtype: Any) -> None:
+        self.shape = tuple(shape)
+        self.dtype: np.dtype[Any] = np.dtype(dtype)
+        self.ndim = len(self.shape)
+        self.size = math.prod(self.shape)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        """All pixels."""
+        return np.asarray(self[...], dtype=dtype)
+
+    def __getitem__(self, index: Any) -> NDArray[Any]:
+        """Pixels at an index of whole numbers, slices and an ellipsis."""
+        return self._at(full_index(index, self.shape))
+
+    def _at(self, index: tuple[int | slice, ...]) -> NDArray[Any]:
+        raise NotImplementedError
+
+
+class SplitPixels(ReadWhenIndexed):
+    """The left part of one picture and the right one of another, and a line between.
+
+    Parameters
+    ----------
+    before, after : array-likes of one shape, the left and the right picture
+    x : axis of the width
+    share : where the line stands, 0 (nothing of `before`) to 1; may be changed
+    line : brightness of the line; may be changed
+    """
+
+    def __init__(
+        self, before: Any, after: Any, *, x: int, share: float = 0.5, line: Any = 0
+    ) -> None:
+        super().__init__(after.shape, after.dtype)
+        self._before, self._after, self._x = before, after, x
+        self.share, self.line = share, line
+        # What was read last: a line is dragged over the same pixels.
+        self._read: tuple[Any, Any, Any] = (None, None, None)
+
+    def _at(self, index: tuple[int | slice, ...]) -> NDArray[Any]:
+        at, before, after = self._read
+        if at != index:
+            before, after = (np.asarray(p[index]) for p in (self._before, self._after))
+            self._read = index, before, after
+        width, columns = self.shape[self._x], index[self._x]
+        edge = round(self.share * width)
+        if isinstance(columns, int):
+            return np.asarray(before if columns < edge else after)
+        shown = np.arange(width)[columns]
+        axis = sum(isinstance(part, slice) for part in index[: self._x])
+        mixed = np.moveaxis(after.copy(), axis, 0)
+        mixed[shown < edge] = np.moveaxis(before, axis, 0)[shown < edge]
+        if 0 < edge < width:
+            mixed[shown == edge] = self.line
+        return np.moveaxis(mixed, 0, axis)
+
+
+class NearestPixels(ReadWhenIndexed):
+    """Pixels at a larger size, each that of the pixel it lies in.
+
+    `shape` is that of the enlarged picture, by `factors` along each axis.
+    """
+
+    def __init__(
+        self, pixels: Any, shape: Sequence[int], factors: Sequence[float]
+    ) -> None:
+        super().__init__(shape, pixels.dtype)
+        self._pixels, self._factors = pixels, factors
+
+    def _at(self, index: tuple[int | slice, ...]) -> NDArray[Any]:
+        wanted = [
+            np.atleast_1d(self._source(axis)[part]) for axis, part in enumerate(index)
+        ]
+        box = tuple(slice(w.min(), w.max() + 1) if w.size else slice(0) for w in wanted)
+        pixels = np.asarray(self._pixels[box])
+        for axis, (places, part) in enumerate(zip(wanted, box, strict=True)):
+            pixels = pixels.take(places - (part.start or 0), axis)
+        return pixels[tuple(0 if isinstance(i, int) else slice(None) for i in index)]
+
+    def _source(self, axis: int) -> NDArray[np.intp]:
+        """Pixel in which each enlarged one has its centre."""
+        centres = (np.arange(self.shape[axis]) + 0.5) / self._factors[axis]
+        last = self._pixels.shape[axis] - 1
+        return np.asarray(np.minimum(centres.astype(np.intp), last))
+
+
+def line_brightness(picture: Image, dtype: np.dtype[Any]) -> Any:
+    """Brightness of a line that is seen in a picture."""
+    if picture.rgb:
+        return np.iinfo(dtype).max if dtype.kind in "iu" else 1.0
+    bright = float(picture.contrast_limits[1])
+    if dtype.kind in "iu":
+        return int(min(max(bright, np.iinfo(dtype).min), np.iinfo(dtype).max))
+    return bright
