@@ -81,3 +81,33 @@ def test_captures_that_nothing_was_chosen_on() -> None:
     assert f"down to {halves} pixels, while capture and truth do to {true}" in PAGE
     doubted = [name for name, row in rows.items() if "noise" in row["agrees"]]
     assert doubted == ["WideField_BPAE_B_1", "WideField_BPAE_G_1"]
+
+
+def test_standard_errors() -> None:
+    with (DOCS / "benchmarks" / "errors.csv").open(
+        newline="", encoding="utf-8"
+    ) as file:
+        rows = [row for row in csv.DictReader(file) if row["preset"] == "balanced"]
+    allowed = "covered %, noise of the truth allowed for"
+    groups: dict[str, list[dict[str, str]]] = {}
+    for row in rows:
+        name = row["image"]
+        if name.startswith("scene"):
+            group = f"generated scenes, noise {name.split('noise ')[1]}"
+        elif name.startswith("img"):
+            group = "Set5"
+        else:
+            confocal = name.startswith("Confocal")
+            kind = "confocal" if confocal else "two-photon, widefield"
+            group = f"FMD {kind}, x{row['factor']}"
+        groups.setdefault(group, []).append(row)
+    for group, own in groups.items():
+        values = {
+            name: [float(row[name]) for row in own]
+            for name in own[0]
+            if name in ("covered %", allowed, "area under the curve")
+        }
+        covered, both, area = (sum(v) / len(v) for v in values.values())
+        least = min(values[allowed])
+        line = f"| {group} | {covered:.0f} | {both:.0f} | {least:.0f} | {area:.2f} |"
+        assert line in PAGE
