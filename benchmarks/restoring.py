@@ -35,7 +35,7 @@ Array = NDArray[np.float64]
 PRESETS = ("fast", "balanced")
 PICTURES = ("camera", "coins", "moon", "brick")
 SIDE_PX, CUT_PX = 256, 12
-BLURS, NOISES = (0.7, 1.0, 1.5, 2.0), (0.0, 0.01, 0.05)
+BLURS, NOISES = (1.0, 2.0), (0.0, 0.01, 0.05)
 ITERATIONS = 300
 # Deviations that BM3D is told, in grey levels.
 BM3D_SIGMAS = (4, 6, 8, 10, 13, 16, 20, 25, 32)

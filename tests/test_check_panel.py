@@ -14,12 +14,15 @@ from scipy import ndimage
 pytest.importorskip("napari")
 
 from conftest import Desk
+from napari.components import ViewerModel
 from napari.layers import Image, Shapes
 from qtpy.QtGui import QImage
 
+from napari_zssr import upscale_to_disk
 from napari_zssr.config import FAST, INSTANT, change
 from napari_zssr.errors import InputError
 from napari_zssr.imaging.resolution import Outcome
+from napari_zssr.io.write import write
 from napari_zssr.plugin.check import job as _job
 from napari_zssr.plugin.check import panel as _panel
 from napari_zssr.plugin.check import readings
@@ -36,6 +39,7 @@ from napari_zssr.plugin.check.plot import (
 from napari_zssr.plugin.check.profile import profile
 from napari_zssr.plugin.check.subject import NO_RESULT, Subject, places, subject_of
 from napari_zssr.plugin.layers.aids import NearestPixels, SplitPixels, is_aid
+from napari_zssr.plugin.layers.files import read_image
 from napari_zssr.plugin.layers.layers import KEY, WHOLE, Selection, result_kwargs
 from napari_zssr.progress import drain
 from napari_zssr.stack.axis_labels import labelled
@@ -43,6 +47,7 @@ from napari_zssr.stack.check import check_files
 from napari_zssr.stack.detail import Detail, Finest
 from napari_zssr.stack.report import recipe
 from napari_zssr.stack.run import upscale_steps
+from napari_zssr.stack.verdict import LIMITS, verdict
 
 CONFIG = change(INSTANT, ensemble=False, always=True, device="cpu")
 UM = 0.2
@@ -163,7 +168,7 @@ def test_it_opens_at_once_and_fills_in(
     assert threads
     assert threading.main_thread() not in threads
     assert "Nothing speaks against publishing this" in bench.body.verdict.value
-    assert readings.LIMITS in bench.body.verdict.value
+    assert LIMITS in bench.body.verdict.value
     assert "%" in bench.value(readings.FLUX)
     assert "µm" in bench.value(readings.SPOTS)
     assert "of the area" in bench.value(readings.RESIDUAL)
@@ -729,7 +734,7 @@ def test_a_flat_image_gets_no_good_word(qtbot: Any) -> None:
     original = np.full((64, 64), 100, np.uint16)
     flat = labelled(original, axes="YX")
     made = labelled(np.full((128, 128), 100, np.uint16), axes="YX")
-    found = readings.verdict(check_files(made, flat))
+    found = verdict(check_files(made, flat))
     assert found.is_good is not False
     assert "intensities are kept" not in found.text
     assert "spots are where" not in found.text
@@ -812,3 +817,25 @@ def test_it_stays_narrow_with_large_letters(
     window.qtbot.wait(50)
     assert window.widget.native.minimumSizeHint().width() <= 320
     panel.close()
+
+
+@pytest.mark.parametrize("ending", ["ome.tif", "ome.zarr"])
+def test_a_result_that_is_opened_again_can_be_checked(
+    tmp_path: Path, ending: str
+) -> None:
+    original = labelled(blobs(), axes="YX")
+    source = tmp_path / "cells.tif"
+    write(source, original)
+    target = tmp_path / f"cells_x2.{ending}"
+    upscale_to_disk(source, target, CONFIG, error_map=True)
+    viewer = ViewerModel()
+    for path in (source, target, tmp_path / f"cells_x2_error.{ending}"):
+        for content in read_image(path)(path):  # type: ignore[misc]
+            viewer.add_layer(Image.create(*content))
+    result, errors = viewer.layers[1], viewer.layers[2]
+    subject = subject_of(result, viewer)
+    assert subject.original is viewer.layers[0]
+    assert subject.factors == (2, 2)
+    # The map of errors is no result.
+    with pytest.raises(InputError, match="Select a result"):
+        subject_of(errors, viewer)

@@ -71,3 +71,14 @@ def test_of_a_file_it_is_read_from_the_file(
     finest = data[0] if isinstance(data, list) else data
     assert np.isfinite(np.asarray(finest)).all()
     assert finest.shape == (3, 96, 96)
+
+
+def test_at_factor_1_the_form_goes_on(desk: Desk) -> None:
+    desk.add(planes(48, 48))
+    restoring = change(QUICK, factor=1, error_map=False)
+    desk.set(restoring)
+    assert desk.why == ""
+    desk.run(restoring)
+    assert desk.idle()
+    assert desk.viewer.layers[-1].data.shape == (48, 48)
+    assert desk.widget.controls.run.enabled

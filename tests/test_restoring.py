@@ -62,6 +62,14 @@ def test_every_preset_takes_noise_away(preset: str) -> None:
     assert result.image.mean() == pytest.approx(image.mean(), abs=1e-4)
 
 
+def test_weak_noise_is_taken_away_too() -> None:
+    truth = scene()
+    for sigma in (0.006, 0.012):
+        image = noisy(truth, sigma)
+        result = restored(image, "balanced")
+        assert error(result.image, truth) < 0.8 * error(image, truth)
+
+
 @pytest.mark.parametrize("preset", FEW)
 def test_every_preset_takes_a_blur_back(preset: str) -> None:
     truth = scene()

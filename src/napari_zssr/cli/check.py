@@ -124,6 +124,7 @@ def _recipe(path: Path) -> dict[str, Any] | None:
 def summary(check: Check, stacks: dict[str, ImageStack]) -> list[str]:
     """Lines for the terminal: images, a table of the planes, sentences."""
     from napari_zssr.stack.check_tables import detail_rows, image_rows, rows
+    from napari_zssr.stack.verdict import verdict
 
     tables = image_rows(check, stacks), rows(check), detail_rows(check)
     lines = [console.table(table) for table in tables]
@@ -135,7 +136,7 @@ def summary(check: Check, stacks: dict[str, ImageStack]) -> list[str]:
             or plane.spots.moved
             or plane.agreement.disagrees
         ]
-    return [*lines, *check.messages, check.sentence]
+    return [*lines, *check.messages, check.sentence, verdict(check).text]
 
 
 def as_dict(check: Check, stacks: dict[str, ImageStack]) -> dict[str, Any]:

@@ -28,7 +28,12 @@ from napari_zssr.atomic import (
 from napari_zssr.errors import ComputeError, InputError
 from napari_zssr.io.ngff import META
 from napari_zssr.io.write import write_file
-from napari_zssr.stack.image import Outline, error_outline
+from napari_zssr.stack.image import (
+    CONTENT,
+    STANDARD_ERROR,
+    Outline,
+    error_outline,
+)
 
 _PROGRAM = "napari-zssr"
 _MAX_LISTED = 3
@@ -340,7 +345,8 @@ def finish(
                 if (part / ERROR).exists():
                     beside = error_file(target)
                     errors = error_outline(outline)
-                    output = _assemble(part, ERROR, beside, errors, provenance)
+                    record = {**(provenance or {}), CONTENT: STANDARD_ERROR}
+                    output = _assemble(part, ERROR, beside, errors, record)
                     # One that is there is of this run, if it was killed just now.
                     move_into_place(output, beside, overwrite=True)
                 output = _assemble(part, IMAGE, target, outline, provenance)

@@ -232,7 +232,7 @@ def calibration_key(workload: Workload, plan: RunPlan) -> tuple[Any, ...]:
     config, starts, samples = workload.measured
     # The number of steps or of gradual factors does not change the time of one step.
     config = replace(config, start="random", steps=1, gradual=1)
-    config = change(config, seed=0, noise="off", always=False)
+    config = change(config, seed=0, noise=0.0, always=False, error_map=False)
     if config.kernel.kind != "bicubic":
         # The width changes little, and a preview needs the processor.
         config = change(config, kernel=KernelSpec.parse("gaussian:1"))

@@ -32,6 +32,7 @@ from napari_zssr.stack.detail import (
     in_doubt,
 )
 from napari_zssr.stack.image import (
+    CONTENT,
     CheckedPlanes,
     ImageStack,
     PlaneIndex,
@@ -152,9 +153,10 @@ class Check:
     def _agreements(self) -> str:
         known = [plane.agreement for plane in self.planes if plane.agreement.unit]
         disagreeing = sum(agreement.disagrees for agreement in known)
+        agreeing = len(known) - disagreeing
         return (
-            f"The residual of {disagreeing} of {len(known)} planes is not what the "
-            "noise of the original allows."
+            f"{agreeing} of {len(known)} planes agree with the original to within its "
+            "noise."
         )
 
     @property
@@ -273,6 +275,11 @@ def check_files(
         Sizes or planes do not fit together, or pixels are not finite; the networks are
         those of other images or settings; the result was enlarged along Z.
     """
+    if recipe is not None and CONTENT in recipe:
+        raise InputError(
+            f"{result.name or 'The image'} holds the {recipe[CONTENT]} of a result, "
+            "not the result; give that instead."
+        )
     made = recipe if _is_recipe(recipe) else None
     _check_is_lateral(made)
     _check_planes(result, original, "result")

@@ -19,6 +19,7 @@ from napari_zssr.stack.image import ImageStack
 from napari_zssr.stack.methods import methods
 from napari_zssr.stack.picture import Row, busiest, diverging_map, side_by_side
 from napari_zssr.stack.plot import Axis, Line, Mark, plot
+from napari_zssr.stack.verdict import LIMITS, verdict
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -101,6 +102,7 @@ def page(check: Check, stacks: dict[str, ImageStack]) -> str:
 def _body(check: Check, stacks: dict[str, ImageStack]) -> Iterator[str]:
     yield _table(image_rows(check, stacks), header=False)
     yield from (f"<p><strong>{escape(text)}</strong></p>" for text in check.messages)
+    yield f"<p><strong>{escape(verdict(check).text)}</strong> {escape(LIMITS)}</p>"
     yield "<h2>Figures</h2>"
     yield _table(rows(check), header=True)
     has_truth = any(plane.scores for plane in check.planes)

@@ -302,7 +302,8 @@ class PlaneIndex:
     channel: int  # index along C, 0 without such an axis
 
 
-STANDARD_ERROR = "standard error"
+# What an image beside a result is, and the key of its recipe that says so.
+STANDARD_ERROR, CONTENT = "standard error", "content"
 
 
 def colour_count(samples: int) -> int:

@@ -87,7 +87,7 @@ def _made(check: Check, cited: _References) -> str:
     sentences = [
         f"Images were {_done(check)} with napari-zssr "
         f"{used.get('napari-zssr', 'of unknown version')} {program}{listed} "
-        f"by {_learner(config)} (zero-shot super-resolution {method}).",
+        f"by {_learner(config, report)} (zero-shot super-resolution {method}).",
         f"Settings: {', '.join(_settings(config, report))}.",
         _outcome(report.get("planes", ()), check.factors),
     ]
@@ -103,10 +103,13 @@ def _done(check: Check) -> str:
     return f"enlarged x{y:g} along Y, x{x:g} along X"
 
 
-def _learner(config: Mapping[str, Any]) -> str:
+def _learner(config: Mapping[str, Any], report: Mapping[str, Any]) -> str:
     if config.get("network") == "ridge":
         return "a filter learned from the image itself"
     if config.get("start") == LEARNED:
+        planes = report.get("planes", ())
+        if planes and not any(one.get("steps") or one.get("shared") for one in planes):
+            return "networks learned from generated images, not trained further"
         return "networks learned from generated images and then from the image itself"
     return "networks learned from the image itself"
 

@@ -241,8 +241,10 @@ def _decided(config: Config, facts: Facts) -> TrainingPlan:
         noise=facts.noise,
         level=facts.level,
         noise_is_given=config.noise != "auto",
-        # Nothing leads back to the blocks of a JPEG.
-        back_projection=0 if facts.noise.jpeg else config.back_projection,
+        # Nothing leads back to the blocks of a JPEG, and to the noise everything would.
+        back_projection=0
+        if facts.noise.jpeg or config.only_denoises
+        else config.back_projection,
         strength=min(1.0, max(0.0, (high - facts.level) / (high - low))),
         ensemble=config.ensemble,
         always=config.always,

@@ -21,6 +21,7 @@ from napari_zssr.plugin.form.rows import (
 )
 from napari_zssr.progress import Progress
 from napari_zssr.stack.check import Check, PlaneCheck
+from napari_zssr.stack.verdict import LIMITS, verdict
 
 NO_LINE = (
     "Press 'Draw a line' and drag the ends of the yellow line to what you compare, or "
@@ -153,13 +154,13 @@ class Body(Column):
 
     def show_verdict(self, check: Check) -> None:
         """Show the verdict on what is checked so far."""
-        found = readings.verdict(check)
+        found = verdict(check)
         text = html.escape(found.text)
         bold = red(text, self.verdict) if found.is_good is False else f"<b>{text}</b>"
         lines = [bold, *map(html.escape, readings.notes(check))]
         if len(check.planes) < check.count:
             lines.append(f"{len(check.planes)} of {check.count} planes were checked.")
-        lines.append(readings.LIMITS)
+        lines.append(LIMITS)
         self.verdict.value = "<br>".join(lines)
         self.residual.enabled = self.save.enabled = True
 

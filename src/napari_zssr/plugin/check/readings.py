@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -15,10 +14,6 @@ from napari_zssr.stack.detail import ORIGINAL, RESULT, Detail, Finest
 from napari_zssr.stack.detail import Curve as Measured
 
 NAMES = (ORIGINAL, RESULT)
-LIMITS = (
-    "None of this can tell whether detail finer than that of the original is real; "
-    "only an image of the same field with better resolution can."
-)
 FLUX, SPOTS, RESIDUAL, RESOLUTION = "Intensity", "Spots", "Residual", "Resolution"
 TOOLTIPS = {
     FLUX: "How the light in each bright object changed: its sum above the background, "
@@ -28,7 +23,7 @@ TOOLTIPS = {
     SPOTS: "How far bright round spots moved, in the mean of all, and how many were "
     "found. More than 0.05 pixels of the original count, if that is no chance. It "
     "cannot see what happened where there are no spots.",
-    RESIDUAL: "The result, blurred and shrunk again, should be the original but for "
+    RESIDUAL: "The result, degraded as was assumed, should be the original but for "
     "its noise. This is the share of the area where it is not. It cannot see detail "
     "that the blur takes away again, whether real or invented.",
     RESOLUTION: "The finest period that stands out of the noise, in the original and "
@@ -39,77 +34,14 @@ TOOLTIPS = {
     "down to the pixels.",
 }
 WITHOUT, UNBOUNDED = "not measured", "no bound found"
-TOO_CLOSE = ("noise overrated",)
-BEYOND = "the result is not the original within its noise"
-WITHIN = "there is less noise than was assumed, or the result repeats it"
 DOUBTS = {"noise underrated", "noise overrated"}
 # Shifts that are not told any more exactly, pixels of the original.
 LEAST_SHIFT = 0.01
-# What is said of intensities, spots and residual where they are as they were, and the
-# names of what is not known.
-KEPT = (
-    ("intensities are kept", "intensities, without an object"),
-    ("spots are where they were", "positions, without a spot"),
-    (
-        "blurred and shrunk again, the result is the original within its noise",
-        "the residual",
-    ),
-)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
-    """Whether anything speaks against a result: nothing, something, or all unknown."""
-
-    is_good: bool | None
-    text: str
-
-
-def verdict(check: Check) -> Verdict:
-    """One sentence on all planes that were checked."""
-    problems = _problems(check)
-    if problems:
-        text = f"Look again before you publish: {'; '.join(problems)}."
-        return Verdict(is_good=False, text=text)
-    kept, untold = _kept(check.planes)
-    if not kept:
-        return Verdict(
-            is_good=None,
-            text="Nothing could be checked: there are no objects, no spots, and no "
-            "noise to compare with.",
-        )
-    text = f"Nothing speaks against publishing this: {'; '.join(kept)}."
-    if untold:
-        text += f" Not told: {'; '.join(untold)}."
-    return Verdict(is_good=True, text=text)
 
 
 def worded(sentence: str) -> str:
     """A sentence of the engine as the panel says it."""
     return form_sentence(sentence).replace(" um", " µm")
-
-
-def _problems(check: Check) -> list[str]:
-    """What disagrees with the original, in plain words."""
-    planes, found = check.planes, []
-    changed = sum(int(plane.flux.changed.sum()) for plane in planes)
-    objects = sum(len(plane.flux.numbers) for plane in planes)
-    if changed:
-        of = f"{objects} object{'s' * (objects != 1)}"
-        found.append(f"the intensity changed in {changed} of {of}")
-    moved = [plane for plane in planes if plane.spots.moved]
-    if moved:
-        where = "" if len(planes) == 1 else f" in {len(moved)} of {len(planes)} slices"
-        found.append(f"spots moved{where}")
-    apart = [plane for plane in planes if plane.agreement.disagrees]
-    close = [plane for plane in apart if plane.agreement.reasons == TOO_CLOSE]
-    for which, text in (
-        ([plane for plane in apart if plane not in close], BEYOND),
-        (close, WITHIN),
-    ):
-        where = "" if len(planes) == 1 else f" in {len(which)} of {len(planes)} slices"
-        found += [f"{text}{where}"] if which else []
-    return found
 
 
 def notes(check: Check) -> list[str]:
@@ -120,17 +52,6 @@ def notes(check: Check) -> list[str]:
         for plane in apart[:1]
     ]
     return [worded(sentence) for sentence in (*told, *check.messages)]
-
-
-def _kept(planes: Sequence[PlaneCheck]) -> tuple[list[str], list[str]]:
-    """What is as it was, and of what nothing is known."""
-    known = [
-        (any(not math.isnan(plane.flux.median) for plane in planes), *KEPT[0]),
-        (any(plane.spots.spots for plane in planes), *KEPT[1]),
-        (any(plane.agreement.unit for plane in planes), *KEPT[2]),
-    ]
-    kept = [sentence for is_known, sentence, _ in known if is_known]
-    return kept, [name for is_known, _, name in known if not is_known]
 
 
 def rows(plane: PlaneCheck, pixel_um: tuple[float, float] | None) -> dict[str, str]:

@@ -113,8 +113,8 @@ TOOLTIPS = {
     "always": "What you get where learning gained nothing over bicubic on regions "
     "held out from training.",
     "error_map": "How far every pixel may be from the truth, in units of the image: "
-    "90 % of the true values are expected within 1.64 of it. It takes up to twice the "
-    "time.",
+    "90 % of the true values are expected within 1.64 times that. It takes up to twice "
+    "the time.",
     "where": "Held in memory until you save it, or written to a file slice by slice: "
     "for what is larger than memory, and for runs that shall go on where they were "
     "stopped.",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from importlib.resources import as_file, files
 from itertools import cycle, islice
@@ -18,7 +19,7 @@ from napari.utils.notifications import show_info
 
 from napari_zssr.errors import ComputeError, InputError
 from napari_zssr.io.read import list_images, read
-from napari_zssr.io.write import write
+from napari_zssr.io.write import read_provenance, write
 from napari_zssr.io.zarr_read import zarr_levels
 from napari_zssr.plugin.layers.layers import (
     ATTRIBUTION,
@@ -29,7 +30,13 @@ from napari_zssr.plugin.layers.layers import (
     level0,
 )
 from napari_zssr.plugin.layers.results import dask_array, lazy_planes
-from napari_zssr.stack.image import Channel, ImageStack, is_lazy, load_pixels
+from napari_zssr.stack.image import (
+    CONTENT,
+    Channel,
+    ImageStack,
+    is_lazy,
+    load_pixels,
+)
 
 # Of a file with more, only the largest image is opened.
 MOST_IMAGES = 8
@@ -57,9 +64,24 @@ def read_image(path: str | Path | Sequence[str | Path]) -> Reader | None:
 
     def layers(_: Any) -> list[LayerData]:
         images = _read_images(source)
-        return [layer for levels in images for layer in _multiscale_layers(levels)]
+        made = [layer for levels in images for layer in _multiscale_layers(levels)]
+        return _with_recipe(made, source)
 
     return layers
+
+
+def _with_recipe(layers: list[LayerData], path: Path) -> list[LayerData]:
+    """Layers of a file; a single one that is a result of ours, with its recipe."""
+    if len(layers) != 1:
+        return layers
+    recipe = None
+    with suppress(InputError):
+        recipe = read_provenance(path)
+    if recipe is None or "config" not in recipe or CONTENT in recipe:
+        return layers
+    pixels, attributes, kind = layers[0]
+    metadata = attributes.get("metadata", {}) | {KEY: recipe}
+    return [(pixels, attributes | {"metadata": metadata}, kind)]
 
 
 def lazy_layers(path: Path) -> list[LayerData]:
