@@ -20,6 +20,7 @@ from napari_zssr.zssr.messages import (
     NOTHING_TO_RESTORE,
     Baseline,
     baseline,
+    error_sentence,
     faint_texture_sentence,
     held_back_sentence,
     quality_sentence,
@@ -167,6 +168,7 @@ def _sentence(reports: tuple[PlaneReport, ...], config: Config) -> str:
         _changed(learned, config),
         held or _tested(learned, base),
         _trained(reports, config),
+        _errors(reports),
     )
     return sentence + "".join(parts)
 
@@ -212,6 +214,15 @@ def _tested(learned: list[PlaneReport], base: Baseline) -> str:
     if not gains:
         return ""
     return f" {shrunk_figure(gains[len(gains) // 2], base)}"
+
+
+def _errors(reports: tuple[PlaneReport, ...]) -> str:
+    """The standard error, in the median, where it was asked for."""
+    errors = [report.error for report in reports if report.error is not None]
+    if not errors:
+        return ""
+    ordered = sorted(errors, key=lambda error: float(error["mean"]))
+    return f" In the median:{error_sentence(ordered[len(ordered) // 2])}"
 
 
 def _trained(reports: tuple[PlaneReport, ...], config: Config) -> str:

@@ -54,7 +54,7 @@ ENSEMBLE = [(AS_PRESET, None), ("on", True), ("off", False)]
 PRESET_CHOICES = ("strategy", "ensemble")
 PLAIN = ("seed", "device", "precision", "nonfinite", "dtype", "always", "error_map")
 DTYPES = [("automatic", "auto"), ("as the image", "same"), ("float32", "float32")]
-ALWAYS = [("return bicubic", False), ("return the learned", True)]
+ALWAYS = [("return the plain image", False), ("return the learned", True)]
 
 
 class AdvancedFields(Column):
