@@ -78,6 +78,14 @@ def test_every_preset_takes_a_blur_back(preset: str) -> None:
     assert error(result.image, truth) < 0.8 * error(image, truth)
 
 
+def test_a_blur_that_is_too_wide_is_told() -> None:
+    truth = scene()
+    image = noisy(ndimage.gaussian_filter(truth, 4, mode="mirror"), 0.01)
+    result = restored(image, "fast", kernel="gaussian:4")
+    assert result.image == pytest.approx(image, abs=1e-6)
+    assert "shrink the image by two to four" in result.report.sentence
+
+
 def test_nothing_moves() -> None:
     y, x = np.mgrid[:64, :64]
     spot = np.exp(-((y - 30.3) ** 2 + (x - 33.6) ** 2) / (2 * 2.0**2))

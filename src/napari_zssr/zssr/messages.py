@@ -17,6 +17,10 @@ CONSTANT = "The plane is constant and stays so."
 NOTHING_TO_RESTORE = (
     "The plane shows no noise, and no blur was given; it was returned as it is."
 )
+WIDE_BLUR = (
+    " The blur is too wide to be taken back at this pixel size; shrink the image by "
+    "two to four, and enlarge it instead."
+)
 GENERATED = "the learned start (generated images only)"
 # Changes of a result (fraction of the range, shares) from which they are worth a word.
 LEAST_CHANGE, LEAST_SHARPNESS, LEAST_GRAIN = 0.003, 0.03, 0.05

@@ -38,6 +38,7 @@ from napari_zssr.zssr.judge import (
 from napari_zssr.zssr.messages import (
     CONSTANT,
     NOTHING_TO_RESTORE,
+    WIDE_BLUR,
     Baseline,
     baseline,
     held_back_sentence,
@@ -179,6 +180,7 @@ def upscale_plane(
     gain = judge(network, data, plan, execution, draws=1 if shared else DRAWS)
     if not (_is_gain(gain, shared) or plan.always):
         assessment, share, sentence = None, 0.0, nothing_gained(gain, base)
+        sentence += WIDE_BLUR if plan.has_wide_blur else ""
     else:
         if shared is not None:
             told = shared.assessment

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from napari_zssr.checks import LEARNED, RANDOM
 from napari_zssr.config import INSTANT, Config, change
-from napari_zssr.imaging.kernel import kernel_for_factors
+from napari_zssr.imaging.kernel import FineKernel, kernel_for_factors
 from napari_zssr.imaging.noise import CLEAN, NoiseModel, is_noisy
 from napari_zssr.kernelspec import KernelSpec
 from napari_zssr.zssr.checkpoint import Checkpoint
@@ -42,6 +42,8 @@ NOISY_SHARE, LEAST_NOISY = 4, 25
 # than fine images, the more so the wider the blur, and what is found suits them too
 # well. Lateral planes are as sharp as sections are to become.
 LEARNED_SHARE, LEARNED_SHARE_ALONG_Z = 0.6, 1.0
+# Standard deviation of a blur, in pixels, from which little of it is taken back.
+WIDE_PX = 2.0
 # Noise levels (fraction of the range) between which back-projection fades out: it would
 # copy the noise into the result.
 FADE = (0.003, 0.010)
@@ -152,6 +154,13 @@ class TrainingPlan:
         """Whether planes keep their size, without a blur or noise to be taken back."""
         plain = self.factors == (1.0, 1.0) and self.kernel.kind == "bicubic"
         return plain and not self.is_noisy and not self.noise.jpeg
+
+    @property
+    def has_wide_blur(self) -> bool:
+        """Whether planes keep their size under a blur wider than the start knows."""
+        kernel = FineKernel(spec=self.kernel, factors=self.factors, sentence="")
+        widths = kernel.widths_px
+        return self.factors == (1.0, 1.0) and widths is not None and widths[0] > WIDE_PX
 
     def kernel_for(self, factors: Pair) -> KernelSpec:
         """Blur for one gradual factor."""
