@@ -127,11 +127,14 @@ def structures(kernel: KernelSpec, blur: str) -> Iterator[Case]:
         yield Case(name=name, truth=scaled, kernel=kernel, blur=blur)
 
 
-def in_focus(path: Path) -> KernelSpec:
-    """The plane of a measured PSF (Z, Y, X) with its peak."""
+def in_focus(path: Path, bins: int = 1) -> KernelSpec:
+    """The plane of a measured PSF (Z, Y, X) with its peak, in pixels of so many."""
     pixels = np.asarray(read(path).data, np.float64)
     plane = pixels[np.unravel_index(pixels.argmax(), pixels.shape)[0]].clip(0)
-    return KernelSpec(kind="array", array=plane / plane.sum())
+    rows, columns = (n // bins * bins for n in plane.shape)
+    blocks = plane[:rows, :columns].reshape(rows // bins, bins, columns // bins, bins)
+    coarse = blocks.sum(axis=(1, 3))
+    return KernelSpec(kind="array", array=coarse / coarse.sum())
 
 
 def best_lucy(image: Array, case: Case) -> float:
@@ -190,6 +193,9 @@ def main(
     psf: Annotated[
         Path | None, typer.Option("--psf", metavar="FILE", help="A measured PSF.")
     ] = None,
+    bins: Annotated[
+        int, typer.Option("--bins", metavar="N", help="Pixels of the PSF to one.")
+    ] = 1,
     output: Annotated[
         Path | None,
         typer.Option("-o", "--output", metavar="FILE", help="Also write it there."),
@@ -199,7 +205,8 @@ def main(
     if table == "noise":
         measured = noise_table(data or Path())
     elif psf is not None:
-        measured = blur_table(list(structures(in_focus(psf), "measured PSF")))
+        kernel = in_focus(psf, bins)
+        measured = blur_table(list(structures(kernel, f"measured PSF, {bins}")))
     else:
         measured = blur_table(list(pictures()))
     typer.echo(measured.to_markdown())
