@@ -114,8 +114,13 @@ def test_what_is_said_does_not_speak_of_enlargement() -> None:
 
 
 def test_noise_alone_is_taken_by_the_start_as_it_is() -> None:
-    report = restored(noisy(scene(), 0.08), "balanced").report
-    assert report.planes[0].steps == 0
+    image = noisy(scene(), 0.08)
+    for part, axes in ((image, "YX"), (np.stack([image] * 3), "ZYX")):
+        report = restored(part, "balanced", axes=axes).report
+        assert report.planes[0].steps == 0
+        for sentence in (report.sentence, report.planes[0].sentence):
+            assert "used without further training" in sentence
+            assert "Train" not in sentence
 
 
 def test_nothing_to_restore_is_refused() -> None:

@@ -86,6 +86,8 @@ def origin_sentence(plan: TrainingPlan, shared: int, steps: int) -> str:
     """
     learned = plan.initialization == LEARNED
     sentence = ""
+    if learned and plan.only_denoises:
+        return used_as_is_sentence(learned=True)
     if shared:
         then = ", then on this one" if plan.trains else ""
         sentence = f" Trained on {shared} planes of the stack{then}."

@@ -150,10 +150,14 @@ class TrainingPlan:
         return is_noisy(self.level)
 
     @property
+    def only_denoises(self) -> bool:
+        """Whether planes keep their size, and no blur is taken back."""
+        return self.factors == (1.0, 1.0) and self.kernel.kind == "bicubic"
+
+    @property
     def has_nothing_to_restore(self) -> bool:
         """Whether planes keep their size, without a blur or noise to be taken back."""
-        plain = self.factors == (1.0, 1.0) and self.kernel.kind == "bicubic"
-        return plain and not self.is_noisy and not self.noise.jpeg
+        return self.only_denoises and not self.is_noisy and not self.noise.jpeg
 
     @property
     def has_wide_blur(self) -> bool:
