@@ -279,5 +279,5 @@ def window(make_napari_viewer: Any, qtbot: Any, settled: None) -> Desk:
 
     viewer = make_napari_viewer()
     widget = SuperResolutionWidget(viewer)
-    viewer.window.add_dock_widget(widget, name="Zero-Shot Super-Resolution")
+    viewer.window.add_dock_widget(widget, name="Super-Resolution")
     return Desk(viewer, qtbot, widget)
