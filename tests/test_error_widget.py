@@ -30,7 +30,10 @@ def errors_of(desk: Desk) -> Image:
 
 
 def test_a_hidden_layer_lies_on_the_result(desk: Desk) -> None:
-    desk.add(planes(3, 48, 48), scale=(0.5, 0.2, 0.2), translate=(1, 2, 3))
+    tilted = np.array([[1, 0, 0, 4], [0, 0.8, -0.6, 0], [0, 0.6, 0.8, 0], [0, 0, 0, 1]])
+    desk.add(
+        planes(3, 48, 48), scale=(0.5, 0.2, 0.2), translate=(1, 2, 3), affine=tilted
+    )
     desk.run(QUICK)
     result, errors = desk.viewer.layers[-2], errors_of(desk)
     assert not errors.visible
@@ -39,6 +42,8 @@ def test_a_hidden_layer_lies_on_the_result(desk: Desk) -> None:
     assert np.isfinite(errors.data).all()
     for name in ("scale", "translate", "units"):
         assert np.array_equal(getattr(errors, name), getattr(result, name))
+    assert np.array_equal(errors.affine.affine_matrix, result.affine.affine_matrix)
+    assert np.array_equal(errors.affine.affine_matrix, tilted)
     # What was chosen stays chosen.
     assert errors not in desk.viewer.layers.selection
     assert desk.idle()

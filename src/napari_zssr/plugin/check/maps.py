@@ -21,7 +21,12 @@ from napari_zssr.plugin.layers.aids import (
     line_brightness,
     selection_kept,
 )
-from napari_zssr.plugin.layers.layers import result_kwargs, unwrapped
+from napari_zssr.plugin.layers.layers import (
+    PLACEMENT,
+    placement_of,
+    result_kwargs,
+    unwrapped,
+)
 from napari_zssr.stack.agreement import block_step
 from napari_zssr.stack.check import PlaneCheck
 from napari_zssr.stack.image import ImageStack
@@ -99,12 +104,11 @@ class CheckLayers:
         kwargs = result_kwargs(
             layer, axes, self._subject.selection, (1 / step, 1 / step), {}
         )
-        placing = ("scale", "translate", "rotate", "shear", "affine", "units")
         self._add(
             kind,
             Image(
                 pixels,
-                **{key: kwargs[key] for key in (*placing, "axis_labels")},
+                **{key: kwargs[key] for key in PLACEMENT},
                 name=f"{self._subject.result.name} {kind}",
                 colormap=shown.colormap,
                 contrast_limits=shown.limits,
@@ -142,13 +146,7 @@ class CheckLayers:
                 rgb=result.rgb,
                 multiscale=False,
                 name=f"{result.name} {SPLIT}",
-                scale=result.scale,
-                translate=result.translate,
-                rotate=result.rotate,
-                shear=result.shear,
-                affine=result.affine,
-                units=result.units,
-                axis_labels=result.axis_labels,
+                **placement_of(result),
                 gamma=result.gamma,
                 interpolation2d="nearest",
                 # Layers below are covered, not added to.

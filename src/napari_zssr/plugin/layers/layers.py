@@ -339,6 +339,23 @@ def layer_stack(
     return replace(stack, data=data, checksum=checksum)
 
 
+# What places a layer in the world.
+PLACEMENT = (
+    "scale",
+    "translate",
+    "rotate",
+    "shear",
+    "affine",
+    "units",
+    "axis_labels",
+)
+
+
+def placement_of(layer: Image) -> dict[str, Any]:
+    """Arguments of a layer of the same pixels that lies exactly on this one."""
+    return {key: getattr(layer, key) for key in PLACEMENT}
+
+
 def result_kwargs(
     layer: Image,
     axes: str,

@@ -18,12 +18,14 @@ from numpy.typing import NDArray
 
 from napari_zssr.io.ngff import zarr_axes
 from napari_zssr.io.read import read
+from napari_zssr.plugin.layers.aids import selection_kept
 from napari_zssr.plugin.layers.layers import (
     KEY,
     layer_file,
     layer_recipe,
     level0,
     match_contrast_range,
+    placement_of,
     unwrapped,
 )
 from napari_zssr.progress import PlaneDone
@@ -128,23 +130,17 @@ class GrowingLayer:
 
     def _add_errors(self, data: Any, result: Image) -> None:
         """Add the standard error as a hidden layer on the result."""
-        selected = set(self._viewer.layers.selection)
         layer = Image(
             data,
             name=f"{result.name} {STANDARD_ERROR}",
-            scale=result.scale,
-            translate=result.translate,
-            rotate=result.rotate,
-            shear=result.shear,
-            units=result.units,
-            axis_labels=result.axis_labels,
+            **placement_of(result),
             colormap="inferno",
             blending="translucent",
             visible=False,
             multiscale=isinstance(data, list),
         )
-        self._viewer.add_layer(layer)
-        self._viewer.layers.selection = selected
+        with selection_kept(self._viewer):
+            self._viewer.add_layer(layer)
 
     def _layer_in_viewer(self) -> Image | None:
         """The layer, unless the user has removed it."""
