@@ -15,6 +15,7 @@ from scipy import ndimage
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from napari_zssr.errors import InputError
+from napari_zssr.imaging import comparison
 
 Array = NDArray[np.float64]
 Window = Literal["hann", "none"]
@@ -176,12 +177,9 @@ def affine_fit(image: NDArray[Any], target: NDArray[Any]) -> tuple[float, float]
         (gain, offset); a constant image gets gain 0.
     """
     _same_shape(image, target)
-    a = np.asarray(image, dtype=np.float64)
-    b = np.asarray(target, dtype=np.float64)
-    spread = float(np.mean((a - a.mean()) ** 2))
-    shared = float(np.mean((a - a.mean()) * (b - b.mean())))
-    gain = shared / spread if spread > 0 else 0.0
-    return gain, float(b.mean() - gain * a.mean())
+    return comparison.affine_fit(
+        np.asarray(image, dtype=np.float64), np.asarray(target, dtype=np.float64)
+    )
 
 
 def affine_psnr(image: NDArray[Any], target: NDArray[Any]) -> float:

@@ -207,7 +207,7 @@ class Config:
     @property
     def only_denoises(self) -> bool:
         """Whether planes keep their size, and no blur is taken back."""
-        return self.factors == (1.0, 1.0) and self.kernel.kind == "bicubic"
+        return denoises_only(self.factors, self.kernel)
 
     @property
     def factor_text(self) -> str:
@@ -264,6 +264,11 @@ _LOWEST = {
     "seed": 0,
     "tile_px": 16,
 }
+
+
+def denoises_only(factors: tuple[float, float], kernel: KernelSpec) -> bool:
+    """Whether planes keep their size, and no blur is taken back."""
+    return factors == (1.0, 1.0) and kernel.kind == "bicubic"
 
 
 def factors_text(

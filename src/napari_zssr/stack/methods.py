@@ -64,14 +64,14 @@ class _References:
 def methods(check: Check) -> tuple[str, tuple[str, ...]]:
     """Paragraph on a result, with numbers of references, and the references."""
     cited = _References()
-    parts = [_made(check, cited), _checked(check), _agreed(check)]
+    parts = [_processing(check, cited), _checked(check), _agreed(check)]
     parts.append(_resolved(check, cited))
     if any(plane.scores for plane in check.planes):
         parts.append(_compared(check, cited))
     return " ".join(filter(None, parts)), tuple(cited.listed)
 
 
-def _made(check: Check, cited: _References) -> str:
+def _processing(check: Check, cited: _References) -> str:
     """Settings, programs and outcome, from the recipe."""
     method, program = cited.cite(ZSSR), cited.cite(PROGRAM)
     if check.recipe is None:

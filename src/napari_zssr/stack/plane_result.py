@@ -139,19 +139,13 @@ class EnlargedPlane:
                 block = self.error.standard_error(slice(first, last))
                 yield block.numpy() * np.float32(self.mapping.scale)
 
-    def fill_error(self, out: NDArray[np.float32]) -> None:
-        """Write the standard error into an array (Y', X'), band by band."""
-        first = 0
-        for band in self.error_bands():
-            out[first : first + len(band)] = band
-            first += len(band)
-
     def fill(self, out: NDArray[Any]) -> None:
         """Write the pixels into an array (C, Y', X'), band by band."""
-        first = 0
-        for band in self.bands():
-            out[:, first : first + band.shape[1]] = band
-            first += band.shape[1]
+        _fill(out, self.bands())
+
+    def fill_error(self, out: NDArray[np.float32]) -> None:
+        """Write the standard error into an array (Y', X'), band by band."""
+        _fill(out, self.error_bands())
 
     @property
     def pixels(self) -> NDArray[Any]:
@@ -174,6 +168,15 @@ class EnlargedPlane:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _fill(out: NDArray[Any], bands: Iterator[NDArray[Any]]) -> None:
+    """Write consecutive rows (..., rows, X) into an array (..., Y, X)."""
+    first = 0
+    for band in bands:
+        last = first + band.shape[-2]
+        out[..., first:last, :] = band
+        first = last
 
 
 def restored(

@@ -236,21 +236,18 @@ def _target_noise(pairs: PairSpec, output: Tensor) -> Tensor:
     return pairs.noise.variance(output) * (1 + 1 / pairs.alpha**2)
 
 
+def _covered(errors: Tensor, squared: Tensor, noise: Tensor) -> Tensor:
+    """Share of the errors within the interval, for each of `SCALES`."""
+    intervals = (QUANTILE * (squared * s**2 + noise).sqrt() for s in SCALES.exp())
+    return torch.stack([(errors <= one).double().mean() for one in intervals])
+
+
 def _fitted_scale(
     errors: Tensor, squared: Tensor, noise: Tensor, independent: float, expected: Pair
 ) -> float:
     """The likeliest scale: what covers 90 % of the errors, near what is expected."""
-    covered, noisier = (
-        torch.stack(
-            [
-                (errors <= QUANTILE * (squared * scale**2 + part).sqrt())
-                .double()
-                .mean()
-                for scale in SCALES.exp()
-            ]
-        )
-        for part in (noise, noise * (1 + NOISE_ERROR))
-    )
+    covered = _covered(errors, squared, noise)
+    noisier = _covered(errors, squared, noise * (1 + NOISE_ERROR))
     variance = COVERAGE * (1 - COVERAGE) / independent + (noisier - covered) ** 2
     mean, spread = expected
     unlikely = (covered - COVERAGE) ** 2 / variance + ((SCALES - mean) / spread) ** 2

@@ -272,9 +272,7 @@ def _enlarged(
 ) -> Tensor:
     """Versions (B, C, Y', X') of one orientation, back-projected and turned back."""
     turned = torch.stack([transform(crop, number) for number in numbers])
-    factors = spec.factors[::-1] if numbers[0] & SWAP else spec.factors
-    target = enlarged_shape(turned[0], factors)[1:]
-    versions = _applied(network, turned, factors, target, spec)
+    versions = _applied_turned(network, turned, numbers[0], spec)
     back = [
         inverse_transform(version, number)
         for version, number in zip(versions, numbers, strict=True)
@@ -300,10 +298,7 @@ def version_of(
 def _version(
     network: nn.Module, planes: Tensor, number: int, spec: PredictSpec
 ) -> Tensor:
-    turned = transform(planes, number)
-    factors = spec.factors[::-1] if number & SWAP else spec.factors
-    target = enlarged_shape(turned[0], factors)[1:]
-    version = _applied(network, turned, factors, target, spec)
+    version = _applied_turned(network, transform(planes, number), number, spec)
     return _projected(inverse_transform(version, number), planes, spec)
 
 
@@ -312,6 +307,15 @@ def _blended(enlarged: Tensor, planes: Tensor, spec: PredictSpec) -> Tensor:
     return torch.stack(
         [blend_with_bicubic(image, plane, spec) for image, plane in pairs]
     )
+
+
+def _applied_turned(
+    network: nn.Module, turned: Tensor, number: int, spec: PredictSpec
+) -> Tensor:
+    """Apply a network to planes (B, C, Y, X) that `transform` has turned."""
+    factors = spec.factors[::-1] if number & SWAP else spec.factors
+    target = enlarged_shape(turned[0], factors)[1:]
+    return _applied(network, turned, factors, target, spec)
 
 
 def _applied(

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from napari_zssr.checks import LEARNED, RANDOM
-from napari_zssr.config import INSTANT, Config, change
+from napari_zssr.config import INSTANT, Config, change, denoises_only
 from napari_zssr.imaging.kernel import FineKernel, kernel_for_factors
 from napari_zssr.imaging.noise import CLEAN, NoiseModel, is_noisy
 from napari_zssr.kernelspec import KernelSpec
@@ -152,7 +152,7 @@ class TrainingPlan:
     @property
     def only_denoises(self) -> bool:
         """Whether planes keep their size, and no blur is taken back."""
-        return self.factors == (1.0, 1.0) and self.kernel.kind == "bicubic"
+        return denoises_only(self.factors, self.kernel)
 
     @property
     def has_nothing_to_restore(self) -> bool:
