@@ -1,10 +1,10 @@
-"""The dock widget for many files: one after the other, each to a file."""
+"""The tab for many files: one after the other, each to a file."""
 
 from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -109,6 +109,7 @@ class BatchTable(QTableWidget):
     def __init__(self) -> None:
         super().__init__(0, len(COLUMNS))
         self.rows: list[BatchRow] = []
+        self.setAccessibleName("Images and what came of them")
         self.setHorizontalHeaderLabels(COLUMNS)
         self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         self.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
@@ -223,30 +224,42 @@ class BatchWidget(Container[Any]):
     Parameters
     ----------
     napari_viewer : Viewer
+    busy : callable, optional
+        Says why no run may start now; empty where one may.
+    on_run : callable, optional
+        Called when a run has begun and when it has ended.
     """
 
-    def __init__(self, napari_viewer: Viewer) -> None:
+    def __init__(
+        self,
+        napari_viewer: Viewer,
+        *,
+        busy: Callable[[], str] = lambda: "",
+        on_run: Callable[[], object] = lambda: None,
+    ) -> None:
         self._viewer = napari_viewer
+        self._busy = busy
+        self._on_run = on_run
         self._folder = Path()
         self.form = BatchForm()
         self.table = BatchTable()
         self.controls = RunFields()
         self.controls.run.tooltip = (
-            "Enlarges one image after the other into its file. Images whose result is "
-            "there are left out."
+            "Enlarges the images one after the other, each to a file of its own. "
+            "Images that already have a result are skipped."
         )
         self.controls.cancel.tooltip = (
-            "Stops after the step that is being done. What is finished is kept, and "
-            "Run goes on from there."
+            "Stops after the current step. Finished parts are kept, and Run continues "
+            "from there."
         )
         self.open = PushButton(
             text="Open",
-            tooltip="Adds the result of the selected row as a layer; its pixels stay "
-            "in the file.",
+            tooltip="Adds the result of the selected row as a layer, which reads from "
+            "the file as needed.",
         )
         self.message = words()
         super().__init__(widgets=[self.controls], labels=False)
-        self.margins = (4, 4, 4, 4)
+        self.margins = (0, 0, 0, 0)
         layout = self.native.layout()
         layout.insertWidget(0, Scrolled(Column([self.form])), 2)
         layout.insertWidget(1, self.table, 1)
@@ -269,12 +282,22 @@ class BatchWidget(Container[Any]):
         self.form.changed.connect(self._refresh_later)
         self.refresh()
 
+    @property
+    def running(self) -> bool:
+        """Whether files are being enlarged."""
+        return self._run.running
+
+    def cancel(self) -> None:
+        """Stop after the current step."""
+        self._run.cancel()
+
     def start(self) -> None:
         """Enlarge the images of the form."""
         if self._run.running:
             return
         try:
             order = self.form.order()
+            self._check_free()
             with storage_errors(order.folder, "nothing was begun"):
                 order.folder.mkdir(parents=True, exist_ok=True)
         except ZSSRError as error:
@@ -285,6 +308,7 @@ class BatchWidget(Container[Any]):
         self.table.show_rows(rows)
         waiting = (row for row in rows if row.state == WAITING)
         self._run.start(self._new_job(row, order) for row in waiting)
+        self._on_run()
 
     def refresh(self) -> None:
         """Read the form again: which images, and whether it can run."""
@@ -292,6 +316,7 @@ class BatchWidget(Container[Any]):
             return
         try:
             order = self.form.order()
+            self._check_free()
             message = start_message_for_files(order.config)
         except InputError as error:
             rows, message, reason = [], "", str(error)
@@ -318,6 +343,11 @@ class BatchWidget(Container[Any]):
         for data, attributes, _ in layers:
             layer = self._viewer.add_image(data, **attributes)
             layer.metadata[KEY] = {"file": str(row.target)}
+
+    def _check_free(self) -> None:
+        """InputError where no run may start now."""
+        if reason := self._busy():
+            raise InputError(reason)
 
     def _new_job(self, row: BatchRow, order: Order) -> FileJob:
         row.state = RUNNING
@@ -351,6 +381,7 @@ class BatchWidget(Container[Any]):
         self.controls.add_line(batch_sentence(self.table.rows, self._folder))
         self.refresh()
         self._show_selected()
+        self._on_run()
 
     def _show_selected(self) -> None:
         row = self.table.selected

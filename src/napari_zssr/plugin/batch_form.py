@@ -70,7 +70,6 @@ class BatchForm(Column):
         super().__init__(
             [*images, *results, heading("Method"), self.factor, self.method]
         )
-        self.method.unfold(False)
         self.show_config(default_config())
         self._proposed: Path | None = None
         for name in ("source", "folder", "files"):

@@ -117,31 +117,34 @@ class LossCurve(QWidget):
 
 
 class RunFields(Column):
-    """Run, Cancel, progress and messages; always visible below the form."""
+    """Run, Cancel, progress and messages; always visible below the form.
 
-    def __init__(self) -> None:
+    Other buttons may stand before Run.
+    """
+
+    def __init__(self, *buttons: PushButton) -> None:
         self.run = PushButton(
             text="Run",
-            tooltip="Learns from the image alone and adds the enlarged layer. The "
-            "window stays usable meanwhile.",
+            tooltip="Trains on this image, then adds the result as a layer. You can "
+            "go on using napari meanwhile.",
         )
         self.cancel = PushButton(
             text="Cancel",
-            tooltip="Stops after the step that is being done. Slices that are finished "
-            "can be kept.",
+            tooltip="Stops after the current step. Finished slices can be kept.",
         )
         self._reason = words()
         self._bar = ProgressBar(
             min=0, max=RESOLUTION, tooltip="How much of the run is done."
         )
+        self._bar.native.setAccessibleName("Progress")
         self._status = words()
         self.loss = LossCurve()
         self.question = Question()
         self._after = words()
         self._lines: list[str] = []
-        buttons = side_by_side(self.run, self.cancel)
+        row = side_by_side(*buttons, self.run, self.cancel)
         texts = [self._status, self._after, self.question]
-        super().__init__([self._reason, buttons, self._bar, *texts])
+        super().__init__([self._reason, row, self._bar, *texts])
         self.native.layout().insertWidget(4, self.loss)
         self.show_idle()
 
@@ -193,10 +196,10 @@ class Question(Column):
 
     def __init__(self) -> None:
         self.keep = PushButton(
-            text="Keep them", tooltip="Leaves the finished slices in their layer."
+            text="Keep them", tooltip="Keeps the layer with the finished slices."
         )
         self.discard = PushButton(
-            text="Discard them", tooltip="Takes the layer of finished slices away."
+            text="Discard them", tooltip="Removes the layer with the finished slices."
         )
         super().__init__([side_by_side(self.keep, self.discard)])
         self.visible = False
@@ -206,27 +209,35 @@ class AfterFields(Column):
     """Buttons that reuse the settings and the trained networks."""
 
     def __init__(self) -> None:
+        self.settings = PushButton(
+            text="Use these settings",
+            tooltip="Sets the form to the settings that made the result selected in "
+            "the layer list.",
+        )
         self.python = PushButton(
             text="Copy as Python",
-            tooltip="Copies lines that do the same in napari's console.",
+            tooltip="Copies Python code that does the same in napari's console.",
         )
         self.command = PushButton(
             text="Copy as command",
-            tooltip="Copies a line that does the same in a terminal, for the file that "
-            "the layer was read from.",
-        )
-        self.again = PushButton(
-            text="Run again like this layer",
-            tooltip="Sets the form as it was for the result that is selected in the "
-            "layer list.",
+            tooltip="Copies a command that does the same in a terminal, for the file "
+            "that the layer was read from.",
         )
         self.networks = PushButton(
             text="Save networks...",
-            tooltip="Saves the networks of the run that finished last, so that a "
-            "sister image can start from them (Advanced, Start from).",
-            enabled=False,
+            tooltip="Saves the networks of the latest run, so that a similar image can "
+            "start from them (Advanced, Start from).",
         )
-        super().__init__([self.again, self.python, self.command, self.networks])
+        buttons = [self.settings, self.python, self.command, self.networks]
+        self._tooltips = [(button, button.tooltip) for button in buttons]
+        super().__init__(buttons)
+
+    def offer(self, button: PushButton, refusal: str = "") -> None:
+        """Enable a button, or disable it with the reason in its tooltip."""
+        (tooltip,) = (text for known, text in self._tooltips if known is button)
+        button.enabled = not refusal
+        button.tooltip = refusal or tooltip
+        button.native.setAccessibleDescription(button.tooltip)
 
 
 # Forward and backward against forward alone.

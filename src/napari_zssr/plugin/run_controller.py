@@ -38,7 +38,7 @@ class RunController:
     All callbacks but the last three get the job first. `on_job_end` is called last for
     each job, also for one that was cancelled, `on_end` after the last job. `on_leave`
     is called when the widget is taken out of the window, `on_delete` before it is
-    deleted.
+    deleted; it is not while `is_busy`.
     """
 
     native: Any
@@ -50,6 +50,7 @@ class RunController:
     on_end: Callable[[], object]
     on_leave: Callable[[], object] = lambda: None
     on_delete: Callable[[], object] = lambda: None
+    is_busy: Callable[[], bool] = lambda: False
 
     def __post_init__(self) -> None:
         self.job: RunJob | None = None
@@ -136,7 +137,7 @@ class RunController:
     def _end(self) -> None:
         self.garbage.end()
         if self._left_window and self.native.parent() is None:
-            self._delete()
+            self.delete_if_left()
             return
         self.controls.show_idle()
         self.on_end()
@@ -147,14 +148,15 @@ class RunController:
         self.drop_waiting()
         self._run.cancel()
         self.on_leave()
-        QTimer.singleShot(0, self._delete)
+        QTimer.singleShot(0, self.delete_if_left)
 
-    def _delete(self) -> None:
-        """Delete the widget, unless it was docked again or a job has yet to end.
+    def delete_if_left(self) -> None:
+        """Delete the widget, unless it is docked or a job has yet to end.
 
         Python would do so whenever it collects garbage, also in a worker thread, where
         Qt crashes.
         """
-        if self.native.parent() is None and not self.running:
+        left = self._left_window and self.native.parent() is None
+        if left and not self.running and not self.is_busy():
             self.on_delete()
             self.native.deleteLater()

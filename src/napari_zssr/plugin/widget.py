@@ -1,4 +1,4 @@
-"""The dock widget: the form, a run, and its outcome."""
+"""The dock widget: the form for layers, a run and its outcome, and a tab for files."""
 
 from __future__ import annotations
 
@@ -9,18 +9,19 @@ from typing import Any
 from magicgui.widgets import Container
 from napari.utils.notifications import show_error, show_info
 from napari.viewer import Viewer
-from qtpy.QtWidgets import QApplication, QFileDialog
+from qtpy.QtWidgets import QApplication, QFileDialog, QWidget
 
 from napari_zssr.checks import NETWORKS_SUFFIX
 from napari_zssr.errors import InputError, ZSSRError
 from napari_zssr.execution.ledger import Ledger
 from napari_zssr.imaging.kernel import FineKernel
+from napari_zssr.plugin.batch import BatchWidget
 from napari_zssr.plugin.check.panel import CheckPanel
 from napari_zssr.plugin.controls import AfterFields, RunFields
 from napari_zssr.plugin.copy_settings import as_command, as_python
 from napari_zssr.plugin.cost import CostCard
 from napari_zssr.plugin.form.form import Form
-from napari_zssr.plugin.form.rows import Column, Scrolled, after_pause, heading
+from napari_zssr.plugin.form.rows import Column, Foldable, Scrolled, after_pause
 from napari_zssr.plugin.jobs import DiskJob, Enlarged, Job, MemoryJob
 from napari_zssr.plugin.layers.layers import layer_file
 from napari_zssr.plugin.layers.results import GrowingLayer
@@ -32,14 +33,22 @@ from napari_zssr.plugin.summary import (
     finished_sentence,
     form_sentence,
 )
+from napari_zssr.plugin.tabs import Tabs
 from napari_zssr.progress import Event, PlaneDone
 from napari_zssr.zssr.checkpoint import Checkpoint, write_networks
 
 UPDATE_MS = 150
+LAYERS_BUSY = "A layer is being enlarged; wait, or press Cancel in the tab Layers."
+FILES_BUSY = "Files are being enlarged; wait, or press Cancel in the tab Files."
+NO_RECIPE = "Select a result of this plugin in the layer list first."
+NO_NETWORKS = (
+    "No networks to save: run a layer first, in memory, with a preset other than "
+    "Instant."
+)
 
 
 class SuperResolutionWidget(Container[Any]):
-    """Zero-shot super-resolution of a layer.
+    """Zero-shot super-resolution of layers, and in a second tab of files.
 
     Parameters
     ----------
@@ -60,16 +69,25 @@ class SuperResolutionWidget(Container[Any]):
         self.cost = CostCard()
         self.check = CheckPanel(napari_viewer)
         self.after = AfterFields()
-        self.controls = RunFields()
-        super().__init__(widgets=[self.controls], labels=False)
-        self.margins = (4, 4, 4, 4)
-        preview = [heading("Preview"), self.preview.view]
-        cost = [heading("Cost"), self.cost.view]
-        check = [heading("Check"), self.check.view]
-        again = [heading("Again"), self.after]
-        self._inner = Column([self.form, *preview, *cost, *check, *again])
-        self.scrolled = Scrolled(self._inner)
-        self.native.layout().insertWidget(0, self.scrolled, 1)
+        self.controls = RunFields(self.preview.button)
+        # Built when its tab is first shown.
+        self.files: BatchWidget | None = None
+        self._add_folds()
+        self.scrolled = Scrolled(Column([self.form, *self.folds.values()]))
+        self.tabs = Tabs()
+        self.tabs.add(
+            "Layers",
+            "Enlarge layers of the viewer.",
+            (self.scrolled, 1),
+            (self.preview.view.native, 0),
+            (self.controls.native, 0),
+        )
+        self.tabs.add_later(
+            "Files", "Enlarge a folder of images, file by file.", self._add_files
+        )
+        super().__init__(labels=False)
+        self.margins = (0, 0, 0, 0)
+        self.native.layout().addWidget(self.tabs)
         self._later = after_pause(self.native, UPDATE_MS, self.refresh)
         self._run = RunController(
             native=self.native,
@@ -81,6 +99,7 @@ class SuperResolutionWidget(Container[Any]):
             on_end=self._on_end,
             on_leave=self._on_leave,
             on_delete=self._close_panels,
+            is_busy=lambda: self._files_running,
         )
         self._connect()
         self.refresh()
@@ -90,6 +109,7 @@ class SuperResolutionWidget(Container[Any]):
         try:
             requests = [accepted] if accepted else self.form.requests()
             self.form.result.check(requests)
+            self._check_free()
         except InputError as error:
             self.controls.show_reason(str(error))
             return
@@ -98,17 +118,20 @@ class SuperResolutionWidget(Container[Any]):
         self.preview.stop()
         self.cost.pause(True)
         self._run.start(map(self._new_job, requests))
+        self._refresh_files()
 
     def cancel(self) -> None:
         """Stop after the current step."""
         self._run.cancel()
 
-    def run_like(self) -> None:
-        """Set the form as it was for the result that is selected in the layer list."""
+    def use_settings(self) -> None:
+        """Set the form to the settings of the result selected in the layer list."""
         try:
-            self.form.show_recipe()
+            name = self.form.show_recipe()
         except InputError as error:
             show_info(str(error))
+        else:
+            show_info(f"Settings of '{name}' are in the form.")
         self.refresh()
 
     def refresh(self) -> None:
@@ -121,6 +144,7 @@ class SuperResolutionWidget(Container[Any]):
             self._request = requests[0]
             if not self._run.running:
                 self.form.result.check(requests)
+            self._check_free()
             self._can_run = True
         except InputError as error:
             self.controls.show_reason(form_sentence(str(error)))
@@ -133,10 +157,70 @@ class SuperResolutionWidget(Container[Any]):
         self.cost.update(request)
         self.preview.update(None if self._run.running else request)
         self.check.update()
-        self.after.python.enabled = self.after.command.enabled = request is not None
-        self.after.again.enabled = bool(self.form.recipe())
-        self.after.networks.enabled = bool(self._networks)
+        self._offer_reuse()
         self._enable_run()
+
+    def _offer_reuse(self) -> None:
+        """Enable the buttons that reuse settings and networks, or say why not."""
+        offer, after = self.after.offer, self.after
+        offer(after.settings, "" if self.form.recipe() else NO_RECIPE)
+        offer(after.networks, "" if self._networks else NO_NETWORKS)
+        for button, to_text in ((after.python, as_python), (after.command, as_command)):
+            refusal = "Not possible until the form can run."
+            if self._request is not None:
+                refusal = _refusal(to_text, self._request)
+            offer(button, refusal)
+
+    def _add_folds(self) -> None:
+        """Add the sections that are folded away at first."""
+        self.folds = {
+            "cost": Foldable(
+                "Cost",
+                [self.cost.view],
+                tooltip="Opens or closes what the result takes: size, memory, time and "
+                "device.",
+                always=[self.cost.brief],
+            ),
+            "check": Foldable(
+                "Check",
+                [self.check.view],
+                tooltip="Opens or closes the comparison of a result with its original.",
+            ),
+            "reuse": Foldable(
+                "Reuse settings",
+                [self.after],
+                tooltip="Opens or closes ways to use settings and networks again.",
+            ),
+        }
+
+    def _add_files(self) -> QWidget:
+        self.files = BatchWidget(
+            self._viewer,
+            busy=lambda: LAYERS_BUSY if self._run.running else "",
+            on_run=self._follow_files,
+        )
+        native: QWidget = self.files.native
+        return native
+
+    @property
+    def _files_running(self) -> bool:
+        return self.files is not None and self.files.running
+
+    def _check_free(self) -> None:
+        """InputError while files are being enlarged."""
+        if self._files_running:
+            raise InputError(FILES_BUSY)
+
+    def _follow_files(self) -> None:
+        """A run of files has begun or ended."""
+        if not self._run.running:
+            self.cost.pause(self._files_running)
+            self.refresh()
+        self._run.delete_if_left()
+
+    def _refresh_files(self) -> None:
+        if self.files is not None:
+            self.files.refresh()
 
     def _enable_run(self, *_: Any) -> None:
         self.controls.run.enabled = (
@@ -206,8 +290,11 @@ class SuperResolutionWidget(Container[Any]):
     def _on_end(self) -> None:
         self.cost.pause(False)
         self.refresh()
+        self._refresh_files()
 
     def _on_leave(self) -> None:
+        if self.files is not None and self.files.running:
+            self.files.cancel()
         self.preview.stop()
         self.check.stop()
         self.cost.close()
@@ -232,14 +319,9 @@ class SuperResolutionWidget(Container[Any]):
     def _copy(self, to_text: Callable[[Request], str]) -> None:
         if self._request is None:
             return
-        try:
-            text = to_text(self._request)
-        except InputError as error:
-            show_info(str(error))
-            return
         clipboard = QApplication.clipboard()
         assert clipboard is not None
-        clipboard.setText(text)
+        clipboard.setText(to_text(self._request))
         show_info("Copied to the clipboard.")
 
     def _save_networks(self) -> None:
@@ -260,7 +342,7 @@ class SuperResolutionWidget(Container[Any]):
         self.controls.question.discard.changed.connect(self._discard_finished)
         self.after.python.changed.connect(lambda: self._copy(as_python))
         self.after.command.changed.connect(lambda: self._copy(as_command))
-        self.after.again.changed.connect(self.run_like)
+        self.after.settings.changed.connect(self.use_settings)
         self.after.networks.changed.connect(self._save_networks)
         self.preview.accepted.connect(lambda request: self.start(accepted=request))
         self.preview.blur_estimated.connect(self._keep_blur)
@@ -271,6 +353,15 @@ class SuperResolutionWidget(Container[Any]):
         self._viewer.scene.camera.events.connect(self._refresh_later)
         garbage = self._run.garbage
         self._viewer.layers.events.removed.connect(garbage.include_all)
+
+
+def _refusal(to_text: Callable[[Request], str], request: Request) -> str:
+    """Why a request cannot be copied as text; empty where it can."""
+    try:
+        to_text(request)
+    except InputError as error:
+        return str(error)
+    return ""
 
 
 def ask_path(parent: Any, proposed: Path) -> str | None:

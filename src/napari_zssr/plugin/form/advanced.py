@@ -7,12 +7,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from magicgui.widgets import CheckBox, ComboBox, FileEdit, LineEdit, SpinBox
+from magicgui.widgets import CheckBox, ComboBox, LineEdit, SpinBox
 
 from napari_zssr.checks import CAMERA_PREFIX, LEARNED, RANDOM, is_camera, parsed_camera
 from napari_zssr.config import Config
 from napari_zssr.errors import InputError
-from napari_zssr.plugin.form.rows import Column, Row, say, words
+from napari_zssr.plugin.form.rows import Column, Row, path_field, say, words
 
 AS_PRESET = "as the preset"
 FILE = "file"
@@ -42,19 +42,19 @@ STARTS = [
 ]
 STRATEGIES = [
     (AS_PRESET, None),
-    ("learn once, tune each", "tuned"),
-    ("learn once", "shared"),
-    ("learn each anew", "independent"),
+    ("one network, tuned per slice", "tuned"),
+    ("one network", "shared"),
+    ("new network per slice", "independent"),
 ]
 DEVICES = ["auto", "cpu", "cuda", "mps"]
 PRECISIONS = ["auto", "float32", "bfloat16"]
-NONFINITE = ["refuse", "fill"]
-ENSEMBLE = [(AS_PRESET, None), ("on", True), ("off", False)]
+NONFINITE = [("refuse the image", "refuse"), ("fill with the mean", "fill")]
+ENSEMBLE = [(AS_PRESET, None), ("on (slower)", True), ("off", False)]
 # Left to the preset unless set; those that have a default of their own.
 PRESET_CHOICES = ("strategy", "ensemble")
 PLAIN = ("seed", "device", "precision", "nonfinite", "dtype", "always", "error_map")
 DTYPES = [("automatic", "auto"), ("as the image", "same"), ("float32", "float32")]
-ALWAYS = [("return the plain image", False), ("return the learned", True)]
+ALWAYS = [("return the plain image", False), ("return the learned one", True)]
 
 
 class AdvancedFields(Column):
@@ -70,11 +70,11 @@ class AdvancedFields(Column):
                 Row("Noise level", LineEdit(name="noise_sigma", value="0.02")),
                 *(Row(text, LineEdit(name=n, value=v)) for n, (text, v) in camera),
                 Row("Start from", ComboBox(name="start", choices=STARTS)),
-                Row("", FileEdit(name="start_file", filter="*.safetensors")),
+                Row("Networks", path_field(name="start_file", filter="*.safetensors")),
                 self._start_message,
                 *(Row(label, LineEdit(name=name)) for name, label in numbers),
                 Row("Several slices", ComboBox(name="strategy", choices=STRATEGIES)),
-                Row("Flips and turns", ComboBox(name="ensemble", choices=ENSEMBLE)),
+                Row("Flipped copies", ComboBox(name="ensemble", choices=ENSEMBLE)),
                 Row("Seed", SpinBox(name="seed", min=0, max=2**31 - 1)),
                 Row("Computes on", ComboBox(name="device", choices=DEVICES)),
                 Row("Precision", ComboBox(name="precision", choices=PRECISIONS)),

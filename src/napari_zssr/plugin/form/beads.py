@@ -147,7 +147,7 @@ class BeadFields(Column):
         super().__init__(
             [
                 Row("Beads", ComboBox(name="beads", choices=self._choices)),
-                Row("", path_field(name="bead_file", filter=files)),
+                Row("Bead file", path_field(name="bead_file", filter=files)),
                 Row("Voxel size", LineEdit(name="voxel")),
                 self._message,
             ]

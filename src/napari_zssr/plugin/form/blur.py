@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from magicgui.widgets import ComboBox, FileEdit, LineEdit
+from magicgui.widgets import ComboBox, LineEdit
 from napari.components import ViewerModel
 from numpy.typing import NDArray
 from qtpy.QtCore import Qt
@@ -19,7 +19,15 @@ from napari_zssr.errors import InputError
 from napari_zssr.imaging.kernel import FineKernel
 from napari_zssr.kernelspec import KernelSpec, Optics
 from napari_zssr.plugin.form.beads import BeadFields, Images
-from napari_zssr.plugin.form.rows import TOOLTIPS, Column, Row, refill, say, words
+from napari_zssr.plugin.form.rows import (
+    TOOLTIPS,
+    Column,
+    Row,
+    path_field,
+    refill,
+    say,
+    words,
+)
 from napari_zssr.plugin.request import KernelCache, Request, channel_shown
 from napari_zssr.plugin.summary import lines, picture
 from napari_zssr.stack.image import Channel
@@ -167,8 +175,8 @@ class KernelView(Column):
 
 STORED = "stored"
 KINDS = {
-    "bicubic": "bicubic (usual)",
-    "estimate": "estimated",
+    "bicubic": "default (bicubic)",
+    "estimate": "estimate from image",
     "optics": "from the optics",
     "beads": "from beads",
     "gaussian": "Gaussian",
@@ -248,13 +256,10 @@ class BlurFields(Column):
                 self.optics,
                 self.beads,
                 Row("Blur width", LineEdit(name="sigma", value="1.0")),
-                Row("", FileEdit(name="kernel_file", filter=files)),
+                Row("Blur file", path_field(name="kernel_file", filter=files)),
                 self.view,
             ]
         )
-        for part in (self.optics, self.beads):
-            self.fields |= part.fields
-            self.rows |= part.rows
         self.fields["kernel"].changed.connect(self._show_relevant)
         self._show_relevant()
 
@@ -270,7 +275,9 @@ class BlurFields(Column):
         if kind == "file":
             path = Path(self.fields["kernel_file"].value)
             if not path.is_file():
-                raise InputError("Choose the file that holds the blur, or bicubic.")
+                raise InputError(
+                    "Choose the file that holds the blur, or the default blur."
+                )
             return KernelSpec.parse(str(path))
         if kind == STORED and self._stored is not None:
             return self._stored
@@ -316,3 +323,5 @@ class BlurFields(Column):
         self.rows["kernel_file"].visible = kind == "file"
         self.optics.visible = kind == "optics"
         self.beads.visible = kind == "beads"
+        # Nothing to see in the blur that nobody has chosen.
+        self.view.visible = kind != "bicubic"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 from weakref import WeakKeyDictionary
 
@@ -12,7 +12,6 @@ from magicgui.widgets import (
     ComboBox,
     FloatSpinBox,
     LineEdit,
-    PushButton,
     Widget,
 )
 from napari.layers import Image, Labels, Layer, Shapes
@@ -26,7 +25,7 @@ from napari_zssr.kernelspec import KernelSpec
 from napari_zssr.plugin.form.advanced import NUMBERS, AdvancedFields
 from napari_zssr.plugin.form.beads import Images
 from napari_zssr.plugin.form.blur import AxialBlurFields, BlurFields
-from napari_zssr.plugin.form.rows import Column, Row, refill, words
+from napari_zssr.plugin.form.rows import Column, Foldable, Row, refill, words
 from napari_zssr.plugin.layers.aids import is_aid
 from napari_zssr.plugin.layers.layers import (
     Ranges,
@@ -170,7 +169,7 @@ class ImageFields(Column):
             along_z = self._asks_z and "Z" in axes
             known = has_spacing(layer, axes, along_z=along_z)
             guessed = self.guessed(layer)
-            self.rows["axes"].title.setText("Axes, guessed" if guessed else "Axes")
+            self.rows["axes"].rename("Axes, guessed" if guessed else "Axes")
         except InputError as error:
             self.understood.value = html.escape(str(error))
         self.rows["spacing"].visible = not known
@@ -205,12 +204,18 @@ def layers_of(viewer: Viewer) -> Iterator[Layer]:
 
 
 WHOLE, VIEW, ALL, CURRENT, STORED = "whole", "view", "all", "current", "stored"
-CLOSED, OPEN = "\u25b8 Advanced", "\u25be Advanced"
+# What is chosen, and what a line says about it.
+PRESET_NAMES = {
+    "instant": "Instant",
+    "fast": "Fast",
+    "balanced": "Balanced",
+    "paper": "Paper (2018)",
+}
 PRESET_WORDS = {
-    "instant": "A linear filter fitted to the image: seconds, a first look.",
-    "fast": "One small network: for long stacks.",
-    "balanced": "Trained for longer: for the image that matters.",
-    "paper": "The network of the 2018 paper: for comparison, slow.",
+    "instant": "A linear filter; for a first look.",
+    "fast": "Quick; for stacks and many images.",
+    "balanced": "Recommended for final results.",
+    "paper": "Slow; for comparison with the paper.",
 }
 
 
@@ -219,20 +224,27 @@ AXIAL_CHOICES = [AS_IT_IS, ISOTROPIC, BY_NUMBER]
 
 
 class FactorFields(Column):
-    """Enlargement along Y, X and Z, and more widgets below it."""
+    """Enlargement along Y, X and Z, and a folded section with more of it."""
 
-    def __init__(self, more: Sequence[Widget] = ()) -> None:
+    def __init__(
+        self, title: str = "More on factor", more: Sequence[Widget] = ()
+    ) -> None:
         limits: dict[str, Any] = {"min": 1, "max": MAX_FACTOR, "step": 0.5}
-        text = "The same for Y and X"
+        linked = CheckBox(name="linked", value=True, text="The same for Y and X")
+        self.more = Foldable(
+            title,
+            [Row("", linked), *more],
+            tooltip="Opens or closes what is seldom needed: different factors for Y "
+            "and X, or only a part of the image.",
+        )
         self._has_z = True
         super().__init__(
             [
                 Row("Factor", FloatSpinBox(name="factor_y", value=2, **limits)),
                 Row("Factor X", FloatSpinBox(name="factor_x", value=2, **limits)),
-                Row("", CheckBox(name="linked", value=True, text=text)),
                 Row("Along Z", ComboBox(name="along_z", choices=AXIAL_CHOICES)),
                 Row("Factor Z", FloatSpinBox(name="factor_z", value=2, **limits)),
-                *more,
+                self.more,
             ]
         )
         self.fields["linked"].changed.connect(self._link)
@@ -285,7 +297,7 @@ class FactorFields(Column):
     def _link(self) -> None:
         linked = self.fields["linked"].value
         self.rows["factor_x"].visible = not linked
-        self.rows["factor_y"].title.setText("Factor" if linked else "Factor Y")
+        self.rows["factor_y"].rename("Factor" if linked else "Factor Y")
         if not linked:
             self.fields["factor_x"].value = self.fields["factor_y"].value
 
@@ -298,11 +310,12 @@ class RegionFields(FactorFields):
         self._image = image
         self._stored: Ranges = {}
         super().__init__(
+            "More on region",
             [
                 Row("Slices", ComboBox(name="slices", choices=self._slices)),
                 Row("Area", ComboBox(name="area", choices=self._areas)),
                 Row("Channels", ComboBox(name="channel", choices=self._channels)),
-            ]
+            ],
         )
         self.refresh()
 
@@ -333,6 +346,7 @@ class RegionFields(FactorFields):
         self.rows["slices"].visible = bool(set("TZ") & set(self._axes()))
         self.show_z("Z" in self._axes())
         self.rows["channel"].visible = len(self.fields["channel"].choices) > 1
+        self.more.tell_changes()
 
     def show_ranges(self, ranges: Ranges) -> None:
         """Set the fields to the part of a layer in a recipe."""
@@ -382,28 +396,32 @@ class MethodFields(Column):
         self.advanced = AdvancedFields()
         self._base = PRESETS["balanced"]
         self._description = words()
-        self._open = False
-        self._toggle = PushButton(
-            text=CLOSED,
-            tooltip="Noise, training, device: what the preset decides unless you know "
-            "better.",
-        )
-        self._toggle.native.setStyleSheet("text-align: left; padding-left: 4px;")
         self.preset: Any = ComboBox(
             name="preset",
-            choices=list(PRESETS),
+            choices=[(text, name) for name, text in PRESET_NAMES.items()],
             value="balanced",
-            tooltip="\n".join(f"{name}: {text}" for name, text in PRESET_WORDS.items()),
+            tooltip="\n".join(
+                f"{PRESET_NAMES[name]}: {text}" for name, text in PRESET_WORDS.items()
+            ),
         )
         self.blur_z = AxialBlurFields()
-        preset = Row("Preset", self.preset)
-        blurs = [self.blur, self.blur_z]
-        super().__init__(
-            [preset, self._description, *blurs, self._toggle, self.advanced]
+        self.more = Foldable(
+            "Advanced",
+            [self.advanced],
+            tooltip="Opens or closes noise, training and device: what the preset "
+            "decides unless you set it.",
         )
+        # The whole width, for the time beside the name.
+        preset = Row("", self.preset, spoken="Preset")
+        super().__init__([preset, self._description, self.blur, self.blur_z, self.more])
         self.preset.changed.connect(self._apply_preset)
-        self._toggle.changed.connect(lambda: self.unfold(not self._open))
         self._apply_preset(self.preset.value)
+
+    def show_times(self, times: Mapping[str, str]) -> None:
+        """Append how long each preset takes to its name, where that is known."""
+        for index, (name, text) in enumerate(PRESET_NAMES.items()):
+            time = times.get(name)
+            self.preset.native.setItemText(index, f"{text}, {time}" if time else text)
 
     def config(
         self,
@@ -430,11 +448,7 @@ class MethodFields(Column):
         self.blur.show_kernel(config.kernel)
         self.blur_z.show_config(config)
         self.advanced.show_config(config, preset)
-
-    def unfold(self, open_: bool) -> None:
-        """Show or hide the advanced fields."""
-        self._open = self.advanced.visible = open_
-        self._toggle.text = OPEN if open_ else CLOSED
+        self.more.tell_changes()
 
     def _apply_preset(self, name: str) -> None:
         self._base = PRESETS[name]

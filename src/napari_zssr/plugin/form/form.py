@@ -71,11 +71,11 @@ class ResultFields(Column):
     """Whether the result is held in memory or written to a file, and to which."""
 
     def __init__(self) -> None:
-        choices = [("in memory", MEMORY), ("to disk", DISK)]
+        choices = [("a new layer (in memory)", MEMORY), ("a file on disk", DISK)]
         mode, files = FileDialogMode.OPTIONAL_FILE, f"*{ZARR} *{TIFF}"
         super().__init__(
             [
-                Row("Where", ComboBox(name="where", choices=choices)),
+                Row("", ComboBox(name="where", choices=choices), spoken="Save to"),
                 Row("File", path_field(name="file", mode=mode, filter=files)),
                 Row("", CheckBox(name="overwrite", text="Replace it")),
             ]
@@ -197,15 +197,14 @@ class Form(Column):
             [
                 heading("Image"),
                 self.image,
-                heading("Region"),
+                heading("Region and factor"),
                 self.region,
                 heading("Method"),
                 self.method,
-                heading("Result"),
+                heading("Save to"),
                 self.result,
             ]
         )
-        self.method.unfold(False)
         self._show_config(default_config())
         self._listen()
 
@@ -248,8 +247,8 @@ class Form(Column):
         stack = lazy_stack(layer, axes, selection)
         return axial_factor(config, replace(stack, guessed=self.image.guessed(layer)))
 
-    def show_recipe(self) -> None:
-        """Set the form to the recipe of the selected layer.
+    def show_recipe(self) -> str:
+        """Set the form to the recipe of the selected layer, and return its name.
 
         InputError where it has none, or one that cannot be read.
         """
@@ -266,6 +265,7 @@ class Form(Column):
         self.image.choose(source.get("name", ""), source.get("axes"))
         self._show_config(config)
         self.region.show_ranges(ranges)
+        return str(self._viewer.layers.selection.active.name)
 
     def _show_config(self, config: Config) -> None:
         self.region.show_factors(config.factors, config.factor_z)

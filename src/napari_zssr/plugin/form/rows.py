@@ -2,136 +2,150 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-from magicgui.widgets import ComboBox, Container, FileEdit, Label, Widget
+from magicgui.widgets import ComboBox, Container, FileEdit, Label, PushButton, Widget
 from qtpy.QtCore import QEvent, QObject, QSize, Qt, QTimer
-from qtpy.QtGui import QPalette
-from qtpy.QtWidgets import QComboBox, QFrame, QLabel, QScrollArea, QSizePolicy, QWidget
+from qtpy.QtGui import QPalette, QResizeEvent
+from qtpy.QtWidgets import (
+    QBoxLayout,
+    QComboBox,
+    QFrame,
+    QLabel,
+    QScrollArea,
+    QSizePolicy,
+    QWidget,
+)
 
 from napari_zssr.plugin.worker import Run
 
 TOOLTIPS = {
-    "layer": "The image layer to enlarge. Of a multiscale layer the finest level is "
-    "taken.",
+    "layer": "The image layer to enlarge. For a multiscale layer, its full-resolution "
+    "level is used.",
     "in_turn": "Enlarges every image layer selected in the layer list, one after the "
-    "other, each learned on itself.",
-    "axes": "One letter for each axis, since the layer does not name them: T time, C "
-    "channel, Z depth, Y and X. Correct them if the guess is wrong.",
-    "spacing": "In micrometres, since the layer does not tell: one number for Y and "
-    "X, or one for each of Z, Y and X. It is written to the layer, so that scale bar "
-    "and saved files are right.",
-    "factor_y": "How many times more pixels along this axis, fractions too. More "
-    "pixels are not more resolution: 2 is usual, much more shows little more. 1 keeps "
-    "the pixels: less noise, and sharper where you say how the microscope blurs.",
-    "factor_x": "How many times more pixels along this axis, fractions too. More "
-    "pixels are not more resolution: 2 is usual, much more shows little more. 1 keeps "
-    "the pixels: less noise, and sharper where you say how the microscope blurs.",
-    "linked": "Untick to enlarge Y and X differently, for pixels that are not square.",
-    "along_z": "Slices as they are, or more of them: isotropic, until they lie as "
-    "close as pixels of the result. Learned from the stack's own planes, which are "
-    "sharper.",
+    "other. Each one is trained on its own pixels.",
+    "axes": "One letter for each axis: T time, C channel, Z depth, Y and X. The layer "
+    "does not name its axes, so they were guessed. Correct the letters if needed.",
+    "spacing": "Pixel size in micrometres, which this layer does not have yet: one "
+    "number for Y and X, or three for Z, Y and X. It is also stored in the layer, so "
+    "that the scale bar and saved files are right.",
+    "factor_y": "How many times more pixels along this axis; fractions are allowed. 2 "
+    "is usual. More pixels do not mean more resolution. 1 keeps the pixels and only "
+    "removes noise and, if you describe the blur, sharpens.",
+    "factor_x": "How many times more pixels along X; fractions are allowed.",
+    "linked": "Untick to enlarge Y and X by different factors, for example if pixels "
+    "are not square.",
+    "along_z": "Whether to add slices between those of the stack. Isotropic adds as "
+    "many as are needed to make voxels as deep as they are wide. The network learns "
+    "from the XY planes of this stack, which are sharper.",
     "factor_z": "How many times more slices.",
-    "kernel_z": "What the microscope blurs more along Z than across: found in the "
-    "stack where it is alike in all directions, from the objective, or given. Too wide "
-    "a blur invents detail.",
-    "fwhm_z": "Full widths at half maximum of a point, along Z and across, in um: as "
-    "measured on beads.",
+    "kernel_z": "How much more the microscope blurs along Z than across: estimated "
+    "from the stack (if its structures look alike from all sides), computed from the "
+    "objective, or given by you. Too wide a blur invents detail.",
+    "fwhm_z": "Width of a bead at half of its peak brightness (FWHM), in micrometres: "
+    "first along Z, then across.",
     "gaussian_z": "Standard deviation of the Gaussian along Z, in pixels of the "
     "result.",
-    "section_z": "Thickness of the sections, in slices: 1 where they are cut or "
-    "averaged without gaps.",
-    "slices": "The whole stack, or only the slice (time point, depth) that the "
-    "sliders show now.",
-    "area": "The whole plane, the part that the viewer shows now, or a rectangle that "
-    "you drew in a Shapes layer.",
-    "channel": "All channels, each learned on its own, or one of them.",
-    "kernel": "How your microscope blurs: knowing it makes the result sharper. Give "
-    "the objective, an image of beads, or let it be found in the image itself; "
-    "bicubic is the usual assumption.",
-    "modality": "A confocal microscope blurs less than a widefield one with the same "
-    "objective.",
-    "na": "Numerical aperture of the objective; it stands on it, as in 63x/1.4. "
-    "Empty: as the image tells.",
-    "wavelength_nm": "Wavelength of the light that was seen, in nanometres: about 520 "
-    "for GFP. Empty: as the image tells.",
-    "excitation_nm": "Wavelength of the laser, in nanometres. A small pinhole is "
-    "assumed. Empty: as the image tells.",
-    "index": "Refractive index between objective and sample: air 1, water 1.33, oil "
-    "1.515. Empty: as the image tells.",
-    "method": "Gaussian is quick and close. Vectorial is more exact above NA 1, takes "
-    "some seconds, and needs the extra 'optics' of the installation.",
-    "beads": "An image of small fluorescent beads, taken as yours was: a z-stack or "
-    "one plane in focus.",
-    "bead_file": "A file with the image of beads, one channel of one time.",
-    "voxel": "How large a voxel of the beads is, in micrometres along Z, Y, X, since "
-    "the image does not tell. It is written to the layer.",
-    "sigma": "Standard deviation of the Gaussian in pixels of the enlarged image: one "
-    "number, or Y,X, or Y,X,angle in degrees.",
+    "section_z": "Thickness of a section, in slices. 1 means that sections touch, "
+    "without gaps or overlap.",
+    "slices": "The whole stack, or only the time point and depth that the viewer's "
+    "sliders show.",
+    "area": "The whole image, the part that the viewer shows, or a rectangle that you "
+    "drew in a Shapes layer.",
+    "channel": "All channels, each with its own network, or only one of them.",
+    "kernel": "How your microscope blurs. The result gets sharper if this is known: "
+    "describe the objective, give an image of beads, or have it estimated from the "
+    "image. The default is a general-purpose blur.",
+    "modality": "A confocal microscope blurs less than a widefield microscope with the "
+    "same objective.",
+    "na": "Numerical aperture, as printed on the objective: 1.4 for 63x/1.4. Leave it "
+    "empty to use the value stored in the image.",
+    "wavelength_nm": "Emission wavelength in nanometres, about 520 for GFP. Leave it "
+    "empty to use the value stored in the image.",
+    "excitation_nm": "Wavelength of the laser in nanometres. The pinhole is taken to "
+    "be small. Leave it empty to use the value stored in the image.",
+    "index": "Refractive index of the immersion: air 1, water 1.33, oil 1.515. Leave "
+    "it empty to use the value stored in the image.",
+    "method": "Gaussian is instant and a good approximation. Vectorial is more exact "
+    "above NA 1, takes a few seconds, and needs the extra 'optics' to be installed.",
+    "beads": "An image of small fluorescent beads, taken with the same settings as "
+    "yours: a z-stack, or one plane in focus.",
+    "bead_file": "A file with the image of beads: one channel, one time point.",
+    "voxel": "Voxel size of the bead image in micrometres, along Z, Y, X, because the "
+    "image does not contain it. It is also stored in the layer.",
+    "sigma": "Standard deviation of the Gaussian in pixels of the result: one number, "
+    "or Y,X, or Y,X,angle in degrees.",
     "kernel_file": "A .npy, .csv, .tif or .mat file with the blur, sampled in pixels "
-    "of the enlarged image.",
-    "blur_picture": "How one point is spread over the pixels of the result: the "
-    "brighter, the more of its light. FWHM is its full width at half maximum, in "
-    "pixels of the result (px). It is narrower than a point in your image, since the "
-    "result, too, is seen through your microscope.",
-    "noise": "Noise is estimated from the image, so that it is not sharpened with the "
-    "structures. Ignore it only where there is none.",
+    "of the result.",
+    "blur_picture": "How the light of one point spreads over the pixels of the result; "
+    "brighter squares receive more. FWHM is the width at half of the peak, in pixels "
+    "of the result (px). It is narrower than a bead in your image, because the result "
+    "still has the blur of your microscope.",
+    "noise": "Noise is measured in the image, so that it is not sharpened together "
+    "with the structures. Ignore it only if the image has none.",
     "noise_sigma": "Standard deviation of the noise as a fraction of the image's "
     "range, from 0 to 1.",
     "gain": "Electrons per count, from the camera's data sheet.",
-    "offset": "Counts without light.",
-    "read_noise": "Electrons, standard deviation.",
-    "start": "What the networks know before training: what was learned from generated "
-    "images (never from photographs), nothing, or what was saved after a run on a "
-    "sister image. With 0 training steps they are used as they are.",
-    "start_file": "A .safetensors file that 'Save networks' has written, of an image "
-    "with as many channels or with one.",
-    "steps": "How long each network trains at most. More steps take longer; training "
-    "stops by itself when it no longer helps. Empty: as the preset.",
-    "learned_steps": "How long each network trains at most where it begins from the "
-    "learned start. 0 uses that as it is. Empty: as the preset.",
-    "gradual": "Number of enlargements on the way to the factor. More of them can "
-    "help and take longer. Empty: as the preset.",
-    "back_projection": "Rounds that make the result, when shrunk again, agree with "
-    "your image. 0 for none. It fades out by itself on noisy images. Empty: as the "
-    "preset.",
-    "strategy": "Of a stack, a channel is learned once from slices spread over it, "
-    "which is better and much quicker than anew in every slice. By itself each slice "
-    "is then trained on a little more.",
-    "ensemble": "Enlarges flipped and rotated copies and takes their median: "
-    "steadier, and up to eight times slower.",
-    "seed": "The same seed gives the same pixels; another one shows how much the "
-    "result depends on chance.",
-    "device": "Where to compute: auto takes a graphics card if there is one.",
+    "offset": "Counts that the camera reports in the dark.",
+    "read_noise": "Standard deviation of the read noise, in electrons.",
+    "start": "What the network knows before training: a general start learned from "
+    "computer-generated images (never from photographs), nothing, or networks saved "
+    "after an earlier run on a similar image. With 0 training steps they are used "
+    "unchanged.",
+    "start_file": "A .safetensors file written by 'Save networks', from an image with "
+    "one channel or with as many channels as this one.",
+    "steps": "Training steps of each network, at most. More steps take longer; "
+    "training stops early once it no longer helps. Leave it empty to use the preset's "
+    "number.",
+    "learned_steps": "Training steps, at most, of a network that begins from the "
+    "learned start. 0 uses that start unchanged. Leave it empty to use the preset's "
+    "number.",
+    "gradual": "Number of small enlargements on the way to the factor. More of them "
+    "can help and take longer. Leave it empty to use the preset's number.",
+    "back_projection": "Rounds of correction that make the result agree with your "
+    "image when it is shrunk again; 0 for none. They are reduced automatically for "
+    "noisy images. Leave it empty to use the preset's number.",
+    "strategy": "How the slices of a stack share networks. One network per channel is "
+    "trained on slices spread over the stack, then tuned on each slice: better and "
+    "much quicker than a new network for every slice.",
+    "ensemble": "Enlarges flipped and rotated copies of the image as well and takes "
+    "their median: less random error, up to eight times slower.",
+    "seed": "Runs with the same seed give the same pixels. Try another seed to see how "
+    "much the result depends on chance.",
+    "device": "Where to compute. 'auto' uses a graphics card if there is one.",
     "precision": "bfloat16 is faster on recent hardware; float32 is the most exact.",
-    "nonfinite": "What to do with NaN and infinite pixels: refuse the image, or fill "
-    "them from their neighbours.",
-    "dtype": "Whole numbers cannot hold fractions of a count. By itself the result "
-    "has the image's type, but float32 where the image holds so few counts that "
-    "rounding would lose more than 0.5 % of its intensity.",
-    "always": "What you get where learning gained nothing over bicubic on regions "
-    "held out from training.",
-    "error_map": "How far every pixel may be from the truth, in units of the image: "
-    "90 % of the true values are expected within 1.64 times that. It takes up to twice "
+    "nonfinite": "What to do with pixels that are NaN (not a number) or infinite: "
+    "refuse the image, or replace them with the mean of the other pixels of their "
+    "plane. A plane without any usable pixel becomes 0.",
+    "dtype": "Data type of the result. 'automatic' keeps that of the image, except "
+    "where it has so few counts that rounding would change its intensity by more than "
+    "0.5 %; then float32 is used.",
+    "always": "What you get if training was no better than plain interpolation on "
+    "parts of the image kept aside for a test.",
+    "error_map": "Adds a layer with the expected error of every pixel, in units of the "
+    "image: 90 % of the true values should lie within 1.64 times that. It can double "
     "the time.",
-    "where": "Held in memory until you save it, or written to a file slice by slice: "
-    "for what is larger than memory, and for runs that shall go on where they were "
-    "stopped.",
-    "file": "Where the result is written. An .ome.zarr can be looked at in all sizes "
-    "while it grows; an .ome.tif is put together at the end.",
-    "overwrite": "Replaces the file that is there, and begins anew what was begun "
-    "with other settings.",
-    "share": "Left of the line is plain bicubic enlargement, right of it what was "
-    "learned.",
+    "where": "A new layer is held in memory until you save it. A file is written slice "
+    "by slice: for results larger than memory, and for long runs that can be stopped "
+    "and continued.",
+    "file": "The file to write. An .ome.zarr can be viewed at all zoom levels while it "
+    "grows; an .ome.tif is put together at the end.",
+    "overwrite": "Replaces the existing file, or the unfinished result of a run with "
+    "other settings.",
+    "share": "Left of the line: plain bicubic enlargement. Right of it: the result of "
+    "the network.",
 }
 
 
 RED = {"dark": "#ff8a80", "light": "#b3261e"}
+# Tells an error where colours are not told apart.
+WARNING_SIGN = "\u26a0"
 # Decides where the fields begin.
 LONGEST_LABEL = "Back-projection"
-# Default width of the form, in letters m.
+# Default width of the form, in letters m, and the least one with labels beside fields.
 DEFAULT_WIDTH = 24
+BESIDE_WIDTH = 20
 # Least width of a choice, in letters.
 MIN_CHOICE_WIDTH = 10
 
@@ -146,12 +160,13 @@ class _Tight(Container[Any]):
 
 
 class Row(_Tight):
-    """A label and the field right of it; no label where the field has its own text.
+    """A label and its field; no label where the field has its own text.
 
-    Its tooltip is that of `TOOLTIPS`, unless the field has one.
+    Its tooltip is that of `TOOLTIPS`, unless the field has one. `spoken` names a field
+    to screen readers that has neither label nor text.
     """
 
-    def __init__(self, label: str, field: Widget) -> None:
+    def __init__(self, label: str, field: Widget, *, spoken: str = "") -> None:
         self.title = _Title(label)
         self.field: Any = field
         self.field.tooltip = field.tooltip or TOOLTIPS[field.name]
@@ -169,15 +184,99 @@ class Row(_Tight):
         if label:
             self.native.layout().insertWidget(0, self.title)
         self.native.layout().setStretch(1, 1)
+        self.spoken = label or spoken or str(getattr(field, "text", ""))
+        self.rename(label)
+
+    def rename(self, label: str) -> None:
+        """Change the label, also for screen readers."""
+        self.title.setText(label)
+        self.spoken = label or self.spoken
+        name_for_screen_readers(self.field.native, self.spoken, self.field.tooltip)
+
+    def stack(self, stacked: bool) -> None:
+        """Put the label above the field, or left of it."""
+        above, beside = (
+            QBoxLayout.Direction.TopToBottom,
+            QBoxLayout.Direction.LeftToRight,
+        )
+        self.native.layout().setDirection(above if stacked else beside)
 
 
 class Column(_Tight):
-    """Rows and other widgets below one another; fields by the names of the rows."""
+    """Rows and other widgets below one another; fields by the names of the rows.
+
+    Rows and fields include those of columns within it.
+    """
 
     def __init__(self, widgets: Sequence[Widget]) -> None:
-        self.rows = {w.field.name: w for w in widgets if isinstance(w, Row)}
+        self.rows = {row.field.name: row for row in rows_in(widgets)}
         self.fields: dict[str, Any] = {name: r.field for name, r in self.rows.items()}
         super().__init__(widgets)
+
+
+def rows_in(widgets: Iterable[Widget]) -> Iterator[Row]:
+    """All rows among some widgets and in their columns."""
+    for widget in widgets:
+        if isinstance(widget, Row):
+            yield widget
+        elif isinstance(widget, Column):
+            yield from rows_in(widget)
+
+
+def name_for_screen_readers(widget: QWidget, name: str, description: str) -> None:
+    """Give a widget, and every part of it that can be used, a name to be read out."""
+    widget.setAccessibleName(name)
+    widget.setAccessibleDescription(description)
+    for part in widget.findChildren(QWidget):
+        if part.focusPolicy() != Qt.FocusPolicy.NoFocus and not part.accessibleName():
+            part.setAccessibleName(name)
+
+
+class Foldable(Column):
+    """A section that stays closed until its heading is pressed.
+
+    What is `always` shown stands below the heading. A line names the fields that are
+    not as they were at first, so that no setting is forgotten in a closed section.
+    """
+
+    def __init__(
+        self,
+        title: str,
+        widgets: Sequence[Widget],
+        *,
+        tooltip: str,
+        always: Sequence[Widget] = (),
+    ) -> None:
+        self._title = title
+        self.toggle = PushButton(tooltip=tooltip)
+        self.toggle.native.setStyleSheet(
+            "text-align: left; padding-left: 4px; font-weight: bold;"
+        )
+        self.changes = words()
+        self.body = Column(widgets)
+        super().__init__([self.toggle, self.changes, *always, self.body])
+        self._initial = {name: field.value for name, field in self.fields.items()}
+        self.toggle.changed.connect(lambda: self.unfold(not self.is_open))
+        self.body.changed.connect(self.tell_changes)
+        self.unfold(False)
+
+    def unfold(self, is_open: bool) -> None:
+        """Open or close the section."""
+        self.is_open = self.body.visible = is_open
+        sign, state = ("\u25be", "open") if is_open else ("\u25b8", "closed")
+        self.toggle.text = f"{sign} {self._title}"
+        self.toggle.native.setAccessibleName(f"{self._title} ({state})")
+        self.tell_changes()
+
+    def tell_changes(self) -> None:
+        """Name the fields in a closed section that are not as they were at first."""
+        changed = [
+            self.rows[name].spoken
+            for name, value in self._initial.items()
+            if self.fields[name].value != value
+        ]
+        say(self.changes, f"Changed: {', '.join(changed)}" if changed else "")
+        self.changes.visible = bool(changed) and not self.is_open
 
 
 class _Title(QLabel):
@@ -194,11 +293,13 @@ class _Title(QLabel):
 class Scrolled(QScrollArea):
     """A column that scrolls up and down, never sideways.
 
-    magicgui's own scrollable container is taken apart by napari's dock.
+    Labels stand above their fields where it is too narrow for both. magicgui's own
+    scrollable container is taken apart by napari's dock.
     """
 
     def __init__(self, column: Column) -> None:
         super().__init__()
+        self._column = column
         column.native.layout().addStretch(1)
         column.margins = (0, 0, 4, 0)
         self.setWidgetResizable(True)
@@ -206,27 +307,60 @@ class Scrolled(QScrollArea):
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.setWidget(column.native)
 
+    def resizeEvent(self, event: QResizeEvent | None) -> None:
+        """Follow the width of the dock."""
+        super().resizeEvent(event)
+        self._place_labels()
+
+    def changeEvent(self, event: QEvent | None) -> None:
+        """Follow the size of the font."""
+        super().changeEvent(event)
+        if event is not None and event.type() == QEvent.Type.FontChange:
+            self._place_labels()
+
+    def _place_labels(self) -> None:
+        # Not the width of the viewport, which the scroll bar changes again.
+        stacked = self.width() < self._letters(BESIDE_WIDTH)
+        for row in self._column.rows.values():
+            row.stack(stacked)
+
+    def _letters(self, count: int) -> int:
+        return self.fontMetrics().horizontalAdvance("m" * count)
+
     def minimumSizeHint(self) -> QSize:
-        """As wide as the column and the scroll bar need."""
-        bar, column = self.verticalScrollBar(), self.widget()
+        """As wide as the column, with labels above fields, and the scroll bar need."""
+        bar = self.verticalScrollBar()
         assert bar is not None
-        assert column is not None
-        width = column.minimumSizeHint().width() + bar.sizeHint().width()
+        width = _least_width(self._column) + bar.sizeHint().width()
         return QSize(width, super().minimumSizeHint().height())
 
     def sizeHint(self) -> QSize:
         """Wide enough to read the texts without many line breaks."""
-        default = self.fontMetrics().horizontalAdvance("m" * DEFAULT_WIDTH)
-        width = max(self.minimumSizeHint().width(), default)
+        width = max(self.minimumSizeHint().width(), self._letters(DEFAULT_WIDTH))
         return QSize(width, super().sizeHint().height())
+
+
+def _least_width(column: Column) -> int:
+    """Width that a column needs with its labels above the fields."""
+    widths = [0]
+    for widget in column:
+        if isinstance(widget, Row):
+            title = widget.title.minimumSizeHint().width()
+            widths += [title, widget.field.native.minimumSizeHint().width()]
+        elif isinstance(widget, Column):
+            widths.append(_least_width(widget))
+        elif not isinstance(widget, Label):
+            widths.append(widget.native.minimumSizeHint().width())
+    return max(widths) + column.margins[2]
 
 
 def path_field(**options: Any) -> FileEdit:
     """Field for a file or folder; its button leaves most of the row to the name."""
     field = FileEdit(**options)
     field.choose_btn.text = "..."
-    field.choose_btn.tooltip = "Looks for it."
+    field.choose_btn.tooltip = "Browse for it."
     button = field.choose_btn.native
+    button.setAccessibleName("Browse")
     button.setFixedWidth(button.fontMetrics().horizontalAdvance("m" * 3))
     return field
 
@@ -296,10 +430,10 @@ def refill(box: ComboBox) -> None:
 
 
 def red(text: str, label: Label) -> str:
-    """Rich text in a red that is legible in the theme of a label."""
+    """Rich text of an error: a warning sign, and red that the label's theme shows."""
     background = label.native.palette().color(QPalette.ColorRole.Window)
     colour = RED["dark" if background.lightness() < 128 else "light"]
-    return f"<b style='color: {colour}'>{text}</b>"
+    return f"<b style='color: {colour}'>{WARNING_SIGN} {text}</b>"
 
 
 def after_pause(parent: Any, pause_ms: int, act: Callable[[], object]) -> QTimer:

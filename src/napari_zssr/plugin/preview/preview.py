@@ -22,7 +22,6 @@ from napari_zssr.plugin.form.rows import (
     Row,
     after_pause,
     say,
-    side_by_side,
     words,
 )
 from napari_zssr.plugin.layers.layers import current_slice, current_view, unwrapped
@@ -209,10 +208,10 @@ class PreviewPanel:
         self._message = words()
         self.view = Column(
             [
-                side_by_side(self.button, self.accept),
                 self._slider,
                 self._turned,
                 self._message,
+                self.accept,
             ]
         )
         self.button.changed.connect(self._toggle)
