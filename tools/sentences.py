@@ -33,11 +33,15 @@ ROOMS = {
 }
 # Texts that are not read by people, by what they look like.
 UNREAD = (
-    (r"</?[a-z]+\b[^>]*>", "HTML"),
-    (r"^\s*[\w-]+: [^;]+;|\{.*: .*\}|^[\w. ,#:-]+ \{", "style sheets"),
+    (r"^<[a-z!?/]|</[a-z]+>|<br>|[a-z]+=\"", "HTML and SVG"),
+    (r"px;|\{[^}]*;|^\s*(background|border|color|font|margin|padding)", "style sheets"),
     (r"\(\?[:P=!<]|\\[dwsb]|\[\^", "regular expressions"),
-    (r"^data:|^<\?xml|http-equiv", "parts of files"),
-    (r"^[a-z]+(, | )?->|->", "subscripts of sums"),
+    (r"->", "subscripts of sums"),
+    (
+        r"-m pip |^from napari_zssr import|^\w+(\.\w+)* = |^\w+(\.\w+)*\(",
+        "commands, code",
+    ),
+    (r"doi:|CC BY|MIT licence", "references"),
 )
 # Calls whose texts are for programs.
 PROGRAMS = {
@@ -57,7 +61,7 @@ PROGRAMS = {
 }
 # Names whose texts are for programs, and why.
 UNREAD_NAMES = {
-    "FORM_ADVICE": "texts of the engine that the form replaces",
+    "FORM_ADVICE": "its keys are texts of the engine that the form replaces",
     "ALLOCATION_FAILED": "texts of torch that are recognised",
     "STYLE": "layout of a page",
 }
@@ -204,12 +208,11 @@ class _Reader(ast.NodeVisitor):
 
     def visit_Assign(self, node: ast.Assign) -> None:
         names = {getattr(target, "id", "") for target in node.targets}
-        if not isinstance(node.value, ast.Dict) or not names & UNREAD_NAMES.keys():
-            if not names & UNREAD_NAMES.keys():
-                self.generic_visit(node)
-            return
-        for value in node.value.values:
-            self.visit(value)
+        if not names & UNREAD_NAMES.keys():
+            self.generic_visit(node)
+        elif isinstance(node.value, ast.Dict):
+            for value in node.value.values:
+                self.visit(value)
 
     def visit_Expr(self, node: ast.Expr) -> None:
         if not isinstance(node.value, ast.Constant):
@@ -228,6 +231,9 @@ class _Reader(ast.NodeVisitor):
             self.visit(node.annotation)
 
     def visit_AnnAssign(self, node: ast.AnnAssign) -> None:
+        """As of an argument: options can be the fields of a record."""
+        if "Annotated" in ast.dump(node.annotation):
+            self.visit(node.annotation)
         if node.value is not None:
             self.visit(node.value)
 
@@ -235,10 +241,6 @@ class _Reader(ast.NodeVisitor):
         was, self._is_whole = self._is_whole, False
         self.visit(node)
         self._is_whole = was
-
-
-
-
 
 
 def _is_text(node: ast.expr) -> bool:
