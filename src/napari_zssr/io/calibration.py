@@ -309,8 +309,8 @@ def record_messages(
         f"{unit or 'none'} along {a}" for a, (_, unit) in record.items()
     )
     return (
-        f"{format_name} cannot say the unit {named}; napari-zssr keeps it in a record "
-        "of its own, other programs do not see it.",
+        f"{format_name} cannot say the unit {named}; only napari-zssr will read it "
+        "back from this file.",
     )
 
 

@@ -169,7 +169,7 @@ def check_format(path: str | Path, outline: Outline) -> tuple[str, ...]:
     replaced = [name for name in names if _REPLACEMENT in legal_text(name)]
     if any(_REPLACEMENT not in name for name in replaced):
         messages += (
-            "Characters that files cannot hold are replaced in "
+            "Characters that cannot be stored were replaced in "
             f"{legal_text(replaced[0])!r}.",
         )
     return messages

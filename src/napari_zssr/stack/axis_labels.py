@@ -150,7 +150,7 @@ def settle_axes(
 
 def guess_message(axes: str, shape: Sequence[int]) -> str:
     """Say which axes were guessed, and how to name others."""
-    sizes = " x ".join(str(size) for size in shape)
+    sizes = " × ".join(str(size) for size in shape)
     colours = axes.endswith("C") and shape[-1] in {3, 4}
     example = f"; colours are {axes[:-1]}S" if colours else ""
     return (
@@ -180,9 +180,9 @@ def _leading(sizes: Sequence[int], free: str) -> str:
 def _undecided(shape: tuple[int, ...]) -> InputError:
     ndim = len(shape)
     return InputError(
-        f"The image has shape {shape}, and whether the last axis of {shape[-1]} is X "
-        f"or channels cannot be told; name the axes, for example "
-        f"axes='{'TCZYX'[-ndim:]}' or axes='{'TZYXC'[-ndim:]}'."
+        f"The image has shape {shape}, and its last axis of {shape[-1]} may be X or "
+        f"channels; name the axes, for example axes='{'TCZYX'[-ndim:]}' or "
+        f"axes='{'TZYXC'[-ndim:]}'."
     )
 
 
@@ -338,8 +338,8 @@ def _check_shape(shape: tuple[int, ...]) -> None:
     unknown = [axis for axis, size in enumerate(shape) if math.isnan(size)]
     if unknown:
         raise InputError(
-            f"The image's size along axis {unknown[0]} is not known, since dask has "
-            "not counted its chunks; call .compute_chunk_sizes() on it first."
+            f"The size of the image along {unknown[0]} is not known to dask yet; "
+            "call .compute_chunk_sizes() on it first."
         )
     if 0 in shape:
         raise InputError(
@@ -350,7 +350,7 @@ def _check_shape(shape: tuple[int, ...]) -> None:
 def _check_type(dtype: np.dtype[Any], labels: bool) -> None:
     if dtype.kind == "b" and not labels:
         raise InputError(
-            f"The image is boolean, so a mask; enlarge {NEAREST_ADVICE}, or give the "
+            f"The image is a mask (boolean); enlarge {NEAREST_ADVICE}, or give the "
             "image it was made from."
         )
     if dtype.kind == "c":
