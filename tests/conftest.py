@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import gc
 import os
-import re
 import subprocess
 import sys
 import weakref
@@ -191,12 +190,6 @@ def two_processes(
     monkeypatch.setattr(ProcessPool, "_new_executor", lambda self: executor)
     monkeypatch.setattr(ProcessPool, "close", lambda self: None)
     return Workers(processes=2)
-
-
-def code_blocks(page: str, language: str) -> list[str]:
-    """Code of one language on a page of the docs, block by block."""
-    text = (DOCS / page).read_text("utf-8")
-    return re.findall(rf"^```{language}\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
 
 
 class Desk:

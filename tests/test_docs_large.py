@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import DOCS, code_blocks
-from test_docs_scripts import REAL, in_bash
+from conftest import DOCS
+from pages import REAL, code_blocks, in_bash
 
 from napari_zssr import read, upscale, write
 from napari_zssr.cli import main
@@ -70,7 +70,7 @@ def in_shell(block: str, **variables: str) -> list[str]:
 def test_the_shell(
     folder: Path, two_processes: Workers, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    one, many = code_blocks(PAGE, "sh")
+    one, many, _ = code_blocks(PAGE, "sh")
     program, *given = shlex.split(one)
     assert (program, main(given)) == ("napari-zssr", 0)
     told, sentence = capsys.readouterr().out.splitlines()
@@ -104,7 +104,8 @@ def test_the_cluster(folder: Path) -> None:
 
 
 def test_the_job_array(folder: Path) -> None:
-    job = code_blocks(PAGE, "text")[0].replace("balanced", "instant")
+    _, _, job = code_blocks(PAGE, "sh")
+    job = job.replace("balanced", "instant")
     assert "--array=1-" in job
     told = []
     for number in (2, 1):

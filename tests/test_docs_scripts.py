@@ -4,27 +4,22 @@ from __future__ import annotations
 
 import inspect
 import json
-import os
 import re
-import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
-from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from conftest import DOCS, code_blocks
+from conftest import DOCS
+from pages import REAL, bundled, code_blocks, in_bash
 
 import napari_zssr
 from napari_zssr import (
     FAST,
     ComputeError,
-    ImageStack,
     read,
     upscale,
     upscale_steps,
@@ -33,15 +28,7 @@ from napari_zssr import (
 from napari_zssr.io.write import read_provenance
 
 SIZE = 40
-BASH = shutil.which("bash")
 needs_napari = pytest.mark.skipif(not find_spec("napari"), reason="no napari here")
-
-
-def bundled(name: str) -> ImageStack:
-    """A small piece of a bundled image, of two planes."""
-    stack = read(Path(str(files("napari_zssr"))) / "data" / f"{name}.ome.tif")
-    cut = stack.data[:2, 140 : 140 + SIZE, 110 : 110 + SIZE].copy()
-    return replace(stack, data=cut, channels=stack.channels[:2])
 
 
 # ---- docs/console.md
@@ -279,31 +266,8 @@ def test_a_failure_does_not_end_the_batch(
     ]
 
 
-def in_bash(script: str, program: str, **variables: str) -> list[str]:
-    """Lines that a script says, with a program of our own as ``napari-zssr``."""
-    if sys.platform == "win32" or BASH is None:
-        pytest.skip("no bash")
-    place = Path("bin").resolve()
-    place.mkdir(exist_ok=True)
-    (place / "napari-zssr").write_text(f"#!{BASH}\n{program}\n")
-    (place / "napari-zssr").chmod(0o755)
-    path = f"{place}{os.pathsep}{os.environ['PATH']}"
-    done = subprocess.run(
-        [BASH, "-c", script],
-        env=os.environ | {"PATH": path} | variables,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.stderr == ""
-    return done.stdout.splitlines()
-
-
-REAL = f'exec "{sys.executable}" -m napari_zssr "$@"'
-
-
 def test_the_shell_of_the_headless_page(folder: Path) -> None:
-    (batch,) = code_blocks("headless.md", "sh")
+    batch, _ = code_blocks("headless.md", "sh")
     (folder / "stacks" / "plate.tif").unlink()
     quiet = f"{{ {batch}}} 2> told.txt"
     assert len(in_bash(quiet, REAL)) == 3
@@ -317,7 +281,7 @@ def test_the_shell_of_the_headless_page(folder: Path) -> None:
 
 
 def test_the_job_of_the_headless_page(folder: Path) -> None:
-    (job,) = code_blocks("headless.md", "text")
+    _, job = code_blocks("headless.md", "sh")
     task = {"SLURM_ARRAY_TASK_ID": "1", "SLURM_CPUS_PER_TASK": "1"}
     short = job.replace("balanced", "instant")
     assert short != job
