@@ -35,6 +35,7 @@ from napari_zssr.plugin.layers.layers import (
     describe_axes,
     has_spacing,
     in_rectangle,
+    is_result,
     layer_axes,
     level0,
     set_spacing,
@@ -46,7 +47,9 @@ from napari_zssr.stack.axis_labels import parse_axes
 class ImageFields(Column):
     """The layer to enlarge, its axes and pixel size.
 
-    `layer_chosen` is emitted for another layer, and for the same with other axes.
+    The choice follows the layers that are selected in the viewer until the user has
+    chosen one here; results never take it. `layer_chosen` is emitted for another layer,
+    and for the same with other axes.
     """
 
     layer_chosen = Signal()
@@ -55,6 +58,7 @@ class ImageFields(Column):
         self._viewer = viewer
         self._corrected: WeakKeyDictionary[Image, str] = WeakKeyDictionary()
         self._asks_z = False
+        self._picked: Image | None = None
         self.understood = words()
         super().__init__(
             [
@@ -66,14 +70,11 @@ class ImageFields(Column):
             ]
         )
         self.fields["spacing"].native.setPlaceholderText("unknown; in um")
-        self.fields["layer"].changed.connect(self._show_layer)
+        self.fields["layer"].changed.connect(self._pick)
         self.fields["axes"].changed.connect(self._correct_axes)
         self.fields["axes"].native.editingFinished.connect(self._confirm_axes)
         self.fields["spacing"].native.editingFinished.connect(self._set_spacing)
         self.refresh()
-        active = unwrapped(viewer.layers.selection.active)
-        if active in self.images():
-            self.fields["layer"].value = active
 
     @property
     def layer(self) -> Image | None:
@@ -122,6 +123,7 @@ class ImageFields(Column):
     def refresh(self) -> None:
         """Follow the layer list."""
         refill(self.fields["layer"])
+        self._follow_selection()
         count = len(self._selected())
         self.fields["in_turn"].text = f"All {count} selected layers"
         self.rows["in_turn"].visible = count > 1
@@ -135,6 +137,20 @@ class ImageFields(Column):
                 if axes is not None and axes != self.axes(layer):
                     self._corrected[layer] = axes
                 self._show_layer()
+
+    def _pick(self, layer: Image | None) -> None:
+        self._picked = layer
+        self._show_layer()
+
+    def _follow_selection(self) -> None:
+        field = self.fields["layer"]
+        if self._picked in field.choices:
+            return
+        self._picked = None
+        selected = [layer for layer in self._selected() if not is_result(layer)]
+        if selected and self.layer not in selected:
+            with field.changed.blocked():
+                field.value = selected[-1]
 
     def _show_layer(self) -> None:
         layer = self.layer

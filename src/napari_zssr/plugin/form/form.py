@@ -27,6 +27,7 @@ from napari_zssr.execution.ledger import part_folder
 from napari_zssr.io.write import check_output
 from napari_zssr.plugin.form.fields import ImageFields, MethodFields, RegionFields
 from napari_zssr.plugin.form.rows import Column, Row, heading, path_field
+from napari_zssr.plugin.layers.edits import Edits
 from napari_zssr.plugin.layers.layers import (
     LABELS_REFUSED,
     Selection,
@@ -279,6 +280,9 @@ class Form(Column):
         return recipe if "config" in recipe else {}
 
     def _listen(self) -> None:
+        self._edits = Edits(
+            self._viewer, lambda: self.image.layer, on_edit=self._follow_layers
+        )
         layers = self._viewer.layers
         for signal in (
             layers.events.inserted,

@@ -271,6 +271,11 @@ def layer_recipe(layer: Layer) -> dict[str, Any]:
     return recipe if isinstance(recipe, dict) else {}
 
 
+def is_result(layer: Layer) -> bool:
+    """Whether this plugin has made a layer: a result, finished or not."""
+    return KEY in layer.metadata
+
+
 def layer_file(layer: Image) -> Path | None:
     """File that a layer was read from or written to, or None."""
     path = layer.source.path or layer_recipe(layer).get("file")

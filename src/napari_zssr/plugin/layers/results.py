@@ -138,6 +138,7 @@ class GrowingLayer:
             blending="translucent",
             visible=False,
             multiscale=isinstance(data, list),
+            metadata={KEY: {}},
         )
         with selection_kept(self._viewer):
             self._viewer.add_layer(layer)

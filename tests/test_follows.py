@@ -1,0 +1,145 @@
+"""The form follows what the user does with the viewer's layers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import RIDGE, Desk
+
+pytest.importorskip("napari")
+
+from napari.layers import Image, Shapes
+
+from napari_zssr.config import change
+
+
+def noise(*shape: int) -> Any:
+    return np.random.default_rng(3).integers(0, 4000, shape).astype(np.uint16)
+
+
+def square(first: float, last: float) -> Any:
+    return np.array([[first, first], [first, last], [last, last], [last, first]])
+
+
+# ---- which layer
+
+
+def chosen(desk: Desk) -> str:
+    return str(desk.widget.form.requests()[0].layer.name)
+
+
+def test_what_is_opened_is_chosen(desk: Desk) -> None:
+    for name in ("one", "two", "three"):
+        desk.add(noise(32, 32), name)
+        assert chosen(desk) == name
+
+
+def test_what_is_selected_is_chosen(desk: Desk) -> None:
+    layers = [desk.add(noise(32, 32), name) for name in ("one", "two", "three")]
+    desk.viewer.layers.selection.active = layers[1]
+    assert chosen(desk) == "two"
+    desk.viewer.add_shapes([square(2, 9)])
+    desk.viewer.layers.selection.clear()
+    assert chosen(desk) == "two"
+    desk.viewer.layers.selection = {layers[0], layers[2]}
+    assert chosen(desk) in ("one", "three")
+
+
+def test_the_users_own_choice_stays_until_its_layer_goes(desk: Desk) -> None:
+    layers = [desk.add(noise(32, 32), name) for name in ("one", "two", "three")]
+    desk.widget.form.image.fields["layer"].value = layers[0]
+    desk.viewer.layers.selection.active = layers[1]
+    desk.add(noise(32, 32), "four")
+    layers[0].name = "first"
+    assert chosen(desk) == "first"
+    desk.viewer.layers.remove(layers[0])
+    desk.viewer.layers.selection.active = layers[2]
+    assert chosen(desk) == "three"
+    desk.add(noise(32, 32), "five")
+    assert chosen(desk) == "five"
+
+
+@pytest.mark.parametrize("error_map", [False, True])
+def test_results_do_not_take_the_choice(desk: Desk, error_map: bool) -> None:
+    desk.add(noise(32, 32), "one")
+    desk.run(change(RIDGE, error_map=error_map, noise="auto"))
+    assert len(desk.names) == (3 if error_map else 2)
+    for layer in desk.viewer.layers:
+        desk.viewer.layers.selection.active = layer
+        assert chosen(desk) == "one"
+    # In the combo it can be chosen all the same.
+    desk.widget.form.image.fields["layer"].value = desk.viewer.layers["one x2"]
+    assert chosen(desk) == "one x2"
+
+
+# ---- what is drawn
+
+
+@pytest.fixture
+def drawn(desk: Desk) -> Shapes:
+    """A rectangle that is the area of the form, which has been read."""
+    desk.add(noise(64, 64))
+    shapes: Shapes = desk.viewer.add_shapes([square(3, 20)], name="here")
+    desk.widget.form.region.fields["area"].value = shapes
+    desk.widget.refresh()
+    desk.widget._later.stop()
+    return shapes
+
+
+def area(desk: Desk) -> Any:
+    request = desk.widget._request
+    return None if request is None else dict(request.selection.ranges).get("Y")
+
+
+EDITS: dict[str, tuple[Any, Any]] = {
+    "moved": (lambda shapes: setattr(shapes, "data", [square(30, 50)]), (30, 51)),
+    "drawn": (lambda shapes: shapes.add_rectangles(square(10, 40)), (10, 41)),
+    "layer moved": (lambda shapes: setattr(shapes, "translate", (5, 5)), (8, 26)),
+    "layer scaled": (lambda shapes: setattr(shapes, "scale", (2, 2)), (6, 41)),
+    "emptied": (lambda shapes: setattr(shapes, "data", []), None),
+}
+
+
+@pytest.mark.parametrize("edit", EDITS)
+def test_what_is_drawn_is_heard_at_once(desk: Desk, drawn: Shapes, edit: str) -> None:
+    act, expected = EDITS[edit]
+    assert area(desk) == (3, 21)
+    act(drawn)
+    desk.qtbot.waitUntil(lambda: area(desk) == expected, timeout=3000)
+
+
+def test_the_selected_of_several_shapes_is_heard(desk: Desk, drawn: Shapes) -> None:
+    drawn.add_rectangles(square(10, 40))
+    desk.qtbot.waitUntil(lambda: area(desk) == (10, 41), timeout=3000)
+    drawn.selected_data = {0}
+    desk.qtbot.waitUntil(lambda: area(desk) == (3, 21), timeout=3000)
+
+
+def test_layers_that_are_gone_are_not_heard(desk: Desk, drawn: Shapes) -> None:
+    desk.viewer.layers.remove(drawn)
+    calls: list[object] = []
+    desk.widget.form.layers_changed.connect(lambda: calls.append(1))
+    drawn.data = [square(1, 5)]
+    drawn.selected_data = {0}
+    assert not calls
+
+
+def test_another_pixel_size_is_heard(desk: Desk) -> None:
+    layer = desk.add(noise(64, 64), scale=(0.5, 0.5), units=("um", "um"))
+    assert "0.5" in desk.widget.form.image.understood.value
+    layer.scale = (0.2, 0.2)
+    assert "0.2" in desk.widget.form.image.understood.value
+    layer.data = noise(7, 64, 64)
+    assert "7" in desk.widget.form.image.understood.value
+
+
+def test_a_layer_that_is_not_chosen_is_not_heard(desk: Desk) -> None:
+    other = desk.add(noise(64, 64), "other")
+    desk.add(noise(64, 64))
+    calls: list[object] = []
+    desk.widget.form.layers_changed.connect(lambda: calls.append(1))
+    other.data = noise(8, 8)
+    assert isinstance(other, Image)
+    assert not calls
