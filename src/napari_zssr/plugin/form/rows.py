@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -242,6 +243,11 @@ def say(label: Label, rich_text: str) -> None:
     label.visible = bool(rich_text)
 
 
+def tooltip(text: str) -> str:
+    """Plain text for a tooltip; Qt would take some names for HTML."""
+    return f"<qt>{html.escape(text)}</qt>"
+
+
 def heading(text: str) -> Label:
     """Heading of a section."""
     return Label(value=f"<b>{text}</b>")
@@ -256,11 +262,11 @@ def words(text: str = "") -> Label:
     policy = label.native.sizePolicy()
     policy.setHorizontalPolicy(QSizePolicy.Policy.Ignored)
     label.native.setSizePolicy(policy)
-    label.native.installEventFilter(_HeightForWidth(label.native))
+    label.native.installEventFilter(HeightForWidth(label.native))
     return label
 
 
-class _HeightForWidth(QObject):
+class HeightForWidth(QObject):
     """Makes a label as tall as its text needs at its width, which no layout does."""
 
     def __init__(self, label: QLabel) -> None:
@@ -297,9 +303,13 @@ def refill(box: ComboBox) -> None:
 
 def red(text: str, label: Label) -> str:
     """Rich text in a red that is legible in the theme of a label."""
-    background = label.native.palette().color(QPalette.ColorRole.Window)
-    colour = RED["dark" if background.lightness() < 128 else "light"]
-    return f"<b style='color: {colour}'>{text}</b>"
+    return f"<b style='color: {error_colour(label.native)}'>{text}</b>"
+
+
+def error_colour(widget: QWidget) -> str:
+    """A red that is legible in the theme of a widget."""
+    background = widget.palette().color(QPalette.ColorRole.Window)
+    return RED["dark" if background.lightness() < 128 else "light"]
 
 
 def after_pause(parent: Any, pause_ms: int, act: Callable[[], object]) -> QTimer:
