@@ -223,7 +223,7 @@ class Desk:
 
     @property
     def said(self) -> str:
-        return str(self.widget.controls._after.value)
+        return self.widget.controls.messages.text
 
     @property
     def why(self) -> str:

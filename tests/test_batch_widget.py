@@ -75,7 +75,7 @@ class Bench:
 
     @property
     def said(self) -> str:
-        return str(self.widget.controls._after.value)
+        return self.widget.controls.messages.text
 
 
 @pytest.fixture

@@ -148,7 +148,9 @@ class Engine:
     def __call__(self, stack: ImageStack, config: Config) -> Iterator[Any]:
         self.config = config
         try:
-            yield Progress(stage="train", step=1, total=2, loss=0.5, message="Hello.")
+            yield Progress(
+                stage="train", step=1, total=2, gain_db=0.5, message="Hello."
+            )
             if self.failure is not None:
                 raise self.failure
             yield PlaneDone(plane=0, planes=1, done=1)
@@ -570,7 +572,7 @@ def test_benchmark_prints_its_table(
     assert asked["config"].noise == "off"
 
 
-def test_progress_shows_stage_loss_and_planes() -> None:
+def test_progress_shows_stage_gain_and_planes() -> None:
     from io import StringIO
 
     from rich.console import Console
@@ -582,13 +584,13 @@ def test_progress_shows_stage_loss_and_planes() -> None:
         for plane in range(2):
             view.show(
                 Progress(
-                    stage="train", step=3, total=9, loss=0.25, plane=plane, planes=2
+                    stage="train", step=3, total=9, gain_db=0.25, plane=plane, planes=2
                 )
             )
             bar.refresh()
             view.show(PlaneDone(plane=plane, planes=2, done=plane + 1))
     shown = stream.getvalue()
-    for part in ("train", "3/9", "loss 0.25", "planes"):
+    for part in ("train", "3/9", "+0.25 dB", "planes"):
         assert part in shown
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -7,11 +8,11 @@ import numpy as np
 import pytest
 
 from napari_zssr.config import BALANCED, FAST, INSTANT, PAPER, Config, change
-from napari_zssr.plugin.controls import Clock, seconds_left, status
+from napari_zssr.plugin.clock import Clock, JobsClock, seconds_left, status
 from napari_zssr.plugin.estimate import format_duration
 from napari_zssr.plugin.summary import (
-    cancelled_sentence,
-    finished_sentence,
+    cancelled_message,
+    finished_message,
     form_sentence,
 )
 from napari_zssr.progress import PlaneDone, Progress, drain
@@ -78,7 +79,7 @@ def test_the_share_grows_with_every_step_whether_or_not_there_is_noise(
     def look(event: Any) -> None:
         if isinstance(event, Progress):
             share = clock.tell(event)
-            if event.stage == "train":
+            if event.stage == "train" and event.step:
                 shares.append(share)
 
     drain(upscale_steps(labelled(plane, axes="YX"), config), look)
@@ -125,31 +126,86 @@ def test_durations_in_words(seconds: float, words: str) -> None:
 
 def test_where_a_run_stands() -> None:
     train = Progress(stage="train", step=40, total=400, plane=2, planes=40)
-    assert status(train, 130) == "Slice 3 of 40: training, 10 %; about 2 min left"
-    assert status(Progress(stage="read", step=0, total=1), None) == "Reading the layer"
+    assert status(train, 130) == "Slice 3 of 40 · training · about 2 min left"
+    assert status(Progress(stage="read", step=0, total=1)) == "Reading the layer"
+    whole = status(train, 130, job="layer 2 of 3", network=(1, 3))
+    assert whole == (
+        "Layer 2 of 3 · slice 3 of 40 · network 1 of 3 · training · about 2 min left"
+    )
+
+
+def test_layers_share_one_figure_by_their_sizes() -> None:
+    """The second of two layers takes three quarters of the run."""
+    clock = Clock(change(FAST, **SMALL), (), (24, 24), "YX")
+    jobs, shares = JobsClock([1.0, 3.0]), []
+    for share in (0.0, 1.0, 0.0, 0.5, 1.0):
+        if share == 0:
+            jobs.begin_job()
+        clock.share = share
+        shares.append(jobs.tell(clock))
+    assert shares == [0, 0.25, 0.25, 0.625, 1]
+    assert (jobs.number, jobs.count) == (2, 2)
+    assert jobs.of_rest == 1
+
+
+def test_networks_that_slices_share_are_counted() -> None:
+    config = change(FAST, **SMALL | {"strategy": "shared"})
+    y, x = np.mgrid[:32, :32] / 3
+    stack = np.stack([[np.sin(y + n), np.cos(x * y / 9 - n)] for n in range(3)])
+    clock, seen = Clock(config, (), stack.shape, "ZCYX"), []
+
+    def look(event: Any) -> None:
+        if isinstance(event, Progress):
+            clock.tell(event)
+            seen.append(clock.network(event))
+
+    drain(upscale_steps(labelled(stack, axes="ZCYX"), config), look)
+    assert set(seen) == {None, (1, 2), (2, 2)}
 
 
 def test_what_came_of_it() -> None:
     config = change(INSTANT, noise="off", always=True, device="cpu")
     plane = np.random.default_rng(0).random((24, 24))
     report = drain(upscale_steps(labelled(plane, axes="YX"), config)).report
-    text = finished_sentence("cells", report)
-    assert text.startswith("cells: ")
-    assert report.sentence in text
-    assert "No noise was found; it took " in text
-    assert text.endswith(" on cpu.")
+    message = finished_message("cells x2", report, config)
+    gain = report.planes[0].gain_db
+    assert gain is not None
+    closer = "closer than" if gain >= 0 else "farther off than"
+    assert message.headline.startswith(f"cells x2: {abs(gain):.2f} dB {closer} bicubic")
+    assert report.sentence in message.details
+    assert "No noise found." in message.details
+    assert "on the processor (" in message.details
+    assert not message.problem
+
+
+def test_what_was_not_delivered_is_not_praised() -> None:
+    config = change(INSTANT, noise="off", device="cpu")
+    plane = np.random.default_rng(0).random((24, 24))
+    report = drain(upscale_steps(labelled(plane, axes="YX"), config)).report
+    (made,) = report.planes
+    for changes, says in (
+        ({"returned": "bicubic"}, "nothing to gain, bicubic returned"),
+        (
+            {"returned": "learned", "assessment": {"share": 0.4, "reason": "x"}},
+            "improved in part",
+        ),
+    ):
+        told = replace(report, planes=(replace(made, **changes),))
+        headline = finished_message("cells", told, config).headline
+        assert says in headline
+        assert "closer" not in headline
 
 
 @pytest.mark.parametrize(
     ("finished", "words"),
     [
-        (0, "cells: stopped; nothing was finished."),
-        (1, "cells: stopped; 1 of 9 slices is finished."),
-        (3, "cells: stopped; 3 of 9 slices are finished."),
+        (0, "cells: cancelled, nothing was finished"),
+        (1, "cells: cancelled, 1 of 9 slices done"),
+        (3, "cells: cancelled, 3 of 9 slices done"),
     ],
 )
 def test_what_is_left(finished: int, words: str) -> None:
-    assert cancelled_sentence("cells", finished, 9) == words
+    assert cancelled_message("cells", finished, 9).headline == words
 
 
 def test_the_way_out_is_a_field_of_the_form() -> None:

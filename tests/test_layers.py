@@ -28,7 +28,7 @@ from napari_zssr.plugin.layers.layers import (
     layer_axes,
     layer_stack,
     lazy_stack,
-    match_contrast_range,
+    match_contrast,
     result_kwargs,
 )
 from napari_zssr.progress import drain
@@ -175,7 +175,7 @@ def test_rgb_keeps_its_place_and_kind() -> None:
     result = Image(enlarged(stack, (2, 2)), **kwargs)
     assert result.rgb
     assert distance(layer, result) < 0.05
-    match_contrast_range(layer, result)
+    match_contrast(layer, result)
 
 
 def test_looks_are_carried_over() -> None:
@@ -187,7 +187,7 @@ def test_looks_are_carried_over() -> None:
     layer.contrast_limits_range = (0, 65535)
     kwargs = result_kwargs(layer, "YX", WHOLE, (2, 1.5), {"program": "napari-zssr"})
     result = Image(np.zeros((96, 84), np.uint16), **kwargs)
-    match_contrast_range(layer, result)
+    match_contrast(layer, result)
     assert result.name == "mitochondria x2x1.5"
     assert result.metadata == {KEY: {"program": "napari-zssr"}}
     assert [str(unit) for unit in result.units] == ["nanometer", "nanometer"]

@@ -371,7 +371,8 @@ def test_a_bright_region_does_not_outvote_the_dark_ones(
 ) -> None:
     """Later weights are a little better on one region, and far worse on all others."""
     first, later = torch.tensor([100.0, 1, 1, 1]), torch.tensor([90.0, 2, 2, 2])
-    told = iter([first, later])
+    bicubic = first
+    told = iter([first, bicubic, later])
     monkeypatch.setattr(trainer, "region_errors", lambda *_: next(told))
     (kept,) = run(rings(), LEARNED).networks
     assert kept is not None

@@ -57,7 +57,10 @@ class Progress:
     step, total : int
         Steps done and steps expected in this stage.
     loss : float, optional
-        Recent training loss, in units of the normalised intensity.
+        Recent training loss of a start that is learned from many images.
+    gain_db : float, optional
+        Gain over bicubic on regions held out from training, in dB of PSNR, where it
+        was just measured.
     message : str
         A sentence for the user, or empty.
     plane : int
@@ -70,6 +73,7 @@ class Progress:
     step: int
     total: int
     loss: float | None = None
+    gain_db: float | None = None
     message: str = ""
     plane: int = 0
     planes: int = 1

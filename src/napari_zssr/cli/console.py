@@ -58,17 +58,19 @@ class ProgressView:
             self._messages.add(event.message)
             self._bar.console.print(event.message, highlight=False, markup=False)
         if self._planes is None and event.planes > 1:
-            self._planes = self._bar.add_task("planes", total=event.planes, loss="")
+            self._planes = self._bar.add_task("planes", total=event.planes, figure="")
         if self._stage is None or self._stage_key != (event.stage, event.plane):
             if self._stage is not None:
                 self._bar.remove_task(self._stage)
             self._stage = self._bar.add_task(
-                stage_text(event.stage), total=event.total, loss=""
+                stage_text(event.stage), total=event.total, figure=""
             )
             self._stage_key = (event.stage, event.plane)
         self._bar.update(self._stage, completed=event.step, total=event.total)
         if event.loss is not None:
-            self._bar.update(self._stage, loss=f"loss {event.loss:.2g}")
+            self._bar.update(self._stage, figure=f"loss {event.loss:.2g}")
+        if event.gain_db is not None:
+            self._bar.update(self._stage, figure=f"{event.gain_db:+.2f} dB")
 
 
 def _bar(console: Console) -> Bar:
@@ -78,7 +80,7 @@ def _bar(console: Console) -> Bar:
         progress.TextColumn("{task.description}"),
         progress.BarColumn(bar_width=24),
         progress.MofNCompleteColumn(),
-        progress.TextColumn("{task.fields[loss]}"),
+        progress.TextColumn("{task.fields[figure]}"),
         progress.TimeRemainingColumn(elapsed_when_finished=True),
         console=console,
         transient=True,

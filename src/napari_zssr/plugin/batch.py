@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import os
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -20,7 +21,8 @@ from napari_zssr.atomic import storage_errors
 from napari_zssr.errors import InputError, StorageError, ZSSRError
 from napari_zssr.io.read import read
 from napari_zssr.plugin.batch_form import BatchForm, Order, Source
-from napari_zssr.plugin.controls import Clock, RunFields
+from napari_zssr.plugin.clock import Clock
+from napari_zssr.plugin.controls import RunFields
 from napari_zssr.plugin.estimate import format_duration
 from napari_zssr.plugin.form.rows import (
     Column,
@@ -28,10 +30,12 @@ from napari_zssr.plugin.form.rows import (
     after_pause,
     say,
     side_by_side,
+    tooltip,
     words,
 )
 from napari_zssr.plugin.layers.files import lazy_layers
 from napari_zssr.plugin.layers.layers import KEY
+from napari_zssr.plugin.messages import Message
 from napari_zssr.plugin.run_controller import RunController
 from napari_zssr.plugin.summary import form_sentence
 from napari_zssr.progress import Event, PlaneDone, Progress, Steps
@@ -143,7 +147,7 @@ class BatchTable(QTableWidget):
             item = Item(text)
             if column:
                 item.setTextAlignment(Qt.AlignmentFlag.AlignCenter)
-            item.setToolTip(row.sentence or str(row.image.path))
+            item.setToolTip(tooltip(row.sentence or str(row.image.path)))
             self.setItem(line, column, item)
         if row is self.selected:
             self.itemSelectionChanged.emit()
@@ -188,10 +192,9 @@ class FileJob:
 
     clock: Clock | None = None
 
-    def __init__(self, row: BatchRow, order: Order, prefix: str) -> None:
+    def __init__(self, row: BatchRow, order: Order) -> None:
         self.row = row
         self.name = row.image.name
-        self.prefix = prefix
         self._order = order
 
     def steps(self) -> Steps[Written]:
@@ -274,6 +277,7 @@ class BatchWidget(Container[Any]):
             on_error=self._on_error,
             on_job_end=self._on_job_end,
             on_end=self._on_end,
+            noun="file",
         )
         self.controls.run.changed.connect(self.start)
         self.open.changed.connect(self.open_selected)
@@ -306,8 +310,9 @@ class BatchWidget(Container[Any]):
         self._folder = order.folder
         rows = _rows(order)
         self.table.show_rows(rows)
-        waiting = (row for row in rows if row.state == WAITING)
-        self._run.start(self._new_job(row, order) for row in waiting)
+        waiting = [row for row in rows if row.state == WAITING]
+        jobs = (self._new_job(row, order) for row in waiting)
+        self._run.start(jobs, [1.0] * len(waiting))
         self._on_run()
 
     def refresh(self) -> None:
@@ -352,10 +357,7 @@ class BatchWidget(Container[Any]):
     def _new_job(self, row: BatchRow, order: Order) -> FileJob:
         row.state = RUNNING
         self.table.update_row(row)
-        rows = self.table.rows
-        number = rows.index(row) + 1
-        prefix = f"File {number} of {len(rows)}, {row.image.name}: "
-        return FileJob(row, order, prefix)
+        return FileJob(row, order)
 
     def _on_event(self, job: FileJob, event: Event) -> None:
         if isinstance(event, PlaneDone):
@@ -378,7 +380,10 @@ class BatchWidget(Container[Any]):
         self.table.update_row(row)
 
     def _on_end(self) -> None:
-        self.controls.add_line(batch_sentence(self.table.rows, self._folder))
+        rows = self.table.rows
+        failed = any(row.state == FAILED for row in rows)
+        text = batch_sentence(rows, self._folder)
+        self.controls.say(Message(text, problem=failed))
         self.refresh()
         self._show_selected()
         self._on_run()
@@ -386,7 +391,7 @@ class BatchWidget(Container[Any]):
     def _show_selected(self) -> None:
         row = self.table.selected
         self.open.enabled = row is not None and row.has_result
-        say(self.message, "" if row is None else row.sentence)
+        say(self.message, "" if row is None else html.escape(row.sentence))
 
     def _refresh_later(self, *_: Any) -> None:
         self._later.start()

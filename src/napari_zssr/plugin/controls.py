@@ -1,119 +1,19 @@
-"""The run controls: Run and Cancel, progress, loss curve and messages."""
+"""The run controls: Run and Cancel, progress and messages."""
 
 from __future__ import annotations
 
 import html
-import math
 from collections.abc import Sequence
 
 from magicgui.widgets import ProgressBar, PushButton
-from qtpy.QtCore import QPointF, QRectF, QSize, Qt
-from qtpy.QtGui import QPainter, QPaintEvent, QPalette, QPen, QPolygonF
-from qtpy.QtWidgets import QSizePolicy, QWidget
+from napari.layers import Layer
 
-from napari_zssr.config import Config
-from napari_zssr.plugin.estimate import format_duration
-from napari_zssr.plugin.form.rows import Column, red, say, side_by_side, words
-from napari_zssr.progress import ALONG_Z, Progress
-from napari_zssr.stack.image import output_shape
-from napari_zssr.zssr.cost import axial_versions
-from napari_zssr.zssr.start import Starts
-from napari_zssr.zssr.training_plan import (
-    TrainingPlan,
-    expected_axial_plan,
-    expected_plans,
-)
+from napari_zssr.plugin.curve import GainCurve
+from napari_zssr.plugin.form.rows import Column, say, side_by_side, words
+from napari_zssr.plugin.messages import Message, Messages
 
-# Of the loss curve: text lines high, pixels of margin and line width.
-LINES_HIGH = 5
-MARGIN = 3.0
-WIDTH = 1.6
-# The loss of single batches scatters; the curve is an exponential moving average.
-SMOOTHING = 0.3
-FAINT = 0.35
-# Steps of the progress bar, and messages that stay visible.
-RESOLUTION = 100
-MOST_LINES = 4
-
-
-class LossCurve(QWidget):
-    """Plot of the training loss in the colours of the theme.
-
-    `lines` are smoothed log10 losses by training step, one for each training.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.lines: list[list[tuple[float, float]]] = []
-        self._offset = 0.0
-        self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
-        self.setToolTip(
-            "How far the network is from the image it learns on; logarithmic. It falls "
-            "quickly at first. A curve that has become flat has learned what there is "
-            "to learn."
-        )
-
-    def clear(self) -> None:
-        """Remove the curve."""
-        self.lines.clear()
-        self._offset = 0.0
-        self.update()
-
-    def add(self, step: int, loss: float) -> None:
-        """Draw a loss; a step that is not beyond the last one starts a new line."""
-        if not (math.isfinite(loss) and loss > 0):
-            return
-        last = self.lines[-1][-1][0] if self.lines else 0.0
-        if self._offset + step <= last or not self.lines:
-            self._offset = last
-            self.lines.append([])
-        value = math.log10(loss)
-        line = self.lines[-1]
-        if line:
-            value = line[-1][1] + SMOOTHING * (value - line[-1][1])
-        line.append((self._offset + step, value))
-        self.update()
-
-    def scaled(self) -> list[list[tuple[float, float]]]:
-        """The lines in a unit square, y downwards."""
-        points = [point for line in self.lines for point in line]
-        if not points:
-            return []
-        last = max(x for x, _ in points)
-        low, high = min(y for _, y in points), max(y for _, y in points)
-        span = max(high - low, 0.05)
-        return [[(x / last, (high - y) / span) for x, y in line] for line in self.lines]
-
-    def latest(self) -> float | None:
-        """The last smoothed loss."""
-        return 10 ** self.lines[-1][-1][1] if self.lines else None
-
-    def sizeHint(self) -> QSize:
-        """Let the height follow the size of the font."""
-        return QSize(200, LINES_HIGH * self.fontMetrics().height())
-
-    def paintEvent(self, event: QPaintEvent | None) -> None:
-        """Draw axes, curve and latest loss."""
-        painter = QPainter(self)
-        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-        ink = self.palette().color(QPalette.ColorRole.WindowText)
-        faint = self.palette().color(QPalette.ColorRole.WindowText)
-        faint.setAlphaF(FAINT)
-        area = QRectF(self.rect()).adjusted(MARGIN, MARGIN, -MARGIN, -MARGIN)
-        painter.setPen(QPen(faint, 1.0))
-        painter.drawLine(area.bottomLeft(), area.bottomRight())
-        painter.drawLine(area.topLeft(), area.bottomLeft())
-        painter.setPen(QPen(ink, WIDTH))
-        latest = self.latest()
-        text = "loss" if latest is None else f"loss {latest:.2g}"
-        corner = Qt.AlignmentFlag.AlignTop | Qt.AlignmentFlag.AlignRight
-        painter.drawText(area, int(corner), text)
-        area.setTop(area.top() + self.fontMetrics().height())
-        left, top, width, height = area.getRect()
-        for line in self.scaled():
-            points = [QPointF(left + x * width, top + y * height) for x, y in line]
-            painter.drawPolyline(QPolygonF(points))
-        painter.end()
+# Steps of the progress bar.
+RESOLUTION = 1000
 
 
 class RunFields(Column):
@@ -130,65 +30,62 @@ class RunFields(Column):
         )
         self.cancel = PushButton(
             text="Cancel",
-            tooltip="Stops after the current step. Finished slices can be kept.",
+            tooltip="Stops after the current step. You can keep the slices that are "
+            "finished.",
         )
         self._reason = words()
         self._bar = ProgressBar(
-            min=0, max=RESOLUTION, tooltip="How much of the run is done."
+            min=0, max=RESOLUTION, tooltip="How much of the whole run is done."
         )
         self._bar.native.setAccessibleName("Progress")
         self._status = words()
-        self.loss = LossCurve()
+        self.curve = GainCurve()
         self.question = Question()
-        self._after = words()
-        self._lines: list[str] = []
+        self.messages = Messages()
         row = side_by_side(*buttons, self.run, self.cancel)
-        texts = [self._status, self._after, self.question]
-        super().__init__([self._reason, row, self._bar, *texts])
-        self.native.layout().insertWidget(4, self.loss)
+        super().__init__([self._reason, row, self._bar, self._status])
+        layout = self.native.layout()
+        layout.addWidget(self.curve)
+        layout.addWidget(self.question.native)
+        layout.addWidget(self.messages)
         self.show_idle()
 
     def show_reason(self, reason: str) -> None:
         """Show why Run is disabled; an empty text hides the line."""
         say(self._reason, html.escape(reason))
 
-    def show_running(self, name: str) -> None:
+    def show_running(self) -> None:
         """Show that a run has started."""
         self.run.enabled, self.cancel.enabled = False, True
         self._bar.visible = self._status.visible = True
-        self.loss.clear()
-        self.loss.setVisible(True)
-        self.show_progress(0.0, f"Starting with {name}")
+        self.curve.clear()
+        self.curve.setVisible(True)
+        self.show_progress(0.0, "Starting")
 
     def show_stopping(self) -> None:
         """Show that the run is being cancelled."""
         self.cancel.enabled = False
-        self._status.value = "Stopping after this step"
+        self._status.value = "Cancelling after this step"
 
     def show_idle(self) -> None:
         """Show that no run is active."""
         self.cancel.enabled = False
         self._bar.visible = self._status.visible = False
-        self.loss.setVisible(False)
-        self._after.visible = bool(self._lines)
+        self.curve.setVisible(False)
 
     def show_progress(self, share: float, line: str) -> None:
-        """Show the completed fraction of the run and a status line."""
+        """Show the completed fraction of the whole run and a status line."""
         self._bar.value = int(RESOLUTION * share)
         self._status.value = html.escape(line)
 
     def clear(self) -> None:
-        """Remove the messages of earlier runs."""
-        self._lines.clear()
-        self._after.visible = False
+        """Remove the messages of earlier runs that have left no result."""
+        self.messages.remove_without_layers()
         self.question.visible = False
 
-    def add_line(self, line: str, problem: bool = False) -> None:
-        """Add a message on the outcome of a run."""
-        text = html.escape(line)
-        self._lines.append(red(text, self._after) if problem else text)
-        self._after.value = "<br>".join(self._lines[-MOST_LINES:])
-        self._after.visible = True
+    def say(self, message: Message, layers: Sequence[Layer] = ()) -> None:
+        """Add a message on the outcome of a run on these layers."""
+        self.messages.add(message, layers)
 
 
 class Question(Column):
@@ -238,162 +135,3 @@ class AfterFields(Column):
         button.enabled = not refusal
         button.tooltip = refusal or tooltip
         button.native.setAccessibleDescription(button.tooltip)
-
-
-# Forward and backward against forward alone.
-TRAINING_COST = 3.0
-EARLIEST_S = 3.0
-SHARED = "shared "
-Passes = dict[str, tuple[float, int]]
-# Stages that do not count towards the completed fraction.
-BEFORE = ("read", "plan", "learn")
-STAGES = {
-    "read": "reading the layer",
-    "plan": "looking at the image and the device",
-    "learn": "learning what slices have in common",
-    "pairs": "cutting examples from the image",
-    "fit": "fitting",
-    "train": "training",
-    "check": "checking parts of the result",
-    "predict": "enlarging",
-    "shared read": "looking at several slices",
-    "shared pairs": "cutting examples from several slices",
-    "shared train": "training on several slices",
-    "shared predict": "enlarging parts of several slices",
-    "shared check": "checking parts of several slices",
-    "planes": "enlarging slices",
-    "compare": "comparing with the original",
-    "report": "writing the report",
-    f"{ALONG_Z}pairs": "cutting examples from slices, for Z",
-    f"{ALONG_Z}train": "training along Z",
-    f"{ALONG_Z}fit": "fitting along Z",
-    f"{ALONG_Z}predict": "enlarging parts along Z",
-    f"{ALONG_Z}columns": "enlarging along Z",
-}
-
-
-class Clock:
-    """Share of a run that is done; `shape` and `axes` are those of its image."""
-
-    def __init__(
-        self,
-        config: Config,
-        starts: Starts,
-        shape: Sequence[int],
-        axes: str,
-        factor_z: float | None = None,
-    ) -> None:
-        sizes = dict(zip(axes, shape, strict=True))
-        channels = sizes.get("C", 1)
-        self._planes = channels * sizes.get("T", 1) * sizes.get("Z", 1)
-        # What a pass takes, and how many there are: in a plane, in what is shared, and
-        # along Z.
-        self._plane: Passes = {}
-        self._shared: Passes = {}
-        self._axial: Passes = {}
-        if factor_z is None or config.restores_planes:
-            pixels = float(sizes["Y"] * sizes["X"])
-            self._add_planes(config, starts, pixels, self._planes // channels, channels)
-        if factor_z is not None:
-            plan = expected_axial_plan(config, starts, factor_z)
-            fine = math.prod(output_shape(shape, axes, config.factors))
-            networks = channels * sizes.get("S", 1)
-            training = _trained(plan) if plan.kind.is_trained else 0.0
-            self._axial = {
-                f"{ALONG_Z}train": (training, networks),
-                f"{ALONG_Z}columns": (float(axial_versions(plan) * fine), 1),
-            }
-        every = (*self._plane, *self._shared, *self._axial)
-        self._done = dict.fromkeys(every, 0)
-        self._last: tuple[int, str, int] = (0, "", 0)
-        self.share = 0.0
-        self._share_at_start: float | None = None
-
-    def _add_planes(
-        self,
-        config: Config,
-        starts: Starts,
-        pixels: float,
-        alike: int,
-        channels: int,
-    ) -> None:
-        """Note what planes of so many pixels take, so many alike in a channel."""
-        once, each = expected_plans(config, starts, alike)
-        stages = len(each.stages)
-        versions = 8 if each.ensemble else 1
-        self._plane["predict"] = (versions * pixels, stages)
-        if each.kind.is_trained:
-            self._plane["train"] = (_trained(each), stages)
-        else:
-            self._plane["fit"] = (pixels, 1)
-        if once is not None:
-            self._shared[SHARED + "train"] = _trained(once), channels * len(once.stages)
-
-    @property
-    def of_rest(self) -> float:
-        """Share that is done of what was left when the run began or went on."""
-        start = self._share_at_start or 0.0
-        return (self.share - start) / (1 - start) if start < 1 else 1.0
-
-    def tell(self, event: Progress) -> float:
-        """Take in an event; returns the share of the run that is done, 0..1."""
-        if event.stage in BEFORE:
-            return self.share
-        plane, stage, step = self._last
-        if event.plane != plane:
-            self._done |= dict.fromkeys(self._plane, 0)
-        elif stage in self._done and (event.stage != stage or event.step < step):
-            self._done[stage] += 1
-        self._last = (event.plane, event.stage, event.step)
-        # It never goes back: training may end early, and planes differ.
-        self.share = max(self.share, self._share(event))
-        if self._share_at_start is None:
-            self._share_at_start = self.share
-        return self.share
-
-    def _share(self, event: Progress) -> float:
-        once, plane = _cost(self._shared), _cost(self._plane)
-        planes = self._planes if self._axial else event.planes
-        if event.stage.startswith(SHARED):
-            done = self._spent(self._shared, event)
-        elif event.stage.startswith(ALONG_Z):
-            done = once + planes * plane + self._spent(self._axial, event)
-        else:
-            done = once + event.plane * plane + self._spent(self._plane, event)
-        whole = once + planes * plane + _cost(self._axial)
-        return min(1.0, done / whole) if whole else 0.0
-
-    def _spent(self, passes: Passes, event: Progress) -> float:
-        done = sum(
-            each * min(self._done[stage], count)
-            for stage, (each, count) in passes.items()
-        )
-        running, _ = passes.get(event.stage, (0.0, 0))
-        return min(_cost(passes), done + running * event.step / max(1, event.total))
-
-
-def _cost(passes: Passes) -> float:
-    return sum(each * count for each, count in passes.values())
-
-
-def _trained(plan: TrainingPlan) -> float:
-    """What training for one gradual factor takes."""
-    return plan.steps * plan.batch * plan.crop_px**2 * TRAINING_COST
-
-
-def seconds_left(share: float, elapsed: float) -> float | None:
-    """Remaining time in seconds; None while it is too early to estimate."""
-    if share < 0.02 or elapsed < EARLIEST_S:
-        return None
-    return elapsed * (1 - share) / share
-
-
-def status(event: Progress, left: float | None) -> str:
-    """Status line: plane, stage, percentage and remaining time."""
-    stage = STAGES.get(event.stage, event.stage)
-    line = stage[:1].upper() + stage[1:]
-    if event.planes > 1 and not event.stage.startswith(SHARED):
-        line = f"Slice {event.plane + 1} of {event.planes}: {stage}"
-    if event.total > 1:
-        line += f", {100 * event.step // event.total} %"
-    return line if left is None else f"{line}; about {format_duration(left)} left"

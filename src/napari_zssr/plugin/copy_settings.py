@@ -227,7 +227,9 @@ def _index_code(request: Request) -> str:
 def _layer_arguments(request: Request) -> str:
     """Name, transform and colours of the result, as arguments of ``add_image``."""
     layer, part = request.layer, request.selection
-    kwargs = result_kwargs(layer, request.axes, part, request.factors, {})
+    kwargs = result_kwargs(
+        layer, request.axes, part, request.factors, {}, request.config.preset
+    )
     ndim = layer.ndim
     defaults = {
         "rotate": np.eye(ndim),

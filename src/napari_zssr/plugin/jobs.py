@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from napari_zssr.errors import ComputeError
 from napari_zssr.execution.ledger import IMAGE, part_folder
-from napari_zssr.plugin.controls import Clock
+from napari_zssr.plugin.clock import Clock
 from napari_zssr.plugin.layers.layers import (
     Selection,
     layer_spacing,
@@ -60,13 +60,17 @@ class Job(ABC):
     refresh_s = 0.3
     # Folder of the planes that are finished; none in memory.
     part: Path | None = None
-    prefix = ""
 
     def __init__(self, request: Request) -> None:
         self.request = request
         self.name: str = request.layer.name
         self.kwargs = result_kwargs(
-            request.layer, request.axes, request.selection, request.factors, {}
+            request.layer,
+            request.axes,
+            request.selection,
+            request.factors,
+            {},
+            request.config.preset,
         )
         self.recipe: dict[str, Any] = {}
         stack = request.lazy_stack()

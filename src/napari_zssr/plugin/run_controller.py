@@ -3,28 +3,35 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
+from napari.utils.notifications import show_info
 from qtpy.QtCore import QTimer
 
 from napari_zssr.errors import ZSSRError
-from napari_zssr.plugin.controls import Clock, RunFields, seconds_left, status
+from napari_zssr.plugin.activity import Activity
+from napari_zssr.plugin.clock import Clock, JobsClock, seconds_left, status
+from napari_zssr.plugin.controls import RunFields
+from napari_zssr.plugin.estimate import format_duration
 from napari_zssr.plugin.form.rows import Leaving
+from napari_zssr.plugin.messages import Message
 from napari_zssr.plugin.worker import GarbageFreeze, Run
-from napari_zssr.progress import Event, PlaneDone, Progress, Steps
+from napari_zssr.progress import Event, Progress, Steps
+
+# napari tells of the end of a run that took longer.
+NOTIFIED_S = 5.0
 
 
 class RunJob(Protocol):
-    """One computation of a run; `prefix` begins its progress line.
+    """One computation of a run.
 
     There is no clock, and no progress is shown, until the image's size is known.
     """
 
     name: str
-    prefix: str
     clock: Clock | None
 
     def steps(self) -> Steps[Any]:
@@ -38,7 +45,7 @@ class RunController:
     All callbacks but the last three get the job first. `on_job_end` is called last for
     each job, also for one that was cancelled, `on_end` after the last job. `on_leave`
     is called when the widget is taken out of the window, `on_delete` before it is
-    deleted; it is not while `is_busy`.
+    deleted; it is not while `is_busy`. `noun` is what a job is about.
     """
 
     native: Any
@@ -51,17 +58,22 @@ class RunController:
     on_leave: Callable[[], object] = lambda: None
     on_delete: Callable[[], object] = lambda: None
     is_busy: Callable[[], bool] = lambda: False
+    noun: str = "layer"
 
     def __post_init__(self) -> None:
         self.job: RunJob | None = None
         self.garbage = GarbageFreeze()
         self._run = Run()
         self._waiting: Iterator[RunJob] = iter(())
-        self._started = 0.0
+        self._started = self._began = 0.0
+        self._jobs_clock = JobsClock([1.0])
+        self._activity = Activity()
+        self._finished: list[str] = []
         self._left_window = False
         self.controls.cancel.changed.connect(self.cancel)
         self.native.destroyed.connect(self._run.close)
         self.native.destroyed.connect(self.garbage.end)
+        self.native.destroyed.connect(self._activity.end)
         self._watch = Leaving(self.native, self._leave)
 
     @property
@@ -74,10 +86,18 @@ class RunController:
         """Seconds since the latest job was started."""
         return time.monotonic() - self._started
 
-    def start(self, jobs: Iterable[RunJob]) -> None:
-        """Run jobs in turn; each is created when the one before it has ended."""
+    def start(self, jobs: Iterable[RunJob], weights: Sequence[float]) -> None:
+        """Run jobs in turn; each is created when the one before it has ended.
+
+        `weights` are the expected costs of all jobs, in any unit.
+        """
         self.controls.clear()
+        self.controls.show_running()
         self.garbage.begin()
+        self._began = time.monotonic()
+        self._jobs_clock = JobsClock(weights)
+        self._finished = []
+        self._activity.begin()
         self._waiting = iter(jobs)
         self._start_next()
 
@@ -98,11 +118,10 @@ class RunController:
             self._end()
             return
         self.job = job
-        self.controls.show_running(job.name)
         self._run.start(
             job.steps,
             on_event=self._follow,
-            on_result=partial(self.on_result, job),
+            on_result=partial(self._take_result, job),
             on_error=partial(self.on_error, job),
             on_finished=self._end_job,
         )
@@ -111,23 +130,38 @@ class RunController:
         """The next job that can be created; None where none is left."""
         while True:
             try:
-                return next(self._waiting, None)
+                job = next(self._waiting, None)
             except ZSSRError as error:
-                self.controls.add_line(str(error), problem=True)
+                self.controls.say(Message(str(error), problem=True))
+            else:
+                return job
+            finally:
+                self._jobs_clock.begin_job()
+
+    def _take_result(self, job: RunJob, result: Any) -> None:
+        self._finished.append(job.name)
+        self.on_result(job, result)
 
     def _follow(self, event: Event) -> None:
         job = self.job
         assert job is not None
         self.on_event(job, event)
-        if isinstance(event, PlaneDone):
-            self.controls.loss.clear()
-        elif isinstance(event, Progress) and job.clock is not None:
-            share = job.clock.tell(event)
-            left = seconds_left(job.clock.of_rest, self.elapsed)
-            line = event.message or status(event, left)
-            self.controls.show_progress(share, job.prefix + line)
-            if event.loss is not None:
-                self.controls.loss.add(event.step, event.loss)
+        if isinstance(event, Progress):
+            self.controls.curve.follow(event)
+            self._show_progress(job.clock, event)
+
+    def _show_progress(self, clock: Clock | None, event: Progress) -> None:
+        """One figure for all jobs together."""
+        jobs, network, left = self._jobs_clock, None, None
+        if clock is not None:
+            clock.tell(event)
+            jobs.tell(clock)
+            network = clock.network(event)
+            left = seconds_left(jobs.of_rest, time.monotonic() - self._began)
+        which = f"{self.noun} {jobs.number} of {jobs.count}" if jobs.count > 1 else ""
+        line = event.message or status(event, left, job=which, network=network)
+        self.controls.show_progress(jobs.share, line)
+        self._activity.show(jobs.share)
 
     def _end_job(self) -> None:
         job, self.job = self.job, None
@@ -136,11 +170,21 @@ class RunController:
 
     def _end(self) -> None:
         self.garbage.end()
+        self._activity.end()
         if self._left_window and self.native.parent() is None:
             self.delete_if_left()
             return
         self.controls.show_idle()
         self.on_end()
+        self._notify()
+
+    def _notify(self) -> None:
+        """Tell of results that took long: the user may look at something else."""
+        seconds, done = time.monotonic() - self._began, self._finished
+        if not done or seconds < NOTIFIED_S:
+            return
+        what = f"{len(done)} {self.noun}s are" if len(done) > 1 else f"{done[0]} is"
+        show_info(f"Super-resolution: {what} ready, {format_duration(seconds)}.")
 
     def _leave(self) -> None:
         """The widget was taken out of the window: stop, keep what is finished."""

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from statistics import median_high
 
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_zssr.config import Config
 from napari_zssr.imaging.kernel import FineKernel
 from napari_zssr.imaging.optics import FWHM
 from napari_zssr.kernelspec import KernelSpec
 from napari_zssr.plugin.estimate import format_duration
+from napari_zssr.plugin.messages import Message
 from napari_zssr.plugin.request import kernel_from
 from napari_zssr.stack.report import Report
+from napari_zssr.zssr.device import description
+from napari_zssr.zssr.messages import baseline
 
 # Weights below this fraction of the largest one are not shown.
 FAINT = 0.01
@@ -21,7 +26,7 @@ FAINT = 0.01
 SAME_WIDTH = 0.03
 # Noise below this fraction of the intensity range is called none.
 CLEAN = 0.0005
-HIDDEN = "The original is hidden, since both would add up."
+HIDDEN = "Original hidden; otherwise both brightnesses would add."
 BLURS = {
     "gaussian": "as given",
     "array": "as given",
@@ -77,17 +82,17 @@ def picture(kernel: FineKernel) -> NDArray[np.float64]:
 
 
 def lines(kernel: FineKernel) -> list[str]:
-    """Width and size of a kernel in pixels of the result, and in um where known."""
+    """Width and size of a kernel in pixels of the result, and in µm where known."""
     height, width = picture(kernel).shape
     spread = kernel.spread_px
-    error = "" if spread is None else f" +- {FWHM * max(spread):.1g}"
+    error = "" if spread is None else f" ± {FWHM * max(spread):.1g}"
     texts = [f"FWHM {_width(*kernel.fwhm_px)}{error} px"]
     if kernel.fwhm_um is not None:
-        texts.append(f"= {_width(*kernel.fwhm_um)} um")
+        texts.append(f"= {_width(*kernel.fwhm_um)} µm")
     texts.append(f"Picture {height} x {width} px of result")
     y, x = kernel.fine_um
     if y is not None and x is not None:
-        texts.append(f"= {height * y:.2g} x {width * x:.2g} um")
+        texts.append(f"= {height * y:.2g} x {width * x:.2g} µm")
     return texts
 
 
@@ -96,40 +101,84 @@ def _width(y: float, x: float) -> str:
     return f"{y:.2g}" if same else f"{y:.2g} x {x:.2g}"
 
 
-def finished_sentence(
+def finished_message(
     name: str,
     report: Report,
+    config: Config,
     *,
-    kernel: KernelSpec | None = None,
     hidden: bool = False,
     file: Path | None = None,
-) -> str:
-    """Gain, noise, time and blur of a finished run, its file, and what is hidden."""
-    noise = f"{_noise(report)}; it" if report.planes else "It"
-    sentence = (
-        f"{name}: {form_sentence(report.sentence)} {noise} took "
-        f"{format_duration(report.seconds)} on {report.device}.{_blur(report, kernel)}"
+) -> Message:
+    """Gain and time of a finished run; its checks, noise, device, blur and file."""
+    where = device_words(report.device)
+    time = f"{format_duration(report.seconds)} on the {where}."
+    details = [
+        form_sentence(report.sentence),
+        *([_noise(report)] if report.planes else []),
+        time,
+        _blur(report, config.kernel),
+        _opening(file),
+        HIDDEN if hidden else "",
+    ]
+    headline = f"{name}: {_outcome(report, config)}, {format_duration(report.seconds)}"
+    return Message(headline, " ".join(filter(None, details)))
+
+
+def _outcome(report: Report, config: Config) -> str:
+    """What came of a run, in a few words."""
+    base = baseline(config.factors).name
+    learned = [plane for plane in report.planes if plane.returned == "learned"]
+    if report.planes and not learned:
+        return f"nothing to gain, {base} returned"
+    shares = [plane.assessment["share"] for plane in learned if plane.assessment]
+    if min(shares, default=1) < 1 and not config.always:
+        return "improved in part, since checks doubt the rest"
+    gains = [plane.gain_db for plane in learned if plane.gain_db is not None]
+    if not learned:
+        base = "cubic along Z"
+        gains = [one.gain_db for one in report.axial if one.gain_db is not None]
+    if not gains:
+        return "done"
+    gain = median_high(gains)
+    closer = "closer than" if gain >= 0 else "farther off than"
+    return f"{abs(gain):.2f} dB {closer} {base}"
+
+
+def device_words(device: str) -> str:
+    """What a device is called: ``processor (2 cores)``, or the name of the card."""
+    if device != "cpu":
+        return description(device)
+    count = os.cpu_count() or 1
+    return f"processor ({count} core{'s' if count > 1 else ''})"
+
+
+def _opening(file: Path | None) -> str:
+    """Where a file is, and how it is opened again with its pixel size."""
+    if file is None:
+        return ""
+    saved = f"Saved as {file}."
+    if file.suffix.lower() != ".zarr":
+        return f"{saved} Drag it into napari to open it again."
+    return (
+        f"{saved} To open it again, drag this folder into napari while this panel is "
+        "open."
     )
-    sentence += "" if file is None else f" It is in {file}."
-    return f"{sentence} {HIDDEN}" if hidden else sentence
 
 
-def cancelled_sentence(
+def cancelled_message(
     name: str, finished: int, planes: int, *, black: int = 0, part: Path | None = None
-) -> str:
+) -> Message:
     """What remains of a cancelled run.
 
     So many planes of its layer are black; on disk, it is kept in the folder `part`.
     """
-    if finished == 0 and part is not None:
-        return f"{name}: stopped; what is finished is kept in {part}; Run goes on."
+    kept = f"What is finished is kept in {part}. Press Run to go on from there."
+    details = "" if part is None else kept
     if finished == 0:
-        return f"{name}: stopped; nothing was finished."
-    verb = "is" if finished == 1 else "are"
-    rest = f", the last {black} in the layer stayed black" if black else ""
-    if part is not None:
-        rest = f" and kept in {part}; Run goes on from there"
-    return f"{name}: stopped; {finished} of {planes} slices {verb} finished{rest}."
+        return Message(f"{name}: cancelled, nothing was finished", details)
+    if black and part is None:
+        details = f"The last {black} slices of the layer are still black."
+    return Message(f"{name}: cancelled, {finished} of {planes} slices done", details)
 
 
 def form_sentence(sentence: str) -> str:
@@ -139,23 +188,23 @@ def form_sentence(sentence: str) -> str:
     return sentence
 
 
-def _blur(report: Report, kernel: KernelSpec | None) -> str:
+def _blur(report: Report, kernel: KernelSpec) -> str:
     """Source and width of a blur other than bicubic."""
-    if kernel is None or kernel.kind == "bicubic":
+    if kernel.kind == "bicubic":
         return ""
     widths = [_short_width(kernel_from(entry)) for entry in report.kernels]
     in_brackets = f" ({' / '.join(widths)})" if widths else ""
-    return f" Blur {BLURS[kernel.kind]}{in_brackets}."
+    return f"Blur {BLURS[kernel.kind]}{in_brackets}."
 
 
 def _short_width(kernel: FineKernel) -> str:
     if kernel.spec.kind == "bicubic":
-        return "bicubic was taken"
+        return "not found, bicubic used"
     return f"FWHM {_width(*kernel.fwhm_px)} px"
 
 
 def _noise(report: Report) -> str:
     level = median_high(plane.noise for plane in report.planes)
     if level < CLEAN:
-        return "No noise was found"
-    return f"Noise of {100 * level:.1f} % of the range was found"
+        return "No noise found."
+    return f"Noise {100 * level:.1f} % of the range."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,14 +24,15 @@ from napari_zssr.plugin.cost import CostCard
 from napari_zssr.plugin.form.form import Form
 from napari_zssr.plugin.form.rows import Column, Foldable, Scrolled, after_pause
 from napari_zssr.plugin.jobs import DiskJob, Enlarged, Job, MemoryJob
-from napari_zssr.plugin.layers.layers import layer_file
+from napari_zssr.plugin.layers.layers import layer_file, level0, unwrapped
 from napari_zssr.plugin.layers.results import GrowingLayer
+from napari_zssr.plugin.messages import Message
 from napari_zssr.plugin.preview.preview import PreviewPanel
 from napari_zssr.plugin.request import Request
 from napari_zssr.plugin.run_controller import RunController
 from napari_zssr.plugin.summary import (
-    cancelled_sentence,
-    finished_sentence,
+    cancelled_message,
+    finished_message,
     form_sentence,
 )
 from napari_zssr.plugin.tabs import Tabs
@@ -117,7 +119,7 @@ class SuperResolutionWidget(Container[Any]):
             return
         self.preview.stop()
         self.cost.pause(True)
-        self._run.start(map(self._new_job, requests))
+        self._run.start(map(self._new_job, requests), [_pixels(r) for r in requests])
         self._refresh_files()
 
     def cancel(self) -> None:
@@ -249,19 +251,20 @@ class SuperResolutionWidget(Container[Any]):
         self._networks_file = folder / f"{Path(job.name).name}{NETWORKS_SUFFIX}"
         self.form.method.blur.seen.keep_all(job.request, enlarged.report)
         self.form.result.written()
-        sentence = finished_sentence(
-            job.name,
+        message = finished_message(
+            job.kwargs["name"],
             enlarged.report,
-            kernel=job.request.config.kernel,
+            job.request.config,
             hidden=hidden,
             file=job.request.target,
         )
-        self.controls.add_line(sentence)
+        self.controls.say(message, self._growing.layers)
         self._growing = None
 
     def _on_error(self, job: Job, error: ZSSRError) -> None:
         text = form_sentence(str(error))
-        self.controls.add_line(f"{job.name}: {text}", problem=True)
+        message = Message(f"{job.name}: {text}", problem=True)
+        self.controls.say(message, [job.request.layer])
         show_error(text)
         self._failed = True
         target = job.request.target
@@ -279,13 +282,16 @@ class SuperResolutionWidget(Container[Any]):
             if job.part is not None:
                 # The folder holds the slices of earlier runs too.
                 finished = max(finished, len(Ledger(job.part).finished()))
-            left = cancelled_sentence(
+            left = cancelled_message(
                 job.name, finished, growing.planes, black=black, part=job.part
             )
-            self.controls.add_line(left)
+            self.controls.say(left, growing.layers)
         # A part on disk is always kept, and resumed by the next run.
         in_memory = job.part is None
         self.controls.question.visible = in_memory and growing.layer is not None
+
+    def _forget_messages(self, *_: Any) -> None:
+        self.controls.messages.keep_of(map(unwrapped, self._viewer.layers))
 
     def _on_end(self) -> None:
         self.cost.pause(False)
@@ -353,6 +359,13 @@ class SuperResolutionWidget(Container[Any]):
         self._viewer.scene.camera.events.connect(self._refresh_later)
         garbage = self._run.garbage
         self._viewer.layers.events.removed.connect(garbage.include_all)
+        self._viewer.layers.events.removed.connect(self._forget_messages)
+
+
+def _pixels(request: Request) -> float:
+    """Size of the part of a layer that is enlarged, a measure of its cost."""
+    shape = level0(request.layer).shape
+    return float(math.prod(request.selection.shape(request.axes, shape)))
 
 
 def _refusal(to_text: Callable[[Request], str], request: Request) -> str:

@@ -30,6 +30,7 @@ from napari_zssr.zssr.checkpoint import Checkpoint
 from napari_zssr.zssr.error_map import ErrorMap, error_map
 from napari_zssr.zssr.judge import (
     DRAWS,
+    STAGE,
     Assessment,
     Gain,
     assess,
@@ -178,6 +179,7 @@ def upscale_plane(
     network, steps = yield from train_network(data, plan, execution, preview)
     # Networks that a stack shares were judged on several planes before.
     gain = judge(network, data, plan, execution, draws=1 if shared else DRAWS)
+    yield Progress(stage=STAGE, step=0, total=1, gain_db=gain.decibel)
     if not (_is_gain(gain, shared) or plan.always):
         assessment, share, sentence = None, 0.0, nothing_gained(gain, base)
         sentence += WIDE_BLUR if plan.has_wide_blur else ""

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from napari_zssr.checks import LEARNED
 from napari_zssr.progress import Progress, Steps
-from napari_zssr.zssr.networks import applied, exact_convolutions
+from napari_zssr.zssr.networks import applied, enlarge, exact_convolutions
 from napari_zssr.zssr.pairs import (
     CropIndex,
     HeldOut,
@@ -193,7 +193,6 @@ def lerp_parameters(network: nn.Module, other: nn.Module, share: float) -> None:
     torch._foreach_lerp_(values, wanted, share)
 
 
-REPORT_EVERY = 20
 REFRESH_EVERY = 25
 CHECK_EVERY = 50
 PATIENCE = 4
@@ -240,6 +239,7 @@ class Trainer:
         pretrained = plan.initialization == LEARNED
         self.initial = copy.deepcopy(network) if pretrained else None
         self.best: nn.Module | None = None
+        self._baseline_error: float | None = None
 
     def step(self, crops: CropIndex, share: float) -> Tensor:
         """One update; returns the loss, still on the device."""
@@ -284,17 +284,30 @@ class Trainer:
         return network
 
     @torch.no_grad()
-    def held_out_error(self) -> float:
-        """Squared error of the averaged weights on the held-out regions.
+    def held_out_error(self) -> tuple[float, float]:
+        """Squared error of the averaged weights on the held-out regions, and the gain.
 
-        From a learned start the mean of its logarithms: what suits a few bright
-        regions must not make all dark ones worse.
+        The gain is that over bicubic, in dB. From a learned start the error is the mean
+        of its logarithms: what suits a few bright regions must not make all dark ones
+        worse.
         """
         output = applied(self.averaged(), self.held_out.sons, self.precision)
         error = region_errors(output, self.held_out)
+        gain = 10 * math.log10(
+            max(self._bicubic_error(), LEAST_ERROR)
+            / max(float(error.mean()), LEAST_ERROR)
+        )
         if self.initial is not None:
-            return float(error.clamp_min(LEAST_ERROR).log().mean())
-        return float(error.sum())
+            return float(error.clamp_min(LEAST_ERROR).log().mean()), gain
+        return float(error.sum()), gain
+
+    def _bicubic_error(self) -> float:
+        """Mean squared error of bicubic enlargement on the held-out regions."""
+        if self._baseline_error is None:
+            output = enlarge(self.held_out.sons, self.spec.ratio)
+            errors = region_errors(output, self.held_out)
+            self._baseline_error = float(errors.mean())
+        return self._baseline_error
 
     def as_returned(self) -> nn.Module:
         """The network as training would return it now."""
@@ -316,14 +329,15 @@ def _train_one_cycle(trainer: Trainer) -> Steps[int]:
     """One cycle, averaging, and a stop on the held-out regions."""
     cycle = OneCycle(trainer.plan.steps)
     best, step, stale = math.inf, 0, 0
-    for step, loss in _averaged_steps(trainer, cycle):
-        yield _progress(step, cycle.total, loss)
-        if step % CHECK_EVERY == 0 and step >= EARLIEST_STOP * cycle.total:
-            error = trainer.held_out_error()
+    for step in _averaged_steps(trainer, cycle):
+        total, gain = cycle.total, None
+        if step % CHECK_EVERY == 0 and step >= EARLIEST_STOP * total:
+            error, gain = trainer.held_out_error()
             stale = 0 if error < BETTER * best else stale + 1
             best = min(best, error)
             if stale >= PATIENCE:
                 cycle.finish_by(step, step + max(20, step // 5))
+        yield _progress(step, total, gain)
     trainer.network.load_state_dict(trainer.average.network.state_dict())
     return step
 
@@ -331,32 +345,36 @@ def _train_one_cycle(trainer: Trainer) -> Steps[int]:
 def _train_pretrained(trainer: Trainer) -> Steps[int]:
     """One cycle with early stopping; keeps what is best on the held-out regions."""
     cycle = OneCycle(trainer.plan.steps)
-    best, step, stale = trainer.held_out_error(), 0, 0
+    step, stale = 0, 0
+    gain: float | None
+    best, gain = trainer.held_out_error()
     trainer.best = trainer.averaged()
-    for step, loss in _averaged_steps(trainer, cycle):
+    yield _progress(step, cycle.total, gain)
+    for step in _averaged_steps(trainer, cycle):
+        gain = None
         if step % REFRESH_EVERY == 0 or step == cycle.total:
-            error = trainer.held_out_error()
+            error, gain = trainer.held_out_error()
             stale = 0 if error < best else stale + 1
             if error < best:
                 best, trainer.best = error, trainer.averaged()
-        yield _progress(step, cycle.total, loss)
+        yield _progress(step, cycle.total, gain)
         if stale >= PRETRAINED_PATIENCE:
             break
     trainer.network.load_state_dict(trainer.best.state_dict())
     return step
 
 
-def _averaged_steps(trainer: Trainer, cycle: OneCycle) -> Iterator[tuple[int, Tensor]]:
-    """Take the steps of a cycle: their numbers, from 1, and losses."""
+def _averaged_steps(trainer: Trainer, cycle: OneCycle) -> Iterator[int]:
+    """Take the steps of a cycle: their numbers, from 1."""
     step = 0
     while step < cycle.total:
         if step > 0 and not trainer.spec.noise.is_clean:
             trainer.refresh()
         for batch in trainer.draw(min(REFRESH_EVERY, cycle.total - step)):
-            loss = trainer.step(batch, cycle.share(step))
+            trainer.step(batch, cycle.share(step))
             trainer.average.update(trainer.network)
             step += 1
-            yield step, loss
+            yield step
 
 
 def _train_paper(trainer: Trainer) -> Steps[int]:
@@ -369,24 +387,21 @@ def _train_paper(trainer: Trainer) -> Steps[int]:
     while step < total:
         trainer.refresh()
         for batch in trainer.draw(min(REFRESH_EVERY, total - step)):
-            loss = trainer.step(batch, policy.share)
+            trainer.step(batch, policy.share)
             step += 1
             if step % PAPER_ERROR_EVERY == 0:
                 policy.add_error(_reconstruction_error(trainer, whole))
             if step % PAPER_REVIEW_EVERY == 0 and policy.review():
                 total = step
-            yield _progress(step, total, loss)
+            yield _progress(step, total)
             if step >= total:
                 break
     return step
 
 
-def _progress(step: int, total: int, loss: Tensor) -> Progress:
-    """An event for every step, so that any step can be the last; the loss seldom."""
-    # Reading the loss makes a GPU wait.
-    reported = step % REPORT_EVERY == 0 or step == total
-    value = float(loss) if reported else None
-    return Progress(stage="train", step=step, total=total, loss=value)
+def _progress(step: int, total: int, gain: float | None = None) -> Progress:
+    """An event for every step, so that any step can be the last."""
+    return Progress(stage="train", step=step, total=total, gain_db=gain)
 
 
 @torch.no_grad()

@@ -10,7 +10,8 @@ from magicgui.widgets import Container, FloatSlider, ProgressBar, PushButton
 from napari_zssr.plugin.check import readings
 from napari_zssr.plugin.check.plot import Plot, Style
 from napari_zssr.plugin.check.subject import Subject
-from napari_zssr.plugin.controls import RESOLUTION, status
+from napari_zssr.plugin.clock import status
+from napari_zssr.plugin.controls import RESOLUTION
 from napari_zssr.plugin.form.rows import (
     Column,
     Row,
@@ -143,7 +144,7 @@ class Body(Column):
     def show_progress(self, event: Progress) -> None:
         """Show how far the check is."""
         self.bar.value = RESOLUTION * event.step // max(1, event.total)
-        say(self.progress, html.escape(status(event, None)))
+        say(self.progress, html.escape(status(event)))
 
     def show_idle(self) -> None:
         """Show that the check has ended, and if nothing is known, that too."""

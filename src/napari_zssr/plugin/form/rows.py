@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -376,6 +377,11 @@ def say(label: Label, rich_text: str) -> None:
     label.visible = bool(rich_text)
 
 
+def tooltip(text: str) -> str:
+    """Plain text for a tooltip; Qt would take some names for HTML."""
+    return f"<qt>{html.escape(text)}</qt>"
+
+
 def heading(text: str) -> Label:
     """Heading of a section."""
     return Label(value=f"<b>{text}</b>")
@@ -390,11 +396,11 @@ def words(text: str = "") -> Label:
     policy = label.native.sizePolicy()
     policy.setHorizontalPolicy(QSizePolicy.Policy.Ignored)
     label.native.setSizePolicy(policy)
-    label.native.installEventFilter(_HeightForWidth(label.native))
+    label.native.installEventFilter(HeightForWidth(label.native))
     return label
 
 
-class _HeightForWidth(QObject):
+class HeightForWidth(QObject):
     """Makes a label as tall as its text needs at its width, which no layout does."""
 
     def __init__(self, label: QLabel) -> None:
@@ -431,9 +437,14 @@ def refill(box: ComboBox) -> None:
 
 def red(text: str, label: Label) -> str:
     """Rich text of an error: a warning sign, and red that the label's theme shows."""
-    background = label.native.palette().color(QPalette.ColorRole.Window)
-    colour = RED["dark" if background.lightness() < 128 else "light"]
+    colour = error_colour(label.native)
     return f"<b style='color: {colour}'>{WARNING_SIGN} {text}</b>"
+
+
+def error_colour(widget: QWidget) -> str:
+    """A red that is legible in the theme of a widget."""
+    background = widget.palette().color(QPalette.ColorRole.Window)
+    return RED["dark" if background.lightness() < 128 else "light"]
 
 
 def after_pause(parent: Any, pause_ms: int, act: Callable[[], object]) -> QTimer:

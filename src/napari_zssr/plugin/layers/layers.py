@@ -344,6 +344,9 @@ def layer_stack(
     return replace(stack, data=data, checksum=checksum)
 
 
+# Share of the contrast limits' width by which a result may leave them; pixels along
+# each axis that are looked at; percentiles.
+EXCESS, SAMPLED_PX, OUTLIERS = 0.25, 512, (0.1, 99.9)
 # What places a layer in the world.
 PLACEMENT = (
     "scale",
@@ -367,10 +370,12 @@ def result_kwargs(
     selection: Selection,
     factors: Sequence[float],
     recipe: Mapping[str, Any],
+    preset: str = "",
 ) -> dict[str, Any]:
     """Arguments of ``viewer.add_image`` that lay a result exactly on its layer.
 
-    `selection` is the part that was enlarged by `factors` along (Y, X) or (Z, Y, X).
+    `selection` is the part that was enlarged by `factors` along (Y, X) or (Z, Y, X);
+    `preset` stands in the name.
     """
     *along_z, y, x = factors
     by_axis = np.array(factor_per_axis(axes[: layer.ndim], factors))
@@ -386,7 +391,7 @@ def result_kwargs(
     copied = _COPIED if layer.rgb else _COPIED | _COPIED_GREY
     credit = {k: v for k, v in layer.metadata.items() if k in (ATTRIBUTION, CHANNELS)}
     return {key: getattr(layer, key) for key in copied} | {
-        "name": f"{layer.name} {factors_text((y, x), *along_z)}",
+        "name": result_name(layer.name, factors_text((y, x), *along_z), preset),
         "rgb": layer.rgb,
         "multiscale": False,
         "scale": np.asarray(layer.scale) / by_axis,
@@ -400,10 +405,48 @@ def result_kwargs(
     }
 
 
-def match_contrast_range(layer: Image, result: Image) -> None:
-    """Give the contrast slider of a result the range of its layer's."""
-    if not layer.rgb:
-        result.contrast_limits_range = layer.contrast_limits_range
+def result_name(name: str, factors: str, preset: str = "") -> str:
+    """``cells x2 z3 fast``."""
+    return f"{name} {factors.replace('_', ' ')} {preset}".rstrip()
+
+
+def match_contrast(layer: Image, result: Image) -> None:
+    """Let a result be shown as its layer is, but not overexposed by what it gained.
+
+    Where brightness left the layer's contrast limits only in the result, and by more
+    than `EXCESS` of their width, the result has limits of its own.
+    """
+    if layer.rgb:
+        return
+    wide = result.contrast_limits_range = layer.contrast_limits_range
+    before, after = _brightness(layer), _brightness(result)
+    if before is None or after is None:
+        return
+    low, high = layer.contrast_limits
+    room = EXCESS * (high - low)
+    darker = after[0] < low - room <= before[0]
+    if darker or after[1] > high + room >= before[1]:
+        own = min(low, after[0]), max(high, after[1])
+        result.contrast_limits_range = min(wide[0], own[0]), max(wide[1], own[1])
+        result.contrast_limits = own
+
+
+def _brightness(layer: Image) -> tuple[float, float] | None:
+    """Range of all but the brightest and darkest pixels of the middle plane.
+
+    None where they are still in a file: to read them would freeze the window.
+    """
+    pixels = layer.data[-1] if layer.multiscale else layer.data
+    if not (isinstance(pixels, np.ndarray) or layer.multiscale):
+        return None
+    plane: Any = pixels[tuple(n // 2 for n in pixels.shape[:-2])]
+    step = tuple(slice(None, None, max(1, n // SAMPLED_PX)) for n in plane.shape)
+    sample = np.asarray(plane[step], dtype=np.float64)
+    finite = sample[np.isfinite(sample)]
+    if not finite.size:
+        return None
+    low, high = np.percentile(finite, OUTLIERS)
+    return float(low), float(high)
 
 
 def _letters(names: Sequence[Any]) -> str:

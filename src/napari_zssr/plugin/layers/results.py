@@ -24,7 +24,7 @@ from napari_zssr.plugin.layers.layers import (
     layer_file,
     layer_recipe,
     level0,
-    match_contrast_range,
+    match_contrast,
     placement_of,
     unwrapped,
 )
@@ -92,6 +92,7 @@ class GrowingLayer:
             result = self._add(enlarged.data)
         else:
             result.data = enlarged.data
+        self._match_contrast(result)
         result.metadata[KEY] = enlarged.recipe
         if enlarged.errors is not None:
             self._add_errors(enlarged.errors, result)
@@ -104,6 +105,12 @@ class GrowingLayer:
             source.visible = False
         return hides
 
+    def _match_contrast(self, result: Image) -> None:
+        """Match the contrast to the original's, unless the user has set it."""
+        given = self._job.kwargs.get("contrast_limits")
+        if given is not None and tuple(result.contrast_limits) == tuple(given):
+            match_contrast(self._job.request.layer, result)
+
     def keep_finished(self) -> None:
         """Keep the finished slices, with a recipe that says how many they are."""
         layer = self._layer_in_viewer()
@@ -112,6 +119,12 @@ class GrowingLayer:
             recipe = {"finished": self.finished, "planes": self.planes}
             part = {"part": str(self._job.part)} if self._job.part else {}
             layer.metadata[KEY] = self._job.recipe | recipe | part
+
+    @property
+    def layers(self) -> list[Image]:
+        """The source, and the result where there is one."""
+        result = [] if self.layer is None else [self.layer]
+        return [*result, self._job.request.layer]
 
     @property
     def black(self) -> int:
@@ -158,7 +171,7 @@ class GrowingLayer:
             options = {"multiscale": isinstance(data, list), "cache": False}
             self.layer = Image(data, **self._job.kwargs | options)
             self._viewer.add_layer(self.layer)
-            match_contrast_range(self._job.request.layer, self.layer)
+            self._match_contrast(self.layer)
         self._last_shown = time.monotonic()
         return self.layer
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from psygnal import Signal
 
 from napari_zssr.errors import InputError
-from napari_zssr.plugin.controls import status
+from napari_zssr.plugin.clock import status
 from napari_zssr.plugin.form.rows import (
     Column,
     LatestRun,
@@ -297,7 +297,7 @@ class PreviewPanel:
             self._prefix = "" if event.step else FIRST_LOOK
             self._show(event.image, self._prefix)
         elif isinstance(event, Progress) and event.stage != SETTLE:
-            self._say(self._prefix + status(event, None))
+            self._say(self._prefix + status(event))
 
     def _complete(self, result: PreviewResult | AxialPreview) -> None:
         target, sentence = self._target, form_sentence(result.report.sentence)

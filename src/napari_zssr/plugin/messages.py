@@ -1,0 +1,203 @@
+"""What came of runs: one line each, with details on demand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+from weakref import ref
+
+from napari.layers import Layer
+from qtpy.QtCore import QEvent, QSize, Qt
+from qtpy.QtWidgets import (
+    QFrame,
+    QHBoxLayout,
+    QLabel,
+    QScrollArea,
+    QSizePolicy,
+    QToolButton,
+    QVBoxLayout,
+    QWidget,
+)
+from superqt import QElidingLabel
+
+from napari_zssr.plugin.form.rows import HeightForWidth, error_colour
+
+# Messages that are visible without scrolling, and lines when one is opened.
+VISIBLE, OPENED = 3, 9
+DONE, PROBLEM = "\u2713", "\u26a0"
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A sentence, and what is shown when it is opened; both are plain text."""
+
+    headline: str
+    details: str = ""
+    problem: bool = False
+
+    @property
+    def line(self) -> str:
+        """The headline after a sign for what kind of message it is."""
+        return f"{PROBLEM if self.problem else DONE} {self.headline}"
+
+
+class MessageRow(QFrame):
+    """One message; a click or the key on its arrow opens it.
+
+    A problem is open from the start: what to do must not be missed.
+    """
+
+    def __init__(self, message: Message, layers: Sequence[Layer]) -> None:
+        super().__init__()
+        self.message = message
+        self.layers = [ref(layer) for layer in layers]
+        self.headline = QElidingLabel(message.line)
+        self.headline.setTextFormat(Qt.TextFormat.PlainText)
+        self.headline.setAccessibleName(message.line)
+        self.headline.installEventFilter(self)
+        self.details = QLabel("\n".join(filter(None, (message.line, message.details))))
+        self.details.setTextFormat(Qt.TextFormat.PlainText)
+        self.details.setWordWrap(True)
+        selectable = Qt.TextInteractionFlag.TextSelectableByMouse
+        self.details.setTextInteractionFlags(selectable)
+        policy = QSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+        self.details.setSizePolicy(policy)
+        self.details.installEventFilter(HeightForWidth(self.details))
+        self.arrow = QToolButton()
+        self.arrow.setCheckable(True)
+        self.arrow.setAutoRaise(True)
+        self.arrow.setAccessibleName(f"Details: {message.headline}")
+        self.arrow.toggled.connect(self.open)
+        layout = QHBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(4)
+        layout.addWidget(self.arrow, 0, Qt.AlignmentFlag.AlignTop)
+        layout.addWidget(self.headline, 1)
+        layout.addWidget(self.details, 1)
+        self.arrow.setChecked(message.problem)
+        self.open(message.problem)
+        self._colour()
+
+    def open(self, open_: bool) -> None:
+        """Show the details too, or only the line."""
+        arrow = Qt.ArrowType.DownArrow if open_ else Qt.ArrowType.RightArrow
+        self.arrow.setArrowType(arrow)
+        self.headline.setVisible(not open_)
+        self.details.setVisible(open_)
+
+    @property
+    def text(self) -> str:
+        """Everything that the message says."""
+        return str(self.details.text())
+
+    def is_of(self, layers: Iterable[Layer]) -> bool:
+        """Whether one of its layers is among these."""
+        present = {id(layer) for layer in layers}
+        return any(id(layer()) in present for layer in self.layers)
+
+    def eventFilter(self, watched: Any, event: Any) -> bool:
+        """Open the message when its line is clicked."""
+        if event.type() == QEvent.Type.MouseButtonRelease:
+            self.arrow.toggle()
+        return False
+
+    def changeEvent(self, event: Any) -> None:
+        """Follow the theme."""
+        if event.type() in (QEvent.Type.StyleChange, QEvent.Type.PaletteChange):
+            self._colour()
+        super().changeEvent(event)
+
+    def _colour(self) -> None:
+        if not self.message.problem:
+            return
+        sheet = f"QLabel {{ color: {error_colour(self)}; font-weight: bold; }}"
+        if sheet != self.styleSheet():
+            self.setStyleSheet(sheet)
+
+
+class Messages(QScrollArea):
+    """Messages, newest first; more than a few are scrolled."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._column = QWidget()
+        layout = QVBoxLayout(self._column)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(2)
+        layout.addStretch(1)
+        self.rows: list[MessageRow] = []
+        self.setWidget(self._column)
+        self.setWidgetResizable(True)
+        self.setFrameShape(QFrame.Shape.NoFrame)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        self.setAccessibleName("Messages")
+        self.setVisible(False)
+
+    @property
+    def text(self) -> str:
+        """Everything that is said, newest first."""
+        return "\n".join(row.text for row in self.rows)
+
+    def add(self, message: Message, layers: Sequence[Layer] = ()) -> None:
+        """Add a message above the others; it goes when all its layers have gone."""
+        row = MessageRow(message, layers)
+        row.arrow.toggled.connect(lambda _: self.updateGeometry())
+        self.rows.insert(0, row)
+        self._layout().insertWidget(0, row)
+        self._show()
+
+    def remove_without_layers(self) -> None:
+        """Remove all messages that belong to no layer, and all problems."""
+        self._keep([r for r in self.rows if r.layers and not r.message.problem])
+
+    def keep_of(self, layers: Iterable[Layer]) -> None:
+        """Remove messages whose layers are not among these any more."""
+        present = list(layers)
+        self._keep([r for r in self.rows if not r.layers or r.is_of(present)])
+
+    def sizeHint(self) -> QSize:
+        """High enough for a few lines; higher for one that is opened."""
+        line = self.fontMetrics().lineSpacing() + 6
+        opened = any(row.arrow.isChecked() for row in self.rows)
+        most = line * (OPENED if opened else VISIBLE)
+        width = max(1, self.width())
+        needed = sum(self._height(row, width) + 2 for row in self.rows)
+        return QSize(super().sizeHint().width(), min(most, needed))
+
+    def minimumSizeHint(self) -> QSize:
+        """As narrow as the dock."""
+        return QSize(0, self.sizeHint().height())
+
+    def resizeEvent(self, event: Any) -> None:
+        """Texts that wrap are higher where it is narrow."""
+        super().resizeEvent(event)
+        if event.size().width() != event.oldSize().width():
+            self.updateGeometry()
+
+    @staticmethod
+    def _height(row: MessageRow, width: int) -> int:
+        arrow = row.arrow.sizeHint()
+        if not row.arrow.isChecked():
+            return max(arrow.height(), row.headline.sizeHint().height())
+        text = row.details.heightForWidth(max(1, width - arrow.width() - 4))
+        return max(arrow.height(), text)
+
+    def _keep(self, rows: list[MessageRow]) -> None:
+        for row in self.rows:
+            if row not in rows:
+                self._layout().removeWidget(row)
+                row.hide()
+                row.deleteLater()
+        self.rows = rows
+        self._show()
+
+    def _layout(self) -> QVBoxLayout:
+        layout = self._column.layout()
+        assert isinstance(layout, QVBoxLayout)
+        return layout
+
+    def _show(self) -> None:
+        self.setVisible(bool(self.rows))
+        self.updateGeometry()
