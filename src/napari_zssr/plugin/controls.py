@@ -123,7 +123,7 @@ class RunFields(Column):
         self.run = PushButton(
             text="Run",
             tooltip="Learns from the image alone and adds the enlarged layer. The "
-            "window stays usable meanwhile.",
+            "window stays usable meanwhile. Key: Ctrl+Enter.",
         )
         self.cancel = PushButton(
             text="Cancel",

@@ -16,14 +16,18 @@ from napari_zssr.errors import InputError, ZSSRError
 from napari_zssr.execution.ledger import Ledger
 from napari_zssr.imaging.kernel import FineKernel
 from napari_zssr.plugin.check.panel import CheckPanel
+from napari_zssr.plugin.compare.panel import ResultPanel
 from napari_zssr.plugin.controls import AfterFields, RunFields
 from napari_zssr.plugin.copy_settings import as_command, as_python
 from napari_zssr.plugin.cost import CostCard
 from napari_zssr.plugin.form.form import Form
 from napari_zssr.plugin.form.rows import Column, Scrolled, after_pause, heading
+from napari_zssr.plugin.help import HelpRow
 from napari_zssr.plugin.jobs import DiskJob, Enlarged, Job, MemoryJob
+from napari_zssr.plugin.keys import Shortcuts
 from napari_zssr.plugin.layers.layers import layer_file
 from napari_zssr.plugin.layers.results import GrowingLayer
+from napari_zssr.plugin.looks import Looks
 from napari_zssr.plugin.preview.preview import PreviewPanel
 from napari_zssr.plugin.request import Request
 from napari_zssr.plugin.run_controller import RunController
@@ -59,15 +63,22 @@ class SuperResolutionWidget(Container[Any]):
         self.preview = PreviewPanel(napari_viewer, lambda: self._request)
         self.cost = CostCard()
         self.check = CheckPanel(napari_viewer)
+        self.result = ResultPanel(napari_viewer, self.check.check_of)
+        self.help = HelpRow()
+        self.looks = Looks(
+            napari_viewer, self.form.method, lambda: self._request, self._refresh_later
+        )
         self.after = AfterFields()
         self.controls = RunFields()
         super().__init__(widgets=[self.controls], labels=False)
         self.margins = (4, 4, 4, 4)
         preview = [heading("Preview"), self.preview.view]
         cost = [heading("Cost"), self.cost.view]
+        result = [heading("Compare"), self.result.view]
         check = [heading("Check"), self.check.view]
         again = [heading("Again"), self.after]
-        self._inner = Column([self.form, *preview, *cost, *check, *again])
+        panels = [*preview, *cost, *result, *check, *again, self.help]
+        self._inner = Column([self.form, *panels])
         self.scrolled = Scrolled(self._inner)
         self.native.layout().insertWidget(0, self.scrolled, 1)
         self._later = after_pause(self.native, UPDATE_MS, self.refresh)
@@ -82,6 +93,12 @@ class SuperResolutionWidget(Container[Any]):
             on_leave=self._on_leave,
             on_delete=self._close_panels,
         )
+        acts = {
+            "run": self._run_by_key,
+            "preview": self.preview.toggle,
+            "flip": self.result.toggle_flip,
+        }
+        self._shortcuts = Shortcuts(napari_viewer, self.native, acts)
         self._connect()
         self.refresh()
 
@@ -97,7 +114,12 @@ class SuperResolutionWidget(Container[Any]):
             return
         self.preview.stop()
         self.cost.pause(True)
+        self.result.begin([request.layer for request in requests])
         self._run.start(map(self._new_job, requests))
+
+    def _run_by_key(self) -> None:
+        if self.controls.run.enabled:
+            self.start()
 
     def cancel(self) -> None:
         """Stop after the current step."""
@@ -133,6 +155,8 @@ class SuperResolutionWidget(Container[Any]):
         self.cost.update(request)
         self.preview.update(None if self._run.running else request)
         self.check.update()
+        self.result.update()
+        self.looks.update(request)
         self.after.python.enabled = self.after.command.enabled = request is not None
         self.after.again.enabled = bool(self.form.recipe())
         self.after.networks.enabled = bool(self._networks)
@@ -159,6 +183,7 @@ class SuperResolutionWidget(Container[Any]):
     def _on_result(self, job: Job, enlarged: Enlarged) -> None:
         assert self._growing is not None
         hidden = self._growing.complete(enlarged)
+        self.result.undo.add(self._growing.layers)
         self._networks = enlarged.networks
         source = layer_file(job.request.layer)
         folder = Path.home() if source is None else source.parent
@@ -190,6 +215,7 @@ class SuperResolutionWidget(Container[Any]):
         if growing is None:
             return
         growing.keep_finished()
+        self.result.undo.add(growing.layers)
         if growing.finished or not self._failed:
             finished, black = growing.finished, growing.black
             if job.part is not None:
@@ -210,11 +236,15 @@ class SuperResolutionWidget(Container[Any]):
     def _on_leave(self) -> None:
         self.preview.stop()
         self.check.stop()
+        self.result.comparison.stop()
+        self.looks.stop()
         self.cost.close()
 
     def _close_panels(self) -> None:
         self.preview.close()
         self.check.close()
+        self.result.close()
+        self._shortcuts.close()
 
     def _discard_finished(self) -> None:
         if self._growing is not None:

@@ -66,6 +66,7 @@ class GrowingLayer:
         self._last_shown = 0.0
         self._reached = 0
         self.layer: Image | None = None
+        self.errors: Image | None = None
         self.finished = 0
         self.planes = 1
 
@@ -114,6 +115,11 @@ class GrowingLayer:
             layer.metadata[KEY] = self._job.recipe | recipe | part
 
     @property
+    def layers(self) -> list[Image]:
+        """The layers that the run has added."""
+        return [one for one in (self.layer, self.errors) if one is not None]
+
+    @property
     def black(self) -> int:
         """Slices of the layer that are not finished."""
         if self.layer is None:
@@ -141,6 +147,7 @@ class GrowingLayer:
         )
         with selection_kept(self._viewer):
             self._viewer.add_layer(layer)
+        self.errors = layer
 
     def _layer_in_viewer(self) -> Image | None:
         """The layer, unless the user has removed it."""
