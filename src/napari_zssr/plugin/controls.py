@@ -26,7 +26,7 @@ class RunFields(Column):
         self.run = PushButton(
             text="Run",
             tooltip="Trains on this image, then adds the result as a layer. You can "
-            "go on using napari meanwhile.",
+            "go on using napari meanwhile. Key: Ctrl+Enter.",
         )
         self.cancel = PushButton(
             text="Cancel",

@@ -18,15 +18,19 @@ from napari_zssr.execution.ledger import Ledger
 from napari_zssr.imaging.kernel import FineKernel
 from napari_zssr.plugin.batch import BatchWidget
 from napari_zssr.plugin.check.panel import CheckPanel
+from napari_zssr.plugin.compare.panel import ResultPanel
 from napari_zssr.plugin.controls import AfterFields, RunFields
 from napari_zssr.plugin.copy_settings import as_command, as_python
 from napari_zssr.plugin.cost import CostCard
 from napari_zssr.plugin.form.form import Form
 from napari_zssr.plugin.form.rows import Column, Foldable, Scrolled, after_pause
+from napari_zssr.plugin.help import HelpRow
 from napari_zssr.plugin.jobs import DiskJob, Enlarged, Job, MemoryJob
+from napari_zssr.plugin.keys import Shortcuts
 from napari_zssr.plugin.layers.layers import layer_file, level0, unwrapped
 from napari_zssr.plugin.layers.results import GrowingLayer
 from napari_zssr.plugin.messages import Message
+from napari_zssr.plugin.looks import Looks
 from napari_zssr.plugin.preview.preview import PreviewPanel
 from napari_zssr.plugin.request import Request
 from napari_zssr.plugin.run_controller import RunController
@@ -70,12 +74,17 @@ class SuperResolutionWidget(Container[Any]):
         self.preview = PreviewPanel(napari_viewer, lambda: self._request)
         self.cost = CostCard()
         self.check = CheckPanel(napari_viewer)
+        self.result = ResultPanel(napari_viewer, self.check.check_of)
+        self.help = HelpRow()
+        self.looks = Looks(
+            napari_viewer, self.form.method, lambda: self._request, self._refresh_later
+        )
         self.after = AfterFields()
         self.controls = RunFields(self.preview.button)
         # Built when its tab is first shown.
         self.files: BatchWidget | None = None
         self._add_folds()
-        self.scrolled = Scrolled(Column([self.form, *self.folds.values()]))
+        self.scrolled = Scrolled(Column([self.form, *self.folds.values(), self.help]))
         self.tabs = Tabs()
         self.tabs.add(
             "Layers",
@@ -103,6 +112,12 @@ class SuperResolutionWidget(Container[Any]):
             on_delete=self._close_panels,
             is_busy=lambda: self._files_running,
         )
+        acts = {
+            "run": self._run_by_key,
+            "preview": self.preview.toggle,
+            "flip": self.result.toggle_flip,
+        }
+        self._shortcuts = Shortcuts(napari_viewer, self.native, acts)
         self._connect()
         self.refresh()
 
@@ -119,8 +134,13 @@ class SuperResolutionWidget(Container[Any]):
             return
         self.preview.stop()
         self.cost.pause(True)
+        self.result.begin([request.layer for request in requests])
         self._run.start(map(self._new_job, requests), [_pixels(r) for r in requests])
         self._refresh_files()
+
+    def _run_by_key(self) -> None:
+        if self.controls.run.enabled:
+            self.start()
 
     def cancel(self) -> None:
         """Stop after the current step."""
@@ -159,6 +179,8 @@ class SuperResolutionWidget(Container[Any]):
         self.cost.update(request)
         self.preview.update(None if self._run.running else request)
         self.check.update()
+        self.result.update()
+        self.looks.update(request)
         self._offer_reuse()
         self._enable_run()
 
@@ -182,6 +204,12 @@ class SuperResolutionWidget(Container[Any]):
                 tooltip="Opens or closes what the result takes: size, memory, time and "
                 "device.",
                 always=[self.cost.brief],
+            ),
+            "result": Foldable(
+                "Result",
+                [self.result.view],
+                tooltip="Opens or closes the recipe of the selected result.",
+                always=[self.result.buttons],
             ),
             "check": Foldable(
                 "Check",
@@ -245,6 +273,7 @@ class SuperResolutionWidget(Container[Any]):
     def _on_result(self, job: Job, enlarged: Enlarged) -> None:
         assert self._growing is not None
         hidden = self._growing.complete(enlarged)
+        self.result.undo.add(self._growing.added)
         self._networks = enlarged.networks
         source = layer_file(job.request.layer)
         folder = Path.home() if source is None else source.parent
@@ -277,6 +306,7 @@ class SuperResolutionWidget(Container[Any]):
         if growing is None:
             return
         growing.keep_finished()
+        self.result.undo.add(growing.added)
         if growing.finished or not self._failed:
             finished, black = growing.finished, growing.black
             if job.part is not None:
@@ -303,11 +333,15 @@ class SuperResolutionWidget(Container[Any]):
             self.files.cancel()
         self.preview.stop()
         self.check.stop()
+        self.result.comparison.stop()
+        self.looks.stop()
         self.cost.close()
 
     def _close_panels(self) -> None:
         self.preview.close()
         self.check.close()
+        self.result.close()
+        self._shortcuts.close()
 
     def _discard_finished(self) -> None:
         if self._growing is not None:

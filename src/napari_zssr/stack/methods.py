@@ -64,38 +64,54 @@ class _References:
 def methods(check: Check) -> tuple[str, tuple[str, ...]]:
     """Paragraph on a result, with numbers of references, and the references."""
     cited = _References()
-    parts = [_processing(check, cited), _checked(check), _agreed(check)]
+    processing = _processing(check.recipe, check.factors, cited)
+    parts = [processing, _checked(check), _agreed(check)]
     parts.append(_resolved(check, cited))
     if any(plane.scores for plane in check.planes):
         parts.append(_compared(check, cited))
     return " ".join(filter(None, parts)), tuple(cited.listed)
 
 
-def _processing(check: Check, cited: _References) -> str:
+def methods_unchecked(recipe: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
+    """`methods` of a result that was not checked, from its recipe alone."""
+    cited = _References()
+    y, x = map(float, recipe["config"]["factor"])
+    return _processing(recipe, (y, x), cited), tuple(cited.listed)
+
+
+def with_references(paragraph: str, references: Sequence[str]) -> str:
+    """A paragraph, and its references in numbered lines."""
+    listed = (f"[{number}] {text}" for number, text in enumerate(references, 1))
+    return "\n".join([paragraph, "", *listed])
+
+
+def _processing(
+    recipe: Mapping[str, Any] | None, factors: Pair, cited: _References
+) -> str:
     """Settings, programs and outcome, from the recipe."""
     method, program = cited.cite(ZSSR), cited.cite(PROGRAM)
-    if check.recipe is None:
+    if recipe is None:
         return (
-            f"Images were {_done(check)}; the settings are unknown, because the file "
+            f"Images were {_done(factors)}; the settings are unknown, because the file "
             f"contains no recipe of napari-zssr {program} (zero-shot "
             f"super-resolution {method})."
         )
-    config, report = check.recipe["config"], check.recipe.get("report") or {}
+    config, report = recipe["config"], recipe.get("report") or {}
     used = report.get("versions") or {}
     others = ", ".join(f"{k} {v}" for k, v in used.items() if k != "napari-zssr")
     listed = f" ({others})" if others else ""
     sentences = [
-        f"Images were {_done(check)} with napari-zssr "
+        f"Images were {_done(factors)} with napari-zssr "
         f"{used.get('napari-zssr', 'of unknown version')} {program}{listed} "
         f"by {_learner(config, report)} (zero-shot super-resolution {method}).",
         f"Settings: {', '.join(_settings(config, report))}.",
-        _outcome(report.get("planes", ()), check.factors),
+        _outcome(report.get("planes", ()), factors),
     ]
     return " ".join(filter(None, sentences))
 
 
-def _done(check: Check) -> str:
-    y, x = check.factors
+def _done(factors: Pair) -> str:
+    y, x = factors
     if (y, x) == (1, 1):
         return "restored without enlargement"
     if y == x:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from magicgui.widgets import PushButton
-from napari.layers import Shapes
+from napari.layers import Image, Shapes
 from napari.utils.notifications import show_error, show_info
 from napari.viewer import Viewer
 from numpy.typing import NDArray
@@ -130,6 +130,12 @@ class CheckPanel:
         )
         self._follow_lines()
         self._read_planes()
+
+    def check_of(self, result: Image) -> Check | None:
+        """What the open check has found of a result."""
+        if self.subject is None or self.job is None:
+            return None
+        return self.job.check if self.subject.result is result else None
 
     def cancel(self) -> None:
         """Stop after the position that is being checked, and keep what is known."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from magicgui.widgets import ComboBox, LineEdit
+from magicgui.widgets import ComboBox, LineEdit, PushButton
 from napari.components import ViewerModel
 from numpy.typing import NDArray
 from qtpy.QtCore import Qt
@@ -250,9 +250,17 @@ class BlurFields(Column):
         self.view = KernelView()
         self.seen = KernelCache()
         files = "*.npy *.csv *.tif *.tiff *.mat"
+        self.look = PushButton(
+            text="Estimate blur now",
+            tooltip="Finds the blur in the image now, and shows it below, instead of "
+            "when you press Preview or Run.",
+        )
+        # A batch has no image to look at.
+        self.can_look = False
         super().__init__(
             [
                 Row("Blur", ComboBox(name="kernel", choices=self._kinds)),
+                self.look,
                 self.optics,
                 self.beads,
                 Row("Blur width", LineEdit(name="sigma", value="1.0")),
@@ -313,6 +321,11 @@ class BlurFields(Column):
         else:
             self.view.show_kernel(kernel)
 
+    def offer_look(self) -> None:
+        """Offer to estimate the blur at once."""
+        self.can_look = True
+        self._show_relevant()
+
     def _kinds(self, _widget: Any = None) -> list[tuple[str, str]]:
         stored = [("as in the recipe", STORED)] if self._stored is not None else []
         return [*((text, kind) for kind, text in KINDS.items()), *stored]
@@ -321,6 +334,7 @@ class BlurFields(Column):
         kind = self.fields["kernel"].value
         self.rows["sigma"].visible = kind == "gaussian"
         self.rows["kernel_file"].visible = kind == "file"
+        self.look.visible = self.can_look and kind == "estimate"
         self.optics.visible = kind == "optics"
         self.beads.visible = kind == "beads"
         # Nothing to see in the blur that nobody has chosen.

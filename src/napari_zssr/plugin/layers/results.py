@@ -66,6 +66,7 @@ class GrowingLayer:
         self._last_shown = 0.0
         self._reached = 0
         self.layer: Image | None = None
+        self.errors: Image | None = None
         self.finished = 0
         self.planes = 1
 
@@ -121,10 +122,14 @@ class GrowingLayer:
             layer.metadata[KEY] = self._job.recipe | recipe | part
 
     @property
+    def added(self) -> list[Image]:
+        """The layers that the run has added."""
+        return [one for one in (self.layer, self.errors) if one is not None]
+
+    @property
     def layers(self) -> list[Image]:
-        """The source, and the result where there is one."""
-        result = [] if self.layer is None else [self.layer]
-        return [*result, self._job.request.layer]
+        """The layers that the run has added, and their source."""
+        return [*self.added, self._job.request.layer]
 
     @property
     def black(self) -> int:
@@ -155,6 +160,7 @@ class GrowingLayer:
         )
         with selection_kept(self._viewer):
             self._viewer.add_layer(layer)
+        self.errors = layer
 
     def _layer_in_viewer(self) -> Image | None:
         """The layer, unless the user has removed it."""

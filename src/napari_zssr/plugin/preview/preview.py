@@ -154,6 +154,13 @@ class PreviewPanel:
         """Whether a preview is open."""
         return self._target is not None
 
+    def toggle(self) -> None:
+        """Open a preview, or close it."""
+        if self.active:
+            self.stop()
+        else:
+            self.start()
+
     def start(self) -> None:
         """Open a preview in the middle of the view."""
         request = self._get_request()
@@ -190,7 +197,7 @@ class PreviewPanel:
             text=OPEN,
             tooltip="Shows a window of the current slice as it would come out: a first "
             "look at once, then better ones while the network learns. Drag the yellow "
-            "rectangle of the layer 'Preview window' to look elsewhere.",
+            "rectangle of the layer 'Preview window' to look elsewhere. Key: Ctrl+P.",
         )
         self.accept = PushButton(
             text="Accept",
@@ -214,16 +221,10 @@ class PreviewPanel:
                 self.accept,
             ]
         )
-        self.button.changed.connect(self._toggle)
+        self.button.changed.connect(self.toggle)
         self.accept.changed.connect(self._accept)
         self.share.changed.connect(self._draw)
         self.sections.changed.connect(self._turn)
-
-    def _toggle(self) -> None:
-        if self.active:
-            self.stop()
-        else:
-            self.start()
 
     def _accept(self) -> None:
         if self._target is not None:

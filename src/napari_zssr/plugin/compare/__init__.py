@@ -1,0 +1,1 @@
+"""After a run: original beside result, the recipe in words, undo."""

@@ -1,0 +1,191 @@
+"""Original and result side by side in napari's grid, or one instead of the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from napari.layers import Image, Layer
+from napari.viewer import Viewer
+
+from napari_zssr.errors import InputError
+from napari_zssr.plugin.check.subject import original_of
+from napari_zssr.plugin.layers.layers import layer_recipe, unwrapped
+from napari_zssr.plugin.layers.results import ORIGINS, TRANSPARENT_BLENDING
+
+NO_RESULT = "Select a result in the layer list to compare it with its original."
+GRID = ("enabled", "stride", "shape", "spacing")
+CAMERA = ("center", "zoom", "angles", "perspective")
+# Of half a canvas, what an image that was seen whole fills side by side.
+FILLED = 0.95
+
+
+class Mode(Enum):
+    """How a result is compared with its original."""
+
+    OFF = "off"
+    SIDE_BY_SIDE = "side by side"
+    FLIPPED = "flipped"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Before:
+    """What is restored when a comparison ends."""
+
+    visible: list[tuple[Layer, bool]]
+    grid: dict[str, Any]
+    camera: dict[str, Any]
+
+
+class Comparison:
+    """Shows a result beside its original, or the one in place of the other.
+
+    Everything is as it was before when it ends: when `stop` is called, when a layer is
+    added or removed, or when the grid is switched off. Both views of the grid share one
+    camera and the sliders. `on_changed` is called when `mode` has changed.
+    """
+
+    def __init__(self, viewer: Viewer, on_changed: Callable[[], object]) -> None:
+        self._viewer = viewer
+        self._on_changed = on_changed
+        self._before: Before | None = None
+        self._pair: tuple[Image, Image] | None = None
+        self.mode = Mode.OFF
+        layers = viewer.layers.events
+        for event in (layers.inserted, layers.removed):
+            event.connect(self._end)
+        layers.reordered.connect(self._order)
+        viewer.canvas.grid.events.enabled.connect(self._follow_grid)
+
+    def toggle_side_by_side(self, original: Image, result: Image) -> None:
+        """Show both beside each other and hide all other layers, or end that."""
+        was = self.mode
+        self.stop()
+        if was is Mode.SIDE_BY_SIDE:
+            return
+        pair, grid = (original, result), self._viewer.canvas.grid
+        layers = [unwrapped(layer) for layer in self._viewer.layers]
+        camera = self._viewer.scene.camera
+        self._before = Before(
+            visible=[(layer, layer.visible) for layer in layers],
+            grid={name: getattr(grid, name) for name in GRID},
+            camera={name: getattr(camera, name) for name in CAMERA},
+        )
+        self._pair = pair
+        for layer in layers:
+            layer.visible = layer in pair
+        grid.shape = (1, 2)
+        self._order()
+        self._fit(original)
+        grid.enabled = True
+        self._set(Mode.SIDE_BY_SIDE)
+
+    def toggle_flip(self, original: Image, result: Image) -> None:
+        """Show the original where the result is seen, or the reverse, or end that."""
+        was = self.mode
+        self.stop()
+        if was is Mode.FLIPPED:
+            return
+        pair = (original, result)
+        self._before = Before(
+            visible=[(layer, layer.visible) for layer in pair], grid={}, camera={}
+        )
+        self._pair = pair
+        shows_result = result.visible
+        result.visible = not shows_result
+        if shows_result:
+            original.visible = True
+        elif result.blending in TRANSPARENT_BLENDING:
+            original.visible = False
+        self._set(Mode.FLIPPED)
+
+    def stop(self) -> None:
+        """Show everything as it was before."""
+        before, self._before, self._pair = self._before, None, None
+        if before is None:
+            return
+        present = {unwrapped(layer) for layer in self._viewer.layers}
+        for layer, visible in before.visible:
+            if layer in present:
+                layer.visible = visible
+        for target, values in (
+            (self._viewer.canvas.grid, before.grid),
+            (self._viewer.scene.camera, before.camera),
+        ):
+            for name, value in values.items():
+                setattr(target, name, value)
+        self._set(Mode.OFF)
+
+    def close(self) -> None:
+        """Stop, and ignore the viewer from now on."""
+        layers = self._viewer.layers.events
+        for event in (layers.inserted, layers.removed):
+            event.disconnect(self._end)
+        layers.reordered.disconnect(self._order)
+        self._viewer.canvas.grid.events.enabled.disconnect(self._follow_grid)
+        self.stop()
+
+    def _set(self, mode: Mode) -> None:
+        self.mode = mode
+        self._on_changed()
+
+    def _end(self, _event: Any = None) -> None:
+        self.stop()
+
+    def _follow_grid(self, _event: Any = None) -> None:
+        if self.mode is Mode.SIDE_BY_SIDE and not self._viewer.canvas.grid.enabled:
+            self.stop()
+
+    def _order(self, _event: Any = None) -> None:
+        """Let the original be on the left, whatever the order of the layer list."""
+        if self._pair is not None and self._before is not None and self._before.grid:
+            original, result = map(self._viewer.layers.index, self._pair)
+            self._viewer.canvas.grid.stride = 1 if original < result else -1
+
+    def _fit(self, original: Image) -> None:
+        """Keep an image that is seen whole so, in half of the canvas."""
+        dims, camera = self._viewer.dims, self._viewer.scene.camera
+        axis = dims.displayed[-1] - dims.ndim
+        if dims.ndisplay != 2 or -axis > original.ndim:
+            return
+        low, high = original.extent.world[:, axis]
+        _, width = self._viewer.canvas.size
+        *others, center = camera.center
+        reach = max(high - center, center - low)
+        if reach * camera.zoom <= width / 2:
+            camera.center = (*others, (low + high) / 2)
+            camera.zoom = min(camera.zoom, FILLED * width / 2 / (high - low))
+
+
+def compared_pair(viewer: Viewer) -> tuple[Image, Image]:
+    """Original and result that belong to the selected layer, which is one of them.
+
+    InputError where there is no such pair, or the original is not open.
+    """
+    result = selected_result(viewer)
+    if result is None:
+        raise InputError(NO_RESULT)
+    original = original_of(result, viewer)
+    if not isinstance(original, Image):
+        raise InputError(
+            f"The original of {result.name} is not open; open {original.name} to "
+            "compare them."
+        )
+    return original, result
+
+
+def selected_result(viewer: Viewer) -> Image | None:
+    """The selected result, or the topmost one made from the selected image."""
+    selected = unwrapped(viewer.layers.selection.active)
+    if not isinstance(selected, Image):
+        return None
+    if "config" in layer_recipe(selected):
+        return selected
+    for layer in reversed(list(viewer.layers)):
+        made = unwrapped(layer)
+        known = ORIGINS.get(made) if isinstance(made, Image) else None
+        if known is not None and known.layer() is selected:
+            return made
+    return None

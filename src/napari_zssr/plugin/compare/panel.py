@@ -1,0 +1,179 @@
+"""The result panel: compare with the original, undo, and the recipe in words."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Callable, Sequence
+
+from magicgui.widgets import PushButton
+from napari.layers import Image
+from napari.utils.notifications import show_info
+from napari.viewer import Viewer
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QApplication
+
+from napari_zssr.errors import InputError
+from napari_zssr.plugin.compare.comparison import (
+    Comparison,
+    Mode,
+    compared_pair,
+    selected_result,
+)
+from napari_zssr.plugin.compare.recipe import Rows, recipe_rows, recipe_text
+from napari_zssr.plugin.compare.undo import Undo
+from napari_zssr.plugin.form.rows import Column, say, side_by_side, words
+from napari_zssr.plugin.layers.layers import layer_file, layer_recipe
+from napari_zssr.stack.check import Check
+from napari_zssr.stack.methods import methods, methods_unchecked, with_references
+
+SIDE, SINGLE = "Side by side", "End side by side"
+
+
+class ResultPanel:
+    """What can be done with the selected result: `buttons`, and its recipe as `view`.
+
+    `check_of` gives the check of a result, None where it was not checked.
+    """
+
+    def __init__(
+        self,
+        viewer: Viewer,
+        check_of: Callable[[Image], Check | None] = lambda _: None,
+    ) -> None:
+        self._viewer = viewer
+        self._check_of = check_of
+        self._rows: Rows = []
+        self.comparison = Comparison(viewer, self.update)
+        self.undo = Undo(viewer)
+        self._add_widgets()
+        self.update()
+
+    def update(self) -> None:
+        """Follow the layer list: what can be compared, and what is known of it."""
+        result = selected_result(self._viewer)
+        reason, pair = "", None
+        try:
+            pair = compared_pair(self._viewer)
+        except InputError as error:
+            reason = str(error)
+        mode = self.comparison.mode
+        self.side.text = SINGLE if mode is Mode.SIDE_BY_SIDE else SIDE
+        self.side.enabled = self.flip.enabled = pair is not None
+        shown = pair is None or pair[1].visible or mode is Mode.SIDE_BY_SIDE
+        self.flip.text = "Show original" if shown else "Show result"
+        self.undo_button.enabled = self.undo.possible
+        say(self.message, html.escape(reason))
+        self._rows = [] if result is None else _rows_of(result)
+        say(self.table, _table_html(self._rows))
+        self.copies.visible = bool(self._rows)
+
+    def begin(self, originals: Sequence[Image]) -> None:
+        """End a comparison, and note how the originals of a run are shown."""
+        self.comparison.stop()
+        self.undo.begin(originals)
+        self.update()
+
+    def toggle_side_by_side(self) -> None:
+        """Show original and result side by side, or end that."""
+        self._compare(self.comparison.toggle_side_by_side)
+
+    def toggle_flip(self) -> None:
+        """Show the original in place of the result, or the reverse."""
+        self._compare(self.comparison.toggle_flip)
+
+    def undo_run(self) -> None:
+        """Remove the layers of the latest run and show the original as it was."""
+        if not self.undo_button.enabled:
+            return
+        self.comparison.stop()
+        self.undo.undo()
+        self.update()
+
+    def copy_recipe(self) -> None:
+        """Copy the table as text."""
+        _copy(recipe_text(self._rows))
+
+    def copy_methods(self) -> None:
+        """Copy a paragraph for the methods section, with its references."""
+        result = selected_result(self._viewer)
+        if result is None:
+            return
+        check = self._check_of(result)
+        if check is None:
+            text = methods_unchecked(layer_recipe(result))
+        else:
+            text = methods(check)
+        _copy(with_references(*text))
+
+    def close(self) -> None:
+        """End a comparison, and ignore the viewer from now on."""
+        self.comparison.close()
+
+    def _compare(self, toggle: Callable[[Image, Image], None]) -> None:
+        try:
+            pair = compared_pair(self._viewer)
+        except InputError as error:
+            self.comparison.stop()
+            say(self.message, html.escape(str(error)))
+            return
+        toggle(*pair)
+
+    def _add_widgets(self) -> None:
+        self.side = PushButton(
+            text=SIDE,
+            tooltip="Shows the original on the left and the result on the right. Both "
+            "move and zoom together; other layers are hidden meanwhile. Press again "
+            "to have everything as it was.",
+        )
+        self.flip = PushButton(
+            text="Show original",
+            tooltip="Shows the original in place of the result, and back "
+            "again. Key: H.",
+        )
+        self.undo_button = PushButton(
+            text="Undo",
+            tooltip="Removes the layers of the last run and shows the original as it "
+            "was. A file that was written is kept.",
+            enabled=False,
+        )
+        self.message, self.table = words(), words()
+        self.table.native.setAccessibleName("How the selected result was made")
+        selectable = Qt.TextInteractionFlag.TextSelectableByMouse
+        self.table.native.setTextInteractionFlags(selectable)
+        copy = PushButton(
+            text="Copy table", tooltip="Copies the table as lines of text."
+        )
+        paragraph = PushButton(
+            text="Copy methods",
+            tooltip="Copies a paragraph for the methods section of a paper, with its "
+            "references. After a check it tells what the check has found, too.",
+        )
+        self.copies = side_by_side(copy, paragraph)
+        rows = [side_by_side(self.side, self.flip), self.undo_button]
+        self.buttons = Column([*rows, self.message])
+        self.view = Column([self.table, self.copies])
+        self.side.changed.connect(self.toggle_side_by_side)
+        self.flip.changed.connect(self.toggle_flip)
+        self.undo_button.changed.connect(self.undo_run)
+        copy.changed.connect(self.copy_recipe)
+        paragraph.changed.connect(self.copy_methods)
+
+
+def _rows_of(result: Image) -> Rows:
+    return recipe_rows(layer_recipe(result), layer_file(result))
+
+
+def _copy(text: str) -> None:
+    clipboard = QApplication.clipboard()
+    assert clipboard is not None
+    clipboard.setText(text)
+    show_info("Copied to the clipboard.")
+
+
+def _table_html(rows: Rows) -> str:
+    lines = (
+        f"<tr><td style='padding-right: 8px'>{html.escape(name)}</td>"
+        f"<td>{html.escape(text)}</td></tr>"
+        for name, text in rows
+    )
+    return f"<table cellspacing='0'>{''.join(lines)}</table>" if rows else ""

@@ -1,0 +1,608 @@
+"""After a run: side by side, flip, undo, recipe, looks, keys and help."""
+
+from __future__ import annotations
+
+import sys
+from importlib import metadata
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import numpy as np
+import pytest
+from conftest import RIDGE, Desk
+from numpy.typing import NDArray
+
+pytest.importorskip("napari")
+
+from napari.layers import Image
+from qtpy.QtCore import Qt
+from qtpy.QtGui import QShortcut
+from qtpy.QtWidgets import QApplication
+
+from napari_zssr.config import FAST, INSTANT, change
+from napari_zssr.plugin import help as _help
+from napari_zssr.plugin.compare.comparison import NO_RESULT, Mode
+from napari_zssr.plugin.compare.panel import SIDE, SINGLE
+from napari_zssr.plugin.compare.recipe import recipe_rows, recipe_text
+from napari_zssr.plugin.layers.layers import layer_recipe
+from napari_zssr.progress import drain
+from napari_zssr.stack.axis_labels import labelled
+from napari_zssr.stack.image import planes
+from napari_zssr.stack.look import plane_noise_level
+from napari_zssr.stack.methods import methods_unchecked
+from napari_zssr.stack.report import recipe
+from napari_zssr.stack.run import upscale_steps
+
+MEASURED = change(INSTANT, ensemble=False, always=True, device="cpu")
+
+
+def rings(*shape: int, noise: float = 0.0) -> NDArray[np.uint16]:
+    y, x = np.mgrid[: shape[-2], : shape[-1]]
+    waves = 1000 * (1.5 + np.sin(np.hypot(y - 9, x - 14) / 2))
+    draw = np.random.default_rng(0)
+    return np.round(waves + draw.normal(0, noise or 1e-9, shape)).astype(np.uint16)
+
+
+def state(viewer: Any) -> dict[str, Any]:
+    """All that a comparison may change."""
+    grid, camera = viewer.canvas.grid, viewer.scene.camera
+    return {
+        "layers": [(layer.name, layer.visible) for layer in viewer.layers],
+        "grid": (grid.enabled, grid.stride, tuple(grid.shape), grid.spacing),
+        "camera": (tuple(camera.center), camera.zoom, tuple(camera.angles)),
+        "order": tuple(viewer.dims.order),
+        "point": tuple(viewer.dims.point),
+    }
+
+
+def compared(desk: Desk, **given: Any) -> tuple[Image, Image]:
+    """An original between two other layers, and its result, which is selected."""
+    desk.viewer.add_points(np.ones((1, 2)), name="points")
+    original = desk.add(rings(24, 24), **given)
+    desk.add(rings(24, 24), "other", visible=False)
+    desk.widget.form.image.fields["layer"].value = original
+    desk.run()
+    result = desk.viewer.layers[-1]
+    desk.viewer.layers.selection.active = result
+    desk.widget.refresh()
+    return original, result
+
+
+# ---- side by side
+
+
+@pytest.mark.parametrize("blending", ["additive", "translucent"])
+def test_side_by_side_shows_the_pair_alone_and_leaves_no_trace(
+    desk: Desk, blending: str
+) -> None:
+    original, result = compared(desk, blending=blending)
+    viewer, panel = desk.viewer, desk.widget.result
+    viewer.scene.camera.zoom, viewer.scene.camera.center = 7.0, (0.0, 9.0, 11.0)
+    before = state(viewer)
+    panel.side.changed.emit(True)
+    assert panel.side.text == SINGLE
+    assert [layer for layer in viewer.layers if layer.visible] == [original, result]
+    grid = viewer.canvas.grid
+    assert grid.enabled
+    assert grid.actual_shape(viewer.layers) == (1, 2)
+    assert _column(viewer, original) == 0
+    assert _column(viewer, result) == 1
+    panel.side.changed.emit(True)
+    assert panel.side.text == SIDE
+    assert state(viewer) == before
+
+
+def _column(viewer: Any, layer: Image) -> int:
+    position = viewer.canvas.grid.position(viewer.layers.index(layer), viewer.layers)
+    return int(position[1])
+
+
+def test_the_original_stays_on_the_left_when_layers_are_moved(desk: Desk) -> None:
+    original, result = compared(desk)
+    desk.widget.result.toggle_side_by_side()
+    desk.viewer.layers.move(desk.viewer.layers.index(result), 0)
+    assert _column(desk.viewer, original) == 0
+    desk.widget.result.toggle_side_by_side()
+    # Begun in this order, too.
+    desk.widget.result.toggle_side_by_side()
+    assert _column(desk.viewer, original) == 0
+
+
+@pytest.mark.parametrize("which", ["original", "result", "other", "added"])
+def test_side_by_side_ends_when_a_layer_comes_or_goes(desk: Desk, which: str) -> None:
+    original, result = compared(desk)
+    viewer = desk.viewer
+    before = state(viewer)
+    desk.widget.result.toggle_side_by_side()
+    gone = {"original": original, "result": result, "other": viewer.layers["other"]}
+    if which == "added":
+        viewer.add_points(np.ones((1, 2)), name="more")
+    else:
+        viewer.layers.remove(gone[which])
+    after = state(viewer)
+    changed = {"more", gone[which].name if which in gone else "more"}
+    left = [one for one in before["layers"] if one[0] not in changed]
+    assert [one for one in after["layers"] if one[0] not in changed] == left
+    assert after["grid"] == before["grid"]
+    assert desk.widget.result.comparison.mode is Mode.OFF
+
+
+def test_side_by_side_ends_with_the_grid_and_with_the_dock(desk: Desk) -> None:
+    compared(desk)
+    before = state(desk.viewer)
+    desk.widget.result.toggle_side_by_side()
+    desk.viewer.canvas.grid.enabled = False
+    assert state(desk.viewer) == before
+    desk.widget.result.toggle_side_by_side()
+    desk.widget._on_leave()
+    assert state(desk.viewer) == before
+
+
+def test_a_grid_of_the_users_own_is_given_back(desk: Desk) -> None:
+    compared(desk)
+    grid = desk.viewer.canvas.grid
+    grid.enabled, grid.stride, grid.shape = True, 2, (2, 2)
+    before = state(desk.viewer)
+    desk.widget.result.toggle_side_by_side()
+    desk.widget.result.toggle_side_by_side()
+    assert state(desk.viewer) == before
+
+
+def test_both_halves_are_seen_in_a_real_window(
+    make_napari_viewer: Any, qtbot: Any, settled: None
+) -> None:
+    from napari_zssr.plugin.widget import SuperResolutionWidget
+
+    viewer = make_napari_viewer(show=True)
+    widget = SuperResolutionWidget(viewer)
+    viewer.window.add_dock_widget(widget, name="Super-Resolution")
+    compared(Desk(viewer, qtbot, widget))
+    viewer.reset_view()
+    qtbot.wait(100)
+    before = state(viewer)
+    widget.result.toggle_side_by_side()
+    qtbot.wait(100)
+    picture = viewer.screenshot(canvas_only=True, flash=False)[..., :3].mean(axis=2)
+    columns = np.flatnonzero((picture > 100).any(axis=0))
+    half = picture.shape[1] / 2
+    # An image seen whole before is seen whole on either side.
+    for side in (columns[columns < half], columns[columns >= half] - half):
+        assert 0 < side.min() < side.max() < half - 1
+        assert np.ptp(side) > 0.7 * half
+    widget.result.toggle_side_by_side()
+    assert state(viewer) == before
+
+
+def test_only_pairs_are_compared(desk: Desk) -> None:
+    panel = desk.widget.result
+    original, result = compared(desk)
+    # The original stands for its result, other layers do not.
+    desk.viewer.layers.selection.active = original
+    panel.update()
+    assert panel.side.enabled
+    desk.viewer.layers.selection.active = desk.viewer.layers["other"]
+    panel.update()
+    assert not panel.side.enabled
+    assert panel.message.value == NO_RESULT
+    panel.toggle_side_by_side()
+    panel.toggle_flip()
+    assert panel.comparison.mode is Mode.OFF
+    desk.viewer.layers.selection.active = result
+    desk.viewer.layers.remove(original)
+    panel.update()
+    assert not panel.flip.enabled
+    assert "open cells" in panel.message.value
+    assert panel.table.value
+
+
+# ---- flip
+
+
+@pytest.mark.parametrize("blending", ["additive", "translucent"])
+def test_flip_shows_one_in_place_of_the_other(desk: Desk, blending: str) -> None:
+    original, result = compared(desk, blending=blending)
+    panel, before = desk.widget.result, state(desk.viewer)
+    assert panel.flip.text == "Show original"
+    panel.flip.changed.emit(True)
+    assert (original.visible, result.visible) == (True, False)
+    assert panel.flip.text == "Show result"
+    # Where one looks is one's own.
+    desk.viewer.scene.camera.zoom = 3.0
+    panel.flip.changed.emit(True)
+    after = state(desk.viewer)
+    assert desk.viewer.scene.camera.zoom == 3.0
+    assert after["layers"] == before["layers"]
+
+
+def test_flip_ends_side_by_side(desk: Desk) -> None:
+    _, result = compared(desk)
+    panel, before = desk.widget.result, state(desk.viewer)
+    panel.toggle_side_by_side()
+    panel.toggle_flip()
+    assert not desk.viewer.canvas.grid.enabled
+    assert not result.visible
+    panel.toggle_flip()
+    assert state(desk.viewer) == before
+
+
+# ---- undo
+
+
+@pytest.mark.parametrize("blending", ["additive", "translucent"])
+def test_undo_removes_the_result_and_shows_the_original(
+    desk: Desk, blending: str
+) -> None:
+    desk.add(rings(24, 24), "other")
+    original = desk.add(rings(24, 24), blending=blending)
+    desk.viewer.layers.selection = {original, desk.viewer.layers["other"]}
+    desk.widget.form.image.fields["layer"].value = original
+    before, selected = state(desk.viewer), set(desk.viewer.layers.selection)
+    assert not desk.widget.result.undo_button.enabled
+    quick = change(FAST, start="random", steps=4, width=4, blocks=1, batch=1)
+    quick = change(quick, crop_px=8, back_projection=0, noise="off", device="cpu")
+    desk.widget.form.image.fields["in_turn"].value = False
+    desk.run(change(quick, always=True, error_map=True, ensemble=True))
+    assert len(desk.viewer.layers) == 4
+    desk.widget.refresh()
+    assert desk.widget.result.undo_button.enabled
+    desk.widget.result.toggle_flip()
+    desk.widget.result.undo_button.changed.emit(True)
+    assert state(desk.viewer)["layers"] == before["layers"]
+    assert set(desk.viewer.layers.selection) == selected
+    assert not desk.widget.result.undo_button.enabled
+
+
+def test_undo_takes_back_only_the_last_run_and_what_is_left_of_it(desk: Desk) -> None:
+    desk.add(rings(24, 24))
+    desk.run()
+    first = desk.viewer.layers[-1]
+    desk.run()
+    desk.widget.result.undo_run()
+    assert first in desk.viewer.layers
+    assert len(desk.viewer.layers) == 2
+    desk.run()
+    desk.viewer.layers.remove(desk.viewer.layers[-1])
+    desk.widget.refresh()
+    assert not desk.widget.result.undo_button.enabled
+    desk.widget.result.undo_run()
+    assert len(desk.viewer.layers) == 2
+
+
+def test_undo_keeps_no_result_alive(desk: Desk) -> None:
+    import gc
+    import weakref
+
+    original = desk.add(rings(24, 24))
+    desk.run()
+    # napari keeps the layer that is selected.
+    desk.viewer.layers.selection.active = original
+    gone = weakref.ref(desk.viewer.layers.pop())
+    desk.widget.refresh()
+    gc.collect()
+    assert gone() is None
+
+
+# ---- the recipe
+
+
+@pytest.fixture(scope="module")
+def made() -> dict[str, Any]:
+    """Recipe of a stack of which a part was enlarged, with an estimated blur."""
+    stack = labelled(
+        rings(3, 64, 64, noise=40),
+        axes="ZYX",
+        spacing={"Z": 0.3, "Y": 0.1, "X": 0.1},
+        units="um",
+        name="cells",
+    )
+    config = change(MEASURED, kernel="gaussian:1.2", always=False)
+    result = drain(upscale_steps(stack, config))
+    return recipe(stack, result, selection={"Z": (2, 5), "Y": (7, 8)})
+
+
+def test_the_recipe_is_told_in_plain_words(made: dict[str, Any]) -> None:
+    rows = dict(recipe_rows(made))
+    assert rows["Image"] == "cells"
+    assert rows["Size"] == "Z 3 x Y 64 x X 64"
+    assert rows["Part"] == "Z 2 to 4, Y 7"
+    assert rows["Pixel size"] == "0.3 x 0.1 x 0.1 → 0.3 x 0.05 x 0.05 µm"
+    assert rows["Enlarged"] == "2 x along Y and X"
+    assert rows["Blur"].startswith("Gaussian, given: FWHM 2.8 pixels of the result")
+    assert "0.14 µm" in rows["Blur"]
+    levels = [plane["noise"] for plane in made["report"]["planes"]]
+    assert f"{100 * np.median(levels):.2g} % of the range" in rows["Noise"]
+    assert (
+        "closer than bicubic interpolation (median of 3 slices)"
+        in rows["Test on shrunk image"]
+    )
+    assert rows["Delivered"].startswith("a fitted filter")
+    assert rows["Seed"] == "0"
+    assert "napari-zssr" in rows["Version"]
+    assert rows["Computed on"].startswith("processor")
+    assert rows["Time"].endswith("s")
+    assert "File" not in rows
+    lines = recipe_text(list(rows.items())).splitlines()
+    assert lines[0].split() == ["Image", "cells"]
+    assert len(lines) == len(rows)
+
+
+def _planes(*planes: dict[str, Any]) -> dict[str, Any]:
+    return {"config": {"factor": [2, 2]}, "report": {"planes": list(planes)}}
+
+
+@pytest.mark.parametrize(
+    ("given", "row", "text"),
+    [
+        ({"config": {"factor": [2, 3]}}, "Enlarged", "Y 2 x, X 3 x"),
+        (
+            {"config": {"factor": [1, 1], "factor_z": "isotropic"}},
+            "Enlarged",
+            "not along Y and X (same pixels), Z to cubic voxels",
+        ),
+        ({"config": {"noise": 0.02}}, "Noise", "2 % of the range, given"),
+        ({"config": {"noise": "off"}}, "Noise", "ignored"),
+        (_planes({"noise": 0.0}), "Noise", "none found"),
+        (
+            _planes({"gain_db": -0.5, "gain_error_db": 0.1}),
+            "Test on shrunk image",
+            "0.50 ± 0.10 dB further off than bicubic interpolation",
+        ),
+        (_planes({"returned": "bicubic"}), "Delivered", "bicubic interpolation"),
+        (
+            _planes({"returned": "learned"}, {"returned": "bicubic"}),
+            "Delivered",
+            "trained networks in 1 slices, bicubic interpolation in 1 slices",
+        ),
+        (
+            _planes({"returned": "learned", "assessment": {"share": 0.4}}),
+            "Delivered",
+            "trained networks (40 % of their change)",
+        ),
+        (
+            {"finished": 2, "planes": 5},
+            "Delivered",
+            "2 of 5 slices; the run was stopped",
+        ),
+        ({"config": {"start": "a/nets.safetensors"}}, "Start", "saved networks (nets."),
+        ({"report": {"device": "cuda:0"}}, "Computed on", "graphics card (cuda:0)"),
+        ({"file": "/a/b.ome.zarr"}, "File", "/a/b.ome.zarr"),
+    ],
+)
+def test_every_kind_of_recipe_has_words(
+    given: dict[str, Any], row: str, text: str
+) -> None:
+    assert dict(recipe_rows(given))[row].startswith(text)
+
+
+def test_an_empty_recipe_has_no_rows() -> None:
+    assert recipe_rows({}) == []
+
+
+def test_the_panel_shows_and_copies_the_recipe(desk: Desk) -> None:
+    _, result = compared(desk)
+    panel = desk.widget.result
+    assert "RIDGE".lower() not in panel.table.value
+    assert "Enlarged" in panel.table.value
+    clipboard = QApplication.clipboard()
+    panel.copy_recipe()
+    assert "2 x along Y and X" in clipboard.text()
+    panel.copy_methods()
+    paragraph, references = methods_unchecked(layer_recipe(result))
+    assert clipboard.text().startswith(paragraph)
+    assert clipboard.text().endswith(f"[{len(references)}] {references[-1]}")
+    assert "was checked" not in clipboard.text()
+
+
+def test_a_checked_result_has_the_whole_paragraph(desk: Desk) -> None:
+    original = desk.add(rings(64, 64, noise=20))
+    desk.run()
+    desk.viewer.layers.selection.active = desk.viewer.layers[-1]
+    desk.widget.check.start()
+    check = desk.widget.check
+    desk.qtbot.waitUntil(
+        lambda: not check._latest.run.running and check.job is not None, timeout=60_000
+    )
+    desk.widget.result.copy_methods()
+    assert "was checked on" in QApplication.clipboard().text()
+    assert original in desk.viewer.layers
+    check.stop()
+
+
+# ---- looks
+
+
+def test_the_blur_is_estimated_when_asked_for(desk: Desk) -> None:
+    desk.add(rings(64, 64))
+    blur = desk.widget.form.method.blur
+    assert not blur.look.visible
+    desk.set(change(RIDGE, kernel="estimate"))
+    request = desk.widget._request
+    assert request is not None
+    assert blur.seen.kernel(request, 0) is None
+    desk.widget.looks.estimate_blur()
+    assert not blur.look.enabled
+    desk.qtbot.waitUntil(lambda: blur.look.enabled, timeout=30_000)
+    desk.widget.refresh()
+    found = blur.seen.kernel(request, 0)
+    assert found is not None
+    assert found.sentence[:20] in blur.view.sentence.value
+    # It is the one that a run takes.
+    desk.run(change(RIDGE, kernel="estimate"))
+    made = layer_recipe(desk.viewer.layers[-1])["report"]["kernels"][0]
+    assert made["sentence"] == found.sentence
+    assert made["fwhm_px"] == list(found.fwhm_px)
+
+
+def test_the_noise_is_measured_as_a_run_does(desk: Desk) -> None:
+    desk.add(rings(96, 96, noise=30))
+    desk.set(change(RIDGE, noise="auto"))
+    advanced = desk.widget.form.method.advanced
+    desk.widget.looks.measure_noise()
+    desk.qtbot.waitUntil(lambda: advanced.look.enabled, timeout=30_000)
+    desk.run(change(RIDGE, noise="auto"))
+    (plane,) = layer_recipe(desk.viewer.layers[-1])["report"]["planes"]
+    assert plane["noise"] > 0.005
+    assert float(advanced.fields["noise_sigma"].value) == pytest.approx(
+        plane["noise"], rel=0.01
+    )
+    assert f"{100 * plane['noise']:.2g} % of the range" in advanced.noise_message.value
+    desk.add(rings(96, 96), "another")
+    desk.widget.form.image.fields["layer"].value = desk.viewer.layers["another"]
+    desk.widget.refresh()
+    assert advanced.noise_message.value == ""
+
+
+def test_the_slice_that_is_shown_is_measured(desk: Desk) -> None:
+    stack = rings(3, 96, 96)
+    stack[2] = rings(96, 96, noise=60)
+    desk.add(stack, axis_labels=("z", "y", "x"))
+    desk.set(change(RIDGE, noise="auto"))
+    advanced, levels = desk.widget.form.method.advanced, []
+    for at in (0, 2):
+        desk.viewer.dims.set_point(0, at)
+        desk.widget.refresh()
+        desk.widget.looks.measure_noise()
+        desk.qtbot.waitUntil(lambda: advanced.look.enabled, timeout=30_000)
+        levels.append(float(advanced.fields["noise_sigma"].value))
+    assert levels[0] < 0.005 < levels[1]
+
+
+def test_nothing_but_noise_is_told() -> None:
+    image = rings(3, 96, 96, noise=5)
+    image[0] = np.random.default_rng(1).normal(600, 5, (96, 96))
+    stack = labelled(image, axes="ZYX")
+    levels = [
+        plane_noise_level(stack, RIDGE, plane) for plane in planes("ZYX", image.shape)
+    ]
+    assert levels[0] is None
+    assert None not in levels[1:]
+
+
+def test_a_look_that_fails_says_why(desk: Desk) -> None:
+    desk.add(np.full((64, 64), np.nan, np.float32))
+    desk.set(change(RIDGE, kernel="estimate"))
+    advanced, blur = desk.widget.form.method.advanced, desk.widget.form.method.blur
+    desk.widget.looks.measure_noise()
+    desk.widget.looks.estimate_blur()
+    desk.qtbot.waitUntil(
+        lambda: advanced.look.enabled and blur.look.enabled, timeout=30_000
+    )
+    assert "Missing pixels" in advanced.noise_message.value
+    assert "Missing pixels" in blur.view.sentence.value
+
+
+def test_a_batch_has_no_image_to_look_at(qtbot: Any) -> None:
+    from napari_zssr.plugin.form.fields import MethodFields
+
+    method = MethodFields()
+    method.blur.fields["kernel"].value = "estimate"
+    assert not method.blur.look.visible
+    assert not method.advanced.look.visible
+
+
+# ---- keys
+
+
+def test_keys_work_on_the_canvas_and_leave_those_of_others(desk: Desk) -> None:
+    from napari.components import ViewerModel
+
+    from napari_zssr.plugin.widget import SuperResolutionWidget
+
+    _, result = compared(desk)
+    press(desk.viewer, "H")
+    assert not result.visible
+    press(desk.viewer, "H")
+    assert result.visible
+    count = len(desk.viewer.layers)
+    press(desk.viewer, "Control-Enter")
+    desk.wait()
+    assert len(desk.viewer.layers) == count + 1
+
+    def own(_viewer: Any) -> None:
+        pass
+
+    viewer = ViewerModel()
+    viewer.bind_key("H", own)
+    widget = SuperResolutionWidget(viewer)
+    assert found(viewer, "H") is own
+    assert found(viewer, "Control-P") is not None
+    widget._close_panels()
+    assert found(viewer, "H") is own
+    assert found(viewer, "Control-P") is None
+    widget.native.deleteLater()
+
+
+def found(viewer: Any, key: str) -> Any:
+    from napari.utils.key_bindings import coerce_keybinding
+
+    return viewer.keymap.get(coerce_keybinding(key))
+
+
+def press(viewer: Any, key: str) -> None:
+    found(viewer, key)(viewer)
+
+
+def test_keys_work_in_the_dock_of_a_window(window: Desk) -> None:
+    _, result = compared(window)
+    # Without a window manager no widget of a window gets the focus.
+    shortcuts = {
+        shortcut.key().toString(): shortcut
+        for shortcut in window.widget.native.findChildren(QShortcut)
+    }
+    assert set(shortcuts) == {"Ctrl+Return", "Ctrl+P", "H"}
+    context = Qt.ShortcutContext.WidgetWithChildrenShortcut
+    assert all(one.context() == context for one in shortcuts.values())
+    shortcuts["H"].activated.emit()
+    assert not result.visible
+    shortcuts["H"].activated.emit()
+    assert result.visible
+
+
+def test_a_key_does_not_run_what_cannot_run(desk: Desk) -> None:
+    press(desk.viewer, "Control-Enter")
+    assert not desk.widget._run.running
+
+
+# ---- help
+
+
+class Opened:
+    """Takes addresses instead of a browser."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.urls: list[str] = []
+        monkeypatch.setattr(_help, "_open", self.urls.append)
+
+
+def test_help_opens_what_the_package_names(
+    qtbot: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = Opened(monkeypatch)
+    row = _help.HelpRow()
+    row.docs.changed.emit(True)
+    row.report.changed.emit(True)
+    docs, issue = opened.urls
+    known = metadata.metadata("napari-zssr").get_all("Project-URL")
+    assert any(entry.endswith(docs) for entry in known)
+    parts = urlsplit(issue)
+    assert parts.path.endswith("/issues/new")
+    (body,) = parse_qs(parts.query)["body"]
+    for name in ("napari-zssr", "napari", "torch"):
+        assert f"- {name}: {metadata.version(name)}" in body
+    assert "- System:" in body
+    assert "- Device: cpu" in body or "- Device: cuda" in body
+
+
+def test_a_report_does_not_load_torch_and_names_no_person(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import getpass
+    import platform
+
+    monkeypatch.delitem(sys.modules, "torch", raising=False)
+    url = _help.issue_url()
+    assert "torch" not in sys.modules
+    (body,) = parse_qs(urlsplit(url).query)["body"]
+    assert "Device: unknown" in body
+    for private in (platform.node(), getpass.getuser()):
+        assert private not in body.split()
