@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 # With this begin the stages of what is done along Z.
 ALONG_Z = "axial "
+# With this those of what the planes of a channel share.
+SHARED = "shared "
 
 T = TypeVar("T")
 E = TypeVar("E", bound="Event")
