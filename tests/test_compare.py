@@ -28,7 +28,7 @@ from napari_zssr.plugin.layers.layers import layer_recipe
 from napari_zssr.progress import drain
 from napari_zssr.stack.axis_labels import labelled
 from napari_zssr.stack.image import planes
-from napari_zssr.stack.look import plane_noise_level
+from napari_zssr.stack.noise_level import plane_noise_level
 from napari_zssr.stack.methods import methods_unchecked
 from napari_zssr.stack.report import recipe
 from napari_zssr.stack.run import upscale_steps

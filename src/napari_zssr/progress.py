@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 # With this begin the stages of what is done along Z.
 ALONG_Z = "axial "
+# With this those of what the planes of a channel share.
+SHARED = "shared "
 # What a stage does, in words.
 STAGE_TEXTS = {
     "read": "Reading",
@@ -32,7 +34,6 @@ STAGE_TEXTS = {
     f"{ALONG_Z}check": "Checking along Z",
     f"{ALONG_Z}columns": "Enlarging along Z",
 }
-SHARED = "shared "
 
 
 def stage_text(stage: str) -> str:
@@ -40,6 +41,7 @@ def stage_text(stage: str) -> str:
     shared = " (several planes)" if stage.startswith(SHARED) else ""
     text = STAGE_TEXTS.get(stage.removeprefix(SHARED), stage)
     return f"{text}{shared}"
+
 
 
 T = TypeVar("T")

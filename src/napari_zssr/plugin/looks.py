@@ -167,7 +167,7 @@ def _blur_steps(request: Request) -> Steps[tuple[FineKernel, ...]]:
 def _noise_steps(
     stack: ImageStack, request: Request, plane_index: PlaneIndex
 ) -> Steps[float | None]:
-    from napari_zssr.stack.look import plane_noise_level
+    from napari_zssr.stack.noise_level import plane_noise_level
 
     yield Progress(stage="read", step=0, total=1)
     return plane_noise_level(stack, request.config, plane_index)

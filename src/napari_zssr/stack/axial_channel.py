@@ -29,15 +29,13 @@ from napari_zssr.stack.axial_run import AxialRun, volumes
 from napari_zssr.stack.channels import completed_optics, shared_planes
 from napari_zssr.stack.image import Channel, ImageStack, plane_axes, planes, to_cyx
 from napari_zssr.stack.plane import PLANE_SEED, colours_of, common_noise
-from napari_zssr.stack.resources import LEARNED_SIDE_PX
+from napari_zssr.zssr.cost import AXIAL_SAMPLE_PX, AXIAL_SIDE_PX
 from napari_zssr.zssr.messages import origin_sentence
 from napari_zssr.zssr.training_plan import Execution
 
 if TYPE_CHECKING:
     from napari_zssr.zssr.axial import AxialNetwork
 
-# Side of what is looked at to judge blur and result.
-SAMPLE_PX = 160
 # Windows of a lateral plane, along each side, of which one is learned from.
 CANDIDATES = 6
 # Narrower blurs that are tried, as shares, where a result shows too much along Z.
@@ -245,7 +243,7 @@ def _sample(run: AxialRun, channel: int) -> ChannelSample:
     signal = float(np.mean([plane.mean() for plane in lateral]))
     return ChannelSample(
         planes=lateral,
-        columns=mapping.normalise(volume.columns(_liveliest(middle, SAMPLE_PX))),
+        columns=mapping.normalise(volume.columns(_liveliest(middle, AXIAL_SAMPLE_PX))),
         noise=noise,
         sigma=noise.sigma(min(1.0, max(0.0, signal))),
     )
@@ -272,7 +270,7 @@ def _lateral_planes(
         for plane in [to_cyx(stack.data[plane_index.index], plane_axes(stack.axes))]
         for colour in mapping.normalise(colours_of(plane))
     )
-    return [colour[_liveliest(colour, LEARNED_SIDE_PX)] for colour in colours]
+    return [colour[_liveliest(colour, AXIAL_SIDE_PX)] for colour in colours]
 
 
 def _liveliest(plane: NDArray[np.floating], side: int) -> Window:

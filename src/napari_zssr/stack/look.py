@@ -1,43 +1,118 @@
-"""A look at an image before a run: the noise of one of its planes."""
+"""A look at the noise of an image: what its training will be decided from."""
 
 from __future__ import annotations
 
-from napari_zssr.config import Config, change
-from napari_zssr.imaging.noise import shows_signal
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_zssr.config import SHARED_PLANES, Config
+from napari_zssr.imaging.resample import spread_evenly
+from napari_zssr.progress import Progress, Steps
+from napari_zssr.stack.channels import sharing_channels
 from napari_zssr.stack.image import (
     CheckedPlanes,
     ImageStack,
+    Index,
+    Pixels,
     PlaneIndex,
     plane_axes,
     planes,
     to_cyx,
 )
 from napari_zssr.stack.plane import (
+    ChannelSetup,
     colours_of,
     common_noise,
     intensity_maps,
+    plane_noise,
     without_artifacts,
 )
-from napari_zssr.stack.prepare import enlargeable
+from napari_zssr.zssr.training_plan import Look
+
+# Side of the part that is looked at, on whole blocks of a JPEG, and pixels of all
+# planes of a channel together.
+SIDE_PX, BLOCK_PX, PIXELS = 512, 16, 2 * 512**2
 
 
-def plane_noise_level(
-    stack: ImageStack, config: Config, plane_index: PlaneIndex
-) -> float | None:
-    """Noise of a plane as a run estimates it, fraction of the range.
+class _Middle:
+    """The middle of every plane of an image, read when it is indexed."""
 
-    Its standard deviation at the middle of the range; None for a plane that shows
-    nothing but noise. Of lazy pixels this plane is read, and the few that intensities
-    are taken from.
+    def __init__(self, data: Pixels, axes: str) -> None:
+        self._data = data
+        self._part = tuple(
+            _middle(n) if letter in "YX" else slice(None)
+            for letter, n in zip(axes, data.shape, strict=True)
+        )
+        self.shape = tuple(
+            part.stop - part.start if letter in "YX" else n
+            for letter, n, part in zip(axes, data.shape, self._part, strict=True)
+        )
+        self.dtype, self.ndim = data.dtype, data.ndim
+
+    def __getitem__(self, index: Index) -> NDArray[Any]:
+        parts = zip(index, self._part, strict=True)
+        part: NDArray[Any] = self._data[tuple(p if at == slice(None) else at for at, p in parts)]
+        return part
+
+
+def look_steps(stack: ImageStack, config: Config) -> Steps[tuple[Look, ...]]:
+    """Look at the middle of a few planes of each channel, which are read one by one.
+
+    Noise is estimated as in a run, on a part of what a run sees.
     """
-    stack, config = enlargeable(stack, config.nonfinite), change(config, noise="auto")
-    data = CheckedPlanes(stack.data, config.nonfinite)
-    listed = planes(stack.axes, stack.data.shape)
-    channel = tuple(one for one in listed if one.channel == plane_index.channel)
-    mapping = intensity_maps(data, stack.axes, channel)[plane_index.channel]
-    pixels = to_cyx(data[plane_index.index], plane_axes(stack.axes))
-    normal = mapping.normalise(pixels)
-    colours, _ = without_artifacts(colours_of(normal), config)
-    if not shows_signal(colours):
-        return None
-    return common_noise([colours], config, mapping).sigma()
+    data = CheckedPlanes(_Middle(stack.data, stack.axes), "fill")
+    part = replace(stack, data=data)
+    listed = planes(stack.axes, data.shape)
+    sharing = sharing_channels(config, listed)
+    looks = []
+    for channel in sorted({index.channel for index in listed}):
+        yield Progress(stage="look", step=channel, total=1)
+        chosen = _chosen(listed, channel, part)
+        looks.append(_look(part, config, chosen, shares=channel in sharing))
+    return tuple(looks)
+
+
+def _look(
+    stack: ImageStack, config: Config, chosen: Sequence[PlaneIndex], *, shares: bool
+) -> Look:
+    import torch
+
+    from napari_zssr.zssr.plane_trainer import noise_level
+
+    number = chosen[0].channel
+    mapping = intensity_maps(stack.data, stack.axes, tuple(chosen))[number]
+    channel = ChannelSetup(number=number, config=config, mapping=mapping)
+    if not shares:
+        chosen = [chosen[len(chosen) // 2]]
+    parts, colours = [], []
+    for plane_index in chosen:
+        plane = to_cyx(stack.data[plane_index.index], plane_axes(stack.axes))
+        parts.append(colours_of(plane))
+        normal = mapping.normalise(parts[-1])
+        colours.append(without_artifacts(normal, config)[0])
+    if shares:
+        noise = common_noise(colours, config, mapping)
+    else:
+        noise = plane_noise(colours[0], parts[0], channel)
+    levels = [noise_level(torch.from_numpy(each), noise) for each in colours]
+    return Look(noise=noise, level=sum(levels) / len(levels))
+
+
+def _chosen(
+    listed: Sequence[PlaneIndex], channel: int, stack: ImageStack
+) -> list[PlaneIndex]:
+    """Planes that are read, fewer the larger they are."""
+    own = [index for index in listed if index.channel == channel]
+    sizes = dict(zip(stack.axes, stack.data.shape, strict=True))
+    room = PIXELS // (sizes["Y"] * sizes["X"])
+    return spread_evenly(own, max(1, min(SHARED_PLANES, room)))
+
+
+def _middle(size: int) -> slice:
+    """The middle of an axis, on whole blocks."""
+    start = max(0, size - SIDE_PX) // 2 // BLOCK_PX * BLOCK_PX
+    return slice(start, min(size, start + SIDE_PX))

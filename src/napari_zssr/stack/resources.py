@@ -18,14 +18,15 @@ from napari_zssr.imaging.noise import is_noisy
 from napari_zssr.stack.image import colour_count, output_shape, planes
 from napari_zssr.zssr.canvas import scratch_bytes
 from napari_zssr.zssr.cost import (
+    AXIAL_SIDE_PX,
     LEARNED_PX,
     Rates,
     assumed_rates,
-    expected_axial_seconds,
-    expected_seconds,
+    expected_work,
 )
 from napari_zssr.zssr.start import Starts
 from napari_zssr.zssr.training_plan import (
+    Look,
     TrainingPlan,
     expected_axial_plan,
     expected_plans,
@@ -42,9 +43,9 @@ FURTHER = 1.7
 LEFT_BEHIND = 0.2
 # Rows of a result in float64 while they are restored.
 BAND_BYTES = 100_000_000
-# Fine pixels of the columns along Z that are enlarged at a time, how often these are
-# held, and the side of the windows that they are learned from.
-STRIP_PIXELS, STRIP_COPIES, LEARNED_SIDE_PX = 2**24, 14, 256
+# Fine pixels of the columns along Z that are enlarged at a time, and how often these
+# are held.
+STRIP_PIXELS, STRIP_COPIES = 2**24, 14
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +74,7 @@ class RunPlan:
     memory_bytes: int
     scratch_bytes: int
     output_bytes: int
-    seconds: float
+    seconds: float = 0.0
 
 
 def plan_run(
@@ -83,6 +84,7 @@ def plan_run(
     axes: str,
     *,
     starts: Starts = (),
+    looks: Sequence[Look] = (),
     output_dtype: np.dtype[Any] | None = None,
     device: str = "cpu",
     free_bytes: int | None = None,
@@ -96,6 +98,7 @@ def plan_run(
     Parameters
     ----------
     starts : what the channels start from
+    looks : at the noise of each channel; without them the time is that of clean ones
     output_dtype : as the settings have it without reading pixels unless given
     free_bytes : memory that the device has free
     bfloat16 : whether the device computes fast in bfloat16
@@ -120,10 +123,17 @@ def plan_run(
         cores=cores,
         precision=chosen_precision(config, bfloat16),
     )
-    if factor_z is None:
-        return _plan_planes(work, machine)
-    planar = _plan_planes(work, machine) if config.restores_planes else None
-    return _plan_axial(work, machine, planar, factor_z)
+    planar = None
+    if factor_z is None or config.restores_planes:
+        planar = _plan_planes(work, machine)
+    plan = planar
+    if factor_z is not None:
+        plan = _plan_axial(work, machine, planar, factor_z)
+    assert plan is not None
+    expected = expected_work(
+        config, starts, shape, axes, machine.rates, looks=looks, factor_z=factor_z
+    )
+    return replace(plan, seconds=expected.seconds)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,7 +201,6 @@ def _plan_planes(work: _Workload, machine: _Resources) -> RunPlan:
         each, plane, on_device + left_behind, machine.free_bytes
     )
     enlarging += _tile_bytes(each, tile_px, plane)
-    rates = machine.rates(each)
     return RunPlan(
         output_shape=out_shape,
         output_axes=axes,
@@ -203,7 +212,6 @@ def _plan_planes(work: _Workload, machine: _Resources) -> RunPlan:
         memory_bytes=GROUND_BYTES + max(resting + pairs, enlarging),
         scratch_bytes=plane.scratch,
         output_bytes=output_bytes,
-        seconds=expected_seconds(config, work.starts, shape, axes, rates),
     )
 
 
@@ -217,13 +225,12 @@ def _plan_axial(
     between = planar.output_bytes if planar else 0
     strip = STRIP_COPIES * 4 * min(STRIP_PIXELS, math.prod(out_shape))
     plan = expected_axial_plan(work.config, work.starts, factor)
-    learned = 2 * SHARED_PLANES * min(math.prod(shape), LEARNED_SIDE_PX**2)
+    learned = 2 * SHARED_PLANES * min(math.prod(shape), AXIAL_SIDE_PX**2)
     needed = max(strip, _pairs_bytes(work.config, plan, learned))
     if not work.to_disk:
         needed += math.prod(work.shape) * work.dtype.itemsize + between + output_bytes
         if machine.device == "cpu":
             _refuse_too_large(needed, machine.free_bytes, to_disk=False)
-    seconds = expected_axial_seconds(plan, shape, work.axes, machine.rates(plan))
     return RunPlan(
         output_shape=out_shape,
         output_axes=work.axes,
@@ -236,7 +243,6 @@ def _plan_axial(
         # Enlarged planes and finished columns lie there until the end.
         scratch_bytes=between + output_bytes,
         output_bytes=output_bytes,
-        seconds=seconds + (planar.seconds if planar else 0.0),
     )
 
 

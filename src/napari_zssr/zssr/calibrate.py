@@ -8,17 +8,31 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from napari_zssr.config import Config, change
+from napari_zssr.kernelspec import KernelSpec
 from napari_zssr.progress import Progress, Steps, drain
-from napari_zssr.zssr.cost import Rates
-from napari_zssr.zssr.networks import RidgeFilter, fit_ridge, on_device, untrained
+from napari_zssr.zssr.cost import (
+    MEASURED_PX,
+    REFRESH_EVERY,
+    SAMPLE_PX,
+    Rates,
+    refreshes,
+)
+from napari_zssr.zssr.judge import assess
+from napari_zssr.zssr.networks import (
+    RidgeFilter,
+    fit_ridge,
+    on_device,
+    restored,
+    untrained,
+)
 from napari_zssr.zssr.pairs import HeldOut, PairSet, PairSpec, build_pairs, pair_spec
+from napari_zssr.zssr.plane_trainer import TrainingData, judge
 from napari_zssr.zssr.predict import predict, predict_spec
-from napari_zssr.zssr.start import Starts
-from napari_zssr.zssr.trainer import Trainer
-from napari_zssr.zssr.training_plan import Execution, TrainingPlan, expected_plans
+from napari_zssr.zssr.pretrained import PretrainedStart
+from napari_zssr.zssr.start import Starts, initial_checkpoint
+from napari_zssr.zssr.trainer import CHECK_EVERY, Trainer
+from napari_zssr.zssr.training_plan import Execution, TrainingPlan
 
-LEARNED_SIDE_PX = 256
 ENLARGED_SIDE_PX = 96
 WARM_UP_STEPS = 2
 LEAST_STEPS = 2
@@ -27,52 +41,109 @@ ENOUGH_S = 0.4
 
 
 def calibrate_steps(
-    config: Config,
+    plan: TrainingPlan,
     starts: Starts = (),
     *,
+    size: tuple[int, int] = (MEASURED_PX, MEASURED_PX),
     device: str,
     precision: str,
-    samples: int = 1,
 ) -> Steps[Rates]:
-    """Time the parts of a run on a random plane; takes about a second."""
-    if not config.kernel.is_concrete:
+    """Time the parts of a run on a random plane; takes one to three seconds.
+
+    Parameters
+    ----------
+    plan : what is done with a plane
+    starts : what its training may start from
+    size : of the planes (Y, X), of which no more than a part is measured on
+    """
+    if not plan.kernel.is_concrete:
         # Any blur costs alike.
-        config = change(config, kernel="gaussian:1")
-    _, plan = expected_plans(config, starts, 1, samples)
+        plan = replace(plan, kernel=KernelSpec.parse("gaussian:1"))
     execution = Execution(device=device, precision=precision)
-    plane = _plane(samples, LEARNED_SIDE_PX, device)
-    spec = pair_spec(plan, plan.factors)
+    sides = min(size[0], MEASURED_PX), min(size[1], MEASURED_PX)
+    plane = _plane(plan.samples, sides, device)
     yield _event(0)
-    started = time.perf_counter()
+    spec = pair_spec(plan, plan.factors)
     generator = torch.Generator().manual_seed(0)
-    pairs = build_pairs([plane], spec, generator)
-    # Wait until the device has done what it was told.
-    float(plane.flatten()[0])
-    pairs_s = (time.perf_counter() - started) / LEARNED_SIDE_PX**2
+    pairs, pairs_s = _time_pairs(plane, spec, generator, refreshes(plan) > 0)
     yield _event(1)
     if plan.kind.is_trained:
-        network, step_s = yield from _time_steps(plane, spec, plan, execution, pairs)
+        network, step_s = yield from _time_steps(
+            plane, spec, plan, starts, execution, pairs
+        )
     else:
         started = time.perf_counter()
         network = fit_ridge(*pairs, generator)
         step_s = time.perf_counter() - started
     yield _event(2)
     version_s = _time_version(network, plan, execution)
-    return Rates(step_s=step_s, pairs_s=pairs_s, version_s=version_s)
+    yield _event(3)
+    started = time.perf_counter()
+    judge(network, TrainingData.of_plane(plane), plan, execution)
+    judge_s = time.perf_counter() - started
+    yield _event(4)
+    sample = plane[:, :SAMPLE_PX, :SAMPLE_PX]
+    started = time.perf_counter()
+    yield from assess(network, [sample], plan, execution)
+    return Rates(
+        step_s=step_s,
+        pairs_s=pairs_s,
+        version_s=version_s,
+        judge_s=judge_s,
+        check_s=time.perf_counter() - started,
+    )
+
+
+def _time_pairs(
+    plane: Tensor, spec: PairSpec, generator: torch.Generator, again: bool
+) -> tuple[tuple[PairSet, HeldOut], float]:
+    """Pairs, and seconds of making them by pixel; `again`: not for the first time."""
+    if again:
+        build_pairs([plane], spec, generator)
+    started = time.perf_counter()
+    pairs = build_pairs([plane], spec, generator)
+    # Wait until the device has done what it was told.
+    float(pairs[0].sons.flatten()[-1])
+    return pairs, (time.perf_counter() - started) / plane[0].numel()
+
+
+def _network(
+    plan: TrainingPlan, starts: Starts, spec: PairSpec, execution: Execution
+) -> nn.Module:
+    """A network as in a run."""
+    start = next((s for s in starts if isinstance(s, PretrainedStart)), None)
+    device = torch.device(execution.device)
+    if start is None or not plan.initialization:
+        stands = plan.kind.base and spec.kernel.kind != "bicubic"
+        base = RidgeFilter(spec.ratio) if stands else None
+        network = untrained(plan, spec.ratio, seed=0, base=base)
+        return on_device(network, device)
+    checkpoint = initial_checkpoint(
+        start,
+        samples=plan.samples,
+        factors=plan.factors,
+        kernel=plan.kernel,
+        noise=plan.noise,
+        staged=False,
+    )
+    return on_device(restored(checkpoint), device)
 
 
 def _time_steps(
     plane: Tensor,
     spec: PairSpec,
     plan: TrainingPlan,
+    starts: Starts,
     execution: Execution,
     pairs: tuple[PairSet, HeldOut],
 ) -> Steps[tuple[nn.Module, float]]:
-    """A network as in a run, and seconds of one step."""
-    stands = plan.kind.base and spec.kernel.kind != "bicubic"
-    base = RidgeFilter(spec.ratio) if stands else None
-    network = untrained(plan, spec.ratio, seed=0, base=base)
-    network = on_device(network, plane.device)
+    """A network as in a run, and seconds of one step, with looks at held-out regions.
+
+    Of a network that is not trained its steps take nothing.
+    """
+    network = _network(plan, starts, spec, execution)
+    if not plan.trains:
+        return network, 0.0
     trainer = Trainer(network, [plane], spec, plan, execution, pairs=pairs)
     crops = trainer.draw(WARM_UP_STEPS + MOST_STEPS)
     for crop in crops[:WARM_UP_STEPS]:
@@ -86,26 +157,33 @@ def _time_steps(
         yield _event(1)
         if done >= LEAST_STEPS and time.perf_counter() - started > ENOUGH_S:
             break
-    return network, (time.perf_counter() - started) / done
+    step_s = (time.perf_counter() - started) / done
+    if plan.kind.schedule != "one cycle":
+        return network, step_s
+    started = time.perf_counter()
+    trainer.held_out_error()
+    every = CHECK_EVERY if trainer.initial is None else REFRESH_EVERY
+    return network, step_s + (time.perf_counter() - started) / every
 
 
 def _time_version(
     network: nn.Module, plan: TrainingPlan, execution: Execution
 ) -> float:
     """Seconds by input pixel of one version of the ensemble."""
-    plane = _plane(plan.samples, ENLARGED_SIDE_PX, execution.device)
+    side = ENLARGED_SIDE_PX
+    plane = _plane(plan.samples, (side, side), execution.device)
     spec = replace(predict_spec(plan, plan.factors, execution), transforms=(0,))
     # The first time computes the matrices of resampling.
     drain(predict(network, plane, spec))
     started = time.perf_counter()
     drain(predict(network, plane, spec))
-    return (time.perf_counter() - started) / ENLARGED_SIDE_PX**2
+    return (time.perf_counter() - started) / side**2
 
 
-def _plane(channels: int, side: int, device: str) -> Tensor:
+def _plane(channels: int, sides: tuple[int, int], device: str) -> Tensor:
     generator = torch.Generator().manual_seed(0)
-    return torch.rand(channels, side, side, generator=generator).to(device)
+    return torch.rand(channels, *sides, generator=generator).to(device)
 
 
 def _event(step: int) -> Progress:
-    return Progress(stage="calibrate", step=step, total=3)
+    return Progress(stage="calibrate", step=step, total=5)

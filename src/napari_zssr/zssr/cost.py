@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from napari_zssr.config import SHARED_PLANES, Config
+from napari_zssr.progress import ALONG_Z, SHARED
 from napari_zssr.zssr.start import Starts
-from napari_zssr.zssr.training_plan import TrainingPlan, expected_plans
+from napari_zssr.zssr.training_plan import (
+    Look,
+    TrainingPlan,
+    expected_axial_plan,
+    expected_plans,
+)
 
-# Most pixels of a plane that pairs are made from.
-LEARNED_PX = 16 * 512**2
+# Most pixels of a plane that pairs are made from, and that new noise is drawn for every
+# so many steps; side of the windows that are learned from along Z.
+LEARNED_PX, REFRESH_PX, REFRESH_EVERY = 16 * 512**2, 2 * 512**2, 25
+AXIAL_SIDE_PX = 256
+# Samples that a result is checked on: fewest and most, the share of small planes that
+# they take, and their side; along Z the side of the columns.
+FEWEST, SAMPLES, SHARE, SAMPLE_PX = 2, 4, 1 / 2, 128
+AXIAL_SAMPLE_PX = 160
 TILE_PX, HALO_PX = 512, 45
 # Sustained multiply-adds a second, by device; rough.
 SPEED = {"cpu": 11e9, "mps": 400e9, "cuda": 4e12}
@@ -19,12 +32,21 @@ BFLOAT16_SPEED_UP = 3.0
 # On a GPU, where launches and what is done beside it count: a training step, a plane
 # (judging), and its pixels (noise, checks, files). Counted and measured on a processor.
 GPU_STEP_S, GPU_PLANE_S, GPU_PIXEL_S = 1.2e-3, 0.3, 2e-7
+# On a processor: pixels that pairs are made of, twice that with noise, a check of a
+# sample, judging, and multiply-adds of fitting a closed-form filter.
+CPU_PIXEL_S, CPU_CHECK_S, CPU_JUDGE_S, FIT = 2e-6, 0.2, 0.05, 4e9
 # Of a training step, in forward passes.
 TRAINING_COST = 3.0
+# Of the steps at most, those that the policy of the paper takes before it stops.
+PLATEAU_SHARE = 0.35
 # Versions of the ensemble along Z, where nothing can be turned.
 AXIAL_FLIPS = 4
-# Multiply-adds of one back-projection, by pixel of the result.
-BACK_PROJECTION = 60.0
+# Multiply-adds of one back-projection, by pixel of the result, and what interpolating
+# takes of enlarging.
+BACK_PROJECTION, INTERPOLATING = 60.0, 0.1
+
+# Seconds of a pass through a stage, and how many there are, by the name of the stage.
+Passes = dict[str, tuple[float, float]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,30 +55,43 @@ class Rates:
 
     Attributes
     ----------
-    step_s : seconds of one training step; of the whole fit for the closed-form
-        filter
+    step_s : seconds of one training step, looks at held-out regions included; of the
+        whole fit for the closed-form filter
     pairs_s : seconds that making all pairs takes, by pixel that is learned from
     version_s : seconds that one version of the ensemble takes, back-projection
         included, by pixel of the input
+    judge_s : seconds of judging a network
+    check_s : seconds of checking one sample of a result
     plane_s : seconds of a plane whatever its size
     """
 
     step_s: float
     pairs_s: float
     version_s: float
+    judge_s: float = 0.0
+    check_s: float = 0.0
     plane_s: float = 0.0
 
     def in_proportion(self, measured: Rates, assumed: Rates) -> Rates:
         """These assumed rates, as the measured ones are to assumed ones of their plan.
 
-        Where a plan does not train, its steps tell nothing.
+        Where nothing is trained the steps tell nothing.
         """
-        steps = measured.step_s / assumed.step_s if assumed.step_s else 1.0
+        version = measured.version_s / assumed.version_s
+        steps = measured.step_s / assumed.step_s if assumed.step_s else version
+        pairs = measured.pairs_s / assumed.pairs_s if assumed.pairs_s else 1.0
         return Rates(
             step_s=self.step_s * steps,
-            pairs_s=measured.pairs_s,
-            version_s=self.version_s * measured.version_s / assumed.version_s,
+            pairs_s=self.pairs_s * pairs,
+            version_s=self.version_s * version,
+            judge_s=measured.judge_s,
+            check_s=measured.check_s,
+            plane_s=measured.plane_s,
         )
+
+
+# Rates of a plan, as measured or assumed.
+RatesOf = Callable[[TrainingPlan], Rates]
 
 
 def assumed_rates(
@@ -73,9 +108,16 @@ def assumed_rates(
     grid = fine if plan.kind.fine_grid else max(1.0, fine / max(plan.ratio) ** 2)
     version = grid * weights + BACK_PROJECTION * fine * plan.back_projection
     crops = plan.batch * plan.crop_px**2
-    step = TRAINING_COST * crops * weights / speed if plan.kind.is_trained else 0.0
+    work = TRAINING_COST * crops * weights if plan.kind.is_trained else FIT
+    step = work / speed
     if device == "cpu":
-        return Rates(step_s=step, pairs_s=0.0, version_s=version / speed)
+        return Rates(
+            step_s=step,
+            pairs_s=CPU_PIXEL_S * (1 if plan.noise.is_clean else 2),
+            version_s=version / speed,
+            judge_s=CPU_JUDGE_S,
+            check_s=CPU_CHECK_S,
+        )
     return Rates(
         step_s=max(step, GPU_STEP_S),
         pairs_s=GPU_PIXEL_S,
@@ -84,41 +126,88 @@ def assumed_rates(
     )
 
 
-def expected_seconds(
-    config: Config, starts: Starts, shape: Sequence[int], axes: str, rates: Rates
-) -> float:
-    """Expected time of a run over all channels and planes."""
-    sizes = dict(zip(axes, shape, strict=True))
-    y, x = sizes["Y"], sizes["X"]
-    planes, channels = sizes.get("T", 1) * sizes.get("Z", 1), sizes.get("C", 1)
-    once, each = expected_plans(config, starts, planes)
-    learned = min(y * x, LEARNED_PX)
-    versions = 8 if each.ensemble else 1
-    enlarging = versions * _with_halo(y) * _with_halo(x) * rates.version_s
-    judging = learned * rates.pairs_s
-    seconds = _training(each, learned, rates) + judging + enlarging
-    seconds = planes * (len(each.stages) * seconds + rates.plane_s)
-    if once is not None:
-        spread = min(min(SHARED_PLANES, planes) * y * x, LEARNED_PX)
-        seconds += len(once.stages) * _training(once, spread, rates)
-        seconds += (len(once.stages) - 1) * versions * spread * rates.version_s
-    return channels * seconds
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """What a run is expected to do, in seconds, by the stages of its progress.
+
+    Attributes
+    ----------
+    shared : what is learned once for the planes of a channel, of all channels
+    plane : one plane, the mean of all channels
+    axial : along Z
+    planes : planes that are enlarged one by one
+    """
+
+    shared: Passes
+    plane: Passes
+    axial: Passes
+    planes: int
+
+    @property
+    def seconds(self) -> float:
+        """Of the whole run."""
+        return (
+            total(self.shared) + self.planes * total(self.plane) + total(self.axial)
+        )
 
 
-def expected_axial_seconds(
-    plan: TrainingPlan, shape: Sequence[int], axes: str, rates: Rates
-) -> float:
-    """Expected time of enlarging a stack along Z, of planes that are as they become.
+def total(passes: Passes) -> float:
+    """Seconds of all passes."""
+    return sum(each * count for each, count in passes.values())
+
+
+def expected_work(
+    config: Config,
+    starts: Starts,
+    shape: Sequence[int],
+    axes: str,
+    rates: RatesOf,
+    *,
+    looks: Sequence[Look] = (),
+    factor_z: float | None = None,
+) -> Work:
+    """Expected work of a run over all channels and planes.
 
     Parameters
     ----------
-    plan : along Z
-    rates : of that plan
+    rates : of a plan
+    looks : at each channel; without them all are taken for clean
+    factor_z : enlargement along Z after that of the planes, None for planes alone
     """
     sizes = dict(zip(axes, shape, strict=True))
-    learned = min(2 * SHARED_PLANES * min(sizes["Y"] * sizes["X"], 256**2), LEARNED_PX)
-    training = sizes.get("C", 1) * sizes.get("S", 1) * _training(plan, learned, rates)
-    return training + axial_versions(plan) * math.prod(shape) * rates.version_s
+    alike, channels = sizes.get("T", 1) * sizes.get("Z", 1), sizes.get("C", 1)
+    shared: list[Passes] = []
+    plane: list[Passes] = []
+    axial: list[Passes] = []
+    colours = {2: 1, 4: 3}.get(sizes.get("S", 1), sizes.get("S", 1))
+    for number in range(channels):
+        look = looks[number] if number < len(looks) else None
+        size = sizes["Y"], sizes["X"]
+        if factor_z is None or config.restores_planes:
+            once, each = expected_plans(config, starts, alike, colours, look)
+            plane.append(_of_plane(each, size, rates(each), tuned=once is not None))
+            if once is not None:
+                shared.append(_of_shared(once, size, alike, rates(once)))
+        if factor_z is not None:
+            # Planes that were restored have lost their noise.
+            left = Look() if look and config.restores_planes else look
+            along_z = expected_axial_plan(config, starts, factor_z, left)
+            volume = math.prod(shape) // channels * math.prod(config.factors)
+            fine = [n * f for n, f in zip(size, config.factors, strict=True)]
+            depth = volume / math.prod(fine)
+            samples = sizes.get("S", 1)
+            axial.append(_of_columns(along_z, fine, depth, samples, rates(along_z)))
+    return Work(
+        shared=_together(shared, 1),
+        plane=_together(plane, max(1, len(plane))),
+        axial=_together(axial, 1),
+        planes=alike * channels if plane else 0,
+    )
+
+
+def assessed_samples(pixels: float) -> int:
+    """Samples of a plane of so many pixels that a result is checked on, at most."""
+    return max(FEWEST, min(SAMPLES, int(SHARE * pixels / SAMPLE_PX**2)))
 
 
 def axial_versions(plan: TrainingPlan) -> int:
@@ -126,13 +215,120 @@ def axial_versions(plan: TrainingPlan) -> int:
     return 2 * (AXIAL_FLIPS if plan.ensemble else 1)
 
 
-def _training(plan: TrainingPlan, pixels: int, rates: Rates) -> float:
-    """Seconds of training for one gradual factor."""
+def refreshes(plan: TrainingPlan) -> int:
+    """How often new pairs are drawn while training for one factor."""
+    anew = plan.kind.random_fathers or not plan.noise.is_clean
+    steps = expected_steps(plan)
+    if not plan.kind.is_trained or not anew or not steps:
+        return 0
+    first = 0 if plan.kind.random_fathers else 1
+    return math.ceil(steps / REFRESH_EVERY) - first
+
+
+def expected_steps(plan: TrainingPlan) -> int:
+    """Training steps for one factor."""
+    share = PLATEAU_SHARE if plan.kind.schedule == "plateau" else 1.0
+    return round(share * plan.steps)
+
+
+def _of_plane(
+    plan: TrainingPlan, size: Sequence[float], rates: Rates, *, tuned: bool
+) -> Passes:
+    """Seconds of one plane; `tuned` from networks that were learned before."""
+    y, x = size
+    around = rates.plane_s + y * x * rates.pairs_s
+    versions = 8 if plan.ensemble else 1
+    enlarging = _with_halo(y) * _with_halo(x) * rates.version_s
+    if plan.has_nothing_to_restore:
+        return {"predict": (INTERPOLATING * enlarging + around, 1)}
+    final = math.prod(plan.stages[-1])
+    # On the way to the final factor less is enlarged.
+    passes = sum(math.prod(stage) for stage in plan.stages) / final
+    checks = 0 if tuned else min(assessed_samples(y * x), _parts(size))
+    checking = checks * rates.check_s + rates.judge_s + around
+    return _training(plan, min(y * x, LEARNED_PX), rates) | {
+        "check": (checking, 1),
+        "predict": (versions * enlarging, passes),
+    }
+
+
+def _of_shared(
+    plan: TrainingPlan, size: Sequence[float], planes: int, rates: Rates
+) -> Passes:
+    """Seconds of what so many planes share."""
+    if plan.has_nothing_to_restore:
+        return {}
+    spread = min(min(SHARED_PLANES, planes) * math.prod(size), LEARNED_PX)
+    stages = len(plan.stages)
+    passes = _training(plan, spread, rates)
+    passes["check"] = (assessed_samples(spread) * rates.check_s + rates.judge_s, 1)
+    if stages > 1:
+        versions = 8 if plan.ensemble else 1
+        passes["predict"] = (versions * spread * rates.version_s, stages - 1)
+    return {f"{SHARED}{stage}": cost for stage, cost in passes.items()}
+
+
+def _of_columns(
+    plan: TrainingPlan, size: Sequence[float], depth: float, samples: int, rates: Rates
+) -> Passes:
+    """Seconds of one channel along Z, whose planes are as they become."""
+    windows = math.prod(min(n, AXIAL_SIDE_PX) for n in size)
+    learned = min(2 * min(SHARED_PLANES, depth) * windows, LEARNED_PX)
+    training = _training(plan, learned, rates)
+    sampled = depth * math.prod(min(n, AXIAL_SAMPLE_PX) for n in size)
+    versions = axial_versions(plan) * rates.version_s
+    passes = {stage: (each, n * samples) for stage, (each, n) in training.items()}
+    passes["predict"] = (versions * sampled + rates.judge_s, samples)
+    passes["columns"] = (versions * depth * math.prod(size) * samples, 1)
+    return {f"{ALONG_Z}{stage}": cost for stage, cost in passes.items()}
+
+
+def _training(plan: TrainingPlan, pixels: float, rates: Rates) -> Passes:
+    """Seconds of training, for all gradual factors."""
+    stages = len(plan.stages)
     if not plan.kind.is_trained:
-        return rates.step_s + pixels * rates.pairs_s
-    return plan.steps * rates.step_s + (pixels * rates.pairs_s if plan.trains else 0.0)
+        return {"pairs": (pixels * rates.pairs_s, stages), "fit": (rates.step_s, stages)}
+    if not plan.trains:
+        return {}
+    drawn = refreshes(plan) * min(pixels, REFRESH_PX) * rates.pairs_s
+    return {
+        "pairs": (pixels * rates.pairs_s, stages),
+        "train": (expected_steps(plan) * rates.step_s + drawn, stages),
+    }
 
 
-def _with_halo(size: int) -> int:
+def _together(parts: Sequence[Passes], share: int) -> Passes:
+    """Passes of several channels, over so many of them."""
+    names = dict.fromkeys(name for part in parts for name in part)
+    return {name: _sum((p[name] for p in parts if name in p), share) for name in names}
+
+
+def _sum(passes: Iterable[tuple[float, float]], share: int) -> tuple[float, float]:
+    listed = list(passes)
+    count = sum(n for _, n in listed)
+    return sum(each * n for each, n in listed) / max(count, 1e-9), count / share
+
+
+def _parts(size: Sequence[float]) -> int:
+    return math.prod(max(1, round(n / SAMPLE_PX)) for n in size)
+
+
+def _with_halo(size: float) -> float:
     """Pixels along one axis of all tiles together."""
     return size + 2 * HALO_PX * (math.ceil(size / TILE_PX) - 1)
+
+
+def rates_key(plan: TrainingPlan, size: tuple[int, int]) -> tuple[Any, ...]:
+    """Of a plan and its planes (Y, X) what the time of its parts depends on."""
+    fine = plan.factors if plan.kind.fine_grid else None
+    blurred = plan.kernel.kind != "bicubic"
+    noise = plan.noise.is_clean, plan.is_noisy, bool(plan.noise.jpeg)
+    network = plan.kind.name, plan.samples, plan.width, plan.blocks, plan.ratio
+    steps = plan.batch, plan.crop_px, plan.initialization, plan.trains
+    sides = tuple(min(n, MEASURED_PX) for n in size)
+    enlarging = plan.factors, plan.back_projection > 0
+    return network, steps, noise, blurred, fine, enlarging, sides
+
+
+# Largest side of the plane that rates are measured on.
+MEASURED_PX = 256

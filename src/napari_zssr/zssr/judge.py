@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from napari_zssr.imaging.quality import Support, combined_quality, support
 from napari_zssr.imaging.resample import spread_starts
 from napari_zssr.progress import Progress, Steps, map_events
+from napari_zssr.zssr.cost import SAMPLE_PX, assessed_samples
 from napari_zssr.zssr.messages import baseline, underrated, unsupported
 from napari_zssr.zssr.networks import applied, enlarge
 from napari_zssr.zssr.pairs import PairSpec, build_pairs, region_errors
@@ -104,10 +105,8 @@ def _relative(bicubic: Tensor, learned: Tensor) -> float:
 
 
 STAGE = "check"
-# Fewest and most samples, and the share of small planes that they take.
-FEWEST, SAMPLES, SHARE = 2, 4, 1 / 2
-# Side of a sample, and how many are compared along each side of a plane.
-SAMPLE_PX, CANDIDATES = 128, 6
+# Samples that are compared along each side of a plane.
+CANDIDATES = 6
 # Supported share from which all is delivered: under a Gaussian, or where noise that was
 # given is underrated; and otherwise: bicubic's kernel and measured ones are seldom
 # too wide. `tools/learn_support.py --report` shows what limits do to images that the
@@ -162,7 +161,7 @@ def assess(
 def _samples(planes: Sequence[Tensor]) -> list[Tensor]:
     """Parts of planes (C, Y, X) with the most contrast, from planes spread evenly."""
     pixels = sum(plane[0].numel() for plane in planes)
-    count = max(FEWEST, min(SAMPLES, int(SHARE * pixels / SAMPLE_PX**2)))
+    count = assessed_samples(pixels)
     each = math.ceil(count / len(planes))
     parts = [part for plane in planes for part in _most_contrast(plane, each)]
     chosen = np.linspace(0, len(parts) - 1, min(count, len(parts))).round().astype(int)

@@ -82,8 +82,7 @@ def initial_checkpoint(
     been smoothed already.
     """
     ratio = learned_ratio(factors)
-    # Colours that are unknown for this enlargement are enlarged each by itself.
-    together = samples if ratio in start.ratios(samples) else 1
+    together = _learned_together(start, samples, ratio)
     coarse = kernel_for_factors(kernel, factors, (float(ratio[0]), float(ratio[1])))
 
     def network(noise: NoiseModel, further: Checkpoint | None = None) -> Checkpoint:
@@ -102,3 +101,20 @@ def initial_checkpoint(
         )
 
     return network(noise, network(CLEAN) if staged else None)
+
+
+def initial_size(
+    start: PretrainedStart,
+    samples: int,
+    factors: tuple[float, float],
+    noise: NoiseModel,
+) -> tuple[int, int]:
+    """Width and blocks of `initial_checkpoint`, without its weights."""
+    ratio = learned_ratio(factors)
+    part = start_for(start, _learned_together(start, samples, ratio), ratio, noise)
+    return part.width, len(part.dilations)
+
+
+def _learned_together(start: PretrainedStart, samples: int, ratio: Ratio) -> int:
+    """Colours that are unknown for an enlargement are enlarged each by itself."""
+    return samples if ratio in start.ratios(samples) else 1

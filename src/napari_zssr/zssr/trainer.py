@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from napari_zssr.checks import LEARNED
 from napari_zssr.progress import Progress, Steps
+from napari_zssr.zssr.cost import REFRESH_EVERY, REFRESH_PX
 from napari_zssr.zssr.networks import applied, enlarge, exact_convolutions
 from napari_zssr.zssr.pairs import (
     CropIndex,
@@ -193,7 +194,6 @@ def lerp_parameters(network: nn.Module, other: nn.Module, share: float) -> None:
     torch._foreach_lerp_(values, wanted, share)
 
 
-REFRESH_EVERY = 25
 CHECK_EVERY = 50
 PATIENCE = 4
 BETTER = 0.998
@@ -203,7 +203,6 @@ EARLIEST_STOP = 0.4
 PRETRAINED_PATIENCE = 3
 LEAST_ERROR = 1e-12
 PAPER_ERROR_EVERY = 50
-REFRESH_PX = 2 * 512**2
 PAPER_REVIEW_EVERY = 60
 # Random fathers between two refreshes, beside the image itself.
 RANDOM_FATHERS = 12

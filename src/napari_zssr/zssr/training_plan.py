@@ -27,6 +27,7 @@ from napari_zssr.zssr.start import (
     Start,
     Starts,
     initial_checkpoint,
+    initial_size,
     learned_ratio,
 )
 
@@ -227,9 +228,7 @@ def _decided(config: Config, facts: Facts) -> TrainingPlan:
         rate = NOISY_RATE if noisy else LEARNED_RATE
     if facts.shared is not None:
         initialization, rate, gradual = facts.shared.began, TUNED_RATE, 1
-        steps = config.tuned_steps if config.strategy == "tuned" else 0
-        if initialization == LEARNED and noisy:
-            steps = _noisy_steps(steps)
+        steps = _steps_for_each(config, initialization, noisy)
     elif facts.for_stack:
         # There is more to learn.
         steps = steps * 3 // 2
@@ -276,21 +275,53 @@ def trial_config(config: Config) -> Config:
     )
 
 
-def expected_plans(
-    config: Config, starts: Starts, planes: int, samples: int = 1
-) -> tuple[TrainingPlan | None, TrainingPlan]:
-    """Plans that the cost of a channel is estimated from, as if it were clean.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """What a look at a channel has found: its noise, and that at the mean signal."""
 
+    noise: NoiseModel = CLEAN
+    level: float = 0.0
+
+
+def expected_plans(
+    config: Config,
+    starts: Starts,
+    planes: int,
+    samples: int = 1,
+    look: Look | None = None,
+) -> tuple[TrainingPlan | None, TrainingPlan]:
+    """Plans that the cost of a channel is estimated from.
+
+    Without a `look` at it, as if it were clean, with the largest networks of a start.
     Returns what is trained once for so many planes, if anything, and what is done for
     each of them.
     """
-    facts = Facts(samples=samples, start=_largest(starts))
-    own = _decided(config, facts)
+    facts = _expected_facts(_largest(starts), samples, look)
+    own = _sized(_decided(config, facts), facts, look)
     if config.strategy_for(planes) == "independent":
         return None, own
-    once = _decided(config, replace(facts, for_stack=True))
-    steps = config.tuned_steps if config.strategy == "tuned" else 0
+    once = _sized(_decided(config, replace(facts, for_stack=True)), facts, look)
+    steps = _steps_for_each(config, once.initialization, once.is_noisy)
     return once, replace(own, steps=steps, stages=own.stages[-1:])
+
+
+def _expected_facts(start: Start | None, samples: int, look: Look | None) -> Facts:
+    look = look or Look()
+    return Facts(samples=samples, noise=look.noise, level=look.level, start=start)
+
+
+def _sized(plan: TrainingPlan, facts: Facts, look: Look | None) -> TrainingPlan:
+    """A plan with the networks that a pretrained start has for the noise, if known."""
+    if look is None or not isinstance(facts.start, PretrainedStart):
+        return plan
+    size = initial_size(facts.start, plan.samples, plan.factors, plan.noise)
+    return replace(plan, width=size[0], blocks=size[1])
+
+
+def _steps_for_each(config: Config, initialization: str, noisy: bool) -> int:
+    """Training steps on each of several planes that share their networks."""
+    steps = config.tuned_steps if config.strategy == "tuned" else 0
+    return _noisy_steps(steps) if initialization == LEARNED and noisy else steps
 
 
 def axial_config(
@@ -317,14 +348,20 @@ def axial_ratio(factor: float) -> int:
     return max(2, math.ceil(factor - 1e-9))
 
 
-def expected_axial_plan(config: Config, starts: Starts, factor: float) -> TrainingPlan:
-    """Plan along Z that the cost of a channel is estimated from, as if clean."""
+def expected_axial_plan(
+    config: Config, starts: Starts, factor: float, look: Look | None = None
+) -> TrainingPlan:
+    """Plan along Z that the cost of a channel is estimated from, as if clean unless
+    there was a `look` at it.
+    """
     start = _largest(starts)
     pretrained = isinstance(start, PretrainedStart)
     kernel = KernelSpec.parse("gaussian:1")
     settings = axial_config(config, factor, kernel, learned=pretrained)
     served = start if settings.start == LEARNED else None
-    return _decided(settings, Facts(start=served, for_stack=True, along_z=True))
+    facts = _expected_facts(served, 1, look)
+    facts = replace(facts, for_stack=True, along_z=True)
+    return _sized(_decided(settings, facts), facts, look)
 
 
 def start_message(config: Config, start: Start | None) -> str:
