@@ -58,6 +58,10 @@ QUICK: dict[str, Any] = {
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty working folder; every preset trains for a few steps only."""
     monkeypatch.chdir(tmp_path)
+    if find_spec("matplotlib"):
+        import matplotlib as mpl
+
+        monkeypatch.setitem(mpl.rcParams, "backend", "agg")
     for name, config in PRESETS.items():
         if name != "instant":
             monkeypatch.setitem(PRESETS, name, change(config, **QUICK))

@@ -14,7 +14,11 @@ from mkdocs.structure.pages import Page
 ROOT = Path(__file__).parent.parent
 ICON = ROOT / "src" / "napari_zssr" / "plugin" / "icon.svg"
 TUTORIALS = "tutorials/"
-_BLOCK = re.compile(r"^```(\w+)[^\n]*\n(.*?)^```\n", re.DOTALL | re.MULTILINE)
+_BLOCK = re.compile(
+    r"^(?P<mark><!-- not run: .*?-->\n)?"
+    r"```(?P<language>python|sh)\n(?P<code>.*?)^```\n",
+    re.DOTALL | re.MULTILINE,
+)
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -45,8 +49,8 @@ def on_page_markdown(
 def notebook(page: str) -> dict[str, Any]:
     """Notebook of a page in Markdown: its code blocks are the cells of code.
 
-    Python stays as it is, commands of a shell get the ``!`` that Jupyter wants; other
-    blocks remain text.
+    Python stays as it is, commands of a shell get the ``!`` that Jupyter wants. What is
+    marked as not to be run remains text.
     """
     cells: list[dict[str, Any]] = []
 
@@ -59,16 +63,13 @@ def notebook(page: str) -> dict[str, Any]:
 
     end = 0
     for block in _BLOCK.finditer(page):
-        language, code = block.groups()
-        if language == "python":
-            cell = code
-        elif language == "sh":
-            cell = f"!{code.replace(chr(92) + chr(10), chr(92) + chr(10))}"
-        else:
-            continue
-        add("markdown", page[end : block.start()])
-        add("code", cell)
-        end = block.end()
+        if block["mark"] is None:
+            code = block["code"]
+            if block["language"] == "sh":
+                code = re.sub(r"^(?=\S)", "!", code, flags=re.MULTILINE)
+            add("markdown", page[end : block.start()])
+            add("code", code)
+            end = block.end()
     add("markdown", page[end:])
     python = {"display_name": "Python 3", "language": "python", "name": "python3"}
     return {
