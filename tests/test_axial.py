@@ -241,14 +241,14 @@ def test_power_of_noise_and_its_growth() -> None:
     [
         ((6, 20, 20), "ZYX", None, {"factor_z": "isotropic"}, "give the spacing"),
         ((1, 20, 20), "ZYX", 0.1, {"factor_z": 2}, "at least 4 slices"),
-        ((20, 20), "YX", 0.1, {"factor_z": 2}, "no axis Z"),
-        ((6, 20, 20), None, 0.1, {"factor_z": 2}, "only guessed"),
+        ((20, 20), "YX", 0.1, {"factor_z": 2}, "no Z axis"),
+        ((6, 20, 20), None, 0.1, {"factor_z": 2}, "may be Z or time"),
         (
             (6, 20, 20),
             "ZYX",
             (3.5, 0.1, 0.1),
             {"factor_z": "isotropic"},
-            "beyond what can be learned",
+            "too many",
         ),
     ],
 )

@@ -247,7 +247,7 @@ def test_upscale_writes_beside_the_input(
 
     assert main(["upscale", "a.tif", "--seed", "7", "--spacing", "0.5"]) == 0
     out, err = capsys.readouterr()
-    assert "a_x2.ome.tif: YX 48 x 40 uint16, Y 0.5 um" in out
+    assert "a_x2.ome.tif: YX 48 × 40 uint16, Y 0.5 µm" in out
     assert "Gained 1.25 dB" in out
     assert err == "Hello.\n"
     assert tifffile.imread("a_x2.ome.tif").shape == (48, 40)
@@ -439,7 +439,7 @@ def test_doctor_without_torch(
 ) -> None:
     monkeypatch.setitem(sys.modules, "torch", None)
     assert main(["doctor"]) == 1
-    assert "torch cannot be imported" in capsys.readouterr().out
+    assert "PyTorch cannot be imported" in capsys.readouterr().out
     assert doctor_command.diagnostics()["devices"] == []
 
 
@@ -478,7 +478,7 @@ def test_info(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert len(content["noise"]) == 1
     assert main(["info", "stack.tif"]) == 0
     out, err = capsys.readouterr()
-    assert "YX 5 x 48 x 40" in out
+    assert "YX 5 × 48 × 40" in out
     assert "guessed as" in err
 
 
@@ -488,7 +488,7 @@ def test_info_of_a_stack_along_z(
     line = ["info", "stack.tif", "--axes", "ZYX", "--factor", "1", "--factor-z", "3"]
     assert main([*line, "--kernel-z", "gaussian:1.5"]) == 0
     out = capsys.readouterr().out
-    assert "ZYX 15 x 24 x 20" in out
+    assert "ZYX 15 × 24 × 20" in out
     assert "along Z  Blur along Z: a Gaussian that was given. That is 0.50" in out
     assert main([*line, "--json"]) == 0
     content = json.loads(capsys.readouterr().out)
@@ -502,8 +502,11 @@ def test_info_of_a_stack_along_z(
     [
         (["--start", "learned", "--noise", "off"], "images only), at most 200 steps."),
         (["--start", "learned"], "learned start (generated images only), at most"),
-        (["--start", "learned", "--learned-steps", "0"], "only) is used as it is."),
-        (["--start", "random"], "from random weights: this image only."),
+        (
+            ["--start", "learned", "--learned-steps", "0"],
+            "only) is used without further training.",
+        ),
+        (["--start", "random"], "uses this image only."),
         (["--preset", "instant"], ""),
     ],
 )

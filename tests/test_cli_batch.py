@@ -134,7 +134,7 @@ REFUSED = [
     (["a.tif", "--threads", "0"], "threads is 0"),
     (["a.tif", "--shard", "3/2"], "Shard '3/2'"),
     (["a.tif", "--shard", "half"], "Shard 'half'"),
-    (["a.tif", "--workers", "2", "--scheduler", "tcp://h:1"], "both asked for"),
+    (["a.tif", "--workers", "2", "--scheduler", "tcp://h:1"], "were chosen"),
 ]
 
 

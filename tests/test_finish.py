@@ -156,7 +156,7 @@ def test_planes_that_are_missing_are_told(tmp_path: Path) -> None:
 
 
 def test_nothing_to_finish(tmp_path: Path) -> None:
-    with pytest.raises(ComputeError, match="no run in"):
+    with pytest.raises(ComputeError, match="no unfinished run in"):
         end(tmp_path / "a.ome.zarr", outline_of(stack_of()))
 
 

@@ -238,8 +238,11 @@ def flipped(content: bytes) -> bytes:
 
 
 SPOILT: dict[str, tuple[Callable[[bytes], bytes], str]] = {
-    "text": (lambda _: b"hello there, how are you", "holds no learned start"),
-    "networks": (lambda c: told(c, format="networks"), "holds no learned start"),
+    "text": (lambda _: b"hello there, how are you", "contains no pretrained network"),
+    "networks": (
+        lambda c: told(c, format="networks"),
+        "contains no pretrained network",
+    ),
     "older": (lambda c: told(c, version=2), "older napari-zssr"),
     "newer": (lambda c: told(c, version=4), "newer napari-zssr"),
     "cut": (lambda c: c[:-40], "is damaged"),
@@ -727,7 +730,7 @@ def test_a_file_may_be_saved_networks(tmp_path: Path) -> None:
     assert isinstance(load_start_file(path), tuple)
     made = run(rings(), change(QUICK, start=str(path), steps=2)).report
     assert made.planes[0].began == ""
-    assert made.sentence.endswith("Training began from saved networks.")
+    assert made.sentence.endswith("Training started from saved networks.")
 
 
 def test_the_recipe_tells_of_the_start(shipped: Path) -> None:

@@ -337,7 +337,7 @@ class TestChoosing:
         assert result.report.device == "cpu"
 
     def test_asked_for_by_name_it_is_refused(self) -> None:
-        with pytest.raises(InputError, match="is there but fails"):
+        with pytest.raises(InputError, match="was found but does not work"):
             devices.resolve_device("cuda")
 
     def test_the_doctor_and_the_cost_card_see_the_same(self) -> None:

@@ -136,7 +136,7 @@ def test_always_delivers_all_and_warns(
     image: NDArray[np.float32], truth: NDArray[np.float64]
 ) -> None:
     forced = run(image, kernel=WIDE, always=True)
-    assert "Delivered whole as asked" in forced.report.sentence
+    assert "The full result was returned" in forced.report.sentence
     assert gain(forced.image, image, truth) < -1
 
 
@@ -181,10 +181,10 @@ def test_a_preview_decides_as_the_run_does(image: NDArray[np.float32]) -> None:
     [
         ({"noise": 0.03, "noise_assumed": 0.0}, None, "noise of 3 %, none was"),
         ({"noise": 0.03, "noise_assumed": 0.01}, None, "noise of 3 %, 1 % was"),
-        ({}, -1.0, "sharper than the assumed blur would"),
+        ({}, -1.0, "sharper than the assumed blur allows"),
         ({"overshoot": 0.2}, None, "overshoot by 20 %"),
         ({"misfit": 2.0}, None, "2.0 times what the noise"),
-        ({}, 0.5, "stronger than the image leads to"),
+        ({}, 0.5, "stronger than the image supports"),
     ],
 )
 def test_the_reason_is_what_failed(
