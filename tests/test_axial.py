@@ -97,7 +97,7 @@ def test_it_is_closer_to_the_truth_than_cubic_interpolation() -> None:
     assert error_db(result.image, truth) < error_db(plain, truth) - 5
     (report,) = result.report.axial
     assert report.returned == "learned"
-    assert "Along Z, x4" in result.report.sentence
+    assert "Along Z, ×4" in result.report.sentence
 
 
 def test_slices_lie_where_they_were() -> None:
@@ -438,7 +438,7 @@ def test_columns_that_fail_are_named(
     monkeypatch.setattr(column_run, "enlarge_strip", broken)
     stack = stack_of((1000 * seen(fibres(), 2)).astype(np.uint16))
     target = tmp_path / "a.ome.zarr"
-    with pytest.raises(ComputeError, match="1 of 1 strips of columns failed"):
+    with pytest.raises(ComputeError, match="1 of 1 parts of the stack failed"):
         drain(upscale_to_disk_steps(stack, FILTER, target))
     # Nothing was finished.
     assert list(tmp_path.iterdir()) == []

@@ -235,7 +235,7 @@ def test_of_many_planes_some_are_checked() -> None:
     paragraph, references = methods(done)
     assert "4 of 10 planes" in paragraph
     assert "no recipe" in paragraph
-    assert "x2 along Y, x1.5 along X" in paragraph
+    assert "×2 along Y, ×1.5 along X" in paragraph
     # Without noise there are no halves, and decorrelation answers.
     assert [reference.split()[0] for reference in references] == [
         "Shocher",

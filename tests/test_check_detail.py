@@ -210,7 +210,7 @@ def test_what_is_made_up_agrees_with_itself() -> None:
 
 
 def test_other_networks_are_noticed() -> None:
-    assert "something else" not in measured(smooth).sentence
+    assert "a different result" not in measured(smooth).sentence
     sharper = measured(smooth, lambda colours: 2 * colours - smooth(colours))
     assert "make a different result from the image" in sharper.sentence
 
@@ -219,7 +219,7 @@ def test_other_networks_are_noticed() -> None:
     ("noise", "side", "told"),
     [
         (CLEAN, 64, "no noise was found in it"),
-        (NoiseModel(offset=1e-4, jpeg=((0.1,) * 64,)), 64, "it was a JPEG"),
+        (NoiseModel(offset=1e-4, jpeg=((0.1,) * 64,)), 64, "it was compressed as JPEG"),
         (NoiseModel(offset=1e-4), 24, "at least 32 × 32 pixels"),
     ],
 )
@@ -309,7 +309,7 @@ def test_halves_go_through_the_networks_of_a_file(factor: int, folder: Path) -> 
     assert detail["unit"] == "um"
     assert detail["after"]["outcome"] in ("found", "pixel limit")
     # They make the very result.
-    assert "something else" not in detail["sentence"]
+    assert "a different result" not in detail["sentence"]
     assert (
         {"original", "result"} == set(detail["correlations"]) == set(detail["spectra"])
     )

@@ -325,7 +325,7 @@ def test_training_begins_from_the_learned_start(
     assert main([*arguments, *how, "-o", "one.tif"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["planes"][0]["steps"] == 3
-    assert "the learned start (generated images only), 3 steps" in told["sentence"]
+    assert "the pretrained network (generated images only), 3 steps" in told["sentence"]
     told_file = ["--start", str(shipped), "--steps", "3"]
     assert main([*arguments, *told_file, "-o", "two.tif"]) == 0
     one, two = tifffile.imread("one.tif"), tifffile.imread("two.tif")
@@ -429,7 +429,9 @@ def test_doctor_names_the_command_that_mends(
     monkeypatch.setattr(device, "available_devices", lambda: ("cpu",))
     assert main(["doctor"]) == 1
     out = capsys.readouterr().out
-    assert "beside the GPU RTX" in out or "cannot use the GPU RTX" in out
+    assert (
+        "for the graphics card RTX" in out or "cannot use the graphics card RTX" in out
+    )
     assert "-m pip install torch --index-url" in out
     assert "whl/cu126" in out
 
@@ -489,7 +491,7 @@ def test_info_of_a_stack_along_z(
     assert main([*line, "--kernel-z", "gaussian:1.5"]) == 0
     out = capsys.readouterr().out
     assert "ZYX 15 × 24 × 20" in out
-    assert "along Z  Blur along Z: a Gaussian that was given. That is 0.50" in out
+    assert "along Z  Blur along Z: Gaussian, as given. This is SD 0.50" in out
     assert main([*line, "--json"]) == 0
     content = json.loads(capsys.readouterr().out)
     assert content["factor_z"] == 3
@@ -501,7 +503,7 @@ def test_info_of_a_stack_along_z(
     ("arguments", "says"),
     [
         (["--start", "learned", "--noise", "off"], "images only), at most 200 steps."),
-        (["--start", "learned"], "learned start (generated images only), at most"),
+        (["--start", "learned"], "pretrained network (generated images only), at most"),
         (
             ["--start", "learned", "--learned-steps", "0"],
             "only) is used without further training.",

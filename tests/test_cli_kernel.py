@@ -109,7 +109,7 @@ def test_numbers_of_the_optics(
     line = ["kernel", "bare.tif", "--spacing", "0.1", *words.split()]
     content = shown(capsys, *line)
     told = content["channels"][0]["sentence"]
-    assert "confocal, NA 0.8, 488/520 nm, index 1)" in told
+    assert "confocal, NA 0.8, 488/520 nm, refractive index 1)" in told
     same = shown(capsys, *line, "--kernel", "optics")
     assert same == content
     assert shown(capsys, *line, "--kernel", "optics:na=0.2") == content
@@ -125,7 +125,7 @@ def test_factor_and_bare_pixels(
     assert only["factors"] == [3, 2]
     assert only["fwhm_um"] is None
     assert main(["kernel", "bare.tif", "--kernel", "bicubic"]) == 0
-    assert "bicubic reduction" in capsys.readouterr().out
+    assert "Default blur" in capsys.readouterr().out
 
 
 def test_weights_that_are_saved_are_taken_again(

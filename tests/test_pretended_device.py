@@ -288,7 +288,7 @@ def test_want_of_memory_is_told_from_other_failures(
 ) -> None:
     with pytest.raises(ComputeError) as raised, compute_errors("Plane 3", CUDA):
         raise error
-    assert ("memory of cuda:0 ran out" in str(raised.value)) is is_memory
+    assert ("(cuda:0) ran out of memory" in str(raised.value)) is is_memory
     assert is_memory or "illegal memory access" in str(raised.value)
 
 

@@ -369,17 +369,17 @@ def flipped(content: bytes) -> bytes:
 
 
 SPOILT: dict[str, tuple[Callable[[bytes], bytes], str]] = {
-    "empty": (lambda _: b"", "networks or learned start of napari-zssr"),
-    "text": (lambda _: b"hello there, how are you", "holds no networks"),
+    "empty": (lambda _: b"", "networks or pretrained network of napari-zssr"),
+    "text": (lambda _: b"hello there, how are you", "contains no networks"),
     "foreign": (
         lambda _: save({"weight": np.zeros((3, 3), np.float32)}, {"format": "np"}),
-        "holds no networks",
+        "contains no networks",
     ),
-    "other kind": (lambda c: renamed(c, format="image"), "holds no networks"),
+    "other kind": (lambda c: renamed(c, format="image"), "contains no networks"),
     "older": (lambda c: renamed(c, version=4), "older napari-zssr"),
     "newer": (lambda c: renamed(c, version=NETWORKS.version + 1), "newer napari-zssr"),
     "cut": (lambda c: c[:-40], "is damaged"),
-    "cut in the header": (lambda c: c[:100], "holds no networks"),
+    "cut in the header": (lambda c: c[:100], "contains no networks"),
     "flipped": (flipped, "is damaged"),
     "told otherwise": (lambda c: renamed(c, channels=[None]), "is damaged"),
     "told too little": (lambda c: renamed(c, channels=[{}]), "is damaged"),

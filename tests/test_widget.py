@@ -856,8 +856,8 @@ def begins(desk: Desk) -> str:
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({}, "the learned start (generated images only), at most 50 steps."),
-        ({"noise": 0.02}, "the learned start (generated images only), at most"),
+        ({}, "the pretrained network (generated images only), at most 50 steps."),
+        ({"noise": 0.02}, "the pretrained network (generated images only), at most"),
         (
             {"learned_steps": 0},
             "(generated images only) is used without further training.",
@@ -927,7 +927,10 @@ def test_the_learned_start_is_chosen_and_told(
     assert "--learned-steps 3" in copied()
     desk.widget.start()
     desk.wait()
-    assert "began from the learned start (generated images only), 3 steps" in desk.said
+    assert (
+        "started from the pretrained network (generated images only), 3 steps"
+        in desk.said
+    )
     desk.widget.form.method.preset.value = "paper"
     desk.widget.refresh()
     assert "start from &#x27;this image only" in desk.why
