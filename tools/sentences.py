@@ -66,8 +66,8 @@ UNREAD_NAMES = {
     "STYLE": "layout of a page",
 }
 READ_DOCSTRINGS = {"check", "demo", "doctor", "info", "kernel", "upscale"}
-# Errors and warnings: what they are given is read by itself, so it has to be whole.
-WHOLE = re.compile(r"(Error|Warning)$")
+# Errors that are shown by themselves, so that their text has to be whole.
+WHOLE = re.compile(r"(Input|Compute|Storage)Error$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +131,7 @@ def _title(module: str) -> str:
 
 
 def _escaped(text: str) -> str:
-    text = " ".join(text.split())
+    text = re.sub(r"\{(\w+)\}", r"‹\1›", " ".join(text.split()))
     return re.sub(r"([*<\[\]])", r"\\\1", text)
 
 

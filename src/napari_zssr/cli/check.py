@@ -77,7 +77,9 @@ def check(
     ] = None,
     json: Annotated[
         Path | None,
-        options.output_option("--json", metavar="FILE", help="Write all figures."),
+        options.output_option(
+            "--json", metavar="FILE", help=("Write all figures as JSON.")
+        ),
     ] = None,
     overwrite: options.Overwrite = False,
 ) -> None:

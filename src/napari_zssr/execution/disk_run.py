@@ -388,7 +388,7 @@ def planned(
             raise
         raise ComputeError(
             f"{resources.workers} workers need more memory than is free; use fewer "
-            f"workers ({error})"
+            f"workers ({error})."
         ) from error
 
 

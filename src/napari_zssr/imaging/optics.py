@@ -20,7 +20,7 @@ from napari_zssr.kernelspec import Modality
 
 VISIBLE_NM = (200.0, 2000.0)
 # Other units that a wavelength may be given in, and their size in nm.
-UNITS_NM = ((1e3, "um"), (0.1, "angstrom"), (1e9, "m"))
+UNITS_NM = ((1e3, "µm"), (0.1, "angstrom"), (1e9, "m"))
 INDICES = (1.0, 2.0)
 FWHM = 2 * math.sqrt(2 * math.log(2))
 # Enlargement below which there is nothing to gain.
@@ -83,9 +83,9 @@ def checked_optics(
         excitation = _checked_wavelength("excitation", option, excitation_nm)
         if excitation > emission:
             raise InputError(
-                f"The excitation wavelength, {excitation:g} nm is longer than the "
-                f"emission at {emission:g} nm; were they swapped? For two photons "
-                "give a bead image."
+                f"The excitation wavelength ({excitation:g} nm) is longer than that of "
+                f"the emission ({emission:g} nm); swap them, or measure the blur on "
+                "beads (two photons)."
             )
     remarks = ""
     if index is None:

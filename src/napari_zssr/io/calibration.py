@@ -12,7 +12,7 @@ import numpy as np
 import tifffile
 
 from napari_zssr.io.contents import Calibration
-from napari_zssr.stack.image import Channel, Outline, short_unit
+from napari_zssr.stack.image import SHOWN, Channel, Outline, short_unit
 
 
 def calibration_from(
@@ -306,7 +306,8 @@ def record_messages(
     if not record:
         return ()
     named = " and ".join(
-        f"{unit or 'none'} along {a}" for a, (_, unit) in record.items()
+        f"{SHOWN.get(unit, unit) or 'none'} along {a}"
+        for a, (_, unit) in record.items()
     )
     return (
         f"{format_name} cannot say the unit {named}; only napari-zssr will read it "

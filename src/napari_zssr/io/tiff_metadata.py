@@ -22,6 +22,7 @@ from napari_zssr.io.calibration import (
 from napari_zssr.io.contents import Calibration
 from napari_zssr.io.ome_xml import SIZE_ATTRIBUTES, PlaneAddress, ome_calibration
 from napari_zssr.stack.image import (
+    SHOWN,
     Channel,
     FilePixels,
     Pixels,
@@ -163,8 +164,9 @@ def _tags_with_unit(resolution: _Resolution, unit: str, source: str) -> Calibrat
         sizes = plain
     if resolution.unit and _UM[resolution.unit] != scale:
         messages = [
-            f"The resolution tags say {resolution}, {source} says {unit}; the pixel "
-            f"size was read as {_size_text(sizes)} µm."
+            f"The resolution tags say {resolution}, {source} says "
+            f"{SHOWN.get(unit, unit)}; the pixel size was read as {_size_text(sizes)} "
+            "µm."
         ]
     if unit in {"cm", "in"}:
         unit, scale = "um", 1.0
@@ -356,7 +358,7 @@ def _imagej_depth(
         spacing = 1.0
         messages = [
             "ImageJ's metadata do not give the distance between slices, so it was "
-            f"read as 1 {unit} there."
+            f"read as 1 {SHOWN.get(unit, unit)}."
         ]
     size = positive_number(abs(spacing)) if isinstance(spacing, int | float) else None
     if unit in {"cm", "in"}:

@@ -314,7 +314,7 @@ class ZarrPixels(FilePixels):
             if self.inside:
                 node = node[self.inside]
             if not isinstance(node, zarr.Array):
-                raise TypeError(f"{self.inside or 'the folder'} is no array")
+                raise TypeError(f"{self.inside or 'the folder'} is not an array")
             return _with_stored_separator(node, self.path / self.inside)
 
 

@@ -52,7 +52,7 @@ def issue_url() -> str:
     """Address of a new issue that tells versions, system and device."""
     facts = "\n".join(f"- {name}: {text}" for name, text in _facts())
     body = f"{QUESTION}\n\n\n\n{facts}\n"
-    return f"{project_urls()['Issues']}/new?{urlencode({'body': body})}"
+    return f"{project_urls()['Bug Tracker']}/new?{urlencode({'body': body})}"
 
 
 def _facts() -> Iterator[tuple[str, str]]:

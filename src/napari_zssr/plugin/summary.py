@@ -62,9 +62,6 @@ FORM_ADVICE = {
     "name the axes (--axes ZYX, axes='ZYX') to have it enlarged along Z": (
         "press Enter in 'Axes, guessed' if they are right, or correct them"
     ),
-    "unless slices become more (--factor-z, factor_z)": (
-        "unless slices become more (Along Z)"
-    ),
     "give it (--kernel-z, kernel_z) as optics, fwhm:Z,XY or gaussian:SIGMA": (
         "give it by 'Blur along Z'"
     ),

@@ -225,10 +225,9 @@ def _learned_sentence(network: AxialNetwork, share: float) -> str:
     gain, plan = network.gain, network.plan
     return (
         f"{network.blur.sentence}{narrowed if share < 1 else ''} Test on XY planes "
-        f"blurred and thinned in the same way: {gain.decibel:.1f} \u00b1 "
-        f"{gain.error_decibel:.1f} dB closer to the original than cubic "
-        f"interpolation.{smoothed if plan.is_noisy else ''}"
-        f"{origin_sentence(plan, 0, network.steps)}"
+        f"made as coarse as Z: {gain.decibel:.1f} \u00b1 {gain.error_decibel:.1f} dB "
+        "closer to the original than cubic interpolation."
+        f"{smoothed if plan.is_noisy else ''}{origin_sentence(plan, 0, network.steps)}"
     )
 
 

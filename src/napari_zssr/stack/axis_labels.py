@@ -154,7 +154,7 @@ def guess_message(axes: str, shape: Sequence[int]) -> str:
     colours = axes.endswith("C") and shape[-1] in {3, 4}
     example = f"; colours are {axes[:-1]}S" if colours else ""
     return (
-        f"Axes guessed as {axes} ({sizes}); if they are others, name them by axes=, "
+        f"Axes guessed as {axes} ({sizes}); if this is wrong, name them with axes=, "
         f"--axes or in the form{example}."
     )
 
@@ -188,7 +188,7 @@ def _undecided(shape: tuple[int, ...]) -> InputError:
 
 def _misunderstood(stored: str) -> InputError:
     return InputError(
-        f"The axes {stored!r} that the image states are not understood; name them, for "
+        f"The axes {stored!r} given by the image are not understood; name them, for "
         "example axes='TCZYX'."
     )
 
@@ -206,8 +206,8 @@ def parse_axes(text: str, ndim: int) -> str:
     unknown = sorted(set(axes) - set(LETTERS))
     if unknown:
         raise InputError(
-            f"Axes {text!r} hold the unknown letter {unknown[0]!r}; use T, C, Z, Y, X, "
-            "and S for RGB samples."
+            f"Axes {text!r} contain the unknown letter {unknown[0]!r}; use T, C, Z, "
+            "Y, X, and S for RGB samples."
         )
     if len(set(axes)) != len(axes):
         twice = next(letter for letter in axes if axes.count(letter) > 1)
@@ -315,8 +315,8 @@ def spacing_per_axis(axes: str, spacing: Spacing | None) -> tuple[float | None, 
         sizes = list(spacing)
         if len(sizes) != len(axes):
             raise InputError(
-                f"Spacing holds {len(sizes)} numbers, but the axes are {axes}; give "
-                "one for each, or name them, for example {'Y': 0.1, 'X': 0.1}."
+                f"Spacing has {len(sizes)} numbers, but the axes are {axes}; give "
+                f"one for each, or name them, for example {'Y': 0.1, 'X': 0.1}."
             )
         named = dict(zip(axes, sizes, strict=True))
     return tuple(_checked_size(letter, named.get(letter)) for letter in axes)

@@ -290,7 +290,7 @@ def channel_assessment(
         if not shows_signal(colours):
             continue
         noise = plane_noise(colours, pixels, channel)
-        what = f"A trial on plane {chosen[number].number}"
+        what = f"Test on plane {chosen[number].number}"
         with compute_errors(what, run.device):
             plane = torch.from_numpy(colours).to(run.device)
             facts = Facts(
@@ -364,7 +364,7 @@ Pair = tuple[float, float]
 NYQUIST_IN_FWHM = 2.1
 
 GIVEN = {
-    "bicubic": "Default blur; your microscope's real blur is not used.",
+    "bicubic": "Default blur (bicubic); your microscope's real blur is not used.",
     "gaussian": "Gaussian blur, as given.",
     "array": "Blur weights, as given.",
 }

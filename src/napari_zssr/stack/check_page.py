@@ -222,7 +222,7 @@ def _power_axis(spectra: Mapping[str, Curve]) -> Axis:
     lowest = max(float(values.min()), LEAST_POWER * highest)
     low, high = math.floor(math.log10(lowest)), math.ceil(math.log10(highest))
     return Axis(
-        label="power, squared shares of the range",
+        label="power, squared fraction of the intensity range",
         low=10.0**low,
         high=10.0 ** max(high, low + 1),
         log=True,

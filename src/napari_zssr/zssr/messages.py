@@ -21,7 +21,7 @@ WIDE_BLUR = (
     " The blur is too wide to be removed at this pixel size; shrink the image two "
     "to four times and enlarge it instead."
 )
-GENERATED = "the pretrained network (generated images only)"
+GENERATED = "pretrained network (generated images only)"
 # Changes of a result (fraction of the range, shares) from which they are worth a word.
 LEAST_CHANGE, LEAST_SHARPNESS, LEAST_GRAIN = 0.003, 0.03, 0.05
 # Misfit in standard deviations of the noise up to which a result agrees with its image.
@@ -98,7 +98,7 @@ def origin_sentence(plan: TrainingPlan, shared: int, steps: int) -> str:
     if plan.from_saved:
         return sentence + FROM_SAVED
     if learned and not shared:
-        return f" Training started from {GENERATED}, {steps} steps."
+        return f" Training started from the {GENERATED}, {steps} steps."
     return sentence + start_sentence(plan.initialization)
 
 
@@ -272,13 +272,13 @@ def nothing_gained(gain: Gain, base: Baseline) -> str:
 
 def used_as_is_sentence(*, learned: bool) -> str:
     """Sentence, after others, on a learned start or saved networks, not trained on."""
-    what = f"T{GENERATED[1:]} was" if learned else "Saved networks were"
+    what = f"The {GENERATED} was" if learned else "Saved networks were"
     return f" {what} used without further training."
 
 
 def start_sentence(began: str) -> str:
     """Sentence, after others, on what training started from."""
-    return f" Training started from {GENERATED}." if began == LEARNED else ""
+    return f" Training started from the {GENERATED}." if began == LEARNED else ""
 
 
 def will_begin_from_saved(steps: int) -> str:
@@ -291,5 +291,5 @@ def will_begin_from_saved(steps: int) -> str:
 def will_begin_from_learned(steps: int) -> str:
     """Sentence on a future run from the pretrained start, of at most so many steps."""
     if steps == 0:
-        return f"T{GENERATED[1:]} is used without further training."
-    return f"Training starts from {GENERATED}, at most {steps} steps."
+        return f"The {GENERATED} is used without further training."
+    return f"Training starts from the {GENERATED}, at most {steps} steps."

@@ -237,7 +237,7 @@ START = Format(
     name="start",
     version=3,
     oldest=3,
-    holds="learned start",
+    holds="pretrained network",
     header=("width", "dilations", "card", "clean"),
     build=_start,
 )
