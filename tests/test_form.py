@@ -144,6 +144,11 @@ def test_nothing_is_cut_off(docked: Desk, letters: float) -> None:
     enlarge_letters(letters)
     assert widget.native.width() <= 325
     assert cut(widget) == []
+    widget.preview.start()
+    assert widget.preview.button.text == "Close preview"
+    docked.qtbot.wait(50)
+    assert cut(widget) == []
+    widget.preview.stop()
     widget.form.method.blur.fields["kernel"].value = "optics"
     for fold in (widget.form.region.more, widget.form.method.more):
         fold.unfold(True)

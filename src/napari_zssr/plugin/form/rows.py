@@ -326,7 +326,7 @@ class Scrolled(QScrollArea):
     def _place_labels(self) -> None:
         # Not the width of the viewport, which the scroll bar changes again.
         stacked = self.width() < self._letters(BESIDE_WIDTH)
-        for row in self._column.rows.values():
+        for row in rows_in(self._column):
             row.stack(stacked)
 
     def _letters(self, count: int) -> int:
