@@ -230,8 +230,8 @@ def test_only_a_blur_that_was_chosen_is_shown(docked: Desk) -> None:
 
 def test_the_cost_is_seen_while_its_details_are_closed(docked: Desk) -> None:
     cost = docked.widget.cost
-    assert "MB" in cost.summary.value
-    assert cost.summary.native.isVisible()
+    assert "MB" in cost._summary.value
+    assert cost._summary.native.isVisible()
     assert not cost.view.native.isVisible()
 
 
