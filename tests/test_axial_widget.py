@@ -169,7 +169,7 @@ def test_settings_come_back_and_are_copied(desk: Any, tmp_path: Path) -> None:
     np.testing.assert_allclose(copied.translate, made.translate)
     desk.set(INSTANT)
     desk.viewer.layers.selection.active = made
-    desk.widget.run_like()
+    desk.widget.use_settings()
     assert desk.widget.form.region.factor_z == "isotropic"
     assert desk.widget.form.method.blur_z.text == "gaussian:1.2"
     assert layer.name == "cells"

@@ -542,7 +542,7 @@ def test_a_result_keeps_its_blur(desk: Desk, kernel: KernelSpec, says: str) -> N
     assert kernel_from(told).sentence
     desk.set(RIDGE)
     desk.viewer.layers.selection = {made}
-    desk.widget.run_like()
+    desk.widget.use_settings()
     assert desk.widget.form.requests()[0].config.kernel == kernel
 
 

@@ -94,7 +94,7 @@ def test_a_stack_that_does_not_fit_is_sent_to_disk(tmp_path: Path) -> None:
     for free in (2 * 10**9, 11 * 10**9):
         small = Machine(devices=(replace(CPU, free_bytes=free),), cores=8)
         assert (
-            "or choose Result: to disk."
+            "or choose 'a file on disk' under Save to."
             in estimate(workload(shape), small, None).problem
         )
     found = estimate(
@@ -106,14 +106,15 @@ def test_a_stack_that_does_not_fit_is_sent_to_disk(tmp_path: Path) -> None:
     assert f"free in {tmp_path}" in told["Disk"]
     assert "Disk" not in rows(estimate(workload(), LAPTOP, None))
     tiny = Machine(devices=(replace(CPU, free_bytes=10**6),), cores=8)
-    assert "to disk" not in estimate(workload(shape), tiny, None).problem
+    assert "on disk" not in estimate(workload(shape), tiny, None).problem
 
 
 def test_a_gpu_has_a_stack_on_disk_fit_too(tmp_path: Path) -> None:
     machine = Machine(devices=(GPU, replace(CPU, free_bytes=4 * 10**9)), cores=8)
     shape = (1000, 1024, 1024)
     assert (
-        "or choose Result: to disk." in estimate(workload(shape), machine, None).problem
+        "or choose 'a file on disk' under Save to."
+        in estimate(workload(shape), machine, None).problem
     )
     found = estimate(
         replace(workload(shape), target=tmp_path / "a.ome.tif"), machine, None

@@ -122,7 +122,7 @@ def test_the_console_page_runs(console: Console) -> None:
 
     layers.selection = {layers[1]}
     widget.form.region.show_factors((3, 3))
-    widget.run_like()
+    widget.use_settings()
     (request,) = widget.form.requests()
     assert request.layer is layer
     assert (request.config.factors, request.config.seed) == ((2, 2), 3)

@@ -44,6 +44,11 @@ def test_every_contribution_has_its_command() -> None:
     assert {part.command for kind in parts for part in kind} == set(COMMANDS)
 
 
+def test_there_is_one_widget_so_that_the_menu_has_one_level() -> None:
+    (widget,) = MANIFEST.contributions.widgets or ()
+    assert widget.display_name == "Super-Resolution"
+
+
 def test_icon_is_part_of_the_package() -> None:
     package, name = str(MANIFEST.icon).split(":")
     assert "<svg" in resources.files(package).joinpath(name).read_text()

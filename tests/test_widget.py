@@ -85,7 +85,7 @@ def test_every_control_explains_itself(desk: Desk) -> None:
         *form.method.fields.values(),
         *form.method.advanced.fields.values(),
         *form.method.blur.fields.values(),
-        *(controls.run, controls.cancel, after.python, after.command, after.again),
+        *(controls.run, controls.cancel, after.python, after.command, after.settings),
         after.networks,
     ]
     assert all(len(field.tooltip) > 20 for field in fields)
@@ -104,7 +104,7 @@ def test_it_is_narrow_even_with_large_letters(window: Desk) -> None:
     fields["noise"].value = "camera"
     fields["start"].value = "file"
     window.widget.form.method.blur.fields["kernel"].value = "file"
-    window.widget.form.method.unfold(True)
+    window.widget.form.method.more.unfold(True)
     window.widget.refresh()
     window.viewer.window._qt_window.show()
     QApplication.processEvents()
@@ -126,7 +126,7 @@ def test_without_an_image_a_line_says_why(desk: Desk, same_threads: None) -> Non
 def test_the_noise_of_a_camera_is_asked_for_in_its_units(desk: Desk) -> None:
     desk.add(rings(32, 32))
     how = desk.widget.form.method
-    how.unfold(True)
+    how.more.unfold(True)
     fields, rows = how.advanced.fields, how.advanced.rows
     names = ("gain", "offset", "read_noise")
     desk.widget.native.show()
@@ -665,7 +665,7 @@ def test_run_again_like_a_layer(desk: Desk) -> None:
     desk.widget.form.region.fields["slices"].value = "all"
     desk.set(RIDGE)
     desk.viewer.layers.selection = {first}
-    desk.widget.run_like()
+    desk.widget.use_settings()
     (request,) = desk.widget.form.requests()
     assert request.config == config
     assert request.layer.name == "cells"
@@ -680,10 +680,10 @@ def test_run_again_like_a_layer(desk: Desk) -> None:
 def test_a_layer_without_recipe_offers_nothing(desk: Desk) -> None:
     layer = desk.add(rings(24, 24))
     desk.widget.refresh()
-    assert not desk.widget.after.again.enabled
+    assert not desk.widget.after.settings.enabled
     layer.metadata[KEY] = {"config": {"steps": "x"}}
     desk.widget.refresh()
-    desk.widget.run_like()
+    desk.widget.use_settings()
     assert "not understood" in notification_manager.records[-1].message
 
 
@@ -760,8 +760,8 @@ def test_the_strategy_is_met_in_the_form(desk: Desk, tmp_path: Path) -> None:
 def test_there_is_no_command_for_a_layer_without_a_file(desk: Desk) -> None:
     desk.add(rings(24, 24))
     desk.widget.refresh()
-    desk.widget.after.command.native.click()
-    assert "not read from a file" in notification_manager.records[-1].message
+    assert not desk.widget.after.command.enabled
+    assert "not read from a file" in desk.widget.after.command.tooltip
 
 
 # ---- networks that are used again
@@ -795,7 +795,7 @@ def test_networks_of_a_run_are_saved_and_used_again(
 
     window.widget.form.image.fields["layer"].value = window.viewer.layers["cells"]
     assert not fields.rows["start_file"].visible
-    window.widget.form.method.unfold(True)
+    window.widget.form.method.more.unfold(True)
     window.viewer.window._qt_window.show()
     fields.fields["start"].value = "file"
     fields.fields["start_file"].value = path
@@ -884,7 +884,7 @@ def test_the_preset_decides_what_training_begins_from(
     how = desk.widget.form.method
     fields, rows = how.advanced.fields, how.advanced.rows
     assert fields["start"].value is None
-    how.unfold(True)
+    how.more.unfold(True)
     desk.widget.native.show()
     assert rows["learned_steps"].visible
     for preset, says in (
@@ -965,11 +965,11 @@ def test_run_again_restores_the_start_even_when_it_is_gone(
     made = desk.viewer.layers["cells x2 instant"]
     desk.set(RIDGE)
     desk.viewer.layers.selection = {made}
-    desk.widget.run_like()
+    desk.widget.use_settings()
     assert desk.widget.form.requests()[0].config == config
     nets.unlink()
     desk.set(RIDGE)
-    desk.widget.run_like()
+    desk.widget.use_settings()
     assert "nets.safetensors is not there" in desk.why
     desk.widget.form.method.advanced.fields["start"].value = "random"
     desk.widget.form.method.advanced.fields["steps"].value = "20"

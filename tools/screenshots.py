@@ -24,7 +24,6 @@ IMAGES = Path(__file__).parents[1] / "docs" / "images"
 SIZE = (1250, 960)
 PATIENCE_S = 120.0
 COLOURS = 128
-BATCH = "Super-resolution: batch of files"
 
 
 def wait(
@@ -133,6 +132,7 @@ def shoot_check(theme: str) -> None:
     wait(seconds=1)
     wait(lambda: widget.controls.run.enabled)
     panel = widget.check
+    widget.folds["check"].unfold(True)
     panel.start()
     wait(lambda: not panel.body.running.visible)
     panel.body.draw.changed.emit(True)
@@ -140,7 +140,8 @@ def shoot_check(theme: str) -> None:
     wait(seconds=1)
     widget.controls.clear()
     wait(seconds=0.5)
-    widget.scrolled.verticalScrollBar().setValue(panel.view.native.y())
+    fold = widget.folds["check"].native
+    widget.scrolled.verticalScrollBar().setValue(fold.y())
     picture(viewer, theme, "check")
     viewer.close()
 
@@ -159,7 +160,6 @@ def shoot_files(theme: str, folder: Path) -> None:
     picture(viewer, theme, "disk")
     widget.cancel()
     wait(lambda: widget.controls.run.enabled)
-    viewer.window.remove_dock_widget(widget.native)
     plates = folder / f"{theme} plates"
     plates.mkdir()
     for number in range(3):
@@ -173,8 +173,8 @@ def shoot_files(theme: str, folder: Path) -> None:
         cut.save(path, plugin="napari-zssr")
     (plates / "plate_9.tif").write_bytes(b"II*\0 broken")
     viewer.layers.clear()
-    dock, batch = viewer.window.add_plugin_dock_widget("napari-zssr", BATCH)
-    dock.setMinimumWidth(320)
+    widget.tabs.setCurrentIndex(1)
+    batch = widget.files
     batch.form.method.preset.value = "instant"
     batch.form.fields["folder"].value = plates
     wait(seconds=2)

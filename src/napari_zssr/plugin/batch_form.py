@@ -60,7 +60,7 @@ class Order:
 
 
 class BatchForm(Column):
-    """Images, Results and How."""
+    """Images, Results and Method."""
 
     def __init__(self) -> None:
         self.factor = FactorFields()
@@ -199,41 +199,41 @@ def _image_rows() -> list[Row]:
         "Take": ComboBox(
             name="source",
             choices=[("all in a folder", FOLDER), ("chosen files", FILES)],
-            tooltip="Every image of a folder whose name fits, or the files that you "
+            tooltip="All images of a folder with matching names, or the files that you "
             "choose.",
         ),
         "Folder": path_field(
             name="folder",
             mode=FileDialogMode.EXISTING_DIRECTORY,
-            tooltip="The folder of images; folders in it are not looked into.",
+            tooltip="The folder with the images. Its subfolders are ignored.",
         ),
         "Names": LineEdit(
             name="names",
             value=USUAL_NAMES,
-            tooltip="Which names are taken; * stands for anything: *.tif, cells_*.zarr."
-            " Several are separated by spaces.",
+            tooltip="Names to match, separated by spaces; * stands for anything, as in "
+            "*.tif cells_*.zarr.",
         ),
         "Files": path_field(
             name="files",
             mode=FileDialogMode.EXISTING_FILES,
-            tooltip="The images to enlarge, as many as you like.",
+            tooltip="The images to enlarge, one or many.",
         ),
         "In a file": ComboBox(
             name="within",
             choices=[("largest image", LARGEST), ("all images", ALL)],
-            tooltip="Of a file with several images, such as positions or scenes: the "
-            "one with the most pixels, or each of them to a file of its own.",
+            tooltip="If a file holds several images, such as positions or scenes: only "
+            "the one with the most pixels, or all, each written to a file of its own.",
         ),
         "Axes": LineEdit(
             name="axes",
-            tooltip="One letter for each axis of every image (T time, C channel, Z "
-            "depth, Y, X), where the files do not name them. Empty: as each "
-            "file says.",
+            tooltip="One letter for each axis (T time, C channel, Z depth, Y, X), if "
+            "the files do not name them. Leave it empty to use what each file says.",
         ),
         "": CheckBox(
             name="partial",
-            text="Keep what a stopped acquisition finished",
-            tooltip="Otherwise a file with fewer planes than it promises is refused.",
+            text="Accept unfinished files",
+            tooltip="Enlarges the complete planes of a file whose acquisition was "
+            "stopped. Otherwise such a file is refused.",
         ),
     }
     fields["Axes"].native.setPlaceholderText("as each file says")
@@ -245,20 +245,19 @@ def _result_rows() -> list[Row]:
         "Into": path_field(
             name="into",
             mode=FileDialogMode.EXISTING_DIRECTORY,
-            tooltip="The folder that the results go into; it is made if it is not "
-            "there.",
+            tooltip="The folder for the results. It is created if necessary.",
         ),
         "Format": ComboBox(
             name="ending",
             choices=[("OME-TIFF", TIFF), ("OME-Zarr", ZARR)],
-            tooltip="OME-TIFF opens everywhere; OME-Zarr holds smaller versions too and"
-            " suits what is larger than memory.",
+            tooltip="OME-TIFF opens in most programs. OME-Zarr also holds smaller "
+            "versions for quick viewing, and suits images larger than memory.",
         ),
         "": CheckBox(
             name="overwrite",
-            text="Replace results that are there",
-            tooltip="Otherwise images whose result is there are left out, so that a "
-            "second Run does what the first one did not.",
+            text="Replace existing results",
+            tooltip="Otherwise images that already have a result are skipped, so that "
+            "Run continues where it was stopped.",
         ),
     }
     return [Row(label, field) for label, field in fields.items()]

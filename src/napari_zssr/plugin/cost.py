@@ -50,8 +50,8 @@ class CostCard:
         selectable = Qt.TextInteractionFlag.TextSelectableByMouse
         self._advice.native.setTextInteractionFlags(selectable)
         # What is seen while the details are folded away.
-        self.summary = words()
-        self.brief = Column([self.summary, self._problem])
+        self._summary = words()
+        self.brief = Column([self._summary, self._problem])
         self.view = Column([self._advice, self._table])
         self.problem = ""
         self._workload: Workload | None = None
@@ -142,7 +142,7 @@ class CostCard:
             result = estimate(self._workload, self._machine, rates)
         say(self._table, _table_html(result.rows))
         told = [text for name, text in result.rows if name in ("Result", "Time")]
-        say(self.summary, html.escape(" \u00b7 ".join(told)))
+        say(self._summary, html.escape(" \u00b7 ".join(told)))
         problem = html.escape(result.problem)
         say(self._problem, red(problem, self._problem) if problem else "")
         if result.problem != self.problem:

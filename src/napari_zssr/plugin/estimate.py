@@ -268,4 +268,4 @@ def _disk_advice(workload: Workload, machine: Machine) -> str:
         return ""
     if memory_problem(to_disk, plan, machine):
         return ""
-    return "; or choose Result: to disk"
+    return "; or choose 'a file on disk' under Save to"

@@ -14,6 +14,7 @@ class Tabs(QTabWidget):
         super().__init__()
         self._later: dict[int, tuple[QVBoxLayout, Callable[[], QWidget]]] = {}
         self.setDocumentMode(True)
+        self.setAccessibleName("Layers or files")
         self.currentChanged.connect(self._build)
 
     def add(self, title: str, tooltip: str, *parts: tuple[QWidget, int]) -> None:

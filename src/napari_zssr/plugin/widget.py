@@ -46,6 +46,7 @@ from napari_zssr.zssr.checkpoint import Checkpoint, write_networks
 UPDATE_MS = 150
 LAYERS_BUSY = "A layer is being enlarged; wait, or press Cancel in the tab Layers."
 FILES_BUSY = "Files are being enlarged; wait, or press Cancel in the tab Files."
+CANNOT_RUN = "Not possible until the form can run."
 NO_RECIPE = "Select a result of this plugin in the layer list first."
 NO_NETWORKS = (
     "No networks to save: run a layer first, in memory, with a preset other than "
@@ -189,11 +190,12 @@ class SuperResolutionWidget(Container[Any]):
         offer, after = self.after.offer, self.after
         offer(after.settings, "" if self.form.recipe() else NO_RECIPE)
         offer(after.networks, "" if self._networks else NO_NETWORKS)
-        for button, to_text in ((after.python, as_python), (after.command, as_command)):
-            refusal = "Not possible until the form can run."
-            if self._request is not None:
-                refusal = _refusal(to_text, self._request)
-            offer(button, refusal)
+        if self._request is None:
+            offer(after.python, CANNOT_RUN)
+            offer(after.command, CANNOT_RUN)
+        else:
+            offer(after.python)
+            offer(after.command, _no_command(self._request))
 
     def _add_folds(self) -> None:
         """Add the sections that are folded away at first."""
@@ -402,10 +404,10 @@ def _pixels(request: Request) -> float:
     return float(math.prod(request.selection.shape(request.axes, shape)))
 
 
-def _refusal(to_text: Callable[[Request], str], request: Request) -> str:
-    """Why a request cannot be copied as text; empty where it can."""
+def _no_command(request: Request) -> str:
+    """Why there is no command for a request; empty where there is one."""
     try:
-        to_text(request)
+        as_command(request)
     except InputError as error:
         return str(error)
     return ""

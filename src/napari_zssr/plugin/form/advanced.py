@@ -54,7 +54,7 @@ ENSEMBLE = [(AS_PRESET, None), ("on (slower)", True), ("off", False)]
 PRESET_CHOICES = ("strategy", "ensemble")
 PLAIN = ("seed", "device", "precision", "nonfinite", "dtype", "always", "error_map")
 DTYPES = [("automatic", "auto"), ("as the image", "same"), ("float32", "float32")]
-ALWAYS = [("return the plain image", False), ("return the learned one", True)]
+ALWAYS = [("the plain image", False), ("the learned one", True)]
 
 
 class AdvancedFields(Column):

@@ -72,7 +72,7 @@ class ResultFields(Column):
     """Whether the result is held in memory or written to a file, and to which."""
 
     def __init__(self) -> None:
-        choices = [("a new layer (in memory)", MEMORY), ("a file on disk", DISK)]
+        choices = [("a new layer", MEMORY), ("a file on disk", DISK)]
         mode, files = FileDialogMode.OPTIONAL_FILE, f"*{ZARR} *{TIFF}"
         super().__init__(
             [

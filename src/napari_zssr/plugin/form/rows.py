@@ -14,6 +14,7 @@ from qtpy.QtWidgets import (
     QComboBox,
     QFrame,
     QLabel,
+    QLineEdit,
     QScrollArea,
     QSizePolicy,
     QWidget,
@@ -146,7 +147,7 @@ WARNING_SIGN = "\u26a0"
 LONGEST_LABEL = "Back-projection"
 # Default width of the form, in letters m, and the least one with labels beside fields.
 DEFAULT_WIDTH = 24
-BESIDE_WIDTH = 20
+BESIDE_WIDTH = 22
 # Least width of a choice, in letters.
 MIN_CHOICE_WIDTH = 10
 
@@ -195,12 +196,16 @@ class Row(_Tight):
         name_for_screen_readers(self.field.native, self.spoken, self.field.tooltip)
 
     def stack(self, stacked: bool) -> None:
-        """Put the label above the field, or left of it."""
+        """Put the label above the field, or left of it, both in the same font."""
         above, beside = (
             QBoxLayout.Direction.TopToBottom,
             QBoxLayout.Direction.LeftToRight,
         )
         self.native.layout().setDirection(above if stacked else beside)
+        # napari's style leaves out fields for text.
+        for text in self.native.findChildren(QLineEdit):
+            if text.font().pointSize() != self.title.font().pointSize():
+                text.setFont(self.title.font())
 
 
 class Column(_Tight):
@@ -313,20 +318,22 @@ class Scrolled(QScrollArea):
         super().resizeEvent(event)
         self._place_labels()
 
-    def changeEvent(self, event: QEvent | None) -> None:
-        """Follow the size of the font."""
-        super().changeEvent(event)
-        if event is not None and event.type() == QEvent.Type.FontChange:
+    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
+        """Follow the size of the font, which changes what the column needs."""
+        if event is not None and event.type() == QEvent.Type.LayoutRequest:
             self._place_labels()
+        return super().eventFilter(watched, event)
 
     def _place_labels(self) -> None:
         # Not the width of the viewport, which the scroll bar changes again.
         stacked = self.width() < self._letters(BESIDE_WIDTH)
-        for row in self._column.rows.values():
+        for row in rows_in(self._column):
             row.stack(stacked)
 
     def _letters(self, count: int) -> int:
-        return self.fontMetrics().horizontalAdvance("m" * count)
+        # napari's style gives labels, not the column, the font of the preferences.
+        title = next(iter(self._column.rows.values())).title
+        return title.fontMetrics().horizontalAdvance("m" * count)
 
     def minimumSizeHint(self) -> QSize:
         """As wide as the column, with labels above fields, and the scroll bar need."""

@@ -1,0 +1,430 @@
+"""The form of the widget: short, narrow, told to everyone, one tab for files."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+from conftest import RIDGE, Desk
+from numpy.typing import NDArray
+
+pytest.importorskip("napari")
+
+from napari.utils.notifications import notification_manager
+from qtpy.QtCore import QPoint, Qt
+from qtpy.QtWidgets import (
+    QAbstractButton,
+    QApplication,
+    QComboBox,
+    QLabel,
+    QStyle,
+    QStyleOptionComboBox,
+    QWidget,
+)
+
+from napari_zssr.config import change
+from napari_zssr.errors import InputError
+from napari_zssr.imaging.intensity import check_finite
+from napari_zssr.plugin.form.rows import TOOLTIPS, Foldable, rows_in
+from napari_zssr.plugin.widget import FILES_BUSY, LAYERS_BUSY, SuperResolutionWidget
+
+TIMES = {"instant": "about 1 s", "fast": "about 9 s", "balanced": "about 4 min"}
+STACK = {
+    "axis_labels": ("z", "y", "x"),
+    "scale": (3, 0.0852, 0.0852),
+    "units": ("um",) * 3,
+}
+
+
+def rings(*shape: int) -> NDArray[np.uint16]:
+    y, x = np.mgrid[: shape[-2], : shape[-1]]
+    waves = np.sin(np.hypot(y - 9, x - 14) / 2)
+    return np.broadcast_to(1000 * (1.5 + waves), shape).astype(np.uint16)
+
+
+@pytest.fixture
+def docked(make_napari_viewer: Any, qtbot: Any, settled: None) -> Desk:
+    """The widget as napari docks it, 320 pixels wide in a window 900 high."""
+    viewer = make_napari_viewer()
+    dock, widget = viewer.window.add_plugin_dock_widget("napari-zssr")
+    window = viewer.window._qt_window
+    window.resize(1100, 900)
+    window.show()
+    window.resizeDocks([dock], [320], Qt.Orientation.Horizontal)
+    QApplication.processEvents()
+    desk = Desk(viewer, qtbot, widget)
+    desk.add(rings(6, 263, 263), name="mitotic plate", **STACK)
+    widget.form.method.show_times(TIMES)
+    widget.refresh()
+    qtbot.wait(50)
+    assert dock.width() <= 325
+    return desk
+
+
+def enlarge_letters(share: float) -> None:
+    from napari.settings import get_settings
+
+    appearance = get_settings().appearance
+    appearance.font_size = round(share * appearance.font_size)
+    for _ in range(5):
+        QApplication.processEvents()
+
+
+def shown(root: QWidget) -> Iterator[QWidget]:
+    yield from (part for part in root.findChildren(QWidget) if part.isVisible())
+
+
+def is_cut(part: QWidget) -> bool:
+    """Whether a visible label, button or choice lacks the room for its text."""
+    if isinstance(part, QLabel) and part.wordWrap():
+        return part.heightForWidth(part.width()) > part.height()
+    if isinstance(part, QComboBox):
+        option = QStyleOptionComboBox()
+        part.initStyleOption(option)
+        style, control = part.style(), QStyle.ComplexControl.CC_ComboBox
+        assert style is not None
+        field = QStyle.SubControl.SC_ComboBoxEditField
+        room = style.subControlRect(control, option, field, part).width()
+        return part.fontMetrics().horizontalAdvance(part.currentText()) > room
+    if isinstance(part, QAbstractButton) and part.text() == "...":
+        return part.fontMetrics().horizontalAdvance("...") > part.width()
+    if isinstance(part, (QLabel, QAbstractButton)):
+        return part.sizeHint().width() > part.width()
+    return False
+
+
+def beyond(root: QWidget, column: QWidget) -> list[str]:
+    """Visible parts of a scrolled column that reach beyond its viewport."""
+    width = root.width()
+    return [
+        type(part).__name__
+        for part in shown(column)
+        if part.mapTo(root, QPoint(part.width(), 0)).x() > width
+    ]
+
+
+def cut(widget: SuperResolutionWidget) -> list[str]:
+    """Texts of the visible parts of the widget that lack room."""
+    parts: list[Any] = [part for part in shown(widget.native) if is_cut(part)]
+    texts = [
+        part.currentText() if isinstance(part, QComboBox) else part.text()
+        for part in parts
+    ]
+    return texts + beyond(widget.native, widget.native)
+
+
+# ---- what is seen first
+
+
+def test_the_first_view_fits_without_scrolling(docked: Desk) -> None:
+    widget = docked.widget
+    bar = widget.scrolled.verticalScrollBar()
+    assert bar is not None
+    assert bar.maximum() == 0
+    first = [*widget.form.image.rows.values(), *widget.form.region.rows.values()]
+    seen = {row.spoken for row in first if row.native.isVisible()}
+    assert seen == {"Layer", "Factor", "Along Z"}
+    controls = widget.controls
+    assert {b.text for b in (controls.run, controls.cancel)} == {"Run", "Cancel"}
+    row = {
+        b.native.mapTo(widget.native, QPoint()).y()
+        for b in (widget.preview.button, controls.run, controls.cancel)
+    }
+    assert len(row) == 1
+
+
+@pytest.mark.parametrize("letters", [1, 1.5])
+def test_nothing_is_cut_off(docked: Desk, letters: float) -> None:
+    widget = docked.widget
+    enlarge_letters(letters)
+    assert widget.native.width() <= 325
+    assert cut(widget) == []
+    widget.preview.start()
+    assert widget.preview.button.text == "Close preview"
+    docked.qtbot.wait(50)
+    assert cut(widget) == []
+    widget.preview.stop()
+    widget.form.method.blur.fields["kernel"].value = "optics"
+    for fold in (widget.form.region.more, widget.form.method.more):
+        fold.unfold(True)
+    for fold in widget.folds.values():
+        fold.unfold(True)
+    widget.refresh()
+    docked.qtbot.wait(50)
+    assert cut(widget) == []
+    widget.tabs.setCurrentIndex(1)
+    docked.qtbot.wait(50)
+    assert widget.native.width() <= 325
+    assert cut(widget) == []
+
+
+def test_labels_stand_above_the_fields_where_it_is_narrow(docked: Desk) -> None:
+    row = docked.widget.form.rows["layer"]
+
+    def is_above() -> bool:
+        return bool(row.title.geometry().bottom() <= row.field.native.y())
+
+    assert not is_above()
+    enlarge_letters(1.5)
+    assert is_above()
+    enlarge_letters(1 / 1.5)
+    assert not is_above()
+
+
+def test_text_is_as_large_as_its_label(docked: Desk) -> None:
+    enlarge_letters(1.5)
+    row = docked.widget.form.method.advanced.rows["steps"]
+    docked.widget.form.method.more.unfold(True)
+    docked.qtbot.wait(50)
+    assert row.field.native.font().pointSize() == row.title.font().pointSize()
+
+
+def test_sections_are_closed_and_keep_their_state(docked: Desk) -> None:
+    widget = docked.widget
+    region, method = widget.form.region.more, widget.form.method.more
+    folds: list[Foldable] = [region, method, *widget.folds.values()]
+    assert not any(fold.is_open or fold.body.native.isVisible() for fold in folds)
+    region.toggle.native.click()
+    assert region.fields["area"].native.isVisible()
+    docked.add(rings(32, 32), name="another")
+    widget.form.image.fields["layer"].value = docked.viewer.layers[-1]
+    widget.refresh()
+    assert region.is_open
+    assert not method.is_open
+    region.toggle.native.click()
+    assert not region.body.native.isVisible()
+
+
+def test_a_closed_section_names_what_is_changed_in_it(docked: Desk) -> None:
+    more, method = docked.widget.form.region.more, docked.widget.form.method
+    assert not more.changes.native.isVisible()
+    more.fields["slices"].value = "current"
+    more.fields["linked"].value = False
+    assert more.changes.value == "Changed: The same for Y and X, Slices"
+    assert more.changes.native.isVisible()
+    more.unfold(True)
+    assert not more.changes.native.isVisible()
+    docked.set(change(RIDGE, seed=3))
+    assert "Seed" in method.more.changes.value
+    drawn = docked.viewer.add_shapes([[[3, 4], [3, 9], [8, 9], [8, 4]]])
+    more.unfold(False)
+    more.fields["slices"].value, more.fields["linked"].value = "all", True
+    more.fields["area"].value = drawn
+    assert more.changes.value == "Changed: Area"
+    docked.viewer.layers.remove(drawn)
+    assert not more.changes.native.isVisible()
+
+
+def test_only_a_blur_that_was_chosen_is_shown(docked: Desk) -> None:
+    blur = docked.widget.form.method.blur
+    assert not blur.view.native.isVisible()
+    blur.fields["kernel"].value = "gaussian"
+    docked.widget.refresh()
+    assert blur.view.native.isVisible()
+
+
+def test_the_cost_is_seen_while_its_details_are_closed(docked: Desk) -> None:
+    cost = docked.widget.cost
+    assert "MB" in cost._summary.value
+    assert cost._summary.native.isVisible()
+    assert not cost.view.native.isVisible()
+
+
+# ---- words
+
+
+def test_presets_are_chosen_by_words_and_told_their_time(desk: Desk) -> None:
+    method = desk.widget.form.method
+    box, heard = method.preset.native, []
+    assert box.itemText(2) == "Balanced"
+    method.preset.changed.connect(heard.append)
+    method.show_times({"fast": "about 9 s"})
+    assert [box.itemText(n) for n in range(3)] == [
+        "Instant",
+        "Fast, about 9 s",
+        "Balanced",
+    ]
+    assert (method.preset.value, heard) == ("balanced", [])
+    method.preset.value = "fast"
+    assert box.currentText() == "Fast, about 9 s"
+    assert method._description.value == "Quick; for stacks and many images."
+    method.show_times({})
+    assert box.currentText() == "Fast"
+    assert heard == ["fast"]
+
+
+def test_missing_pixels_become_what_the_tooltip_says() -> None:
+    pixels = np.array([[1.0, np.nan], [2.0, 6.0]])
+    assert check_finite(pixels, "fill", "it")[0, 1] == 3
+    with pytest.raises(InputError):
+        check_finite(pixels, "refuse", "it")
+    assert "mean of the other pixels" in TOOLTIPS["nonfinite"]
+
+
+def test_an_error_is_not_told_by_its_colour_alone(desk: Desk) -> None:
+    desk.widget.controls.add_line("It failed.", problem=True)
+    assert re.sub("<.*?>", "", desk.said) == "\u26a0 It failed."
+
+
+def spoken_name(part: QWidget) -> str:
+    """What a screen reader calls a widget; Qt takes the text of buttons."""
+    text = part.text() if isinstance(part, QAbstractButton) else ""
+    return str(part.accessibleName() or text)
+
+
+def test_everything_that_can_be_used_has_a_spoken_name(docked: Desk) -> None:
+    widget = docked.widget
+    widget.tabs.setCurrentIndex(1)
+    parts = [
+        part
+        for part in widget.native.findChildren(QWidget)
+        if part.focusPolicy() != Qt.FocusPolicy.NoFocus
+        # Texts are read out themselves, and fields speak for the parts that Qt adds.
+        and not isinstance(part, QLabel)
+        and not part.objectName().startswith("qt_")
+        and part.metaObject().className() != "Scrolled"
+    ]
+    assert len(parts) > 60
+    nameless = [
+        (part.metaObject().className(), part.toolTip()[:40])
+        for part in parts
+        if not re.search(r"\w\w", spoken_name(part))
+    ]
+    assert nameless == []
+    for row in rows_in([widget.form]):
+        assert row.field.native.accessibleDescription() == row.field.tooltip
+
+
+def test_a_renamed_row_is_renamed_for_screen_readers_too(desk: Desk) -> None:
+    row = desk.widget.form.rows["factor_y"]
+    assert row.field.native.accessibleName() == "Factor"
+    desk.widget.form.region.fields["linked"].value = False
+    assert row.field.native.accessibleName() == "Factor Y"
+
+
+# ---- settings that are used again
+
+
+def test_use_these_settings_says_that_it_did(desk: Desk) -> None:
+    desk.add(rings(24, 24))
+    button = desk.widget.after.settings
+    desk.widget.refresh()
+    assert not button.enabled
+    assert "Select a result" in button.tooltip
+    desk.run()
+    made = desk.viewer.layers["cells x2"]
+    desk.viewer.layers.selection = {made}
+    desk.widget.refresh()
+    assert "Select a result" not in button.tooltip
+    button.native.click()
+    said = notification_manager.records[-1].message
+    assert said == "Settings of 'cells x2' are in the form."
+
+
+@pytest.mark.parametrize(
+    ("changes", "part", "says"),
+    [
+        ({}, "all", ""),
+        ({}, "current", "enlarges whole files"),
+        ({"error_map": True}, "all", "no option for error_map"),
+        ({"kernel": np.ones((3, 3))}, "all", "no option for a blur"),
+    ],
+)
+def test_a_command_that_would_be_refused_is_not_offered(
+    desk: Desk, tmp_path: Path, changes: dict[str, Any], part: str, says: str
+) -> None:
+    path = tmp_path / "stack.tif"
+    tifffile.imwrite(path, rings(3, 24, 32), photometric="minisblack")
+    desk.viewer.open(path, plugin="napari")
+    desk.widget.form.image.fields["axes"].value = "ZYX"
+    desk.set(change(RIDGE, **changes))
+    desk.widget.form.region.fields["slices"].value = part
+    desk.widget.refresh()
+    button = desk.widget.after.command
+    assert button.enabled == (not says)
+    assert says in button.tooltip
+    assert desk.widget.after.python.enabled
+
+
+# ---- layers and files in tabs
+
+
+def files_of(desk: Desk, folder: Path, planes: int) -> Any:
+    """The tab for files, set to a folder with one stack."""
+    desk.widget.tabs.setCurrentIndex(1)
+    files = desk.widget.files
+    assert files is not None
+    data = rings(planes, 24, 24)
+    tifffile.imwrite(folder / "a.ome.tif", data, metadata={"axes": "ZYX"})
+    files.form.show_config(RIDGE)
+    files.form.fields["folder"].value = folder
+    files.refresh()
+    return files
+
+
+def test_files_are_a_tab_that_is_built_when_it_is_shown(desk: Desk) -> None:
+    assert desk.widget.files is None
+    tabs = desk.widget.tabs
+    assert [tabs.tabText(n) for n in range(tabs.count())] == ["Layers", "Files"]
+    tabs.setCurrentIndex(1)
+    files = desk.widget.files
+    assert files is not None
+    tabs.setCurrentIndex(0)
+    tabs.setCurrentIndex(1)
+    assert desk.widget.files is files
+
+
+def test_one_run_at_a_time(desk: Desk, tmp_path: Path) -> None:
+    desk.add(rings(60, 24, 24), axis_labels=("z", "y", "x"))
+    files = files_of(desk, tmp_path, 60)
+    assert files.controls.run.enabled
+    desk.set(RIDGE)
+    desk.widget.start()
+    assert LAYERS_BUSY in files.controls._reason.value
+    assert not files.controls.run.enabled
+    files.start()
+    assert not files.running
+    desk.wait()
+    assert files.controls.run.enabled
+    files.start()
+    assert files.running
+    assert desk.why == FILES_BUSY
+    assert not desk.widget.controls.run.enabled
+    desk.widget.start()
+    assert not desk.widget._run.running
+    desk.qtbot.waitUntil(lambda: not files.running, timeout=30_000)
+    assert desk.why == ""
+    assert desk.widget.controls.run.enabled
+
+
+def test_closing_the_dock_stops_the_files_and_keeps_what_is_finished(
+    docked: Desk, tmp_path: Path
+) -> None:
+    files = files_of(docked, tmp_path, 200)
+    files.start()
+    docked.qtbot.waitUntil(lambda: files.table.rows[0].planes > 0, timeout=30_000)
+    native = docked.widget.native
+    docked.viewer.window.remove_dock_widget(native)
+    docked.qtbot.waitUntil(lambda: not files.running, timeout=30_000)
+    part = tmp_path / "enlarged" / "a_x2.ome.tif.part"
+    assert 1 <= len(list((part / "ledger").iterdir())) < 200
+    docked.qtbot.wait(50)
+    with pytest.raises(RuntimeError, match="deleted"):
+        native.parent()
+
+
+def test_the_dock_may_be_moved_while_files_are_enlarged_or_not(
+    docked: Desk, tmp_path: Path
+) -> None:
+    files = files_of(docked, tmp_path, 4)
+    docked.viewer.window.remove_dock_widget(docked.widget.native)
+    docked.viewer.window.add_dock_widget(docked.widget, name="again")
+    docked.qtbot.wait(50)
+    files.start()
+    docked.qtbot.waitUntil(lambda: not files.running, timeout=30_000)
+    assert files.table.rows[0].state == "done"
