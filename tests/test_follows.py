@@ -11,8 +11,10 @@ from conftest import RIDGE, Desk
 pytest.importorskip("napari")
 
 from napari.layers import Image, Shapes
+from qtpy.QtGui import QColor, QPalette
 
-from napari_zssr.config import change
+from napari_zssr.config import FAST, change
+from napari_zssr.plugin.form.rows import RED
 
 
 def noise(*shape: int) -> Any:
@@ -143,3 +145,46 @@ def test_a_layer_that_is_not_chosen_is_not_heard(desk: Desk) -> None:
     other.data = noise(8, 8)
     assert isinstance(other, Image)
     assert not calls
+
+
+# ---- the theme
+
+
+def ink(widget: Any) -> set[str]:
+    """Colours that are painted in a widget."""
+    picture = widget.grab().toImage()
+    width, height = picture.width(), picture.height()
+    return {
+        picture.pixelColor(x, y).name() for x in range(width) for y in range(height)
+    }
+
+
+def test_colours_follow_the_theme_in_a_run(window: Desk) -> None:
+    window.viewer.theme = "dark"
+    window.add(noise(12, 48, 48), axis_labels=("z", "y", "x"))
+    controls, plot = window.widget.controls, window.widget.controls.loss
+    window.set(change(FAST, steps=40, noise="off", always=True, device="cpu"))
+    window.widget.start()
+    window.widget.preview.start()
+    window.qtbot.waitUntil(lambda: plot.latest() is not None, timeout=60_000)
+    controls.add_line("Wrong.", problem=True)
+    window.qtbot.wait(50)
+    said = controls._after.native
+    for theme, other in (("light", "dark"), ("dark", "light"), ("light", "dark")):
+        window.viewer.theme = theme
+        window.qtbot.wait(100)
+        controls.add_line(theme, problem=True)
+        window.qtbot.wait(50)
+        assert RED[theme] in ink(said)
+        assert RED[other] not in said.text()
+        # Lines are smoothed at their edges.
+        pen = pen_lightness(plot)
+        assert (pen > 128) == (theme == "dark")
+        assert any(abs(QColor(c).lightness() - pen) < 20 for c in ink(plot))
+    window.widget.cancel()
+    window.wait()
+    assert window.idle()
+
+
+def pen_lightness(widget: Any) -> int:
+    return int(widget.palette().color(QPalette.ColorRole.WindowText).lightness())

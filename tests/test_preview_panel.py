@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from threading import Thread
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,10 @@ import pytest
 pytest.importorskip("napari")
 
 from napari.layers import Image, Shapes
+from qtpy.QtCore import QEvent, QPoint, QPointF, Qt
+from qtpy.QtGui import QMouseEvent
+from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QApplication
 
 from napari_zssr.config import INSTANT, change
 from napari_zssr.plugin.layers.aids import PREVIEW, SplitPixels, is_preview
@@ -339,3 +344,172 @@ def test_colours_are_previewed(desk: Desk) -> None:
     (picture,) = desk.pictures()
     assert picture.rgb
     assert picture.data.shape == (256, 256, 3)
+
+
+# ---- dragging the frame
+
+
+class Mouse:
+    """The left button over the canvas, as Qt tells of it."""
+
+    def __init__(self, desk: Desk) -> None:
+        self.desk = desk
+        self.canvas = desk.viewer.window._qt_viewer.canvas
+
+    def point(self, world: Any) -> QPoint:
+        camera = self.desk.viewer.scene.camera
+        middle = np.array(self.canvas.size) / 2
+        y, x = middle + (np.array(world) - camera.center[-2:]) * camera.zoom
+        return QPoint(round(x), round(y))
+
+    def press(self, world: Any, button: Any = Qt.MouseButton.LeftButton) -> None:
+        QTest.mousePress(self.canvas.native, button, pos=self.point(world))
+        self.desk.qtbot.wait(20)
+
+    def move(self, world: Any) -> None:
+        point = self.point(world)
+        native = self.canvas.native
+        event = QMouseEvent(
+            QEvent.Type.MouseMove,
+            QPointF(point),
+            QPointF(native.mapToGlobal(point)),
+            Qt.MouseButton.NoButton,
+            Qt.MouseButton.LeftButton,
+            Qt.KeyboardModifier.NoModifier,
+        )
+        QApplication.sendEvent(native, event)
+        self.desk.qtbot.wait(20)
+
+    def release(self, world: Any) -> None:
+        native, point = self.canvas.native, self.point(world)
+        QTest.mouseRelease(native, Qt.MouseButton.LeftButton, pos=point)
+        self.desk.qtbot.wait(20)
+
+
+@pytest.fixture
+def mouse(desk: Desk) -> Mouse:
+    desk.panel.start()
+    desk.until(desk.pictures)
+    return Mouse(desk)
+
+
+def middle(desk: Desk) -> Any:
+    return np.mean(desk.viewer.layers["Preview window"].data[0], axis=0)
+
+
+def modes() -> dict[str, Any]:
+    """Layers, and a mode in which a drag would do something else."""
+    flat = np.zeros((2, 2))
+    return {
+        "image": (lambda viewer: viewer.layers[0], "pan_zoom"),
+        "turned": (lambda viewer: viewer.layers[0], "transform"),
+        "paint": (lambda viewer: viewer.add_labels(np.zeros((150, 140), int)), "paint"),
+        "draw": (lambda viewer: viewer.add_shapes(ndim=2), "add_rectangle"),
+        "points": (lambda viewer: viewer.add_points(flat), "add"),
+        "frame": (lambda viewer: viewer.layers["Preview window"], "select"),
+    }
+
+
+@pytest.mark.parametrize("case", modes())
+def test_the_frame_is_dragged_in_any_mode(
+    desk: Desk, mouse: Mouse, case: str, same_threads: None
+) -> None:
+    make, mode = modes()[case]
+    layer = make(desk.viewer)
+    desk.viewer.layers.selection.active = layer
+    layer.mode = mode
+    before, usual = np.array(layer.data), list(layer.mouse_drag_callbacks)
+    place = layer.affine.affine_matrix.copy()
+    camera = desk.viewer.scene.camera
+    view = (*camera.center, camera.zoom, camera.mouse_pan)
+    first, target = middle(desk), desk.panel._target
+    mouse.press(first)
+    for share in (0.3, 0.6, 1):
+        mouse.move(first + share * np.array([-5, -4]))
+    np.testing.assert_allclose(middle(desk), np.add(first, (-5, -4)), atol=0.5)
+    mouse.release(np.add(first, (-5, -4)))
+    desk.until(lambda: desk.panel._target is not target)
+    assert (*camera.center, camera.zoom, camera.mouse_pan) == view
+    assert desk.viewer.layers.selection.active is layer
+    assert layer.mode == mode
+    assert (layer.affine.affine_matrix == place).all()
+    # Beside the frame the mode does what it did.
+    assert layer.mouse_drag_callbacks == usual
+    if case != "frame":
+        np.testing.assert_array_equal(layer.data, before)
+
+
+def test_beside_the_frame_the_view_is_panned(desk: Desk, mouse: Mouse) -> None:
+    centre = desk.viewer.scene.camera.center
+    first = middle(desk)
+    outside = np.array(desk.windows()[0].data[0]).min(axis=0) - 1.5
+    mouse.press(outside)
+    mouse.move(np.add(outside, (0, 3)))
+    mouse.move(np.add(outside, (0, 6)))
+    mouse.release(np.add(outside, (0, 6)))
+    assert desk.viewer.scene.camera.center != centre
+    np.testing.assert_allclose(middle(desk), first)
+
+
+def test_a_frame_that_is_held_is_not_moved_by_anyone(desk: Desk, mouse: Mouse) -> None:
+    first, target = middle(desk), desk.panel._target
+    mouse.press(first)
+    mouse.move(np.add(first, (-4, -4)))
+    held = middle(desk)
+    desk.request.append(asked(desk.layer, factor=3))
+    desk.panel.update(desk.request[-1])
+    desk.viewer.dims.set_current_step(0, 0)
+    desk.panel.update(desk.request[-1])
+    desk.qtbot.wait(2 * preview.MOVED_MS)
+    np.testing.assert_allclose(middle(desk), held)
+    mouse.move(np.add(first, (-5, -5)))
+    np.testing.assert_allclose(middle(desk), first - 5, atol=0.5)
+    mouse.release(np.add(first, (-5, -5)))
+    desk.until(lambda: desk.panel._target is not target)
+    assert desk.panel._target is not None
+    assert desk.panel._target.request is desk.request[-1]
+
+
+def test_a_frame_that_is_dragged_away_comes_back(desk: Desk, mouse: Mouse) -> None:
+    first = middle(desk)
+    mouse.press(first)
+    mouse.move(np.add(first, (-200, 0)))
+    mouse.release(np.add(first, (-200, 0)))
+    desk.until(lambda: np.allclose(middle(desk), first))
+    assert desk.panel.active
+
+
+def test_a_preview_that_is_closed_in_a_drag_lets_go(desk: Desk, mouse: Mouse) -> None:
+    camera, first = desk.viewer.scene.camera, middle(desk)
+    usual = list(desk.layer.mouse_drag_callbacks)
+    mouse.press(first)
+    mouse.move(np.add(first, (-4, -4)))
+    assert not camera.mouse_pan
+    desk.viewer.layers.remove(desk.pictures()[0])
+    assert not desk.panel.active
+    mouse.move(np.add(first, (-5, -5)))
+    mouse.release(np.add(first, (-5, -5)))
+    assert camera.mouse_pan
+    assert desk.layer.mouse_drag_callbacks == usual
+    assert not any("Frame" in str(f) for f in desk.viewer.mouse_drag_callbacks)
+
+
+def test_the_pointer_shows_that_the_frame_can_be_taken(desk: Desk) -> None:
+    desk.viewer.layers.selection.active = desk.layer
+    desk.panel.start()
+    desk.until(desk.pictures)
+    frame = desk.panel._scene.frame
+    usual = desk.viewer.cursor.style
+
+    def at(world: Any) -> Any:
+        event = SimpleNamespace(
+            position=(0, *world), dims_displayed=[1, 2], modifiers=(), button=None
+        )
+        frame._point(desk.viewer, event)
+        return desk.viewer.cursor.style
+
+    assert at(middle(desk)) == "pointing"
+    assert at((-9, -9)) == usual
+    at(middle(desk))
+    desk.panel.stop()
+    assert desk.viewer.cursor.style == usual

@@ -408,7 +408,10 @@ def words(text: str = "") -> Label:
 
 
 class HeightForWidth(QObject):
-    """Makes a label as tall as its text needs at its width, which no layout does."""
+    """Makes a label as tall as its text needs at its width, which no layout does.
+
+    Its red becomes that of the theme, which may have changed.
+    """
 
     def __init__(self, label: QLabel) -> None:
         super().__init__(label)
@@ -418,6 +421,9 @@ class HeightForWidth(QObject):
         """Fit the height, and let the event pass."""
         # A new text is painted before the label has another size.
         if event.type() in (QEvent.Type.Resize, QEvent.Type.Paint):
+            text = watched.text()
+            if in_theme(text, watched) != text:
+                watched.setText(in_theme(text, watched))
             current = (watched.text(), watched.width())
             if current != self._fitted:
                 # Qt never reports less than the minimum that is set.
@@ -442,16 +448,22 @@ def refill(box: ComboBox) -> None:
             box.value = current
 
 
+def in_theme(rich_text: str, widget: QWidget) -> str:
+    """Rich text with its red made legible in the theme of a widget."""
+    background = widget.palette().color(QPalette.ColorRole.Window)
+    themes = ("dark", "light") if background.lightness() < 128 else ("light", "dark")
+    return rich_text.replace(RED[themes[1]], RED[themes[0]])
+
+
 def red(text: str, label: Label) -> str:
     """Rich text of an error: a warning sign, and red that the label's theme shows."""
-    colour = error_colour(label.native)
-    return f"<b style='color: {colour}'>{WARNING_SIGN} {text}</b>"
+    red_text = f"<b style='color: {RED['dark']}'>{WARNING_SIGN} {text}</b>"
+    return in_theme(red_text, label.native)
 
 
 def error_colour(widget: QWidget) -> str:
     """A red that is legible in the theme of a widget."""
-    background = widget.palette().color(QPalette.ColorRole.Window)
-    return RED["dark" if background.lightness() < 128 else "light"]
+    return in_theme(RED["dark"], widget)
 
 
 def after_pause(parent: Any, pause_ms: int, act: Callable[[], object]) -> QTimer:

@@ -15,9 +15,9 @@ PLACE = ("scale", "translate", "rotate", "shear", "affine", "units", "axis_label
 
 
 class Edits:
-    """Calls back when shapes were drawn or moved, or an image has other pixels or place.
+    """Calls back when shapes are drawn or moved, or an image is replaced or moved.
 
-    Of images only that which `chosen` returns is heard. Layers that are added later are
+    Of images only the one that `chosen` returns counts. Layers that are added later are
     followed too, removed ones no longer.
     """
 

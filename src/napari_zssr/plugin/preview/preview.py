@@ -10,6 +10,7 @@ from threading import Thread
 from typing import Any
 
 from magicgui.widgets import CheckBox, FloatSlider, PushButton
+from napari.layers import Image
 from napari.viewer import Viewer
 from numpy.typing import NDArray
 from psygnal import Signal
@@ -197,7 +198,7 @@ class PreviewPanel:
             text=OPEN,
             tooltip="Shows a window of the current slice as it would come out: a first "
             "look at once, then better ones while the network learns. Drag the yellow "
-            "rectangle of the layer 'Preview window' to look elsewhere. Key: Ctrl+P.",
+            "frame to look elsewhere. Key: Ctrl+P.",
         )
         self.accept = PushButton(
             text="Accept",
@@ -235,17 +236,24 @@ class PreviewPanel:
     def _follow(self, request: Request) -> None:
         """Preview the current slice in the window, or in the view of another layer."""
         layer, axes, viewer = request.layer, request.axes, self._viewer
+        # Under the user's hand the frame stays as it is.
+        if self._scene.frame.held:
+            return
+        target = self._target if self._shows(layer) else None
         try:
-            if self._target is not None and layer is self._target.request.layer:
-                box = self._scene.box(self._target)
+            if target is not None:
+                box = self._scene.box(target)
             else:
                 box = current_view(layer, axes, viewer)
         except InputError as error:
             self._say(str(error))
+            if target is not None:
+                self._scene.settle(target)
             return
         target = nearest_target(request, {**box, **current_slice(layer, axes, viewer)})
         same = self._target is not None and self._target.key == target.key
         if same and not self._interrupted:
+            self._scene.settle(target)
             return
         self._interrupted = False
         self._abandon()
@@ -254,6 +262,9 @@ class PreviewPanel:
         self._launch()
         self._scene.aim(target)
         self._show_state()
+
+    def _shows(self, layer: Image) -> bool:
+        return self._target is not None and layer is self._target.request.layer
 
     def _launch(self) -> None:
         """Start, unless two earlier previews are still in their last steps."""
@@ -285,7 +296,7 @@ class PreviewPanel:
     def _follow_layers(self, event: Any) -> None:
         if self._target is None:
             return
-        parts = (self._scene.window, self._scene.picture, self._target.request.layer)
+        parts = (*self._scene.layers, self._target.request.layer)
         if unwrapped(event.value) in parts:
             self.stop()
 

@@ -1,4 +1,4 @@
-"""The layers of a preview in the viewer: a picture and a window that can be moved."""
+"""The layers of a preview in the viewer: a picture, and the frame around it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from napari.layers import Image, Layer, Shapes
+from napari.layers import Image, Layer
 from napari.viewer import Viewer
 from numpy.typing import NDArray
 
@@ -15,7 +15,6 @@ from napari_zssr.imaging.resample import Window, output_window
 from napari_zssr.plugin.layers.aids import (
     PREVIEW,
     SplitPixels,
-    is_preview,
     line_brightness,
     selection_kept,
 )
@@ -25,15 +24,12 @@ from napari_zssr.plugin.layers.layers import (
     in_rectangle,
     lazy_stack,
     result_kwargs,
-    unwrapped,
 )
+from napari_zssr.plugin.preview.frame import Frame
 from napari_zssr.plugin.request import Request
 from napari_zssr.stack.image import ImageStack, PlaneIndex, planes
 
 SIDE_PX = 128
-YELLOW = "#ffd60a"
-# Width of the window's edge, as a fraction of its side.
-EDGE_WIDTH = 0.012
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -143,36 +139,33 @@ def centred(around: tuple[int, int], side: int, low: int, high: int) -> tuple[in
 
 
 class Scene:
-    """The layers of a preview; `on_moved` is called when the user moves the window.
-
-    The layer of the window is hidden, not removed, when it is not needed: napari may
-    crash in the graphics driver when a Shapes layer is added after one was removed.
-    """
+    """The layers of a preview; `on_moved` is called when the user moves the frame."""
 
     def __init__(self, viewer: Viewer, on_moved: Callable[[], object]) -> None:
         self._viewer = viewer
-        self._on_moved = on_moved
         self._pictured: Target | None = None
         self._order: tuple[int, ...] | None = None
-        self.window: Shapes | None = None
+        self.frame = Frame(viewer, on_moved)
         self.picture: Image | None = None
 
+    @property
+    def layers(self) -> list[Layer | None]:
+        """The layers that are in use."""
+        return [self.frame.layer, self.picture]
+
     def aim(self, target: Target) -> None:
-        """Lay the window around a target."""
+        """Lay the frame around a target."""
         corners = _corners(target)
         if corners is None:
-            self._hide_window()
-            return
-        if self.window is None:
-            self.window = self._hidden_window() or _new_window(corners)
-            self.window.events.data.connect(self._moved)
-        with self.window.events.data.blocker():
-            self.window.data = [corners]
-        self.window.units = target.request.layer.units[-2:]
-        self.window.edge_width = np.ptp(corners, axis=0).max() * EDGE_WIDTH
-        self.window.visible = True
-        if self.window not in self._viewer.layers:
-            self._add(self.window)
+            self.frame.hide()
+        # From the side there is no frame.
+        elif self._order is None:
+            self.frame.lay(corners, target.request.layer.units[-2:])
+
+    def settle(self, target: Target) -> None:
+        """Lay a frame that is seen back around its target."""
+        if self.frame.layer is not None and self.frame.layer.visible:
+            self.aim(target)
 
     def show(
         self,
@@ -193,10 +186,11 @@ class Scene:
         )
 
     def box(self, target: Target) -> Ranges:
-        """Pixels of the layer in the window, along Y and X; InputError if outside."""
-        if self.window is None or not self.window.visible:
+        """Pixels of the layer in the frame, along Y and X; InputError if outside."""
+        frame = self.frame.layer
+        if frame is None or not frame.visible:
             return {letter: target.box[letter] for letter in "YX"}
-        return in_rectangle(target.request.layer, target.request.axes, self.window)
+        return in_rectangle(target.request.layer, target.request.axes, frame)
 
     def turn(self, target: Target) -> None:
         """Show X and Z, at the middle of the window."""
@@ -208,8 +202,8 @@ class Scene:
         y, z, x = (before + axes.index(letter) for letter in "YZX")
         rest = [axis for axis in range(dims.ndim) if axis not in (y, z, x)]
         middle = [sum(box.get(a, (0, 1))) / 2 - 0.5 for a in axes[: layer.ndim]]
-        if self.window is not None:
-            self.window.visible = False
+        if self.frame.layer is not None:
+            self.frame.layer.visible = False
         dims.order = (*rest, y, z, x)
         dims.set_point(y, layer.data_to_world(middle)[axes.index("Y")])
         self._viewer.reset_view()
@@ -219,31 +213,15 @@ class Scene:
         order, self._order = self._order, None
         if order is None or len(order) != self._viewer.dims.ndim:
             return
-        if self.window is not None:
-            self.window.visible = True
+        if self.frame.layer is not None:
+            self.frame.layer.visible = True
         self._viewer.dims.order = order
         self._viewer.reset_view()
 
     def clear(self) -> None:
-        """Remove the picture and hide the window."""
+        """Remove the picture and hide the frame."""
         self._remove_picture()
-        self._hide_window()
-
-    def _hide_window(self) -> None:
-        window, self.window = self.window, None
-        if window is not None:
-            window.events.data.disconnect(self._moved)
-            window.visible = False
-
-    def _hidden_window(self) -> Shapes | None:
-        """The window of an earlier preview."""
-        for layer in map(unwrapped, self._viewer.layers):
-            if isinstance(layer, Shapes) and is_preview(layer):
-                return layer
-        return None
-
-    def _moved(self, _event: Any = None) -> None:
-        self._on_moved()
+        self.frame.hide()
 
     def _add(self, layer: Layer) -> None:
         with selection_kept(self._viewer):
@@ -256,22 +234,8 @@ class Scene:
                 self._viewer.layers.remove(picture)
 
 
-def _new_window(corners: NDArray[np.float64]) -> Shapes:
-    window = Shapes(
-        [corners],
-        shape_type="rectangle",
-        name="Preview window",
-        edge_color=YELLOW,
-        face_color="transparent",
-        opacity=1.0,
-        metadata={PREVIEW: True},
-    )
-    window.mode = "select"
-    return window
-
-
 def _corners(target: Target) -> NDArray[np.float64] | None:
-    """Corners of the window in the world (4, 2), None unless Y and X are last.
+    """Corners of the frame in the world (4, 2), None unless Y and X are last.
 
     Shapes of two axes are visible in every slice.
     """
