@@ -28,8 +28,8 @@ from napari_zssr.plugin.layers.layers import layer_recipe
 from napari_zssr.progress import drain
 from napari_zssr.stack.axis_labels import labelled
 from napari_zssr.stack.image import planes
-from napari_zssr.stack.noise_level import plane_noise_level
 from napari_zssr.stack.methods import methods_unchecked
+from napari_zssr.stack.noise_level import plane_noise_level
 from napari_zssr.stack.report import recipe
 from napari_zssr.stack.run import upscale_steps
 
@@ -282,6 +282,21 @@ def test_undo_keeps_no_result_alive(desk: Desk) -> None:
     assert gone() is None
 
 
+@pytest.mark.parametrize("blending", ["additive", "translucent"])
+def test_a_second_result_is_seen_and_undone(desk: Desk, blending: str) -> None:
+    """The first run has hidden the original, where both would add up."""
+    original = desk.add(rings(24, 24), blending=blending)
+    desk.run()
+    first, before = desk.viewer.layers[-1], state(desk.viewer)
+    desk.run()
+    second, adds_up = desk.viewer.layers[-1], blending == "additive"
+    assert second.visible
+    assert (first.visible, original.visible) == (not adds_up, not adds_up)
+    desk.widget.refresh()
+    desk.widget.result.undo_run()
+    assert state(desk.viewer)["layers"] == before["layers"]
+
+
 # ---- the recipe
 
 
@@ -311,14 +326,14 @@ def test_the_recipe_is_told_in_plain_words(made: dict[str, Any]) -> None:
     assert "0.14 µm" in rows["Blur"]
     levels = [plane["noise"] for plane in made["report"]["planes"]]
     assert f"{100 * np.median(levels):.2g} % of the range" in rows["Noise"]
-    assert (
-        "closer than bicubic interpolation (median of 3 slices)"
-        in rows["Test on shrunk image"]
+    assert rows["Test"].endswith(
+        "dB closer than bicubic interpolation, on the image shrunk and re-enlarged, "
+        "median of 3 slices"
     )
     assert rows["Delivered"].startswith("a fitted filter")
     assert rows["Seed"] == "0"
     assert "napari-zssr" in rows["Version"]
-    assert rows["Computed on"].startswith("processor")
+    assert rows["Device"].startswith("processor")
     assert rows["Time"].endswith("s")
     assert "File" not in rows
     lines = recipe_text(list(rows.items())).splitlines()
@@ -344,7 +359,7 @@ def _planes(*planes: dict[str, Any]) -> dict[str, Any]:
         (_planes({"noise": 0.0}), "Noise", "none found"),
         (
             _planes({"gain_db": -0.5, "gain_error_db": 0.1}),
-            "Test on shrunk image",
+            "Test",
             "0.50 ± 0.10 dB further off than bicubic interpolation",
         ),
         (_planes({"returned": "bicubic"}), "Delivered", "bicubic interpolation"),
@@ -364,7 +379,7 @@ def _planes(*planes: dict[str, Any]) -> dict[str, Any]:
             "2 of 5 slices; the run was stopped",
         ),
         ({"config": {"start": "a/nets.safetensors"}}, "Start", "saved networks (nets."),
-        ({"report": {"device": "cuda:0"}}, "Computed on", "graphics card (cuda:0)"),
+        ({"report": {"device": "cuda:0"}}, "Device", "graphics card (cuda:0)"),
         ({"file": "/a/b.ome.zarr"}, "File", "/a/b.ome.zarr"),
     ],
 )
@@ -445,7 +460,7 @@ def test_the_noise_is_measured_as_a_run_does(desk: Desk) -> None:
     assert float(advanced.fields["noise_sigma"].value) == pytest.approx(
         plane["noise"], rel=0.01
     )
-    assert f"{100 * plane['noise']:.2g} % of the range" in advanced.noise_message.value
+    assert f"{100 * plane['noise']:.2g} % of its range" in advanced.noise_message.value
     desk.add(rings(96, 96), "another")
     desk.widget.form.image.fields["layer"].value = desk.viewer.layers["another"]
     desk.widget.refresh()
@@ -542,8 +557,12 @@ def press(viewer: Any, key: str) -> None:
     found(viewer, key)(viewer)
 
 
-def test_keys_work_in_the_dock_of_a_window(window: Desk) -> None:
+def test_keys_work_in_a_window(window: Desk) -> None:
     _, result = compared(window)
+    canvas = window.viewer.window._qt_viewer.canvas.native
+    for visible in (False, True):
+        window.qtbot.keyClick(canvas, Qt.Key.Key_H)
+        assert result.visible == visible
     # Without a window manager no widget of a window gets the focus.
     shortcuts = {
         shortcut.key().toString(): shortcut

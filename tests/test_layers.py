@@ -191,7 +191,7 @@ def test_looks_are_carried_over() -> None:
     assert result.name == "mitochondria x2x1.5"
     assert result.metadata == {KEY: {"program": "napari-zssr"}}
     assert [str(unit) for unit in result.units] == ["nanometer", "nanometer"]
-    for name in ("gamma", "blending", "opacity", "visible", "interpolation2d",
+    for name in ("gamma", "blending", "opacity", "interpolation2d",
                  "contrast_limits", "contrast_limits_range"):  # fmt: skip
         assert getattr(result, name) == getattr(layer, name), name
     assert result.colormap.name == "magenta"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from functools import partial
 from typing import Any
 
 from napari.viewer import Viewer
@@ -35,8 +34,8 @@ class Shortcuts:
             key, sequence = KEYS[name]
             shortcut = QShortcut(QKeySequence(sequence), native)
             shortcut.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
-            shortcut.activated.connect(partial(_call, act))
-            call = partial(_call, act)
+            call = _of_viewer(act)
+            shortcut.activated.connect(act)
             with suppress(ValueError):
                 viewer.bind_key(key, call)
                 self._bound[key] = call
@@ -50,5 +49,10 @@ class Shortcuts:
         self._bound.clear()
 
 
-def _call(act: Callable[[], object], _viewer: Any = None) -> None:
-    act()
+def _of_viewer(act: Callable[[], object]) -> Callable[[Any], None]:
+    """As a function of the viewer, and with a name, as napari wants it."""
+
+    def call(_viewer: Any) -> None:
+        act()
+
+    return call

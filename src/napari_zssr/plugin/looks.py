@@ -75,12 +75,13 @@ class Looks:
             return
         stack = request.lazy_stack()
         plane_index = shown_plane(request, stack, self._viewer)
+        count = len(planes(stack.axes, stack.data.shape))
         self._noise_key = self._key(request)
         self._busy(self._noise_look, "Measuring...")
         self._noise_run.replace().cancel()
         self._noise_run.run.start(
             partial(_noise_steps, stack, request, plane_index),
-            on_result=self._show_noise,
+            on_result=partial(self._show_noise, several=count > 1),
             on_error=self._refuse_noise,
             on_finished=partial(self._idle, self._noise_look),
         )
@@ -112,9 +113,10 @@ class Looks:
         text = html.escape(form_sentence(str(error)))
         say(self._blur.view.sentence, red(text, self._blur.view.sentence))
 
-    def _show_noise(self, level: float | None) -> None:
+    def _show_noise(self, level: float | None, *, several: bool) -> None:
         if self._noise_key:
-            self._advanced.show_noise(level, noise_sentence(level))
+            sentence = noise_sentence(level, several=several)
+            self._advanced.show_noise(level, sentence)
 
     def _refuse_noise(self, error: ZSSRError) -> None:
         message = self._advanced.noise_message
@@ -148,13 +150,14 @@ def shown_plane(request: Request, stack: ImageStack, viewer: Viewer) -> PlaneInd
     return min(planes(stack.axes, stack.data.shape), key=distance)
 
 
-def noise_sentence(level: float | None) -> str:
-    """What a measured noise is, and what follows."""
+def noise_sentence(level: float | None, *, several: bool = False) -> str:
+    """What was measured, in the image or in the one of several slices that is shown."""
+    where = "slice that is shown" if several else "image"
     if level is None:
-        return "The slice shown holds nothing but noise; look at another one."
+        return f"Only noise was found in the {where}, and nothing to tell it from."
     if level < CLEAN:
-        return "No noise was found in the slice shown."
-    return f"Noise {100 * level:.2g} % of the range, in the slice shown."
+        return f"No noise was found in the {where}."
+    return f"The noise of the {where} is {100 * level:.2g} % of its range."
 
 
 def _blur_steps(request: Request) -> Steps[tuple[FineKernel, ...]]:

@@ -140,7 +140,8 @@ class SuperResolutionWidget(Container[Any]):
         self._refresh_files()
 
     def _run_by_key(self) -> None:
-        if self.controls.run.enabled:
+        run = self.controls.run
+        if run.enabled and run.native.isVisibleTo(self.native):
             self.start()
 
     def cancel(self) -> None:

@@ -1,4 +1,4 @@
-"""A look at an image before a run: the noise of one of its planes."""
+"""The noise of one plane of an image, told before a run."""
 
 from __future__ import annotations
 

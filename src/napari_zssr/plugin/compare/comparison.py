@@ -7,19 +7,23 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
+import numpy as np
 from napari.layers import Image, Layer
 from napari.viewer import Viewer
 
 from napari_zssr.errors import InputError
 from napari_zssr.plugin.check.subject import original_of
 from napari_zssr.plugin.layers.layers import layer_recipe, unwrapped
-from napari_zssr.plugin.layers.results import ORIGINS, TRANSPARENT_BLENDING
+from napari_zssr.plugin.layers.results import TRANSPARENT_BLENDING, results_of
 
 NO_RESULT = "Select a result in the layer list to compare it with its original."
 GRID = ("enabled", "stride", "shape", "spacing")
 CAMERA = ("center", "zoom", "angles", "perspective")
-# Of half a canvas, what an image that was seen whole fills side by side.
-FILLED = 0.95
+# Of half a canvas, what an image that was seen whole fills side by side, and what of an
+# image may be outside of the canvas to be called whole.
+FILLED, CUT_OFF = 0.95, 0.25
+# Between both, in pixels of the screen.
+SPACING_PX = 4
 
 
 class Mode(Enum):
@@ -76,7 +80,7 @@ class Comparison:
         self._pair = pair
         for layer in layers:
             layer.visible = layer in pair
-        grid.shape = (1, 2)
+        grid.shape, grid.spacing = (1, 2), SPACING_PX
         self._order()
         self._fit(original)
         grid.enabled = True
@@ -150,11 +154,13 @@ class Comparison:
         axis = dims.displayed[-1] - dims.ndim
         if dims.ndisplay != 2 or -axis > original.ndim:
             return
-        low, high = original.extent.world[:, axis]
+        extent = original.extent
+        # From edge to edge; the extent is that of the centres.
+        low, high = extent.world[:, axis] + extent.step[axis] * np.array((-0.5, 0.5))
         _, width = self._viewer.canvas.size
         *others, center = camera.center
         reach = max(high - center, center - low)
-        if reach * camera.zoom <= width / 2:
+        if reach * camera.zoom <= (1 + CUT_OFF) * width / 2:
             camera.center = (*others, (low + high) / 2)
             camera.zoom = min(camera.zoom, FILLED * width / 2 / (high - low))
 
@@ -183,9 +189,6 @@ def selected_result(viewer: Viewer) -> Image | None:
         return None
     if "config" in layer_recipe(selected):
         return selected
-    for layer in reversed(list(viewer.layers)):
-        made = unwrapped(layer)
-        known = ORIGINS.get(made) if isinstance(made, Image) else None
-        if known is not None and known.layer() is selected:
-            return made
-    return None
+    made = results_of(selected)
+    present = [layer for layer in map(unwrapped, viewer.layers) if layer in made]
+    return present[-1] if present else None

@@ -62,6 +62,8 @@ class ResultPanel:
         shown = pair is None or pair[1].visible or mode is Mode.SIDE_BY_SIDE
         self.flip.text = "Show original" if shown else "Show result"
         self.undo_button.enabled = self.undo.possible
+        if pair is not None and mode is Mode.SIDE_BY_SIDE:
+            reason = f"Left: {pair[0].name}. Right: {pair[1].name}."
         say(self.message, html.escape(reason))
         self._rows = [] if result is None else _rows_of(result)
         say(self.table, _table_html(self._rows))

@@ -44,11 +44,11 @@ def recipe_rows(recipe: Recipe, file: Path | None = None) -> Rows:
         ("Start", _start(config, report)),
         ("Blur", _blur(config, report)),
         ("Noise", _noise(config, report)),
-        ("Test on shrunk image", _gain(config, report)),
+        ("Test", _gain(config, report)),
         ("Delivered", _delivered(recipe, config, report)),
         ("Seed", str(config.get("seed", ""))),
         ("Version", _version(report)),
-        ("Computed on", _device(report)),
+        ("Device", _device(report)),
         ("Time", format_duration(report["seconds"]) if report.get("seconds") else ""),
         ("File", str(recipe.get("file") or file or "")),
     ]
@@ -92,8 +92,14 @@ def _pixel_size(source: Recipe, config: Recipe) -> str:
     before = {letter: size for letter, (size, _) in along.items()}
     after = {a: size / f for a, size in before.items() if (f := _factor(config, a))}
     sizes = [before] + ([after] if len(after) == len(before) else [])
-    texts = (" x ".join(f"{size:.4g}" for size in one.values()) for one in sizes)
+    texts = map(_sizes, sizes)
     return f"{' → '.join(texts)} {UM if unit == 'um' else unit or ''}".strip()
+
+
+def _sizes(by_axis: Mapping[str, float]) -> str:
+    """Sizes along each axis, one where they are the same."""
+    texts = [f"{size:.4g}" for size in by_axis.values()]
+    return texts[0] if len(set(texts)) == 1 else " x ".join(texts)
 
 
 def _factor(config: Recipe, letter: str) -> float | None:
@@ -143,7 +149,7 @@ def _blur(config: Recipe, report: Recipe) -> str:
     texts = []
     for entry in report.get("kernels") or ():
         if (entry.get("kernel") or {}).get("kind") == "bicubic":
-            found = "" if kind == "bicubic" else "none could be told, default used"
+            found = "" if kind == "bicubic" else "could not be told, default used"
         else:
             found = f"FWHM {_width(entry.get('fwhm_px'))} pixels of the result"
             if entry.get("fwhm_um"):
@@ -189,19 +195,23 @@ def _gain(config: Recipe, report: Recipe) -> str:
     gains = _known(report, "gain_db")
     if not gains:
         return ""
-    base = _base(config)
     gain = median(gains)
     error = _known(report, "gain_error_db")
     margin = f" ± {error[0]:.2f}" if len(gains) == 1 == len(error) else ""
-    some = f" (median of {len(gains)} slices)" if len(gains) > 1 else ""
+    some = f", median of {len(gains)} slices" if len(gains) > 1 else ""
     side = "closer" if gain >= 0 else "further off"
-    return f"{abs(gain):.2f}{margin} dB {side} than {base}{some}"
+    test = baseline(_factors(config)).test
+    name = _base(config)
+    return f"{abs(gain):.2f}{margin} dB {side} than {name}, on the image {test}{some}"
 
 
 def _base(config: Recipe) -> str:
-    y, x = (_factor(config, letter) or 2.0 for letter in "YX")
-    name = baseline((y, x)).name
+    name = baseline(_factors(config)).name
     return "bicubic interpolation" if name == "bicubic" else name
+
+
+def _factors(config: Recipe) -> tuple[float, float]:
+    return _factor(config, "Y") or 2.0, _factor(config, "X") or 2.0
 
 
 def _delivered(recipe: Recipe, config: Recipe, report: Recipe) -> str:
@@ -242,7 +252,8 @@ def _known(report: Recipe, name: str) -> list[float]:
 
 def _version(report: Recipe) -> str:
     versions = report.get("versions") or {}
-    return ", ".join(f"{name} {version}" for name, version in versions.items())
+    known = ((name, versions.get(name)) for name in ("napari-zssr", "torch"))
+    return ", ".join(f"{name} {version}" for name, version in known if version)
 
 
 def _device(report: Recipe) -> str:

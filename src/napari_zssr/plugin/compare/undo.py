@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from weakref import ref
 
-from napari.layers import Layer
+from napari.layers import Image, Layer
 from napari.viewer import Viewer
 
 from napari_zssr.plugin.layers.layers import unwrapped
+from napari_zssr.plugin.layers.results import results_of
 
 
 class Undo:
@@ -21,12 +22,13 @@ class Undo:
         self._selected: list[ref[Layer]] = []
         self._active: ref[Layer] | None = None
 
-    def begin(self, originals: Iterable[Layer]) -> None:
-        """Note what is visible and selected before a run."""
+    def begin(self, originals: Sequence[Image]) -> None:
+        """Note what is selected before a run, and whether its layers are visible."""
         selection = self._viewer.layers.selection
         active = unwrapped(selection.active)
         self._added.clear()
-        self._visible = [(ref(layer), layer.visible) for layer in originals]
+        shown = [*originals, *(r for one in originals for r in results_of(one))]
+        self._visible = [(ref(layer), layer.visible) for layer in shown]
         self._selected = [ref(unwrapped(layer)) for layer in selection]
         self._active = None if active is None else ref(active)
 

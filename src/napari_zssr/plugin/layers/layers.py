@@ -186,7 +186,8 @@ LABELS_REFUSED = (
     "them with napari-zssr upscale --labels, or by upscale_labels(layer.data)."
 )
 
-_COPIED = {"gamma", "blending", "opacity", "visible", "interpolation2d"}
+# Not whether it is visible: who has a hidden layer enlarged wants to see the result.
+_COPIED = {"gamma", "blending", "opacity", "interpolation2d"}
 _COPIED |= {"interpolation3d", "depiction", "rendering", "projection_mode"}
 _COPIED_GREY = {"colormap", "contrast_limits", "attenuation", "iso_threshold"}
 

@@ -57,6 +57,11 @@ class Origin:
 ORIGINS: WeakKeyDictionary[Image, Origin] = WeakKeyDictionary()
 
 
+def results_of(layer: Image) -> list[Image]:
+    """Results of this session that were made from a layer."""
+    return [made for made, origin in ORIGINS.items() if origin.layer() is layer]
+
+
 class GrowingLayer:
     """The result layer, shown from the first finished slice on."""
 
@@ -98,6 +103,9 @@ class GrowingLayer:
         if enlarged.errors is not None:
             self._add_errors(enlarged.errors, result)
         source = self._job.request.layer
+        if result.blending in TRANSPARENT_BLENDING:
+            for earlier in results_of(source):
+                earlier.visible = earlier is result
         ORIGINS[result] = Origin(
             layer=ref(source), file=layer_file(source), networks=enlarged.networks
         )
