@@ -25,14 +25,14 @@ from napari_zssr.plugin.form.rows import Column, Scrolled, after_pause, heading
 from napari_zssr.plugin.jobs import DiskJob, Enlarged, Job, MemoryJob
 from napari_zssr.plugin.layers.layers import layer_file, level0, unwrapped
 from napari_zssr.plugin.layers.results import GrowingLayer
-from napari_zssr.plugin.messages import Message
+from napari_zssr.plugin.messages import PROBLEM, Message
 from napari_zssr.plugin.preview.preview import PreviewPanel
 from napari_zssr.plugin.request import Request
 from napari_zssr.plugin.run_controller import RunController
 from napari_zssr.plugin.summary import (
-    cancelled_message,
     finished_message,
     form_sentence,
+    stopped_message,
 )
 from napari_zssr.progress import Event, PlaneDone
 from napari_zssr.zssr.checkpoint import Checkpoint, write_networks
@@ -166,7 +166,7 @@ class SuperResolutionWidget(Container[Any]):
         folder = Path.home() if source is None else source.parent
         self._networks_file = folder / f"{Path(job.name).name}{NETWORKS_SUFFIX}"
         self.form.method.blur.seen.keep_all(job.request, enlarged.report)
-        self.form.result.written()
+        self.form.result.finished(job.request.target)
         message = finished_message(
             job.kwargs["name"],
             enlarged.report,
@@ -179,7 +179,7 @@ class SuperResolutionWidget(Container[Any]):
 
     def _on_error(self, job: Job, error: ZSSRError) -> None:
         text = form_sentence(str(error))
-        message = Message(f"{job.name}: {text}", problem=True)
+        message = Message(f"{job.name}: {text}", sign=PROBLEM)
         self.controls.say(message, [job.request.layer])
         show_error(text)
         self._failed = True
@@ -198,8 +198,13 @@ class SuperResolutionWidget(Container[Any]):
             if job.part is not None:
                 # The folder holds the slices of earlier runs too.
                 finished = max(finished, len(Ledger(job.part).finished()))
-            left = cancelled_message(
-                job.name, finished, growing.planes, black=black, part=job.part
+            left = stopped_message(
+                job.name,
+                finished,
+                growing.planes,
+                failed=self._failed,
+                black=black,
+                part=job.part,
             )
             self.controls.say(left, growing.layers)
         # A part on disk is always kept, and resumed by the next run.
