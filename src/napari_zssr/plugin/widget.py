@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from magicgui.widgets import Container
+from napari.layers import Image
 from napari.utils.notifications import show_error, show_info
 from napari.viewer import Viewer
 from qtpy.QtWidgets import QApplication, QFileDialog
@@ -24,6 +25,7 @@ from napari_zssr.plugin.form.form import Form
 from napari_zssr.plugin.form.rows import Column, Scrolled, after_pause, heading
 from napari_zssr.plugin.jobs import DiskJob, Enlarged, Job, MemoryJob
 from napari_zssr.plugin.layers.layers import layer_file, level0, unwrapped
+from napari_zssr.plugin.layers.opened import complete_placement
 from napari_zssr.plugin.layers.results import GrowingLayer
 from napari_zssr.plugin.messages import PROBLEM, Message
 from napari_zssr.plugin.preview.preview import PreviewPanel
@@ -84,6 +86,8 @@ class SuperResolutionWidget(Container[Any]):
             on_leave=self._on_leave,
             on_delete=self._close_panels,
         )
+        for layer in map(unwrapped, self._viewer.layers):
+            self._complete_placement(layer)
         self._connect()
         self.refresh()
 
@@ -211,6 +215,14 @@ class SuperResolutionWidget(Container[Any]):
         in_memory = job.part is None
         self.controls.question.visible = in_memory and growing.layer is not None
 
+    def _complete_placement(self, layer: Any) -> None:
+        """Give a Zarr folder that napari has opened its pixel size."""
+        if isinstance(layer, Image) and complete_placement(layer):
+            # napari draws nothing after units were set until it slices again.
+            layer.refresh()
+            self._viewer.reset_view()
+            show_info(f"Pixel size of {layer.name} taken from its file.")
+
     def _forget_messages(self, *_: Any) -> None:
         self.controls.messages.keep_of(map(unwrapped, self._viewer.layers))
 
@@ -283,6 +295,9 @@ class SuperResolutionWidget(Container[Any]):
         garbage = self._run.garbage
         self._viewer.layers.events.removed.connect(garbage.include_all)
         self._viewer.layers.events.removed.connect(self._forget_messages)
+        self._viewer.layers.events.inserted.connect(
+            lambda event: self._complete_placement(unwrapped(event.value))
+        )
 
 
 def _pixels(request: Request) -> float:
