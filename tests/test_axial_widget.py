@@ -43,7 +43,7 @@ def test_a_layer_becomes_isotropic(desk: Any) -> None:
     layer = desk.add(cells(), translate=(10, 5, 3), **GIVEN)
     desk.run(ISOTROPIC)
     made = desk.viewer.layers[-1]
-    assert made.name == "cells z2"
+    assert made.name == "cells z2 instant"
     assert made.data.shape == (16, 40, 44)
     np.testing.assert_allclose(made.scale, (1, 1, 1))
     # Half a fine slice before the first one.
@@ -57,7 +57,7 @@ def test_planes_and_z_in_one_run(desk: Any) -> None:
     desk.add(cells(), **GIVEN)
     desk.run(change(ISOTROPIC, factor=2))
     made = desk.viewer.layers[-1]
-    assert made.name == "cells x2_z4"
+    assert made.name == "cells x2 z4 instant"
     assert made.data.shape == (32, 80, 88)
     np.testing.assert_allclose(made.scale, (0.5, 0.5, 0.5))
 
@@ -253,7 +253,7 @@ def test_planes_are_previewed_alone_and_it_is_said(desk: Any, qtbot: Any) -> Non
 
 
 def test_the_share_of_a_run_grows_to_the_whole() -> None:
-    from napari_zssr.plugin.controls import Clock
+    from napari_zssr.plugin.clock import Clock
     from napari_zssr.progress import Progress
     from napari_zssr.stack.axis_labels import labelled
 

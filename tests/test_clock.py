@@ -11,9 +11,9 @@ from napari_zssr.config import BALANCED, FAST, INSTANT, PAPER, Config, change
 from napari_zssr.plugin.clock import Clock, JobsClock, seconds_left, status
 from napari_zssr.plugin.estimate import format_duration
 from napari_zssr.plugin.summary import (
-    cancelled_message,
     finished_message,
     form_sentence,
+    stopped_message,
 )
 from napari_zssr.progress import PlaneDone, Progress, drain
 from napari_zssr.stack.axis_labels import labelled
@@ -205,7 +205,7 @@ def test_what_was_not_delivered_is_not_praised() -> None:
     ],
 )
 def test_what_is_left(finished: int, words: str) -> None:
-    assert cancelled_message("cells", finished, 9).headline == words
+    assert stopped_message("cells", finished, 9).headline == words
 
 
 def test_the_way_out_is_a_field_of_the_form() -> None:

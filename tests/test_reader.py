@@ -398,3 +398,66 @@ def test_a_set_of_files_opens_by_its_companion(
     assert layer.data.shape == (2, 9, 8)
     assert (layer.data[1] == layer.data[0] + 1).all()
     assert layer.scale[-1] == 0.25
+
+
+def pyramid(path: Path) -> list[Any]:
+    """An OME-TIFF of three channels in two sizes."""
+    data = noise(3, 64, 48)
+    levels = [data, data[:, ::2, ::2]]
+    told = {"axes": "CYX", "PhysicalSizeX": 0.25, "PhysicalSizeY": 0.5}
+    with tifffile.TiffWriter(path, ome=True) as file:
+        file.write(levels[0], subifds=1, metadata=told, tile=(16, 16))
+        file.write(levels[1], subfiletype=1, tile=(16, 16))
+    return levels
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+def test_pyramids_in_tiffs_are_multiscale(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lazy: bool
+) -> None:
+    levels = pyramid(tmp_path / "slide.ome.tif")
+    if lazy:
+        monkeypatch.setattr(_file_images, "LOADED_BYTES", 0)
+    layers = opened(tmp_path / "slide.ome.tif")
+    assert len(layers) == 3
+    for channel, layer in enumerate(layers):
+        assert layer.multiscale
+        assert layer_spacing(layer, "YX")[0] == {"Y": 0.5, "X": 0.25}
+        for shown, stored in zip(layer.data, levels, strict=True):
+            assert isinstance(shown, da.Array if lazy else np.ndarray)
+            np.testing.assert_array_equal(np.asarray(shown), stored[channel])
+
+
+@pytest.mark.parametrize("axes", ["ZYX", "TCZYX", "CYX"])
+@pytest.mark.parametrize("before", [True, False])
+def test_a_zarr_folder_that_napari_opens_gets_its_size_from_the_widget(
+    viewer: ViewerModel, qtbot: Any, tmp_path: Path, axes: str, before: bool
+) -> None:
+    """Dropped, or by File > Open Folder: napari asks nothing, as for other folders."""
+    from napari_zssr.plugin.widget import SuperResolutionWidget
+
+    path = tmp_path / "worm.ome.zarr"
+    shape = {"T": 2, "C": 2, "Z": 3, "Y": 40, "X": 30}
+    expected = {k: v for k, v in UM.items() if k in axes}
+    image = labelled(noise(*(shape[a] for a in axes)), axes=axes, spacing=expected)
+    write(path, image)
+    if before:
+        (layer,) = viewer.open(path)
+    widget = SuperResolutionWidget(viewer)  # type: ignore[arg-type]
+    if not before:
+        (layer,) = viewer.open(path)
+    assert layer.source.reader_plugin == "napari"
+    letters = "".join(layer.axis_labels).upper()
+    assert letters.replace("T", "").replace("C", "").endswith(axes[-2:])
+    spacing, units = layer_spacing(layer, letters)
+    assert {k: spacing[k] for k in expected} == pytest.approx(expected)
+    assert {units[k] for k in expected} == {"um"}
+    other = viewer.add_image(noise(9, 8))
+    assert tuple(other.scale) == (1, 1)
+    widget.native.deleteLater()
+    qtbot.wait(1)
+
+
+def test_the_reader_is_named_after_what_it_does() -> None:
+    titles = [command.title for command in MANIFESTS["ours"].contributions.commands]
+    assert "TIFF and OME-Zarr with pixel sizes" in titles

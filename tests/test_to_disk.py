@@ -223,8 +223,8 @@ def test_a_cancelled_run_is_kept_and_gone_on_from(
     left = onto.run()
     finished = onto.finished()
     assert 2 <= finished < 6
-    assert f"{finished} of 6 slices are finished and kept in {onto.part}" in desk.said
-    assert "Run goes on from there" in desk.said
+    assert f"cells: cancelled, {finished} of 6 slices done" in desk.said
+    assert f"is kept in {onto.part}. Press Run to go on from there." in desk.said
     assert not desk.widget.controls.question.visible
     assert left.data.shape == (2, 40, 48)
     assert np.asarray(left.data).any(axis=(1, 2)).all()
@@ -238,7 +238,7 @@ def test_a_cancelled_run_is_kept_and_gone_on_from(
     assert onto.seen[0][1] == [True] * (finished + 1)
     # In the layer that was there.
     assert made is left
-    assert desk.names == ["cells", "cells x2"]
+    assert desk.names == ["cells", "cells x2 instant"]
     wanted = drain(upscale_steps(lazy_stack(layer), RIDGE)).image
     np.testing.assert_array_equal(np.asarray(made.data), wanted)
     assert "finished" not in made.metadata[KEY]
@@ -270,6 +270,12 @@ def test_what_is_there_is_replaced_only_when_told(desk: Desk, onto: Disk) -> Non
     onto.run()
     desk.widget.form.image.fields["layer"].value = layer
     desk.widget.refresh()
+    # The form is quiet, and goes on to the next name.
+    assert desk.why == ""
+    assert desk.idle()
+    assert onto.fields["file"].value == onto.target.with_name("fine-2.ome.zarr")
+    onto.fields["file"].value = onto.target
+    desk.widget.refresh()
     assert "exists already" in desk.why
     assert "Replace it" in desk.why
     assert "--" not in desk.why
@@ -286,7 +292,7 @@ def test_what_is_there_is_replaced_only_when_told(desk: Desk, onto: Disk) -> Non
     desk.wait()
     assert read(onto.target).data.shape == (60, 72)
     # What showed the file that is gone is gone too.
-    assert desk.names == ["cells", "cells x3"]
+    assert desk.names == ["cells", "cells x3 instant"]
     # Leave is given once.
     assert not onto.fields["overwrite"].value
 
@@ -308,7 +314,7 @@ def test_other_settings_do_not_go_on_from_what_was_begun(
     desk.wait()
     assert onto.target.exists()
     assert read(onto.target).data.any(axis=(1, 2)).all()
-    assert desk.names == ["cells", "cells x3"]
+    assert desk.names == ["cells", "cells x3 instant"]
     np.testing.assert_allclose(desk.viewer.layers[-1].scale, (1, 1 / 3, 1 / 3))
 
 
@@ -377,6 +383,7 @@ def test_the_image_itself_is_never_replaced(desk: Desk, onto: Disk) -> None:
     desk.add(rings(20, 24))
     made = onto.run()
     desk.widget.form.image.fields["layer"].value = made
+    onto.fields["file"].value = onto.target
     onto.fields["overwrite"].value = True
     desk.widget.refresh()
     assert "is what the layer is read from" in desk.why
@@ -400,7 +407,8 @@ def test_errors_are_one_sentence_and_the_widget_is_usable_again(
         patch.setattr(PlaneTask, "steps", fail)
         onto.run()
     assert "1 of 3 slices failed. The lamp" in desk.said
-    assert f"2 of 3 slices are finished and kept in {onto.part}" in desk.said
+    assert "cells: stopped, 2 of 3 slices done" in desk.said
+    assert f"is kept in {onto.part}. Press Run" in desk.said
     assert "The lamp went out." in desk.said
     assert desk.idle()
     desk.widget.form.image.fields["layer"].value = layer
@@ -431,7 +439,7 @@ def test_a_lazy_layer_is_never_loaded_whole(desk: Desk, onto: Disk) -> None:
     desk.set(change(RIDGE, factor=1.5))
     CountedPixels.read.clear()
     made = onto.run(factor=1.5)
-    assert "it took" in desk.said
+    assert "on the processor" in desk.said
     assert max(CountedPixels.read) == 20 * 24
     # Each plane once, and a few for statistics, checksum and the viewer.
     assert 12 <= len(CountedPixels.read) < 50
@@ -460,7 +468,7 @@ def test_several_layers_have_a_file_each(desk: Desk, onto: Disk) -> None:
     desk.viewer.layers.selection = set(layers)
     desk.widget.form.image.fields["in_turn"].value = True
     onto.run()
-    assert desk.names == ["c0", "c1", "c0 x2", "c1 x2"]
+    assert desk.names == ["c0", "c1", "c0 x2 instant", "c1 x2 instant"]
     written = sorted(path.name for path in onto.target.parent.iterdir())
     assert written == ["c0_x2.ome.zarr", "c1_x2.ome.zarr"]
 

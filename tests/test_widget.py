@@ -562,7 +562,7 @@ def test_the_layer_may_go_meanwhile(window: Desk) -> None:
     layer = start_slow(window)
     window.viewer.layers.remove(layer)
     window.wait()
-    assert window.names == ["cells x2 instant"]
+    assert window.names == ["cells x2 fast"]
     assert window.viewer.layers[0].data.any(axis=(1, 2)).all()
 
 
@@ -572,15 +572,15 @@ def test_its_pixels_may_be_replaced_meanwhile(desk: Desk) -> None:
     layer.data = np.zeros((5, 10, 10), np.uint16)
     layer.name = "other"
     desk.wait()
-    assert desk.viewer.layers["cells x2 instant"].data.shape == (3, 48, 48)
+    assert desk.viewer.layers["cells x2 fast"].data.shape == (3, 48, 48)
 
 
 def test_the_result_may_be_removed_meanwhile_without_loss(window: Desk) -> None:
     start_slow(window)
-    window.qtbot.waitUntil(lambda: "cells x2 instant" in window.names, timeout=20_000)
-    window.viewer.layers.remove("cells x2 instant")
+    window.qtbot.waitUntil(lambda: "cells x2 fast" in window.names, timeout=20_000)
+    window.viewer.layers.remove("cells x2 fast")
     window.wait()
-    assert window.viewer.layers["cells x2 instant"].data.any(axis=(1, 2)).all()
+    assert window.viewer.layers["cells x2 fast"].data.any(axis=(1, 2)).all()
 
 
 def test_the_theme_may_change_meanwhile(window: Desk) -> None:
@@ -589,17 +589,17 @@ def test_the_theme_may_change_meanwhile(window: Desk) -> None:
     QApplication.processEvents()
     window.viewer.theme = "dark"
     window.wait()
-    assert "cells x2 instant" in window.names
+    assert "cells x2 fast" in window.names
 
 
 def test_closing_the_dock_stops_the_run_and_keeps_what_is_finished(
     window: Desk,
 ) -> None:
     start_slow(window, planes=100)
-    window.qtbot.waitUntil(lambda: "cells x2 instant" in window.names, timeout=20_000)
+    window.qtbot.waitUntil(lambda: "cells x2 fast" in window.names, timeout=20_000)
     window.viewer.window.remove_dock_widget(window.widget.native)
     window.wait()
-    kept = window.viewer.layers["cells x2 instant"]
+    kept = window.viewer.layers["cells x2 fast"]
     assert 1 <= len(kept.data) < 100
     assert kept.data.any(axis=(1, 2)).all()
 
@@ -962,7 +962,7 @@ def test_run_again_restores_the_start_even_when_it_is_gone(
     desk.add(rings(24, 32))
     config = change(QUICK, start=str(nets), steps=0)
     desk.run(config)
-    made = desk.viewer.layers["cells x2 instant"]
+    made = desk.viewer.layers["cells x2 fast"]
     desk.set(RIDGE)
     desk.viewer.layers.selection = {made}
     desk.widget.use_settings()

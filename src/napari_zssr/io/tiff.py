@@ -104,6 +104,20 @@ def _reoriented(sizes: Mapping[str, Any], orientation: int) -> dict[str, Any]:
     return {swapped.get(letter, letter): size for letter, size in sizes.items()}
 
 
+def coarser_tiff_levels(path: Path, image: int | None = None) -> list[Pixels]:
+    """Smaller versions of the image with that index, as the file holds them."""
+    options = ReadOptions(lazy=True)
+    with _opened(path) as file:
+        series = tiff_images(file)[image or 0].series
+        levels: list[Pixels] = []
+        for number, level in enumerate(series.levels[1:], start=1):
+            layout = _layout_of(path, file, level, options, path.name)
+            if layout.is_paged:
+                pixels = TiffPixels(path, image or 0, options, layout, number)
+                levels.append(signed_pixels(file, pixels))
+        return levels
+
+
 class TiffPixels(FilePixels):
     """Pixels of one image of a TIFF, read by page or, where contiguous, by row.
 
@@ -116,16 +130,18 @@ class TiffPixels(FilePixels):
         image: int,
         options: ReadOptions,
         layout: _Layout | None = None,
+        level: int = 0,
     ) -> None:
         self.path = path.absolute()
         self.image = image
+        self.level = level
         self.options = options
         self._lock = threading.Lock()
         if layout is not None:
             self._layout = layout
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return TiffPixels, (self.path, self.image, self.options)
+        return TiffPixels, (self.path, self.image, self.options, None, self.level)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -153,7 +169,7 @@ class TiffPixels(FilePixels):
     def _layout(self) -> _Layout:
         path = self.path
         with _opened(path) as file:
-            series = tiff_images(file)[self.image].series
+            series = tiff_images(file)[self.image].series.levels[self.level]
             layout = _layout_of(path, file, series, self.options, path.name)
         if not layout.is_paged:
             raise InputError(

@@ -35,7 +35,7 @@ from napari_zssr.plugin.form.rows import (
 )
 from napari_zssr.plugin.layers.files import lazy_layers
 from napari_zssr.plugin.layers.layers import KEY
-from napari_zssr.plugin.messages import Message
+from napari_zssr.plugin.messages import PROBLEM, Message
 from napari_zssr.plugin.run_controller import RunController
 from napari_zssr.plugin.summary import form_sentence
 from napari_zssr.progress import Event, PlaneDone, Progress, Steps
@@ -383,7 +383,7 @@ class BatchWidget(Container[Any]):
         rows = self.table.rows
         failed = any(row.state == FAILED for row in rows)
         text = batch_sentence(rows, self._folder)
-        self.controls.say(Message(text, problem=failed))
+        self.controls.say(Message(text, sign=PROBLEM) if failed else Message(text))
         self.refresh()
         self._show_selected()
         self._on_run()

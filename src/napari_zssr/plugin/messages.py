@@ -25,21 +25,30 @@ from napari_zssr.plugin.form.rows import HeightForWidth, error_colour
 
 # Messages that are visible without scrolling, and lines when one is opened.
 VISIBLE, OPENED = 3, 9
-DONE, PROBLEM = "\u2713", "\u26a0"
+# Signs for what kind a message is of.
+DONE, STOPPED, PROBLEM = "\u2713", "\u25a0", "\u26a0"
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A sentence, and what is shown when it is opened; both are plain text."""
+    """A sentence, and what is shown when it is opened; both are plain text.
+
+    `sign` stands before it, so that nothing is told by colour alone.
+    """
 
     headline: str
     details: str = ""
-    problem: bool = False
+    sign: str = DONE
+
+    @property
+    def problem(self) -> bool:
+        """Whether something has to be done about it."""
+        return self.sign == PROBLEM
 
     @property
     def line(self) -> str:
-        """The headline after a sign for what kind of message it is."""
-        return f"{PROBLEM if self.problem else DONE} {self.headline}"
+        """The headline after its sign."""
+        return f"{self.sign} {self.headline}"
 
 
 class MessageRow(QFrame):
@@ -67,6 +76,8 @@ class MessageRow(QFrame):
         self.arrow = QToolButton()
         self.arrow.setCheckable(True)
         self.arrow.setAutoRaise(True)
+        side = self.fontMetrics().lineSpacing()
+        self.arrow.setFixedSize(side, side)
         self.arrow.setAccessibleName(f"Details: {message.headline}")
         self.arrow.toggled.connect(self.open)
         layout = QHBoxLayout(self)
@@ -178,7 +189,7 @@ class Messages(QScrollArea):
 
     @staticmethod
     def _height(row: MessageRow, width: int) -> int:
-        arrow = row.arrow.sizeHint()
+        arrow = row.arrow.size()
         if not row.arrow.isChecked():
             return max(arrow.height(), row.headline.sizeHint().height())
         text = row.details.heightForWidth(max(1, width - arrow.width() - 4))

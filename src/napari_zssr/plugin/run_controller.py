@@ -17,7 +17,7 @@ from napari_zssr.plugin.clock import Clock, JobsClock, seconds_left, status
 from napari_zssr.plugin.controls import RunFields
 from napari_zssr.plugin.estimate import format_duration
 from napari_zssr.plugin.form.rows import Leaving
-from napari_zssr.plugin.messages import Message
+from napari_zssr.plugin.messages import PROBLEM, Message
 from napari_zssr.plugin.worker import GarbageFreeze, Run
 from napari_zssr.progress import Event, Progress, Steps
 
@@ -132,7 +132,7 @@ class RunController:
             try:
                 job = next(self._waiting, None)
             except ZSSRError as error:
-                self.controls.say(Message(str(error), problem=True))
+                self.controls.say(Message(str(error), sign=PROBLEM))
             else:
                 return job
             finally:

@@ -14,7 +14,7 @@ from napari_zssr.imaging.kernel import FineKernel
 from napari_zssr.imaging.optics import FWHM
 from napari_zssr.kernelspec import KernelSpec
 from napari_zssr.plugin.estimate import format_duration
-from napari_zssr.plugin.messages import Message
+from napari_zssr.plugin.messages import STOPPED, Message
 from napari_zssr.plugin.request import kernel_from
 from napari_zssr.stack.report import Report
 from napari_zssr.zssr.device import description
@@ -162,20 +162,28 @@ def _opening(file: Path | None) -> str:
     )
 
 
-def cancelled_message(
-    name: str, finished: int, planes: int, *, black: int = 0, part: Path | None = None
+def stopped_message(
+    name: str,
+    finished: int,
+    planes: int,
+    *,
+    failed: bool = False,
+    black: int = 0,
+    part: Path | None = None,
 ) -> Message:
-    """What remains of a cancelled run.
+    """What remains of a run that was cancelled, or has failed.
 
     So many planes of its layer are black; on disk, it is kept in the folder `part`.
     """
+    what = "stopped" if failed else "cancelled"
     kept = f"What is finished is kept in {part}. Press Run to go on from there."
     details = "" if part is None else kept
     if finished == 0:
-        return Message(f"{name}: cancelled, nothing was finished", details)
+        return Message(f"{name}: {what}, nothing was finished", details, STOPPED)
     if black and part is None:
         details = f"The last {black} slices of the layer are still black."
-    return Message(f"{name}: cancelled, {finished} of {planes} slices done", details)
+    headline = f"{name}: {what}, {finished} of {planes} slices done"
+    return Message(headline, details, STOPPED)
 
 
 def form_sentence(sentence: str) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from magicgui.widgets import Container
+from napari.layers import Image
 from napari.utils.notifications import show_error, show_info
 from napari.viewer import Viewer
 from qtpy.QtWidgets import QApplication, QFileDialog, QWidget
@@ -28,16 +29,17 @@ from napari_zssr.plugin.help import HelpRow
 from napari_zssr.plugin.jobs import DiskJob, Enlarged, Job, MemoryJob
 from napari_zssr.plugin.keys import Shortcuts
 from napari_zssr.plugin.layers.layers import layer_file, level0, unwrapped
+from napari_zssr.plugin.layers.opened import complete_placement
 from napari_zssr.plugin.layers.results import GrowingLayer
-from napari_zssr.plugin.messages import Message
 from napari_zssr.plugin.looks import Looks
+from napari_zssr.plugin.messages import PROBLEM, Message
 from napari_zssr.plugin.preview.preview import PreviewPanel
 from napari_zssr.plugin.request import Request
 from napari_zssr.plugin.run_controller import RunController
 from napari_zssr.plugin.summary import (
-    cancelled_message,
     finished_message,
     form_sentence,
+    stopped_message,
 )
 from napari_zssr.plugin.tabs import Tabs
 from napari_zssr.progress import Event, PlaneDone
@@ -119,6 +121,8 @@ class SuperResolutionWidget(Container[Any]):
             "flip": self.result.toggle_flip,
         }
         self._shortcuts = Shortcuts(napari_viewer, self.native, acts)
+        for layer in map(unwrapped, self._viewer.layers):
+            self._complete_placement(layer)
         self._connect()
         self.refresh()
 
@@ -282,7 +286,7 @@ class SuperResolutionWidget(Container[Any]):
         folder = Path.home() if source is None else source.parent
         self._networks_file = folder / f"{Path(job.name).name}{NETWORKS_SUFFIX}"
         self.form.method.blur.seen.keep_all(job.request, enlarged.report)
-        self.form.result.written()
+        self.form.result.finished(job.request.target)
         message = finished_message(
             job.kwargs["name"],
             enlarged.report,
@@ -295,7 +299,7 @@ class SuperResolutionWidget(Container[Any]):
 
     def _on_error(self, job: Job, error: ZSSRError) -> None:
         text = form_sentence(str(error))
-        message = Message(f"{job.name}: {text}", problem=True)
+        message = Message(f"{job.name}: {text}", sign=PROBLEM)
         self.controls.say(message, [job.request.layer])
         show_error(text)
         self._failed = True
@@ -315,13 +319,26 @@ class SuperResolutionWidget(Container[Any]):
             if job.part is not None:
                 # The folder holds the slices of earlier runs too.
                 finished = max(finished, len(Ledger(job.part).finished()))
-            left = cancelled_message(
-                job.name, finished, growing.planes, black=black, part=job.part
+            left = stopped_message(
+                job.name,
+                finished,
+                growing.planes,
+                failed=self._failed,
+                black=black,
+                part=job.part,
             )
             self.controls.say(left, growing.layers)
         # A part on disk is always kept, and resumed by the next run.
         in_memory = job.part is None
         self.controls.question.visible = in_memory and growing.layer is not None
+
+    def _complete_placement(self, layer: Any) -> None:
+        """Give a Zarr folder that napari has opened its pixel size."""
+        if isinstance(layer, Image) and complete_placement(layer):
+            # napari draws nothing after units were set until it slices again.
+            layer.refresh()
+            self._viewer.reset_view()
+            show_info(f"Pixel size of {layer.name} taken from its file.")
 
     def _forget_messages(self, *_: Any) -> None:
         self.controls.messages.keep_of(map(unwrapped, self._viewer.layers))
@@ -397,6 +414,9 @@ class SuperResolutionWidget(Container[Any]):
         garbage = self._run.garbage
         self._viewer.layers.events.removed.connect(garbage.include_all)
         self._viewer.layers.events.removed.connect(self._forget_messages)
+        self._viewer.layers.events.inserted.connect(
+            lambda event: self._complete_placement(unwrapped(event.value))
+        )
 
 
 def _pixels(request: Request) -> float:

@@ -83,6 +83,7 @@ class ResultFields(Column):
         )
         self._proposed: Path | None = None
         self._refused: Path | None = None
+        self._finished: set[Path] = set()
         self.fields["where"].changed.connect(self._show_relevant)
         self.fields["file"].changed.connect(self.written)
         self._show_relevant()
@@ -105,7 +106,7 @@ class ResultFields(Column):
             return
         source = _source(layer)
         folder = Path.home() if source is None else source.parent
-        self._proposed = folder / proposed_name(layer.name, factor_text)
+        self._proposed = free_name(folder / proposed_name(layer.name, factor_text))
         if field.value != self._proposed:
             field.value = self._proposed
 
@@ -120,10 +121,10 @@ class ResultFields(Column):
         if len(layers) > 1:
             # Each layer has its own name; folder and ending are those of the field.
             ending = ZARR if file.suffix.lower() == ".zarr" else TIFF
-            targets = [
-                file.with_name(proposed_name(layer.name, factor_text, ending))
-                for layer in layers
-            ]
+            names = [proposed_name(layer.name, factor_text, ending) for layer in layers]
+            targets = [file.with_name(name) for name in names]
+            # A second run does not complain of what the first one has written.
+            targets = [free_name(t) if t in self._finished else t for t in targets]
         self._show_relevant(targets=targets)
         return targets
 
@@ -141,6 +142,20 @@ class ResultFields(Column):
         """Withdraw the permission to overwrite, which was for one file."""
         self._refused = None
         self.fields["overwrite"].value = False
+
+    def finished(self, target: Path | None) -> None:
+        """Go on to the next free name after a file was written."""
+        self.written()
+        if target is None:
+            return
+        self._finished.add(target)
+        field = self.fields["file"]
+        if Path(field.value).expanduser().absolute() == target:
+            proposed = field.value == self._proposed
+            name = free_name(target)
+            if proposed:
+                self._proposed = name
+            field.value = name
 
     def refused(self, target: Path) -> None:
         """Offer to overwrite a file that was begun with other settings."""
@@ -172,6 +187,17 @@ def proposed_name(name: str, factor_text: str, ending: str = ZARR) -> str:
     """``cells.ome.tif`` becomes ``cells_x2.ome.zarr``."""
     stem = FORBIDDEN.sub("_", KNOWN_SUFFIX.sub("", name.strip())) or "result"
     return f"{stem}_{factor_text}{ending}"
+
+
+def free_name(path: Path) -> Path:
+    """The path; with a number where there is such a file: ``cells_x2-2.ome.zarr``."""
+    match = KNOWN_SUFFIX.search(path.name)
+    ending = match.group() if match else ""
+    stem, number, free = path.name.removesuffix(ending), 1, path
+    while os.path.exists(free):
+        number += 1
+        free = path.with_name(f"{stem}-{number}{ending}")
+    return free
 
 
 def _source(layer: Image) -> Path | None:

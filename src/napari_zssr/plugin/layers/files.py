@@ -19,6 +19,7 @@ from napari.utils.notifications import show_info
 
 from napari_zssr.errors import ComputeError, InputError
 from napari_zssr.io.read import list_images, read
+from napari_zssr.io.tiff import coarser_tiff_levels
 from napari_zssr.io.write import read_provenance, write
 from napari_zssr.io.zarr_read import zarr_levels
 from napari_zssr.plugin.layers.layers import (
@@ -46,6 +47,7 @@ LOADED_BYTES = 2**30
 LayerData = tuple[Any, dict[str, Any], str]
 Reader = Callable[[Any], list[LayerData]]
 
+TIFF_SUFFIXES = (".tif", ".tiff")
 _TIFF_SIGNATURES = {b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"}
 _ZARR_FILES = ("zarr.json", ".zattrs", ".zarray", ".zgroup")
 _SECONDS = {"us": 1e-6, "ms": 1e-3, "min": 60.0, "h": 3600.0, "d": 86400.0}
@@ -131,8 +133,27 @@ def _read_levels(
         return [replace(stack, data=array) for array in arrays]
     size = math.prod(stack.data.shape) * stack.data.dtype.itemsize
     lazy = size > loaded_bytes and is_lazy(stack.data)
+    stacks = [stack, *_coarser_levels(path, stack)]
     return [
-        replace(stack, data=lazy_planes(stack) if lazy else load_pixels(stack.data))
+        replace(each, data=lazy_planes(each) if lazy else load_pixels(each.data))
+        for each in stacks
+    ]
+
+
+def _coarser_levels(path: Path, stack: ImageStack) -> list[ImageStack]:
+    """Smaller versions of an image of a TIFF, along Y and X only."""
+    if path.suffix.lower() not in TIFF_SUFFIXES:
+        return []
+
+    def others(pixels: Any) -> list[int]:
+        return [
+            n for a, n in zip(stack.axes, pixels.shape, strict=True) if a not in "YX"
+        ]
+
+    return [
+        replace(stack, data=pixels)
+        for pixels in coarser_tiff_levels(path, stack.image_index)
+        if len(pixels.shape) == len(stack.axes) and others(pixels) == others(stack.data)
     ]
 
 
@@ -143,7 +164,7 @@ def _image_path(path: Path) -> Path | None:
         is_zarr = any((folder / name).is_file() for name in _ZARR_FILES)
         return folder if is_zarr else None
     companion = path.name.lower().endswith(".companion.ome")
-    tiff = path.suffix.lower() in (".tif", ".tiff")
+    tiff = path.suffix.lower() in TIFF_SUFFIXES
     readable = path.is_file() and (companion or (tiff and _has_numbers(path)))
     return path if readable else None
 
@@ -189,7 +210,7 @@ def _layers(stack: ImageStack) -> list[LayerData]:
         ordered = pixels.transpose([stack.axes.index(letter) for letter in order])
         images = list(ordered) if multichannel else [ordered]
         channels = _channel_attributes(stack, len(images))
-    shared = _placement(stack, axes)
+    shared = placement(stack, axes)
     if stack.guessed:
         # Without axis labels, the form treats the axes as guessed, too.
         del shared["axis_labels"]
@@ -201,8 +222,8 @@ def _layers(stack: ImageStack) -> list[LayerData]:
     ]
 
 
-def _placement(stack: ImageStack, axes: str) -> dict[str, Any]:
-    """Scale, translation, units and labels of the axes."""
+def placement(stack: ImageStack, axes: str) -> dict[str, Any]:
+    """Scale, translation, units and labels of axes, which the image may lack."""
     letters = axes.replace("S", "")
     sizes, starts, units = zip(*(_axis(stack, a) for a in letters), strict=True)
     return {
@@ -219,7 +240,9 @@ def _axis(stack: ImageStack, letter: str) -> tuple[float, float, str]:
 
     Times are in seconds where their unit is known.
     """
-    axis = stack.axes.index(letter)
+    axis = stack.axes.find(letter)
+    if axis < 0:
+        return 1.0, 0.0, "pixel"
     size, unit = stack.spacing[axis] or 1.0, stack.units[axis]
     start = stack.origin[axis] if stack.origin else 0.0
     if letter == "T" and unit in _SECONDS:
