@@ -305,7 +305,7 @@ def test_networks_are_saved_and_used_again(
     first = ["upscale", "a.tif", "-p", "fast", "--steps", "2", *PLAIN]
     saving = ["--save-networks", "n.safetensors", "-o", "one.tif"]
     assert main([*first, *saving]) == 0
-    assert "n.safetensors: what was learned" in capsys.readouterr().out
+    assert "n.safetensors: trained networks saved" in capsys.readouterr().out
     second = ["upscale", "a.tif", "-p", "fast", "--steps", "0", *PLAIN, "--json"]
     assert main([*second, "--start", "n.safetensors", "-o", "two.tif"]) == 0
     told = json.loads(capsys.readouterr().out)
@@ -595,7 +595,7 @@ def test_progress_shows_stage_gain_and_planes() -> None:
             bar.refresh()
             view.show(PlaneDone(plane=plane, planes=2, done=plane + 1))
     shown = stream.getvalue()
-    for part in ("train", "3/9", "+0.25 dB", "planes"):
+    for part in ("Training", "3/9", "+0.25 dB", "planes"):
         assert part in shown
 
 

@@ -205,7 +205,7 @@ def test_sentences_on_what_was_held_back() -> None:
     assert held_back_sentence([0], 0.05, "why", ENLARGED, whole=False).startswith(
         "Bicubic interpolation was returned"
     )
-    assert "checks support 35 %" in held_back_sentence(
+    assert "checks support only 35 %" in held_back_sentence(
         [0.25], 0.35, "why", ENLARGED, whole=True
     )
 

@@ -290,8 +290,8 @@ def _name(node: ast.expr) -> str:
         return _name(named[0] if named else node.right)
     if isinstance(node, ast.IfExp):
         return f"{_name(node.body)} or {_name(node.orelse)}".removesuffix(" or ")
-    inner = next((n for n in ast.walk(node) if isinstance(n, ast.Name)), None)
-    return _name(inner) if inner is not None else "…"
+    names = [part.id for part in ast.walk(node) if isinstance(part, ast.Name)]
+    return names[0].replace("_", " ") if names else "…"
 
 
 if __name__ == "__main__":
