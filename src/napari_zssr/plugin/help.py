@@ -23,7 +23,7 @@ class HelpRow(Column):
 
     def __init__(self) -> None:
         self.docs = PushButton(
-            text="Documentation", tooltip="Opens the documentation in the browser."
+            text="Help", tooltip="Opens the documentation in the browser."
         )
         self.report = PushButton(
             text="Report a problem",

@@ -8,7 +8,7 @@ from typing import Any
 
 from napari.viewer import Viewer
 from qtpy.QtCore import Qt
-from qtpy.QtGui import QKeySequence, QShortcut
+from qtpy.QtGui import QKeySequence, QShortcut  # type: ignore[attr-defined]
 
 # As napari and Qt call them; napari and its layers use none of them.
 KEYS = {

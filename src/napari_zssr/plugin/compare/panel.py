@@ -26,7 +26,7 @@ from napari_zssr.plugin.layers.layers import layer_file, layer_recipe
 from napari_zssr.stack.check import Check
 from napari_zssr.stack.methods import methods, methods_unchecked, with_references
 
-SIDE, SINGLE = "Side by side", "End side by side"
+SIDE, SINGLE = "Side by side", "Single view"
 
 
 class ResultPanel:
