@@ -44,7 +44,7 @@ test: system .venv-tox/.ready
 	exit $$status
 
 clean:
-	rm -rf .venv .venv-tox .tox demo build dist .mypy_cache .pytest_cache \
+	rm -rf .venv .venv-tox .tox demo build dist site .mypy_cache .pytest_cache \
 	  .ruff_cache .import_linter_cache .hypothesis
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
 

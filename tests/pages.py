@@ -31,7 +31,7 @@ PAGES += sorted(path.relative_to(ROOT).as_posix() for path in DOCS.rglob("*.md")
 # What a block is written in; "text" is no code.
 LANGUAGES = ("python", "sh", "text")
 _FENCE = re.compile(
-    r"^(?:<!-- not run: (?P<why>.+?) -->\n+)?"
+    r"^(?: *<!-- not run: (?P<why>[^\n]+) -->\n)?"
     r"(?P<indent> *)```(?P<language>[^\n]*)\n(?P<code>.*?)^(?P=indent)```$",
     re.DOTALL | re.MULTILINE,
 )

@@ -42,7 +42,9 @@ def on_page_markdown(
     if not page.file.src_uri.startswith(TUTORIALS):
         return markdown
     heading, rest = markdown.split("\n", 1)
-    link = f"[As a notebook]({Path(page.file.src_uri).stem}.ipynb){{ download }}"
+    link = (
+        f"[Download as a notebook]({Path(page.file.src_uri).stem}.ipynb){{ download }}"
+    )
     return f"{heading}\n\n{link}\n{rest}"
 
 
@@ -56,10 +58,14 @@ def notebook(page: str) -> dict[str, Any]:
 
     def add(kind: str, text: str) -> None:
         if text.strip():
-            more = {"execution_count": None, "outputs": []} if kind == "code" else {}
-            source = text.strip("\n").splitlines(keepends=True)
-            cell = {"id": f"cell-{len(cells)}", "cell_type": kind, "metadata": {}}
-            cells.append({**cell, "source": source, **more})
+            cell = {
+                "id": f"cell-{len(cells)}",
+                "cell_type": kind,
+                "metadata": {},
+                "source": text.strip("\n").splitlines(keepends=True),
+            }
+            outcome = {"execution_count": None, "outputs": list[Any]()}
+            cells.append(cell | outcome if kind == "code" else cell)
 
     end = 0
     for block in _BLOCK.finditer(page):
