@@ -388,6 +388,9 @@ class Mouse:
 
 @pytest.fixture
 def mouse(desk: Desk) -> Mouse:
+    # What is not shown is not panned.
+    desk.viewer.show()
+    desk.qtbot.waitExposed(desk.viewer.window._qt_window)
     desk.panel.start()
     desk.until(desk.pictures)
     return Mouse(desk)
