@@ -89,10 +89,10 @@ class Question(Column):
 
     def __init__(self) -> None:
         self.keep = PushButton(
-            text="Keep them", tooltip="Leaves the finished slices in their layer."
+            text="Keep slices", tooltip="Leaves the finished slices in their layer."
         )
         self.discard = PushButton(
-            text="Discard them", tooltip="Takes the layer of finished slices away."
+            text="Discard slices", tooltip="Removes the layer of finished slices."
         )
         super().__init__([side_by_side(self.keep, self.discard)])
         self.visible = False
