@@ -191,8 +191,8 @@ def shared_steps(
     if not samples:
         return None
     message = (
-        f"Channel {channel.number + 1}: learning once, from {len(samples)} planes of the "
-        "stack."
+        f"Channel {channel.number + 1}: learning once, from {len(samples)} planes of "
+        "the stack."
     )
     yield renamed(Progress(stage="read", step=1, total=1, message=message))
     windows = [window.numpy() for sample in samples for window in sample.windows]
