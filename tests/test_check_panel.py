@@ -163,7 +163,7 @@ def test_it_opens_at_once_and_fills_in(
     bench.qtbot.wait(1)
     assert time.monotonic() - started < 1
     assert bench.body.cancel.enabled
-    assert bench.body.title.value == "<i>cells x2 instant</i>, made from <i>cells</i>"
+    assert bench.body.title.value == "<i>cells x2</i>, made from <i>cells</i>"
     bench.quiet()
     assert threads
     assert threading.main_thread() not in threads
@@ -310,7 +310,7 @@ def test_the_residual_lies_on_the_original(bench: Bench) -> None:
     bench.original.translate = (3, 5)
     bench.start()
     bench.body.residual.changed.emit(True)
-    assert bench.names[-2:] == ["cells x2 instant residual", "cells x2 instant flagged"]
+    assert bench.names[-2:] == ["cells x2 residual", "cells x2 flagged"]
     shown, flagged = list(bench.viewer.layers)[-2:]
     np.testing.assert_allclose(corners(shown), corners(bench.original))
     np.testing.assert_allclose(corners(flagged), corners(bench.original))
@@ -324,7 +324,7 @@ def test_the_residual_lies_on_the_original(bench: Bench) -> None:
     assert is_aid(shown)
     assert bench.viewer.layers.selection.active is bench.result
     bench.body.residual.changed.emit(True)
-    assert bench.names == ["cells", "cells x2 instant"]
+    assert bench.names == ["cells", "cells x2"]
 
 
 def test_the_residual_of_a_part_lies_on_that_part(bench: Bench) -> None:
@@ -344,7 +344,7 @@ def test_before_and_after_share_the_whole_result(bench: Bench) -> None:
     bench.start()
     assert not bench.body.slider.visible
     bench.body.compare.changed.emit(True)
-    layer = bench.viewer.layers[f"cells x2 instant {SPLIT}"]
+    layer = bench.viewer.layers[f"cells x2 {SPLIT}"]
     np.testing.assert_allclose(corners(layer), corners(bench.result))
     result = bench.result.data
     half = result.shape[1] // 2
@@ -355,7 +355,7 @@ def test_before_and_after_share_the_whole_result(bench: Bench) -> None:
     bench.body.share.value = 0
     np.testing.assert_array_equal(np.asarray(layer.data), bench.result.data)
     bench.body.compare.changed.emit(True)
-    assert bench.names == ["cells", "cells x2 instant"]
+    assert bench.names == ["cells", "cells x2"]
 
 
 @pytest.mark.parametrize(
@@ -641,7 +641,7 @@ def test_after_a_run_the_result_can_be_checked(desk: Desk) -> None:
     # A map of the check is no image to be enlarged.
     panel.body.residual.changed.emit(True)
     images = desk.widget.form.image.images()
-    assert [image.name for image in images] == ["renamed", "cells x2 instant"]
+    assert [image.name for image in images] == ["renamed", "cells x2 fast"]
     panel.close()
 
 
@@ -682,7 +682,7 @@ def test_the_report_is_written(bench: Bench, tmp_path: Path) -> None:
     bench.panel.write_report(path)
     bench.quiet()
     page = path.read_text("utf-8")
-    assert "<h1>Check of cells x2 instant</h1>" in page
+    assert "<h1>Check of cells x2</h1>" in page
     picture = QImage(str(tmp_path / "report.png"))
     assert picture.width() > 100
     assert picture.height() > 300
@@ -701,7 +701,7 @@ def test_the_button_asks_where(
     bench.start()
     bench.body.save.changed.emit(True)
     bench.quiet()
-    assert asked == ["cells x2 instant_check.html"]
+    assert asked == ["cells x2_check.html"]
     assert (tmp_path / "mine.html").exists()
 
 

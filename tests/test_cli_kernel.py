@@ -182,7 +182,7 @@ def test_round_lengths(longest: float, length: float) -> None:
 
 def test_what_holds_for_all_channels_is_told_once() -> None:
     assert by_channel(["A."] * 3, ["DNA"]) == [("", "A.")]
-    assert by_channel(["A.", "B."], ["DNA"]) == [("DNA", "A."), ("channel 1", "B.")]
+    assert by_channel(["A.", "B."], ["DNA"]) == [("DNA", "A."), ("channel 2", "B.")]
     assert by_channel([], []) == []
 
 

@@ -61,6 +61,9 @@ def test_the_test_at_the_end_is_a_point_of_its_network() -> None:
     made.follow(train(0, 0.7, stage="check"))
     assert made.scaled() == [[(1.0, 0.0)]]
     assert made.text() == "+0.70 dB"
+    # Slices on which nothing more was trained add nothing.
+    made.follow(train(0, 0.9, stage="check"))
+    assert [len(line) for line in made.lines] == [1]
     made.follow(train(1))
     made.follow(train(30, 0.2))
     assert [len(line) for line in made.lines] == [1, 1]

@@ -424,3 +424,46 @@ def test_rectangles_that_select_nothing_are_refused() -> None:
     away = np.array([[90, 90], [90, 99], [99, 99], [99, 90]])
     with pytest.raises(InputError, match="outside of the layer"):
         in_rectangle(layer, "YX", Shapes([away]))
+
+
+@pytest.mark.parametrize(
+    ("gain", "dtype", "own"),
+    [(1.0, np.uint16, False), (1.1, np.float32, False), (2.0, np.uint16, True)],
+)
+def test_a_result_is_overexposed_only_where_its_layer_was(
+    gain: float, dtype: Any, own: bool
+) -> None:
+    pixels = np.random.default_rng(0).integers(100, 1000, (64, 64)).astype(np.uint16)
+    result_pixels = (gain * pixels).astype(dtype)
+    for limits in ((100, 1000), (100, 300)):
+        layer = Image(pixels, contrast_limits=limits)
+        kwargs = result_kwargs(layer, "YX", WHOLE, (1, 1), {})
+        result = Image(result_pixels, **kwargs)
+        match_contrast(layer, result)
+        if own and limits == (100, 1000):
+            assert result.contrast_limits[0] == 100
+            assert 1900 < result.contrast_limits[1] <= 2000
+            assert result.contrast_limits_range[1] >= result.contrast_limits[1]
+        else:
+            assert tuple(result.contrast_limits) == limits
+
+
+def test_no_pixels_are_read_from_a_file_for_the_contrast() -> None:
+    from dask.array import from_array
+
+    layer = Image(np.ones((8, 8)), contrast_limits=(0, 1))
+    kwargs = result_kwargs(layer, "YX", WHOLE, (1, 1), {})
+    result = Image(from_array(9 * np.ones((8, 8))), **kwargs)
+    match_contrast(layer, result)
+    assert tuple(result.contrast_limits) == (0, 1)
+
+
+def test_names_say_factor_and_preset() -> None:
+    layer = Image(np.ones((4, 8, 8)), name="cells")
+    for factors, preset, name in (
+        ((2, 2), "fast", "cells x2 fast"),
+        ((3, 2, 2), "balanced", "cells x2 z3 balanced"),
+        ((2, 1.5), "", "cells x2x1.5"),
+    ):
+        kwargs = result_kwargs(layer, "ZYX", WHOLE, factors, {}, preset)
+        assert kwargs["name"] == name

@@ -117,9 +117,9 @@ def note(sentence: str) -> None:
 
 
 def channel_name(names: Sequence[str], number: int) -> str:
-    """Name of a channel, or its number if it has none."""
+    """Name of a channel, or its number, from 1, if it has none."""
     name = names[number] if number < len(names) else ""
-    return name or f"channel {number}"
+    return name or f"channel {number + 1}"
 
 
 def by_channel(sentences: Sequence[str], names: Sequence[str]) -> list[tuple[str, str]]:

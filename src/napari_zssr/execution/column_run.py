@@ -67,7 +67,7 @@ class ChannelTask(JobTask):
     @property
     def name(self) -> str:
         """Name for messages."""
-        return f"Training along Z for channel {self.channel}"
+        return f"Training along Z for channel {self.channel + 1}"
 
     def steps(self) -> Steps[AxialChannel]:
         """Train, and leave the report."""

@@ -149,7 +149,7 @@ class SharedTask(JobTask):
     @property
     def name(self) -> str:
         """Name for messages."""
-        return f"Training for channel {self.channel}"
+        return f"Training for channel {self.channel + 1}"
 
     def steps(self) -> Steps[None]:
         """Train, and save the networks."""

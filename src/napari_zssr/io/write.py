@@ -205,7 +205,7 @@ def _check_channels(outline: Outline) -> None:
             )
         if problems:
             raise InputError(
-                f"Channel {number} has {problems[0]}; correct it, or leave it out."
+                f"Channel {number + 1} has {problems[0]}; correct it, or leave it out."
             )
 
 

@@ -93,10 +93,11 @@ class Question(Column):
 
     def __init__(self) -> None:
         self.keep = PushButton(
-            text="Keep them", tooltip="Keeps the layer with the finished slices."
+            text="Keep slices", tooltip="Keeps the layer with the finished slices."
         )
         self.discard = PushButton(
-            text="Discard them", tooltip="Removes the layer with the finished slices."
+            text="Discard slices",
+            tooltip="Removes the layer with the finished slices.",
         )
         super().__init__([side_by_side(self.keep, self.discard)])
         self.visible = False

@@ -70,7 +70,8 @@ class GainCurve(QWidget):
             self.lines.append([])
         if trains:
             self._steps = event.step
-        if event.gain_db is None or not math.isfinite(event.gain_db):
+        tuned = trains or not self._ended
+        if event.gain_db is None or not (math.isfinite(event.gain_db) and tuned):
             return
         if not self.lines:
             self.lines.append([])

@@ -21,7 +21,7 @@ from qtpy.QtWidgets import (
 )
 from superqt import QElidingLabel
 
-from napari_zssr.plugin.form.rows import HeightForWidth, error_colour
+from napari_zssr.plugin.form.rows import HeightForWidth, error_colour, tooltip
 
 # Messages that are visible without scrolling, and lines when one is opened.
 VISIBLE, OPENED = 3, 9
@@ -64,6 +64,7 @@ class MessageRow(QFrame):
         self.headline = QElidingLabel(message.line)
         self.headline.setTextFormat(Qt.TextFormat.PlainText)
         self.headline.setAccessibleName(message.line)
+        self.headline.setToolTip(tooltip(message.line))
         self.headline.installEventFilter(self)
         self.details = QLabel("\n".join(filter(None, (message.line, message.details))))
         self.details.setTextFormat(Qt.TextFormat.PlainText)

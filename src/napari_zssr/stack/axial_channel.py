@@ -136,7 +136,9 @@ def train_channel(run: AxialRun, channel: int) -> Steps[AxialChannel]:
     elif not shows_signal(np.stack(sample.planes)):
         reason = "The channel shows only noise."
     elif blur is not None:
-        with compute_errors(f"Training along Z, channel {channel}", run.plan.device):
+        with compute_errors(
+            f"Training along Z, channel {channel + 1}", run.plan.device
+        ):
             network, growth, reason = yield from _supported_network(
                 run, channel, sample, blur
             )

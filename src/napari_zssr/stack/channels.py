@@ -191,13 +191,13 @@ def shared_steps(
     if not samples:
         return None
     message = (
-        f"Channel {channel.number}: training once, on {len(samples)} planes of the "
+        f"Channel {channel.number + 1}: training once, on {len(samples)} planes of the "
         "stack."
     )
     yield renamed(Progress(stage="read", step=1, total=1, message=message))
     windows = [window.numpy() for sample in samples for window in sample.windows]
     noise = common_noise(windows, channel.config, channel.mapping)
-    with compute_errors(f"Training for channel {channel.number}", run.device):
+    with compute_errors(f"Training for channel {channel.number + 1}", run.device):
         data = TrainingData.of_samples(samples, run.device)
         levels = [noise_level(window, noise) for window in data.windows]
         facts = Facts(

@@ -135,7 +135,8 @@ def _axial_sentence(reports: tuple[AxialReport, ...]) -> str:
     if len(sentences) == 1:
         return f"Along Z, ×{reports[0].factor:.3g}: {next(iter(sentences))}"
     return " ".join(
-        f"Along Z, channel {report.channel}: {report.sentence}" for report in reports
+        f"Along Z, channel {report.channel + 1}: {report.sentence}"
+        for report in reports
     )
 
 

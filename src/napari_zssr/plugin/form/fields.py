@@ -351,7 +351,7 @@ class RegionFields(FactorFields):
         channel = self.fields["channel"].value
         if channel is not None and "C" in axes:
             if channel >= level0(layer).shape[axes.index("C")]:
-                raise InputError(f"Layer {layer.name!r} has no channel {channel}.")
+                raise InputError(f"Layer {layer.name!r} has no channel {channel + 1}.")
             ranges["C"] = (channel, channel + 1)
         return Selection(ranges=ranges)
 
@@ -401,7 +401,7 @@ class RegionFields(FactorFields):
         if layer is None or "C" not in axes:
             return [("all", None)]
         count = level0(layer).shape[axes.index("C")]
-        return [("all", None), *((f"only {n}", n) for n in range(count))]
+        return [("all", None), *((f"only {n + 1}", n) for n in range(count))]
 
 
 class MethodFields(Column):
