@@ -352,14 +352,23 @@ def _least_width(column: Column) -> int:
     """Width that a column needs with its labels above the fields."""
     widths = [0]
     for widget in column:
+        if widget.native.isHidden():
+            continue
         if isinstance(widget, Row):
-            title = widget.title.minimumSizeHint().width()
-            widths += [title, widget.field.native.minimumSizeHint().width()]
+            widths += [_needed(widget.title), _needed(widget.field.native)]
         elif isinstance(widget, Column):
             widths.append(_least_width(widget))
-        elif not isinstance(widget, Label):
-            widths.append(widget.native.minimumSizeHint().width())
+        else:
+            widths.append(_needed(widget.native))
     return max(widths) + column.margins[2]
+
+
+def _needed(widget: QWidget) -> int:
+    """Least width of a widget; none where its text is wrapped."""
+    ignored = QSizePolicy.Policy.Ignored
+    if widget.sizePolicy().horizontalPolicy() == ignored:
+        return 0
+    return widget.minimumSizeHint().width()
 
 
 def path_field(**options: Any) -> FileEdit:
