@@ -419,7 +419,7 @@ def test_beads_of_a_layer_give_the_blur(desk: Desk) -> None:
     assert desk.why == ""
     said = blur(desk).beads._message.value
     assert "4 beads" in said
-    assert "um (Z, Y, X)" in said
+    assert "µm (Z, Y, X)" in said
     kernel = desk.widget.form.requests()[0].config.kernel
     assert (kernel.kind, kernel.spacing_um) == ("psf", (0.1, 0.1))
     found = blur(desk).seen.kernel(desk.widget._request, 0)

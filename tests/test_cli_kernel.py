@@ -251,7 +251,7 @@ def test_upscale_tells_and_keeps_the_blur(
 def test_upscale_with_beads(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     line = [*RUN, "--kernel", "beads.tif", "--kernel-spacing", VOXEL]
     told = shown(capsys, *line)["kernels"]
-    assert told[0]["sentence"].startswith("From a measured point spread function, in")
+    assert told[0]["sentence"].startswith("From a measured point spread function, FWHM")
     kept = read_provenance("fine.ome.tif")
     assert kept is not None
     spec = Config.from_dict(kept["config"]).kernel

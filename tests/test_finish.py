@@ -180,7 +180,7 @@ def test_folders_of_others_are_never_replaced(tmp_path: Path) -> None:
     target.mkdir()
     (target / "precious").touch()
     _, told = begun(target, stack_of())
-    with pytest.raises(InputError, match="exists already with other content"):
+    with pytest.raises(InputError, match="folder with other content"):
         end(target, told, overwrite=True)
     assert os.listdir(target) == ["precious"]
 

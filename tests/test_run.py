@@ -395,6 +395,6 @@ def test_a_line_says_what_became_of_the_grain() -> None:
     assert "grain" not in told[0]
     assert "Faint" not in told[0]
     assert "Faint texture may have been removed" in told[1]
-    assert "In the median: Cleaner:" in told[2]
+    assert "In the median: Less noisy:" in told[2]
     assert "grain fell by" in told[2]
     assert "Faint texture may have been removed" in told[2]

@@ -179,8 +179,16 @@ def test_a_preview_decides_as_the_run_does(image: NDArray[np.float32]) -> None:
 @pytest.mark.parametrize(
     ("changes", "margin", "words"),
     [
-        ({"noise": 0.03, "noise_assumed": 0.0}, None, "noise of 3 %, none was"),
-        ({"noise": 0.03, "noise_assumed": 0.01}, None, "noise of 3 %, 1 % was"),
+        (
+            {"noise": 0.03, "noise_assumed": 0.0},
+            None,
+            "noise of 3 % of the intensity range, but none was",
+        ),
+        (
+            {"noise": 0.03, "noise_assumed": 0.01},
+            None,
+            "noise of 3 % of the intensity range, but 1 % was",
+        ),
         ({}, -1.0, "sharper than the assumed blur allows"),
         ({"overshoot": 0.2}, None, "overshoot by 20 %"),
         ({"misfit": 2.0}, None, "2.0 times its noise"),
