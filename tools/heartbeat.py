@@ -135,7 +135,8 @@ def main() -> None:
     given = parser.parse_args()
     keep_programs()
     sys.stdout.write(
-        "| while | 95th percentile, ms | longest, ms | load |\n| --- | --- | --- | --- |\n"
+        "| while | 95th percentile, ms | longest, ms | load |\n"
+        "| --- | --- | --- | --- |\n"
     )
     for name in given.what or MEASURED:
         rounds = [MEASURED[name]() for _ in range(given.rounds)]
