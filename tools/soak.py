@@ -30,7 +30,6 @@ from napari.utils.notifications import (
 )
 from qtpy.QtCore import QEvent, QPoint, QPointF, Qt, QThreadPool, qInstallMessageHandler
 from qtpy.QtGui import QMouseEvent
-from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication
 
 from napari_zssr.errors import ZSSRError
@@ -87,14 +86,18 @@ def drag(start: QPoint, stops: Sequence[QPoint]) -> None:
     """Drag over the canvas with the left button."""
     native = canvas()
     left, none = Qt.MouseButton.LeftButton, Qt.MouseButton.NoButton
-    QTest.mousePress(native, left, pos=start)
-    for stop in stops:
-        away = QPointF(native.mapToGlobal(stop))
-        keys, kind = Qt.KeyboardModifier.NoModifier, QEvent.Type.MouseMove
-        move = QMouseEvent(kind, QPointF(stop), away, none, left, keys)
-        QApplication.sendEvent(native, move)
+    keys = Qt.KeyboardModifier.NoModifier
+
+    def send(kind: QEvent.Type, at: QPoint, button: Any, held: Any) -> None:
+        place = QPointF(native.mapToGlobal(at))
+        event = QMouseEvent(kind, QPointF(at), place, button, held, keys)
+        QApplication.sendEvent(native, event)
         wait(seconds=0.01)
-    QTest.mouseRelease(native, left, pos=stops[-1])
+
+    send(QEvent.Type.MouseButtonPress, start, left, left)
+    for stop in stops:
+        send(QEvent.Type.MouseMove, stop, none, left)
+    send(QEvent.Type.MouseButtonRelease, stops[-1], left, none)
 
 
 # What a user may do.
@@ -322,7 +325,7 @@ def keep_programs() -> None:
     Of napari without any plugin: where a Shapes layer is removed, vispy deletes its
     shader programs, and the next layer that is painted crashes in Mesa's driver.
     """
-    from vispy.gloo import glir
+    from vispy.gloo import glir  # type: ignore[import-untyped]
 
     glir.GlirProgram.delete = lambda self: None
 

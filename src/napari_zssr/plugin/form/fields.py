@@ -118,16 +118,28 @@ class ImageFields(Column):
         """Ask for the distance of the slices where it is not known, or do not."""
         if asks != self._asks_z:
             self._asks_z = asks
-            self._show_layer()
+            self.show_layer()
 
     def refresh(self) -> None:
         """Follow the layer list."""
         refill(self.fields["layer"])
-        self._follow_selection()
-        count = len(self._selected())
-        self.fields["in_turn"].text = f"All {count} selected layers"
-        self.rows["in_turn"].visible = count > 1
-        self._show_layer()
+        self.follow_selection()
+        self.show_layer()
+
+    def follow_selection(self) -> None:
+        """Follow the layers that are selected, but not the layer list."""
+        selected = self._selected()
+        self.fields["in_turn"].text = f"All {len(selected)} selected layers"
+        self.rows["in_turn"].visible = len(selected) > 1
+        field = self.fields["layer"]
+        if self._picked in field.choices:
+            return
+        self._picked = None
+        originals = [layer for layer in selected if not is_result(layer)]
+        if originals and self.layer not in originals:
+            with field.changed.blocked():
+                field.value = originals[-1]
+            self.show_layer()
 
     def choose(self, name: str, axes: str | None) -> None:
         """Choose the layer of that name, if there is one, with the axes of a recipe."""
@@ -136,27 +148,19 @@ class ImageFields(Column):
                 self.fields["layer"].value = layer
                 if axes is not None and axes != self.axes(layer):
                     self._corrected[layer] = axes
-                self._show_layer()
+                self.show_layer()
 
     def _pick(self, layer: Image | None) -> None:
         self._picked = layer
-        self._show_layer()
+        self.show_layer()
 
-    def _follow_selection(self) -> None:
-        field = self.fields["layer"]
-        if self._picked in field.choices:
-            return
-        self._picked = None
-        selected = [layer for layer in self._selected() if not is_result(layer)]
-        if selected and self.layer not in selected:
-            with field.changed.blocked():
-                field.value = selected[-1]
-
-    def _show_layer(self) -> None:
+    def show_layer(self) -> None:
+        """Tell what is known of the chosen layer."""
         layer = self.layer
         self.understood.visible = layer is not None
         if layer is None:
             self.rows["axes"].visible = self.rows["spacing"].visible = False
+            self.layer_chosen.emit()
             return
         try:
             axes, guessed = layer_axes(layer)
@@ -206,7 +210,7 @@ class ImageFields(Column):
         # napari draws nothing after units were set until it slices again.
         layer.refresh()
         self._viewer.reset_view()
-        self._show_layer()
+        self.show_layer()
         self.changed.emit(self)
 
     def _selected(self) -> list[Image]:

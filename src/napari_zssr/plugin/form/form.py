@@ -307,7 +307,7 @@ class Form(Column):
 
     def _listen(self) -> None:
         self._edits = Edits(
-            self._viewer, lambda: self.image.layer, on_edit=self._follow_layers
+            self._viewer, lambda: self.image.layer, on_edit=self._follow_edit
         )
         layers = self._viewer.layers
         for signal in (
@@ -315,10 +315,9 @@ class Form(Column):
             layers.events.removed,
             layers.events.reordered,
             layers.events.renamed,
-            layers.selection.events.changed,
-            layers.selection.events.active,
         ):
             signal.connect(self._follow_layers)
+        layers.selection.events.changed.connect(self._follow_selection)
         self.image.layer_chosen.connect(self.region.refresh)
         self.image.layer_chosen.connect(self._propose)
         self.region.changed.connect(self._propose)
@@ -330,6 +329,13 @@ class Form(Column):
 
     def _follow_layers(self, _event: Any = None) -> None:
         self.image.refresh()
-        self.region.refresh()
         self.method.blur.beads.refresh()
+        self.layers_changed.emit()
+
+    def _follow_selection(self, _event: Any = None) -> None:
+        self.image.follow_selection()
+        self.layers_changed.emit()
+
+    def _follow_edit(self) -> None:
+        self.image.show_layer()
         self.layers_changed.emit()
