@@ -101,7 +101,7 @@ def test_lists_are_images_too() -> None:
     ("given", "options", "says"),
     [
         (image(), {"facter": 3}, "did you mean 'factor'"),
-        (image(), {"factor": 1, "noise": "off"}, "nothing to restore"),
+        (image(), {"factor": 1, "noise": "off"}, "nothing to do"),
         (image(), {"config": "balancd"}, "did you mean 'balanced'"),
         (image(), {"axes": "YXX"}, "more than once"),
         (image(), {"axes": "ZYX"}, "ZYX"),

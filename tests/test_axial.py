@@ -97,7 +97,7 @@ def test_it_is_closer_to_the_truth_than_cubic_interpolation() -> None:
     assert error_db(result.image, truth) < error_db(plain, truth) - 5
     (report,) = result.report.axial
     assert report.returned == "learned"
-    assert "Along Z, x4" in result.report.sentence
+    assert "Along Z, ×4" in result.report.sentence
 
 
 def test_slices_lie_where_they_were() -> None:
@@ -241,14 +241,14 @@ def test_power_of_noise_and_its_growth() -> None:
     [
         ((6, 20, 20), "ZYX", None, {"factor_z": "isotropic"}, "give the spacing"),
         ((1, 20, 20), "ZYX", 0.1, {"factor_z": 2}, "at least 4 slices"),
-        ((20, 20), "YX", 0.1, {"factor_z": 2}, "no axis Z"),
-        ((6, 20, 20), None, 0.1, {"factor_z": 2}, "only guessed"),
+        ((20, 20), "YX", 0.1, {"factor_z": 2}, "no Z axis"),
+        ((6, 20, 20), None, 0.1, {"factor_z": 2}, "may be Z or time"),
         (
             (6, 20, 20),
             "ZYX",
             (3.5, 0.1, 0.1),
             {"factor_z": "isotropic"},
-            "beyond what can be learned",
+            "too many",
         ),
     ],
 )
@@ -438,7 +438,7 @@ def test_columns_that_fail_are_named(
     monkeypatch.setattr(column_run, "enlarge_strip", broken)
     stack = stack_of((1000 * seen(fibres(), 2)).astype(np.uint16))
     target = tmp_path / "a.ome.zarr"
-    with pytest.raises(ComputeError, match="1 of 1 strips of columns failed"):
+    with pytest.raises(ComputeError, match="1 of 1 parts of the stack failed"):
         drain(upscale_to_disk_steps(stack, FILTER, target))
     # Nothing was finished.
     assert list(tmp_path.iterdir()) == []

@@ -49,7 +49,7 @@ def test_a_layer_becomes_isotropic(desk: Any) -> None:
     # Half a fine slice before the first one.
     np.testing.assert_allclose(made.translate, (9.5, 5, 3))
     np.testing.assert_array_equal(made.data, in_memory(layer))
-    assert "Along Z, x2" in desk.said
+    assert "Along Z, ×2" in desk.said
     assert "noise" not in desk.said.lower()
 
 

@@ -232,9 +232,11 @@ def test_it_says_what_training_will_begin_from(bench: Bench, shipped: Path) -> N
     bench.image("a.tif", 20, 24)
     said = bench.widget.form.method.advanced._start_message
     bench.choose(change(FAST, start="learned"))
-    assert "the learned start (generated images only), at most 50" in str(said.value)
+    assert "the pretrained network (generated images only), at most 50" in str(
+        said.value
+    )
     bench.choose(change(FAST, start=str(shipped), steps=0))
-    assert "is used as it is" in str(said.value)
+    assert "is used without further training" in str(said.value)
     shipped.unlink()
     bench.choose(change(FAST, start="learned"))
     assert "is missing" in bench.why
@@ -301,4 +303,4 @@ def test_stacks_become_deeper(bench: Bench) -> None:
     assert read(row.target).data.shape == (12, 20, 24)
     assert row.planes == 12
     assert flat.state == "failed"
-    assert "no axis Z" in flat.sentence
+    assert "no Z axis" in flat.sentence

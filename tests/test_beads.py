@@ -98,7 +98,7 @@ def test_beads_that_are_left_out() -> None:
     check_width(psf)
     assert "1 at the border" in psf.sentence
     assert "2 too close to another" in psf.sentence
-    assert "1 of another width" in psf.sentence
+    assert "1 unusually wide or narrow" in psf.sentence
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
@@ -114,7 +114,7 @@ def test_only_saturated_beads() -> None:
     image = beads(LONELY, [700, 700, 700, 700], noise=1)
     psf = measured_psf(np.minimum(image, 500).astype(np.uint16), SPACING)
     assert psf.beads == 4
-    assert "all are saturated" in psf.sentence
+    assert "all beads are saturated" in psf.sentence
 
 
 @pytest.mark.parametrize("noise", [10, 30, 60])
@@ -149,9 +149,9 @@ NO_BEADS: list[tuple[NDArray[Any], str]] = [
     (np.random.default_rng(0).normal(100, 5, (20, 64, 64)), "No bead"),
     (np.random.default_rng(0).normal(100, 5, (64, 64)), "No bead"),
     (beads([(12, 0.5, 40)], [900]), r"can be used \(1 at the border\)"),
-    (np.full((20, 50, 50), np.nan), "NaN or Inf"),
-    (np.zeros((2, 20, 50, 50)), r"found shape \(2, 20, 50, 50\)"),
-    (np.zeros((3, 3)), "found shape"),
+    (np.full((20, 50, 50), np.nan), "NaN or infinite"),
+    (np.zeros((2, 20, 50, 50)), r"has shape \(2, 20, 50, 50\)"),
+    (np.zeros((3, 3)), "has shape"),
 ]
 
 

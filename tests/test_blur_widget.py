@@ -178,7 +178,10 @@ def test_only_what_counts_is_shown(window: Desk) -> None:
         ({"na": "1.4", "wavelength_nm": "5200"}, "did you mean 520 nm?"),
         ({"na": "1.4", "wavelength_nm": "3"}, "give 200 to 2000 nm."),
         ({"na": "much", "wavelength_nm": "520"}, "NA: 'much' is not a number"),
-        ({"na": "1.4", "wavelength_nm": "520", "index": "1"}, "above the refractive"),
+        (
+            {"na": "1.4", "wavelength_nm": "520", "index": "1"},
+            "larger than the refractive",
+        ),
         ({"na": "-1", "wavelength_nm": "520"}, "na"),
     ],
     ids=["nothing", "na", "um", "angstrom", "far", "word", "index", "negative"],

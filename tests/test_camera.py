@@ -94,7 +94,7 @@ def test_a_run_takes_the_camera_at_its_word() -> None:
 
 @pytest.mark.parametrize(
     ("offset", "sentence"),
-    [(100, "lies above the brightest pixels"), (0, "of the image's range; check its")],
+    [(100, "is above the brightest pixels"), (0, "of the image's range; check its")],
 )
 def test_a_camera_in_other_units_than_the_image_is_refused(
     offset: int, sentence: str

@@ -72,10 +72,10 @@ def run(folder: Path, *arguments: str) -> int:
 def test_a_result_is_checked(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(folder, "r.ome.tif", "--original", "a.ome.tif") == 0
     out = capsys.readouterr().out
-    assert "YX 160 x 160 float32" in out
+    assert "YX 160 × 160 float32" in out
     assert "2, from the recipe" in out
     assert "none by more than 1 % beyond its noise" in out
-    assert "no shift that counts" in out
+    assert "no relevant shift" in out
     assert "RSP" not in out
 
 
@@ -142,7 +142,7 @@ def test_the_page_needs_nothing_else(folder: Path) -> None:
         assert np.ptp(np.asarray(picture)) > 200
     text = " ".join(page.words)
     assert "preset instant" in text
-    assert "Gaussian of 1 x 1 pixels of the result" in text
+    assert "Gaussian, SD 1 × 1 result pixels" in text
     assert "Shocher A, Cohen N, Irani M" in text
     assert "Culley S" in text
     assert "Descloux A" not in text
@@ -159,7 +159,7 @@ def test_a_reference_before_enlarging_is_met_by_degrading(
 ) -> None:
     given = ["r.ome.tif", "--original", "a.ome.tif", "--truth", "a.ome.tif"]
     assert run(folder, *given, "--json", "before.json", "--overwrite") == 0
-    assert "the result degraded" in capsys.readouterr().out
+    assert "with the result shrunk to it" in capsys.readouterr().out
     (plane,) = json.loads((folder / "before.json").read_text())["planes"]
     assert plane["scores"]["rsp"] > 0.999
 
@@ -168,13 +168,13 @@ def test_a_reference_before_enlarging_is_met_by_degrading(
     ("given", "told"),
     [
         (["a.ome.tif", "--original", "r.ome.tif"], "give the result first"),
-        (["r.ome.tif", "--original", "truth.ome.tif"], "160 x 160"),
+        (["r.ome.tif", "--original", "truth.ome.tif"], "160 × 160"),
         (["r.ome.tif"], "--original"),
         (["r.ome.tif", "--original", "none.tif"], "none.tif does not exist"),
         (["r.ome.tif", "--original", "a.ome.tif", "--html", "c.docx"], ".docx"),
         (
             ["r.ome.tif", "--original", "a.ome.tif", "--labels", "truth.ome.tif"],
-            "labels have 160 x 160 pixels and the image 80 x 80",
+            "labels have 160 × 160 pixels and the image 80 × 80",
         ),
     ],
 )
@@ -235,7 +235,7 @@ def test_of_many_planes_some_are_checked() -> None:
     paragraph, references = methods(done)
     assert "4 of 10 planes" in paragraph
     assert "no recipe" in paragraph
-    assert "x2 along Y, x1.5 along X" in paragraph
+    assert "×2 along Y, ×1.5 along X" in paragraph
     # Without noise there are no halves, and decorrelation answers.
     assert [reference.split()[0] for reference in references] == [
         "Shocher",

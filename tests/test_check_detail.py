@@ -136,15 +136,15 @@ def test_a_wrong_noise_in_the_recipe_is_flagged(
     assert any(reason in one for one in found.reasons)
     assert found.level == pytest.approx(1 / times, rel=0.1)
     # Too little of it, too, would be in both halves.
-    assert "which the residual puts in doubt" in done.sentence
+    assert "the residual disagrees" in done.sentence
 
 
 def test_what_has_no_recipe_is_told(pair: tuple[ImageStack, ImageStack]) -> None:
     original, result = pair
     done = check_files(result, original)
-    assert "does not tell the blur" in done.messages[0]
-    assert "cannot be made, since the file does not tell" in done.sentence
-    with pytest.raises(InputError, match="holds no recipe"):
+    assert "does not say which blur" in done.messages[0]
+    assert "because the file does not say" in done.sentence
+    with pytest.raises(InputError, match="contains no recipe"):
         check_files(result, original, networks="any.safetensors")
 
 
@@ -206,21 +206,21 @@ def test_what_is_made_up_agrees_with_itself() -> None:
     detail = measured(lambda colours: smooth(colours) + pattern)
     assert detail.after is not None
     assert detail.after.outcome == "pixel limit"
-    assert "leaves open how fine the result is" in detail.sentence
+    assert "so the resolution of the result remains unknown" in detail.sentence
 
 
 def test_other_networks_are_noticed() -> None:
-    assert "something else" not in measured(smooth).sentence
+    assert "a different result" not in measured(smooth).sentence
     sharper = measured(smooth, lambda colours: 2 * colours - smooth(colours))
-    assert "make something else of the image" in sharper.sentence
+    assert "make a different result from the image" in sharper.sentence
 
 
 @pytest.mark.parametrize(
     ("noise", "side", "told"),
     [
         (CLEAN, 64, "no noise was found in it"),
-        (NoiseModel(offset=1e-4, jpeg=((0.1,) * 64,)), 64, "it was a JPEG"),
-        (NoiseModel(offset=1e-4), 24, "from 32 x 32 pixels up"),
+        (NoiseModel(offset=1e-4, jpeg=((0.1,) * 64,)), 64, "it was compressed as JPEG"),
+        (NoiseModel(offset=1e-4), 24, "at least 32 × 32 pixels"),
     ],
 )
 def test_where_nothing_can_be_measured_it_is_said(
@@ -309,7 +309,7 @@ def test_halves_go_through_the_networks_of_a_file(factor: int, folder: Path) -> 
     assert detail["unit"] == "um"
     assert detail["after"]["outcome"] in ("found", "pixel limit")
     # They make the very result.
-    assert "something else" not in detail["sentence"]
+    assert "a different result" not in detail["sentence"]
     assert (
         {"original", "result"} == set(detail["correlations"]) == set(detail["spectra"])
     )
@@ -322,7 +322,7 @@ def test_networks_of_another_factor_are_refused(
 ) -> None:
     given = ["check", str(folder / "r2.tif"), "--original", str(folder / "a.ome.tif")]
     assert main([*given, "--networks", str(folder / "r1.safetensors")]) == 2
-    assert "does not serve 2 x 2" in capsys.readouterr().err
+    assert "does not fit 2 × 2" in capsys.readouterr().err
 
 
 def test_a_truth_tells_what_detail_is_true(folder: Path) -> None:
@@ -341,7 +341,7 @@ def test_methods_of_a_restored_image(folder: Path) -> None:
     original, result = read(folder / "a.ome.tif"), read(folder / "r1.tif")
     done = check_files(result, original, recipe=read_provenance(folder / "r1.tif"))
     paragraph, references = methods(done)
-    assert "restored in their own pixels" in paragraph
+    assert "restored without enlargement" in paragraph
     assert "gain over the input" in paragraph
     assert "bicubic interpolation" not in paragraph
     assert "enlarged" not in paragraph

@@ -191,9 +191,9 @@ def test_what_moved_is_told(bench: Bench) -> None:
     said = bench.body.verdict.value
     assert "Look again before you publish" in said
     assert "spots moved" in said
-    assert "not the original within its noise" in said
+    assert "differs from the original by more than its noise" in said
     # And why.
-    assert "pixels beside the image" in said
+    assert "is shifted by" in said
 
 
 def test_every_number_explains_itself(bench: Bench) -> None:
@@ -736,8 +736,8 @@ def test_a_flat_image_gets_no_good_word(qtbot: Any) -> None:
     made = labelled(np.full((128, 128), 100, np.uint16), axes="YX")
     found = verdict(check_files(made, flat))
     assert found.is_good is not False
-    assert "intensities are kept" not in found.text
-    assert "spots are where" not in found.text
+    assert "intensities are preserved" not in found.text
+    assert "spots have not" not in found.text
 
 
 # ---- other images, other windows

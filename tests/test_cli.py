@@ -247,7 +247,7 @@ def test_upscale_writes_beside_the_input(
 
     assert main(["upscale", "a.tif", "--seed", "7", "--spacing", "0.5"]) == 0
     out, err = capsys.readouterr()
-    assert "a_x2.ome.tif: YX 48 x 40 uint16, Y 0.5 um" in out
+    assert "a_x2.ome.tif: YX 48 × 40 uint16, Y 0.5 µm" in out
     assert "Gained 1.25 dB" in out
     assert err == "Hello.\n"
     assert tifffile.imread("a_x2.ome.tif").shape == (48, 40)
@@ -303,7 +303,7 @@ def test_networks_are_saved_and_used_again(
     first = ["upscale", "a.tif", "-p", "fast", "--steps", "2", *PLAIN]
     saving = ["--save-networks", "n.safetensors", "-o", "one.tif"]
     assert main([*first, *saving]) == 0
-    assert "n.safetensors: what was learned" in capsys.readouterr().out
+    assert "n.safetensors: trained networks saved" in capsys.readouterr().out
     second = ["upscale", "a.tif", "-p", "fast", "--steps", "0", *PLAIN, "--json"]
     assert main([*second, "--start", "n.safetensors", "-o", "two.tif"]) == 0
     told = json.loads(capsys.readouterr().out)
@@ -325,7 +325,7 @@ def test_training_begins_from_the_learned_start(
     assert main([*arguments, *how, "-o", "one.tif"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["planes"][0]["steps"] == 3
-    assert "the learned start (generated images only), 3 steps" in told["sentence"]
+    assert "the pretrained network (generated images only), 3 steps" in told["sentence"]
     told_file = ["--start", str(shipped), "--steps", "3"]
     assert main([*arguments, *told_file, "-o", "two.tif"]) == 0
     one, two = tifffile.imread("one.tif"), tifffile.imread("two.tif")
@@ -429,7 +429,9 @@ def test_doctor_names_the_command_that_mends(
     monkeypatch.setattr(device, "available_devices", lambda: ("cpu",))
     assert main(["doctor"]) == 1
     out = capsys.readouterr().out
-    assert "beside the GPU RTX" in out or "cannot use the GPU RTX" in out
+    assert (
+        "for the graphics card RTX" in out or "cannot use the graphics card RTX" in out
+    )
     assert "-m pip install torch --index-url" in out
     assert "whl/cu126" in out
 
@@ -439,7 +441,7 @@ def test_doctor_without_torch(
 ) -> None:
     monkeypatch.setitem(sys.modules, "torch", None)
     assert main(["doctor"]) == 1
-    assert "torch cannot be imported" in capsys.readouterr().out
+    assert "PyTorch cannot be imported" in capsys.readouterr().out
     assert doctor_command.diagnostics()["devices"] == []
 
 
@@ -478,7 +480,7 @@ def test_info(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert len(content["noise"]) == 1
     assert main(["info", "stack.tif"]) == 0
     out, err = capsys.readouterr()
-    assert "YX 5 x 48 x 40" in out
+    assert "YX 5 × 48 × 40" in out
     assert "guessed as" in err
 
 
@@ -488,8 +490,8 @@ def test_info_of_a_stack_along_z(
     line = ["info", "stack.tif", "--axes", "ZYX", "--factor", "1", "--factor-z", "3"]
     assert main([*line, "--kernel-z", "gaussian:1.5"]) == 0
     out = capsys.readouterr().out
-    assert "ZYX 15 x 24 x 20" in out
-    assert "along Z  Blur along Z: a Gaussian that was given. That is 0.50" in out
+    assert "ZYX 15 × 24 × 20" in out
+    assert "along Z  Blur along Z: Gaussian, as given. This is SD 0.50" in out
     assert main([*line, "--json"]) == 0
     content = json.loads(capsys.readouterr().out)
     assert content["factor_z"] == 3
@@ -501,9 +503,12 @@ def test_info_of_a_stack_along_z(
     ("arguments", "says"),
     [
         (["--start", "learned", "--noise", "off"], "images only), at most 200 steps."),
-        (["--start", "learned"], "learned start (generated images only), at most"),
-        (["--start", "learned", "--learned-steps", "0"], "only) is used as it is."),
-        (["--start", "random"], "from random weights: this image only."),
+        (["--start", "learned"], "pretrained network (generated images only), at most"),
+        (
+            ["--start", "learned", "--learned-steps", "0"],
+            "only) is used without further training.",
+        ),
+        (["--start", "random"], "uses this image only."),
         (["--preset", "instant"], ""),
     ],
 )
@@ -588,7 +593,7 @@ def test_progress_shows_stage_loss_and_planes() -> None:
             bar.refresh()
             view.show(PlaneDone(plane=plane, planes=2, done=plane + 1))
     shown = stream.getvalue()
-    for part in ("train", "3/9", "loss 0.25", "planes"):
+    for part in ("Training", "3/9", "loss 0.25", "planes"):
         assert part in shown
 
 

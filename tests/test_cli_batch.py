@@ -116,7 +116,7 @@ def test_results_beside_their_images_are_not_enlarged_again(
     capsys.readouterr()
     assert run("stacks/*.tif", "--skip-existing") == 0
     told = capsys.readouterr()
-    assert "a_x2.ome.tif is left out: it is what a.tif becomes." in told.err
+    assert "a_x2.ome.tif was skipped, because it is the result of a.tif." in told.err
     assert table(told.out) == {"a.tif": "skipped", "c.tif": "skipped"}
 
 
@@ -124,17 +124,17 @@ REFUSED = [
     (["a.tif", "c.tif", "-o", "x.ome.tif"], "-o names one file, but 2 images"),
     (["a.tif", "c.tif", "--save-networks", "n.safetensors"], "--save-networks names"),
     (["a.tif", "a.ome.tif"], "a.tif and a.ome.tif would both become a_x2.ome.tif"),
-    (["none*.tif"], "No file fits 'none*.tif'"),
+    (["none*.tif"], "No file matches 'none*.tif'"),
     (["a.tif", "--report", "r.txt"], "'r.txt' must end in .csv"),
     (["a.tif", "--report", "nowhere/r.csv"], "nowhere does not exist"),
-    (["a.tif", "--output-dir", "a.tif"], "a.tif cannot be made"),
+    (["a.tif", "--output-dir", "a.tif"], "a.tif cannot be created"),
     (["a.tif", "--format", "docx"], "ends in '.docx'"),
     (["a.tif", "--workers", "-1"], "workers is -1"),
     (["a.tif", "--retries", "-1"], "retries is -1"),
     (["a.tif", "--threads", "0"], "threads is 0"),
     (["a.tif", "--shard", "3/2"], "Shard '3/2'"),
     (["a.tif", "--shard", "half"], "Shard 'half'"),
-    (["a.tif", "--workers", "2", "--scheduler", "tcp://h:1"], "both asked for"),
+    (["a.tif", "--workers", "2", "--scheduler", "tcp://h:1"], "were chosen"),
 ]
 
 

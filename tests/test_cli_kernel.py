@@ -97,7 +97,7 @@ def test_without_a_word_the_blur_is_estimated(
     assert content["channels"][0]["spread_px"] == [0.1, 0.1]
     assert main(["kernel", "grey.ome.tif"]) == 0
     out = capsys.readouterr().out
-    assert "0.24 x 0.24" in out
+    assert "0.24 × 0.24" in out
     assert out.endswith("Guessed.\n")
 
 
@@ -109,7 +109,7 @@ def test_numbers_of_the_optics(
     line = ["kernel", "bare.tif", "--spacing", "0.1", *words.split()]
     content = shown(capsys, *line)
     told = content["channels"][0]["sentence"]
-    assert "confocal, NA 0.8, 488/520 nm, index 1)" in told
+    assert "confocal, NA 0.8, 488/520 nm, refractive index 1)" in told
     same = shown(capsys, *line, "--kernel", "optics")
     assert same == content
     assert shown(capsys, *line, "--kernel", "optics:na=0.2") == content
@@ -125,7 +125,7 @@ def test_factor_and_bare_pixels(
     assert only["factors"] == [3, 2]
     assert only["fwhm_um"] is None
     assert main(["kernel", "bare.tif", "--kernel", "bicubic"]) == 0
-    assert "bicubic reduction" in capsys.readouterr().out
+    assert "Default blur" in capsys.readouterr().out
 
 
 def test_weights_that_are_saved_are_taken_again(
@@ -285,8 +285,8 @@ class Bad:
 
 
 BAD = [
-    Bad(words="grey.ome.tif --kernel negative.npy", said="needs a positive sum"),
-    Bad(words="grey.ome.tif --kernel nan.csv", said="NaN or Inf"),
+    Bad(words="grey.ome.tif --kernel negative.npy", said="with a positive sum"),
+    Bad(words="grey.ome.tif --kernel nan.csv", said="NaN or infinite"),
     Bad(words="grey.ome.tif --kernel gone.tif", said="does not exist"),
     Bad(words="grey.ome.tif --kernel sharp", said="Kernel 'sharp' is not known"),
     Bad(words="grey.ome.tif --kernel beads.tif", said="give --kernel-spacing"),
@@ -304,7 +304,7 @@ BAD = [
     ),
     Bad(
         words="grey.ome.tif --kernel beads.tif --kernel-spacing 0,1,1",
-        said="give --kernel-spacing with um above 0",
+        said="give --kernel-spacing in µm, above 0",
     ),
     Bad(
         words="grey.ome.tif --kernel bicubic --kernel-spacing 1,1",
@@ -319,14 +319,14 @@ BAD = [
         words="grey.ome.tif --kernel beads.tif --psf-model vectorial",
         said="--psf-model describes optics, but the kernel is 'file'",
     ),
-    Bad(words="grey.ome.tif --na 1.4", said="needs the emission wavelength"),
+    Bad(words="grey.ome.tif --na 1.4", said="The emission wavelength is not"),
     Bad(
         words="grey.ome.tif --na 1.4 --wavelength-nm 0.52",
-        said="looks like um; did you mean 520 nm?",
+        said="looks like µm; did you mean 520 nm?",
     ),
     Bad(
         words="grey.ome.tif --na 1.6 --wavelength-nm 520 --index 1.515",
-        said="NA 1.6 is above the refractive index 1.515",
+        said="NA 1.6 is larger than the refractive index 1.515",
     ),
     Bad(words="grey.ome.tif --na -1 --wavelength-nm 520", said="number above 0"),
     Bad(words="grey.ome.tif --na x", said="--na"),

@@ -130,21 +130,21 @@ def test_a_reference_at_the_size_before_is_met_by_degrading(
 
 def test_sizes_that_do_not_fit_are_told() -> None:
     truth = scene()
-    with pytest.raises(InputError, match=r"120 x 120 pixels and the truth 60 x 60"):
+    with pytest.raises(InputError, match=r"120 × 120 pixels and the truth 60 × 60"):
         compare(truth, truth[:60, :60])
-    with pytest.raises(InputError, match=r"120 x 120 .* 50 x 60, .* are 100 x 120"):
+    with pytest.raises(InputError, match=r"120 × 120 .* 50 × 60, .* are 100 × 120"):
         compare(truth, truth[:50, :60], kernel=GAUSSIAN, factors=(2.0, 2.0))
-    with pytest.raises(InputError, match="at least 32 x 32"):
+    with pytest.raises(InputError, match="at least 32 × 32"):
         compare(truth[:20], truth[:20])
 
 
 def test_what_cannot_be_compared_is_refused() -> None:
     truth = scene()
-    with pytest.raises(InputError, match="constant"):
+    with pytest.raises(InputError, match="same value everywhere"):
         compare(truth, np.full_like(truth, 3))
     broken = truth.copy()
     broken[3, 4] = np.nan
-    with pytest.raises(InputError, match="result holds NaN"):
+    with pytest.raises(InputError, match="result contains NaN"):
         compare(broken, truth)
 
 

@@ -156,7 +156,7 @@ def test_a_gpu_does_not_help_a_result_larger_than_main_memory() -> None:
 
 
 def test_a_missing_or_failing_device_is_told() -> None:
-    assert "torch sees cpu" in estimate(workload(device="mps"), LAPTOP, None).problem
+    assert "choose one of cpu" in estimate(workload(device="mps"), LAPTOP, None).problem
     broken = Machine(devices=(replace(GPU, failure="no kernel image"), CPU), cores=8)
     asked = workload(device="cuda")
     assert "no kernel image" in estimate(asked, broken, None).problem
@@ -198,7 +198,7 @@ def test_a_cpu_build_beside_a_gpu_is_told_with_the_command() -> None:
     )
     assert found is not None
     text = advice_text(found)
-    assert "CPU build beside the GPU RTX" in text
+    assert "without support for the graphics card RTX" in text
     assert "start napari again" in text
 
 

@@ -56,7 +56,7 @@ def test_cpu_build_beside_a_gpu_is_replaced() -> None:
         python="/my env/python",
     )
     assert found is not None
-    assert "CPU build" in found.sentence
+    assert "without support for the graphics card" in found.sentence
     assert found.commands == (
         '"/my env/python" -m pip uninstall -y torch',
         '"/my env/python" -m pip install torch '
@@ -108,7 +108,7 @@ def test_device_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     assert device.resolve_device("auto") == "cuda:0"
     assert device.resolve_device("CUDA") == "cuda:0"
     assert device.resolve_device("cpu") == "cpu"
-    for wish, hint in (("cuda:3", "sees cuda:0, cpu"), ("gpu", "not known")):
+    for wish, hint in (("cuda:3", "finds cuda:0, cpu"), ("gpu", "not known")):
         with pytest.raises(InputError, match=hint):
             device.resolve_device(wish)
 

@@ -170,7 +170,7 @@ def _not_writable(patch: pytest.MonkeyPatch) -> None:
 
 
 BEFORE = [
-    Case("foreign folder", _taken, 2, "is no unfinished run of napari-zssr"),
+    Case("foreign folder", _taken, 2, "is not an unfinished run of napari-zssr"),
     Case("foreign ledger", _of_another_program, 2, "written by another program"),
     Case("not writable", _not_writable, 2, "is not writable"),
 ]

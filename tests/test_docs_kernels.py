@@ -15,7 +15,7 @@ PAGE = "kernels.md"
 
 def test_the_figures_of_nyquist() -> None:
     text = (DOCS / PAGE).read_text("utf-8").replace("\n", " ")
-    figures = re.findall(r"([\d.]+) um with NA ([\d.]+\d)", text)
+    figures = re.findall(r"([\d.]+) µm with NA ([\d.]+\d)", text)
     assert len(figures) == 3
     for size, na in figures:
         optics = checked_optics(na=float(na), wavelength_nm=520)

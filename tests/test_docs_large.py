@@ -74,7 +74,7 @@ def test_the_shell(
     program, *given = shlex.split(one)
     assert (program, main(given)) == ("napari-zssr", 0)
     told, sentence = capsys.readouterr().out.splitlines()
-    assert told.startswith("fine.ome.zarr: ZYX 4 x 64 x 64")
+    assert told.startswith("fine.ome.zarr: ZYX 4 × 64 × 64")
     assert sentence
     check("fine.ome.zarr")
     in_shell(many)

@@ -207,7 +207,7 @@ def test_plain_zarr_array(tmp_path: Path) -> None:
 
 def test_zarr_group_without_an_image(tmp_path: Path) -> None:
     zarr.open_group(str(tmp_path / "a.zarr"), mode="w").create_group("0")
-    with pytest.raises(InputError, match="holds no image"):
+    with pytest.raises(InputError, match="contains no image"):
         read(tmp_path / "a.zarr")
 
 

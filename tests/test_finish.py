@@ -156,7 +156,7 @@ def test_planes_that_are_missing_are_told(tmp_path: Path) -> None:
 
 
 def test_nothing_to_finish(tmp_path: Path) -> None:
-    with pytest.raises(ComputeError, match="no run in"):
+    with pytest.raises(ComputeError, match="no unfinished run in"):
         end(tmp_path / "a.ome.zarr", outline_of(stack_of()))
 
 
@@ -180,7 +180,7 @@ def test_folders_of_others_are_never_replaced(tmp_path: Path) -> None:
     target.mkdir()
     (target / "precious").touch()
     _, told = begun(target, stack_of())
-    with pytest.raises(InputError, match="holds something else"):
+    with pytest.raises(InputError, match="exists already with other content"):
         end(target, told, overwrite=True)
     assert os.listdir(target) == ["precious"]
 

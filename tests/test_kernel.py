@@ -258,7 +258,7 @@ def test_kernels_larger_than_the_plane_are_refused() -> None:
     spec = KernelSpec.parse(np.ones((33, 5)))
     check_fits(spec, (33, 5))
     check_fits(KernelSpec(), (1, 1))
-    with pytest.raises(InputError, match="33 x 5 fine pixels"):
+    with pytest.raises(InputError, match="33 × 5 pixels"):
         check_fits(spec, (32, 64))
 
 

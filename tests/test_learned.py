@@ -238,8 +238,11 @@ def flipped(content: bytes) -> bytes:
 
 
 SPOILT: dict[str, tuple[Callable[[bytes], bytes], str]] = {
-    "text": (lambda _: b"hello there, how are you", "holds no learned start"),
-    "networks": (lambda c: told(c, format="networks"), "holds no learned start"),
+    "text": (lambda _: b"hello there, how are you", "contains no pretrained network"),
+    "networks": (
+        lambda c: told(c, format="networks"),
+        "contains no pretrained network",
+    ),
     "older": (lambda c: told(c, version=2), "older napari-zssr"),
     "newer": (lambda c: told(c, version=4), "newer napari-zssr"),
     "cut": (lambda c: c[:-40], "is damaged"),
@@ -339,7 +342,7 @@ def test_training_goes_on_from_the_start(
     (plane,) = made.report.planes
     assert (plane.steps, plane.began) == (3, "learned")
     assert plane.sentence.endswith(
-        "Training began from the learned start (generated images only), 3 steps."
+        "Training started from the pretrained network (generated images only), 3 steps."
     )
     (kept,) = made.networks
     assert kept is not None
@@ -388,7 +391,7 @@ def test_without_steps_the_start_is_applied_as_it_is(
 ) -> None:
     made = run(rings(), change(LEARNED, back_projection=0, **changes))
     assert made.report.planes[0].steps == 0
-    assert "The learned start (generated images only) was used without" in (
+    assert "The pretrained network (generated images only) was used without" in (
         made.report.sentence
     )
     (kept,) = made.networks
@@ -621,9 +624,9 @@ def test_shared_learning_begins_from_it(
     for plane in made.report.planes:
         assert plane.steps == (2 if strategy == "tuned" else 0)
         assert plane.sentence.endswith(
-            "Training began from the learned start (generated images only)."
+            "Training started from the pretrained network (generated images only)."
         )
-    assert made.report.sentence.count("learned start (generated images only)") == 1
+    assert made.report.sentence.count("pretrained network (generated images only)") == 1
     assert made.image.shape == (4, 40 * factor, 44 * factor)
 
 
@@ -718,7 +721,7 @@ def test_a_file_may_be_a_learned_start(shipped: Path) -> None:
     assert made.report.start_checksum == run(rings()).report.start_checksum != ""
     with pytest.raises(InputError, match="those of the preset paper"):
         run(rings(), change(config, network="paper"))
-    with pytest.raises(InputError, match="holds no networks of napari-zssr"):
+    with pytest.raises(InputError, match="contains no networks of napari-zssr"):
         load_networks(shipped)
 
 
@@ -727,7 +730,7 @@ def test_a_file_may_be_saved_networks(tmp_path: Path) -> None:
     assert isinstance(load_start_file(path), tuple)
     made = run(rings(), change(QUICK, start=str(path), steps=2)).report
     assert made.planes[0].began == ""
-    assert made.sentence.endswith("Training began from saved networks.")
+    assert made.sentence.endswith("Training started from saved networks.")
 
 
 def test_the_recipe_tells_of_the_start(shipped: Path) -> None:

@@ -55,7 +55,7 @@ def test_a_small_disk_is_told_and_a_tiny_one_refused(disk: list[int]) -> None:
     check_room(huge, found, Path("a.ome.zarr"))
     disk[0] = GB
     found = disk_needs(huge, Path("a.ome.zarr"))
-    assert "only if the pixels can be compressed" in needs_message(huge, found)
+    assert "only if the image compresses" in needs_message(huge, found)
     with pytest.raises(StorageError, match=r"needs 1\.1 GB .* 1\.0 GB are free"):
         check_room(huge, found, Path("a.ome.zarr"))
 

@@ -316,13 +316,13 @@ def test_create_leaves_what_is_there(tmp_path: Path) -> None:
         replace(told, shape=(3, *told.shape[1:])),
         outline("CYX"),
     ):
-        with pytest.raises(InputError, match="holds something else"):
+        with pytest.raises(InputError, match="exists already with other content"):
             create(tmp_path / "a.zarr", other)
-    with pytest.raises(InputError, match="holds something else"):
+    with pytest.raises(InputError, match="exists already with other content"):
         create(tmp_path / "a.zarr", told, levels=1)
     (tmp_path / "b.zarr").mkdir()
     (tmp_path / "b.zarr" / "precious").touch()
-    with pytest.raises(InputError, match="holds something else"):
+    with pytest.raises(InputError, match="exists already with other content"):
         create(tmp_path / "b.zarr", told)
     assert sorted(os.listdir(tmp_path)) == ["a.zarr", "b.zarr"]
 
@@ -394,7 +394,7 @@ def test_planes_go_only_where_an_image_was_begun(
 ) -> None:
     if mark is not None:
         (tmp_path / "zarr.json").write_text(mark)
-    with pytest.raises(InputError, match="no image that napari-zssr has begun"):
+    with pytest.raises(InputError, match="not an unfinished image of napari-zssr"):
         write_plane(tmp_path, (slice(None), slice(None)), [])
 
 

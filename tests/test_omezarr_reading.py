@@ -225,7 +225,7 @@ def test_further_coordinate_systems_are_named(tmp_path: Path) -> None:
     }
     stack = read(written(tmp_path / "a.zarr", noise(10, 12), multiscale, "0.6"))
     assert stack.spacing == (0.5, 0.5)
-    assert "'world' is left out" in stack.messages[0]
+    assert "'world' was ignored" in stack.messages[0]
 
 
 @pytest.mark.parametrize("version", ["0.4", "0.5"])

@@ -112,7 +112,7 @@ def test_without_gain_bicubic_is_returned() -> None:
     config = change(QUICK, steps=1)
     result = solve(hills(), config)
     assert result.returned == "bicubic"
-    assert "bicubic was returned" in result.sentence
+    assert "bicubic interpolation was returned" in result.sentence
     assert result.gain is not None
     assert not result.gain.significant
     torch.testing.assert_close(result.image, bicubic(hills(), (2.0, 2.0)))

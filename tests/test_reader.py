@@ -293,7 +293,7 @@ def test_what_was_assumed_is_shown(
     opened(tmp_path / "a.zarr")
     opened(tmp_path / "cell.ome.tif")
     (sentence,) = shown
-    assert sentence.startswith("Axes guessed as ZYX (7 x 30 x 40)")
+    assert sentence.startswith("Axes guessed as ZYX (7 × 30 × 40)")
 
 
 def test_a_guess_stays_a_guess(tmp_path: Path) -> None:

@@ -239,7 +239,7 @@ def test_sentences_say_where_and_why() -> None:
     case = cases()[0]
     found = case.checked(shifted(case.truth))
     assert found.sentence.startswith("In ")
-    assert "pixels beside the image" in found.sentence
+    assert "is shifted by" in found.sentence
     assert "disagrees with the image by more than its noise: " in found.sentence
     assert case.checked(case.truth).sentence == (
         "The result agrees with the image to within its noise."
@@ -254,11 +254,11 @@ ZERO, FINE = np.zeros((1, 32, 32)), np.zeros((1, 64, 64))
     ("image", "result", "kernel", "said"),
     [
         (ZERO, FINE[:, :60], BLUR, "has shape"),
-        (ZERO[0], FINE, BLUR, "at least 16 x 16"),
-        (ZERO[:, :8], FINE[:, :16], BLUR, "at least 16 x 16"),
-        (ZERO, NAN, BLUR, "The result holds 4096 values"),
-        (NAN[:, :32, :32], FINE, BLUR, "The image holds 1024 values"),
-        (ZERO, FINE, KernelSpec(kind="estimate"), "'estimate' is none yet"),
+        (ZERO[0], FINE, BLUR, "at least 16 × 16"),
+        (ZERO[:, :8], FINE[:, :16], BLUR, "at least 16 × 16"),
+        (ZERO, NAN, BLUR, "The result contains 4096 values"),
+        (NAN[:, :32, :32], FINE, BLUR, "The image contains 1024 values"),
+        (ZERO, FINE, KernelSpec(kind="estimate"), "blur 'estimate'; give a"),
     ],
 )
 def test_bad_input_is_refused(
@@ -269,7 +269,7 @@ def test_bad_input_is_refused(
 
 
 def test_a_factor_below_one_is_refused() -> None:
-    with pytest.raises(InputError, match="factors from 1 up"):
+    with pytest.raises(InputError, match="factors are at least 1"):
         residual(ZERO, FINE, (0.5, 2.0), BLUR, CLEAN)
 
 

@@ -236,18 +236,18 @@ def test_signal_up_to_the_limit_of_the_pixels() -> None:
     assert resolution.outcome == "pixel limit"
     assert resolution.cutoff is None
     assert resolution.period_um is None
-    assert "0.2 um (2 pixels)" in resolution.sentence
+    assert "0.2 µm (2 pixels)" in resolution.sentence
     # Decorrelation cannot tell this from noise, and says so.
     alone = decorrelation_resolution(image)
     assert alone.outcome == "nothing"
-    assert "as fine as the pixels" in alone.sentence
+    assert "as fine as its pixels" in alone.sentence
 
 
 def test_sentences() -> None:
     image = noisy(scene("spots", 0, 0.2), 1000)
     resolution = by_halves(image, 1000, spacing_um=(0.1, 0.1))
     assert resolution.period_um is not None
-    assert f"{resolution.period_um:.3g} um" in resolution.sentence
+    assert f"{resolution.period_um:.3g} µm" in resolution.sentence
     assert resolution.sentence.endswith("by ring correlation.")
     assert "um" not in decorrelation_resolution(image).sentence
 
@@ -256,17 +256,17 @@ def test_constant_planes() -> None:
     flat = np.full((64, 80), 0.3)
     for resolution in (ring_resolution(flat, flat), decorrelation_resolution(flat)):
         assert resolution.outcome == "nothing"
-        assert resolution.sentence.startswith("No")
+        assert "found no" in resolution.sentence
     assert radial_spectrum(flat).power.max() < 1e-20
 
 
 @pytest.mark.parametrize(
     ("plane", "words"),
     [
-        (np.zeros((31, 64)), "32 x 32"),
+        (np.zeros((31, 64)), "32 × 32"),
         (np.zeros((3, 64, 64)), "plane"),
         (np.full((64, 64), np.nan), "NaN"),
-        (np.full((64, 64), np.inf), "NaN or Inf"),
+        (np.full((64, 64), np.inf), "NaN or infinite"),
     ],
 )
 def test_planes_that_cannot_be_measured(plane: Array, words: str) -> None:
@@ -282,7 +282,7 @@ def test_planes_that_cannot_be_measured(plane: Array, words: str) -> None:
 
 def test_what_else_is_refused() -> None:
     image = noisy(scene("spots", 0, 0.2), 100)
-    with pytest.raises(InputError, match="without noise"):
+    with pytest.raises(InputError, match="has no noise"):
         thinned_halves(image, CLEAN, 0)
     jpeg = NoiseModel(gain=0.01, jpeg=(0.1,) * 64)
     with pytest.raises(InputError, match="JPEG"):

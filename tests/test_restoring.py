@@ -83,7 +83,7 @@ def test_a_blur_that_is_too_wide_is_told() -> None:
     image = noisy(ndimage.gaussian_filter(truth, 4, mode="mirror"), 0.01)
     result = restored(image, "fast", kernel="gaussian:4")
     assert result.image == pytest.approx(image, abs=1e-6)
-    assert "shrink the image by two to four" in result.report.sentence
+    assert "shrink the image two to four times" in result.report.sentence
 
 
 def test_nothing_moves() -> None:
@@ -100,7 +100,7 @@ def test_a_clean_plane_without_a_blur_comes_back_as_it_is() -> None:
     image = (scene() * 50_000).astype(np.uint16)
     result = restored(image, "balanced")
     assert np.array_equal(result.image, image)
-    assert "returned as it is" in result.report.sentence
+    assert "returned unchanged" in result.report.sentence
 
 
 def test_what_is_said_does_not_speak_of_enlargement() -> None:
@@ -124,7 +124,7 @@ def test_noise_alone_is_taken_by_the_start_as_it_is() -> None:
 
 
 def test_nothing_to_restore_is_refused() -> None:
-    with pytest.raises(InputError, match="nothing to restore"):
+    with pytest.raises(InputError, match="nothing to do"):
         upscale(scene(), factor=1, noise="off")
 
 

@@ -394,7 +394,7 @@ def test_a_line_says_what_became_of_the_grain() -> None:
         told.append(drain(upscale_steps(stack, config)).report.sentence)
     assert "grain" not in told[0]
     assert "Faint" not in told[0]
-    assert "Faint texture may have gone" in told[1]
+    assert "Faint texture may have been removed" in told[1]
     assert "In the median: Cleaner:" in told[2]
     assert "grain fell by" in told[2]
-    assert "Faint texture may have gone" in told[2]
+    assert "Faint texture may have been removed" in told[2]

@@ -195,7 +195,7 @@ def test_a_sister_image_gains_without_training(trained: tuple[Config, Path]) -> 
     plain = imresize(blurred(truth), (2, 2))
     assert psnr(made.image, truth) > psnr(plain, truth) + 1
     assert "Saved networks were used without further training." in made.report.sentence
-    assert "Training began" not in made.report.sentence
+    assert "Training started" not in made.report.sentence
 
 
 def test_training_goes_on_from_saved_networks(trained: tuple[Config, Path]) -> None:
@@ -216,7 +216,7 @@ def test_training_goes_on_from_saved_networks(trained: tuple[Config, Path]) -> N
     gone_on, made = first_loss(again(config, path, steps=1))
     assert gone_on < 0.7 * fresh
     assert made.report.planes[0].steps == 1
-    assert "began from saved networks" in made.report.sentence
+    assert "started from saved networks" in made.report.sentence
     (before,), (after,) = load_networks(path), made.networks
     assert before is not None
     assert after is not None
@@ -233,7 +233,9 @@ def test_without_gain_bicubic_is_returned(trained: tuple[Config, Path]) -> None:
     hills = (100 + 30 * np.sin(y) + 20 * np.cos(x)).astype(np.float32)
     made = run(hills, again(config, path))
     assert made.report.planes[0].returned == "bicubic"
-    assert "Nothing to gain here; bicubic was returned." in made.report.sentence
+    assert (
+        "no improvement, so bicubic interpolation was returned." in made.report.sentence
+    )
     assert "Saved networks were used without further training." in made.report.sentence
     assert made.networks == ()
     np.testing.assert_allclose(made.image, imresize(hills, (2, 2)), rtol=1e-4)
@@ -334,7 +336,7 @@ def test_a_channel_that_learned_nothing_has_no_networks(tmp_path: Path) -> None:
     sister = np.stack([rings(seed=1), rings(seed=2)])
     made = run(sister, again(QUICK, path), "CYX").report.planes
     assert [plane.returned for plane in made] == ["bicubic", "learned"]
-    assert "No networks were saved for this channel" in made[0].sentence
+    assert "no networks for this channel" in made[0].sentence
     trained = run(sister, again(QUICK, path, steps=2, width=12), "CYX")
     widths = [kept.width for kept in trained.networks if kept is not None]
     # The first as the settings have it, since it starts from nothing.
@@ -367,17 +369,17 @@ def flipped(content: bytes) -> bytes:
 
 
 SPOILT: dict[str, tuple[Callable[[bytes], bytes], str]] = {
-    "empty": (lambda _: b"", "networks or learned start of napari-zssr"),
-    "text": (lambda _: b"hello there, how are you", "holds no networks"),
+    "empty": (lambda _: b"", "networks or pretrained network of napari-zssr"),
+    "text": (lambda _: b"hello there, how are you", "contains no networks"),
     "foreign": (
         lambda _: save({"weight": np.zeros((3, 3), np.float32)}, {"format": "np"}),
-        "holds no networks",
+        "contains no networks",
     ),
-    "other kind": (lambda c: renamed(c, format="image"), "holds no networks"),
+    "other kind": (lambda c: renamed(c, format="image"), "contains no networks"),
     "older": (lambda c: renamed(c, version=4), "older napari-zssr"),
     "newer": (lambda c: renamed(c, version=NETWORKS.version + 1), "newer napari-zssr"),
     "cut": (lambda c: c[:-40], "is damaged"),
-    "cut in the header": (lambda c: c[:100], "holds no networks"),
+    "cut in the header": (lambda c: c[:100], "contains no networks"),
     "flipped": (flipped, "is damaged"),
     "told otherwise": (lambda c: renamed(c, channels=[None]), "is damaged"),
     "told too little": (lambda c: renamed(c, channels=[{}]), "is damaged"),
@@ -409,7 +411,7 @@ def test_weights_of_other_networks_are_refused(one: Path, tmp_path: Path) -> Non
     path = tmp_path / "n.safetensors"
     for wrong in (replace(kept, width=9), replace(kept, base=True)):
         write_networks(path, (wrong,), overwrite=True)
-        with pytest.raises(InputError, match="not what their file tells"):
+        with pytest.raises(InputError, match="do not match the description"):
             run(rings(), again(QUICK, path))
 
 
@@ -417,7 +419,7 @@ def test_weights_of_other_networks_are_refused(one: Path, tmp_path: Path) -> Non
     ("image", "axes", "changes", "says"),
     [
         (rings(), "YX", {"network": "paper"}, "of the presets fast and balanced"),
-        (rings(), "YX", {"factor": (1, 2)}, "the factor 2 x 2"),
+        (rings(), "YX", {"factor": (1, 2)}, "the factor 2 × 2"),
         (
             np.stack([rings()] * 3),
             "SYX",
@@ -443,7 +445,7 @@ def test_networks_of_other_channels_are_refused(channels: int, two: Path) -> Non
 
 def test_networks_of_the_paper_serve_their_own_factor(tmp_path: Path) -> None:
     path = save_networks(run(rings(), SLOW), tmp_path / "n.safetensors")
-    with pytest.raises(InputError, match="the factor 2 x 2"):
+    with pytest.raises(InputError, match="the factor 2 × 2"):
         run(rings(), again(SLOW, path, factor=3))
     with pytest.raises(InputError, match="of the preset paper"):
         run(rings(), again(QUICK, path))

@@ -191,7 +191,7 @@ def test_a_script_without_a_guard_is_told_what_it_lacks(tmp_path: Path) -> None:
             text=True,
             check=False,
         )
-        told = "let the call stand under" in (ended.stderr.splitlines() or [""])[-1]
+        told = "put the call under" in (ended.stderr.splitlines() or [""])[-1]
         assert (ended.returncode, told) == ((0, False) if guard else (1, True))
 
 

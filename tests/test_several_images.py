@@ -180,15 +180,15 @@ TIFFS: dict[Callable[[Path], Images], str] = {
     appended: "6 parts",
     appended_in_parts: "3 parts",
     appended_without_description: "",
-    two_sizes: "index 0 (2 x 20 x 24) was taken",
-    two_stacks_with_axes: "holds 2 images; index 0 (3 x 20 x 24) was taken",
-    two_positions: "'Pos1' (index 1, 4 x 20 x 24) was taken",
-    position_axis: "'Pos0' (index 0, 3 x 20 x 24) was taken",
-    more_pages_than_imagej_says: "'further pages' (index 1, 4 x 20 x 24) was taken",
-    more_pages_than_ome_says: "'Image0' (index 0, 4 x 20 x 24) was taken",
+    two_sizes: "index 0 (2 × 20 × 24) was chosen",
+    two_stacks_with_axes: "contains 2 images; index 0 (3 × 20 × 24) was chosen",
+    two_positions: "'Pos1' (index 1, 4 × 20 × 24) was chosen",
+    position_axis: "'Pos0' (index 0, 3 × 20 × 24) was chosen",
+    more_pages_than_imagej_says: "'further pages' (index 1, 4 × 20 × 24) was chosen",
+    more_pages_than_ome_says: "'Image0' (index 0, 4 × 20 × 24) was chosen",
     pyramid_and_thumbnail: "",
     slide: "",
-    micromanager: "'Site_0' (index 0, 2 x 20 x 24) was taken",
+    micromanager: "'Site_0' (index 0, 2 × 20 × 24) was chosen",
 }
 
 
@@ -296,7 +296,7 @@ def test_images_of_a_zarr(
     largest = max(entries, key=lambda each: each.shape[:-2])
     stack = read(path)
     assert stack.image_name == largest.name
-    assert f"holds {len(names)} images; {largest} was taken" in stack.messages[0]
+    assert f"contains {len(names)} images; {largest} was chosen" in stack.messages[0]
     for each in entries:
         for wanted in (each.index, each.name):
             data = read(path, image=wanted, lazy=True).data
@@ -328,7 +328,7 @@ def test_scenes_of_a_vendor_format(
     assert names == ["wide", "deep"]
     chosen = read(tmp_path / "a.czi", image="wide")
     np.testing.assert_array_equal(chosen.data, PIXELS[:2])
-    assert "'deep' (index 1, 4 x 20 x 24)" in read(tmp_path / "a.czi").messages[0]
+    assert "'deep' (index 1, 4 × 20 × 24)" in read(tmp_path / "a.czi").messages[0]
 
 
 def named(path: Path, *names: str) -> Path:
@@ -356,9 +356,9 @@ def test_chosen_by_index_or_name(tmp_path: Path, wanted: int | str, index: int) 
 @pytest.mark.parametrize(
     ("wanted", "sentence"),
     [
-        ("Site BB", r"has no image 'Site BB' \(did you mean 'Site B'\?\); it holds"),
-        ("Sote C", r"it holds 'Site C' \(index 2"),
-        (3, r"has no image 3; it holds 'Site A' \(index 0"),
+        ("Site BB", r"has no image 'Site BB' \(did you mean 'Site B'\?\); it contains"),
+        ("Sote C", r"it contains 'Site C' \(index 2"),
+        (3, r"has no image 3; it contains 'Site A' \(index 0"),
         (-1, "has no image -1"),
         ("all", "list_images"),
         (True, "has no image True"),
@@ -458,7 +458,7 @@ def test_a_run_goes_on_with_its_own_image_only(tmp_path: Path) -> None:
     two_stacks_with_axes(path)
     run: dict[str, Any] = {"target": tmp_path / "b.ome.tif", "config": RIDGE}
     assert upscale_to_disk(path, **run, image=0, shard=(1, 2)).missing
-    with pytest.raises(InputError, match="was begun with"):
+    with pytest.raises(InputError, match="was started with"):
         upscale_to_disk(path, **run, image=1, shard=(2, 2))
     assert not upscale_to_disk(path, **run, image=0, shard=(2, 2)).missing
 
@@ -521,10 +521,10 @@ def test_command_says_and_refuses(
     if command != "kernel":
         assert main([command, "a.ome.tif", *extra, "--json"]) == 0
         (message,) = json.loads(capsys.readouterr().out)["messages"]
-        assert "'Pos1' (index 1, 4 x 20 x 24) was taken" in message
+        assert "'Pos1' (index 1, 4 × 20 × 24) was chosen" in message
     extra += ["--overwrite"] if command == "upscale" else []
     assert main([command, "a.ome.tif", *extra]) in (0, 2)
-    assert "'Pos1' (index 1, 4 x 20 x 24) was taken" in capsys.readouterr().err
+    assert "'Pos1' (index 1, 4 × 20 × 24) was chosen" in capsys.readouterr().err
 
 
 def test_batch_table_holds_what_was_assumed(folder: Path) -> None:
@@ -532,7 +532,7 @@ def test_batch_table_holds_what_was_assumed(folder: Path) -> None:
     assert main(line) == 0
     assert main([*line, "--skip-existing"]) == 0
     text = Path("r.csv").read_text(encoding="utf-8")
-    assert "there already" in text
+    assert "exists already" in text
     assert "'Pos1' (index 1" in text
 
 
@@ -586,7 +586,7 @@ def test_napari_opens_all_images(
     assert layers(few) == [("few a", 0), ("few b", 1)]
     assert shown == []
     assert layers(many) == [("many a", 0)]
-    assert "holds 9 images; 'a' (index 0, 8 x 8) was taken" in shown[0]
+    assert "contains 9 images; 'a' (index 0, 8 × 8) was chosen" in shown[0]
 
 
 @pytest.mark.parametrize(("index", "words"), [(1, ["--image", "1"]), (None, [])])

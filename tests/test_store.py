@@ -230,7 +230,7 @@ def test_existing_zarr(tmp_path: Path) -> None:
     other = tmp_path / "photographs.zarr"
     other.mkdir()
     (other / "precious").touch()
-    with pytest.raises(InputError, match="holds something else"):
+    with pytest.raises(InputError, match="exists already with other content"):
         write(other, stack_of("YX"), overwrite=True)
     file = tmp_path / "file.zarr"
     file.touch()

@@ -337,7 +337,7 @@ def test_saved_networks_are_where_sharing_begins(tmp_path: Path) -> None:
     assert made.report.planes[0].gain_db is not None
     assert fresh.report.planes[0].gain_db is not None
     assert made.report.planes[0].gain_db > fresh.report.planes[0].gain_db
-    assert "began from saved networks" in made.report.sentence
+    assert "started from saved networks" in made.report.sentence
     applied = run(data, change(begun, steps=0))
     assert applied.report.planes[0].steps == 0
     assert "without further training" in applied.report.sentence
@@ -406,7 +406,7 @@ def test_progress_tells_when_learning_is_shared() -> None:
     assert not any(stage.startswith("shared") for stage in after)
     told = [e.message for e in events if isinstance(e, Progress) and e.message]
     assert told == [
-        f"Channel {n}: learning once, from 2 planes of the stack." for n in (0, 1)
+        f"Channel {n}: training once, on 2 planes of the stack." for n in (0, 1)
     ]
     assert all(e.planes == 4 for e in events if isinstance(e, Progress))
 
@@ -440,7 +440,7 @@ def test_empty_slices_are_bicubic_and_cost_nothing(config: Config) -> None:
     for number in (0, 10):
         report = made.report.planes[number]
         assert report.steps == 0
-        assert "nothing but noise" in report.sentence
+        assert "Only noise" in report.sentence
         plain = imresize(data[number][None], config.factors)[0]
         assert np.abs(made.image[number] - plain).max() <= 1
     worked = {

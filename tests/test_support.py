@@ -136,7 +136,7 @@ def test_always_delivers_all_and_warns(
     image: NDArray[np.float32], truth: NDArray[np.float64]
 ) -> None:
     forced = run(image, kernel=WIDE, always=True)
-    assert "Delivered whole as asked" in forced.report.sentence
+    assert "The full result was returned" in forced.report.sentence
     assert gain(forced.image, image, truth) < -1
 
 
@@ -181,10 +181,10 @@ def test_a_preview_decides_as_the_run_does(image: NDArray[np.float32]) -> None:
     [
         ({"noise": 0.03, "noise_assumed": 0.0}, None, "noise of 3 %, none was"),
         ({"noise": 0.03, "noise_assumed": 0.01}, None, "noise of 3 %, 1 % was"),
-        ({}, -1.0, "sharper than the assumed blur would"),
+        ({}, -1.0, "sharper than the assumed blur allows"),
         ({"overshoot": 0.2}, None, "overshoot by 20 %"),
-        ({"misfit": 2.0}, None, "2.0 times what the noise"),
-        ({}, 0.5, "stronger than the image leads to"),
+        ({"misfit": 2.0}, None, "2.0 times its noise"),
+        ({}, 0.5, "stronger than the image supports"),
     ],
 )
 def test_the_reason_is_what_failed(
@@ -196,16 +196,16 @@ def test_the_reason_is_what_failed(
 
 
 def test_sentences_on_what_was_held_back() -> None:
-    assert "back to 25 % of" in held_back_sentence(
+    assert "Only 25 % of" in held_back_sentence(
         [0.25], 0.35, "why", ENLARGED, whole=False
     )
-    assert "back to 0 to 30 % of" in held_back_sentence(
+    assert "Only 0 to 30 % of" in held_back_sentence(
         [0.3, 0], 0.35, "why", ENLARGED, whole=False
     )
     assert held_back_sentence([0], 0.05, "why", ENLARGED, whole=False).startswith(
-        "Bicubic was returned"
+        "Bicubic interpolation was returned"
     )
-    assert "checks support 35 %" in held_back_sentence(
+    assert "checks support only 35 %" in held_back_sentence(
         [0.25], 0.35, "why", ENLARGED, whole=True
     )
 
@@ -316,7 +316,7 @@ def test_a_failure_of_a_trial_is_told(
 
     monkeypatch.setattr("napari_zssr.zssr.plane_trainer.trial_assessment", fail)
     stack = labelled(np.stack([image, image]), axes="ZYX")
-    with pytest.raises(ComputeError, match=r"trial on plane 1 .* no luck today\."):
+    with pytest.raises(ComputeError, match=r"Test on plane 1 .* no luck today\."):
         drain(upscale_steps(stack, replace(INSTANT, device="cpu")))
 
 

@@ -105,8 +105,8 @@ def test_imagej_unit_and_resolution_unit(
     [
         ({"unit": "um", "spacing": 0.5}, (0.5, "um"), ""),
         ({"unit": "um", "spacing": -0.5}, (0.5, "um"), ""),
-        ({"unit": "um"}, (1.0, "um"), "means 1 um"),
-        ({"unit": "nm"}, (1.0, "nm"), "means 1 nm"),
+        ({"unit": "um"}, (1.0, "um"), "read as 1 µm"),
+        ({"unit": "nm"}, (1.0, "nm"), "read as 1 nm"),
         ({"unit": "inch", "spacing": 0.001}, (25.4, "um"), ""),
         ({"unit": "um", "zunit": "nm", "spacing": 300}, (300.0, "nm"), ""),
         ({"unit": "um", "spacing": 0}, None, ""),
@@ -133,7 +133,7 @@ def test_imagej_distance_of_slices(
         ({"finterval": 2.5, "fps": 7}, (2.5, "s"), ""),
         ({"finterval": 40, "tunit": "msec"}, (40.0, "ms"), ""),
         ({"finterval": 3, "tunit": "mins"}, (3.0, "min"), ""),
-        ({"fps": 7}, None, "speed of playback"),
+        ({"fps": 7}, None, "playback speed"),
         ({"finterval": 0}, None, ""),
     ],
 )
@@ -222,7 +222,7 @@ def test_imagej_signed_pixels(tmp_path: Path, lazy: bool, byteorder: Any) -> Non
         (
             PLANE,
             {"cf": 0, "c0": 5.0, "c1": 0.5, "vunit": "kPa"},
-            "(kPa) is not applied",
+            "(kPa) was not applied",
         ),
         (PLANE, {"cf": 21, "vunit": "Uncalibrated OD"}, "not applied"),
         (PLANE, {"cf": 3, "c0": 1.0, "c1": 2.0, "c2": 3.0}, "not applied"),
@@ -768,8 +768,8 @@ def test_a_set_whose_xml_is_in_a_member(tmp_path: Path) -> None:
         ("set.companion.ome", set_xml(), (), r"z0\.ome\.tif and others.*one folder"),
         ("set.companion.ome", set_xml(), (0,), r"z1\.ome\.tif"),
         ("z0.ome.tif", set_xml(), (0,), r"z1\.ome\.tif"),
-        ("set.companion.ome", "<OME", (0, 1), "no readable OME-XML"),
-        ("set.companion.ome", "<html/>", (0, 1), "no OME-XML"),
+        ("set.companion.ome", "<OME", (0, 1), "cannot be read as OME-XML"),
+        ("set.companion.ome", "<html/>", (0, 1), "not OME-XML"),
     ],
 )
 def test_a_set_with_gaps_is_refused(
@@ -802,7 +802,7 @@ def test_the_pages_win_over_stale_sizes(
     stack = read(path, lazy=lazy)
     np.testing.assert_array_equal(stack.data[...], STACK.reshape(2, 3, 20, 30))
     assert (stack.axes, stack.spacing[-1]) == ("CZYX", 0.5)
-    assert f"{stated[0]} x {stated[1]}" in stack.messages[0]
+    assert f"{stated[0]} × {stated[1]}" in stack.messages[0]
 
 
 def test_a_page_that_two_images_claim_stays_with_the_one_that_fits(

@@ -300,7 +300,7 @@ def test_other_settings_do_not_go_on_from_what_was_begun(
     onto.stop_after = None
     desk.widget.form.image.fields["layer"].value = layer
     onto.run(factor=3)
-    assert "was begun with" in desk.said
+    assert "was started with" in desk.said
     assert "Replace it" in desk.said
     desk.widget.refresh()
     onto.fields["overwrite"].value = True

@@ -826,7 +826,7 @@ def test_saved_networks_are_met_in_the_form(desk: Desk, nets: Path) -> None:
     assert desk.widget.form.requests()[0].config == left
     assert desk.why == ""
     for settings, says in (
-        (change(left, factor=(1, 2)), "trained for the factor 2 x 2"),
+        (change(left, factor=(1, 2)), "trained for the factor 2 × 2"),
         (change(left, network="paper", preset="paper"), "the preset that they were"),
     ):
         desk.set(settings)
@@ -835,7 +835,7 @@ def test_saved_networks_are_met_in_the_form(desk: Desk, nets: Path) -> None:
     desk.set(left)
     desk.widget.form.method.preset.value = "instant"
     desk.widget.refresh()
-    assert "fitted anew to every image" in desk.why
+    assert "trains no network" in desk.why
     desk.set(left)
     nets.write_bytes(nets.read_bytes()[:-9])
     desk.widget.refresh()
@@ -856,10 +856,13 @@ def begins(desk: Desk) -> str:
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({}, "the learned start (generated images only), at most 50 steps."),
-        ({"noise": 0.02}, "the learned start (generated images only), at most"),
-        ({"learned_steps": 0}, "(generated images only) is used as it is."),
-        ({"start": "random"}, "from random weights: this image only."),
+        ({}, "the pretrained network (generated images only), at most 50 steps."),
+        ({"noise": 0.02}, "the pretrained network (generated images only), at most"),
+        (
+            {"learned_steps": 0},
+            "(generated images only) is used without further training.",
+        ),
+        ({"start": "random"}, "uses this image only."),
     ],
 )
 def test_the_form_says_what_training_will_begin_from(
@@ -924,7 +927,10 @@ def test_the_learned_start_is_chosen_and_told(
     assert "--learned-steps 3" in copied()
     desk.widget.start()
     desk.wait()
-    assert "began from the learned start (generated images only), 3 steps" in desk.said
+    assert (
+        "started from the pretrained network (generated images only), 3 steps"
+        in desk.said
+    )
     desk.widget.form.method.preset.value = "paper"
     desk.widget.refresh()
     assert "start from &#x27;this image only" in desk.why
@@ -932,7 +938,7 @@ def test_the_learned_start_is_chosen_and_told(
     shipped.unlink()
     desk.widget.form.method.preset.value = "fast"
     desk.widget.refresh()
-    assert "start of napari-zssr is missing" in desk.why
+    assert "network of napari-zssr is missing" in desk.why
 
 
 def planned_for(request: Any) -> TrainingPlan:

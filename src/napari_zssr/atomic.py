@@ -64,8 +64,8 @@ def check_name(target: Path) -> None:
         length, longest = len(os.fsencode(target.name)), _name_bytes(target.parent)
         if length > longest:
             raise InputError(
-                f"The name of the result, {target.name!r}, is too long: {length} bytes "
-                f"of at most {longest}; give a shorter one (-o)."
+                f"The name of the result, {target.name!r}, is too long ({length} "
+                f"bytes, at most {longest}); give a shorter one (-o)."
             ) from error
         raise InputError(
             f"{str(target)!r} cannot be the name of a file ({error}); choose another "
@@ -90,7 +90,7 @@ def check_replaceable(
         )
     if target.is_dir() and not any((target / mark).is_file() for mark in marks):
         raise InputError(
-            f"{target} is a folder that holds something else, so it is not replaced; "
+            f"{target} is a folder with other content, which is never replaced; "
             "choose another name."
         )
 

@@ -38,8 +38,8 @@ WANTED = {
 
 
 def size_text(shape: Iterable[int]) -> str:
-    """Size of an image in sentences: ``48 x 40``."""
-    return " x ".join(map(str, shape))
+    """Size of an image in sentences: ``48 × 40``."""
+    return " × ".join(map(str, shape))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,8 +94,8 @@ def parsed_camera(text: str) -> CameraNoise:
         values[name] = number
     if missing := [name for name in WANTED if name not in values]:
         raise InputError(
-            f"The noise of the camera {text!r} lacks {' and '.join(missing)}; "
-            f"write it as {EXAMPLE}."
+            f"The noise of the camera {text!r} has no {' and '.join(missing)}; write "
+            f"it as {EXAMPLE}."
         )
     camera = CameraNoise(
         gain=values["gain"], offset=values["offset"], read_noise=values["read noise"]
@@ -175,13 +175,13 @@ def parsed_kernel_z(text: Any) -> tuple[str, tuple[float, ...]]:
         raise InputError(
             f"kernel_z {text!r} cannot be used; give estimate, optics, gaussian:2.4 "
             "(standard deviation in pixels of the result), section:1 (thickness in "
-            "slices) or fwhm:0.9,0.3 (of a point along Z and across, in um, as "
-            "`napari-zssr kernel BEADS --beads` prints it)."
+            "slices) or fwhm:0.9,0.3 (widths of a bead along Z and across, in µm, "
+            "as `napari-zssr kernel BEADS --beads` prints it)."
         )
     if kind == "fwhm" and numbers[0] <= numbers[1]:
         raise InputError(
-            f"kernel_z {text!r} has a point no longer along Z than across, so that "
-            "there is nothing to undo along Z; give the width along Z first."
+            f"kernel_z {text!r} is no wider along Z than across, so there is no "
+            "extra blur to remove; give the width along Z first."
         )
     return kind, numbers
 
@@ -191,8 +191,8 @@ def checked_sigmas(sigma_px: Any) -> tuple[float, float]:
     pair = _pair(sigma_px)
     if pair is None or not all(math.isfinite(s) and 0 < s <= 100 for s in pair):
         raise InputError(
-            f"The Gaussian kernel's sigma is {sigma_px!r}; give fine pixels above 0 "
-            "and at most 100."
+            f"The sigma of the Gaussian blur is {sigma_px!r}; give result pixels, "
+            "above 0 and at most 100."
         )
     return pair
 
@@ -217,18 +217,22 @@ def checked_kernel(array: NDArray[Any] | None) -> NDArray[np.float64]:
     """Weights of shape (Y, X), finite, with a positive sum; a read-only copy."""
     if array is None or np.ndim(array) != 2 or 0 in np.shape(array):
         found = "none" if array is None else f"shape {np.shape(array)}"
-        raise InputError(f"A kernel has shape (Y, X); found {found}.")
+        raise InputError(
+            f"A kernel needs two axes (Y, X), but {found} was given; give a 2-D array."
+        )
     if np.asarray(array).dtype.kind not in "biuf":
         raise InputError(
             f"The kernel's weights are {np.asarray(array).dtype}; give real numbers."
         )
     values: NDArray[np.float64] = np.array(array, dtype=np.float64)
     if not np.isfinite(values).all():
-        raise InputError("The kernel holds NaN or Inf; give finite weights.")
+        raise InputError(
+            "The kernel contains NaN or infinite weights; give finite ones."
+        )
     if values.sum() <= 0:
         raise InputError(
-            f"The kernel's weights sum to {values.sum():.3g}; a blur needs a positive "
-            "sum."
+            f"The kernel's weights sum to {values.sum():.3g}; give weights with a "
+            "positive sum."
         )
     values.flags.writeable = False
     return values
@@ -253,7 +257,7 @@ def checked_whole(name: str, value: Any, low: int) -> int:
     """Whole number from `low` up; neither 2.0 nor True is one."""
     whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
     if not whole or value < low:
-        raise InputError(f"{name} is {value!r}; give a whole number from {low} up.")
+        raise InputError(f"{name} is {value!r}; give a whole number of at least {low}.")
     return int(value)
 
 
@@ -274,18 +278,18 @@ def check_start_fits(start: str, network: str, steps: Any) -> None:
     """Refuse a start without use, and training that is left out without a start."""
     if start != RANDOM and network == "ridge":
         raise InputError(
-            f"start is {start!r}, but the closed-form filter of 'instant' is fitted "
-            "anew to every image; choose another preset, or start from 'random'."
+            f"start is {start!r}, but the preset 'instant' trains no network; choose "
+            "another preset, or start from 'random'."
         )
     if start == LEARNED and network != "residual":
         raise InputError(
-            f"start is {start!r}, which is a network of the presets fast and balanced; "
-            "choose one of them, or start from 'random'."
+            f"start is {start!r}, but only the presets fast and balanced have a "
+            "pretrained network; choose one of them, or start from 'random'."
         )
     if start == RANDOM and steps == 0:
         raise InputError(
-            f"steps is {steps!r}, but nothing has been learned yet; give a whole "
-            "number from 1 up, or start from 'learned' or a file of saved networks."
+            f"steps is {steps!r}, but the network is untrained; give a whole number "
+            "of at least 1, or start from 'learned' or a file of saved networks."
         )
 
 

@@ -169,14 +169,14 @@ class Config:
         check_start_fits(self.start, self.network, self.steps)
         if self.error_map and self.factor_z != 1:
             raise InputError(
-                "Errors can be mapped in planes, not along Z; leave out the error map "
+                "An error map cannot be computed along Z; leave out the error map "
                 "(--error-map, error_map), or the factor along Z."
             )
         if self.factor_z == 1 and self.only_denoises and self.noise == "off":
             raise InputError(
-                "With factor 1, without a blur and with the noise 'off' there is "
-                "nothing to restore; give a blur (--kernel, kernel), leave the noise "
-                "to 'auto', or give a larger factor."
+                "Factor 1, no blur and noise 'off' leave nothing to do; give a blur "
+                "(--kernel, kernel), set the noise to 'auto', or give a larger "
+                "factor."
             )
         lowest = _LOWEST if self.start == RANDOM else _LOWEST | {"steps": 0}
         for name, low in lowest.items():

@@ -67,14 +67,16 @@ def compute_errors(what: str, device: str) -> Iterator[None]:
     except (RuntimeError, MemoryError) as error:
         if isinstance(error, ZSSRError):
             raise
+        is_processor = device == "cpu"
+        where = "the processor" if is_processor else f"the graphics card ({device})"
         if is_out_of_memory(error):
-            advice = "" if device == "cpu" else ", or use device='cpu'"
+            advice = "" if is_processor else ", or use device='cpu'"
             raise ComputeError(
-                f"{what} failed: the memory of {device} ran out; enlarge a part of the "
+                f"{what} failed: {where} ran out of memory; enlarge a part of the "
                 f"plane, close other programs{advice}."
             ) from error
         first = str(error).partition("\n")[0].removesuffix(".")
-        raise ComputeError(f"{what} failed on {device}: {first}.") from error
+        raise ComputeError(f"{what} failed on {where}: {first}.") from error
 
 
 def internal_error(error: BaseException) -> str:
@@ -83,7 +85,7 @@ def internal_error(error: BaseException) -> str:
     It names the file, one for all such errors of a process, and where to report it.
     """
     text = " ".join(str(error).split())[:300]
-    what = f"Unexpected failure ({type(error).__name__}: {text})"
+    what = f"Unexpected error ({type(error).__name__}: {text})"
     try:
         file = _traceback_file()
         with file.open("a", encoding="utf-8") as opened:

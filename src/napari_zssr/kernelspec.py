@@ -123,7 +123,7 @@ class KernelSpec:
             y, x = (checked_positive("spacing_um", um) for um in self.spacing_um)
             object.__setattr__(self, "spacing_um", (y, x))
         if self.kind == "file" and not self.path:
-            raise InputError("Kernel 'file' needs a path; none was given.")
+            raise InputError("Kernel 'file' has no path; give the name of the file.")
         if self.kind == "optics" and self.optics is None:
             object.__setattr__(self, "optics", Optics())
 
@@ -152,7 +152,8 @@ class KernelSpec:
             return cls(kind="file", path=text)
         raise InputError(
             f"Kernel {text!r} is not known; give 'bicubic', 'estimate', 'optics', "
-            "'gaussian:SIGMA' in fine pixels, or a .npy, .csv, .tif or .mat file."
+            "'gaussian:SIGMA' (in result pixels), or a .npy, .csv, .tif or .mat "
+            "file."
         )
 
     @property
@@ -217,7 +218,7 @@ def _parse_gaussian(text: str) -> KernelSpec:
         )
     angle = numbers[2] if len(numbers) == 3 else 0.0
     if not math.isfinite(angle):
-        raise InputError(f"Kernel {text!r} has no finite angle; give degrees.")
+        raise InputError(f"Kernel {text!r} has no finite angle; give it in degrees.")
     return KernelSpec(
         kind="gaussian", sigma_px=(numbers[0], numbers[:2][-1]), angle_deg=angle
     )

@@ -27,7 +27,9 @@ from napari_zssr.stack.image import (
     to_native,
 )
 
-SENTENCE = "Labels: each pixel has the value of the nearest pixel, no value is new."
+SENTENCE = (
+    "Labels: each pixel takes the value of its nearest pixel, so no new values appear."
+)
 
 Factor = float | tuple[float, float]
 

@@ -14,6 +14,33 @@ if TYPE_CHECKING:
 
 # With this begin the stages of what is done along Z.
 ALONG_Z = "axial "
+# What a stage does, in words.
+STAGE_TEXTS = {
+    "read": "Reading",
+    "plan": "Planning",
+    "learn": "Training the networks of several planes",
+    "pairs": "Preparing training data",
+    "fit": "Fitting",
+    "train": "Training",
+    "check": "Checking parts of the result",
+    "predict": "Enlarging",
+    "planes": "Enlarging planes",
+    f"{ALONG_Z}pairs": "Preparing training data for Z",
+    f"{ALONG_Z}train": "Training along Z",
+    f"{ALONG_Z}fit": "Fitting along Z",
+    f"{ALONG_Z}predict": "Testing along Z",
+    f"{ALONG_Z}check": "Checking along Z",
+    f"{ALONG_Z}columns": "Enlarging along Z",
+}
+SHARED = "shared "
+
+
+def stage_text(stage: str) -> str:
+    """What a stage does, in words; its own name where it has none."""
+    shared = " (several planes)" if stage.startswith(SHARED) else ""
+    text = STAGE_TEXTS.get(stage.removeprefix(SHARED), stage)
+    return f"{text}{shared}"
+
 
 T = TypeVar("T")
 E = TypeVar("E", bound="Event")

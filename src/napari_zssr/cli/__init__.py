@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 OK, FAILURE, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
-STOPPED = "Stopped; no unfinished file stands under its final name."
+STOPPED = "Stopped; no incomplete file was written under the final name."
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -103,7 +103,9 @@ def exit_status(error: BaseException, program: str = "napari-zssr") -> tuple[int
         hint = f"see `{program} --help`"
         return BAD_INPUT, f"{_one_line(error.format_message()).rstrip('.')}; {hint}."
     if is_out_of_memory(error):
-        return FAILURE, "The memory of this machine did not suffice; close programs."
+        return FAILURE, (
+            "This computer ran out of memory; close other programs, or enlarge a part."
+        )
     return FAILURE, internal_error(error)
 
 

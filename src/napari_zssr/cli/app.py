@@ -13,9 +13,9 @@ from napari_zssr.cli.kernel import kernel
 from napari_zssr.cli.upscale import upscale
 from napari_zssr.zssr.device import share_cores
 
-HELP = """Enlarge a microscope image by a network trained on that image alone.
+HELP = """Enlarge a microscope image with a neural network trained on that image alone.
 
-Exit codes: 0 done, 1 failed, 2 the input or the command cannot be used, 130 Ctrl-C.
+Exit codes: 0 done, 1 failed, 2 wrong input or command, 130 stopped by Ctrl-C.
 """
 
 
@@ -54,7 +54,7 @@ def _root(
     ] = False,
     _debug: Annotated[
         bool,
-        typer.Option("--debug", help="Show the full traceback of a failure."),
+        typer.Option("--debug", help="Show the full traceback of an error."),
     ] = False,
 ) -> None:
     share_cores()

@@ -27,7 +27,7 @@ def check(
     original: Annotated[
         Path,
         options.input_option(
-            "--original", metavar="IMAGE", help="The image that it was made from."
+            "--original", metavar="IMAGE", help="The image it was made from."
         ),
     ],
     truth: Annotated[
@@ -35,8 +35,10 @@ def check(
         options.input_option(
             "--truth",
             metavar="IMAGE",
-            help="The same field as it is: in the pixels of the result, or a reference "
-            "in those of the original.",
+            help=(
+                "Ground truth: a better image of the same field, with the pixels of "
+                "the result or of the original."
+            ),
         ),
     ] = None,
     labels: Annotated[
@@ -44,8 +46,10 @@ def check(
         options.input_option(
             "--labels",
             metavar="IMAGE",
-            help="Regions of the original whose intensities are summed. Default: found "
-            "by a threshold.",
+            help=(
+                "Label image of the regions of the original whose intensities are "
+                "compared. Default: regions found by a threshold."
+            ),
         ),
     ] = None,
     networks: Annotated[
@@ -53,9 +57,10 @@ def check(
         options.input_option(
             "--networks",
             metavar="FILE",
-            help="Networks of the result, as upscale --save-networks wrote them: two "
-            "halves of the original are sent through them, which tells what detail "
-            "can be trusted at best.",
+            help=(
+                "Networks of the result, saved by upscale --save-networks; needed "
+                "to measure the finest detail of the result that can be trusted."
+            ),
         ),
     ] = None,
     reading: options.Reading = options.DEFAULT_READING,
@@ -65,18 +70,22 @@ def check(
         options.output_option(
             "--html",
             metavar="FILE",
-            help="Report with pictures and a paragraph for the methods, as one page.",
+            help=(
+                "Write a report with pictures and a methods paragraph as one web page."
+            ),
         ),
     ] = None,
     json: Annotated[
         Path | None,
-        options.output_option("--json", metavar="FILE", help="All figures."),
+        options.output_option(
+            "--json", metavar="FILE", help=("Write all figures as JSON.")
+        ),
     ] = None,
     overwrite: options.Overwrite = False,
 ) -> None:
-    """Check a result: intensities, spots, residual, resolution, and against a truth.
+    """Check a result against its original: intensities, spots, residual and resolution.
 
-    Options for reading the input are those of the original.
+    The options for reading the input apply to the original.
     """
     from napari_zssr.io.read import read
     from napari_zssr.stack.check import check_files

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
 
-from napari_zssr.progress import PlaneDone, Progress, drain
+from napari_zssr.progress import PlaneDone, Progress, drain, stage_text
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -62,7 +62,9 @@ class ProgressView:
         if self._stage is None or self._stage_key != (event.stage, event.plane):
             if self._stage is not None:
                 self._bar.remove_task(self._stage)
-            self._stage = self._bar.add_task(event.stage, total=event.total, loss="")
+            self._stage = self._bar.add_task(
+                stage_text(event.stage), total=event.total, loss=""
+            )
             self._stage_key = (event.stage, event.plane)
         self._bar.update(self._stage, completed=event.step, total=event.total)
         if event.loss is not None:

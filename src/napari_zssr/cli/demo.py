@@ -31,13 +31,14 @@ TITLES = ("input", "bicubic", "napari-zssr")
 
 def demo(
     output_dir: Annotated[
-        Path, typer.Option("--output-dir", metavar="DIR", help="Folder of the results.")
+        Path,
+        typer.Option("--output-dir", metavar="DIR", help=("Folder for the results.")),
     ] = Path("demo"),
     preset: options.Preset = "fast",
     device: options.Device = None,
     json: options.Json = False,
 ) -> None:
-    """Enlarge the bundled three-channel image: result, picture and report."""
+    """Enlarge the bundled three-channel image and write result, picture and report."""
     from napari_zssr.io.write import write
     from napari_zssr.stack.report import recipe
     from napari_zssr.stack.run import upscale_steps
@@ -47,8 +48,8 @@ def demo(
         output_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(
-            f"The folder {str(output_dir)!r} cannot be made ({error.strerror}); choose "
-            "another with --output-dir."
+            f"The folder {str(output_dir)!r} cannot be created ({error.strerror}); "
+            "choose another with --output-dir."
         ) from None
     with bundled_image() as path:
         stack = read_image(path, quiet=json)
@@ -151,8 +152,9 @@ def report_markdown(stack: ImageStack, result: Upscaled, shown: str) -> str:
             "",
             f"- input: {outline_of(stack).text}",
             f"- result: {outline_of(result.as_stack()).text}",
-            f"- preset {result.config.preset}, seed {report.seed}, {report.device}, "
-            f"{report.precision}, {console.in_seconds(report.seconds)}",
+            f"- preset {result.config.preset}, seed {report.seed}, "
+            f"{report.device_name}, {report.precision}, "
+            f"{console.in_seconds(report.seconds)}",
             f"- {versions}",
             "",
             report.sentence,
@@ -162,9 +164,9 @@ def report_markdown(stack: ImageStack, result: Upscaled, shown: str) -> str:
             *rows,
             "",
             "Noise is the standard deviation at half the signal, in percent of the "
-            "range. Changed is the difference from bicubic, root mean square. The "
-            "shrunk test is measured on regions of the image that were held out "
-            "from training, made coarser and enlarged again; the fine truth of this "
+            "intensity range. Changed is the difference from bicubic interpolation "
+            "(root mean square). The shrunk test is measured on regions held out "
+            "from training, shrunk and re-enlarged; the true fine detail of this "
             "image is not known.",
             "",
             *(

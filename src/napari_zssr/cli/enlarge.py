@@ -118,8 +118,8 @@ def enlarge(image: Source, target: Path, request: Request) -> Result:
     is_distributed = request.workers != IN_PROCESS or request.shard != (1, 1)
     if request.labels and (is_distributed or request.networks is not None):
         raise InputError(
-            "Labels are enlarged at once, and nothing is learned for them; leave out "
-            "--workers, --scheduler, --shard and --save-networks."
+            "Labels are enlarged without training; leave out --workers, "
+            "--scheduler, --shard and --save-networks."
         )
     stack = read_image(
         image.path,
@@ -183,8 +183,8 @@ def _check_files(image: Path, target: Path, request: Request) -> None:
     if request.networks is not None:
         if not KINDS[request.config.network].is_trained:
             raise InputError(
-                f"The preset {request.config.preset!r} trains no networks that could "
-                "be saved; choose another one."
+                f"The preset {request.config.preset!r} trains no networks; choose "
+                "another one, or leave out --save-networks."
             )
         check_networks_file(request.networks, request.overwrite)
 
@@ -240,7 +240,7 @@ def _enlarge_to_disk(stack: ImageStack, target: Path, request: Request) -> Resul
         if count > (before if isinstance(error, InputError) else 0):
             planes = "1 plane is" if count == 1 else f"{count} planes are"
             console.note(
-                f"{planes} finished and kept in {part}; run the same again to go on."
+                f"{planes} finished and kept in {part}; run the same again to continue."
             )
         raise
     networks = None

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from napari_zssr.checks import size_text
 from napari_zssr.cli import console, options
 from napari_zssr.cli.enlarge import read_image
 from napari_zssr.cli.kernel import DEFAULT_BLUR, Blur, with_blur_options
@@ -36,7 +37,7 @@ def info(
     reading: options.Reading = options.DEFAULT_READING,
     json: options.Json = False,
 ) -> None:
-    """Show axes, pixel size and noise of an image, and what enlarging it would take."""
+    """Show axes, pixel size and noise of an image, and what enlarging it needs."""
     from napari_zssr.io.contents import ALL
     from napari_zssr.io.read import list_images
 
@@ -74,6 +75,7 @@ def summary(stack: ImageStack, config: Config) -> dict[str, Any]:
     from napari_zssr.stack.axial_factor import axial_factor
     from napari_zssr.stack.channels import channel_starts, kernels_of
     from napari_zssr.stack.prepare import expected_dtype, make_plan
+    from napari_zssr.zssr.device import device_name
     from napari_zssr.zssr.training_plan import start_messages
 
     starts = channel_starts(config, stack.axes, stack.data.shape)
@@ -110,6 +112,7 @@ def summary(stack: ImageStack, config: Config) -> dict[str, Any]:
         "memory_bytes": plan.memory_bytes,
         "seconds": plan.seconds,
         "device": plan.device,
+        "device_name": device_name(plan.device),
         "precision": plan.precision,
     }
 
@@ -122,9 +125,9 @@ def axial_blurs(stack: ImageStack, config: Config, factor: float) -> list[str]:
     ready = prepare_axial(stack, config, factor)
     blurs = (channel_blur(ready, channel) for channel in sorted(ready.maps))
     return [
-        f"{BLUR_UNKNOWN} Until then cubic interpolation is returned."
+        f"{BLUR_UNKNOWN} Otherwise cubic interpolation is returned."
         if blur is None
-        else f"{blur.sentence} That is {blur.width:.2f} slices."
+        else f"{blur.sentence} This is SD {blur.width:.2f} slices."
         for blur in blurs
     ]
 
@@ -160,7 +163,7 @@ def _noise(plane: Any, axes: str) -> float | None:
 def _lines(stack: ImageStack, content: dict[str, Any]) -> list[tuple[str, str]]:
     from napari_zssr.stack.image import outline_of
 
-    shape = " x ".join(str(n) for n in content["output_shape"])
+    shape = size_text(content["output_shape"])
     planned = f"{content['output_axes']} {shape} {content['output_dtype']}"
     names = content["channels"] or [""] * len(content["noise"])
     noise = [
@@ -182,21 +185,21 @@ def _lines(stack: ImageStack, content: dict[str, Any]) -> list[tuple[str, str]]:
         *((f"start {name}".strip(), sentence) for name, sentence in starts),
         ("result", f"{planned}, {console.in_bytes(content['output_bytes'])}"),
         ("preset", f"{content['preset']}, {count} plane{'s' * (count != 1)}"),
-        ("device", f"{content['device']}, {content['precision']}"),
+        ("device", f"{content['device_name']}, {content['precision']}"),
         ("memory", f"about {console.in_bytes(content['memory_bytes'])}"),
         ("time", f"about {console.in_seconds(content['seconds'])}"),
     ]
 
 
 def _percent(level: float | None) -> str:
-    return "unknown" if level is None else f"{100 * level:.2g} % of the range"
+    return "unknown" if level is None else f"{100 * level:.2g} % of the intensity range"
 
 
 PACKAGES = ("napari-zssr", "torch", "numpy", "scipy", "tifffile", "zarr", "napari")
 
 
 def doctor(json: options.Json = False) -> None:
-    """Check Python, torch and the devices; tell how to mend what is wrong."""
+    """Check Python, PyTorch and graphics card, and show how to fix problems."""
     content = diagnostics()
     if json:
         console.echo_json(content)
@@ -222,12 +225,14 @@ def diagnostics() -> dict[str, Any]:
         import torch
     except (ImportError, OSError) as error:
         reason = " ".join(str(error).split())[:200]
-        content["problem"] = f"torch cannot be imported ({reason}); install it again."
+        content["problem"] = f"PyTorch cannot be imported ({reason}); install it again."
         return content
     from napari_zssr.zssr.device import examine_machine
 
     machine = examine_machine(every=True)
-    failed = [f"{d.device} fails: {d.failure}" for d in machine.devices if d.failure]
+    failed = [
+        f"{d.device} does not work: {d.failure}" for d in machine.devices if d.failure
+    ]
     advice = machine.advice
     return content | {
         "torch_cuda": torch.version.cuda,
@@ -263,4 +268,4 @@ def _conclusion(content: dict[str, Any]) -> str:
         return "\n".join([content["problem"], *commands])
     if content["problem"]:
         return str(content["problem"])
-    return f"All is well; runs go to {content['devices'][0]['device']}."
+    return f"All is well; images are computed on {content['devices'][0]['device']}."

@@ -36,9 +36,11 @@ class Blur:
         blur_option(
             "--kernel",
             metavar="KERNEL",
-            help="estimate (from the image), optics, an image of beads as .tif, "
-            "bicubic, gaussian:SIGMA in fine pixels, or weights as .npy, .csv, .mat or "
-            ".tif.",
+            help=(
+                "estimate (from the image), optics, an image of beads as .tif, "
+                "bicubic, gaussian:SIGMA (in result pixels), or weights as .npy, "
+                ".csv, .mat or .tif."
+            ),
         ),
     ] = None
     na: Annotated[
@@ -46,20 +48,24 @@ class Blur:
         blur_option(
             "--na",
             metavar="NA",
-            help="Optics: numerical aperture. What is not given of the optics is taken "
-            "from the image's metadata.",
+            help=(
+                "Optics: numerical aperture. Whatever is not given is taken from "
+                "the image's metadata."
+            ),
         ),
     ] = None
     wavelength_nm: Annotated[
         float | None,
-        blur_option("--wavelength-nm", metavar="NM", help="Optics: emitted light, nm."),
+        blur_option(
+            "--wavelength-nm", metavar="NM", help=("Optics: emission wavelength, nm.")
+        ),
     ] = None
     excitation_nm: Annotated[
         float | None,
         blur_option(
             "--excitation-nm",
             metavar="NM",
-            help="Optics: exciting light of a confocal microscope, nm.",
+            help="Optics: excitation wavelength of a confocal microscope, nm.",
         ),
     ] = None
     index: Annotated[
@@ -67,8 +73,10 @@ class Blur:
         blur_option(
             "--index",
             metavar="N",
-            help="Optics: refractive index of the immersion. Default: guessed from the "
-            "aperture.",
+            help=(
+                "Optics: refractive index of the immersion. Default: assumed from "
+                "the numerical aperture."
+            ),
         ),
     ] = None
     modality: Annotated[
@@ -93,8 +101,10 @@ class Blur:
         blur_option(
             "--kernel-spacing",
             metavar="Z,Y,X",
-            help="Voxel (or pixel Y,X) of the image of beads in micrometres, instead "
-            "of what the file says.",
+            help=(
+                "Voxel size of the bead image in micrometres (Z,Y,X or Y,X), "
+                "instead of what the file says."
+            ),
         ),
     ] = None
 
@@ -155,8 +165,8 @@ def _with_optics(spec: KernelSpec, changes: dict[str, Any]) -> KernelSpec:
         name = next(iter(changes)).replace("method", "psf_model")
         first = f"--{name.replace('_', '-')}"
         raise InputError(
-            f"{first} describes optics, but the kernel is {spec.kind!r}; give --kernel "
-            f"optics, or leave out {first}."
+            f"{first} describes optics, but the kernel is {spec.kind!r}; give "
+            f"--kernel optics, or leave out {first}."
         )
     optics: Optics = replace(spec.optics, **changes)
     return KernelSpec(kind="optics", optics=optics)
@@ -185,7 +195,8 @@ def kernel(
     show_beads: Annotated[
         bool,
         options.input_option(
-            "--beads", help="INPUT shows beads: measure the point spread function."
+            "--beads",
+            help=("INPUT is an image of beads: measure the point spread function."),
         ),
     ] = False,
     reading: options.Reading = options.DEFAULT_READING,
@@ -193,9 +204,9 @@ def kernel(
     overwrite: options.Overwrite = False,
     json: options.Json = False,
 ) -> None:
-    """Show the blur that enlarging an image would take: without --kernel, estimated.
+    """Show the blur that would be assumed for an image: estimated, without --kernel.
 
-    Widths are those of the kernel between the image and the finer one, which is
+    Widths are those of the blur between the image and the enlarged one, which is
     narrower than the point spread function.
     """
     from napari_zssr.stack.channels import kernels_of
@@ -250,8 +261,8 @@ def _measure_beads(
     others = [name for name in blur.given if name != "kernel_spacing"]
     if others:
         raise InputError(
-            f"--{others[0].replace('_', '-')} says what the blur is, but --beads "
-            "measures it; leave out one of them."
+            f"--{others[0].replace('_', '-')} gives the blur, but --beads measures "
+            "it; leave out one of them."
         )
     if output is not None:
         check_target(output, overwrite, TIFF, ".ome.tif")
@@ -275,12 +286,12 @@ def _measure_beads(
         console.echo_json(content)
         return
     widths = [
-        (f"FWHM {letter}", f"{width:.3f} um")
+        (f"FWHM {letter}", f"{width:.3f} µm")
         for letter, width in zip("ZYX", psf.fwhm_um, strict=True)
         if width is not None
     ]
     sizes = zip(axes, psf.spacing_um, strict=True)
-    voxel = ", ".join(f"{letter} {size:.4g} um" for letter, size in sizes)
+    voxel = ", ".join(f"{letter} {size:.4g} µm" for letter, size in sizes)
     rows = [("beads", str(psf.beads)), *widths, ("voxel", voxel)]
     typer.echo(console.table(rows))
     typer.echo(psf.sentence)
@@ -296,7 +307,7 @@ def _table(kernels: Sequence[FineKernel], names: Sequence[str]) -> list[list[str
     """Table of widths, one row per channel."""
     from napari_zssr.imaging.optics import FWHM
 
-    table = [["channel", "kernel", "FWHM fine px", "give or take", "FWHM um", "angle"]]
+    table = [["channel", "kernel", "FWHM px", "±", "FWHM µm", "angle"]]
     for number, kernel in enumerate(kernels):
         has_name = len(kernels) > 1 or names
         spread = kernel.spread_px
@@ -320,7 +331,7 @@ def _pair(widths: tuple[float, float] | None, spec: str) -> str:
     if widths is None:
         return "-"
     large, small = widths
-    return f"{large:{spec}} x {small:{spec}}"
+    return f"{large:{spec}} × {small:{spec}}"
 
 
 def _write_kernels(

@@ -23,11 +23,11 @@ def _panel(title: str) -> Callable[..., Any]:
     return functools.partial(typer.Option, rich_help_panel=title)
 
 
-engine_option = _panel("What is computed")
-input_option = _panel("How the input is read")
-output_option = _panel("What comes out")
-worker_option = _panel("Who does the work")
-blur_option = _panel("How the image was blurred")
+engine_option = _panel("Method")
+input_option = _panel("Reading the input")
+output_option = _panel("Output")
+worker_option = _panel("Workers")
+blur_option = _panel("Blur of the image")
 
 Input = Annotated[
     Path, typer.Argument(metavar="INPUT", help="TIFF, OME-TIFF, OME-Zarr, PNG or JPG.")
@@ -36,7 +36,7 @@ Overwrite = Annotated[
     bool, output_option("--overwrite", help="Replace existing outputs.")
 ]
 Json = Annotated[
-    bool, output_option("--json", help="Print one JSON object, no progress.")
+    bool, output_option("--json", help="Print the result as JSON, without progress.")
 ]
 Factor = Annotated[
     str | None,
@@ -44,8 +44,10 @@ Factor = Annotated[
         "-f",
         "--factor",
         metavar="F|FY,FX",
-        help="Enlargement of Y and X, from 1 to 16, fractions too; 1 restores the "
-        "pixels that there are. Default: 2.",
+        help=(
+            "Enlargement of Y and X, from 1 to 16, also fractions; 1 keeps the "
+            "pixel size and only removes noise and blur. Default: 2."
+        ),
     ),
 ]
 FactorZ = Annotated[
@@ -53,8 +55,11 @@ FactorZ = Annotated[
     engine_option(
         "--factor-z",
         metavar="F|isotropic",
-        help="Enlargement of a stack along Z, learned from its own planes: 1 to 16, or "
-        "isotropic, from the spacing; with --factor 1 of nothing else. Default: 1.",
+        help=(
+            "Enlargement of a stack along Z, trained on its own XY planes: 1 to 16, "
+            "or isotropic (until slices are as close as pixels); with --factor 1 "
+            "only along Z. Default: 1."
+        ),
     ),
 ]
 KernelZ = Annotated[
@@ -62,9 +67,11 @@ KernelZ = Annotated[
     engine_option(
         "--kernel-z",
         metavar="KIND",
-        help="Blur along Z beyond that across: estimate (from the stack), optics, "
-        "fwhm:Z,XY (of a point, um), gaussian:SIGMA (pixels of the result) or "
-        "section:N (thickness in slices). Default: estimate.",
+        help=(
+            "Extra blur along Z: estimate (from the stack), optics, fwhm:Z,XY "
+            "(widths of a bead, µm), gaussian:SIGMA (result pixels) or section:N "
+            "(thickness in slices). Default: estimate."
+        ),
     ),
 ]
 Preset = Annotated[
@@ -75,24 +82,37 @@ Noise = Annotated[
     engine_option(
         "--noise",
         metavar="auto|off|SIGMA|CAMERA",
-        help="Noise of the image; SIGMA as a fraction of its range; or that of a "
-        "camera, in electrons: 'camera: gain 0.46, offset 100, read noise 1.6'. "
-        "Default: auto.",
+        help=(
+            "Noise of the image: auto (estimated), off, SIGMA as a fraction of the "
+            "intensity range, or of a camera, in electrons: 'camera: gain 0.46, "
+            "offset 100, read noise 1.6'. Default: auto."
+        ),
     ),
 ]
 Gradual = Annotated[
-    int | None, engine_option("--gradual", metavar="N", help="Factors on the way.")
+    int | None,
+    engine_option(
+        "--gradual",
+        metavar="N",
+        help=("Number of steps in which the image is enlarged."),
+    ),
 ]
 Ensemble = Annotated[
     bool | None,
-    engine_option("--ensemble/--no-ensemble", help="Median over flips and rotations."),
+    engine_option(
+        "--ensemble/--no-ensemble",
+        help=("Combine flipped and rotated copies (steadier, slower)."),
+    ),
 ]
 TrainingSteps = Annotated[
     int | None,
     engine_option(
         "--steps",
         metavar="N",
-        help="Training steps at most; 0 applies what --start names as it is.",
+        help=(
+            "Largest number of training steps; 0 uses the networks of --start "
+            "without training."
+        ),
     ),
 ]
 Start = Annotated[
@@ -100,8 +120,11 @@ Start = Annotated[
     engine_option(
         "--start",
         metavar="learned|random|FILE",
-        help="What training starts from: a network learned from generated images, "
-        "nothing, or networks of --save-networks. Default: as the preset.",
+        help=(
+            "What training starts from: learned (a network pretrained on generated "
+            "images), random (this image only), or a file of --save-networks. "
+            "Default: as the preset."
+        ),
     ),
 ]
 LearnedSteps = Annotated[
@@ -109,13 +132,19 @@ LearnedSteps = Annotated[
     engine_option(
         "--learned-steps",
         metavar="N",
-        help="Training steps at most, where it starts from 'learned'; 0 applies that "
-        "as it is.",
+        help=(
+            "Largest number of training steps with --start learned; 0 uses the "
+            "pretrained network without training."
+        ),
     ),
 ]
 Seed = Annotated[
     int | None,
-    engine_option("--seed", metavar="N", help="Seed of every random choice."),
+    engine_option(
+        "--seed",
+        metavar="N",
+        help=("Seed of random numbers; the same seed gives the same pixels."),
+    ),
 ]
 Device = Annotated[
     str | None,
@@ -135,7 +164,12 @@ Precision = Annotated[
 ]
 FillNonfinite = Annotated[
     bool,
-    input_option("--fill-nonfinite", help="Fill NaN and Inf instead of refusing."),
+    input_option(
+        "--fill-nonfinite",
+        help=(
+            "Fill NaN and infinite pixels with the mean instead of refusing the image."
+        ),
+    ),
 ]
 
 
@@ -185,8 +219,10 @@ class Reading:
         input_option(
             "--spacing",
             metavar="L|Y=L,X=L",
-            help="Pixel size in micrometres: one for Y and X, one for each axis, or by "
-            "letter.",
+            help=(
+                "Pixel size in micrometres: one number for Y and X, one for each "
+                "axis, or by letter."
+            ),
         ),
     ] = None
     image: Annotated[
@@ -194,16 +230,20 @@ class Reading:
         input_option(
             "--image",
             metavar="N|NAME|all",
-            help="Which one of several images in a file, by its index or name in "
-            "`info`; all makes one result of each. Default: the largest.",
+            help=(
+                "Which of several images in a file, by its index or name (see "
+                "`info`); all enlarges each of them. Default: the largest."
+            ),
         ),
     ] = None
     partial: Annotated[
         bool,
         input_option(
             "--partial",
-            help="Keep the complete planes of an acquisition that was stopped, instead "
-            "of refusing the file.",
+            help=(
+                "Use the complete planes of an interrupted acquisition, instead of "
+                "refusing the file."
+            ),
         ),
     ] = False
 

@@ -63,7 +63,7 @@ def upscale(
         output_option(
             "--output-dir",
             metavar="DIR",
-            help="Folder of the results, made if it is not there.",
+            help="Folder for the results; created if needed.",
         ),
     ] = None,
     ending: Annotated[
@@ -71,7 +71,7 @@ def upscale(
         output_option(
             "--format",
             metavar="ENDING",
-            help="ome.tif or ome.zarr, where no name is given.",
+            help="Format of results without a given name: ome.tif or ome.zarr.",
         ),
     ] = "ome.tif",
     factor: options.Factor = None,
@@ -86,7 +86,10 @@ def upscale(
         engine_option(
             "--back-projection",
             metavar="N",
-            help="Iterations that make the result agree with the input; 0 for none.",
+            help=(
+                "Back-projection rounds that make the result, shrunk again, agree "
+                "with the input; 0 for none."
+            ),
         ),
     ] = None,
     ensemble: options.Ensemble = None,
@@ -98,25 +101,31 @@ def upscale(
         engine_option(
             "--strategy",
             metavar="NAME",
-            help="Of a stack: tuned learns once, then a little on each slice; shared "
-            "only once; independent each slice anew. Default: tuned, with paper "
-            "independent.",
+            help=(
+                "Training on a stack: tuned (one network, tuned per slice), shared "
+                "(one network) or independent (new network per slice). Default: "
+                "tuned, with the preset paper independent."
+            ),
         ),
     ] = None,
     always: Annotated[
         bool,
         engine_option(
             "--always",
-            help="Return all that was learned, even where nothing was gained over "
-            "bicubic or checks do not support it; they only warn.",
+            help=(
+                "Return the full result even where it is no better than bicubic "
+                "interpolation or checks do not support it; they only warn."
+            ),
         ),
     ] = False,
     error_map: Annotated[
         bool,
         engine_option(
             "--error-map",
-            help="Write the standard error of every pixel too, beside the image as "
-            "NAME_error.",
+            help=(
+                "Also write the standard error of every pixel, as NAME_error beside "
+                "the result."
+            ),
         ),
     ] = False,
     seed: options.Seed = None,
@@ -127,7 +136,10 @@ def upscale(
         engine_option(
             "--tile-px",
             metavar="N",
-            help="Side of the tiles in input pixels. Default: by free memory.",
+            help=(
+                "Size of the tiles that are computed at once, in input pixels. "
+                "Default: as memory allows."
+            ),
         ),
     ] = None,
     dtype: Annotated[
@@ -135,8 +147,10 @@ def upscale(
         output_option(
             "--dtype",
             metavar="auto|same|float32",
-            help="Pixels of the result: as in the image, but float32 where it holds "
-            "few counts; always as in the image; float32. Default: auto.",
+            help=(
+                "Pixel type of the result: same (as the image), float32, or auto "
+                "(as the image, but float32 if it has few counts). Default: auto."
+            ),
         ),
     ] = None,
     reading: options.Reading = options.DEFAULT_READING,
@@ -144,8 +158,10 @@ def upscale(
         bool,
         input_option(
             "--labels",
-            help="Enlarge a label image or a mask by nearest pixels: nothing is "
-            "learned, no value is new.",
+            help=(
+                "The input is a label image or mask: enlarge it by nearest pixels, "
+                "without new values."
+            ),
         ),
     ] = False,
     fill_nonfinite: options.FillNonfinite = False,
@@ -154,22 +170,24 @@ def upscale(
         output_option(
             "--save-networks",
             metavar="FILE",
-            help="Save what was learned as .safetensors, for --start on a sister "
-            "image.",
+            help=(
+                "Save the trained networks as .safetensors, for --start with a "
+                "similar image."
+            ),
         ),
     ] = None,
     overwrite: options.Overwrite = False,
     skip_existing: Annotated[
         bool,
         output_option(
-            "--skip-existing", help="Leave out images whose result is there."
+            "--skip-existing", help="Skip images whose result exists already."
         ),
     ] = False,
     continue_on_error: Annotated[
         bool,
         output_option(
             "--continue-on-error/--stop-on-error",
-            help="Of several images, go on with the next one after an error.",
+            help="After an error, continue with the next image, or stop.",
         ),
     ] = True,
     report: Annotated[
@@ -177,7 +195,7 @@ def upscale(
         output_option(
             "--report",
             metavar="FILE",
-            help="Table of all images as .csv, written after each of them.",
+            help="Write a table of all images as .csv, updated after each one.",
         ),
     ] = None,
     workers: Annotated[
@@ -185,8 +203,10 @@ def upscale(
         worker_option(
             "--workers",
             metavar="N",
-            help="Processes that do planes at the same time; 0 does them in this one. "
-            "Several GPUs are shared out.",
+            help=(
+                "Number of processes that work in parallel, shared among all "
+                "graphics cards; 0 uses this process only."
+            ),
         ),
     ] = 0,
     scheduler: Annotated[
@@ -194,8 +214,9 @@ def upscale(
         worker_option(
             "--scheduler",
             metavar="ADDRESS",
-            help="Dask scheduler whose workers do the planes: tcp://host:8786 or its "
-            "scheduler file.",
+            help=(
+                "Dask scheduler of the workers: tcp://host:8786 or its scheduler file."
+            ),
         ),
     ] = "",
     threads: Annotated[
@@ -203,13 +224,15 @@ def upscale(
         worker_option(
             "--threads",
             metavar="N",
-            help="Threads of each worker. Default: the cores, shared out.",
+            help=(
+                "Threads of each worker. Default: all cores, divided among the workers."
+            ),
         ),
     ] = None,
     retries: Annotated[
         int,
         worker_option(
-            "--retries", metavar="N", help="Tries after the first that failed."
+            "--retries", metavar="N", help="How often a failed plane is tried again."
         ),
     ] = 1,
     shard: Annotated[
@@ -217,15 +240,17 @@ def upscale(
         worker_option(
             "--shard",
             metavar="I/N",
-            help="Do the I-th of N parts of the planes, as a job of an array; the last "
-            "one to finish completes the file.",
+            help=(
+                "Compute only part I of N, for job arrays; the last job to finish "
+                "completes the file."
+            ),
         ),
     ] = None,
     json: options.Json = False,
 ) -> int:
-    """Enlarge images along Y and X, by networks trained on each image alone.
+    """Enlarge images with networks trained on each image alone.
 
-    A run that was stopped or killed goes on where it was when it is started again.
+    An interrupted run continues where it stopped when it is started again.
     """
     config = options.settings(
         preset,
@@ -296,7 +321,9 @@ def _expand(images: list[Path]) -> list[Path]:
         if is_pattern and not image.exists():
             matching = sorted(image.parent.glob(image.name))
         if not matching:
-            raise InputError(f"No file fits {str(image)!r}; check folder and ending.")
+            raise InputError(
+                f"No file matches {str(image)!r}; check the folder and the ending."
+            )
         files += matching
     return list(dict.fromkeys(files))
 
@@ -327,14 +354,14 @@ def _pairs(
             output_dir.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(
-                f"The folder {output_dir} cannot be made ({error.strerror}); give "
+                f"The folder {output_dir} cannot be created ({error.strerror}); give "
                 "another one."
             ) from error
     results = {target: each.path for each, target in pairs if each.path != target}
     for path in images:
         if path in results:
             console.note(
-                f"{path} is left out: it is what {results[path].name} becomes."
+                f"{path} was skipped, because it is the result of {results[path].name}."
             )
     return [pair for pair in pairs if pair[0].path not in results]
 
@@ -359,9 +386,9 @@ def _upscale_single(image: Source, target: Path, request: Request) -> int:
         for name, sentence in console.by_channel(sentences, names):
             typer.echo(f"Blur of {name}: {sentence}" if name else f"Blur: {sentence}")
     if request.networks is not None:
-        saved = "what was learned"
+        saved = "trained networks saved"
         if result.networks is None:
-            saved = "not written, nothing was learned"
+            saved = "not written, because no network was trained"
         typer.echo(f"{request.networks}: {saved}")
     return code
 
@@ -372,8 +399,8 @@ def _unfinished_sentence(result: Result) -> str:
     done = f"{count} of {total} planes {'is' if count == 1 else 'are'} finished"
     if result.failures:
         return (
-            f"{done}, {len(result.failures)} failed; what is finished is kept in "
-            f"{result.target.name}.part, run the same again to try the others."
+            f"{done}, {len(result.failures)} failed; finished planes are kept in "
+            f"{result.target.name}.part; run the same again to try the others."
         )
     return f"{done}; the last shard to finish completes {result.target}."
 
@@ -437,7 +464,7 @@ def _upscale_row(
     # Unlike Path.exists, this accepts names that are too long.
     if skip_existing and os.path.exists(target) and not part_folder(target).exists():
         report = _existing_report(target)
-        sentence = f"{target.name} is there already. {_report_sentence(report)}"
+        sentence = f"{target.name} exists already. {_report_sentence(report)}"
         return _row(image, target, SKIPPED, sentence, report), False
     started = time.monotonic()
     is_disk_full = False
@@ -505,7 +532,7 @@ def _write_report(path: Path, rows: Sequence[Row]) -> None:
 
 
 def _table(rows: Sequence[Row]) -> list[list[str]]:
-    lines = [["file", "status", "planes", "learned", "changed", "time"]]
+    lines = [["file", "status", "planes", "trained", "changed", "time"]]
     for row in rows:
         changed = "" if row.changed is None else f"{row.changed:.2g} %"
         counts = [str(row.planes or ""), str(row.learned) if row.planes else ""]

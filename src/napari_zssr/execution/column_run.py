@@ -67,7 +67,7 @@ class ChannelTask(JobTask):
     @property
     def name(self) -> str:
         """Name for messages."""
-        return f"Learning along Z for channel {self.channel}"
+        return f"Training along Z for channel {self.channel}"
 
     def steps(self) -> Steps[AxialChannel]:
         """Train, and leave the report."""
@@ -147,8 +147,8 @@ def _enlarge_missing(
         failed = yield from run(tasks, to_event=enlarged, stage=f"{ALONG_Z}columns")
     if failed:
         raise ComputeError(
-            f"{len(failed)} of {len(strips)} strips of columns failed, the others are "
-            f"kept in {job.part}; run again to go on. {failed[0].sentence}"
+            f"{len(failed)} of {len(strips)} parts of the stack failed, the others "
+            f"are kept in {job.part}; run again to continue. {failed[0].sentence}"
         )
 
 

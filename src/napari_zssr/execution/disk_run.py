@@ -149,7 +149,7 @@ class SharedTask(JobTask):
     @property
     def name(self) -> str:
         """Name for messages."""
-        return f"Learning for channel {self.channel}"
+        return f"Training for channel {self.channel}"
 
     def steps(self) -> Steps[None]:
         """Train, and save the networks."""
@@ -315,8 +315,8 @@ def fit_to_format(config: Config, target: Path) -> Config:
         return config
     if config.error_map:
         raise InputError(
-            "A PNG cannot hold a map of errors; write an .ome.tif, or leave the map "
-            "out."
+            "A PNG cannot hold an error map; write an .ome.tif, or leave out the "
+            "error map."
         )
     if config.dtype == "float32":
         raise InputError(
@@ -387,8 +387,8 @@ def planned(
         if resources.workers == 1:
             raise
         raise ComputeError(
-            f"{resources.workers} workers at the same time share the free memory, of "
-            f"which each needs more; use fewer workers ({error})"
+            f"{resources.workers} workers need more memory than is free; use fewer "
+            f"workers ({error})."
         ) from error
 
 

@@ -48,8 +48,8 @@ class Workers:
         given = (self.processes > 0, bool(self.scheduler), self.client is not None)
         if sum(given) > 1:
             raise InputError(
-                "Worker processes of this machine and a dask cluster were both asked "
-                "for; give workers, a scheduler or a client."
+                "Both local worker processes and a dask cluster were chosen; give "
+                "only one of workers, scheduler and client."
             )
 
     @property
@@ -188,7 +188,7 @@ class ProcessPool:
         self.close()
         if self._started.value == 0:
             raise ComputeError(
-                "No worker process could start; in a script, let the call stand under "
+                "No worker process could start; in a script, put the call under "
                 '`if __name__ == "__main__":`.'
             )
         self.executor = self._new_executor()
@@ -258,8 +258,8 @@ class DaskPool:
 
     def _lost(self) -> ComputeError:
         return ComputeError(
-            f"The connection to the dask scheduler ({self._scheduler}) was lost; what "
-            "is finished stands, run the same again to go on."
+            f"The connection to the dask scheduler ({self._scheduler}) was lost; run "
+            "the same again to continue with what is finished."
         )
 
 

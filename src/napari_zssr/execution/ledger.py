@@ -70,9 +70,9 @@ class Ledger:
             more = len(differences) - _MAX_LISTED
             rest = f" and {more} other settings" if more > 0 else ""
             raise InputError(
-                f"The unfinished run in {part} was begun with {listed}{rest}; finish "
-                "it with the old settings, delete that folder, or allow it to be "
-                "replaced (--overwrite, overwrite=True)."
+                f"The unfinished run in {part} was started with {listed}{rest}; "
+                "finish it with the old settings, delete that folder, or allow it "
+                "to be replaced (--overwrite, overwrite=True)."
             )
         return cls(part)
 
@@ -106,7 +106,7 @@ def read_identity(part: Path) -> dict[str, Any]:
     record = part / "run.json"
     if not record.is_file():
         raise InputError(
-            f"{part} is no unfinished run of napari-zssr, so nothing is written there; "
+            f"{part} is not an unfinished run of napari-zssr and was not touched; "
             "move it away, or choose another output."
         )
     content = _load(record)
@@ -332,7 +332,7 @@ def finish(
     Returns the target, also if another process or an earlier call placed it. Raises
     `ComputeError` if planes are missing; the run can be finished later.
     """
-    left = f"all planes are kept in {part}, and the same run again only ends it"
+    left = f"all planes are kept in {part}; run the same again to complete the file"
     with storage_errors(target, left), finish_lock(part) as is_locked:
         if is_locked:
             if not _is_placed(part, target):
@@ -361,7 +361,7 @@ def finish(
             remove_run(part)
     remove_trash(part)
     if not target.exists():
-        raise ComputeError(f"There is no run in {part} that could be finished.")
+        raise ComputeError(f"There is no unfinished run in {part}; check the folder.")
     return target
 
 

@@ -76,13 +76,12 @@ def upscale_to_disk_steps(
         return (yield from planes_to_disk_steps(stack, config, target, options))
     if shard != WHOLE:
         raise InputError(
-            "A stack is enlarged along Z as a whole, not in shards; leave out the "
-            "shard, or factor_z."
+            "A stack cannot be enlarged along Z in shards; leave out the shard, or "
+            "factor_z."
         )
     if keep_networks:
         raise InputError(
-            "Networks that learn along Z are not saved; leave out --save-networks, or "
-            "--factor-z."
+            "Networks for Z cannot be saved; leave out --save-networks, or --factor-z."
         )
     return (yield from _isotropic_steps(stack, config, factor, target, options))
 

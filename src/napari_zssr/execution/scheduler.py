@@ -219,8 +219,8 @@ def _sentence(task: Task, error: BaseException) -> str:
         return str(error)
     if isinstance(error, BrokenProcessPool) or type(error).__name__ == "KilledWorker":
         return (
-            f"{task.name} failed: its worker was killed each time, perhaps for want of "
-            "memory; use fewer workers."
+            f"{task.name} failed: its worker was killed each time, perhaps because "
+            "memory ran out; use fewer workers."
         )
     lines = str(error).splitlines() or ["no reason given"]
     return f"{task.name} failed: {type(error).__name__}, {lines[0]}."

@@ -143,9 +143,9 @@ class AxialSpectra:
         return AxialBlur(
             width=CAUTION * found,
             sentence=(
-                "Blur along Z from the stack itself: a Gaussian of standard deviation "
-                f"{found:.2f} slices beyond that across, taken {CAUTION:g} times as "
-                "wide to be safe."
+                "Extra blur along Z estimated from the stack: Gaussian, SD "
+                f"{found:.2f} slices, deliberately taken {100 * (1 - CAUTION):.0f} % "
+                "narrower."
             ),
         )
 

@@ -97,8 +97,8 @@ def measured_psf(
     data = np.asarray(image)
     if data.ndim not in (2, 3) or min(data.shape[-2:]) < 5:
         raise InputError(
-            f"A bead image has shape (Z, Y, X) or (Y, X); found shape {data.shape}: "
-            "give one channel of one time."
+            "A bead image needs axes (Z, Y, X) or (Y, X), but this one has shape "
+            f"{data.shape}; give one channel and one time point."
         )
     if data.ndim == 3 and len(data) == 1:
         data = data[0]
@@ -106,7 +106,9 @@ def measured_psf(
     # Intensities need no more than float32.
     data = data.astype(np.float32)
     if not np.isfinite(data).all():
-        raise InputError("The bead image holds NaN or Inf; give finite intensities.")
+        raise InputError(
+            "The bead image contains NaN or infinite pixels; remove them first."
+        )
     peaks, widths = _detected_beads(data)
     dropped: Counter[str] = Counter()
     spots = _fitted_spots(data, peaks, widths, dropped)
@@ -116,20 +118,20 @@ def measured_psf(
     if not spots:
         raise InputError(
             f"No bead in the image can be used ({reasons or 'none found'}); give an "
-            "image of small beads that stand alone, away from its borders."
+            "image of small, well separated beads away from its borders."
         )
     array = _average(data, spots, peaks)
     middle = np.median([spot.widths for spot in spots], axis=0)
     fwhm = [float(w * s) for w, s in zip(middle, spacing, strict=True)]
-    sizes = " x ".join(f"{w:.3f}" for w in fwhm)
+    sizes = " × ".join(f"{w:.3f}" for w in fwhm)
     sentence = (
         f"PSF measured on {len(spots)} {'bead' if len(spots) == 1 else 'beads'}, "
-        f"FWHM {sizes} um ({'Z, Y, X' if len(fwhm) == 3 else 'Y, X'})"
+        f"FWHM {sizes} µm ({'Z, Y, X' if len(fwhm) == 3 else 'Y, X'})"
     )
     if reasons:
         sentence += f"; left out: {reasons}"
     if saturated:
-        sentence += "; all are saturated, so it is narrower than shown"
+        sentence += "; all beads are saturated, so the true PSF is narrower"
     return MeasuredPsf(
         array=array,
         spacing_um=spacing,
@@ -175,8 +177,8 @@ def _bright_points(projection: Array, sigma_px: float) -> list[tuple[int, int]]:
     least = max(DIMMEST * (smooth.max() - background), LEAST_CONTRAST * noise)
     if smooth.max() <= background or smooth.max() - background < least:
         raise InputError(
-            "No beads were found: nothing in the image stands out from its background; "
-            "give an image of small bright beads on a dark ground."
+            "No beads were found: nothing in the image stands out from its "
+            "background; give an image of small bright beads on a dark background."
         )
     highest = smooth == ndimage.maximum_filter(smooth, size=3)
     points = np.argwhere(highest & (smooth >= background + least))
@@ -237,7 +239,7 @@ def _fitted_spots(
         elif near and min(near) < ISOLATED:
             dropped["too close to another"] += 1
         elif (spot := _fitted_spot(data, peak, widths)) is None:
-            dropped["no bead by its shape"] += 1
+            dropped["not shaped like a bead"] += 1
         else:
             spots.append(spot)
     return spots
@@ -321,7 +323,7 @@ def _of_usual_width(spots: list[Spot], dropped: Counter[str]) -> list[Spot]:
     widths = np.array([spot.widths for spot in spots])
     usual = np.quantile(widths, 0.25 if len(spots) > 2 else 0.0, axis=0)
     same = (widths < WIDEST * usual).all(axis=1) & (widths > usual / WIDEST).all(axis=1)
-    dropped["of another width"] += int((~same).sum())
+    dropped["unusually wide or narrow"] += int((~same).sum())
     return [spot for spot, is_usual in zip(spots, same, strict=True) if is_usual]
 
 

@@ -78,16 +78,18 @@ WIDEST_BICUBIC = 1.35
 FINEST, LEAST_DETAIL = (0.38, 0.5), 5.0
 
 HIDDEN = (
-    "The finest detail of the image is noise: it is already oversampled, or too noisy "
-    "to tell a blur, so that bicubic, the usual assumption, was taken."
+    "Blur could not be estimated (the image is too noisy, or its pixels are already "
+    "finer than its detail); the default blur was used."
 )
-BLIND = "No edges that tell the blur: bicubic, the usual assumption, was taken."
+BLIND = "Blur could not be estimated (too few edges); the default blur was used."
 SOFT = (
-    "The image is soft over several of its own pixels, which no blur between it and a "
-    "finer one explains: bicubic, the usual assumption, was taken."
+    "Blur could not be estimated (even the sharpest edges are several pixels wide); "
+    "the default blur was used."
 )
-NOISY = "The edges do not tell the blur: bicubic, the usual assumption, was taken."
-SHARP = "The edges are as sharp as bicubic reduction leaves them: bicubic was taken."
+NOISY = (
+    "Blur could not be estimated (the edges are too noisy); the default blur was used."
+)
+SHARP = "The edges are as sharp as the default blur leaves them; it was used."
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,9 +173,9 @@ def _gaussian(mean: _Estimate, estimates: list[_Estimate], factors: Pair) -> Fin
         spec=spec,
         factors=factors,
         sentence=(
-            f"Estimated from the image: a Gaussian of {fine[0]:.2f} x {fine[1]:.2f} "
-            f"fine pixels (give or take {max(large, small):.2f}), kept an eighth "
-            "narrower than the edges tell."
+            f"Estimated from the image: Gaussian, SD {fine[0]:.2f} × {fine[1]:.2f} "
+            f"result pixels (±{max(large, small):.2f}), deliberately "
+            f"{100 * (1 - CAUTION):.0f} % narrower than measured."
         ),
         spread_px=(large, small),
     )

@@ -163,16 +163,17 @@ def _check(result: Array, truth: Array) -> None:
         )
     if min(truth.shape) < SMALLEST_PX:
         raise InputError(
-            f"The truth has {size_text(truth.shape)} pixels; a comparison needs "
-            f"at least {SMALLEST_PX} x {SMALLEST_PX}."
+            f"The truth has {size_text(truth.shape)} pixels; a comparison needs at "
+            f"least {SMALLEST_PX} × {SMALLEST_PX}; give a larger one."
         )
     for plane, name in ((result, "result"), (truth, "truth")):
         if not np.isfinite(plane).all():
-            raise InputError(f"The {name} holds NaN or Inf; remove them first.")
+            raise InputError(
+                f"The {name} contains NaN or infinite pixels; remove them first."
+            )
     if np.ptp(truth) == 0:
         raise InputError(
-            "The truth is constant, so nothing can be compared with it; give another "
-            "image or plane."
+            "The truth has the same value everywhere; give another image or plane."
         )
 
 
@@ -185,9 +186,9 @@ def _degraded(
         y, x = factors
         raise InputError(
             f"The result has {size_text(result.shape)} pixels and the truth "
-            f"{size_text(shape)}, which enlarged x{y:g} along Y and x{x:g} along X are "
-            f"{size_text(sizes)}; give a truth of the result's size or of the size "
-            "before."
+            f"{size_text(shape)}, which enlarged ×{y:g} along Y and ×{x:g} along X "
+            f"are {size_text(sizes)}; give a truth of the result's size or of the "
+            "size before."
         )
     # With fractional factors a pixel more may come back.
     return degrade_array(result, kernel, factors)[: shape[0], : shape[1]]

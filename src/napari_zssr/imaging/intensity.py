@@ -285,9 +285,9 @@ def check_finite(values: NDArray[Any], nonfinite: str, name: str) -> NDArray[Any
     if nonfinite == "refuse" or count == values.size:
         first = tuple(int(i) for i in np.argwhere(bad)[0])
         raise InputError(
-            f"{name} holds {count} NaN or Inf pixels, the first at {first}; remove "
-            "them, or have them filled with the mean by --fill-nonfinite or "
-            "nonfinite='fill'."
+            f"{name} contains {count} NaN or Inf pixels, the first at {first}; "
+            "remove them, or fill them with the mean (--fill-nonfinite, "
+            "nonfinite='fill')."
         )
     filled = values.copy()
     filled[bad] = values[~bad].mean()

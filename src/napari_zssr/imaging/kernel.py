@@ -167,8 +167,8 @@ def check_fits(spec: KernelSpec, shape: tuple[int, int]) -> None:
     rows, columns = np.ptp(used, axis=0) + 1
     if rows > shape[0] or columns > shape[1]:
         raise InputError(
-            f"The kernel covers {rows} x {columns} fine pixels, more than the enlarged "
-            f"plane of {shape[0]} x {shape[1]}; give a smaller kernel."
+            f"The kernel covers {rows} × {columns} pixels, more than the enlarged "
+            f"plane of {shape[0]} × {shape[1]}; give a smaller kernel."
         )
 
 

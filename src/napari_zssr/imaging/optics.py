@@ -20,7 +20,7 @@ from napari_zssr.kernelspec import Modality
 
 VISIBLE_NM = (200.0, 2000.0)
 # Other units that a wavelength may be given in, and their size in nm.
-UNITS_NM = ((1e3, "um"), (0.1, "angstrom"), (1e9, "m"))
+UNITS_NM = ((1e3, "µm"), (0.1, "angstrom"), (1e9, "m"))
 INDICES = (1.0, 2.0)
 FWHM = 2 * math.sqrt(2 * math.log(2))
 # Enlargement below which there is nothing to gain.
@@ -83,32 +83,37 @@ def checked_optics(
         excitation = _checked_wavelength("excitation", option, excitation_nm)
         if excitation > emission:
             raise InputError(
-                f"The excitation at {excitation:g} nm is longer than the emission at "
-                f"{emission:g} nm; were they swapped? For two photons give a bead "
-                "image."
+                f"The excitation wavelength ({excitation:g} nm) is longer than that of "
+                f"the emission ({emission:g} nm); swap them, or measure the blur on "
+                "beads (two photons)."
             )
     remarks = ""
     if index is None:
         index = guessed_index(na)
-        remarks += f"; index {index:g} guessed from NA {na:g}"
+        remarks += f"; refractive index {index:g} assumed from NA {na:g}"
     index = _checked_number("refractive index", "--index 1.515", index)
     low, high = INDICES
     if not low <= index <= high:
         raise InputError(
-            f"The refractive index is {index:g}; give {low:g} (air) to {high:g}, oil "
-            "has 1.515."
+            f"The refractive index is {index:g}; give {low:g} (air) to {high:g} (oil "
+            "is 1.515)."
         )
     if na > index:
         raise InputError(
-            f"NA {na:g} is above the refractive index {index:g}, which no objective "
-            "reaches; check --na, or give the immersion's --index."
+            f"NA {na:g} is larger than the refractive index {index:g}, which is "
+            "impossible; check --na, or give the immersion's --index."
         )
     if modality == "confocal" and excitation is None:
-        remarks += "; no excitation wavelength given, so the emission's is taken"
+        remarks += (
+            "; no excitation wavelength given, the emission wavelength is used instead"
+        )
     if modality == "widefield" and excitation_nm is not None:
-        remarks += "; the excitation has no part in widefield"
+        remarks += "; the excitation wavelength does not matter in widefield"
     if modality == "lightsheet":
-        remarks += "; axial width of the objective alone, without the light sheet"
+        remarks += (
+            "; the width along Z is that of the objective alone, without the light "
+            "sheet"
+        )
     return CheckedOptics(
         na=na,
         wavelength_nm=emission,
@@ -138,13 +143,12 @@ def checked_spacing(
     given = () if spacing_um is None else tuple(spacing_um)[-dims:]
     if len(given) < dims or None in given:
         raise InputError(
-            f"The size of a {pixel} is not known and is not guessed; give {option} "
-            f"with um along {axes}."
+            f"The size of a {pixel} is not known; give {option} in µm along {axes}."
         )
     values = tuple(float(s) for s in given)
     if not all(math.isfinite(s) and s > 0 for s in values):
         raise InputError(
-            f"The size of a {pixel} is {spacing_um!r}; give {option} with um above 0 "
+            f"The size of a {pixel} is {spacing_um!r}; give {option} in µm, above 0, "
             f"along {axes}."
         )
     return values
@@ -153,8 +157,7 @@ def checked_spacing(
 def _checked_number(name: str, option: str, value: Any) -> float:
     if value is None:
         raise InputError(
-            f"A kernel from optics needs the {name}, which is not in the image's "
-            f"metadata; give it, as in {option}."
+            f"The {name} is not in the image's metadata; give it, as in {option}."
         )
     number = math.nan if isinstance(value, bool) else number_or_nan(value)
     if not (math.isfinite(number) and number > 0):
@@ -252,15 +255,15 @@ def sampling_sentence(spacing_um: Pair, factors: Pair, nyquist: float) -> str | 
         return None
     # Along the coarser axis.
     useful = max(spacing_um) / nyquist
-    sampling = f"pixels of {max(spacing_um):.3g} um; Nyquist asks for {nyquist:.3g} um"
+    sampling = (
+        f"pixels of {max(spacing_um):.3g} µm, and this objective resolves no more "
+        f"with pixels below {nyquist:.3g} µm (Nyquist)"
+    )
     if useful < LEAST_FACTOR:
-        return f"The image has {sampling}: there is nothing to gain from more pixels."
+        return f"The image has {sampling}, so enlarging it shows no more."
     if max(factors) <= LEAST_FACTOR * useful:
         return None
-    return (
-        f"The image has {sampling}: a factor of {useful:.2g} makes sense, beyond that "
-        "there is nothing to gain from more pixels."
-    )
+    return f"The image has {sampling}; a factor above {useful:.2g} shows no more."
 
 
 def _widths(na: float, index: float, wavelength_nm: float) -> Pair:
@@ -285,18 +288,18 @@ def _gaussian_sentence(optics: CheckedOptics, fwhm_um: float) -> str:
         errors = list(np.add(errors, CONFOCAL_ERROR))
     lateral, axial = map(_compared, errors)
     return (
-        f"Gaussian PSF ({optics.modality}, NA {optics.na:g}, {light}, index "
-        f"{optics.index:g}), FWHM {fwhm_um:.3f} um. Formula 0.225 lambda/NA (Zhang et "
-        f"al. 2007): {lateral} a vectorial PSF, along the axis {axial} "
-        f"one{optics.remarks}."
+        f"Gaussian PSF ({optics.modality}, NA {optics.na:g}, {light}, refractive "
+        f"index {optics.index:g}), FWHM {fwhm_um:.3f} µm (Zhang et al. 2007). "
+        f"Compared with an exact PSF it is {lateral} in XY and {axial} in "
+        f"Z{optics.remarks}."
     )
 
 
 def _compared(percent: float) -> str:
     share = round(abs(percent))
     if share == 0:
-        return "as wide as"
-    return f"{share} % {'wider' if percent > 0 else 'narrower'} than"
+        return "as wide"
+    return f"about {share} % too {'wide' if percent > 0 else 'narrow'}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -319,7 +322,7 @@ def vectorial_psf(**settings: Any) -> VectorialPsf:
     except ImportError as error:
         raise InputError(
             "Vectorial PSFs need the package psf-generator, which is not installed; "
-            "pip install 'napari-zssr[optics]', or take the Gaussian PSF."
+            "pip install 'napari-zssr[optics]', or choose the Gaussian PSF."
         ) from error
 
     optics = checked_optics(**settings)
@@ -338,8 +341,9 @@ def vectorial_psf(**settings: Any) -> VectorialPsf:
         fwhm_um=(half_width(profile, step_z), lateral, lateral),
         sentence=(
             f"Vectorial PSF of ideal optics ({optics.modality}, NA {optics.na:g}, "
-            f"{optics.wavelength_nm:g} nm, index {optics.index:g}; psf-generator), "
-            f"FWHM {lateral:.3f} um: real objectives are rather wider{optics.remarks}."
+            f"{optics.wavelength_nm:g} nm, refractive index {optics.index:g}; "
+            f"psf-generator), FWHM {lateral:.3f} µm; real objectives blur slightly "
+            f"more{optics.remarks}."
         ),
     )
 

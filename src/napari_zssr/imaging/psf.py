@@ -189,7 +189,7 @@ def _side(pixels: float) -> int:
     side = 2 * math.ceil(pixels / 2) + 3
     if side > LARGEST_SIDE:
         raise InputError(
-            f"The point spread function covers {pixels:.0f} fine pixels, more than "
+            f"The point spread function covers {pixels:.0f} result pixels, more than "
             f"{LARGEST_SIDE}; crop it, or check its pixel size."
         )
     return side

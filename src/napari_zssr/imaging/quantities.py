@@ -195,12 +195,12 @@ def _flux_sentence(
     changes: Array, changed: NDArray[np.bool_], median: float, largest: float
 ) -> str:
     if not changes.size:
-        return "No object was found, so no sums of intensity were compared."
+        return "No object was found, so no intensities were compared."
     if math.isnan(median):
-        return "No region is brighter than its noise, so no change can be told."
+        return "No region is brighter than its noise, so no change can be detected."
     regions = f"{len(changes)} region{'s' * (len(changes) != 1)}"
     content = f"{_percent(median)} in the median and by {_percent(largest)} at most"
-    sentence = f"Sums of intensity in {regions} changed by {content}; "
+    sentence = f"The summed intensities of {regions} changed by {content}; "
     count = int(changed.sum())
     if not count:
         return sentence + "none by more than 1 % beyond its noise."
@@ -224,7 +224,7 @@ def binned(
         y, x = factors
         raise InputError(
             f"The result has {size_text(result.shape)} pixels, but an image of "
-            f"{size_text(shape)} enlarged x{y:g} along Y and x{x:g} along X has "
+            f"{size_text(shape)} enlarged ×{y:g} along Y and ×{x:g} along X has "
             f"{size_text(expected)}; give the image that it was made from."
         )
     rows, columns = (
@@ -337,7 +337,7 @@ def spot_shift(
     lost = len(found) - len(shifts)
     if not len(shifts):
         sentence = (
-            f"None of {lost} spots of the image is found in the result."
+            f"None of the {lost} bright spots of the image was found in the result."
             if lost
             else "No bright spot was found, so no positions were compared."
         )
@@ -369,11 +369,12 @@ def _spot_sentence(spots: int, lost: int, mean: Pair, rms: float, moved: bool) -
     if spots < LEAST_SPOTS:
         verdict = "too few to judge"
     else:
-        verdict = "they moved" if moved else "no shift that counts"
+        verdict = "they moved" if moved else "no relevant shift"
     missing = f" Not found in the result: {lost} more." if lost else ""
     return (
-        f"{what} {mean[0]:+.3f} pixels along Y and {mean[1]:+.3f} along X from where "
-        f"the image has them (root mean square distance {rms:.3f}): {verdict}.{missing}"
+        f"{what} {mean[0]:+.3f} pixels along Y and {mean[1]:+.3f} along X from their "
+        f"position in the image (root mean square distance {rms:.3f}): "
+        f"{verdict}.{missing}"
     )
 
 

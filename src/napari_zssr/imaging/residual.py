@@ -205,18 +205,18 @@ def _check(
 ) -> None:
     if not kernel.is_concrete:
         raise InputError(
-            f"A residual needs a blur on the fine grid, {kernel.kind!r} is none yet; "
-            "give a bicubic or Gaussian kernel, or an array."
+            f"The residual cannot be computed with the blur {kernel.kind!r}; give a "
+            "bicubic or Gaussian kernel, or an array."
         )
     if image.ndim != 3 or min(image.shape[1:]) < SMALLEST_PX:
         raise InputError(
-            f"A residual needs an image (C, Y, X) of at least {SMALLEST_PX} x "
+            f"A residual needs an image (C, Y, X) of at least {SMALLEST_PX} × "
             f"{SMALLEST_PX} pixels, its shape is {image.shape}; give a larger part."
         )
     if not all(math.isfinite(f) and f >= 1 for f in factors):
         raise InputError(
-            f"A result is enlarged by factors from 1 up, {factors} were given; give "
-            "those along (Y, X)."
+            f"Enlargement factors are at least 1, but {factors} were given; give the "
+            "factors along (Y, X)."
         )
     rows, columns = (
         output_size(n, f) for n, f in zip(image.shape[1:], factors, strict=True)
@@ -231,8 +231,8 @@ def _check(
         count = int((~np.isfinite(array)).sum())
         if count:
             raise InputError(
-                f"The {name} holds {count} values that are NaN or infinite; fill them "
-                "before its residual is computed."
+                f"The {name} contains {count} values that are NaN or infinite; fill "
+                "them before its residual is computed."
             )
 
 
@@ -418,12 +418,13 @@ def _sentence(found: Residual) -> str:
     area = f"{100 * found.flagged:.3g} % of the area"
     more = "its noise" if found.unit == "noise" else "rounding"
     if not found.disagrees:
-        exception = f", but for {area}" if found.flagged else ""
+        exception = f", except in {area}" if found.flagged else ""
         return f"The result agrees with the image to within {more}{exception}."
     if found.reasons == ("noise overrated",):
         return (
             f"The result differs from the image by only {found.level:.2g} times the "
-            "noise assumed: less noise may be right, or the result repeats it."
+            "assumed noise; there may be less noise than assumed, or the result "
+            "reproduces it."
         )
     who = f"In {area} the result" if found.flagged else "The result"
     # A shift, or noise that is underrated, shows in places too.
@@ -435,11 +436,11 @@ def _sentence(found: Residual) -> str:
 
 def _clause(reason: Reason, found: Residual) -> str:
     if reason == "shifted":
-        return f"it lies {math.hypot(*found.shift_px):.2g} pixels beside the image"
+        return f"it is shifted by {math.hypot(*found.shift_px):.2g} pixels"
     if reason == "local":
-        return "in places something was added, lost or moved"
+        return "structures were added, lost or moved in places"
     more = "more" if reason == "noise underrated" else "less"
     return (
-        f"fine detail differs by {found.level:.2g} times the noise assumed, "
-        f"so that {more} noise may be right"
+        f"fine detail differs by {found.level:.2g} times the assumed noise, so there "
+        f"may be {more} noise than assumed"
     )

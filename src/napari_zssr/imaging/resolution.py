@@ -23,12 +23,10 @@ Outcome = Literal["found", "pixel limit", "nothing"]
 
 RING_CORRELATION, DECORRELATION = "ring correlation", "decorrelation"
 NOTHING = {
-    RING_CORRELATION: (
-        "Nothing is resolved by ring correlation: no frequency stands out of the noise."
-    ),
+    RING_CORRELATION: ("Ring correlation found no detail above the noise."),
     DECORRELATION: (
-        "No cut-off is found by decorrelation: there is nothing but noise, or detail "
-        "as fine as the pixels."
+        "Decorrelation analysis found no limit of resolution: the image is only "
+        "noise, or its detail is as fine as its pixels."
     ),
 }
 SMALLEST_PX = 32
@@ -144,13 +142,13 @@ def thinned_halves(
     values = _checked(plane)
     if noise.is_clean:
         raise InputError(
-            "The image is without noise, so that its halves would be the same; measure "
-            "its resolution by decorrelation."
+            "The image has no noise, so ring correlation cannot measure its "
+            "resolution; use decorrelation."
         )
     if noise.jpeg:
         raise InputError(
-            "The image was a JPEG, whose compression joined signal and noise, so that "
-            "no halves of independent noise can be made; use the image as it was taken."
+            "JPEG compression mixed signal and noise, so ring correlation cannot "
+            "measure the resolution; use the image before compression."
         )
     draw = np.random.default_rng(seed)
     counts = _photons(values, noise)
@@ -409,11 +407,14 @@ def _checked(plane: NDArray[Any]) -> Array:
     values = np.asarray(plane, dtype=np.float64)
     if values.ndim != 2 or min(values.shape) < SMALLEST_PX:
         raise InputError(
-            f"Resolution is measured on a plane (Y, X) of at least {SMALLEST_PX} x "
-            f"{SMALLEST_PX} pixels; found shape {values.shape}."
+            f"Resolution is measured on a plane (Y, X) of at least {SMALLEST_PX} × "
+            f"{SMALLEST_PX} pixels; this one has shape {values.shape}, so give a "
+            "larger part."
         )
     if not np.isfinite(values).all():
-        raise InputError("The plane holds NaN or Inf; give finite intensities.")
+        raise InputError(
+            "The plane contains NaN or infinite pixels; remove them first."
+        )
     return values
 
 
@@ -437,13 +438,14 @@ def _sentence(
     def length(pixels: float) -> str:
         if pixel is None:
             return f"{pixels:.2g} pixels"
-        return f"{pixels * pixel:.3g} um ({pixels:.2g} pixels)"
+        return f"{pixels * pixel:.3g} µm ({pixels:.2g} pixels)"
 
     if period is not None:
-        return f"Detail down to a period of {length(period)} by {method}."
+        return f"Detail is resolved down to a period of {length(period)}, by {method}."
     if outcome == "pixel limit":
         return (
-            f"Detail down to a period of {length(1 / NYQUIST)} by {method}, the limit "
-            "of the pixels, unless there is more noise than was assumed."
+            f"Detail is resolved down to a period of {length(1 / NYQUIST)}, by "
+            f"{method}: the limit set by the pixels, unless there is more noise than "
+            "assumed."
         )
     return NOTHING[method]

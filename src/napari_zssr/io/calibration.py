@@ -12,7 +12,7 @@ import numpy as np
 import tifffile
 
 from napari_zssr.io.contents import Calibration
-from napari_zssr.stack.image import Channel, Outline, short_unit
+from napari_zssr.stack.image import SHOWN, Channel, Outline, short_unit
 
 
 def calibration_from(
@@ -306,11 +306,12 @@ def record_messages(
     if not record:
         return ()
     named = " and ".join(
-        f"{unit or 'none'} along {a}" for a, (_, unit) in record.items()
+        f"{SHOWN.get(unit, unit) or 'none'} along {a}"
+        for a, (_, unit) in record.items()
     )
     return (
-        f"{format_name} cannot say the unit {named}; napari-zssr keeps it in a record "
-        "of its own, other programs do not see it.",
+        f"{format_name} cannot say the unit {named}; only napari-zssr will read it "
+        "back from this file.",
     )
 
 

@@ -48,7 +48,7 @@ class ImageEntry:
     @property
     def size(self) -> str:
         """Shape in words: ``6 x 40 x 48``."""
-        return " x ".join(str(n) for n in self.shape)
+        return " × ".join(str(n) for n in self.shape)
 
     @property
     def title(self) -> str:
@@ -115,8 +115,8 @@ def choose(
     if len(entries) == 1:
         return entry, ()
     return entry, (
-        f"{file} holds {len(entries)} images; {entry} was taken; choose with "
-        "--image / image=.",
+        f"{file} contains {len(entries)} images; {entry} was chosen; choose another "
+        "with --image / image=.",
     )
 
 
@@ -152,8 +152,8 @@ def _named(entries: Sequence[ImageEntry], wanted: int | str, file: str) -> Image
     """The image with that name, label or index."""
     if wanted == ALL:
         raise InputError(
-            "image='all' means several images, but one is asked for here; give an "
-            "index or a name (list_images and `napari-zssr info` list them)."
+            "image='all' means several images, but only one is needed here; give an "
+            "index or a name (`napari-zssr info` and list_images show them)."
         )
     named = [entry for entry in entries if entry.name and entry.name == wanted]
     if len(named) > 1:
@@ -184,4 +184,4 @@ def _unknown(entries: Sequence[ImageEntry], wanted: int | str, file: str) -> str
     listed = ", ".join(str(entry) for entry in entries[:_MAX_LISTED])
     more = len(entries) - _MAX_LISTED
     rest = f" and {more} more" if more > 0 else ""
-    return f"{file} has no image {wanted!r}{hint}; it holds {listed}{rest}."
+    return f"{file} has no image {wanted!r}{hint}; it contains {listed}{rest}."

@@ -236,7 +236,7 @@ def placement(
     elif _transformations(multiscale):
         name = _target_system(multiscale)
         messages.append(
-            f"The image's place in the coordinate system {name!r} is left out."
+            f"The position of the image in the coordinate system {name!r} was ignored."
         )
     scale, translation = _composed(steps, len(shape))
     letters = _letters(listed)
@@ -250,13 +250,13 @@ def placement(
             continue
         if not math.isfinite(size) or size == 0:
             messages.append(
-                f"The pixel size along {letter} is {size:g}; it is left out."
+                f"The pixel size along {letter} is {size:g}; it was ignored."
             )
             continue
         if size < 0:
             messages.append(
-                f"Axis {letter} runs backwards (its scale is {size:g}), so its pixels "
-                "are turned round to lie where the metadata say."
+                f"Axis {letter} runs backwards (its scale is {size:g}), so it was "
+                "reversed."
             )
             reversed_axes.append(i)
             first, size = first + size * (shape[i] - 1), -size
@@ -358,8 +358,8 @@ def check_zarr(outline: Outline) -> tuple[str, ...]:
         json.dumps(attributes_of(outline, levels_of(outline)), allow_nan=False)
     except (ValueError, TypeError, LookupError, ArithmeticError) as error:
         raise InputError(
-            f"The image does not fit into an OME-Zarr ({error}); check its pixel sizes "
-            "and channels."
+            f"The image cannot be written as OME-Zarr ({error}); check its pixel "
+            "sizes and channels."
         ) from error
     return record_messages("OME-Zarr", spacing_record(outline, zarr_unit))
 
@@ -377,10 +377,10 @@ def attributes_of(outline: Outline, levels: Sequence[Level]) -> dict[str, Any]:
         image["name"] = legal_text(outline.name)
     ome: dict[str, Any] = {"version": "0.5", "multiscales": [image]}
     if outline.labels:
-        downscaling = "nearest", "One of 2 x 2 pixels."
+        downscaling = "nearest", "One of 2 × 2 pixels."
         ome[LABELS] = {"version": "0.5"}
     else:
-        downscaling = "mean", "Mean of 2 x 2 pixels."
+        downscaling = "mean", "Mean of 2 × 2 pixels."
         shown = {"active": True, "window": _full_range(outline.dtype)}
         ome["omero"] = {"channels": [c | shown for c in _channels(outline)]}
     image["type"], description = downscaling

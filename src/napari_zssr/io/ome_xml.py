@@ -100,11 +100,12 @@ def _companion_xml(path: Path) -> str:
         root = ElementTree.parse(path).getroot()
     except ElementTree.ParseError as error:
         raise InputError(
-            f"{path.name} is no readable OME-XML ({error}); copy or export it again."
+            f"{path.name} cannot be read as OME-XML ({error}); copy or export it again."
         ) from error
     if not root.tag.endswith("OME"):
         raise InputError(
-            f"{path.name} is no OME-XML; give the companion file of a set of OME-TIFFs."
+            f"{path.name} is not OME-XML; give the companion file of a set of "
+            "OME-TIFFs."
         )
     return ElementTree.tostring(root, encoding="unicode")
 
@@ -176,7 +177,11 @@ def ome_calibration(xml: str, address: PlaneAddress, own_file: str) -> Calibrati
     try:
         root = _parse(xml)
     except ElementTree.ParseError as error:
-        return Calibration(messages=(f"The OME-XML cannot be parsed ({error}).",))
+        return Calibration(
+            messages=(
+                f"The OME-XML metadata could not be read and were ignored ({error}).",
+            )
+        )
     candidates = [
         _image_calibration(root, image, address)
         for image in _candidate_images(root, address, own_file)
@@ -260,9 +265,9 @@ def _image_calibration(
     (height, width), messages = _stated_size(image), []
     if height and width and (height, width) != (address.height, address.width):
         messages = [
-            f"The OME-XML says {height} x {width} pixels (Y x X), but the pages hold "
-            f"{address.height} x {address.width}, which were read; check the pixel "
-            "size."
+            f"The OME-XML metadata say {height} × {width} pixels (Y × X), but the "
+            f"pages hold {address.height} × {address.width}; the pages were read, so "
+            "check the pixel size."
         ]
     spacing: dict[str, float] = {}
     units: dict[str, str | None] = {}

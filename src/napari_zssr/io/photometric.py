@@ -95,7 +95,9 @@ def page_samples(
     is_valid = stated in range(1, 9) and {"Y", "X"} <= set(letters)
     orientation = int(stated) if is_valid else 1
     if orientation != 1:
-        messages.append(f"It was turned by its orientation tag ({orientation}).")
+        messages.append(
+            f"The image was rotated as its orientation tag says ({orientation})."
+        )
     if swaps_axes(orientation):
         y, x = letters.index("Y"), letters.index("X")
         sizes[y], sizes[x] = sizes[x], sizes[y]
@@ -146,7 +148,7 @@ def _photometric(page: tifffile.TiffPage) -> int:
 def _not_convertible(page: tifffile.TiffPage, kind: int, samples: str) -> InputError:
     name = enum_name(tifffile.PHOTOMETRIC, kind, "PhotometricInterpretation")
     return InputError(
-        f"{page.parent.filename} holds {name} pixels of {samples}, which cannot be "
+        f"{page.parent.filename} contains {name} pixels of {samples}, which cannot be "
         "converted; save it as grey or RGB."
     )
 
@@ -166,9 +168,7 @@ def _palette(page: tifffile.TiffPage) -> _Meaning:
     colours = (entries if entries.max() <= 255 else entries >> 8).astype(np.uint8)
     is_instrument = any(getattr(page.parent, f"is_{name}") for name in _INSTRUMENTS)
     if _is_ramp(colours):
-        message = (
-            "Its palette is a ramp of one colour: the pixels are read as intensities."
-        )
+        message = "Its colour palette was ignored; the pixels were read as intensities."
         color = pack_color(colours[-1])
         return _Meaning(
             channels=() if np.ptp(colours[-1]) == 0 else (Channel(color=color),),
@@ -176,8 +176,9 @@ def _palette(page: tifffile.TiffPage) -> _Meaning:
         )
     if is_instrument and _is_smooth(colours):
         return _Meaning(
-            message="Its lookup table says how the pixels are shown and is left out: "
-            "they are intensities.",
+            message=(
+                "Its lookup table was ignored; the pixels were read as intensities."
+            ),
         )
     is_grey = bool((colours == colours[:, :1]).all())
     grey_or_rgb = colours[:, 0] if is_grey else colours
@@ -185,8 +186,10 @@ def _palette(page: tifffile.TiffPage) -> _Meaning:
         count=1 if is_grey else 3,
         convert=partial(np.take, grey_or_rgb, axis=0, mode="clip"),
         dtype=np.uint8,
-        message="The palette was applied: the indices are read as "
-        f"{'grey' if is_grey else 'RGB'}.",
+        message=(
+            "The colour palette was applied; the pixels were read as "
+            f"{'grey' if is_grey else 'RGB'}."
+        ),
     )
 
 
@@ -220,8 +223,10 @@ def _rgb(page: tifffile.TiffPage) -> _Meaning:
         letter="C",
         count=count,
         channels=tuple(Channel(name=name) for name in names),
-        message=f"It holds {count - 3} more samples than red, green and blue that are "
-        f"no alpha: all {count} are read as channels.",
+        message=(
+            f"The pixels have {count - 3} samples besides red, green and blue; all "
+            f"{count} were read as channels."
+        ),
     )
 
 
@@ -232,14 +237,16 @@ def _intensities(page: tifffile.TiffPage, kind: int) -> _Meaning:
     convert: Conversion | None = None
     messages = []
     if count > 1 and not is_alpha:
-        messages = [f"Its {count} samples a pixel are no colours: they are channels."]
+        messages = [
+            f"The {count} samples per pixel were read as channels, not as colours."
+        ]
     if kind == _WHITE_IS_ZERO:
-        outcome = "it is kept so."
+        outcome = "the pixels were left so."
         if page.dtype is not None and page.dtype.kind in "iu":
             convert = partial(_inverted, bits=int(np.max(page.bitspersample)))
             convert = partial(_with_alpha, convert, 1) if is_alpha else convert
             outcome = "black and white were exchanged."
-        messages.append(f"In the file 0 is white (MinIsWhite): {outcome}")
+        messages.append(f"In the file, 0 is white (MinIsWhite); {outcome}")
     return _Meaning(
         letter="S" if is_alpha else "C",
         count=count,

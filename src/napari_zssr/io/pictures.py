@@ -51,8 +51,7 @@ def _picture(path: Path) -> FileImage:
                 data = oriented(np.asarray(_plain(picture)), orientation, 0, 1)
     except Image.DecompressionBombError as error:
         raise InputError(
-            f"{path.name} has more pixels than are read from a picture; save it as a "
-            "TIFF."
+            f"{path.name} has too many pixels for this format; save it as a TIFF."
         ) from error
     except _READ_ERRORS as error:
         raise InputError(
@@ -63,7 +62,9 @@ def _picture(path: Path) -> FileImage:
     if mode in _OTHER_COLOURS:
         messages.append(f"Its colours were converted from {mode} to RGB.")
     if orientation in range(2, 9):
-        messages.append(f"It was turned by its EXIF orientation ({orientation}).")
+        messages.append(
+            f"The image was rotated as its EXIF orientation says ({orientation})."
+        )
     if data.dtype == np.int32 and data.min() >= 0 and data.max() <= 65535:
         data = data.astype(np.uint16)
     axes = "YX" if data.ndim == 2 else "YXS"

@@ -117,8 +117,8 @@ def _module_of(path: Path) -> str:
         if any((path / name).is_file() for name in ZARR_MARKS):
             return "zarr_read"
         raise InputError(
-            f"{path} is a folder and no OME-Zarr image; give a file, or the folder "
-            "that holds zarr.json or .zattrs."
+            f"{path} is a folder, but not an OME-Zarr image; give a file, or the "
+            "folder that holds zarr.json or .zattrs."
         )
     try:
         with path.open("rb") as file:
@@ -145,7 +145,7 @@ def _with_overrides(
     """The stack with the axes and the spacing that the user gives."""
     if image.labels and not labels:
         raise InputError(
-            "The metadata say that this is a label image; enlarge "
+            "This is a label image, according to its metadata; enlarge "
             f"{NEAREST_ADVICE}, or give the image they were made from."
         )
     data = check_pixels(image.data, labels=labels)

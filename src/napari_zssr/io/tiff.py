@@ -157,8 +157,7 @@ class TiffPixels(FilePixels):
             layout = _layout_of(path, file, series, self.options, path.name)
         if not layout.is_paged:
             raise InputError(
-                f"{path.name} has changed: its pages cannot be read one by one any "
-                "more; read it again."
+                f"{path.name} has changed since it was opened; open it again."
             )
         return layout
 
@@ -232,7 +231,8 @@ class _Layout:
         page = self.series[number]
         if page is None:
             raise InputError(
-                f"{self.path.name} is incomplete (page {number} is missing)."
+                f"{self.path.name} is incomplete (page {number} is missing); copy or "
+                "export it again."
             )
         handle = page.parent.filehandle  # of another file of a set perhaps
         with _decoding(self.path), ExitStack() as stack:
@@ -294,8 +294,9 @@ def _layout_of(
         samples = PageSamples(axes=axes[leading:], shape=shape[leading:], dtype=stored)
     if "C" in axes[:leading] and "C" in samples.axes:
         raise InputError(
-            f"{path.name} holds channels of {samples.shape[samples.axes.index('C')]} "
-            "samples each that are no colours; save each of them as a channel."
+            f"{path.name} contains channels of "
+            f"{samples.shape[samples.axes.index('C')]} samples each that are not "
+            "colours; save each sample as a channel."
         )
     return _Layout(
         path=path,
@@ -331,7 +332,7 @@ def _check_decoders(path: Path, page: tifffile.TiffPage) -> None:
     """Refuse a page whose type, codec or subsampling cannot be decoded."""
     if page.dtype is None:
         raise InputError(
-            f"{path.name} holds samples of {page.bitspersample} bits "
+            f"{path.name} contains samples of {page.bitspersample} bits "
             f"(SampleFormat {int(page.sampleformat)}), which cannot be read; save it "
             "as integers or floating point of 8 to 64 bits."
         )
@@ -345,7 +346,7 @@ def _check_decoders(path: Path, page: tifffile.TiffPage) -> None:
         )
     if page.is_subsampled and not (page.compression in JPEG and page.planarconfig == 1):
         raise InputError(
-            f"{path.name} holds YCbCr pixels whose colours are subsampled without "
+            f"{path.name} contains YCbCr pixels whose colours are subsampled without "
             "JPEG, which cannot be read; save it as RGB."
         )
 
@@ -388,7 +389,7 @@ def _opened(path: Path) -> Iterator[tifffile.TiffFile]:
                 restore_imagej_series(file)
         if not series:
             raise InputError(
-                f"{path.name} is damaged or incomplete, there is no image in it; copy "
+                f"{path.name} is damaged or incomplete and contains no image; copy "
                 "or export it again."
             )
         try:

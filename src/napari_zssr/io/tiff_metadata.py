@@ -22,6 +22,7 @@ from napari_zssr.io.calibration import (
 from napari_zssr.io.contents import Calibration
 from napari_zssr.io.ome_xml import SIZE_ATTRIBUTES, PlaneAddress, ome_calibration
 from napari_zssr.stack.image import (
+    SHOWN,
     Channel,
     FilePixels,
     Pixels,
@@ -135,9 +136,8 @@ def _resolution_tags(
     return calibration_from(
         {letter: (size, "um") for letter, size in sizes.items()},
         messages=[
-            f"The pixel size of {_size_text(sizes)} um comes from the TIFF's "
-            f"resolution tags ({resolution}); set the spacing if that is not the "
-            "specimen's."
+            f"The pixel size of {_size_text(sizes)} µm comes from the TIFF's "
+            f"resolution tags ({resolution}); set the spacing if it is wrong."
         ],
     )
 
@@ -151,9 +151,8 @@ def _tags_with_unit(resolution: _Resolution, unit: str, source: str) -> Calibrat
     if resolution.is_of_print:
         return Calibration(
             messages=(
-                f"The resolution tags say {resolution}, which is a density of screen "
-                "or print and not taken for a pixel size; set the spacing if it is "
-                "known.",
+                f"The resolution tags say {resolution}, which is a screen or print "
+                "resolution, not a pixel size; set the spacing if you know it.",
             )
         )
     scale = in_um(1.0, unit)
@@ -165,8 +164,9 @@ def _tags_with_unit(resolution: _Resolution, unit: str, source: str) -> Calibrat
         sizes = plain
     if resolution.unit and _UM[resolution.unit] != scale:
         messages = [
-            f"The resolution tags say {resolution}, {source} says {unit}; the pixel "
-            f"size was read as {_size_text(sizes)} um."
+            f"The resolution tags say {resolution}, {source} says "
+            f"{SHOWN.get(unit, unit)}; the pixel size was read as {_size_text(sizes)} "
+            "µm."
         ]
     if unit in {"cm", "in"}:
         unit, scale = "um", 1.0
@@ -178,7 +178,7 @@ def _tags_with_unit(resolution: _Resolution, unit: str, source: str) -> Calibrat
 
 def _size_text(sizes: dict[str, float]) -> str:
     """Sizes along Y and X in words, a single one where they agree."""
-    return " x ".join(dict.fromkeys(f"{size:.4g}" for size in sizes.values()))
+    return " × ".join(dict.fromkeys(f"{size:.4g}" for size in sizes.values()))
 
 
 def _tifffile_json(
@@ -223,7 +223,7 @@ def _imagej_keys(
     # tifffile writes 1 where no resolution was given.
     if not resolution.unit and set(resolution.lengths.values()) == {1.0}:
         return sizes
-    return merge(sizes, _tags_with_unit(resolution, unit, "tifffile's JSON"))
+    return merge(sizes, _tags_with_unit(resolution, unit, "tifffile's metadata"))
 
 
 def _frame_interval(metadata: dict[str, Any]) -> Calibration:
@@ -340,7 +340,7 @@ def _imagej_plane(metadata: dict[str, Any], resolution: _Resolution) -> Calibrat
     """Sizes along Y and X; in a kymograph one of them is a time."""
     lengths, unit = resolution.lengths, _length_unit(metadata)
     if unit is not None:
-        sizes = _tags_with_unit(resolution, unit, "ImageJ's text")
+        sizes = _tags_with_unit(resolution, unit, "ImageJ's metadata")
     else:
         unit = short_unit(str(metadata.get("unit", "")))
         sizes = calibration_from({a: (size, unit) for a, size in lengths.items()})
@@ -357,7 +357,8 @@ def _imagej_depth(
     if spacing is None and is_calibrated and "Z" in axes:
         spacing = 1.0
         messages = [
-            f"ImageJ's text names no distance of slices, which means 1 {unit} there."
+            "ImageJ's metadata do not give the distance between slices, so it was "
+            f"read as 1 {SHOWN.get(unit, unit)}."
         ]
     size = positive_number(abs(spacing)) if isinstance(spacing, int | float) else None
     if unit in {"cm", "in"}:
@@ -373,7 +374,7 @@ def _imagej_time(metadata: dict[str, Any], axes: str) -> Calibration:
         return step
     return Calibration(
         messages=(
-            f"ImageJ's {fps:g} frames per second are its speed of playback; the time "
+            f"ImageJ's {fps:g} frames per second are the playback speed, so the time "
             "between frames is not known.",
         )
     )
@@ -411,10 +412,7 @@ def _color(table: Any) -> int | None:
 def _value_messages(metadata: dict[str, Any], dtype: np.dtype[Any]) -> tuple[str, ...]:
     """Message on ImageJ's calibration of the pixel values, if there is one."""
     if _is_signed(metadata, dtype):
-        return (
-            "ImageJ stores these signed pixels 32768 higher than they are; they were "
-            "read as signed.",
-        )
+        return ("ImageJ stores signed pixels with 32768 added; it was subtracted.",)
     if dtype.kind not in "iu" or metadata.get("cf", _UNCALIBRATED) == _UNCALIBRATED:
         return ()
     if _offset_and_slope(metadata) in ((0, 1), (_SIGNED_OFFSET, 1)):
@@ -422,8 +420,8 @@ def _value_messages(metadata: dict[str, Any], dtype: np.dtype[Any]) -> tuple[str
     unit = str(metadata.get("vunit", "")).strip()
     quoted = f" ({unit})" if unit else ""
     return (
-        f"ImageJ's calibration of the pixel values{quoted} is not applied; they stay "
-        "as they are stored.",
+        f"ImageJ's calibration of the pixel values{quoted} was not applied; the "
+        "pixels were read as stored.",
     )
 
 

@@ -88,7 +88,9 @@ def _split_positions(
         if any(page is not None for page in pages)
     ]
     empty = len(positions) - len(recorded)
-    message = f"{empty} of {len(positions)} positions hold no plane and were left out."
+    message = (
+        f"{empty} of {len(positions)} positions contain no image and were ignored."
+    )
     names = _position_names(file, len(positions))
     for position in recorded:
         own = _series_like(

@@ -169,7 +169,7 @@ def check_format(path: str | Path, outline: Outline) -> tuple[str, ...]:
     replaced = [name for name in names if _REPLACEMENT in legal_text(name)]
     if any(_REPLACEMENT not in name for name in replaced):
         messages += (
-            "Characters that files cannot hold are replaced in "
+            "Characters that cannot be stored were replaced in "
             f"{legal_text(replaced[0])!r}.",
         )
     return messages
@@ -195,13 +195,13 @@ def _check_channels(outline: Outline) -> None:
             "an excitation": channel.excitation_nm,
         }
         problems = [
-            f"{name} of {nm:g} nm, which is no wavelength"
+            f"{name} of {nm:g} nm, which is not a wavelength"
             for name, nm in lengths.items()
             if nm is not None and not 0 < nm < math.inf
         ]
         if channel.color is not None and not -(2**31) <= channel.color < 2**31:
             problems.append(
-                f"the colour {channel.color}, which is no signed number of 32 bits"
+                f"the colour {channel.color}, which is not a signed 32-bit number"
             )
         if problems:
             raise InputError(
@@ -290,7 +290,7 @@ def check_tiff(outline: Outline) -> tuple[str, ...]:
             ElementTree.fromstring(written.ome_metadata or "")
     except (ValueError, LookupError, ElementTree.ParseError) as error:
         raise InputError(
-            f"The image does not fit into an OME-TIFF ({error}); write an .ome.zarr."
+            f"The image cannot be written as OME-TIFF ({error}); write an .ome.zarr."
         ) from error
     return record_messages("OME-TIFF", _spacing_record(small))
 

@@ -134,7 +134,7 @@ def _images(path: Path) -> list[ZarrImage]:
     images = list(_images_in(path, zarr.open(str(path), mode="r")))
     if not images:
         raise InputError(
-            f"{path.name} holds no image; give the folder of an OME-Zarr image."
+            f"{path.name} contains no image; give the folder of an OME-Zarr image."
         )
     return images
 
@@ -314,7 +314,7 @@ class ZarrPixels(FilePixels):
             if self.inside:
                 node = node[self.inside]
             if not isinstance(node, zarr.Array):
-                raise TypeError(f"{self.inside or 'the folder'} is no array")
+                raise TypeError(f"{self.inside or 'the folder'} is not an array")
             return _with_stored_separator(node, self.path / self.inside)
 
 
@@ -344,7 +344,7 @@ def _with_stored_separator(
         return array, ()
     if stored is None:
         return array, (
-            f"No chunk of {folder.name} is stored, so all its pixels are the fill "
+            f"No chunk of {folder.name} is stored, so all its pixels have the fill "
             f"value {metadata.fill_value}.",
         )
     if encoding:

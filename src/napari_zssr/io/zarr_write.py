@@ -82,8 +82,8 @@ def create(folder: Path, outline: Outline, *, levels: int | None = None) -> None
             shutil.rmtree(draft, ignore_errors=True)
         if not _is_same_image(folder, outline, levels):
             raise InputError(
-                f"{folder} is there already and holds something else; choose another "
-                "name, or delete it."
+                f"{folder} exists already with other content; choose another name, "
+                "or delete it."
             )
 
 
@@ -146,8 +146,8 @@ def _open_image(folder: Path) -> StoredImage:
         return StoredImage(attributes, own["axes"], own["samples"], levels)
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise InputError(
-            f"{folder} is no image that napari-zssr has begun ({error}); give another "
-            "folder."
+            f"{folder} is not an unfinished image of napari-zssr ({error}); give "
+            "another folder."
         ) from error
 
 

@@ -33,7 +33,7 @@ BLURS = {
 # What the engine advises in terms of command line and Python, and the same in the form.
 FORM_ADVICE = {
     "allow it to be replaced (--overwrite, overwrite=True)": "tick 'Replace it'",
-    "by --fill-nonfinite or nonfinite='fill'": "(Advanced, Missing pixels: fill)",
+    "(--fill-nonfinite, nonfinite='fill')": "(Advanced, Missing pixels: fill)",
     "use device='cpu'": "compute on cpu (Advanced)",
     "start from 'random'": "start from 'this image only' (Advanced)",
     "give it, as in --na 1.4": "write it into 'NA'",
@@ -44,11 +44,11 @@ FORM_ADVICE = {
     "check --na, or give the immersion's --index": (
         "check 'NA' or 'Immersion', where oil has 1.515"
     ),
-    "give --spacing with um along (Y, X)": (
-        "write it, in um, into 'Pixel size' under Image"
+    "give --spacing in µm along (Y, X)": (
+        "write it, in µm, into 'Pixel size' under Image"
     ),
-    "give the spacing along Z, Y, X in um (--spacing 0.5,0.1,0.1)": (
-        "write sizes in um, as in 0.5, 0.1, 0.1, into 'Pixel size' under Image"
+    "give the spacing along Z, Y, X in µm (--spacing 0.5,0.1,0.1)": (
+        "write sizes in µm, as in 0.5, 0.1, 0.1, into 'Pixel size' under Image"
     ),
     "a number (--factor-z 3, factor_z=3)": "choose 'by a number' along Z",
     "leave out the factor along Z (--factor-z, factor_z)": (
@@ -56,9 +56,6 @@ FORM_ADVICE = {
     ),
     "name the axes (--axes ZYX, axes='ZYX') to have it enlarged along Z": (
         "press Enter in 'Axes, guessed' if they are right, or correct them"
-    ),
-    "unless slices become more (--factor-z, factor_z)": (
-        "unless slices become more (Along Z)"
     ),
     "give it (--kernel-z, kernel_z) as optics, fwhm:Z,XY or gaussian:SIGMA": (
         "give it by 'Blur along Z'"

@@ -45,8 +45,8 @@ NARROWER = (1.0, 0.8, 0.64)
 # Side of the smallest planes that teach anything, and of their sons.
 SMALLEST_PX, SMALLEST_SON_PX = 16, 8
 BLUR_UNKNOWN = (
-    "How much is blurred along Z could not be told from the stack (it is small, or "
-    "haze or noise hide it); give it (--kernel-z, kernel_z) as optics, fwhm:Z,XY or "
+    "The blur along Z could not be estimated (the stack is too small, too hazy or "
+    "too noisy); give it (--kernel-z, kernel_z) as optics, fwhm:Z,XY or "
     "gaussian:SIGMA."
 )
 AXIAL_SEED = 700_001
@@ -134,18 +134,21 @@ def train_channel(run: AxialRun, channel: int) -> Steps[AxialChannel]:
     network, growth, reason = None, None, BLUR_UNKNOWN
     smallest = max(SMALLEST_PX, SMALLEST_SON_PX * math.ceil(run.factor))
     if min(sample.columns.shape[1:]) < smallest:
-        reason = f"Planes of under {smallest} pixels are too small to learn from."
+        reason = f"Planes of fewer than {smallest} pixels are too small to train on."
     elif not shows_signal(np.stack(sample.planes)):
-        reason = "The channel shows nothing to learn from."
+        reason = "The channel shows only noise."
     elif blur is not None:
-        with compute_errors(f"Learning along Z, channel {channel}", run.plan.device):
+        with compute_errors(f"Training along Z, channel {channel}", run.plan.device):
             network, growth, reason = yield from _supported_network(
                 run, channel, sample, blur
             )
     assumed = network.blur if network else blur
     sentence = f"{reason} Cubic interpolation was returned."
     if run.factor == 1:
-        sentence = f"{reason} Slices are as close as pixels are wide: unchanged."
+        sentence = (
+            f"{reason} Slices are already as close as pixels are wide, so the stack "
+            "was left unchanged."
+        )
     if network is not None and blur is not None:
         sentence = _learned_sentence(network, network.blur.width / blur.width)
     return AxialChannel(
@@ -197,7 +200,7 @@ def _supported_network(
             execution,
         )
         if not network.gain.significant and not always:
-            return None, growth, "Nothing was gained over cubic interpolation."
+            return None, growth, "Training brought no improvement."
         result = yield from enlarge_block(network, block, whole, execution)
         growth = power_growth(result.numpy(), run.factor)
         trenches = undershoot(sample.columns, result.numpy())
@@ -207,26 +210,26 @@ def _supported_network(
     return (
         None,
         growth,
-        "Even under a narrower blur the result has dark trenches, as under one that is "
-        "assumed too wide.",
+        "The result has dark trenches beside bright structures, even with a "
+        "narrower blur.",
     )
 
 
 def _learned_sentence(network: AxialNetwork, share: float) -> str:
     narrowed = (
-        f" It was narrowed to {100 * share:.0f} %, since a wider one dug dark trenches."
+        f" It was reduced to {100 * share:.0f} %, because a wider one left dark "
+        "trenches beside bright structures."
     )
     smoothed = (
-        f" Noise of {100 * network.plan.level:.1f} % of the range was taken into "
-        "account, so that the result is smoother."
+        f" Noise of {100 * network.plan.level:.1f} % of the intensity range was "
+        "suppressed, so the result is smoother."
     )
     gain, plan = network.gain, network.plan
     return (
-        f"{network.blur.sentence}{narrowed if share < 1 else ''} On lateral planes "
-        "that were blurred and thinned in the same way the result was "
-        f"{gain.decibel:.1f} \u00b1 {gain.error_decibel:.1f} dB closer than cubic "
-        f"interpolation.{smoothed if plan.is_noisy else ''}"
-        f"{origin_sentence(plan, 0, network.steps)}"
+        f"{network.blur.sentence}{narrowed if share < 1 else ''} Test on XY planes "
+        f"made as coarse as Z: {gain.decibel:.1f} \u00b1 {gain.error_decibel:.1f} dB "
+        "closer to the original than cubic interpolation."
+        f"{smoothed if plan.is_noisy else ''}{origin_sentence(plan, 0, network.steps)}"
     )
 
 
@@ -299,16 +302,16 @@ def axial_blur(run: AxialRun, channel: int, sample: ChannelSample) -> AxialBlur 
         return _blur_of_optics(run.stack, run.config, channel)
     if kind == "fwhm":
         z, across = (width / FWHM for width in numbers)
-        return _excess(run.stack, z, across, "Blur along Z from the widths of a point")
+        return _excess(run.stack, z, across, "Blur along Z from the given widths")
     (width,) = numbers
     if kind == "section":
         return AxialBlur(
             width=width,
             shape="section",
-            sentence=f"Sections of a thickness of {width:g} times their distance.",
+            sentence=f"Blur along Z: sections {width:g} slices thick.",
         )
     return AxialBlur(
-        width=width / run.factor, sentence="Blur along Z: a Gaussian that was given."
+        width=width / run.factor, sentence="Blur along Z: Gaussian, as given."
     )
 
 
@@ -325,12 +328,10 @@ def _excess(stack: ImageStack, z: float, across: float, source: str) -> AxialBlu
     slice_um = stack.size_um("Z")
     if slice_um is None:
         raise InputError(
-            "How far apart the slices are is not known, so that micrometres tell no "
-            f"blur along Z; {GIVE_SPACING}."
+            "The distance between slices is not known, so a blur in µm cannot be "
+            f"used along Z; {GIVE_SPACING}."
         )
     return AxialBlur(
         width=math.sqrt(max(0.0, z**2 - across**2)) / slice_um,
-        sentence=(
-            f"{source}: standard deviation {z:.3g} um along Z, {across:.3g} um across."
-        ),
+        sentence=(f"{source}: SD {z:.3g} µm along Z, {across:.3g} µm in XY."),
     )

@@ -9,7 +9,7 @@ from napari_zssr.stack.image import ImageStack
 from napari_zssr.zssr.kinds import KINDS
 
 FEWEST_SLICES = 4
-GIVE_SPACING = "give the spacing along Z, Y, X in um (--spacing 0.5,0.1,0.1)"
+GIVE_SPACING = "give the spacing along Z, Y, X in µm (--spacing 0.5,0.1,0.1)"
 LEAVE_Z = "leave out the factor along Z (--factor-z, factor_z)"
 
 
@@ -30,16 +30,16 @@ def axial_factor(config: Config, stack: ImageStack) -> float | None:
         return None
     slices = dict(zip(stack.axes, stack.data.shape, strict=True)).get("Z", 0)
     if slices < FEWEST_SLICES:
-        found = f"{slices} of them" if slices else "no axis Z, as time series have none"
+        found = f"only {slices}" if slices else "no Z axis"
         raise InputError(
-            f"Enlarging along Z needs at least {FEWEST_SLICES} slices, and the image "
+            f"Enlarging along Z needs at least {FEWEST_SLICES} slices, but the image "
             f"has {found}; {LEAVE_Z}."
         )
     planes_blurred = config.kernel.kind != "bicubic" and not config.restores_planes
     if planes_blurred and config.axial_kernel[0] != "optics":
         raise InputError(
-            "A blur of planes was given, which stay as they are; say how much is "
-            "blurred along Z (--kernel-z optics, kernel_z='optics'), or leave it out."
+            "A blur in XY was given, but only Z is enlarged; give the blur along Z "
+            "(--kernel-z optics, kernel_z='optics'), or leave it out."
         )
     if KINDS[config.network].fine_grid:
         raise InputError(
@@ -48,23 +48,23 @@ def axial_factor(config: Config, stack: ImageStack) -> float | None:
         )
     if stack.guessed:
         raise InputError(
-            f"Whether the first axis of {stack.axes} is Z or time was only guessed; "
-            "name the axes (--axes ZYX, axes='ZYX') to have it enlarged along Z."
+            f"The first axis of {stack.axes} may be Z or time; name the axes (--axes "
+            "ZYX, axes='ZYX') to have it enlarged along Z."
         )
     if asked != ISOTROPIC:
         return float(asked)
     z, x = stack.size_um("Z"), stack.size_um("X")
     if z is None or x is None:
         raise InputError(
-            "How far apart the slices are is not known, so that 'isotropic' has no "
-            f"factor; {GIVE_SPACING}, or a number (--factor-z 3, factor_z=3)."
+            "The distance between slices is not known, so 'isotropic' cannot be "
+            f"computed; {GIVE_SPACING}, or a number (--factor-z 3, factor_z=3)."
         )
     factor = z / x * config.factors[1]
     if factor > MAX_FACTOR:
         raise InputError(
-            f"Isotropic would be {factor:.3g} times more planes (slices {z:g} um "
-            f"apart, pixels of {x / config.factors[1]:g} um), beyond what can be "
-            f"learned (at most {MAX_FACTOR:.0f}); check the spacing, or give a smaller "
-            "number along Z."
+            f"Isotropic would mean {factor:.3g} times more slices (slices {z:g} µm "
+            f"apart, pixels of {x / config.factors[1]:g} µm), which is too many (at "
+            f"most {MAX_FACTOR:.0f}); check the spacing, or give a smaller number "
+            "along Z."
         )
     return max(1.0, factor)

@@ -150,11 +150,11 @@ def settle_axes(
 
 def guess_message(axes: str, shape: Sequence[int]) -> str:
     """Say which axes were guessed, and how to name others."""
-    sizes = " x ".join(str(size) for size in shape)
+    sizes = " × ".join(str(size) for size in shape)
     colours = axes.endswith("C") and shape[-1] in {3, 4}
     example = f"; colours are {axes[:-1]}S" if colours else ""
     return (
-        f"Axes guessed as {axes} ({sizes}); if they are others, name them by axes=, "
+        f"Axes guessed as {axes} ({sizes}); if this is wrong, name them with axes=, "
         f"--axes or in the form{example}."
     )
 
@@ -180,15 +180,15 @@ def _leading(sizes: Sequence[int], free: str) -> str:
 def _undecided(shape: tuple[int, ...]) -> InputError:
     ndim = len(shape)
     return InputError(
-        f"The image has shape {shape}, and whether the last axis of {shape[-1]} is X "
-        f"or channels cannot be told; name the axes, for example "
-        f"axes='{'TCZYX'[-ndim:]}' or axes='{'TZYXC'[-ndim:]}'."
+        f"The image has shape {shape}, and its last axis of {shape[-1]} may be X or "
+        f"channels; name the axes, for example axes='{'TCZYX'[-ndim:]}' or "
+        f"axes='{'TZYXC'[-ndim:]}'."
     )
 
 
 def _misunderstood(stored: str) -> InputError:
     return InputError(
-        f"The axes {stored!r} that the image states are not understood; name them, for "
+        f"The axes {stored!r} given by the image are not understood; name them, for "
         "example axes='TCZYX'."
     )
 
@@ -206,8 +206,8 @@ def parse_axes(text: str, ndim: int) -> str:
     unknown = sorted(set(axes) - set(LETTERS))
     if unknown:
         raise InputError(
-            f"Axes {text!r} hold the unknown letter {unknown[0]!r}; use T, C, Z, Y, X, "
-            "and S for RGB samples."
+            f"Axes {text!r} contain the unknown letter {unknown[0]!r}; use T, C, Z, "
+            "Y, X, and S for RGB samples."
         )
     if len(set(axes)) != len(axes):
         twice = next(letter for letter in axes if axes.count(letter) > 1)
@@ -315,8 +315,8 @@ def spacing_per_axis(axes: str, spacing: Spacing | None) -> tuple[float | None, 
         sizes = list(spacing)
         if len(sizes) != len(axes):
             raise InputError(
-                f"Spacing holds {len(sizes)} numbers, but the axes are {axes}; give "
-                "one for each, or name them, for example {'Y': 0.1, 'X': 0.1}."
+                f"Spacing has {len(sizes)} numbers, but the axes are {axes}; give "
+                f"one for each, or name them, for example {'Y': 0.1, 'X': 0.1}."
             )
         named = dict(zip(axes, sizes, strict=True))
     return tuple(_checked_size(letter, named.get(letter)) for letter in axes)
@@ -338,8 +338,8 @@ def _check_shape(shape: tuple[int, ...]) -> None:
     unknown = [axis for axis, size in enumerate(shape) if math.isnan(size)]
     if unknown:
         raise InputError(
-            f"The image's size along axis {unknown[0]} is not known, since dask has "
-            "not counted its chunks; call .compute_chunk_sizes() on it first."
+            f"The size of the image along {unknown[0]} is not known to dask yet; "
+            "call .compute_chunk_sizes() on it first."
         )
     if 0 in shape:
         raise InputError(
@@ -350,7 +350,7 @@ def _check_shape(shape: tuple[int, ...]) -> None:
 def _check_type(dtype: np.dtype[Any], labels: bool) -> None:
     if dtype.kind == "b" and not labels:
         raise InputError(
-            f"The image is boolean, so a mask; enlarge {NEAREST_ADVICE}, or give the "
+            f"The image is a mask (boolean); enlarge {NEAREST_ADVICE}, or give the "
             "image it was made from."
         )
     if dtype.kind == "c":

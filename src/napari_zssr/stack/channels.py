@@ -84,7 +84,7 @@ def channel_starts(
     if len(start) not in (1, channels):
         wanted = "one channel" if channels == 1 else f"{channels} channels or of one"
         raise InputError(
-            f"The file of networks holds those of {len(start)} channels, the image has "
+            f"The file holds networks of {len(start)} channels, the image has "
             f"{channels}; give networks of {wanted}."
         )
     return start if len(start) == channels else start * channels
@@ -108,9 +108,9 @@ def _check_fits(checkpoint: Checkpoint, config: Config, colours: int) -> None:
     if not _same_factors(checkpoint, config):
         y, x = checkpoint.factors
         raise InputError(
-            f"The saved networks were trained for the factor {y:g} x {x:g}, which does "
-            f"not serve {config.factors[0]:g} x {config.factors[1]:g}; choose that "
-            "factor, or other networks."
+            f"The saved networks were trained for the factor {y:g} × {x:g}, which "
+            f"does not fit {config.factors[0]:g} × {config.factors[1]:g}; choose "
+            "that factor, or other networks."
         )
 
 
@@ -120,8 +120,8 @@ def _check_network(network: str, config: Config) -> None:
         kind = KINDS[network].presets if known else f"of an unknown kind ({network})"
         raise InputError(
             f"The saved networks are {kind}, the settings ask for those "
-            f"{KINDS[config.network].presets}; choose the preset that they were saved "
-            "with."
+            f"{KINDS[config.network].presets}; choose the preset that they were "
+            "saved with."
         )
 
 
@@ -191,13 +191,13 @@ def shared_steps(
     if not samples:
         return None
     message = (
-        f"Channel {channel.number}: learning once, from {len(samples)} planes of the "
+        f"Channel {channel.number}: training once, on {len(samples)} planes of the "
         "stack."
     )
     yield renamed(Progress(stage="read", step=1, total=1, message=message))
     windows = [window.numpy() for sample in samples for window in sample.windows]
     noise = common_noise(windows, channel.config, channel.mapping)
-    with compute_errors(f"Learning for channel {channel.number}", run.device):
+    with compute_errors(f"Training for channel {channel.number}", run.device):
         data = TrainingData.of_samples(samples, run.device)
         levels = [noise_level(window, noise) for window in data.windows]
         facts = Facts(
@@ -290,7 +290,7 @@ def channel_assessment(
         if not shows_signal(colours):
             continue
         noise = plane_noise(colours, pixels, channel)
-        what = f"A trial on plane {chosen[number].number}"
+        what = f"Test on plane {chosen[number].number}"
         with compute_errors(what, run.device):
             plane = torch.from_numpy(colours).to(run.device)
             facts = Facts(
@@ -364,9 +364,9 @@ Pair = tuple[float, float]
 NYQUIST_IN_FWHM = 2.1
 
 GIVEN = {
-    "bicubic": "The usual assumption: bicubic reduction.",
-    "gaussian": "A Gaussian that was given.",
-    "array": "Weights that were given.",
+    "bicubic": "Default blur (bicubic); your microscope's real blur is not used.",
+    "gaussian": "Gaussian blur, as given.",
+    "array": "Blur weights, as given.",
 }
 
 
@@ -420,7 +420,7 @@ def _of_psf(
     if (fwhm := psf_fwhm_um(spec.array, spec.spacing_um)) is None:
         sentence += "."
     else:
-        sentence += f", in focus FWHM {fwhm[0]:.3f} x {fwhm[1]:.3f} um."
+        sentence += f", FWHM {fwhm[0]:.3f} × {fwhm[1]:.3f} µm in focus."
         word = sampling_sentence(spacing, factors, min(fwhm) / NYQUIST_IN_FWHM)
         sentence = " ".join(filter(None, (sentence, word)))
     return KernelSpec(kind="array", array=weights), sentence

@@ -57,8 +57,8 @@ MOST_PLANES = 8
 FINEST = 8
 BICUBIC = KernelSpec()
 HALVES = {
-    "before": "halves of the original agree on detail down to",
-    "after": "what is made of each half down to",
+    "before": "halves of the original agree down to",
+    "after": "halves of the result down to",
     "with_truth": "result and truth down to",
 }
 
@@ -144,9 +144,9 @@ class Check:
         changed = sum(int(plane.flux.changed.sum()) for plane in self.planes)
         moved = sum(plane.spots.moved for plane in self.planes)
         return (
-            f"Sums of intensity changed by more than 1 % beyond the noise in {changed} "
-            f"of {regions} regions; spots moved in {moved} of {len(self.planes)} "
-            f"planes. {self._agreements} {self._details}"
+            "Summed intensities changed by more than 1 % beyond the noise in "
+            f"{changed} of {regions} regions; spots moved in {moved} of "
+            f"{len(self.planes)} planes. {self._agreements} {self._details}"
         )
 
     @property
@@ -162,7 +162,7 @@ class Check:
     @property
     def _details(self) -> str:
         """Sentence on the detail in the median."""
-        unit = self.planes[0].detail.unit
+        unit = self.planes[0].detail.unit_text
         found = []
         for name, told in HALVES.items():
             details = [getattr(plane.detail, name) for plane in self.planes]
@@ -173,8 +173,8 @@ class Check:
                 limit = " (the limit of the pixels)" * (2 * limits > len(known))
                 found.append(f"{told} {np.median(known):.3g} {unit}{limit}{number}")
         if not found:
-            return "How fine the detail is was found of no plane."
-        return f"In the median {', '.join(found)}."
+            return "The resolution could not be measured in any plane."
+        return f"Median resolution: {', '.join(found)}."
 
     def to_dict(self) -> dict[str, Any]:
         """Plain, JSON-serialisable form, without maps and the recipe."""
@@ -277,8 +277,8 @@ def check_files(
     """
     if recipe is not None and CONTENT in recipe:
         raise InputError(
-            f"{result.name or 'The image'} holds the {recipe[CONTENT]} of a result, "
-            "not the result; give that instead."
+            f"{result.name or 'The image'} contains the {recipe[CONTENT]} of a "
+            "result, not the result; give that instead."
         )
     made = recipe if _is_recipe(recipe) else None
     _check_is_lateral(made)
@@ -433,7 +433,7 @@ def _check_planes(
         if size != own and not (broadcast and size == 1):
             raise InputError(
                 f"Along {letter} the {name} has size {size} and the original {own}; "
-                "check compares the same planes, so give images of the same."
+                "give images of the same planes."
             )
 
 
@@ -512,9 +512,8 @@ def _check_is_lateral(recipe: Mapping[str, Any] | None) -> None:
     """Refuse what was enlarged along Z."""
     if recipe is not None and recipe["config"].get("factor_z", 1) != 1:
         raise InputError(
-            "The result was enlarged along Z, so that its planes are not those of the "
-            "original; check compares plane by plane, so give a result without "
-            "--factor-z."
+            "The result was enlarged along Z, but check compares plane by plane; "
+            "give a result made without --factor-z."
         )
 
 
@@ -533,7 +532,7 @@ def _applied(
         return _settings(recipe), ()
     if recipe is None:
         raise InputError(
-            "The result holds no recipe, so that nothing tells how the networks "
+            "The result contains no recipe, so it is unknown how the networks "
             f"{networks} were applied; leave out --networks, or give the result as "
             "napari-zssr wrote it."
         )
@@ -568,9 +567,9 @@ def _messages(
     if not told or not found or told == found:
         return ()
     return (
-        f"By its recipe the result was made from {source.get('name') or 'an image'} "
-        f"with checksum {told}, but that of the original is {found}; perhaps it is "
-        "another file, or was changed since.",
+        f"The recipe names {source.get('name') or 'an image'} with checksum {told} "
+        f"as the original, but this one has {found}; it may be another file, or "
+        "changed since.",
     )
 
 
@@ -578,6 +577,6 @@ def _unknown_blur(recipe: Mapping[str, Any] | None) -> tuple[str, ...]:
     if ((recipe or {}).get("report") or {}).get("kernels"):
         return ()
     return (
-        "The result does not tell the blur that it was made under; its residual is "
-        "that under bicubic reduction.",
+        "The result does not say which blur was assumed, so its residual was "
+        "computed with the default blur.",
     )

@@ -40,46 +40,44 @@ figcaption, .note { color: #555; }
 blockquote { margin: 1em 0; padding: .5em 1em; background: #f4f4f4; }
 """
 EXPLAINED = (
-    "Sums of intensity above the background, after over before, per region: the "
-    "median, the largest, and that of the whole plane; changed are regions whose sum "
-    "moves by more than 1 % and three standard deviations of its noise. Shifts of "
-    "spots are in pixels of the original, positive downwards and to the right."
+    "Changes of the summed intensity above background: median and largest of all "
+    "regions, and the whole plane. A region counts as changed if its sum differs by "
+    "more than 1 % and by more than three standard deviations of its noise. Shifts "
+    "of spots are in pixels of the original, positive downwards and to the right."
 )
 EXPLAINED_TRUTH = (
-    " RSE is the root mean square error in intensities of the truth, RSP Pearson's "
-    "correlation, both after registration and a linear fit of intensities; the peak of "
-    "PSNR and SSIM is the 99.9 % less the 0.1 % quantile of the truth."
+    " RSE (root mean square error, in intensities of the truth) and RSP (Pearson's "
+    "correlation) are computed after registration and a linear fit of intensities. "
+    "The peak of PSNR and SSIM is the 99.9 % minus the 0.1 % quantile of the truth."
 )
 EXPLAINED_DETAIL = (
-    "Agrees: whether the result, degraded as was assumed, is the original to within "
-    "its noise. Flagged: share of the area that the noise does not explain. Fine "
-    "residual: about 1 is expected where noise was removed. Detail: the finest period "
-    "on which two halves of the original agree, each with half of its light; after: on "
-    "which agrees what is made of each half. The second is a bound: the result is "
-    "hardly finer, but networks repeat themselves, so that it need not be as fine."
+    "Agrees: whether the result, blurred and shrunk as assumed, matches the "
+    "original within its noise. Flagged: share of the area that the noise does not "
+    "explain. Fine residual: about 1 is expected where noise was removed. Detail: "
+    "the finest period on which two halves of the original agree, each with half of "
+    "its light; after: the same for the halves after processing. The second is a "
+    "best case, because the same network may invent the same detail in both halves."
 )
 EXPLAINED_MAP = (
-    "Residual: the result, degraded as was assumed, less the original, in standard "
-    "deviations of the {unit}: red where the result is brighter, blue "
-    "where it is darker. It should look like noise, without shapes; outlined is what "
-    "noise does not explain{none}."
+    "Residual: the result, blurred and shrunk as assumed, minus the original, in "
+    "standard deviations of the {unit}: red where the result is brighter, blue "
+    "where it is darker. It should look like noise, without shapes; outlines mark "
+    "what noise does not explain{none}."
 )
 EXPLAINED_SPECTRUM = (
-    "Power spectra: where the original levels off it is mostly noise: a "
-    "result below it there has lost noise, one above it has been sharpened. Right of "
-    "the dotted line, beyond the pixels of the original, all was interpolated or "
-    "learned."
+    "Power spectra: where the curve of the original levels off, it is mostly noise; "
+    "a result below it there has less noise, one above it has been sharpened. "
+    "Everything right of the dotted line is finer than the pixels of the original, "
+    "so it was interpolated or inferred."
 )
 EXPLAINED_CORRELATION = (
-    "Ring correlation: agreement of two images by spatial frequency, 1 for the same, 0 "
-    "for mere noise. {halves}Detail ends where it falls below 1/7 between halves, 1/2 "
-    "with a truth. Behind that it should settle at 0: above, there is more noise than "
-    "was assumed, below, less. A network that invents the same from both halves agrees "
-    "with itself, too."
+    "Ring correlation: agreement of two images by spatial frequency, 1 for "
+    "identical images, 0 for pure noise. {halves}Detail ends where it falls below "
+    "1/7 between halves, 1/2 with a truth. To the right it should settle at 0: "
+    "above 0 there is more noise than assumed, below 0 less. A network that invents "
+    "the same detail in both halves also agrees with itself."
 )
-EXPLAINED_HALVES = (
-    "Original: its two halves. Result: what is made of each half by itself. "
-)
+EXPLAINED_HALVES = "Original: its two halves. Result: each half processed by itself. "
 
 
 def page(check: Check, stacks: dict[str, ImageStack]) -> str:
@@ -150,7 +148,8 @@ def _pictures(
     top, left = (part.start for part in field)
     yield _figure(
         side_by_side([row], ("original", "result"), side_px=SIDE_PX),
-        f"The busiest field, from row {top} and column {left} of the original.",
+        f"The field with the most structure, from row {top} and column {left} of the "
+        "original.",
     )
     if plane.error is not None:
         # Panels are square.
@@ -158,7 +157,7 @@ def _pictures(
         shown = Row(label=plane.name, panels=(np.pad(plane.error, room),))
         yield _figure(
             side_by_side([shown], ("error map",), side_px=SIDE_PX),
-            "|truth - fitted result| in the whole plane, intensities of the truth.",
+            "|truth - fitted result| in the whole plane, in intensities of the truth.",
         )
 
 
@@ -180,7 +179,7 @@ def _plots(detail: Detail, check: Check) -> Iterator[tuple[str, str]]:
         return
     limits = {name: float(c.frequency[-1]) for name, c in detail.spectra.items()}
     x = Axis(
-        label=f"spatial frequency, cycles per {detail.unit}",
+        label=f"spatial frequency, cycles per {detail.unit_text}",
         low=0.0,
         high=max(limits.values()),
     )
@@ -223,7 +222,7 @@ def _power_axis(spectra: Mapping[str, Curve]) -> Axis:
     lowest = max(float(values.min()), LEAST_POWER * highest)
     low, high = math.floor(math.log10(lowest)), math.ceil(math.log10(highest))
     return Axis(
-        label="power, squared shares of the range",
+        label="power, squared fraction of the intensity range",
         low=10.0**low,
         high=10.0 ** max(high, low + 1),
         log=True,

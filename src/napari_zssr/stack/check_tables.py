@@ -16,7 +16,7 @@ def image_rows(check: Check, stacks: dict[str, ImageStack]) -> list[tuple[str, s
     described = [(k, outline_of(s).text) for k, s in stacks.items()]
     count = len(check.planes)
     some = [("planes", f"{count} of {check.count}")] if check.count > 1 else []
-    size = [("compared", "at the size of the original, the result degraded")]
+    size = [("compared", "at the size of the original, with the result shrunk to it")]
     return [
         *described,
         ("factor", f"{factor}, from the {check.factors_from}"),
@@ -46,7 +46,7 @@ def _named(check: Check, rows: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
 def detail_rows(check: Check) -> list[tuple[str, ...]]:
     """Table of what the residual and the detail of each plane came to."""
     details = [plane.detail for plane in check.planes]
-    unit = details[0].unit
+    unit = details[0].unit_text
     finest = {"before": f"detail {unit}", "after": "after, at best"}
     if any(detail.with_truth for detail in details):
         finest["with_truth"] = "with truth"
@@ -59,7 +59,7 @@ def detail_rows(check: Check) -> list[tuple[str, ...]]:
                 plane.name,
                 answer,
                 _number(100 * found.flagged, ".3g", " %"),
-                _number(found.level, ".2f", f" x {found.unit}"),
+                _number(found.level, ".2f", f" × {found.unit}"),
                 *(_period(getattr(plane.detail, name)) for name in finest),
             )
         )

@@ -59,18 +59,19 @@ ALIKE = 0.1
 OTHERS, LEAST_OTHERS = 0.2, 0.004
 # Beside the borders of a part networks see other surroundings, input pixels.
 BORDER_PX = 16
+UNIT_TEXTS = {"um": "µm", "px": "pixels"}
 CURVES = ORIGINAL, RESULT, TRUTH = "original", "result", "result and truth"
 WITHOUT_NETWORKS = (
-    "Results of the halves can be made only by the networks that made the result "
-    "(--networks); what was enlarged cannot be split any more."
+    "The resolution of the result is not measured; that needs the networks that "
+    "made it (--networks)."
 )
 UNSAVED = (
-    "Results of the halves cannot be made: the closed-form filter of 'instant' is not "
-    "saved, and what was enlarged cannot be split any more."
+    "The resolution of the result is not measured, because the filter of 'instant' "
+    "is not saved."
 )
 UNTOLD = (
-    "Results of the halves cannot be made, since the file does not tell how this plane "
-    "was made."
+    "The resolution of the result is not measured, because the file does not say "
+    "how this plane was made."
 )
 
 
@@ -132,6 +133,11 @@ class Detail:
     correlations: dict[str, Curve] = field(default_factory=dict)
     spectra: dict[str, Curve] = field(default_factory=dict)
 
+    @property
+    def unit_text(self) -> str:
+        """The unit in sentences."""
+        return UNIT_TEXTS[self.unit]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scale:
@@ -159,9 +165,9 @@ class Scale:
         """Detail in words."""
         if finest.outcome == "nothing":
             return "no detail"
-        period = f"{finest.period:.3g} {self.unit}"
+        period = f"{finest.period:.3g} {UNIT_TEXTS[self.unit]}"
         if finest.outcome == "pixel limit":
-            return f"all detail up to the limit of the pixels ({period})"
+            return f"detail down to the limit of the pixels ({period})"
         return f"detail down to {period}"
 
 
@@ -228,16 +234,16 @@ def checkpoints_of(
     """
     if not KINDS[config.network].is_trained:
         raise InputError(
-            "The result was made by the closed-form filter of 'instant', which is not "
-            "saved; leave out --networks."
+            "The result was made by the filter of 'instant', which is not saved; "
+            "leave out --networks."
         )
     applied = change(config, start=str(file), steps=0)
     starts = channel_starts(applied, original.axes, original.data.shape)
     found = tuple(s if isinstance(s, Checkpoint) else None for s in starts)
     if any(start is not None for start in starts) and not any(found):
         raise InputError(
-            f"{file} holds a learned start, not the networks that made the result; "
-            "give what upscale --save-networks wrote with it."
+            f"{file} contains a pretrained network, not the networks that made the "
+            "result; give what upscale --save-networks wrote with it."
         )
     return applied, found
 
@@ -271,8 +277,11 @@ def detail_of(
     if comparison is not None:
         detail = _with_truth(detail, *comparison)
     if min(part.shape[1:]) < SMALLEST_PX:
-        few = f"{SMALLEST_PX} x {SMALLEST_PX} pixels"
-        return replace(detail, sentence=f"Resolution is told from {few} up.")
+        few = f"{SMALLEST_PX} × {SMALLEST_PX} pixels"
+        return replace(
+            detail,
+            sentence=(f"Resolution is measured only on planes of at least {few}."),
+        )
     grey = part.mean(axis=0, dtype=np.float64)
     if noise.is_clean or noise.jpeg:
         return _without_halves(detail, grey, noise, scale)
@@ -302,7 +311,7 @@ def in_doubt(detail: Detail) -> Detail:
     """Detail whose halves were made under a noise that the residual doubts."""
     if detail.before is None or detail.before.method != RING_CORRELATION:
         return detail
-    doubt = "Halves rest on the noise, which the residual puts in doubt."
+    doubt = "This is uncertain, because the residual disagrees with the assumed noise."
     return replace(detail, sentence=f"{detail.sentence} {doubt}")
 
 
@@ -329,8 +338,9 @@ def _with_halves(
     differs, changed = (_rms(result - other, scale.factors) for other in (again, plain))
     if differs > max(OTHERS * changed, LEAST_OTHERS):
         sentence += (
-            f" The networks make something else of the image than the result (by "
-            f"{100 * differs:.2g} % of the range), so that this is theirs."
+            " The given networks make a different result from the image (by "
+            f"{100 * differs:.2g} % of the intensity range), so this figure is "
+            "theirs."
         )
     return replace(
         detail,
@@ -343,24 +353,24 @@ def _with_halves(
 
 def _change(before: Finest, after: Finest, scale: Scale) -> str:
     """Halves before and after, in words."""
-    told = f"{_halves(before, scale)}; what is made of each agrees on "
+    told = f"{_halves(before, scale)}; after processing they agree on "
     told += scale.text(after)
     if after.outcome == "pixel limit":
-        return f"{told}, which leaves open how fine the result is."
+        return f"{told}, so the resolution of the result remains unknown."
     if after.outcome == "nothing":
         return f"{told}."
     alike = abs(math.log(after.period / before.period)) < ALIKE
     if before.outcome == "found" and alike:
         return f"{told}, the same within 10 %."
-    return f"{told}: the result is hardly finer, and need not be as fine."
+    return f"{told}, the best that can be expected of the result."
 
 
 def _halves(before: Finest, scale: Scale) -> str:
     """Detail of the halves of the original, in words."""
-    doubt = ", or there is more noise than was assumed"
+    doubt = ", unless there is more noise than assumed"
     return (
-        f"Halves of the original agree on {scale.text(before)}"
-        f"{doubt * (before.outcome == 'pixel limit')}"
+        "Two halves of the original agree on "
+        f"{scale.text(before)}{doubt * (before.outcome == 'pixel limit')}"
     )
 
 
@@ -369,14 +379,14 @@ def _without_halves(
 ) -> Detail:
     """Of images as they were taken decorrelation tells the resolution as well."""
     before = _finest(decorrelation_resolution(grey, scale.pixel), scale.pixel)
-    why = "it was a JPEG" if noise.jpeg else "no noise was found in it"
+    why = "it was compressed as JPEG" if noise.jpeg else "no noise was found in it"
     if before.outcome == "nothing":
-        found = "no end of detail is found by decorrelation"
+        found = "decorrelation analysis found no limit of resolution"
     else:
-        found = f"{scale.text(before)} by decorrelation"
+        found = f"{scale.text(before)}, by decorrelation analysis"
     sentence = (
-        f"Of the original: {found}; it has no halves of independent noise, since "
-        f"{why}, so that the result's is not measured."
+        f"Original: {found}. The resolution of the result is not measured, because "
+        f"{why}."
     )
     return replace(detail, before=before, sentence=sentence)
 

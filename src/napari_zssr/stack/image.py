@@ -153,8 +153,8 @@ def _unmasked(
         return values
     if nonfinite == "refuse" or count == values.size:
         raise InputError(
-            f"{what} has {count} masked pixels, which would be learned from; have them "
-            "filled with the mean of the others by nonfinite='fill', or give its .data."
+            f"{what} has {count} masked pixels; fill them with the mean of the "
+            "others (nonfinite='fill'), or give its .data."
         )
     others = values[_usable(plane)]
     mean = others.mean(dtype=np.float64) if others.size else 0.0
@@ -181,6 +181,8 @@ def in_um(size: float | None, unit: str | None) -> float | None:
     return None if size is None or scale is None else size * scale
 
 
+# Units as they are written in sentences, where that differs.
+SHOWN: dict[str | None, str] = {"um": "µm"}
 _UM = {"pm": 1e-6, "angstrom": 1e-4, "nm": 1e-3, "um": 1.0, "mm": 1e3, "cm": 1e4}
 _UM |= {"m": 1e6, "in": 25400.0}
 _WORDS = {"pm": "picometer", "nm": "nanometer", "um": "micrometer"}
@@ -424,10 +426,10 @@ class Outline:
 
     @property
     def text(self) -> str:
-        """Axes, shape, dtype, spacing: ``YX 48 x 40 uint16, Y 0.5 um, X 0.5 um``."""
-        shape = " x ".join(map(str, self.shape))
+        """Axes, shape, dtype, spacing: ``YX 48 × 40 uint16, Y 0.5 µm, ...``."""
+        shape = " × ".join(map(str, self.shape))
         spacing = [
-            f"{letter} {size:.6g} {unit or ''}".strip()
+            f"{letter} {size:.6g} {SHOWN.get(unit, unit) or ''}".strip()
             for letter, size, unit in zip(
                 self.axes, self.spacing, self.units, strict=True
             )

@@ -76,9 +76,9 @@ def _processing(check: Check, cited: _References) -> str:
     method, program = cited.cite(ZSSR), cited.cite(PROGRAM)
     if check.recipe is None:
         return (
-            f"Images were {_done(check)}; how is not told, since the file holds no "
-            f"recipe of napari-zssr {program}, which learns from the image alone "
-            f"{method}."
+            f"Images were {_done(check)}; the settings are unknown, because the file "
+            f"contains no recipe of napari-zssr {program} (zero-shot "
+            f"super-resolution {method})."
         )
     config, report = check.recipe["config"], check.recipe.get("report") or {}
     used = report.get("versions") or {}
@@ -97,21 +97,27 @@ def _processing(check: Check, cited: _References) -> str:
 def _done(check: Check) -> str:
     y, x = check.factors
     if (y, x) == (1, 1):
-        return "restored in their own pixels"
+        return "restored without enlargement"
     if y == x:
-        return f"enlarged x{y:g} along Y and X"
-    return f"enlarged x{y:g} along Y, x{x:g} along X"
+        return f"enlarged ×{y:g} along Y and X"
+    return f"enlarged ×{y:g} along Y, ×{x:g} along X"
 
 
 def _learner(config: Mapping[str, Any], report: Mapping[str, Any]) -> str:
     if config.get("network") == "ridge":
-        return "a filter learned from the image itself"
+        return "a linear filter fitted to the image itself"
     if config.get("start") == LEARNED:
         planes = report.get("planes", ())
         if planes and not any(one.get("steps") or one.get("shared") for one in planes):
-            return "networks learned from generated images, not trained further"
-        return "networks learned from generated images and then from the image itself"
-    return "networks learned from the image itself"
+            return (
+                "neural networks pretrained on generated images, without further "
+                "training"
+            )
+        return (
+            "neural networks pretrained on generated images and then trained on the "
+            "image itself"
+        )
+    return "neural networks trained on the image itself"
 
 
 def _outcome(planes: Sequence[Mapping[str, Any]], factors: Pair) -> str:
@@ -122,16 +128,19 @@ def _outcome(planes: Sequence[Mapping[str, Any]], factors: Pair) -> str:
     learned = [plane for plane in planes if plane["returned"] == "learned"]
     others = len(planes) - len(learned)
     base = "the input" if restores else "bicubic interpolation"
-    rest = f"; {base} was returned for {others}" if others else ""
+    rest = f"; {base} was used for {others}" if others else ""
     gains = [p["gain_db"] for p in learned if p.get("gain_db") is not None]
-    again = "degraded and restored" if restores else "made coarser and enlarged again"
+    again = "degraded and restored" if restores else "shrunk and re-enlarged"
     tested = (
-        f" On held-out regions of the image, {again}, the gain over {base} was "
-        f"{np.median(gains):.2f} dB in the median."
+        f" On regions of the image held out from training, {again}, the gain over "
+        f"{base} was {np.median(gains):.2f} dB in the median."
         if gains
         else ""
     )
-    return f"{len(learned)} of {len(planes)} planes were learned{rest}.{tested}"
+    return (
+        f"The trained result was used for {len(learned)} of {len(planes)} "
+        f"planes{rest}.{tested}"
+    )
 
 
 def _settings(config: Mapping[str, Any], report: Mapping[str, Any]) -> list[str]:
@@ -139,9 +148,13 @@ def _settings(config: Mapping[str, Any], report: Mapping[str, Any]) -> list[str]
     levels = [plane["noise"] for plane in report.get("planes", ())]
     known = [level for level in levels if level is not None]
     if noise == "auto" and known:
-        noise = f"estimated, {100 * np.median(known):.2g} % of the range in the median"
+        noise = (
+            f"estimated, {100 * np.median(known):.2g} % of the intensity range in "
+            "the median"
+        )
     start = config.get("start", "")
-    machine = [report[name] for name in ("device", "precision") if report.get(name)]
+    device = report.get("device_name") or report.get("device")
+    machine = filter(None, (device, report.get("precision")))
     return [
         f"preset {config.get('preset', 'unknown')}",
         *([f"start {start}"] if start else []),
@@ -155,7 +168,7 @@ def _settings(config: Mapping[str, Any], report: Mapping[str, Any]) -> list[str]
 def _blur(kernel: Mapping[str, Any]) -> str:
     if kernel.get("kind") == "gaussian":
         y, x = kernel["sigma_px"]
-        return f"Gaussian of {y:g} x {x:g} pixels of the result"
+        return f"Gaussian, SD {y:g} × {x:g} result pixels"
     return str(kernel.get("kind", "unknown"))
 
 
@@ -170,9 +183,9 @@ def _checked(check: Check) -> str:
     if known.size:
         most = known[np.argmax(np.abs(known))]
         parts.append(
-            f"sums of intensity above the background in {regions} regions changed by "
-            f"{100 * np.median(known):+.2f} % in the median and {100 * most:+.2f} % at "
-            "most;"
+            f"summed intensities above the background of {regions} regions changed "
+            f"by {100 * np.median(known):+.2f} % in the median and {100 * most:+.2f} "
+            "% at most;"
         )
     else:
         parts.append("no region was bright enough for its sum to be compared;")
@@ -183,8 +196,8 @@ def _checked(check: Check) -> str:
     y, x = np.average([one.mean for one in spots], axis=0, weights=weights)
     rms = math.sqrt(np.average([one.rms**2 for one in spots], weights=weights))
     parts.append(
-        f"{sum(weights)} bright spots lay {y:+.3f} (Y) and {x:+.3f} (X) input pixels "
-        f"from where they were, on average (root mean square distance {rms:.3f})."
+        f"{sum(weights)} bright spots were displaced by {y:+.3f} (Y) and {x:+.3f} "
+        f"(X) input pixels on average (root mean square distance {rms:.3f})."
     )
     return " ".join(parts)
 
@@ -197,29 +210,29 @@ def _agreed(check: Check) -> str:
     agreeing = sum(not agreement.disagrees for agreement in found)
     explained = 100 * (1 - np.median([agreement.flagged for agreement in found]))
     return (
-        f"Degraded again, {agreeing} of {len(found)} planes agreed with the original "
-        f"to within its noise, which explained {explained:.4g} % of the area"
-        f"{' in the median' * (len(found) > 1)}."
+        f"Blurred and shrunk again, {agreeing} of {len(found)} planes agreed with "
+        f"the original to within its noise, which explained {explained:.4g} % of the "
+        f"area{' in the median' * (len(found) > 1)}."
     )
 
 
 def _resolved(check: Check, cited: _References) -> str:
     """Detail by ring correlation, or by decorrelation, in the median."""
-    unit = check.planes[0].detail.unit
+    unit = check.planes[0].detail.unit_text
     befores = [plane.detail.before for plane in check.planes]
     parts = []
     halves = _periods([b for b in befores if b and b.method == RING_CORRELATION])
     if halves:
         parts.append(
-            f"Two halves of the original with independent noise, thinned from it, "
-            f"agreed in detail down to {halves} {unit} (Fourier ring correlation "
-            f"{cited.cite(RINGS)} of 1/7 {cited.cite(RESOLUTION)})"
+            "Two halves of the original with independent noise agreed in detail "
+            f"down to {halves} {unit} (Fourier ring correlation {cited.cite(RINGS)} "
+            f"of 1/7 {cited.cite(RESOLUTION)})"
         )
         after = _periods([plane.detail.after for plane in check.planes])
         if after:
             parts[0] += (
-                f", results made of each half by the same networks down to {after} "
-                f"{unit}, which the result's resolution hardly exceeds"
+                f", and after processing by the same networks down to {after} "
+                f"{unit}, the best that can be expected of the result"
             )
         parts[0] += "."
     others = _periods([b for b in befores if b and b.method == DECORRELATION])
@@ -244,13 +257,13 @@ def _periods(details: Sequence[Finest | None]) -> str:
 def _compared(check: Check, cited: _References) -> str:
     """Scores against the truth, in the median over the planes."""
     scores = [plane.scores for plane in check.planes if plane.scores is not None]
-    degraded = "after degrading it to the size of the original, " * check.before
+    degraded = "after shrinking it to the size of the original, " * check.before
 
     def middle(name: str) -> float:
         return _median([getattr(one, name) for one in scores])
 
     finest = _periods([plane.detail.with_truth for plane in check.planes])
-    unit = check.planes[0].detail.unit
+    unit = check.planes[0].detail.unit_text
     correlated = (
         f" Their ring correlation stayed above 1/2 down to {finest} {unit}."
         if finest
@@ -259,9 +272,9 @@ def _compared(check: Check, cited: _References) -> str:
     return (
         f"Compared with a truth, {degraded}after registration and a linear fit of "
         f"intensities: RSP {middle('rsp'):.4f}, RSE {middle('rse'):.4g} "
-        f"{cited.cite(SQUIRREL)}, PSNR {middle('psnr'):.2f} dB, "
-        f"SSIM {middle('ssim'):.4f} {cited.cite(SSIM)} "
-        f"{'in the median ' * (len(scores) > 1)}(peak: the 99.9 % less the 0.1 % "
+        f"{cited.cite(SQUIRREL)}, PSNR {middle('psnr'):.2f} dB, SSIM "
+        f"{middle('ssim'):.4f} {cited.cite(SSIM)} "
+        f"{'in the median ' * (len(scores) > 1)}(peak: the 99.9 % minus the 0.1 % "
         f"quantile of the truth).{correlated}"
     )
 

@@ -177,15 +177,15 @@ def kernel_picture(kernel: FineKernel, title: str) -> Image:
 
 def _size_and_width(kernel: FineKernel) -> tuple[str, str]:
     rows, columns = kernel.array.shape
-    size = f"{rows} x {columns} fine pixels"
+    size = f"{rows} × {columns} result pixels"
     y, x = kernel.fine_um
     if y is not None and x is not None:
-        size += f" of {y:.3g} x {x:.3g} um"
+        size += f" of {y:.3g} × {x:.3g} µm"
     large, small = kernel.fwhm_px
-    width = f"FWHM {large:.2f} x {small:.2f} pixels"
+    width = f"FWHM {large:.2f} × {small:.2f} pixels"
     if kernel.fwhm_um is not None:
         large, small = kernel.fwhm_um
-        width += f", {large:.3g} x {small:.3g} um"
+        width += f", {large:.3g} × {small:.3g} µm"
     return size, f"{width}, {kernel.spec.kind}"
 
 
@@ -194,7 +194,7 @@ def _draw_scale_bar(
 ) -> None:
     """Draw a bar of a round length along X, in um or else in fine pixels."""
     size_um = kernel.fine_um[1]
-    unit, size = ("pixels", 1.0) if size_um is None else ("um", size_um)
+    unit, size = ("pixels", 1.0) if size_um is None else ("µm", size_um)
     length = round_length(LONGEST_BAR * kernel.array.shape[1] * size)
     if size_um is None:
         length = max(1.0, length)

@@ -74,10 +74,10 @@ def artifacts_message(noise: NoiseModel, stripes: float, *, learned: bool) -> st
     """What is said of a plane's flaws, after other sentences."""
     sentences = ""
     if noise.jpeg and learned:
-        sentences += " JPEG traces were found (8 x 8 blocks) and learned against."
+        sentences += " JPEG traces were found and suppressed."
     if stripes:
         sentences += (
-            f" Stripes of {100 * stripes:.2g} % of its range were taken out of it."
+            f" Stripes of {100 * stripes:.2g} % of its intensity range were removed."
         )
     return sentences
 
@@ -383,8 +383,8 @@ def _camera_noise(
     brightest = mapping.offset + mapping.scale
     if brightest <= named.offset:
         raise InputError(
-            f"The offset of the camera, {named.offset:g} counts, lies above the "
-            f"brightest pixels ({brightest:.4g}); give it in the image's own counts."
+            f"The camera offset ({named.offset:g} counts) is above the brightest "
+            f"pixels ({brightest:.4g}); give the offset in counts of this image."
         )
     noise = NoiseModel.of_camera(named).mapped(mapping.scale, mapping.offset)
     level = noise.sigma(float(np.mean([part.mean() for part in parts])))

@@ -14,7 +14,7 @@ from napari_zssr.imaging.intensity import IntensityMap
 from napari_zssr.imaging.quality import combined_quality
 from napari_zssr.stack.plane_result import PlaneReport
 from napari_zssr.stack.prepare import Prepared
-from napari_zssr.zssr.device import fallback_message
+from napari_zssr.zssr.device import device_name, fallback_message
 from napari_zssr.zssr.messages import (
     FROM_SAVED,
     NOTHING_TO_RESTORE,
@@ -44,6 +44,7 @@ class Report:
     planes: tuple[PlaneReport, ...]
     seconds: float
     device: str
+    device_name: str = ""
     precision: str
     seed: int
     versions: dict[str, str]
@@ -72,6 +73,7 @@ def report_of(
         planes=reports,
         seconds=seconds,
         device=ready.plan.device,
+        device_name=device_name(ready.plan.device),
         precision=ready.plan.precision,
         seed=config.seed,
         versions=dict(versions()),
@@ -102,6 +104,7 @@ def axial_report(
         axial=reports,
         seconds=seconds,
         device=ready.plan.device,
+        device_name=device_name(ready.plan.device),
         precision=ready.plan.precision,
         seed=ready.config.seed,
         versions=dict(versions()),
@@ -130,7 +133,7 @@ def _axial_sentence(reports: tuple[AxialReport, ...]) -> str:
     """What happened along Z, channel by channel where it differs."""
     sentences = dict.fromkeys(report.sentence for report in reports)
     if len(sentences) == 1:
-        return f"Along Z, x{reports[0].factor:.3g}: {next(iter(sentences))}"
+        return f"Along Z, ×{reports[0].factor:.3g}: {next(iter(sentences))}"
     return " ".join(
         f"Along Z, channel {report.channel}: {report.sentence}" for report in reports
     )
@@ -154,16 +157,26 @@ def _sentence(reports: tuple[PlaneReport, ...], config: Config) -> str:
     held, base = _held_back(reports, config), baseline(config.factors)
     if not learned:
         if held:
-            return f"All {len(reports)} planes came back as {base.name}.{held}"
+            return f"For all {len(reports)} planes {base.name} was returned.{held}"
         if all(report.sentence == NOTHING_TO_RESTORE for report in reports):
             return f"All {len(reports)} planes: {NOTHING_TO_RESTORE}"
         return (
-            f"Nothing to gain in any of {len(reports)} planes; {base.name} was "
+            f"Training improved none of {len(reports)} planes, so {base.name} was "
             "returned."
         )
     others = len(reports) - len(learned)
-    rest = f" {others} came back as {base.name} or constant." if others else ""
-    sentence = f"{len(learned)} of {len(reports)} planes were learned.{rest}"
+    rest = (
+        (
+            f" For the other {others}, {base.name} was returned, or they have the same "
+            "value everywhere."
+        )
+        if others
+        else ""
+    )
+    sentence = (
+        f"The trained result was returned for {len(learned)} of {len(reports)} "
+        f"planes.{rest}"
+    )
     parts = (
         _changed(learned, config),
         held or _tested(learned, base),
@@ -246,14 +259,13 @@ def _remarks(
     remarks = [*filter(None, [fallback_message(ready.config.device)])]
     if ready.config.dtype == "auto" and ready.plan.output_dtype != usual:
         remarks.append(
-            f"The result is float32, since the image ({usual}) holds few counts and "
-            "rounding would lose more than 0.5 % of its intensity."
+            f"The result is float32, because the image ({usual}) has so few counts "
+            "that rounding would lose more than 0.5 % of its intensity."
         )
     if any(mapping.piecewise for mapping in maps):
         remarks.append(
-            "The image consists of areas of one value each, as labels and masks do; if "
-            "it is one of them, enlarge it by --labels or upscale_labels, which make "
-            "no new values."
+            "The image looks like labels or a mask; if it is one, enlarge it with "
+            "--labels or upscale_labels, which keep each value."
         )
     return tuple(remarks)
 

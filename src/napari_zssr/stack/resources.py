@@ -292,8 +292,8 @@ def _refuse_too_large(working: int, free_bytes: int | None, to_disk: bool) -> No
     if to_disk:
         what, instead = "One plane and its result", "a part"
     raise ComputeError(
-        f"{what} need {working / 1e9:.1f} GB of memory, {free_bytes / 1e9:.1f} GB are "
-        f"free; enlarge {instead} of the plane."
+        f"{what} need {working / 1e9:.1f} GB of memory, {free_bytes / 1e9:.1f} GB "
+        f"are free; enlarge {instead} of the plane."
     )
 
 
@@ -385,9 +385,9 @@ def check_room(plan: RunPlan, needs: DiskNeeds, target: Path) -> None:
         )
     if plan.scratch_bytes > needs.disk_free:
         raise StorageError(
-            f"What is worked on needs {plan.scratch_bytes / 1e9:.1f} GB on the "
-            f"disk of {target.parent}, {needs.disk_free / 1e9:.1f} GB are free; make "
-            "room, or choose another folder."
+            f"Temporary files need {plan.scratch_bytes / 1e9:.1f} GB on the disk of "
+            f"{target.parent}, {needs.disk_free / 1e9:.1f} GB are free; make room, "
+            "or choose another folder."
         )
 
 
@@ -399,7 +399,7 @@ def needs_message(plan: RunPlan, needs: DiskNeeds) -> str:
         disk += f" ({_size(needs.disk_free)} free)"
     sentence = f"{planes}, about {_size(needs.memory_bytes)} of memory, {disk}."
     if needs.disk_free is not None and needs.disk_bytes > needs.disk_free:
-        sentence += " It fits only if the pixels can be compressed."
+        sentence += " It fits only if the image compresses well."
     return sentence
 
 

@@ -261,9 +261,8 @@ def lazily_upscaled(stack: ImageStack, config: Config) -> dask.array.Array:
 
     if config.factor_z != 1:
         raise InputError(
-            "A lazy result has one chunk a plane, and planes along Z need whole "
-            "columns; write it to a file (upscale_to_disk), or leave out the factor "
-            "along Z."
+            "A lazy result cannot be enlarged along Z, because each new slice needs "
+            "the whole stack; use upscale_to_disk, or leave out the factor along Z."
         )
     ready = prepare(stack, config, partial(make_plan, to_disk=True))
     enlarge = _Enlarge(ready)

@@ -9,20 +9,20 @@ from dataclasses import dataclass
 from napari_zssr.stack.check import Check, PlaneCheck
 
 LIMITS = (
-    "None of this can tell whether detail finer than that of the original is real; "
-    "only an image of the same field with better resolution can."
+    "These checks cannot show whether detail finer than that of the original is "
+    "real; only an image of the same field with better resolution can."
 )
 TOO_CLOSE = ("noise overrated",)
-BEYOND = "the result is not the original within its noise"
-WITHIN = "there is less noise than was assumed, or the result repeats it"
+BEYOND = "the result differs from the original by more than its noise"
+WITHIN = "there is less noise than assumed, or the result reproduces it"
 # What is said of intensities, spots and residual where they are as they were, and the
 # names of what is not known.
 KEPT = (
-    ("intensities are kept", "intensities, without an object"),
-    ("spots are where they were", "positions, without a spot"),
+    ("intensities are preserved", "intensities (no object found)"),
+    ("spots have not moved", "positions (no spot found)"),
     (
-        "degraded as was assumed, the result is the original within its noise",
-        "the residual",
+        "the result agrees with the original within its noise",
+        "agreement with the original",
     ),
 )
 
@@ -50,7 +50,7 @@ def verdict(check: Check) -> Verdict:
         )
     text = f"Nothing speaks against publishing this: {'; '.join(kept)}."
     if untold:
-        text += f" Not told: {'; '.join(untold)}."
+        text += f" Not checked: {'; '.join(untold)}."
     return Verdict(is_good=True, text=text)
 
 

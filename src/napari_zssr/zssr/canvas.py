@@ -125,9 +125,9 @@ class ScratchCanvas:
 
     def _failed(self, error: OSError) -> ComputeError:
         return ComputeError(
-            f"The scratch file in {self._folder} failed ({error.strerror or error}); "
-            f"make room there for {self._needed / 1e9:.1f} GB, or name another folder "
-            "in the environment variable TMPDIR."
+            f"The temporary file in {self._folder} could not be written "
+            f"({error.strerror or error}); free {self._needed / 1e9:.1f} GB there, "
+            "or set the environment variable TMPDIR to another folder."
         )
 
 

@@ -23,7 +23,7 @@ T_co = TypeVar("T_co", covariant=True)
 
 # Key of the file's metadata, and what stands under it.
 KEY = "napari-zssr"
-WAY_OUT = "give another file, or start from the image alone"
+WAY_OUT = "give another file, or train on the image alone"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,7 +142,7 @@ def _about(
         version = None
     if not isinstance(version, int):
         wanted = " or ".join(kind.holds for kind in kinds)
-        raise InputError(f"{source} holds no {wanted} of napari-zssr; {way_out}.")
+        raise InputError(f"{source} contains no {wanted} of napari-zssr; {way_out}.")
     if version > kind.version:
         raise InputError(
             f"{source} was saved by a newer napari-zssr (format {version}, this one "
@@ -223,7 +223,8 @@ def write_networks(
     """Write networks into a safetensors file. Raises InputError and ComputeError."""
     if not any(saved):
         raise InputError(
-            "There are no networks to save: none was trained, or none gained anything."
+            "There are no networks to save, because none was trained or none "
+            "improved the image; run again with other settings."
         )
     arrays = {
         f"{channel}/{member}/{name}": array

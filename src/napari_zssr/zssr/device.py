@@ -64,14 +64,14 @@ def resolve_device(name: str = "auto") -> str:
         failure = failure_of(device)
         if failure:
             raise InputError(
-                f"Device {name!r} is there but fails ({failure}); choose cpu or auto, "
-                "or let `napari-zssr doctor` say how to mend it."
+                f"Device {name!r} was found but does not work ({failure}); choose "
+                "cpu or auto, or run `napari-zssr doctor` for advice."
             )
         return device
     check_device(device)
     raise InputError(
-        f"Device {name!r} is not available to torch, which sees {', '.join(names)}; "
-        "choose one of these, or let `napari-zssr doctor` say how to mend it."
+        f"Device {name!r} is not available (PyTorch finds {', '.join(names)}); "
+        "choose one of these, or run `napari-zssr doctor` for advice."
     )
 
 
@@ -86,8 +86,8 @@ def fallback_message(name: str) -> str:
             return ""
         if not why:
             return (
-                f"Computed on {device}, since {' and '.join(failed)} failed; "
-                "`napari-zssr doctor` says more."
+                f"Computed on the {device_name(device)}, because "
+                f"{' and '.join(failed)} failed; run `napari-zssr doctor` for advice."
             )
         failed.append(f"{device} ({why})")
     return ""
@@ -164,6 +164,19 @@ def description(device: str) -> str:
     if device == "mps":
         return "Apple GPU"
     return f"{os.cpu_count()} cores, {torch.backends.cpu.get_cpu_capability()}"
+
+
+def device_name(device: str) -> str:
+    """Device in sentences: ``processor (2 cores)``, or a card's own name."""
+    import torch
+
+    if device == "cpu":
+        return f"processor ({os.cpu_count()} cores)"
+    if device == "mps":
+        return "Apple GPU"
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_properties(device).name
+    return f"graphics card {device.partition(':')[2] or 0}"
 
 
 def fast_bfloat16(device: str) -> bool:
@@ -274,9 +287,15 @@ def advice(
         return None
     name, wheel = gpus[0].name, wheel_tag(gpus, driver)
     if torch_cuda is None:
-        problem = f"torch {torch_version} is a CPU build beside the GPU {name}"
+        problem = (
+            f"torch {torch_version} was installed without support for the graphics "
+            f"card {name}"
+        )
     else:
-        problem = f"torch {torch_version} (CUDA {torch_cuda}) cannot use the GPU {name}"
+        problem = (
+            f"torch {torch_version} (CUDA {torch_cuda}) cannot use the graphics card "
+            f"{name}"
+        )
     if wheel is None:
         return Advice(sentence=f"{problem}; update the NVIDIA driver first.")
     quoted = f'"{python}"' if " " in python else python
@@ -362,7 +381,9 @@ class Machine:
             if report.device == device:
                 return report
         names = ", ".join(report.device for report in self.devices)
-        raise InputError(f"There is no device {name!r} here; torch sees {names}.")
+        raise InputError(
+            f"There is no device {name!r} on this computer; choose one of {names}."
+        )
 
 
 def examine_machine(device: str = "auto", *, every: bool = False) -> Machine:

@@ -13,19 +13,21 @@ if TYPE_CHECKING:
     from napari_zssr.zssr.judge import Gain
     from napari_zssr.zssr.training_plan import TrainingPlan
 
-CONSTANT = "The plane is constant and stays so."
+CONSTANT = "The plane has the same value everywhere and was left as it is."
 NOTHING_TO_RESTORE = (
-    "The plane shows no noise, and no blur was given; it was returned as it is."
+    "No noise was found and no blur was given, so the plane was returned unchanged."
 )
 WIDE_BLUR = (
-    " The blur is too wide to be taken back at this pixel size; shrink the image by "
-    "two to four, and enlarge it instead."
+    " The blur is too wide to be removed at this pixel size; shrink the image two "
+    "to four times and enlarge it instead."
 )
-GENERATED = "the learned start (generated images only)"
+GENERATED = "pretrained network (generated images only)"
 # Changes of a result (fraction of the range, shares) from which they are worth a word.
 LEAST_CHANGE, LEAST_SHARPNESS, LEAST_GRAIN = 0.003, 0.03, 0.05
 # Misfit in standard deviations of the noise up to which a result agrees with its image.
 AGREES = 1.3
+# Gain that is rarely seen, dB.
+VISIBLE_DB = 0.5
 # Overshoot beside edges from which it is mentioned, fraction of their height.
 OVERSHOOT = 0.1
 # Noise (fraction of the range) that is sure not to be fine texture, and multiple of
@@ -36,9 +38,9 @@ SURE_NOISE, UNDERRATED = 0.01, 2.0
 # blur is named as the reason: 6 % of right blurs have less, and 77 % of those half too
 # wide.
 TOO_WIDE = -0.3
-FAINT = " Faint texture may have gone with the noise."
-FROM_SAVED = " Training began from saved networks."
-ALONE = "Training begins from random weights: this image only."
+FAINT = " Faint texture may have been removed with the noise."
+FROM_SAVED = " Training started from saved networks."
+ALONE = "Training uses this image only."
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +59,7 @@ class Baseline:
     test: str
 
 
-ENLARGED = Baseline("bicubic", "shrunk", "shrunk and re-enlarged")
+ENLARGED = Baseline("bicubic interpolation", "shrunk", "shrunk and re-enlarged")
 RESTORED = Baseline("the input", "degraded", "degraded and restored")
 
 
@@ -69,14 +71,14 @@ def baseline(factors: tuple[float, float]) -> Baseline:
 def without_signal(base: Baseline) -> str:
     """Sentence on a plane of noise alone."""
     return (
-        f"The plane shows nothing but noise; {base.name} was returned, nothing was "
-        "trained."
+        f"Only noise was found in the plane, so nothing was trained; {base.name} was "
+        "returned."
     )
 
 
 def not_saved(base: Baseline) -> str:
     """Sentence on a plane whose channel has no saved networks."""
-    return f"No networks were saved for this channel; {base.name} was returned."
+    return f"The file has no networks for this channel; {base.name} was returned."
 
 
 def origin_sentence(plan: TrainingPlan, shared: int, steps: int) -> str:
@@ -96,38 +98,38 @@ def origin_sentence(plan: TrainingPlan, shared: int, steps: int) -> str:
     if plan.from_saved:
         return sentence + FROM_SAVED
     if learned and not shared:
-        return f" Training began from {GENERATED}, {steps} steps."
+        return f" Training started from the {GENERATED}, {steps} steps."
     return sentence + start_sentence(plan.initialization)
 
 
 def too_small(height: int, width: int, smallest: int, base: Baseline) -> str:
     """Sentence on a plane that is too small to train on."""
     return (
-        f"The plane of {height} x {width} pixels is too small to learn from (under "
-        f"{smallest}); {base.name} was returned."
+        f"The plane of {height} × {width} pixels is too small to train on (at least "
+        f"{smallest} are needed); {base.name} was returned."
     )
 
 
 def quality_sentence(quality: Quality, base: Baseline, *, whole: bool = True) -> str:
     """What a result is beside its baseline, as measured on its pixels."""
-    percent = f"{100 * quality.change:.2g} % of the range"
+    percent = f"{100 * quality.change:.2g} % of the intensity range"
     if quality.change < LEAST_CHANGE:
-        return f"Hardly differs from {base.name} ({percent} changed)."
+        return f"Hardly differs from {base.name} (by {percent})."
     parts = [
-        f"{percent} changed",
+        f"changed by {percent}",
         _grain(quality),
         _agreement(quality, base) if whole else "",
     ]
     sentence = f"{_kind(quality)}: {', '.join(part for part in parts if part)}."
     if quality.overshoot > OVERSHOOT:
         sentence += (
-            f" Edges overshoot by {100 * quality.overshoot:.0f} % of their height; a "
-            "narrower blur may be right."
+            f" Edges overshoot by {100 * quality.overshoot:.0f} % of their height; "
+            "the assumed blur may be too wide."
         )
     if underrated(quality):
         sentence += (
-            f" The image shows noise of {_percent(quality.noise)} of the range, but "
-            f"{_assumed(quality)} was assumed; leave it to 'auto'."
+            f" The image has noise of {_percent(quality.noise)} of the intensity "
+            f"range, but {_assumed(quality)} was assumed; set the noise to 'auto'."
         )
     return sentence
 
@@ -141,14 +143,17 @@ def faint_texture_sentence(quality: Quality | None) -> str:
 def error_sentence(error: Mapping[str, Any] | None) -> str:
     """Sentence, after others, on the standard error of a plane."""
     if error is None:
-        return " The error of this plane cannot be told."
-    size = f"{100 * error['mean']:.2g} % of the range"
+        return " The error of this plane could not be estimated."
+    size = f"{100 * error['mean']:.2g} % of the intensity range"
     if not error["is_calibrated"]:
         return (
-            f" Its standard error is perhaps {size}: the plane is too small to test "
-            "that on it."
+            f" Its standard error is about {size} (not tested, because the plane is "
+            "too small)."
         )
-    return f" Its standard error is {size}, as {error['regions']} test regions show."
+    return (
+        f" Its standard error is {size}, tested on {error['regions']} regions kept "
+        "out of training."
+    )
 
 
 def _grain(quality: Quality) -> str:
@@ -156,7 +161,7 @@ def _grain(quality: Quality) -> str:
     if quality.grain is None or abs(quality.grain - 1) < LEAST_GRAIN:
         return ""
     verb = "fell" if quality.grain < 1 else "grew"
-    return f"grain {verb} by {100 * abs(quality.grain - 1):.0f} %"
+    return f"noise grain {verb} by {100 * abs(quality.grain - 1):.0f} %"
 
 
 def underrated(quality: Quality) -> bool:
@@ -172,22 +177,24 @@ def unsupported(
     quality: Quality, margin: float | None, base: Baseline, *, blurred: bool
 ) -> str:
     """Why checks do not support a result, after a colon: which of them told."""
-    narrower = "; a narrower blur may be right" if blurred else ""
+    narrower = "; the assumed blur may be too wide" if blurred else ""
     if underrated(quality):
         shown, assumed = _percent(quality.noise), _assumed(quality)
-        return f"the image shows noise of {shown}, {assumed} was assumed"
+        return (
+            f"the image has noise of {shown} of the intensity range, but {assumed} "
+            "was assumed"
+        )
     if margin is not None and margin < TOO_WIDE:
-        return "edges in the image are sharper than the assumed blur would leave them"
+        return "edges in the image are sharper than the assumed blur allows"
     if quality.overshoot > OVERSHOOT:
         height = _percent(quality.overshoot)
         return f"edges overshoot by {height} of their height{narrower}"
     if quality.misfit > AGREES:
         return (
-            f"{base.again} again it differs from the image by "
-            f"{quality.misfit:.1f} times "
-            "what the noise explains"
+            f"{base.again} again, it differs from the image by {quality.misfit:.1f} "
+            "times its noise"
         )
-    return f"fine detail came out stronger than the image leads to{narrower}"
+    return f"fine detail is stronger than the image supports{narrower}"
 
 
 def held_back_sentence(
@@ -201,19 +208,19 @@ def held_back_sentence(
     """Sentence on results of which the checks do not support everything."""
     if whole:
         return (
-            f"Delivered whole as asked, though checks support {_percent(supported)} of "
-            f"the change: {reason}."
+            "The full result was returned as requested, although checks support "
+            f"only {_percent(supported)} of the change: {reason}."
         )
     least, most = min(shares), max(shares)
     if most == 0:
         name = base.name[0].upper() + base.name[1:]
         return (
-            f"{name} was returned, since checks do not support what was learned: "
+            f"{name} was returned, because checks do not support the trained result: "
             f"{reason}."
         )
     part = _percent(most) if least == most else f"{100 * least:.2g} to {_percent(most)}"
     return (
-        f"Held back to {part} of what was learned, since checks support no more: "
+        f"Only {part} of the change was applied, because checks support no more: "
         f"{reason}."
     )
 
@@ -226,16 +233,16 @@ def _kind(quality: Quality) -> str:
     if quality.sharpness >= 1 + LEAST_SHARPNESS:
         return "Sharper"
     if quality.grain is not None and quality.grain < 1 - LEAST_GRAIN:
-        return "Cleaner"
+        return "Less noisy"
     return "Softer" if quality.sharpness <= 1 - LEAST_SHARPNESS else "Changed"
 
 
 def _agreement(quality: Quality, base: Baseline) -> str:
     if quality.misfit <= AGREES:
-        return "the result agrees with your image"
+        return "consistent with your image"
     return (
-        f"but {base.again} again it differs from your image by "
-        f"{quality.misfit:.1f} times what the noise explains"
+        f"but {base.again} again, it differs from your image by {quality.misfit:.1f} "
+        "times its noise"
     )
 
 
@@ -246,42 +253,43 @@ def shrunk_test(gain: Gain, base: Baseline) -> str:
 
 def shrunk_figure(decibel: float, base: Baseline, error: str = "") -> str:
     """The figure of the test on held-out regions, and its error as text."""
-    closer = "closer than" if decibel >= 0 else "farther off than"
+    closer = "closer to" if decibel >= 0 else "farther from"
+    hint = " (under 0.5 dB is rarely visible)" if abs(decibel) < VISIBLE_DB else ""
     return (
-        f"Test on your image {base.test}: {abs(decibel):.2f}{error} dB {closer} "
-        f"{base.name}."
+        f"Test on your image {base.test}: {abs(decibel):.2f}{error} dB {closer} the "
+        f"original than {base.name}{hint}."
     )
 
 
 def nothing_gained(gain: Gain, base: Baseline) -> str:
     """Sentence on a plane that came back as its baseline."""
     return (
-        f"Nothing to gain here; {base.name} was returned. Test on your image "
-        f"{base.test}: {gain.decibel:+.2f} ± {gain.error_decibel:.2f} dB against "
-        f"{base.name}."
+        f"Training brought no improvement, so {base.name} was returned. Test on your "
+        f"image {base.test}: {gain.decibel:+.2f} ± {gain.error_decibel:.2f} dB "
+        f"compared with {base.name}."
     )
 
 
 def used_as_is_sentence(*, learned: bool) -> str:
     """Sentence, after others, on a learned start or saved networks, not trained on."""
-    what = f"T{GENERATED[1:]} was" if learned else "Saved networks were"
+    what = f"The {GENERATED} was" if learned else "Saved networks were"
     return f" {what} used without further training."
 
 
 def start_sentence(began: str) -> str:
     """Sentence, after others, on what training started from."""
-    return f" Training began from {GENERATED}." if began == LEARNED else ""
+    return f" Training started from the {GENERATED}." if began == LEARNED else ""
 
 
 def will_begin_from_saved(steps: int) -> str:
     """Sentence on a future run that starts from saved networks."""
     if steps == 0:
-        return "Saved networks are used as they are."
-    return "Training begins from saved networks."
+        return "Saved networks are used without further training."
+    return "Training starts from saved networks."
 
 
 def will_begin_from_learned(steps: int) -> str:
     """Sentence on a future run from the pretrained start, of at most so many steps."""
     if steps == 0:
-        return f"T{GENERATED[1:]} is used as it is."
-    return f"Training begins from {GENERATED}, at most {steps} steps."
+        return f"The {GENERATED} is used without further training."
+    return f"Training starts from the {GENERATED}, at most {steps} steps."

@@ -369,7 +369,7 @@ def restored(saved: Checkpoint) -> nn.Module:
         network.load_state_dict(tensors, assign=True)
     except RuntimeError as error:
         raise InputError(
-            f"The saved networks are not what their file tells of them; {WAY_OUT}."
+            f"The saved networks do not match the description in their file; {WAY_OUT}."
         ) from error
     return network
 

@@ -441,7 +441,7 @@ def enlarged(
                 raise
             if spec.tile_px // 2 < SMALLEST_TILE_PX:
                 raise ComputeError(
-                    f"Memory ran out even with tiles of {spec.tile_px} pixels; close "
+                    f"Out of memory even with tiles of {spec.tile_px} pixels; close "
                     "other programs or use device='cpu'."
                 ) from error
         spec = replace(spec, tile_px=spec.tile_px // 2)
@@ -449,5 +449,8 @@ def enlarged(
             stage="predict",
             step=0,
             total=1,
-            message=f"Memory ran out; going on with tiles of {spec.tile_px} pixels.",
+            message=(
+                f"Out of memory; continuing with smaller tiles of {spec.tile_px} "
+                "pixels."
+            ),
         )

@@ -95,7 +95,7 @@ def shipped_start() -> PretrainedStart:
     file = shipped_file()
     if not file.is_file():
         raise InputError(
-            f"The learned start of napari-zssr is missing ({file}); {INSTALL}."
+            f"The pretrained network of napari-zssr is missing ({file}); {INSTALL}."
         )
     return load(file, START, way_out=INSTALL)
 
@@ -227,7 +227,7 @@ def _start(header: Mapping[str, Any], arrays: Arrays) -> PretrainedStart:
 def _part_of(size: Mapping[str, Any], arrays: Arrays, card: Any) -> PretrainedStart:
     width, dilations = size["width"], tuple(size["dilations"])
     if arrays["condition.0.weight"].shape[1:] != (FEATURES,):
-        raise ValueError("it is told other features")
+        raise ValueError("it uses other image features")
     if arrays["condition.2.bias"].shape != (2 * (1 + 2 * len(dilations)) * width,):
         raise ValueError("its gains do not fit its layers")
     return PretrainedStart(width=width, dilations=dilations, arrays=arrays, card=card)
@@ -237,7 +237,7 @@ START = Format(
     name="start",
     version=3,
     oldest=3,
-    holds="learned start",
+    holds="pretrained network",
     header=("width", "dilations", "card", "clean"),
     build=_start,
 )
