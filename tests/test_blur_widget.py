@@ -104,15 +104,15 @@ def test_size_is_told_in_um_where_it_is_known() -> None:
     given = KernelSpec.parse("gaussian:1")
     assert lines(fine(given)) == ["FWHM 2.4 px", "Picture 7 x 7 px of result"]
     told = lines(fine(given, fine_um=(0.1, 0.1), spread_px=(0.1, 0.05)))
-    assert told[0] == "FWHM 2.4 +- 0.2 px"
-    assert told[1] == "= 0.24 um"
-    assert told[3] == "= 0.7 x 0.7 um"
+    assert told[0] == "FWHM 2.4 ± 0.2 px"
+    assert told[1] == "= 0.24 µm"
+    assert told[3] == "= 0.7 x 0.7 µm"
 
 
 def test_widths_in_um_follow_their_direction() -> None:
     given = KernelSpec(kind="gaussian", sigma_px=(2.0, 1.0))
     told = lines(fine(given, fine_um=(0.1, 0.3)))
-    assert told[1] == "= 0.47 x 0.71 um"
+    assert told[1] == "= 0.47 x 0.71 µm"
 
 
 def test_a_blur_of_a_recipe_is_the_same() -> None:
@@ -278,7 +278,7 @@ def test_the_picture_follows_the_settings(window: Desk) -> None:
     height, width = picture_of(window).shape
     assert height > width
     assert "FWHM 4.7 x 2.4 px" in view.size.value
-    assert "= 0.12 x 0.059 um" in view.size.value
+    assert "= 0.12 x 0.059 µm" in view.size.value
     assert view.sentence.value
     window.viewer.window._qt_window.show()
     QApplication.processEvents()
@@ -301,7 +301,7 @@ def test_an_estimate_is_shown_when_it_was_made(
     desk.widget.preview.blur_estimated.emit(request, 0, found)
     desk.widget.refresh()
     assert view.sentence.value == "So it is."
-    assert "FWHM 3.1 +- 0.2 px" in view.size.value
+    assert "FWHM 3.1 ± 0.2 px" in view.size.value
     desk.widget.form.region.fields["factor_y"].value = 3
     desk.widget.refresh()
     assert view.sentence.value == LATER["estimate"]
@@ -325,7 +325,7 @@ def test_a_preview_tells_its_blur(window: Desk) -> None:
 
 @pytest.mark.parametrize(
     ("text", "says"),
-    [("gaussian:1.3", "(FWHM 3.1 px)"), ("bicubic", "(bicubic was taken)")],
+    [("gaussian:1.3", "(FWHM 3.1 px)"), ("bicubic", "(not found, default used)")],
 )
 def test_an_estimate_comes_with_preview_and_run(
     window: Desk, monkeypatch: pytest.MonkeyPatch, text: str, says: str

@@ -237,4 +237,4 @@ class JobsClock:
 
     def _part(self, jobs: int) -> float:
         """Share of the run that the first so many jobs take."""
-        return sum(self._weights[:jobs]) / sum(self._weights)
+        return sum(self._weights[:jobs]) / (sum(self._weights) or 1.0)

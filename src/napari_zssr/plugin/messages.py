@@ -161,8 +161,10 @@ class Messages(QScrollArea):
         self._show()
 
     def remove_without_layers(self) -> None:
-        """Remove all messages that belong to no layer, and all problems."""
+        """Remove all problems and messages of no layer; close the others."""
         self._keep([r for r in self.rows if r.layers and not r.message.problem])
+        for row in self.rows:
+            row.arrow.setChecked(False)
 
     def keep_of(self, layers: Iterable[Layer]) -> None:
         """Remove messages whose layers are not among these any more."""

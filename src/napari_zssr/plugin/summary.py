@@ -204,7 +204,7 @@ def _blur(report: Report, kernel: KernelSpec) -> str:
 
 def _short_width(kernel: FineKernel) -> str:
     if kernel.spec.kind == "bicubic":
-        return "not found, bicubic used"
+        return "not found, default used"
     return f"FWHM {_width(*kernel.fwhm_px)} px"
 
 
