@@ -8,7 +8,6 @@ import pytest
 
 from napari_zssr.config import BALANCED, FAST, INSTANT, PAPER, Config, change
 from napari_zssr.plugin.controls import Clock, seconds_left, status
-from napari_zssr.plugin.estimate import format_duration
 from napari_zssr.plugin.summary import (
     cancelled_sentence,
     finished_sentence,
@@ -18,6 +17,7 @@ from napari_zssr.progress import PlaneDone, Progress, drain
 from napari_zssr.stack.axis_labels import labelled
 from napari_zssr.stack.channels import channel_starts
 from napari_zssr.stack.run import upscale_steps
+from napari_zssr.words import duration_text
 from napari_zssr.zssr.checkpoint import write_networks
 
 SMALL: dict[str, Any] = {
@@ -120,7 +120,7 @@ def test_time_left_is_told_when_it_is_known() -> None:
     [(0.04, "0.0 s"), (9, "9.0 s"), (75, "75 s"), (600, "10 min"), (9000, "2.5 h")],
 )
 def test_durations_in_words(seconds: float, words: str) -> None:
-    assert format_duration(seconds) == words
+    assert duration_text(seconds) == words
 
 
 def test_where_a_run_stands() -> None:

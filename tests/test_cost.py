@@ -15,10 +15,10 @@ from napari_zssr.plugin.estimate import (
     advice_text,
     calibration_key,
     estimate,
-    format_bytes,
     planned,
 )
 from napari_zssr.stack import resources
+from napari_zssr.words import bytes_text
 from napari_zssr.zssr.cost import Rates
 from napari_zssr.zssr.device import DeviceReport, Machine, NvidiaGpu, advice
 
@@ -185,7 +185,7 @@ def test_what_does_not_change_the_rates_shares_them() -> None:
     [(1, "1 B"), (999_600, "1 MB"), (1.234e9, "1.23 GB"), (5e13, "5e+04 GB")],
 )
 def test_bytes_in_words(count: float, told: str) -> None:
-    assert format_bytes(count) == told
+    assert bytes_text(count) == told
 
 
 def test_a_cpu_build_beside_a_gpu_is_told_with_the_command() -> None:

@@ -16,6 +16,7 @@ from napari_zssr.cli import console, options
 from napari_zssr.cli.enlarge import read_image
 from napari_zssr.errors import ComputeError, InputError
 from napari_zssr.stack import picture
+from napari_zssr.words import duration_text
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -119,7 +120,7 @@ def report_rows(stack: ImageStack, result: Upscaled) -> list[tuple[str, ...]]:
                 _change(plane),
                 _gain(plane),
                 plane.returned,
-                console.in_seconds(plane.seconds),
+                duration_text(plane.seconds),
             )
             for plane in result.report.planes
         ),
@@ -152,7 +153,7 @@ def report_markdown(stack: ImageStack, result: Upscaled, shown: str) -> str:
             f"- input: {outline_of(stack).text}",
             f"- result: {outline_of(result.as_stack()).text}",
             f"- preset {result.config.preset}, seed {report.seed}, {report.device}, "
-            f"{report.precision}, {console.in_seconds(report.seconds)}",
+            f"{report.precision}, {duration_text(report.seconds)}",
             f"- {versions}",
             "",
             report.sentence,

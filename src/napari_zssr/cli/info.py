@@ -13,6 +13,7 @@ import typer
 from napari_zssr.cli import console, options
 from napari_zssr.cli.enlarge import read_image
 from napari_zssr.cli.kernel import DEFAULT_BLUR, Blur, with_blur_options
+from napari_zssr.words import bytes_text, duration_text
 
 if TYPE_CHECKING:
     from napari_zssr.config import Config
@@ -180,11 +181,11 @@ def _lines(stack: ImageStack, content: dict[str, Any]) -> list[tuple[str, str]]:
         *((f"blur {name}".strip(), sentence) for name, sentence in blur),
         *((f"along Z {name}".strip(), sentence) for name, sentence in blurs_z),
         *((f"start {name}".strip(), sentence) for name, sentence in starts),
-        ("result", f"{planned}, {console.in_bytes(content['output_bytes'])}"),
+        ("result", f"{planned}, {bytes_text(content['output_bytes'])}"),
         ("preset", f"{content['preset']}, {count} plane{'s' * (count != 1)}"),
         ("device", f"{content['device']}, {content['precision']}"),
-        ("memory", f"about {console.in_bytes(content['memory_bytes'])}"),
-        ("time", f"about {console.in_seconds(content['seconds'])}"),
+        ("memory", f"about {bytes_text(content['memory_bytes'])}"),
+        ("time", f"about {duration_text(content['seconds'])}"),
     ]
 
 
@@ -250,7 +251,7 @@ def _doctor_lines(content: dict[str, Any]) -> list[tuple[str, str]]:
     lines += [(k, v or "not installed") for k, v in content["packages"].items()]
     for device in content["devices"]:
         state = device["failure"] or (
-            f"{console.in_bytes(device['free_bytes'])} free, "
+            f"{bytes_text(device['free_bytes'])} free, "
             f"{'fast' if device['bfloat16'] else 'no fast'} bfloat16"
         )
         lines.append((device["device"], f"{device['description']}, {state}"))

@@ -21,7 +21,6 @@ from napari_zssr.errors import InputError, StorageError, ZSSRError
 from napari_zssr.io.read import read
 from napari_zssr.plugin.batch_form import BatchForm, Order, Source
 from napari_zssr.plugin.controls import Clock, RunFields
-from napari_zssr.plugin.estimate import format_duration
 from napari_zssr.plugin.form.rows import (
     Column,
     Scrolled,
@@ -37,6 +36,8 @@ from napari_zssr.plugin.summary import form_sentence
 from napari_zssr.progress import Event, PlaneDone, Progress, Steps
 from napari_zssr.stack.axial_factor import axial_factor
 from napari_zssr.stack.channels import channel_starts, start_message_for_files
+from napari_zssr.words import duration_text
+from napari_zssr.zssr.cost import assumed_work
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
@@ -96,7 +97,7 @@ class BatchRow:
             self.state,
             str(self.planes or ""),
             changed if self.change is None else f"{100 * self.change:.2g} %",
-            format_duration(self.seconds) if self.seconds >= SHORTEST_S else "",
+            duration_text(self.seconds) if self.seconds >= SHORTEST_S else "",
         )
 
 
@@ -209,7 +210,8 @@ class FileJob:
         shape = stack.data.shape
         starts = channel_starts(order.config, stack.axes, shape)
         factor_z = axial_factor(order.config, stack)
-        self.clock = Clock(order.config, starts, shape, stack.axes, factor_z)
+        work = assumed_work(order.config, starts, shape, stack.axes, factor_z)
+        self.clock = Clock(work)
         return (
             yield from upscale_to_disk_steps(
                 stack, order.config, self.row.target, overwrite=order.overwrite

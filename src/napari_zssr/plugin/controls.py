@@ -4,25 +4,16 @@ from __future__ import annotations
 
 import html
 import math
-from collections.abc import Sequence
 
 from magicgui.widgets import ProgressBar, PushButton
 from qtpy.QtCore import QPointF, QRectF, QSize, Qt
 from qtpy.QtGui import QPainter, QPaintEvent, QPalette, QPen, QPolygonF
 from qtpy.QtWidgets import QSizePolicy, QWidget
 
-from napari_zssr.config import Config
-from napari_zssr.plugin.estimate import format_duration
 from napari_zssr.plugin.form.rows import Column, red, say, side_by_side, words
-from napari_zssr.progress import ALONG_Z, Progress
-from napari_zssr.stack.image import output_shape
-from napari_zssr.zssr.cost import axial_versions
-from napari_zssr.zssr.start import Starts
-from napari_zssr.zssr.training_plan import (
-    TrainingPlan,
-    expected_axial_plan,
-    expected_plans,
-)
+from napari_zssr.progress import ALONG_Z, SHARED, Event, PlaneDone, Progress
+from napari_zssr.words import duration_text
+from napari_zssr.zssr.cost import Passes, Work, total
 
 # Of the loss curve: text lines high, pixels of margin and line width.
 LINES_HIGH = 5
@@ -229,11 +220,7 @@ class AfterFields(Column):
         super().__init__([self.again, self.python, self.command, self.networks])
 
 
-# Forward and backward against forward alone.
-TRAINING_COST = 3.0
 EARLIEST_S = 3.0
-SHARED = "shared "
-Passes = dict[str, tuple[float, int]]
 # Stages that do not count towards the completed fraction.
 BEFORE = ("read", "plan", "learn")
 STAGES = {
@@ -262,61 +249,16 @@ STAGES = {
 
 
 class Clock:
-    """Share of a run that is done; `shape` and `axes` are those of its image."""
+    """Share of a run that is done, by its expected work."""
 
-    def __init__(
-        self,
-        config: Config,
-        starts: Starts,
-        shape: Sequence[int],
-        axes: str,
-        factor_z: float | None = None,
-    ) -> None:
-        sizes = dict(zip(axes, shape, strict=True))
-        channels = sizes.get("C", 1)
-        self._planes = channels * sizes.get("T", 1) * sizes.get("Z", 1)
-        # What a pass takes, and how many there are: in a plane, in what is shared, and
-        # along Z.
-        self._plane: Passes = {}
-        self._shared: Passes = {}
-        self._axial: Passes = {}
-        if factor_z is None or config.restores_planes:
-            pixels = float(sizes["Y"] * sizes["X"])
-            self._add_planes(config, starts, pixels, self._planes // channels, channels)
-        if factor_z is not None:
-            plan = expected_axial_plan(config, starts, factor_z)
-            fine = math.prod(output_shape(shape, axes, config.factors))
-            networks = channels * sizes.get("S", 1)
-            training = _trained(plan) if plan.kind.is_trained else 0.0
-            self._axial = {
-                f"{ALONG_Z}train": (training, networks),
-                f"{ALONG_Z}columns": (float(axial_versions(plan) * fine), 1),
-            }
+    def __init__(self, work: Work) -> None:
+        self._planes = work.planes
+        self._plane, self._shared, self._axial = work.plane, work.shared, work.axial
         every = (*self._plane, *self._shared, *self._axial)
         self._done = dict.fromkeys(every, 0)
         self._last: tuple[int, str, int] = (0, "", 0)
         self.share = 0.0
         self._share_at_start: float | None = None
-
-    def _add_planes(
-        self,
-        config: Config,
-        starts: Starts,
-        pixels: float,
-        alike: int,
-        channels: int,
-    ) -> None:
-        """Note what planes of so many pixels take, so many alike in a channel."""
-        once, each = expected_plans(config, starts, alike)
-        stages = len(each.stages)
-        versions = 8 if each.ensemble else 1
-        self._plane["predict"] = (versions * pixels, stages)
-        if each.kind.is_trained:
-            self._plane["train"] = (_trained(each), stages)
-        else:
-            self._plane["fit"] = (pixels, 1)
-        if once is not None:
-            self._shared[SHARED + "train"] = _trained(once), channels * len(once.stages)
 
     @property
     def of_rest(self) -> float:
@@ -341,7 +283,7 @@ class Clock:
         return self.share
 
     def _share(self, event: Progress) -> float:
-        once, plane = _cost(self._shared), _cost(self._plane)
+        once, plane = total(self._shared), total(self._plane)
         planes = self._planes if self._axial else event.planes
         if event.stage.startswith(SHARED):
             done = self._spent(self._shared, event)
@@ -349,7 +291,7 @@ class Clock:
             done = once + planes * plane + self._spent(self._axial, event)
         else:
             done = once + event.plane * plane + self._spent(self._plane, event)
-        whole = once + planes * plane + _cost(self._axial)
+        whole = once + planes * plane + total(self._axial)
         return min(1.0, done / whole) if whole else 0.0
 
     def _spent(self, passes: Passes, event: Progress) -> float:
@@ -358,16 +300,7 @@ class Clock:
             for stage, (each, count) in passes.items()
         )
         running, _ = passes.get(event.stage, (0.0, 0))
-        return min(_cost(passes), done + running * event.step / max(1, event.total))
-
-
-def _cost(passes: Passes) -> float:
-    return sum(each * count for each, count in passes.values())
-
-
-def _trained(plan: TrainingPlan) -> float:
-    """What training for one gradual factor takes."""
-    return plan.steps * plan.batch * plan.crop_px**2 * TRAINING_COST
+        return min(total(passes), done + running * event.step / max(1, event.total))
 
 
 def seconds_left(share: float, elapsed: float) -> float | None:
@@ -375,6 +308,31 @@ def seconds_left(share: float, elapsed: float) -> float | None:
     if share < 0.02 or elapsed < EARLIEST_S:
         return None
     return elapsed * (1 - share) / share
+
+
+class Pace:
+    """Remaining time of a run by the slices that are done, once there are any."""
+
+    def __init__(self) -> None:
+        self._began: float | None = None
+        self._done = self._planes = 0
+        self._elapsed = 0.0
+
+    def note(self, event: Event, elapsed: float) -> None:
+        """Take in an event, so many seconds after the run began."""
+        if isinstance(event, PlaneDone):
+            self._done += 1
+            self._elapsed, self._planes = elapsed, event.planes - event.done
+        elif isinstance(event, Progress) and self._began is None:
+            alone = event.stage.startswith(SHARED) or event.stage in BEFORE
+            self._began = None if alone else elapsed
+
+    def left(self, elapsed: float) -> float | None:
+        """Seconds that the slices left will take; None before one is done."""
+        if not self._done or not self._planes:
+            return None
+        each = (self._elapsed - (self._began or 0.0)) / self._done
+        return max(0.0, each * self._planes - (elapsed - self._elapsed))
 
 
 def status(event: Progress, left: float | None) -> str:
@@ -385,4 +343,4 @@ def status(event: Progress, left: float | None) -> str:
         line = f"Slice {event.plane + 1} of {event.planes}: {stage}"
     if event.total > 1:
         line += f", {100 * event.step // event.total} %"
-    return line if left is None else f"{line}; about {format_duration(left)} left"
+    return line if left is None else f"{line}; about {duration_text(left)} left"

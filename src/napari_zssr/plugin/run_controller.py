@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from qtpy.QtCore import QTimer
 
 from napari_zssr.errors import ZSSRError
-from napari_zssr.plugin.controls import Clock, RunFields, seconds_left, status
+from napari_zssr.plugin.controls import Clock, Pace, RunFields, seconds_left, status
 from napari_zssr.plugin.form.rows import Leaving
 from napari_zssr.plugin.worker import GarbageFreeze, Run
 from napari_zssr.progress import Event, PlaneDone, Progress, Steps
@@ -57,6 +57,7 @@ class RunController:
         self._run = Run()
         self._waiting: Iterator[RunJob] = iter(())
         self._started = 0.0
+        self._pace = Pace()
         self._left_window = False
         self.controls.cancel.changed.connect(self.cancel)
         self.native.destroyed.connect(self._run.close)
@@ -91,7 +92,7 @@ class RunController:
         self.controls.show_stopping()
 
     def _start_next(self) -> None:
-        self._started = time.monotonic()
+        self._started, self._pace = time.monotonic(), Pace()
         job = self._next_job()
         if job is None:
             self._end()
@@ -118,11 +119,14 @@ class RunController:
         job = self.job
         assert job is not None
         self.on_event(job, event)
+        self._pace.note(event, self.elapsed)
         if isinstance(event, PlaneDone):
             self.controls.loss.clear()
         elif isinstance(event, Progress) and job.clock is not None:
             share = job.clock.tell(event)
-            left = seconds_left(job.clock.of_rest, self.elapsed)
+            left = self._pace.left(self.elapsed)
+            if left is None:
+                left = seconds_left(job.clock.of_rest, self.elapsed)
             line = event.message or status(event, left)
             self.controls.show_progress(share, job.prefix + line)
             if event.loss is not None:

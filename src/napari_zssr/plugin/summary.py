@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from napari_zssr.imaging.kernel import FineKernel
 from napari_zssr.imaging.optics import FWHM
 from napari_zssr.kernelspec import KernelSpec
-from napari_zssr.plugin.estimate import format_duration
 from napari_zssr.plugin.request import kernel_from
 from napari_zssr.stack.report import Report
+from napari_zssr.words import duration_text
 
 # Weights below this fraction of the largest one are not shown.
 FAINT = 0.01
@@ -108,7 +108,7 @@ def finished_sentence(
     noise = f"{_noise(report)}; it" if report.planes else "It"
     sentence = (
         f"{name}: {form_sentence(report.sentence)} {noise} took "
-        f"{format_duration(report.seconds)} on {report.device}.{_blur(report, kernel)}"
+        f"{duration_text(report.seconds)} on {report.device}.{_blur(report, kernel)}"
     )
     sentence += "" if file is None else f" It is in {file}."
     return f"{sentence} {HIDDEN}" if hidden else sentence

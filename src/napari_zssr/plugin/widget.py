@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +98,7 @@ class SuperResolutionWidget(Container[Any]):
             return
         self.preview.stop()
         self.cost.pause(True)
+        requests = [replace(one, work=self.cost.work(one)) for one in requests]
         self._run.start(map(self._new_job, requests))
 
     def cancel(self) -> None:
@@ -114,6 +116,7 @@ class SuperResolutionWidget(Container[Any]):
     def refresh(self) -> None:
         """Read the form again: whether it can run, and if not, why."""
         self._request, self._can_run = None, False
+        requests: list[Request] = []
         try:
             requests = self.form.requests()
             self.form.method.blur.follow(requests[0], self._viewer)
@@ -130,7 +133,7 @@ class SuperResolutionWidget(Container[Any]):
         if request is None:
             self.form.method.blur.view.clear()
         self.form.method.advanced.say_start(request.begins if request else "")
-        self.cost.update(request)
+        self.cost.update(requests)
         self.preview.update(None if self._run.running else request)
         self.check.update()
         self.after.python.enabled = self.after.command.enabled = request is not None
@@ -265,6 +268,7 @@ class SuperResolutionWidget(Container[Any]):
         self.preview.accepted.connect(lambda request: self.start(accepted=request))
         self.preview.blur_estimated.connect(self._keep_blur)
         self.cost.changed.connect(self._enable_run)
+        self.cost.timed.connect(self.form.method.show_times)
         self.form.changed.connect(self._refresh_later)
         self.form.layers_changed.connect(self._refresh_later)
         self._viewer.dims.events.point.connect(self._refresh_later)

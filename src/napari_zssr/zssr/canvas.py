@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from napari_zssr.errors import ComputeError
+from napari_zssr.words import bytes_text
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -126,7 +127,7 @@ class ScratchCanvas:
     def _failed(self, error: OSError) -> ComputeError:
         return ComputeError(
             f"The scratch file in {self._folder} failed ({error.strerror or error}); "
-            f"make room there for {self._needed / 1e9:.1f} GB, or name another folder "
+            f"make room there for {bytes_text(self._needed)}, or name another folder "
             "in the environment variable TMPDIR."
         )
 

@@ -27,9 +27,9 @@ from napari_zssr.imaging.resample import Window, spread_evenly
 from napari_zssr.progress import Progress, Snapshot, Steps, drain
 from napari_zssr.zssr.canvas import Canvas, close_canvas
 from napari_zssr.zssr.checkpoint import Checkpoint
+from napari_zssr.zssr.cost import DRAWS
 from napari_zssr.zssr.error_map import ErrorMap, error_map
 from napari_zssr.zssr.judge import (
-    DRAWS,
     Assessment,
     Gain,
     assess,

@@ -431,6 +431,15 @@ class MethodFields(Column):
         self.blur_z.show_config(config)
         self.advanced.show_config(config, preset)
 
+    def show_times(self, times: dict[str, str]) -> None:
+        """Say beside each preset how long it takes: ``Fast, about 9 s``."""
+        name = self.preset.value
+        told = {preset: preset.capitalize() for preset in PRESETS}
+        told |= {p: f"{told[p]}, {time}" for p, time in times.items() if p in told}
+        with self.preset.changed.blocked():
+            self.preset.choices = [(text, preset) for preset, text in told.items()]
+            self.preset.value = name
+
     def unfold(self, open_: bool) -> None:
         """Show or hide the advanced fields."""
         self._open = self.advanced.visible = open_
