@@ -20,7 +20,7 @@ from napari_zssr.plugin.layers.layers import KEY, lazy_stack
 from napari_zssr.progress import drain
 from napari_zssr.stack import axial
 from napari_zssr.stack.run import upscale_steps
-from napari_zssr.zssr.cost import Rates
+from napari_zssr.zssr.cost import Rates, assumed_work
 from napari_zssr.zssr.device import DeviceReport, Machine
 
 ISOTROPIC = change(
@@ -260,7 +260,7 @@ def test_the_share_of_a_run_grows_to_the_whole() -> None:
     stack = labelled(cells(), axes="ZYX", spacing={"Z": 2, "Y": 1, "X": 1})
     for factor, factor_z in ((1, 2.0), (2, 4.0)):
         config = change(ISOTROPIC, factor=factor, factor_z=factor_z)
-        clock = Clock(config, (), stack.data.shape, "ZYX", factor_z)
+        clock = Clock(assumed_work(config, (), stack.data.shape, "ZYX", factor_z))
         steps = upscale_steps(stack, config)
         shares = [clock.tell(e) for e in steps if isinstance(e, Progress)]
         assert shares == sorted(shares)

@@ -187,6 +187,7 @@ class FileJob:
     """Enlargement of one image of a batch."""
 
     clock: Clock | None = None
+    told: float | None = None
 
     def __init__(self, row: BatchRow, order: Order, prefix: str) -> None:
         self.row = row

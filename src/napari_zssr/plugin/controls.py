@@ -303,18 +303,27 @@ class Clock:
         return min(total(passes), done + running * event.step / max(1, event.total))
 
 
-def seconds_left(share: float, elapsed: float) -> float | None:
-    """Remaining time in seconds; None while it is too early to estimate."""
+def seconds_left(
+    share: float, elapsed: float, told: float | None = None
+) -> float | None:
+    """Remaining time in seconds; None while it is too early to estimate.
+
+    What was `told` before counts less and less, and from half of the run on no more.
+    """
     if share < 0.02 or elapsed < EARLIEST_S:
         return None
-    return elapsed * (1 - share) / share
+    seconds = elapsed / share
+    if told is not None:
+        trust = min(1.0, 2 * share)
+        seconds = trust * seconds + (1 - trust) * told
+    return max(0.0, seconds - elapsed)
 
 
 class Pace:
     """Remaining time of a run by the slices that are done, once there are any."""
 
     def __init__(self) -> None:
-        self._began: float | None = None
+        self._began = 0.0
         self._done = self._planes = 0
         self._elapsed = 0.0
 
@@ -323,15 +332,14 @@ class Pace:
         if isinstance(event, PlaneDone):
             self._done += 1
             self._elapsed, self._planes = elapsed, event.planes - event.done
-        elif isinstance(event, Progress) and self._began is None:
-            alone = event.stage.startswith(SHARED) or event.stage in BEFORE
-            self._began = None if alone else elapsed
+        elif isinstance(event, Progress) and event.stage.startswith(SHARED):
+            self._began = elapsed
 
     def left(self, elapsed: float) -> float | None:
         """Seconds that the slices left will take; None before one is done."""
         if not self._done or not self._planes:
             return None
-        each = (self._elapsed - (self._began or 0.0)) / self._done
+        each = (self._elapsed - self._began) / self._done
         return max(0.0, each * self._planes - (elapsed - self._elapsed))
 
 

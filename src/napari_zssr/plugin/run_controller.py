@@ -20,12 +20,14 @@ from napari_zssr.progress import Event, PlaneDone, Progress, Steps
 class RunJob(Protocol):
     """One computation of a run; `prefix` begins its progress line.
 
-    There is no clock, and no progress is shown, until the image's size is known.
+    There is no clock, and no progress is shown, until the image's size is known. `told`
+    are the seconds that were foretold, if any.
     """
 
     name: str
     prefix: str
     clock: Clock | None
+    told: float | None
 
     def steps(self) -> Steps[Any]:
         """The computation itself, in the worker thread."""
@@ -126,7 +128,7 @@ class RunController:
             share = job.clock.tell(event)
             left = self._pace.left(self.elapsed)
             if left is None:
-                left = seconds_left(job.clock.of_rest, self.elapsed)
+                left = seconds_left(job.clock.of_rest, self.elapsed, job.told)
             line = event.message or status(event, left)
             self.controls.show_progress(share, job.prefix + line)
             if event.loss is not None:

@@ -32,6 +32,8 @@ from napari_zssr.zssr.start import Starts, initial_checkpoint
 from napari_zssr.zssr.trainer import CHECK_EVERY, Trainer
 from napari_zssr.zssr.training_plan import Execution, TrainingPlan
 
+# What times are measured with.
+CLOCK = time.perf_counter
 ENLARGED_SIDE_PX = 192
 WARM_UP_STEPS = 2
 LEAST_STEPS = 2
@@ -71,20 +73,20 @@ def calibrate_steps(
             plane, spec, plan, starts, execution, pairs
         )
     else:
-        started = time.perf_counter()
+        started = CLOCK()
         network = fit_ridge(*pairs, generator)
-        step_s = time.perf_counter() - started
+        step_s = CLOCK() - started
     yield _event(2)
     version_s = _time_version(network, plan, sides, execution)
     yield _event(3)
     data = TrainingData.of_plane(plane)
     judge(network, data, plan, execution, draws=1)
-    started = time.perf_counter()
+    started = CLOCK()
     judge(network, data, plan, execution, draws=1)
-    judge_s = time.perf_counter() - started
+    judge_s = CLOCK() - started
     yield _event(4)
     sample = plane[:, :SAMPLE_PX, :SAMPLE_PX]
-    started = time.perf_counter()
+    started = CLOCK()
     yield from assess(network, [sample], plan, execution)
     return Rates(
         step_s=step_s,
@@ -92,7 +94,7 @@ def calibrate_steps(
         version_s=version_s,
         first_s=first_s,
         judge_s=judge_s,
-        check_s=time.perf_counter() - started,
+        check_s=CLOCK() - started,
     )
 
 
@@ -102,11 +104,11 @@ def _time_pairs(
     """Pairs, seconds of making them by pixel, and what the first time took beyond."""
     seconds = []
     for _ in range(2):
-        started = time.perf_counter()
+        started = CLOCK()
         pairs = build_pairs([plane], spec, generator)
         # Wait until the device has done what it was told.
         float(pairs[0].sons.flatten()[-1])
-        seconds.append((time.perf_counter() - started) / plane[0].numel())
+        seconds.append((CLOCK() - started) / plane[0].numel())
     return pairs, seconds[1], max(0.0, seconds[0] - seconds[1])
 
 
@@ -152,21 +154,21 @@ def _time_steps(
     for crop in crops[:WARM_UP_STEPS]:
         float(trainer.step(crop, 0.1))
         yield _event(1)
-    started, done = time.perf_counter(), 0
+    started, done = CLOCK(), 0
     for crop in crops[WARM_UP_STEPS:]:
         float(trainer.step(crop, 0.1))
         trainer.average.update(trainer.network)
         done += 1
         yield _event(1)
-        if done >= LEAST_STEPS and time.perf_counter() - started > ENOUGH_S:
+        if done >= LEAST_STEPS and CLOCK() - started > ENOUGH_S:
             break
-    step_s = (time.perf_counter() - started) / done
+    step_s = (CLOCK() - started) / done
     if plan.kind.schedule != "one cycle":
         return network, step_s
-    started = time.perf_counter()
+    started = CLOCK()
     trainer.held_out_error()
     every = CHECK_EVERY if trainer.initial is None else REFRESH_EVERY
-    return network, step_s + (time.perf_counter() - started) / every
+    return network, step_s + (CLOCK() - started) / every
 
 
 def _time_version(
@@ -178,11 +180,11 @@ def _time_version(
     spec = replace(predict_spec(plan, plan.factors, execution), transforms=(0,))
     # The first time computes the matrices of resampling.
     drain(predict(network, plane, spec))
-    started, done = time.perf_counter(), 0
-    while done < LEAST_STEPS or time.perf_counter() - started < ENOUGH_S:
+    started, done = CLOCK(), 0
+    while done < LEAST_STEPS or CLOCK() - started < ENOUGH_S:
         drain(predict(network, plane, spec))
         done += 1
-    return (time.perf_counter() - started) / (done * plane[0].numel())
+    return (CLOCK() - started) / (done * plane[0].numel())
 
 
 def _plane(channels: int, sides: tuple[int, int], device: str) -> Tensor:

@@ -193,7 +193,7 @@ def expected_work(
         if factor_z is None or config.restores_planes:
             once, each = expected_plans(config, starts, alike, colours, look)
             own = _of_plane(each, size, rates(each), tuned=once is not None)
-            if alike == 1:
+            if alike == 1 and "pairs" in own:
                 own["pairs"] = _and_first(own, size, rates(each))
             plane.append(own)
             if once is not None:
@@ -273,10 +273,9 @@ def _of_plane(
     checks = 0 if tuned else min(assessed_samples(y * x), _parts(size))
     draws = 1 if tuned or plan.noise.is_clean else DRAWS
     checking = checks * rates.check_s + draws * rates.judge_s + around
-    return _training(plan, min(y * x, LEARNED_PX), rates) | {
-        "check": (checking, 1),
-        "predict": (versions * enlarging, passes),
-    }
+    # Small planes are not checked, so that checking has no stage of its own.
+    predicting = versions * enlarging + checking / passes, passes
+    return _training(plan, min(y * x, LEARNED_PX), rates) | {"predict": predicting}
 
 
 def _of_shared(
