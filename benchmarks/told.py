@@ -144,8 +144,8 @@ def told(job: Job) -> Table:
         ),
         rows=tuple(rows),
         notes=(
-            "Seconds of the processor, in one thread. Told early: when the first slice was done, or a third of the "
-            "expected work where there are no slices.",
+            "Seconds of the processor, in one thread. Told early: when the first slice "
+            "was done, or a third of the expected work where there are no slices.",
         ),
     )
 

@@ -72,15 +72,20 @@ def info(
 
 def summary(stack: ImageStack, config: Config) -> dict[str, Any]:
     """Metadata of an image and the plan for it, JSON-serialisable."""
+    from napari_zssr.progress import drain
     from napari_zssr.stack.axial_factor import axial_factor
     from napari_zssr.stack.channels import channel_starts, kernels_of
+    from napari_zssr.stack.look import look_steps
     from napari_zssr.stack.prepare import expected_dtype, make_plan
     from napari_zssr.zssr.training_plan import start_messages
 
     starts = channel_starts(config, stack.axes, stack.data.shape)
     dtype = expected_dtype(stack, config)
     factor_z = axial_factor(config, stack)
-    plan = make_plan(stack, config, starts, output_dtype=dtype, factor_z=factor_z)
+    looks = drain(look_steps(stack, config))
+    plan = make_plan(
+        stack, config, starts, looks=looks, output_dtype=dtype, factor_z=factor_z
+    )
     messages = start_messages(config, starts, factor_z)
     has_blur = config.kernel.kind != "bicubic" and config.restores_planes
     return {
