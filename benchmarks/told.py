@@ -27,6 +27,7 @@ from napari_zssr.stack.image import ImageStack
 from napari_zssr.stack.look import look_steps
 from napari_zssr.stack.run import upscale_steps
 from napari_zssr.zssr import calibrate
+from napari_zssr.zssr.cost import Work
 from napari_zssr.zssr.device import Machine, examine_machine
 
 # Share of the expected work after which a run without slices is asked.
@@ -132,16 +133,7 @@ def told(job: Job) -> Table:
         rows = [_row(case, job, machine) for case in job.each(CASES)]
     return Table(
         title="Time that is told, and taken",
-        columns=(
-            "run",
-            "size",
-            "preset",
-            "told",
-            "told early",
-            "taken",
-            "before",
-            "early",
-        ),
+        columns=COLUMNS,
         rows=tuple(rows),
         notes=(
             "Seconds of the processor, in one thread. Told early: when the first slice "
@@ -152,8 +144,9 @@ def told(job: Job) -> Table:
 
 def _row(case: Case, job: Job, machine: Machine) -> tuple[Cell, ...]:
     stack = _stack(case, job.data)
-    clock, before = _expected(case, stack, machine)
-    started, early, pace = calibrate.CLOCK(), None, Pace()
+    work = _expected(case, stack, machine)
+    clock, before = Clock(work), work.seconds
+    started, early, pace = calibrate.CLOCK(), None, Pace(work)
 
     def follow(event: Event) -> None:
         nonlocal early
@@ -180,7 +173,7 @@ def _is_alone(event: Event) -> bool:
     return isinstance(event, Progress) and event.planes == 1
 
 
-def _expected(case: Case, stack: ImageStack, machine: Machine) -> tuple[Clock, float]:
+def _expected(case: Case, stack: ImageStack, machine: Machine) -> Work:
     """What the card would say once it knows noise and speed."""
     config, shape = case.config, tuple(stack.data.shape)
     workload = Workload(
@@ -204,8 +197,7 @@ def _expected(case: Case, stack: ImageStack, machine: Machine) -> tuple[Clock, f
             precision=plan.precision,
         )
         known[key] = Measured(plan=one, rates=drain(steps))
-    work = cost.work(0)
-    return Clock(work), work.seconds
+    return cost.work(0)
 
 
 def _cost(workload: Workload, plan: Any, machine: Machine, known: Known) -> Cost:

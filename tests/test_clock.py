@@ -19,7 +19,7 @@ from napari_zssr.stack.channels import channel_starts
 from napari_zssr.stack.run import upscale_steps
 from napari_zssr.words import duration_text
 from napari_zssr.zssr.checkpoint import write_networks
-from napari_zssr.zssr.cost import assumed_work
+from napari_zssr.zssr.cost import Work, assumed_work
 
 SMALL: dict[str, Any] = {
     "steps": 20,
@@ -141,6 +141,15 @@ def test_slices_that_are_done_tell_the_pace() -> None:
     # After the last slice the columns along Z may follow, which no slice tells of.
     pace.note(PlaneDone(plane=4, planes=5, done=5), 40)
     assert pace.left(40) is None
+
+
+def test_what_was_foretold_counts_as_one_slice() -> None:
+    told = Work(shared={}, plane={"predict": (2.0, 1)}, axial={}, planes=5)
+    pace = Pace(told)
+    pace.note(PlaneDone(plane=0, planes=5, done=1), 4)
+    assert pace.left(4) == pytest.approx(4 * 3)
+    pace.note(PlaneDone(plane=1, planes=5, done=2), 8)
+    assert pace.left(8) == pytest.approx(3 * 10 / 3)
 
 
 def test_where_a_run_stands() -> None:

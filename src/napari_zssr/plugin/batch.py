@@ -37,7 +37,7 @@ from napari_zssr.progress import Event, PlaneDone, Progress, Steps
 from napari_zssr.stack.axial_factor import axial_factor
 from napari_zssr.stack.channels import channel_starts, start_message_for_files
 from napari_zssr.words import duration_text
-from napari_zssr.zssr.cost import assumed_work
+from napari_zssr.zssr.cost import Work, assumed_work
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
@@ -187,7 +187,7 @@ class FileJob:
     """Enlargement of one image of a batch."""
 
     clock: Clock | None = None
-    told: float | None = None
+    told: Work | None = None
 
     def __init__(self, row: BatchRow, order: Order, prefix: str) -> None:
         self.row = row

@@ -320,9 +320,13 @@ def seconds_left(
 
 
 class Pace:
-    """Remaining time of a run by the slices that are done, once there are any."""
+    """Remaining time of a run by the slices that are done, once there are any.
 
-    def __init__(self) -> None:
+    What a slice was foretold to take counts as much as one slice.
+    """
+
+    def __init__(self, told: Work | None = None) -> None:
+        self._told = None if told is None else total(told.plane)
         self._began = 0.0
         self._done = self._planes = 0
         self._elapsed = 0.0
@@ -339,7 +343,10 @@ class Pace:
         """Seconds that the slices left will take; None before one is done."""
         if not self._done or not self._planes:
             return None
-        each = (self._elapsed - self._began) / self._done
+        seconds, slices = self._elapsed - self._began, self._done
+        if self._told is not None:
+            seconds, slices = seconds + self._told, slices + 1
+        each = seconds / slices
         return max(0.0, each * self._planes - (elapsed - self._elapsed))
 
 

@@ -72,8 +72,7 @@ class Job(ABC):
         self.recipe: dict[str, Any] = {}
         self.clock: Clock | None = Clock(request.work or _assumed_work(request))
         # What is left of a run to disk that goes on is not told.
-        told = request.work is not None and request.target is None
-        self.told = request.work.seconds if request.work and told else None
+        self.told = request.work if request.target is None else None
 
     @abstractmethod
     def steps(self) -> Steps[Enlarged]:

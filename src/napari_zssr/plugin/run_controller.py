@@ -15,19 +15,20 @@ from napari_zssr.plugin.controls import Clock, Pace, RunFields, seconds_left, st
 from napari_zssr.plugin.form.rows import Leaving
 from napari_zssr.plugin.worker import GarbageFreeze, Run
 from napari_zssr.progress import Event, PlaneDone, Progress, Steps
+from napari_zssr.zssr.cost import Work
 
 
 class RunJob(Protocol):
     """One computation of a run; `prefix` begins its progress line.
 
     There is no clock, and no progress is shown, until the image's size is known. `told`
-    are the seconds that were foretold, if any.
+    is the work that was foretold, if any.
     """
 
     name: str
     prefix: str
     clock: Clock | None
-    told: float | None
+    told: Work | None
 
     def steps(self) -> Steps[Any]:
         """The computation itself, in the worker thread."""
@@ -94,12 +95,12 @@ class RunController:
         self.controls.show_stopping()
 
     def _start_next(self) -> None:
-        self._started, self._pace = time.monotonic(), Pace()
+        self._started = time.monotonic()
         job = self._next_job()
         if job is None:
             self._end()
             return
-        self.job = job
+        self.job, self._pace = job, Pace(job.told)
         self.controls.show_running(job.name)
         self._run.start(
             job.steps,
@@ -128,7 +129,8 @@ class RunController:
             share = job.clock.tell(event)
             left = self._pace.left(self.elapsed)
             if left is None:
-                left = seconds_left(job.clock.of_rest, self.elapsed, job.told)
+                told = None if job.told is None else job.told.seconds
+                left = seconds_left(job.clock.of_rest, self.elapsed, told)
             line = event.message or status(event, left)
             self.controls.show_progress(share, job.prefix + line)
             if event.loss is not None:

@@ -192,7 +192,7 @@ def expected_work(
         size = sizes["Y"], sizes["X"]
         if factor_z is None or config.restores_planes:
             once, each = expected_plans(config, starts, alike, colours, look)
-            own = _of_plane(each, size, rates(each), tuned=once is not None)
+            own = _of_plane(each, size, rates(each), alone=alike == 1)
             if alike == 1 and "pairs" in own:
                 own["pairs"] = _and_first(own, size, rates(each))
             plane.append(own)
@@ -207,10 +207,8 @@ def expected_work(
             depth = volume / math.prod(fine)
             samples = sizes.get("S", 1)
             prices = rates(along_z)
-            axial.append(_of_columns(along_z, fine, depth, samples, prices))
-            if config.kernel_z == "estimate":
-                seen = depth * math.prod(min(n, AXIAL_SAMPLE_PX) for n in fine)
-                axial[-1][f"{ALONG_Z}blur"] = (AXIAL_BLUR * seen * prices.pairs_s, 1)
+            seen = AXIAL_BLUR if config.kernel_z == "estimate" else 0.0
+            axial.append(_of_columns(along_z, fine, depth, samples, prices, seen))
     return Work(
         shared=_together(shared, 1),
         plane=_together(plane, max(1, len(plane))),
@@ -258,9 +256,9 @@ def expected_steps(plan: TrainingPlan) -> int:
 
 
 def _of_plane(
-    plan: TrainingPlan, size: Sequence[float], rates: Rates, *, tuned: bool
+    plan: TrainingPlan, size: Sequence[float], rates: Rates, *, alone: bool
 ) -> Passes:
-    """Seconds of one plane; `tuned` from networks that were learned before."""
+    """Seconds of one plane, which is checked by itself if it is alone."""
     y, x = size
     around = rates.plane_s + AROUND * y * x * rates.pairs_s
     versions = 8 if plan.ensemble else 1
@@ -270,12 +268,15 @@ def _of_plane(
     final = math.prod(plan.stages[-1])
     # On the way to the final factor less is enlarged.
     passes = sum(math.prod(stage) for stage in plan.stages) / final
-    checks = 0 if tuned else min(assessed_samples(y * x), _parts(size))
-    draws = 1 if tuned or plan.noise.is_clean else DRAWS
-    checking = checks * rates.check_s + draws * rates.judge_s + around
-    # Small planes are not checked, so that checking has no stage of its own.
-    predicting = versions * enlarging + checking / passes, passes
-    return _training(plan, min(y * x, LEARNED_PX), rates) | {"predict": predicting}
+    draws = DRAWS if alone and not plan.noise.is_clean else 1
+    judging = draws * rates.judge_s + around
+    passes_of = _training(plan, min(y * x, LEARNED_PX), rates)
+    if alone:
+        checks = min(assessed_samples(y * x), _parts(size))
+        passes_of["check"] = checks * rates.check_s + judging, 1
+        judging = 0.0
+    predicting = versions * enlarging + judging / passes
+    return passes_of | {"predict": (predicting, passes)}
 
 
 def _of_shared(
@@ -297,16 +298,25 @@ def _of_shared(
 
 
 def _of_columns(
-    plan: TrainingPlan, size: Sequence[float], depth: float, samples: int, rates: Rates
+    plan: TrainingPlan,
+    size: Sequence[float],
+    depth: float,
+    samples: int,
+    rates: Rates,
+    blur: float,
 ) -> Passes:
-    """Seconds of one channel along Z, whose planes are as they become."""
+    """Seconds of one channel along Z, whose planes are as they become.
+
+    `blur`: what estimating it takes, in units of making pairs.
+    """
     windows = math.prod(min(n, AXIAL_SIDE_PX) for n in size)
     learned = min(2 * min(SHARED_PLANES, depth) * windows, LEARNED_PX)
     training = _training(plan, learned, rates)
     sampled = depth * math.prod(min(n, AXIAL_SAMPLE_PX) for n in size)
     versions = axial_versions(plan) * rates.version_s
     passes = {stage: (each, n * samples) for stage, (each, n) in training.items()}
-    passes["predict"] = (versions * sampled + rates.judge_s, samples)
+    judging = rates.judge_s + blur * sampled * rates.pairs_s
+    passes["predict"] = (versions * sampled + judging, samples)
     passes["columns"] = (versions * depth * math.prod(size) * samples, 1)
     return {f"{ALONG_Z}{stage}": cost for stage, cost in passes.items()}
 

@@ -481,11 +481,14 @@ def train_shared(
     if checkpoint is None:
         return None
     assessment = yield from assess(network, data.windows, plan, execution)
+    gain = judge(network, data, plan, execution)
+    # The first plane begins here.
+    yield Progress(stage="check", step=1, total=1)
     return replace(
         checkpoint,
         planes=planes,
         noise=asdict(plan.noise),
-        gained=judge(network, data, plan, execution).significant,
+        gained=gain.significant,
         assessment=None if assessment is None else asdict(assessment),
     )
 
