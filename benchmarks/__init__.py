@@ -31,6 +31,7 @@ SETS: Mapping[str, str] = {
     "choices": "choices:choices",
     "speed": "cost:speed",
     "memory": "cost:memory",
+    "cost": "told:told",
     "invariants": "promises:invariants",
     "files": "round_trip:files",
     "large": "to_disk:large",

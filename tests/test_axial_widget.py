@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -15,13 +16,14 @@ from scipy.ndimage import gaussian_filter
 from napari_zssr.config import INSTANT, Config, change
 from napari_zssr.io.read import read
 from napari_zssr.plugin.copy_settings import as_command, as_python
-from napari_zssr.plugin.estimate import Workload, estimate
+from napari_zssr.plugin.estimate import Cost, Measured, Workload, estimate, planned
 from napari_zssr.plugin.layers.layers import KEY, lazy_stack
 from napari_zssr.progress import drain
 from napari_zssr.stack import axial
 from napari_zssr.stack.run import upscale_steps
-from napari_zssr.zssr.cost import Rates
+from napari_zssr.zssr.cost import Rates, assumed_work
 from napari_zssr.zssr.device import DeviceReport, Machine
+from napari_zssr.zssr.training_plan import Look
 
 ISOTROPIC = change(
     INSTANT, factor=1, factor_z="isotropic", kernel_z="gaussian:1.2", device="cpu"
@@ -185,7 +187,7 @@ def test_the_cost_is_that_of_all_slices() -> None:
         cores=2,
     )
     rates = Rates(step_s=0.01, pairs_s=1e-6, version_s=1e-6)
-    texts = {}
+    texts, seconds, works = {}, {}, {}
     for name, config in {
         "planes": change(ISOTROPIC, factor=2, factor_z=1),
         "z": change(ISOTROPIC, factor_z=4),
@@ -198,12 +200,21 @@ def test_the_cost_is_that_of_all_slices() -> None:
             axes="ZYX",
             factor_z=None if name == "planes" else 4.0,
         )
-        texts[name] = dict(estimate(workload, machine, rates).rows)
+        workload = replace(workload, looks=(Look(),))
+        plans = [planned(workload, machine)]
+        cost = Cost(workloads=[workload], plans=plans, cores=2, known={})
+        known = {
+            key: Measured(plan=plan, rates=rates)
+            for key, plan in cost.unmeasured().items()
+        }
+        texts[name] = dict(estimate([workload], machine, known).rows)
+        seconds[name] = replace(cost, known=known).seconds[0]
+        works[name] = replace(cost, known=known).work(0)
     assert texts["z"]["Result"].startswith("Z 32 x Y 512 x X 512")
     assert texts["both"]["Result"].startswith("Z 32 x Y 1024 x X 1024")
-    seconds = {n: float(t["Time"].split()[1]) for n, t in texts.items()}
     # Both orientations of 2.1 million pixels, in four flips each.
-    assert seconds["z"] == pytest.approx(8 * 8 * 512**2 * 1e-6, rel=0.1)
+    columns, _ = works["z"].axial["axial columns"]
+    assert columns == pytest.approx(8 * 8 * 512**2 * 1e-6)
     assert seconds["both"] > seconds["planes"] + 2 * seconds["z"]
 
 
@@ -260,7 +271,7 @@ def test_the_share_of_a_run_grows_to_the_whole() -> None:
     stack = labelled(cells(), axes="ZYX", spacing={"Z": 2, "Y": 1, "X": 1})
     for factor, factor_z in ((1, 2.0), (2, 4.0)):
         config = change(ISOTROPIC, factor=factor, factor_z=factor_z)
-        clock = Clock(config, (), stack.data.shape, "ZYX", factor_z)
+        clock = Clock(assumed_work(config, (), stack.data.shape, "ZYX", factor_z))
         steps = upscale_steps(stack, config)
         shares = [clock.tell(e) for e in steps if isinstance(e, Progress)]
         assert shares == sorted(shares)

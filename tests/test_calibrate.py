@@ -5,30 +5,85 @@ from typing import Any
 
 import pytest
 
-from napari_zssr.config import FAST, INSTANT, PAPER, Config, change
+from napari_zssr.config import BALANCED, FAST, INSTANT, PAPER, Config, change
+from napari_zssr.imaging.noise import NoiseModel
 from napari_zssr.progress import drain
 from napari_zssr.zssr import calibrate
 from napari_zssr.zssr.calibrate import calibrate_steps
-from napari_zssr.zssr.cost import Rates, expected_seconds
+from napari_zssr.zssr.cost import AROUND, Rates, expected_work, refreshes
+from napari_zssr.zssr.pretrained import shipped_start
+from napari_zssr.zssr.training_plan import Facts, Look, expected_plans, resolve
 
 RATES = Rates(step_s=0.05, pairs_s=2e-6, version_s=5e-6)
 TINY: dict[str, Any] = {"width": 8, "batch": 2, "crop_px": 16, "back_projection": 2}
+NOISE = NoiseModel(offset=0.05**2)
+NOISY = Look(noise=NOISE, level=0.05)
 
 
 @pytest.fixture(autouse=True)
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(calibrate, "LEARNED_SIDE_PX", 64)
+    monkeypatch.setattr(calibrate, "MEASURED_PX", 64)
     monkeypatch.setattr(calibrate, "ENLARGED_SIDE_PX", 32)
     monkeypatch.setattr(calibrate, "ENOUGH_S", 0.0)
 
 
-def expected(config: Config = FAST, shape: Any = (64, 64), axes: str = "YX") -> float:
-    return expected_seconds(config, (), shape, axes, RATES)
+def expected(
+    config: Config = FAST, shape: Any = (64, 64), axes: str = "YX", **known: Any
+) -> float:
+    starts = known.pop("starts", ())
+    work = expected_work(config, starts, shape, axes, lambda _: RATES, **known)
+    return work.seconds
+
+
+def one_plan(config: Config, samples: int = 1) -> Any:
+    return expected_plans(config, (), 1, samples)[1]
+
+
+def test_a_noisy_plane_is_told_the_steps_that_its_plan_takes() -> None:
+    """With new pairs every 25 steps, of the size of network that noise is given."""
+    start = shipped_start()
+    for config in (FAST, BALANCED, change(BALANCED, factor=1), change(FAST, factor=4)):
+        for look in (Look(), NOISY):
+            facts = Facts(start=start, noise=look.noise, level=look.level)
+            done = resolve(config, facts)
+            _, told = expected_plans(config, (start,), 1, 1, look)
+            for name in ("steps", "stages", "width", "blocks", "rate"):
+                assert getattr(told, name) == getattr(done, name), name
+    _, clean = expected_plans(BALANCED, (start,), 1, 1, Look())
+    _, noisy = expected_plans(BALANCED, (start,), 1, 1, NOISY)
+    assert (clean.steps, noisy.steps) == (200, 50)
+    assert noisy.blocks > clean.blocks
+    assert (refreshes(clean), refreshes(noisy)) == (0, 1)
+
+
+def test_noise_of_a_network_from_nothing_costs_new_pairs() -> None:
+    config = change(BALANCED, start="random", strategy="independent")
+    size: dict[str, Any] = {"shape": (512, 512)}
+    clean = expected(config, looks=[Look()], **size)
+    noisy = expected(config, looks=[NOISY], **size)
+    # 400 steps at each of three factors: 15 times new pairs of all pixels.
+    assert noisy - clean == pytest.approx(3 * 15 * 512**2 * 2e-6)
+
+
+def test_every_channel_has_its_own_noise() -> None:
+    start = shipped_start()
+    given: dict[str, Any] = {"shape": (2, 64, 64), "axes": "CYX"}
+    both = expected(looks=[Look(), NOISY], starts=(start,) * 2, **given)
+    alone = [expected(looks=[one], starts=(start,)) for one in (Look(), NOISY)]
+    assert alone[0] > 2 * alone[1]
+    assert both == pytest.approx(sum(alone))
+
+
+def test_nothing_to_restore_takes_next_to_nothing() -> None:
+    config = change(BALANCED, factor=1)
+    clean = expected(config, looks=[Look()])
+    assert clean < expected(config, looks=[NOISY]) / 4
 
 
 def test_time_is_that_of_its_parts() -> None:
     config = change(FAST, steps=100, ensemble=False)
-    parts = 100 * 0.05 + 2 * 64 * 64 * 2e-6 + 64 * 64 * 5e-6
+    # Pairs, as much as a third of them for what is done beside, and one version.
+    parts = 100 * 0.05 + (1 + AROUND) * 64 * 64 * 2e-6 + 64 * 64 * 5e-6
     assert expected(config) == pytest.approx(parts)
 
 
@@ -46,15 +101,17 @@ def test_more_work_takes_longer() -> None:
 
 def test_saved_networks_that_are_not_trained_take_no_training() -> None:
     left = change(FAST, start="n.safetensors", steps=0, ensemble=False)
-    # Pairs once, to judge, and one version.
-    parts = 64 * 64 * 2e-6 + 64 * 64 * 5e-6
+    parts = AROUND * 64 * 64 * 2e-6 + 64 * 64 * 5e-6
     assert expected(left) == pytest.approx(parts)
 
 
 def test_of_a_large_plane_only_windows_are_learned_from() -> None:
-    plain = change(INSTANT, ensemble=False)
-    small, large = expected(plain, (2048, 2048)), expected(plain, (4096, 4096))
-    assert 1 < large / small < 3
+    small, middle, large = (
+        expected_work(INSTANT, (), (side, side), "YX", lambda _: RATES).plane["pairs"]
+        for side in (1024, 2048, 4096)
+    )
+    assert middle[0] == pytest.approx(4 * small[0])
+    assert large == middle
 
 
 @pytest.mark.parametrize(
@@ -71,7 +128,8 @@ def test_of_a_large_plane_only_windows_are_learned_from() -> None:
 def test_rates_are_measured(
     config: Config, channels: int, modes_untouched: Any
 ) -> None:
-    steps = calibrate_steps(config, device="cpu", precision="float32", samples=channels)
+    plan = one_plan(config, channels)
+    steps = calibrate_steps(plan, size=(64, 64), device="cpu", precision="float32")
     found: list[Rates] = []
 
     def kept() -> Any:
@@ -82,7 +140,7 @@ def test_rates_are_measured(
 
 
 def test_closing_at_any_yield_leaks_nothing(closes_cleanly: Any) -> None:
-    config = change(FAST, **TINY)
+    plan = one_plan(change(FAST, **TINY))
     alive: list[weakref.ref[Any]] = []
 
     class Watched(calibrate.Trainer):
@@ -92,7 +150,7 @@ def test_closing_at_any_yield_leaks_nothing(closes_cleanly: Any) -> None:
 
     def start() -> Any:
         alive.clear()
-        return calibrate_steps(config, device="cpu", precision="float32"), alive
+        return calibrate_steps(plan, device="cpu", precision="float32"), alive
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(calibrate, "Trainer", Watched)
@@ -111,5 +169,6 @@ def test_the_caller_s_random_numbers_are_left_alone() -> None:
     torch.manual_seed(3)
     wanted = torch.rand(2)
     torch.manual_seed(3)
-    drain(calibrate_steps(change(FAST, **TINY), device="cpu", precision="float32"))
+    plan = one_plan(change(FAST, **TINY))
+    drain(calibrate_steps(plan, device="cpu", precision="float32"))
     assert torch.equal(torch.rand(2), wanted)

@@ -29,6 +29,7 @@ from napari_zssr.stack.plane_result import PlaneReport
 from napari_zssr.stack.prepare import make_plan
 from napari_zssr.stack.report import Report, recipe
 from napari_zssr.stack.run import Upscaled
+from napari_zssr.words import bytes_text, duration_text
 
 USAGE = [
     (["nonsense"], "nonsense"),
@@ -608,13 +609,13 @@ def test_json_holds_no_nan() -> None:
 @pytest.mark.parametrize(
     ("worded", "expected"),
     [
-        (console.in_bytes(None), "unknown"),
-        (console.in_bytes(999), "999 B"),
-        (console.in_bytes(1.5e9), "1.5 GB"),
-        (console.in_bytes(2e13), "20 TB"),
-        (console.in_seconds(3.21), "3.2 s"),
-        (console.in_seconds(600), "10 min"),
-        (console.in_seconds(3 * 3600), "3.0 h"),
+        (bytes_text(None), "unknown"),
+        (bytes_text(999), "999 B"),
+        (bytes_text(1.5e9), "1.5 GB"),
+        (bytes_text(2e13), "20 TB"),
+        (duration_text(3.21), "3.2 s"),
+        (duration_text(600), "10 min"),
+        (duration_text(3 * 3600), "3.0 h"),
     ],
 )
 def test_words(worded: str, expected: str) -> None:

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from napari_zssr.config import BALANCED, FAST, INSTANT, PAPER, Config, change
-from napari_zssr.plugin.clock import Clock, JobsClock, seconds_left, status
-from napari_zssr.plugin.estimate import format_duration
+from napari_zssr.plugin.clock import Clock, JobsClock, Pace, seconds_left, status
 from napari_zssr.plugin.summary import (
     finished_message,
     form_sentence,
@@ -19,7 +18,9 @@ from napari_zssr.progress import PlaneDone, Progress, drain
 from napari_zssr.stack.axis_labels import labelled
 from napari_zssr.stack.channels import channel_starts
 from napari_zssr.stack.run import upscale_steps
+from napari_zssr.words import duration_text
 from napari_zssr.zssr.checkpoint import write_networks
+from napari_zssr.zssr.cost import Work, assumed_work
 
 SMALL: dict[str, Any] = {
     "steps": 20,
@@ -47,7 +48,7 @@ SMALL: dict[str, Any] = {
 )
 def test_the_share_grows_to_the_whole(config: Config) -> None:
     plane = np.random.default_rng(0).random((24, 24))
-    clock, shares, done = Clock(config, (), (2, 24, 24), "ZYX"), [0.0], []
+    clock, shares, done = Clock(assumed_work(config, (), (2, 24, 24), "ZYX")), [0.0], []
 
     def look(event: Any) -> None:
         if isinstance(event, Progress):
@@ -74,7 +75,7 @@ def test_the_share_grows_with_every_step_whether_or_not_there_is_noise(
     config = change(BALANCED, **SMALL | {"start": "learned", "noise": noise})
     config = change(config, steps=steps)
     starts = channel_starts(config, "YX", (112, 112))
-    clock, shares = Clock(config, starts, (112, 112), "YX"), []
+    clock, shares = Clock(assumed_work(config, starts, (112, 112), "YX")), []
 
     def look(event: Any) -> None:
         if isinstance(event, Progress):
@@ -95,7 +96,7 @@ def test_the_share_grows_where_nothing_is_trained(tmp_path: Path) -> None:
     path = write_networks(tmp_path / "n.safetensors", learned)
     config = change(config, start=str(path), steps=0)
     clock, shares, done = (
-        Clock(config, learned, (2, 24, 24), "ZYX"),
+        Clock(assumed_work(config, learned, (2, 24, 24), "ZYX")),
         [0.0],
         [],
     )
@@ -114,6 +115,9 @@ def test_time_left_is_told_when_it_is_known() -> None:
     assert seconds_left(0.5, 1) is None
     assert seconds_left(0.01, 100) is None
     assert seconds_left(0.25, 10) == pytest.approx(30)
+    # Half of it is what was foretold, later nothing.
+    assert seconds_left(0.25, 10, told=20) == pytest.approx(20)
+    assert seconds_left(0.5, 10, told=90) == pytest.approx(10)
 
 
 @pytest.mark.parametrize(
@@ -121,7 +125,32 @@ def test_time_left_is_told_when_it_is_known() -> None:
     [(0.04, "0.0 s"), (9, "9.0 s"), (75, "75 s"), (600, "10 min"), (9000, "2.5 h")],
 )
 def test_durations_in_words(seconds: float, words: str) -> None:
-    assert format_duration(seconds) == words
+    assert duration_text(seconds) == words
+
+
+def test_slices_that_are_done_tell_the_pace() -> None:
+    """Whatever was learned before, and whatever a slice was expected to take."""
+    pace = Pace()
+    pace.note(Progress(stage="shared train", step=1, total=9, planes=5), 1)
+    pace.note(Progress(stage="shared check", step=1, total=1, planes=5), 20)
+    assert pace.left(20) is None
+    pace.note(PlaneDone(plane=0, planes=5, done=1), 24)
+    assert pace.left(24) == pytest.approx(16)
+    assert pace.left(26) == pytest.approx(14)
+    pace.note(PlaneDone(plane=1, planes=5, done=2), 30)
+    assert pace.left(30) == pytest.approx(15)
+    # After the last slice the columns along Z may follow, which no slice tells of.
+    pace.note(PlaneDone(plane=4, planes=5, done=5), 40)
+    assert pace.left(40) is None
+
+
+def test_what_was_foretold_counts_as_one_slice() -> None:
+    told = Work(shared={}, plane={"predict": (2.0, 1)}, axial={}, planes=5)
+    pace = Pace(told)
+    pace.note(PlaneDone(plane=0, planes=5, done=1), 4)
+    assert pace.left(4) == pytest.approx(4 * 3)
+    pace.note(PlaneDone(plane=1, planes=5, done=2), 8)
+    assert pace.left(8) == pytest.approx(3 * 10 / 3)
 
 
 def test_where_a_run_stands() -> None:

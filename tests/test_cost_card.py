@@ -10,6 +10,7 @@ import pytest
 pytest.importorskip("napari")
 
 from napari.layers import Image
+from qtpy.QtCore import QTimer
 
 from napari_zssr.config import BALANCED, change
 from napari_zssr.errors import ComputeError
@@ -41,8 +42,8 @@ class Bench:
         self.looks += 1
         return self.machine
 
-    def calibrate(self, config: Any, _: Any, **how: Any) -> Iterator[Any]:
-        self.measured.append(config)
+    def calibrate(self, plan: Any, _: Any, **how: Any) -> Iterator[Any]:
+        self.measured.append(plan)
         yield from ()
         if self.error is not None:
             raise self.error
@@ -77,6 +78,11 @@ def request(**changes: Any) -> Request:
     )
 
 
+def known(card: CostCard) -> bool:
+    """Whether one figure is told."""
+    return "about" in card._table.value and "measured" not in card._table.value
+
+
 def settle(card: CostCard, qtbot: Any) -> None:
     qtbot.waitUntil(lambda: not card._later.isActive() and not card._run.running)
 
@@ -84,11 +90,13 @@ def settle(card: CostCard, qtbot: Any) -> None:
 def test_the_result_is_told_at_once_and_the_rest_when_known(
     card: CostCard, qtbot: Any
 ) -> None:
-    card.update(request())
+    card.update([request()])
     assert "Z 4 x Y 128 x X 120, uint16" in card._table.value
-    assert "measured on" not in card._table.value
-    qtbot.waitUntil(lambda: "measured on this device" in card._table.value)
-    assert "8 cores" in card._table.value
+    assert "Time" not in card._table.value
+    qtbot.waitUntil(lambda: "Time" in card._table.value)
+    assert "being measured" in card._table.value
+    qtbot.waitUntil(lambda: known(card))
+    assert "processor (8 cores)" in card._table.value
     assert card.problem == ""
 
 
@@ -96,11 +104,11 @@ def test_what_was_measured_is_not_measured_again(
     card: CostCard, bench: Bench, qtbot: Any
 ) -> None:
     for changes in ({}, {"steps": 50}, {"seed": 4}):
-        card.update(request(**changes))
-        qtbot.waitUntil(lambda: ", measured on" in card._table.value)
+        card.update([request(**changes)])
+        qtbot.waitUntil(lambda: known(card))
         settle(card, qtbot)
     assert (bench.looks, len(bench.measured)) == (1, 1)
-    card.update(request(width=16))
+    card.update([request(width=16)])
     qtbot.waitUntil(lambda: len(bench.measured) == 2)
 
 
@@ -108,11 +116,11 @@ def test_nothing_is_measured_beside_a_run(
     card: CostCard, bench: Bench, qtbot: Any
 ) -> None:
     card.pause(True)
-    card.update(request())
+    card.update([request()])
     settle(card, qtbot)
     assert bench.looks == 0
     card.pause(False)
-    qtbot.waitUntil(lambda: ", measured on" in card._table.value)
+    qtbot.waitUntil(lambda: known(card))
 
 
 def test_what_will_not_fit_is_red(card: CostCard, bench: Bench, qtbot: Any) -> None:
@@ -120,11 +128,11 @@ def test_what_will_not_fit_is_red(card: CostCard, bench: Bench, qtbot: Any) -> N
     card.changed.connect(told.append)
     small = replace(CPU, free_bytes=10**8)
     bench.machine = Machine(devices=(small,), cores=8)
-    card.update(request())
+    card.update([request()])
     qtbot.waitUntil(lambda: bool(card.problem))
     assert "will not fit" in card.problem
     assert "color:" in card._problem.value
-    card.update(None)
+    card.update([])
     assert (card.problem, card._problem.value) == ("", "")
     assert [bool(text) for text in told] == [True, False]
 
@@ -133,7 +141,7 @@ def test_a_torch_that_misses_the_gpu_is_told_with_the_command(
     card: CostCard, bench: Bench, qtbot: Any
 ) -> None:
     bench.machine = replace(bench.machine, advice=ADVICE)
-    card.update(request())
+    card.update([request()])
     qtbot.waitUntil(lambda: bool(card._advice.value))
     assert "pip install &lt;torch&gt;" in card._advice.value
 
@@ -142,9 +150,9 @@ def test_a_failed_measurement_is_told_and_not_repeated(
     card: CostCard, bench: Bench, qtbot: Any
 ) -> None:
     bench.error = ComputeError("No memory left.")
-    card.update(request())
+    card.update([request()])
     qtbot.waitUntil(lambda: "No memory left" in card._table.value)
-    card.update(request())
+    card.update([request()])
     settle(card, qtbot)
     assert len(bench.measured) == 1
 
@@ -157,13 +165,70 @@ def test_a_machine_that_cannot_be_looked_at_is_told(
         raise ComputeError("torch cannot be imported.")
 
     monkeypatch.setattr(cost, "examine_machine", broken)
-    card.update(request())
+    card.update([request()])
     qtbot.waitUntil(lambda: "cannot be imported" in card._advice.value)
     settle(card, qtbot)
     assert bench.looks == 1
 
 
 def test_nothing_is_said_without_a_request(card: CostCard) -> None:
-    card.update(None)
+    card.update([])
     assert card._table.value == ""
     card.close()
+
+
+def test_the_noise_is_looked_at_once_for_a_selection(
+    card: CostCard, qtbot: Any
+) -> None:
+    """And tells a layer with noise another time than one without."""
+    grain = np.random.default_rng(0).normal(0, 40, (4, 64, 60))
+    y, x = np.mgrid[:64, :60] / 7
+    scene = 500 + 200 * np.sin(y) * np.cos(x)
+    times = []
+    for pixels in (np.broadcast_to(scene, (4, 64, 60)), scene + grain):
+        wanted = replace(request(), layer=Image(np.asarray(pixels, np.float32)))
+        card.update([wanted])
+        qtbot.waitUntil(lambda: known(card))
+        (look,) = card._looks.get(wanted)
+        times.append((look.level, card._cost(card._workloads).seconds[0]))
+    (clean, fast), (noisy, slow) = times
+    assert clean < 0.004 < 0.02 < noisy
+    assert fast != slow
+
+
+def test_one_who_asks_for_the_same_again_does_not_put_measuring_off(
+    card: CostCard, qtbot: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The time stayed unknown for as long as something else asked to be shown."""
+    wanted = [request()]
+    card._later.setInterval(200)
+    again = QTimer(card.view.native)
+    again.setInterval(50)
+    again.timeout.connect(lambda: card.update(wanted))
+    again.start()
+    qtbot.waitUntil(lambda: known(card), timeout=5000)
+    again.stop()
+
+
+def test_after_a_run_that_interrupted_measuring_one_figure_is_told(
+    card: CostCard, bench: Bench, qtbot: Any
+) -> None:
+    card.update([request()])
+    card._measure()
+    card.pause(True)
+    card.update([request()])
+    settle(card, qtbot)
+    assert not known(card)
+    card.pause(False)
+    qtbot.waitUntil(lambda: known(card))
+
+
+def test_layers_are_told_together(card: CostCard, qtbot: Any) -> None:
+    card.update([request(), request()])
+    qtbot.waitUntil(lambda: known(card))
+    assert "2 layers" in card._summary.value
+    assert "2 layers" in card._table.value
+    told: list[Any] = []
+    card.timed.connect(told.append)
+    card.update([])
+    assert told == [{}]

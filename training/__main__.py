@@ -11,6 +11,7 @@ import typer
 from napari_zssr.atomic import check_target
 from napari_zssr.checks import NETWORKS_SUFFIX, check_device
 from napari_zssr.cli import console, options, run
+from napari_zssr.words import bytes_text
 
 if TYPE_CHECKING:
     from napari_zssr.zssr.pretrained import PretrainedStart
@@ -82,7 +83,7 @@ def learn_start(
     _write(out, found, overwrite)
     if checkpoint is None:
         kept.unlink(missing_ok=True)
-    size = console.in_bytes(out.expanduser().stat().st_size)
+    size = bytes_text(out.expanduser().stat().st_size)
     typer.echo(
         f"{out}: learned in {spec.steps} steps from {spec.scenes} generated images, "
         f"{size}."

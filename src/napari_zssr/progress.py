@@ -43,7 +43,6 @@ def stage_text(stage: str) -> str:
     return f"{text}{shared}"
 
 
-
 T = TypeVar("T")
 E = TypeVar("E", bound="Event")
 

@@ -127,22 +127,3 @@ def by_channel(sentences: Sequence[str], names: Sequence[str]) -> list[tuple[str
     if len(set(sentences)) == 1:
         return [("", sentences[0])]
     return [(channel_name(names, n), sentence) for n, sentence in enumerate(sentences)]
-
-
-def in_bytes(count: float | None) -> str:
-    """Bytes in words: ``1.2 GB``."""
-    if count is None:
-        return "unknown"
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.3g} {unit}"
-        count /= 1000
-    return f"{count:.3g} TB"
-
-
-def in_seconds(seconds: float) -> str:
-    """Duration in words: ``12 s``, ``3 min``, ``2.5 h``."""
-    if seconds < 120:
-        return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"
-    minutes = seconds / 60
-    return f"{minutes:.0f} min" if minutes < 120 else f"{minutes / 60:.1f} h"

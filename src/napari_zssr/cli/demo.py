@@ -16,6 +16,7 @@ from napari_zssr.cli import console, options
 from napari_zssr.cli.enlarge import read_image
 from napari_zssr.errors import ComputeError, InputError
 from napari_zssr.stack import picture
+from napari_zssr.words import duration_text
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -120,7 +121,7 @@ def report_rows(stack: ImageStack, result: Upscaled) -> list[tuple[str, ...]]:
                 _change(plane),
                 _gain(plane),
                 plane.returned,
-                console.in_seconds(plane.seconds),
+                duration_text(plane.seconds),
             )
             for plane in result.report.planes
         ),
@@ -154,7 +155,7 @@ def report_markdown(stack: ImageStack, result: Upscaled, shown: str) -> str:
             f"- result: {outline_of(result.as_stack()).text}",
             f"- preset {result.config.preset}, seed {report.seed}, "
             f"{report.device_name}, {report.precision}, "
-            f"{console.in_seconds(report.seconds)}",
+            f"{duration_text(report.seconds)}",
             f"- {versions}",
             "",
             report.sentence,

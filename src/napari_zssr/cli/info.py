@@ -14,6 +14,7 @@ from napari_zssr.checks import size_text
 from napari_zssr.cli import console, options
 from napari_zssr.cli.enlarge import read_image
 from napari_zssr.cli.kernel import DEFAULT_BLUR, Blur, with_blur_options
+from napari_zssr.words import bytes_text, duration_text
 
 if TYPE_CHECKING:
     from napari_zssr.config import Config
@@ -72,8 +73,10 @@ def info(
 
 def summary(stack: ImageStack, config: Config) -> dict[str, Any]:
     """Metadata of an image and the plan for it, JSON-serialisable."""
+    from napari_zssr.progress import drain
     from napari_zssr.stack.axial_factor import axial_factor
     from napari_zssr.stack.channels import channel_starts, kernels_of
+    from napari_zssr.stack.look import look_steps
     from napari_zssr.stack.prepare import expected_dtype, make_plan
     from napari_zssr.zssr.device import device_name
     from napari_zssr.zssr.training_plan import start_messages
@@ -81,7 +84,10 @@ def summary(stack: ImageStack, config: Config) -> dict[str, Any]:
     starts = channel_starts(config, stack.axes, stack.data.shape)
     dtype = expected_dtype(stack, config)
     factor_z = axial_factor(config, stack)
-    plan = make_plan(stack, config, starts, output_dtype=dtype, factor_z=factor_z)
+    looks = drain(look_steps(stack, config))
+    plan = make_plan(
+        stack, config, starts, looks=looks, output_dtype=dtype, factor_z=factor_z
+    )
     messages = start_messages(config, starts, factor_z)
     has_blur = config.kernel.kind != "bicubic" and config.restores_planes
     return {
@@ -183,11 +189,11 @@ def _lines(stack: ImageStack, content: dict[str, Any]) -> list[tuple[str, str]]:
         *((f"blur {name}".strip(), sentence) for name, sentence in blur),
         *((f"along Z {name}".strip(), sentence) for name, sentence in blurs_z),
         *((f"start {name}".strip(), sentence) for name, sentence in starts),
-        ("result", f"{planned}, {console.in_bytes(content['output_bytes'])}"),
+        ("result", f"{planned}, {bytes_text(content['output_bytes'])}"),
         ("preset", f"{content['preset']}, {count} plane{'s' * (count != 1)}"),
         ("device", f"{content['device_name']}, {content['precision']}"),
-        ("memory", f"about {console.in_bytes(content['memory_bytes'])}"),
-        ("time", f"about {console.in_seconds(content['seconds'])}"),
+        ("memory", f"about {bytes_text(content['memory_bytes'])}"),
+        ("time", f"about {duration_text(content['seconds'])}"),
     ]
 
 
@@ -255,7 +261,7 @@ def _doctor_lines(content: dict[str, Any]) -> list[tuple[str, str]]:
     lines += [(k, v or "not installed") for k, v in content["packages"].items()]
     for device in content["devices"]:
         state = device["failure"] or (
-            f"{console.in_bytes(device['free_bytes'])} free, "
+            f"{bytes_text(device['free_bytes'])} free, "
             f"{'fast' if device['bfloat16'] else 'no fast'} bfloat16"
         )
         lines.append((device["device"], f"{device['description']}, {state}"))

@@ -34,6 +34,7 @@ from napari_zssr.cli.options import (
 )
 from napari_zssr.errors import InputError, StorageError
 from napari_zssr.execution.executors import Workers
+from napari_zssr.words import duration_text
 
 DONE, SKIPPED, UNFINISHED, FAILED = "done", "skipped", "unfinished", "failed"
 
@@ -536,7 +537,7 @@ def _table(rows: Sequence[Row]) -> list[list[str]]:
     for row in rows:
         changed = "" if row.changed is None else f"{row.changed:.2g} %"
         counts = [str(row.planes or ""), str(row.learned) if row.planes else ""]
-        spent = console.in_seconds(row.seconds) if row.seconds else ""
+        spent = duration_text(row.seconds) if row.seconds else ""
         name = f"{Path(row.file).name} {row.image}".rstrip()
         lines.append([name, row.status, *counts, changed, spent])
     return lines

@@ -23,7 +23,6 @@ from napari_zssr.io.read import read
 from napari_zssr.plugin.batch_form import BatchForm, Order, Source
 from napari_zssr.plugin.clock import Clock
 from napari_zssr.plugin.controls import RunFields
-from napari_zssr.plugin.estimate import format_duration
 from napari_zssr.plugin.form.rows import (
     Column,
     Scrolled,
@@ -41,6 +40,8 @@ from napari_zssr.plugin.summary import form_sentence
 from napari_zssr.progress import Event, PlaneDone, Progress, Steps
 from napari_zssr.stack.axial_factor import axial_factor
 from napari_zssr.stack.channels import channel_starts, start_message_for_files
+from napari_zssr.words import duration_text
+from napari_zssr.zssr.cost import Work, assumed_work
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
@@ -100,7 +101,7 @@ class BatchRow:
             self.state,
             str(self.planes or ""),
             changed if self.change is None else f"{100 * self.change:.2g} %",
-            format_duration(self.seconds) if self.seconds >= SHORTEST_S else "",
+            duration_text(self.seconds) if self.seconds >= SHORTEST_S else "",
         )
 
 
@@ -191,6 +192,7 @@ class FileJob:
     """Enlargement of one image of a batch."""
 
     clock: Clock | None = None
+    told: Work | None = None
 
     def __init__(self, row: BatchRow, order: Order) -> None:
         self.row = row
@@ -213,7 +215,8 @@ class FileJob:
         shape = stack.data.shape
         starts = channel_starts(order.config, stack.axes, shape)
         factor_z = axial_factor(order.config, stack)
-        self.clock = Clock(order.config, starts, shape, stack.axes, factor_z)
+        work = assumed_work(order.config, starts, shape, stack.axes, factor_z)
+        self.clock = Clock(work)
         return (
             yield from upscale_to_disk_steps(
                 stack, order.config, self.row.target, overwrite=order.overwrite

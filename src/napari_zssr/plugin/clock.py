@@ -2,27 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
-from napari_zssr.config import Config
-from napari_zssr.plugin.estimate import format_duration
-from napari_zssr.progress import ALONG_Z, Progress
-from napari_zssr.stack.image import output_shape
-from napari_zssr.zssr.cost import axial_versions
-from napari_zssr.zssr.start import Starts
-from napari_zssr.zssr.training_plan import (
-    TrainingPlan,
-    expected_axial_plan,
-    expected_plans,
-)
+from napari_zssr.progress import ALONG_Z, SHARED, Event, PlaneDone, Progress
+from napari_zssr.words import duration_text
+from napari_zssr.zssr.cost import Passes, Work, total
 
-# Forward and backward against forward alone.
-TRAINING_COST = 3.0
 EARLIEST_S = 3.0
-SHARED = "shared "
 JOIN = " \u00b7 "
-Passes = dict[str, tuple[float, int]]
 # Stages that do not count towards the completed fraction.
 BEFORE = ("read", "plan", "learn")
 STAGES = {
@@ -51,67 +38,22 @@ STAGES = {
 
 
 class Clock:
-    """Share of a run that is done; `shape` and `axes` are those of its image."""
+    """Share of a run that is done, by its expected work."""
 
-    def __init__(
-        self,
-        config: Config,
-        starts: Starts,
-        shape: Sequence[int],
-        axes: str,
-        factor_z: float | None = None,
-    ) -> None:
-        sizes = dict(zip(axes, shape, strict=True))
-        channels = sizes.get("C", 1)
-        self._networks = channels
-        self._planes = channels * sizes.get("T", 1) * sizes.get("Z", 1)
-        # What a pass takes, and how many there are: in a plane, in what is shared, and
-        # along Z.
-        self._plane: Passes = {}
-        self._shared: Passes = {}
-        self._axial: Passes = {}
-        if factor_z is None or config.restores_planes:
-            pixels = float(sizes["Y"] * sizes["X"])
-            self._add_planes(config, starts, pixels, self._planes // channels, channels)
-        if factor_z is not None:
-            plan = expected_axial_plan(config, starts, factor_z)
-            fine = math.prod(output_shape(shape, axes, config.factors))
-            networks = channels * sizes.get("S", 1)
-            training = _trained(plan) if plan.kind.is_trained else 0.0
-            self._axial = {
-                f"{ALONG_Z}train": (training, networks),
-                f"{ALONG_Z}columns": (float(axial_versions(plan) * fine), 1),
-            }
+    def __init__(self, work: Work) -> None:
+        self._planes, self._networks = work.planes, work.channels
+        self._plane, self._shared, self._axial = work.plane, work.shared, work.axial
         every = (*self._plane, *self._shared, *self._axial)
         self._done = dict.fromkeys(every, 0)
         self._last: tuple[int, str, int] = (0, "", 0)
         self.share = 0.0
         self._share_at_start: float | None = None
 
-    def _add_planes(
-        self,
-        config: Config,
-        starts: Starts,
-        pixels: float,
-        alike: int,
-        channels: int,
-    ) -> None:
-        """Note what planes of so many pixels take, so many alike in a channel."""
-        once, each = expected_plans(config, starts, alike)
-        stages = len(each.stages)
-        versions = 8 if each.ensemble else 1
-        self._plane["predict"] = (versions * pixels, stages)
-        if each.kind.is_trained:
-            self._plane["train"] = (_trained(each), stages)
-        else:
-            self._plane["fit"] = (pixels, 1)
-        if once is not None:
-            self._shared[SHARED + "train"] = _trained(once), channels * len(once.stages)
-
     @property
-    def share_at_start(self) -> float:
-        """Share that was done when the run began or went on."""
-        return self._share_at_start or 0.0
+    def of_rest(self) -> float:
+        """Share that is done of what was left when the run began or went on."""
+        start = self._share_at_start or 0.0
+        return (self.share - start) / (1 - start) if start < 1 else 1.0
 
     def network(self, event: Progress) -> tuple[int, int] | None:
         """Number of the network that is trained for all slices, and their count.
@@ -121,7 +63,7 @@ class Clock:
         _, passes = {**self._shared, **self._axial}.get(event.stage, (0.0, 0))
         if not event.stage.endswith("train") or self._networks < 2:
             return None
-        stages = max(1, passes // self._networks)
+        stages = max(1, round(passes / self._networks))
         number = min(self._done.get(event.stage, 0) // stages + 1, self._networks)
         return (number, self._networks) if passes else None
 
@@ -142,7 +84,7 @@ class Clock:
         return self.share
 
     def _share(self, event: Progress) -> float:
-        once, plane = _cost(self._shared), _cost(self._plane)
+        once, plane = total(self._shared), total(self._plane)
         planes = self._planes if self._axial else event.planes
         if event.stage.startswith(SHARED):
             done = self._spent(self._shared, event)
@@ -150,7 +92,7 @@ class Clock:
             done = once + planes * plane + self._spent(self._axial, event)
         else:
             done = once + event.plane * plane + self._spent(self._plane, event)
-        whole = once + planes * plane + _cost(self._axial)
+        whole = once + planes * plane + total(self._axial)
         return min(1.0, done / whole) if whole else 0.0
 
     def _spent(self, passes: Passes, event: Progress) -> float:
@@ -159,23 +101,54 @@ class Clock:
             for stage, (each, count) in passes.items()
         )
         running, _ = passes.get(event.stage, (0.0, 0))
-        return min(_cost(passes), done + running * event.step / max(1, event.total))
+        return min(total(passes), done + running * event.step / max(1, event.total))
 
 
-def _cost(passes: Passes) -> float:
-    return sum(each * count for each, count in passes.values())
+def seconds_left(
+    share: float, elapsed: float, told: float | None = None
+) -> float | None:
+    """Remaining time in seconds; None while it is too early to estimate.
 
-
-def _trained(plan: TrainingPlan) -> float:
-    """What training for one gradual factor takes."""
-    return plan.steps * plan.batch * plan.crop_px**2 * TRAINING_COST
-
-
-def seconds_left(share: float, elapsed: float) -> float | None:
-    """Remaining time in seconds; None while it is too early to estimate."""
+    What was `told` before counts less and less, and from half of the run on no more.
+    """
     if share < 0.02 or elapsed < EARLIEST_S:
         return None
-    return elapsed * (1 - share) / share
+    seconds = elapsed / share
+    if told is not None:
+        trust = min(1.0, 2 * share)
+        seconds = trust * seconds + (1 - trust) * told
+    return max(0.0, seconds - elapsed)
+
+
+class Pace:
+    """Remaining time of a run by the slices that are done, once there are any.
+
+    What a slice was foretold to take counts as much as one slice.
+    """
+
+    def __init__(self, told: Work | None = None) -> None:
+        self._told = None if told is None else total(told.plane)
+        self._began = 0.0
+        self._done = self._planes = 0
+        self._elapsed = 0.0
+
+    def note(self, event: Event, elapsed: float) -> None:
+        """Take in an event, so many seconds after the run began."""
+        if isinstance(event, PlaneDone):
+            self._done += 1
+            self._elapsed, self._planes = elapsed, event.planes - event.done
+        elif isinstance(event, Progress) and event.stage.startswith(SHARED):
+            self._began = elapsed
+
+    def left(self, elapsed: float) -> float | None:
+        """Seconds that the slices left will take; None before one is done."""
+        if not self._done or not self._planes:
+            return None
+        seconds, slices = self._elapsed - self._began, self._done
+        if self._told is not None:
+            seconds, slices = seconds + self._told, slices + 1
+        each = seconds / slices
+        return max(0.0, each * self._planes - (elapsed - self._elapsed))
 
 
 def status(
@@ -197,7 +170,7 @@ def status(
         parts.append(f"network {network[0]} of {network[1]}")
     parts.append(STAGES.get(event.stage, event.stage))
     if left is not None:
-        parts.append(f"about {format_duration(left)} left")
+        parts.append(f"about {duration_text(left)} left")
     line = JOIN.join(parts)
     return line[:1].upper() + line[1:]
 
@@ -212,7 +185,6 @@ class JobsClock:
         self.count = len(weights)
         self.number = 0
         self._weights = list(weights)
-        self._at_start: float | None = None
         self.share = 0.0
 
     def begin_job(self) -> None:
@@ -224,16 +196,14 @@ class JobsClock:
     def tell(self, clock: Clock) -> float:
         """Take in the share of the job that is running; returns that of the run."""
         before, after = self._part(self.number - 1), self._part(self.number)
-        if self._at_start is None:
-            self._at_start = before + (after - before) * clock.share_at_start
         self.share = max(self.share, before + (after - before) * clock.share)
         return self.share
 
     @property
-    def of_rest(self) -> float:
-        """Share that is done of what was left when the run began or went on."""
-        start = self._at_start or 0.0
-        return (self.share - start) / (1 - start) if start < 1 else 1.0
+    def waiting(self) -> float:
+        """Expected cost of the jobs that wait, in units of that which is running."""
+        running = self._weights[self.number - 1]
+        return sum(self._weights[self.number :]) / running if running else 0.0
 
     def _part(self, jobs: int) -> float:
         """Share of the run that the first so many jobs take."""

@@ -4,27 +4,35 @@ from __future__ import annotations
 
 import html
 import time
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
+from weakref import WeakKeyDictionary
 
+from napari.layers import Image
 from psygnal import Signal
 from qtpy.QtCore import Qt
 
 from napari_zssr.errors import ComputeError, InputError, ZSSRError
 from napari_zssr.plugin.estimate import (
+    Cost,
     Estimate,
+    Key,
+    Measured,
     Workload,
     advice_text,
-    calibration_key,
     estimate,
     planned,
+    possible,
 )
 from napari_zssr.plugin.form.rows import Column, after_pause, red, say, words
 from napari_zssr.plugin.request import Request
 from napari_zssr.plugin.worker import Run
 from napari_zssr.progress import Progress, Steps
-from napari_zssr.zssr.cost import Rates
+from napari_zssr.zssr.cost import Rates, Work
 from napari_zssr.zssr.device import Machine, examine_machine
+from napari_zssr.zssr.start import Starts
+from napari_zssr.zssr.training_plan import Look, TrainingPlan
 
 # The form must not have changed for so long before the device is put to work.
 SETTLED_MS = 600
@@ -36,16 +44,19 @@ class CostCard:
     """Result, memory, time and device of what the form asks for.
 
     `problem` says why a run is impossible; `changed` is emitted when it changes.
+    `times` are those of the presets, by name; `timed` is emitted when they change.
     """
 
     changed = Signal(str)
+    timed = Signal(dict)
 
     def __init__(self) -> None:
-        self._table, self._problem, self._advice = words(), words(), words()
-        self._table.tooltip = (
-            "What comes out, and what it takes. The time is measured by a few steps of "
-            "training on this device; a run may end earlier, when there is nothing "
-            "more to learn."
+        self._summary, self._table = words(), words()
+        self._problem, self._advice = words(), words()
+        self._summary.tooltip = self._table.tooltip = (
+            "What comes out, and what it takes. The noise is read from a part of the "
+            "image, the speed from a few steps of training on this device; a run may "
+            "end earlier, when there is nothing more to learn."
         )
         selectable = Qt.TextInteractionFlag.TextSelectableByMouse
         self._advice.native.setTextInteractionFlags(selectable)
@@ -54,21 +65,26 @@ class CostCard:
         self.brief = Column([self._summary, self._problem])
         self.view = Column([self._advice, self._table])
         self.problem = ""
-        self._workload: Workload | None = None
+        self.times: dict[str, str] = {}
+        self._requests: list[Request] = []
+        self._workloads: list[Workload] = []
         self._machine: Machine | None = None
         self._examined = -STALE_S
-        self._rates: dict[tuple[Any, ...] | None, Rates | str] = {}
+        self._known: dict[Key, Measured | str] = {}
+        self._looks = LookCache()
         self._run = Run()
         self._paused = False
         self._later = after_pause(self.view.native, SETTLED_MS, self._measure)
         self.view.native.destroyed.connect(self._run.close)
         self._show()
 
-    def update(self, request: Request | None) -> None:
-        """Estimate the cost of a request; None while the form cannot run."""
-        self._workload = None if request is None else _workload(request)
+    def update(self, requests: Sequence[Request]) -> None:
+        """Estimate the cost of requests in turn; none while the form cannot run."""
+        self._requests = list(requests)
+        before, self._workloads = self._workloads, self._looked_at()
         self._show()
-        if self._workload is not None:
+        # What asks for the same again does not put measuring off.
+        if before != self._workloads or not self._later.isActive():
             self._later.start()
 
     def pause(self, paused: bool) -> None:
@@ -76,7 +92,7 @@ class CostCard:
         self._paused = paused
         if paused:
             self._run.cancel()
-        elif self._workload is not None:
+        else:
             self._later.start()
 
     def close(self) -> None:
@@ -84,46 +100,65 @@ class CostCard:
         self._later.stop()
         self._run.close()
 
+    def work(self, request: Request) -> Work | None:
+        """Expected work of a request, by what is known so far; None if impossible."""
+        cost = self._cost([_workload(request, self._looks.get(request))])
+        return None if cost is None else cost.work(0, possible(cost.workloads[0])[-1])
+
+    def _looked_at(self) -> list[Workload]:
+        return [_workload(one, self._looks.get(one)) for one in self._requests]
+
     def _measure(self) -> None:
-        """Examine the machine or measure the rates, whichever is not known yet."""
-        if self._paused or self._run.running or self._workload is None:
+        """Examine the machine, look at the layers, or measure speed: one at a time."""
+        if self._paused or self._run.running or not self._requests:
             return
         if time.monotonic() - self._examined > STALE_S:
-            self._run.start(
-                _examine_steps,
-                on_result=self._keep_machine,
-                on_error=self._keep_machine,
-                on_finished=self._continue,
-            )
+            self._start(_examine_steps, self._keep_machine)
             return
-        key = self._calibration_key()
-        if key is None or key in self._rates:
+        for request in self._requests:
+            if not self._looks.get(request):
+                keep = partial(self._looks.keep, request)
+                self._start(partial(_look_steps, request), keep)
+                return
+        cost = self._cost(self._workloads)
+        for key, plan in ({} if cost is None else cost.unmeasured()).items():
+            starts = next(w.starts for w in self._workloads)
+            measure = partial(_calibrate_steps, key, plan, starts)
+            self._start(measure, partial(self._keep_rates, key, plan))
             return
 
-        def keep_rates(rates: Rates | ZSSRError) -> None:
-            self._rates[key] = rates if isinstance(rates, Rates) else str(rates)
-
+    def _start(
+        self, steps: Callable[[], Steps[Any]], keep: Callable[[Any], object]
+    ) -> None:
         self._run.start(
-            partial(_calibrate_steps, key),
-            on_result=keep_rates,
-            on_error=keep_rates,
-            on_finished=self._continue,
+            steps, on_result=keep, on_error=keep, on_finished=self._continue
         )
 
     def _continue(self) -> None:
+        self._workloads = self._looked_at()
         self._show()
         self._measure()
 
-    def _calibration_key(self) -> tuple[Any, ...] | None:
-        """Key of the rates; None without a machine or if the run is impossible."""
-        workload, machine = self._workload, self._machine
-        if workload is None or machine is None:
+    def _cost(self, workloads: Sequence[Workload]) -> Cost | None:
+        """What the time follows from; None without a machine or if impossible."""
+        machine = self._machine
+        if not workloads or machine is None:
             return None
         try:
-            plan = planned(workload, machine)
+            plans = [planned(workload, machine) for workload in workloads]
         except (InputError, ComputeError):
             return None
-        return calibration_key(workload, plan)
+        return Cost(
+            workloads=workloads, plans=plans, cores=machine.cores, known=self._known
+        )
+
+    def _keep_rates(
+        self, key: Key, plan: TrainingPlan, rates: Rates | ZSSRError
+    ) -> None:
+        if isinstance(rates, Rates):
+            self._known[key] = Measured(plan=plan, rates=rates)
+        else:
+            self._known[key] = str(rates)
 
     def _keep_machine(self, machine: Machine | ZSSRError) -> None:
         self._examined = time.monotonic()
@@ -137,24 +172,50 @@ class CostCard:
         """Show what is known so far."""
         self._advice.visible = bool(self._advice.value)
         result = Estimate()
-        if self._workload is not None:
-            rates = self._rates.get(self._calibration_key())
-            result = estimate(self._workload, self._machine, rates)
+        if self._workloads:
+            result = estimate(self._workloads, self._machine, self._known)
+        say(self._summary, html.escape(result.summary))
         say(self._table, _table_html(result.rows))
-        told = [text for name, text in result.rows if name in ("Result", "Time")]
-        say(self._summary, html.escape(" \u00b7 ".join(told)))
         problem = html.escape(result.problem)
         say(self._problem, red(problem, self._problem) if problem else "")
         if result.problem != self.problem:
             self.problem = result.problem
             self.changed.emit(result.problem)
+        if result.times != self.times:
+            self.times = dict(result.times)
+            self.timed.emit(self.times)
 
 
-def _workload(request: Request) -> Workload:
+class LookCache:
+    """What looks at the noise of layers have found."""
+
+    def __init__(self) -> None:
+        self._found: WeakKeyDictionary[Image, dict[Key, tuple[Look, ...]]]
+        self._found = WeakKeyDictionary()
+
+    def get(self, request: Request) -> tuple[Look, ...]:
+        """Looks at the channels of a request; empty before anybody has looked."""
+        return self._found.get(request.layer, {}).get(_look_key(request), ())
+
+    def keep(self, request: Request, looks: tuple[Look, ...] | ZSSRError) -> None:
+        """Add looks; of a layer that cannot be read nothing can be told but clean."""
+        found = looks if isinstance(looks, tuple) else (Look(),)
+        self._found.setdefault(request.layer, {})[_look_key(request)] = found
+
+
+def _look_key(request: Request) -> Key:
+    """What the noise of a selection depends on."""
+    ranges = tuple(sorted(request.selection.ranges.items()))
+    shares = request.config.strategy_for(2) != "independent"
+    return request.axes, ranges, request.config.noise, shares, id(request.layer.data)
+
+
+def _workload(request: Request, looks: tuple[Look, ...] = ()) -> Workload:
     stack = request.lazy_stack()
     return Workload(
         config=request.config,
         starts=request.starts,
+        looks=looks,
         shape=tuple(stack.data.shape),
         dtype=stack.data.dtype,
         axes=stack.axes,
@@ -163,17 +224,23 @@ def _workload(request: Request) -> Workload:
     )
 
 
+def _look_steps(request: Request) -> Steps[tuple[Look, ...]]:
+    from napari_zssr.stack.look import look_steps
+
+    return look_steps(request.lazy_stack(), request.config)
+
+
 def _examine_steps() -> Steps[Machine]:
     yield Progress(stage="look", step=0, total=1)
     return examine_machine()
 
 
-def _calibrate_steps(key: tuple[Any, ...]) -> Steps[Rates]:
+def _calibrate_steps(key: Key, plan: TrainingPlan, starts: Starts) -> Steps[Rates]:
     from napari_zssr.zssr.calibrate import calibrate_steps
 
-    config, starts, device, precision, samples = key
+    of_plan, device, precision = key
     return calibrate_steps(
-        config, starts, device=device, precision=precision, samples=samples
+        plan, starts, size=of_plan[-1], device=device, precision=precision
     )
 
 

@@ -3,103 +3,150 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from napari_zssr.checks import LEARNED
-from napari_zssr.config import Config, change
+from napari_zssr.config import PRESETS, Config
 from napari_zssr.errors import ComputeError, InputError
-from napari_zssr.kernelspec import KernelSpec
-from napari_zssr.stack.image import output_shape
+from napari_zssr.imaging.noise import NoiseModel
+from napari_zssr.stack.channels import channel_starts
 from napari_zssr.stack.resources import GROUND_BYTES, RunPlan, disk_needs, plan_run
+from napari_zssr.words import bytes_text, duration_text
 from napari_zssr.zssr.cost import (
     Rates,
+    RatesOf,
+    Work,
     assumed_rates,
-    expected_axial_seconds,
-    expected_seconds,
+    expected_work,
+    rates_key,
 )
 from napari_zssr.zssr.device import Advice, DeviceReport, Machine
-from napari_zssr.zssr.pretrained import PretrainedStart
 from napari_zssr.zssr.start import Starts
-from napari_zssr.zssr.training_plan import (
-    axial_config,
-    expected_axial_plan,
-    expected_plans,
+from napari_zssr.zssr.training_plan import Look, TrainingPlan
+
+TIMES = " \u00d7 "
+SAMPLES = {1: "grey", 2: "grey with alpha", 3: "RGB", 4: "RGBA"}
+# What a layer may turn out to be, while nobody has looked: clean, or noisy.
+POSSIBLE = Look(), Look(noise=NoiseModel(offset=0.05**2), level=0.05)
+# How far rates may be off that are only assumed.
+UNSURE = 3.0
+# Settings that another preset takes over from those in the form.
+KEPT = (
+    *("factor", "factor_z", "kernel", "kernel_z", "noise", "error_map", "always"),
+    *("seed", "device", "precision", "tile_px", "nonfinite", "dtype"),
 )
 
-SAMPLES = {1: "grey", 2: "grey with alpha", 3: "RGB", 4: "RGBA"}
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Measured:
+    """Rates, and the plan that they were measured with."""
+
+    plan: TrainingPlan
+    rates: Rates
+
+
+# Of plans, devices and precisions: what was measured, or why nothing could be.
+Key = tuple[Any, ...]
+Known = Mapping[Key, Measured | str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workload:
-    """Pixels and settings of a run; `target` is the file of its result, if any."""
+    """Pixels and settings of a run.
+
+    `target` is the file of its result, if any; `looks` at its channels are empty until
+    somebody has looked.
+    """
 
     config: Config
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     axes: str
     starts: Starts = ()
+    looks: tuple[Look, ...] = ()
     target: Path | None = None
     factor_z: float | None = None
 
     @property
-    def measured(self) -> tuple[Config, Starts, int]:
-        """Settings, starts and samples whose rates are measured.
-
-        Those of planes, and those along Z where planes stay as they are.
-        """
-        if self.factor_z is None or self.config.restores_planes:
-            known = "S" in self.axes
-            samples = self.shape[self.axes.index("S")] if known else 1
-            return change(self.config, factor_z=1.0), self.starts, samples
-        learned = isinstance(next(iter(self.starts), None), PretrainedStart)
-        kernel = KernelSpec.parse("gaussian:1")
-        config = axial_config(self.config, self.factor_z, kernel, learned=learned)
-        return config, self.starts if config.start == LEARNED else (), 1
+    def size(self) -> tuple[int, int]:
+        """Pixels (Y, X) of its planes."""
+        return self.shape[self.axes.index("Y")], self.shape[self.axes.index("X")]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
-    """Rows of the cost card, and why a run is impossible and what to do, or empty."""
+    """What is said of the cost.
+
+    Attributes
+    ----------
+    rows : of the table
+    problem : why a run is impossible and what to do, or empty
+    summary : the result, time and device in one line
+    times : time with each preset, by its name, as far as it is known
+    """
 
     rows: tuple[tuple[str, str], ...] = ()
     problem: str = ""
+    summary: str = ""
+    times: Mapping[str, str] = field(default_factory=dict)
 
 
 def estimate(
-    workload: Workload, machine: Machine | None, rates: Rates | str | None
+    workloads: Sequence[Workload], machine: Machine | None, known: Known
 ) -> Estimate:
-    """Describe what a run takes; without a machine only its result.
-
-    `rates` are the measured ones, the reason why there are none, or None while they
-    are being measured.
-    """
-    result = ("Result", result_text(planned(workload)))
+    """Describe what enlarging layers in turn takes; without a machine the result."""
+    result = result_text([planned(workload) for workload in workloads])
+    rows = [("Result", result)]
     if machine is None:
-        return Estimate(rows=(result, ("Device", "looking at it")))
+        return Estimate(rows=(*rows, ("Device", "looking at it")), summary=result)
     try:
-        device = machine.chosen(workload.config.device)
-        if device.failure:
-            problem = (
-                f"Device {device.device} ({device.description}) fails: "
-                f"{device.failure}. Choose cpu under Advanced, or let `napari-zssr "
-                "doctor` say how to mend it."
-            )
-            return Estimate(rows=(result,), problem=problem)
-        plan = planned(workload, machine)
+        device = machine.chosen(workloads[0].config.device)
+        plans = _plans(workloads, machine, device)
     except (InputError, ComputeError) as error:
-        problem = f"{str(error).removesuffix('.')}{_disk_advice(workload, machine)}."
-        return Estimate(rows=(result,), problem=problem)
-    rows = [result, ("Memory", memory_text(plan, machine))]
-    if workload.target is not None:
-        rows.append(("Disk", disk_text(plan, workload.target)))
-    rows.append(("Time", time_text(workload, plan, rates)))
-    rows.append(("Device", device_text(device)))
-    return Estimate(rows=tuple(rows), problem=memory_problem(workload, plan, machine))
+        return Estimate(rows=tuple(rows), problem=str(error), summary=result)
+    cost = Cost(workloads=workloads, plans=plans, cores=machine.cores, known=known)
+    largest = max(plans, key=lambda plan: plan.memory_bytes)
+    rows.append(("Memory", memory_text(largest, machine)))
+    targets = [workload.target for workload in workloads if workload.target]
+    if targets:
+        rows.append(("Disk", disk_text(plans, targets)))
+    rows.append(("Time", cost.text))
+    rows.append(("Device", device_text(device, machine)))
+    problems = (
+        memory_problem(workload, plan, machine)
+        for workload, plan in zip(workloads, plans, strict=True)
+    )
+    time = f"{cost.short} on the {machine.name_of(device)}"
+    return Estimate(
+        rows=tuple(rows),
+        problem=next(filter(None, problems), ""),
+        summary=f"{short_result(plans)}; {time}",
+        times=preset_times(cost),
+    )
+
+
+def _plans(
+    workloads: Sequence[Workload], machine: Machine, device: DeviceReport
+) -> list[RunPlan]:
+    """Plans of workloads; ZSSRError with a way out where one is impossible."""
+    if device.failure:
+        raise ComputeError(
+            f"Device {device.device} ({device.description}) fails: "
+            f"{device.failure}. Choose cpu under Advanced, or let `napari-zssr "
+            "doctor` say how to mend it."
+        )
+    plans = []
+    for workload in workloads:
+        try:
+            plans.append(planned(workload, machine))
+        except (InputError, ComputeError) as error:
+            advice = _disk_advice(workload, machine)
+            raise ComputeError(f"{str(error).removesuffix('.')}{advice}.") from error
+    return plans
 
 
 def planned(workload: Workload, machine: Machine | None = None) -> RunPlan:
@@ -122,16 +169,33 @@ def planned(workload: Workload, machine: Machine | None = None) -> RunPlan:
         workload.dtype,
         workload.axes,
         starts=workload.starts,
+        looks=workload.looks,
         to_disk=workload.target is not None,
         factor_z=workload.factor_z,
         **known,
     )
 
 
-def result_text(plan: RunPlan) -> str:
+def result_text(plans: Sequence[RunPlan]) -> str:
     """Shape, type and size: ``Z 40 x Y 1024 x X 1024, uint16, 84 MB``."""
+    size = bytes_text(sum(plan.output_bytes for plan in plans))
+    if len(plans) > 1:
+        return f"{len(plans)} layers, {size}"
+    (plan,) = plans
     sizes = sizes_text(plan.output_axes, plan.output_shape)
-    return f"{sizes}, {plan.output_dtype}, {format_bytes(plan.output_bytes)}"
+    return f"{sizes}, {plan.output_dtype}, {size}"
+
+
+def short_result(plans: Sequence[RunPlan]) -> str:
+    """Pixels of a plane, planes and bytes: ``1024 x 1024 x 40, 84 MB``."""
+    if len(plans) > 1:
+        return result_text(plans)
+    (plan,) = plans
+    sizes = dict(zip(plan.output_axes, plan.output_shape, strict=True))
+    shown = [
+        str(sizes[a]) for a in "YXZCT" if a in sizes and (a in "YX" or sizes[a] > 1)
+    ]
+    return f"{TIMES.join(shown)}, {bytes_text(plan.output_bytes)}"
 
 
 def sizes_text(axes: str, shape: Sequence[int]) -> str:
@@ -144,57 +208,172 @@ def sizes_text(axes: str, shape: Sequence[int]) -> str:
 
 def memory_text(plan: RunPlan, machine: Machine) -> str:
     """Needed and free main memory."""
-    needed, free = format_bytes(plan.memory_bytes), machine.free_bytes
+    needed, free = bytes_text(plan.memory_bytes), machine.free_bytes
     return f"about {needed} needed" + (
-        "" if free is None else f", {format_bytes(free)} free"
+        "" if free is None else f", {bytes_text(free)} free"
     )
 
 
-def disk_text(plan: RunPlan, target: Path) -> str:
+def disk_text(plans: Sequence[RunPlan], targets: Sequence[Path]) -> str:
     """Needed and free space on the disk of the folder."""
-    needs = disk_needs(plan, target)
-    text = f"up to {format_bytes(needs.disk_bytes)} needed"
-    if needs.disk_free is None:
+    needs = [disk_needs(p, target) for p, target in zip(plans, targets, strict=True)]
+    needed, free = sum(need.disk_bytes for need in needs), needs[0].disk_free
+    text = f"up to {bytes_text(needed)} needed"
+    if free is None:
         return text
-    only = "only " if needs.disk_bytes > needs.disk_free else ""
-    return f"{text}, {only}{format_bytes(needs.disk_free)} free in {target.parent}"
+    only = "only " if needed > free else ""
+    return f"{text}, {only}{bytes_text(free)} free in {targets[0].parent}"
 
 
-def time_text(workload: Workload, plan: RunPlan, rates: Rates | str | None) -> str:
-    """Expected time, and whether it was measured."""
-    if isinstance(rates, Rates):
-        seconds = _measured_seconds(workload, plan, rates)
-        return f"about {format_duration(seconds)}, measured on this device"
-    if rates is None:
-        return "being measured on this device"
-    return f"perhaps {format_duration(plan.seconds)} (not measured: {rates})"
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Cost:
+    """Time of runs in turn, by what is known of noise and speed.
+
+    `plans` are those of the workloads, all for one device.
+    """
+
+    workloads: Sequence[Workload]
+    plans: Sequence[RunPlan]
+    cores: int
+    known: Known
+
+    @property
+    def text(self) -> str:
+        """Expected time, and what it waits for."""
+        reasons = [why for why in map(self.known.get, self._keys()) if _is_reason(why)]
+        if reasons:
+            return f"{self.short} (not measured: {reasons[0]})"
+        if not all(workload.looks for workload in self.workloads):
+            return f"{self.short}, noise being measured"
+        if self.unmeasured():
+            return f"{self.short}, speed being measured"
+        return self.short
+
+    @property
+    def short(self) -> str:
+        """One figure where noise and speed are known, a range where they are not."""
+        low, high = map(duration_text, self.seconds)
+        return f"about {low}" if low == high else f"{low} to {high}"
+
+    @property
+    def seconds(self) -> tuple[float, float]:
+        """Least and most seconds of all workloads together."""
+        low = high = 0.0
+        for number, workload in enumerate(self.workloads):
+            each = [self.work(number, one).seconds for one in possible(workload)]
+            low, high = low + min(each), high + max(each)
+        sure = self._measured_here() or not self.unmeasured()
+        return (low, high) if sure else (low / UNSURE, high * UNSURE)
+
+    def work(self, number: int, workload: Workload | None = None) -> Work:
+        """Expected work of a workload."""
+        wanted = workload or self.workloads[number]
+        return self._work(wanted, lambda plan: self._rates(plan, number))
+
+    def unmeasured(self) -> dict[Key, TrainingPlan]:
+        """Plans whose rates are not known, nor why; those of noise if it is known."""
+        return {k: p for k, p in self._keys().items() if k not in self.known}
+
+    def _keys(self) -> dict[Key, TrainingPlan]:
+        found: dict[Key, TrainingPlan] = {}
+        for number, workload in enumerate(self.workloads):
+
+            def note(plan: TrainingPlan, number: int = number) -> Rates:
+                found[self._key(plan, number)] = plan
+                return self._rates(plan, number)
+
+            self._work(possible(workload)[0], note)
+        return found
+
+    def _work(self, workload: Workload, rates: RatesOf) -> Work:
+        return expected_work(
+            workload.config,
+            workload.starts,
+            workload.shape,
+            workload.axes,
+            rates,
+            looks=workload.looks,
+            factor_z=workload.factor_z,
+        )
+
+    def _key(self, plan: TrainingPlan, number: int) -> Key:
+        run = self.plans[number]
+        return rates_key(plan, self.workloads[number].size), run.device, run.precision
+
+    def _rates(self, plan: TrainingPlan, number: int) -> Rates:
+        """Measured rates, or assumed ones in proportion to those of another plan."""
+        found = self.known.get(self._key(plan, number))
+        if isinstance(found, Measured):
+            return found.rates
+        assumed = self._assumed(plan)
+        others = self._measured_here()
+        # A fit tells little of training.
+        alike = [one for one in others if one.plan.kind == plan.kind] or others
+        if not alike:
+            return assumed
+        nearest = alike[-1]
+        return assumed.in_proportion(nearest.rates, self._assumed(nearest.plan))
+
+    def _assumed(self, plan: TrainingPlan) -> Rates:
+        run = self.plans[0]
+        where = {"device": run.device, "precision": run.precision}
+        return assumed_rates(plan, cores=self.cores, **where)
+
+    def _measured_here(self) -> list[Measured]:
+        run = self.plans[0]
+        here = run.device, run.precision
+        return [
+            one
+            for key, one in self.known.items()
+            if isinstance(one, Measured) and key[1:] == here
+        ]
 
 
-def _measured_seconds(workload: Workload, plan: RunPlan, rates: Rates) -> float:
-    """Expected time by rates that were measured, along Z in proportion to these."""
-    config, starts, axes = workload.config, workload.starts, workload.axes
-    shape, factor = workload.shape, workload.factor_z
-    if factor is None:
-        return expected_seconds(config, starts, shape, axes, rates)
-    along_z = expected_axial_plan(config, starts, factor)
-    if not config.restores_planes:
-        return expected_axial_seconds(along_z, shape, axes, rates)
-    _, each = expected_plans(config, starts, 1)
-    machine: dict[str, Any] = {"device": plan.device, "precision": plan.precision}
-    of_planes = assumed_rates(each, cores=1, **machine)
-    scaled = assumed_rates(along_z, cores=1, **machine).in_proportion(rates, of_planes)
-    fine = output_shape(shape, axes, config.factors)
-    return expected_seconds(
-        config, starts, shape, axes, rates
-    ) + expected_axial_seconds(along_z, fine, axes, scaled)
+def _is_reason(found: Measured | str | None) -> bool:
+    return isinstance(found, str)
 
 
-def device_text(device: DeviceReport) -> str:
+def possible(workload: Workload) -> list[Workload]:
+    """The workload as it is known to be, or as it may be before anybody has looked."""
+    if workload.looks:
+        return [workload]
+    channels = dict(zip(workload.axes, workload.shape, strict=True)).get("C", 1)
+    return [replace(workload, looks=(look,) * channels) for look in POSSIBLE]
+
+
+def preset_times(cost: Cost) -> dict[str, str]:
+    """Time with each preset, by its name; empty before anything is measured.
+
+    Settings that deviate from the chosen preset count for that one alone.
+    """
+    if cost.text != cost.short:
+        return {}
+    times = {}
+    for name, preset in PRESETS.items():
+        try:
+            others = [_with_preset(workload, preset) for workload in cost.workloads]
+        except InputError:
+            continue
+        times[name] = replace(cost, workloads=others).short
+    return times
+
+
+def _with_preset(workload: Workload, preset: Config) -> Workload:
+    """A workload with another preset. Raises InputError where it cannot start."""
+    config = workload.config
+    if config.preset == preset.preset:
+        return workload
+    changed = replace(preset, **{name: getattr(config, name) for name in KEPT})
+    starts = channel_starts(changed, workload.axes, workload.shape)
+    return replace(workload, config=changed, starts=starts)
+
+
+def device_text(device: DeviceReport, machine: Machine) -> str:
     """Name of a device and its free memory."""
-    name = f"{device.device}: {device.description}"
+    name = machine.name_of(device)
     if device.device == "cpu" or device.free_bytes is None:
         return name
-    return f"{name}, {format_bytes(device.free_bytes)} free"
+    return f"{name}, {bytes_text(device.free_bytes)} free"
 
 
 def memory_problem(workload: Workload, plan: RunPlan, machine: Machine) -> str:
@@ -211,8 +390,8 @@ def memory_problem(workload: Workload, plan: RunPlan, machine: Machine) -> str:
         return ""
     fewer = "the current slice, " if plan.planes > 1 and workload.target is None else ""
     return (
-        f"This will not fit: about {format_bytes(needed)} of memory are needed and "
-        f"{format_bytes(free)} are free. Choose {fewer}a part of the plane or a "
+        f"This will not fit: about {bytes_text(needed)} of memory are needed and "
+        f"{bytes_text(free)} are free. Choose {fewer}a part of the plane or a "
         f"smaller factor, or close other programs{_disk_advice(workload, machine)}."
     )
 
@@ -225,36 +404,6 @@ def advice_text(advice: Advice) -> str:
         f"{advice.sentence.removesuffix('.')}, in a terminal, and start napari again. "
         "Until then runs go to the processor, many times slower."
     )
-
-
-def calibration_key(workload: Workload, plan: RunPlan) -> tuple[Any, ...]:
-    """Settings, device, precision and samples on which the measured rates depend."""
-    config, starts, samples = workload.measured
-    # The number of steps or of gradual factors does not change the time of one step.
-    config = replace(config, start="random", steps=1, gradual=1)
-    config = change(config, seed=0, noise=0.0, always=False, error_map=False)
-    if config.kernel.kind != "bicubic":
-        # The width changes little, and a preview needs the processor.
-        config = change(config, kernel=KernelSpec.parse("gaussian:1"))
-    return (config, starts, plan.device, plan.precision, samples)
-
-
-def format_bytes(count: float) -> str:
-    """Bytes with their unit: ``1.2 GB``."""
-    for unit in ("B", "kB", "MB"):
-        if count < 999.5:
-            return f"{count:.3g} {unit}"
-        count /= 1000
-    return f"{count:.3g} GB"
-
-
-def format_duration(seconds: float) -> str:
-    """Duration with its unit: ``12 s``, ``3 min``, ``2.5 h``."""
-    if seconds < 100:
-        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
-    if seconds < 6000:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h"
 
 
 def _disk_advice(workload: Workload, machine: Machine) -> str:

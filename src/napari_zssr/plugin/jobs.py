@@ -32,6 +32,7 @@ from napari_zssr.progress import Progress, Steps
 from napari_zssr.stack.image import Outline, error_outline
 from napari_zssr.stack.report import Report, recipe, to_json_types, unfinished_recipe
 from napari_zssr.zssr.checkpoint import Checkpoint
+from napari_zssr.zssr.cost import Work, assumed_work
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -73,14 +74,9 @@ class Job(ABC):
             request.config.preset,
         )
         self.recipe: dict[str, Any] = {}
-        stack = request.lazy_stack()
-        self.clock: Clock | None = Clock(
-            request.config,
-            request.starts,
-            stack.data.shape,
-            stack.axes,
-            request.factor_z,
-        )
+        self.clock: Clock | None = Clock(request.work or _assumed_work(request))
+        # What is left of a run to disk that goes on is not told.
+        self.told = request.work if request.target is None else None
 
     @abstractmethod
     def steps(self) -> Steps[Enlarged]:
@@ -89,6 +85,17 @@ class Job(ABC):
     @abstractmethod
     def reached(self, count: int) -> Any:
         """Pixels as far as the first `count` planes reach: the rest would be black."""
+
+
+def _assumed_work(request: Request) -> Work:
+    stack = request.lazy_stack()
+    return assumed_work(
+        request.config,
+        request.starts,
+        stack.data.shape,
+        stack.axes,
+        request.factor_z,
+    )
 
 
 class MemoryJob(Job):

@@ -21,6 +21,7 @@ from napari_zssr.plugin.layers.layers import Selection, current_slice, lazy_stac
 from napari_zssr.stack.channels import channel_kernel
 from napari_zssr.stack.image import ImageStack
 from napari_zssr.stack.report import Report
+from napari_zssr.zssr.cost import Work
 from napari_zssr.zssr.start import Starts
 
 
@@ -30,7 +31,7 @@ class Request:
 
     `factor_z` is the enlargement along Z, None where only planes are enlarged; `begins`
     is a sentence on what training starts from; `target` is the file of the result,
-    which is in memory otherwise.
+    which is in memory otherwise; `work` is what the run is expected to do.
     """
 
     layer: Image
@@ -42,6 +43,7 @@ class Request:
     begins: str = ""
     target: Path | None = None
     overwrite: bool = False
+    work: Work | None = None
 
     @property
     def factors(self) -> tuple[float, ...]:

@@ -13,13 +13,14 @@ from qtpy.QtCore import QTimer
 
 from napari_zssr.errors import ZSSRError
 from napari_zssr.plugin.activity import Activity
-from napari_zssr.plugin.clock import Clock, JobsClock, seconds_left, status
+from napari_zssr.plugin.clock import Clock, JobsClock, Pace, seconds_left, status
 from napari_zssr.plugin.controls import RunFields
-from napari_zssr.plugin.estimate import format_duration
 from napari_zssr.plugin.form.rows import Leaving
 from napari_zssr.plugin.messages import PROBLEM, Message
 from napari_zssr.plugin.worker import GarbageFreeze, Run
 from napari_zssr.progress import Event, Progress, Steps
+from napari_zssr.words import duration_text
+from napari_zssr.zssr.cost import Work
 
 # napari tells of the end of a run that took longer.
 NOTIFIED_S = 5.0
@@ -28,11 +29,13 @@ NOTIFIED_S = 5.0
 class RunJob(Protocol):
     """One computation of a run.
 
-    There is no clock, and no progress is shown, until the image's size is known.
+    There is no clock, and no progress is shown, until the image's size is known. `told`
+    is the work that was foretold, if any.
     """
 
     name: str
     clock: Clock | None
+    told: Work | None
 
     def steps(self) -> Steps[Any]:
         """The computation itself, in the worker thread."""
@@ -66,6 +69,7 @@ class RunController:
         self._run = Run()
         self._waiting: Iterator[RunJob] = iter(())
         self._started = self._began = 0.0
+        self._pace = Pace()
         self._jobs_clock = JobsClock([1.0])
         self._activity = Activity()
         self._finished: list[str] = []
@@ -117,7 +121,7 @@ class RunController:
         if job is None:
             self._end()
             return
-        self.job = job
+        self.job, self._pace = job, Pace(job.told)
         self._run.start(
             job.steps,
             on_event=self._follow,
@@ -146,22 +150,33 @@ class RunController:
         job = self.job
         assert job is not None
         self.on_event(job, event)
+        self._pace.note(event, self.elapsed)
         if isinstance(event, Progress):
             self.controls.curve.follow(event)
-            self._show_progress(job.clock, event)
+            self._show_progress(job, event)
 
-    def _show_progress(self, clock: Clock | None, event: Progress) -> None:
+    def _show_progress(self, job: RunJob, event: Progress) -> None:
         """One figure for all jobs together."""
         jobs, network, left = self._jobs_clock, None, None
-        if clock is not None:
-            clock.tell(event)
-            jobs.tell(clock)
-            network = clock.network(event)
-            left = seconds_left(jobs.of_rest, time.monotonic() - self._began)
+        if job.clock is not None:
+            job.clock.tell(event)
+            jobs.tell(job.clock)
+            network = job.clock.network(event)
+            left = self._seconds_left(job.clock, job.told)
         which = f"{self.noun} {jobs.number} of {jobs.count}" if jobs.count > 1 else ""
         line = event.message or status(event, left, job=which, network=network)
         self.controls.show_progress(jobs.share, line)
         self._activity.show(jobs.share)
+
+    def _seconds_left(self, clock: Clock, told: Work | None) -> float | None:
+        """Remaining time of this job and of those that wait; None if unknown."""
+        left = self._pace.left(self.elapsed)
+        if left is None:
+            foretold = None if told is None else told.seconds
+            left = seconds_left(clock.of_rest, self.elapsed, foretold)
+        if left is None:
+            return None
+        return left + self._jobs_clock.waiting * (self.elapsed + left)
 
     def _end_job(self) -> None:
         job, self.job = self.job, None
@@ -184,7 +199,7 @@ class RunController:
         if not done or seconds < NOTIFIED_S:
             return
         what = f"{len(done)} {self.noun}s are" if len(done) > 1 else f"{done[0]} is"
-        show_info(f"Super-resolution: {what} ready, {format_duration(seconds)}.")
+        show_info(f"Super-resolution: {what} ready, {duration_text(seconds)}.")
 
     def _leave(self) -> None:
         """The widget was taken out of the window: stop, keep what is finished."""

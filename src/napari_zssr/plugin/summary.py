@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from statistics import median_high
 
@@ -13,11 +12,11 @@ from napari_zssr.config import Config
 from napari_zssr.imaging.kernel import FineKernel
 from napari_zssr.imaging.optics import FWHM
 from napari_zssr.kernelspec import KernelSpec
-from napari_zssr.plugin.estimate import format_duration
 from napari_zssr.plugin.messages import STOPPED, Message
 from napari_zssr.plugin.request import kernel_from
 from napari_zssr.stack.report import Report
-from napari_zssr.zssr.device import description
+from napari_zssr.words import duration_text
+from napari_zssr.zssr.device import device_name
 from napari_zssr.zssr.messages import baseline
 
 # Weights below this fraction of the largest one are not shown.
@@ -107,8 +106,8 @@ def finished_message(
     file: Path | None = None,
 ) -> Message:
     """Gain and time of a finished run; its checks, noise, device, blur and file."""
-    where = device_words(report.device)
-    time = f"{format_duration(report.seconds)} on the {where}."
+    where = device_name(report.device)
+    time = f"{duration_text(report.seconds)} on the {where}."
     details = [
         form_sentence(report.sentence),
         *([_noise(report)] if report.planes else []),
@@ -117,7 +116,7 @@ def finished_message(
         _opening(file),
         HIDDEN if hidden else "",
     ]
-    headline = f"{name}: {_outcome(report, config)}, {format_duration(report.seconds)}"
+    headline = f"{name}: {_outcome(report, config)}, {duration_text(report.seconds)}"
     return Message(headline, " ".join(filter(None, details)))
 
 
@@ -139,14 +138,6 @@ def _outcome(report: Report, config: Config) -> str:
     gain = median_high(gains)
     closer = "closer than" if gain >= 0 else "farther off than"
     return f"{abs(gain):.2f} dB {closer} {base}"
-
-
-def device_words(device: str) -> str:
-    """What a device is called: ``processor (2 cores)``, or the name of the card."""
-    if device != "cpu":
-        return description(device)
-    count = os.cpu_count() or 1
-    return f"processor ({count} core{'s' if count > 1 else ''})"
 
 
 def _opening(file: Path | None) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -139,8 +140,9 @@ class SuperResolutionWidget(Container[Any]):
             return
         self.preview.stop()
         self.cost.pause(True)
+        requests = [replace(one, work=self.cost.work(one)) for one in requests]
         self.result.begin([request.layer for request in requests])
-        self._run.start(map(self._new_job, requests), [_pixels(r) for r in requests])
+        self._run.start(map(self._new_job, requests), _weights(requests))
         self._refresh_files()
 
     def _run_by_key(self) -> None:
@@ -165,6 +167,7 @@ class SuperResolutionWidget(Container[Any]):
     def refresh(self) -> None:
         """Read the form again: whether it can run, and if not, why."""
         self._request, self._can_run = None, False
+        requests: list[Request] = []
         try:
             requests = self.form.requests()
             self.form.method.blur.follow(requests[0], self._viewer)
@@ -182,7 +185,7 @@ class SuperResolutionWidget(Container[Any]):
         if request is None:
             self.form.method.blur.view.clear()
         self.form.method.advanced.say_start(request.begins if request else "")
-        self.cost.update(request)
+        self.cost.update(requests)
         self.preview.update(None if self._run.running else request)
         self.check.update()
         self.result.update()
@@ -407,6 +410,7 @@ class SuperResolutionWidget(Container[Any]):
         self.preview.accepted.connect(lambda request: self.start(accepted=request))
         self.preview.blur_estimated.connect(self._keep_blur)
         self.cost.changed.connect(self._enable_run)
+        self.cost.timed.connect(self.form.method.show_times)
         self.form.changed.connect(self._refresh_later)
         self.form.layers_changed.connect(self._refresh_later)
         self._viewer.dims.events.point.connect(self._refresh_later)
@@ -417,6 +421,12 @@ class SuperResolutionWidget(Container[Any]):
         self._viewer.layers.events.inserted.connect(
             lambda event: self._complete_placement(unwrapped(event.value))
         )
+
+
+def _weights(requests: Sequence[Request]) -> list[float]:
+    """Expected costs of layers: seconds, or pixels where one's are unknown."""
+    seconds = [0.0 if one.work is None else one.work.seconds for one in requests]
+    return seconds if min(seconds) > 0 else [_pixels(one) for one in requests]
 
 
 def _pixels(request: Request) -> float:

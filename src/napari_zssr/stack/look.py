@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from napari_zssr.config import SHARED_PLANES, Config
@@ -55,7 +54,9 @@ class _Middle:
 
     def __getitem__(self, index: Index) -> NDArray[Any]:
         parts = zip(index, self._part, strict=True)
-        part: NDArray[Any] = self._data[tuple(p if at == slice(None) else at for at, p in parts)]
+        part: NDArray[Any] = self._data[
+            tuple(p if at == slice(None) else at for at, p in parts)
+        ]
         return part
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -41,6 +41,7 @@ from napari_zssr.stack.plane_result import EnlargedPlane
 from napari_zssr.stack.resources import RunPlan, output_type, plan_run
 from napari_zssr.zssr.checkpoint import Checkpoint
 from napari_zssr.zssr.start import Starts
+from napari_zssr.zssr.training_plan import Look
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -167,6 +168,7 @@ def make_plan(
     config: Config,
     starts: Starts = (),
     *,
+    looks: Sequence[Look] = (),
     output_dtype: np.dtype[Any] | None = None,
     to_disk: bool = False,
     factor_z: float | None = None,
@@ -181,6 +183,7 @@ def make_plan(
         stack.data.dtype,
         stack.axes,
         starts=starts,
+        looks=looks,
         output_dtype=output_dtype,
         device=device,
         free_bytes=free_bytes(device),

@@ -16,6 +16,7 @@ from napari_zssr.errors import ComputeError, StorageError
 from napari_zssr.imaging.intensity import IntensityMap
 from napari_zssr.imaging.noise import is_noisy
 from napari_zssr.stack.image import colour_count, output_shape, planes
+from napari_zssr.words import bytes_text
 from napari_zssr.zssr.canvas import scratch_bytes
 from napari_zssr.zssr.cost import (
     AXIAL_SIDE_PX,
@@ -298,8 +299,8 @@ def _refuse_too_large(working: int, free_bytes: int | None, to_disk: bool) -> No
     if to_disk:
         what, instead = "One plane and its result", "a part"
     raise ComputeError(
-        f"{what} need {working / 1e9:.1f} GB of memory, {free_bytes / 1e9:.1f} GB "
-        f"are free; enlarge {instead} of the plane."
+        f"{what} need {bytes_text(working)} of memory, {bytes_text(free_bytes)} are "
+        f"free; enlarge {instead} of the plane."
     )
 
 
@@ -385,14 +386,14 @@ def check_room(plan: RunPlan, needs: DiskNeeds, target: Path) -> None:
         return
     if target.suffix.lower() in _TIFF and plan.output_bytes > needs.disk_free:
         raise StorageError(
-            f"The OME-TIFF needs {_size(plan.output_bytes)} on the disk of "
-            f"{target.parent}, {_size(needs.disk_free)} are free; make room, choose "
-            "another folder, or write an .ome.zarr, which is compressed."
+            f"The OME-TIFF needs {bytes_text(plan.output_bytes)} on the disk of "
+            f"{target.parent}, {bytes_text(needs.disk_free)} are free; make room, "
+            "choose another folder, or write an .ome.zarr, which is compressed."
         )
     if plan.scratch_bytes > needs.disk_free:
         raise StorageError(
-            f"Temporary files need {plan.scratch_bytes / 1e9:.1f} GB on the disk of "
-            f"{target.parent}, {needs.disk_free / 1e9:.1f} GB are free; make room, "
+            f"Temporary files need {bytes_text(plan.scratch_bytes)} on the disk of "
+            f"{target.parent}, {bytes_text(needs.disk_free)} are free; make room, "
             "or choose another folder."
         )
 
@@ -400,10 +401,10 @@ def check_room(plan: RunPlan, needs: DiskNeeds, target: Path) -> None:
 def needs_message(plan: RunPlan, needs: DiskNeeds) -> str:
     """One sentence for the user before a run."""
     planes = "1 plane" if plan.planes == 1 else f"{plan.planes} planes"
-    disk = f"up to {_size(needs.disk_bytes)} on disk"
+    disk = f"up to {bytes_text(needs.disk_bytes)} on disk"
     if needs.disk_free is not None:
-        disk += f" ({_size(needs.disk_free)} free)"
-    sentence = f"{planes}, about {_size(needs.memory_bytes)} of memory, {disk}."
+        disk += f" ({bytes_text(needs.disk_free)} free)"
+    sentence = f"{planes}, about {bytes_text(needs.memory_bytes)} of memory, {disk}."
     if needs.disk_free is not None and needs.disk_bytes > needs.disk_free:
         sentence += " It fits only if the image compresses well."
     return sentence
@@ -415,7 +416,3 @@ def free_disk(target: Path) -> int | None:
         return shutil.disk_usage(target.parent).free
     except OSError:
         return None
-
-
-def _size(count: int) -> str:
-    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from napari_zssr.errors import ComputeError
+from napari_zssr.words import bytes_text
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -126,7 +127,7 @@ class ScratchCanvas:
     def _failed(self, error: OSError) -> ComputeError:
         return ComputeError(
             f"The temporary file in {self._folder} could not be written "
-            f"({error.strerror or error}); free {self._needed / 1e9:.1f} GB there, "
+            f"({error.strerror or error}); free {bytes_text(self._needed)} there, "
             "or set the environment variable TMPDIR to another folder."
         )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from napari_zssr.config import SHARED_PLANES, Config
@@ -37,6 +38,11 @@ GPU_STEP_S, GPU_PLANE_S, GPU_PIXEL_S = 1.2e-3, 0.3, 2e-7
 CPU_PIXEL_S, CPU_CHECK_S, CPU_JUDGE_S, FIT = 2e-6, 0.2, 0.05, 4e9
 # Of a training step, in forward passes.
 TRAINING_COST = 3.0
+# How often a network is judged on regions whose noise is drawn anew, and what is done
+# beside the networks, of making pairs.
+DRAWS, AROUND = 2, 1 / 3
+# What estimating the blur along Z takes, by voxel that it is seen in, likewise.
+AXIAL_BLUR = 1.6
 # Of the steps at most, those that the policy of the paper takes before it stops.
 PLATEAU_SHARE = 0.35
 # Versions of the ensemble along Z, where nothing can be turned.
@@ -60,7 +66,8 @@ class Rates:
     pairs_s : seconds that making all pairs takes, by pixel that is learned from
     version_s : seconds that one version of the ensemble takes, back-projection
         included, by pixel of the input
-    judge_s : seconds of judging a network
+    first_s : seconds that the first pairs of that size take beyond this, by pixel
+    judge_s : seconds of judging a network once
     check_s : seconds of checking one sample of a result
     plane_s : seconds of a plane whatever its size
     """
@@ -68,6 +75,7 @@ class Rates:
     step_s: float
     pairs_s: float
     version_s: float
+    first_s: float = 0.0
     judge_s: float = 0.0
     check_s: float = 0.0
     plane_s: float = 0.0
@@ -84,6 +92,7 @@ class Rates:
             step_s=self.step_s * steps,
             pairs_s=self.pairs_s * pairs,
             version_s=self.version_s * version,
+            first_s=measured.first_s,
             judge_s=measured.judge_s,
             check_s=measured.check_s,
             plane_s=measured.plane_s,
@@ -136,19 +145,19 @@ class Work:
     plane : one plane, the mean of all channels
     axial : along Z
     planes : planes that are enlarged one by one
+    channels : channels, each with networks of its own
     """
 
     shared: Passes
     plane: Passes
     axial: Passes
     planes: int
+    channels: int = 1
 
     @property
     def seconds(self) -> float:
         """Of the whole run."""
-        return (
-            total(self.shared) + self.planes * total(self.plane) + total(self.axial)
-        )
+        return total(self.shared) + self.planes * total(self.plane) + total(self.axial)
 
 
 def total(passes: Passes) -> float:
@@ -185,7 +194,10 @@ def expected_work(
         size = sizes["Y"], sizes["X"]
         if factor_z is None or config.restores_planes:
             once, each = expected_plans(config, starts, alike, colours, look)
-            plane.append(_of_plane(each, size, rates(each), tuned=once is not None))
+            own = _of_plane(each, size, rates(each), alone=alike == 1)
+            if alike == 1 and "pairs" in own:
+                own["pairs"] = _and_first(own, size, rates(each))
+            plane.append(own)
             if once is not None:
                 shared.append(_of_shared(once, size, alike, rates(once)))
         if factor_z is not None:
@@ -196,13 +208,28 @@ def expected_work(
             fine = [n * f for n, f in zip(size, config.factors, strict=True)]
             depth = volume / math.prod(fine)
             samples = sizes.get("S", 1)
-            axial.append(_of_columns(along_z, fine, depth, samples, rates(along_z)))
+            prices = rates(along_z)
+            seen = AXIAL_BLUR if config.kernel_z == "estimate" else 0.0
+            axial.append(_of_columns(along_z, fine, depth, samples, prices, seen))
     return Work(
         shared=_together(shared, 1),
         plane=_together(plane, max(1, len(plane))),
         axial=_together(axial, 1),
         planes=alike * channels if plane else 0,
+        channels=channels,
     )
+
+
+def assumed_work(
+    config: Config,
+    starts: Starts,
+    shape: Sequence[int],
+    axes: str,
+    factor_z: float | None = None,
+) -> Work:
+    """Expected work where nothing was measured: in what proportion its parts stand."""
+    rates = partial(assumed_rates, device="cpu", cores=1, precision="float32")
+    return expected_work(config, starts, shape, axes, rates, factor_z=factor_z)
 
 
 def assessed_samples(pixels: float) -> int:
@@ -232,11 +259,11 @@ def expected_steps(plan: TrainingPlan) -> int:
 
 
 def _of_plane(
-    plan: TrainingPlan, size: Sequence[float], rates: Rates, *, tuned: bool
+    plan: TrainingPlan, size: Sequence[float], rates: Rates, *, alone: bool
 ) -> Passes:
-    """Seconds of one plane; `tuned` from networks that were learned before."""
+    """Seconds of one plane, which is checked by itself if it is alone."""
     y, x = size
-    around = rates.plane_s + y * x * rates.pairs_s
+    around = rates.plane_s + AROUND * y * x * rates.pairs_s
     versions = 8 if plan.ensemble else 1
     enlarging = _with_halo(y) * _with_halo(x) * rates.version_s
     if plan.has_nothing_to_restore:
@@ -244,12 +271,15 @@ def _of_plane(
     final = math.prod(plan.stages[-1])
     # On the way to the final factor less is enlarged.
     passes = sum(math.prod(stage) for stage in plan.stages) / final
-    checks = 0 if tuned else min(assessed_samples(y * x), _parts(size))
-    checking = checks * rates.check_s + rates.judge_s + around
-    return _training(plan, min(y * x, LEARNED_PX), rates) | {
-        "check": (checking, 1),
-        "predict": (versions * enlarging, passes),
-    }
+    draws = DRAWS if alone and not plan.noise.is_clean else 1
+    judging = draws * rates.judge_s + around
+    passes_of = _training(plan, min(y * x, LEARNED_PX), rates)
+    if alone:
+        checks = min(assessed_samples(y * x), _parts(size))
+        passes_of["check"] = checks * rates.check_s + judging, 1
+        judging = 0.0
+    predicting = versions * enlarging + judging / passes
+    return passes_of | {"predict": (predicting, passes)}
 
 
 def _of_shared(
@@ -261,7 +291,9 @@ def _of_shared(
     spread = min(min(SHARED_PLANES, planes) * math.prod(size), LEARNED_PX)
     stages = len(plan.stages)
     passes = _training(plan, spread, rates)
-    passes["check"] = (assessed_samples(spread) * rates.check_s + rates.judge_s, 1)
+    passes["pairs"] = _and_first(passes, size, rates)
+    judging = (1 if plan.noise.is_clean else DRAWS) * rates.judge_s
+    passes["check"] = (assessed_samples(spread) * rates.check_s + judging, 1)
     if stages > 1:
         versions = 8 if plan.ensemble else 1
         passes["predict"] = (versions * spread * rates.version_s, stages - 1)
@@ -269,16 +301,25 @@ def _of_shared(
 
 
 def _of_columns(
-    plan: TrainingPlan, size: Sequence[float], depth: float, samples: int, rates: Rates
+    plan: TrainingPlan,
+    size: Sequence[float],
+    depth: float,
+    samples: int,
+    rates: Rates,
+    blur: float,
 ) -> Passes:
-    """Seconds of one channel along Z, whose planes are as they become."""
+    """Seconds of one channel along Z, whose planes are as they become.
+
+    `blur`: what estimating it takes, in units of making pairs.
+    """
     windows = math.prod(min(n, AXIAL_SIDE_PX) for n in size)
     learned = min(2 * min(SHARED_PLANES, depth) * windows, LEARNED_PX)
     training = _training(plan, learned, rates)
     sampled = depth * math.prod(min(n, AXIAL_SAMPLE_PX) for n in size)
     versions = axial_versions(plan) * rates.version_s
     passes = {stage: (each, n * samples) for stage, (each, n) in training.items()}
-    passes["predict"] = (versions * sampled + rates.judge_s, samples)
+    judging = rates.judge_s + blur * sampled * rates.pairs_s
+    passes["predict"] = (versions * sampled + judging, samples)
     passes["columns"] = (versions * depth * math.prod(size) * samples, 1)
     return {f"{ALONG_Z}{stage}": cost for stage, cost in passes.items()}
 
@@ -287,7 +328,10 @@ def _training(plan: TrainingPlan, pixels: float, rates: Rates) -> Passes:
     """Seconds of training, for all gradual factors."""
     stages = len(plan.stages)
     if not plan.kind.is_trained:
-        return {"pairs": (pixels * rates.pairs_s, stages), "fit": (rates.step_s, stages)}
+        return {
+            "pairs": (pixels * rates.pairs_s, stages),
+            "fit": (rates.step_s, stages),
+        }
     if not plan.trains:
         return {}
     drawn = refreshes(plan) * min(pixels, REFRESH_PX) * rates.pairs_s
@@ -295,6 +339,14 @@ def _training(plan: TrainingPlan, pixels: float, rates: Rates) -> Passes:
         "pairs": (pixels * rates.pairs_s, stages),
         "train": (expected_steps(plan) * rates.step_s + drawn, stages),
     }
+
+
+def _and_first(
+    passes: Passes, size: Sequence[float], rates: Rates
+) -> tuple[float, float]:
+    """Passes of making pairs, for the first time too."""
+    each, count = passes.get("pairs", (0.0, 1))
+    return each + rates.first_s * min(math.prod(size), LEARNED_PX) / count, count
 
 
 def _together(parts: Sequence[Passes], share: int) -> Passes:

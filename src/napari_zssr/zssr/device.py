@@ -373,6 +373,12 @@ class Machine:
         """Main memory that was free."""
         return self.devices[-1].free_bytes
 
+    def name_of(self, report: DeviceReport) -> str:
+        """A device in words: ``processor (2 cores)``, or the name of the GPU."""
+        if report.device == "cpu":
+            return f"processor ({self.cores} core{'s' * (self.cores != 1)})"
+        return report.description.split(" (")[0]
+
     def chosen(self, name: str) -> DeviceReport:
         """The device that a name of the settings stands for. Raises InputError."""
         working = next(report for report in self.devices if not report.failure)

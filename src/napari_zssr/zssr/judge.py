@@ -13,15 +13,13 @@ from torch import Tensor, nn
 from napari_zssr.imaging.quality import Support, combined_quality, support
 from napari_zssr.imaging.resample import spread_starts
 from napari_zssr.progress import Progress, Steps, map_events
-from napari_zssr.zssr.cost import SAMPLE_PX, assessed_samples
+from napari_zssr.zssr.cost import DRAWS, SAMPLE_PX, assessed_samples
 from napari_zssr.zssr.messages import baseline, underrated, unsupported
 from napari_zssr.zssr.networks import applied, enlarge
 from napari_zssr.zssr.pairs import PairSpec, build_pairs, region_errors
 from napari_zssr.zssr.predict import back_project, enlarged, predict_spec
 from napari_zssr.zssr.training_plan import Execution, TrainingPlan
 from napari_zssr.zssr.warps import IDENTITY
-
-DRAWS = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

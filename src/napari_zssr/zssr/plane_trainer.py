@@ -27,9 +27,9 @@ from napari_zssr.imaging.resample import Window, spread_evenly
 from napari_zssr.progress import Progress, Snapshot, Steps, drain
 from napari_zssr.zssr.canvas import Canvas, close_canvas
 from napari_zssr.zssr.checkpoint import Checkpoint
+from napari_zssr.zssr.cost import DRAWS
 from napari_zssr.zssr.error_map import ErrorMap, error_map
 from napari_zssr.zssr.judge import (
-    DRAWS,
     STAGE,
     Assessment,
     Gain,
@@ -483,11 +483,14 @@ def train_shared(
     if checkpoint is None:
         return None
     assessment = yield from assess(network, data.windows, plan, execution)
+    gain = judge(network, data, plan, execution)
+    # The first plane begins here.
+    yield Progress(stage="check", step=1, total=1)
     return replace(
         checkpoint,
         planes=planes,
         noise=asdict(plan.noise),
-        gained=judge(network, data, plan, execution).significant,
+        gained=gain.significant,
         assessment=None if assessment is None else asdict(assessment),
     )
 

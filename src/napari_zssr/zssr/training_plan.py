@@ -351,8 +351,9 @@ def axial_ratio(factor: float) -> int:
 def expected_axial_plan(
     config: Config, starts: Starts, factor: float, look: Look | None = None
 ) -> TrainingPlan:
-    """Plan along Z that the cost of a channel is estimated from, as if clean unless
-    there was a `look` at it.
+    """Plan along Z that the cost of a channel is estimated from.
+
+    As if it were clean, unless there was a `look` at it.
     """
     start = _largest(starts)
     pretrained = isinstance(start, PretrainedStart)

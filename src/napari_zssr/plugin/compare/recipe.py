@@ -8,8 +8,9 @@ from statistics import median
 from typing import Any
 
 from napari_zssr.checks import CAMERA_PREFIX, ISOTROPIC, LEARNED, is_camera
-from napari_zssr.plugin.estimate import format_duration, sizes_text
+from napari_zssr.plugin.estimate import sizes_text
 from napari_zssr.plugin.summary import CLEAN
+from napari_zssr.words import duration_text
 from napari_zssr.zssr.messages import baseline
 
 Recipe = Mapping[str, Any]
@@ -49,7 +50,7 @@ def recipe_rows(recipe: Recipe, file: Path | None = None) -> Rows:
         ("Seed", str(config.get("seed", ""))),
         ("Version", _version(report)),
         ("Device", _device(report)),
-        ("Time", format_duration(report["seconds"]) if report.get("seconds") else ""),
+        ("Time", duration_text(report["seconds"]) if report.get("seconds") else ""),
         ("File", str(recipe.get("file") or file or "")),
     ]
     return [(name, text) for name, text in rows if text]

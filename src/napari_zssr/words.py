@@ -1,0 +1,23 @@
+"""Amounts in words: bytes and durations."""
+
+from __future__ import annotations
+
+
+def bytes_text(count: float | None) -> str:
+    """Bytes with their unit: ``1.2 GB``."""
+    if count is None:
+        return "unknown"
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 999.5:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} TB"
+
+
+def duration_text(seconds: float) -> str:
+    """Duration with its unit: ``12 s``, ``3 min``, ``2.5 h``."""
+    if seconds < 100:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    if seconds < 6000:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"
