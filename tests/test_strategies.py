@@ -406,7 +406,7 @@ def test_progress_tells_when_learning_is_shared() -> None:
     assert not any(stage.startswith("shared") for stage in after)
     told = [e.message for e in events if isinstance(e, Progress) and e.message]
     assert told == [
-        f"Channel {n}: training once, on 2 planes of the stack." for n in (0, 1)
+        f"Channel {n}: training once, on 2 planes of the stack." for n in (1, 2)
     ]
     assert all(e.planes == 4 for e in events if isinstance(e, Progress))
 

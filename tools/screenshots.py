@@ -75,7 +75,7 @@ def shoot(theme: str) -> None:
     picture(viewer, theme, "blur")
     blur["kernel"].value = "bicubic"
     widget.start()
-    wait(lambda: any(layer.name.endswith("x2") for layer in viewer.layers))
+    wait(lambda: any(layer.name.endswith("x2 fast") for layer in viewer.layers))
     picture(viewer, theme, "running")
     widget.cancel()
     wait(lambda: widget.controls.run.enabled)
