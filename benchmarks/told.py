@@ -162,10 +162,9 @@ def _row(case: Case, job: Job, machine: Machine) -> tuple[Cell, ...]:
 
     drain(upscale_steps(stack, case.config), follow)
     taken = calibrate.CLOCK() - started
-    early = taken if early is None else early
     size = " x ".join(map(str, stack.data.shape))
-    ratios = before / taken, early / taken
-    return case.name, size, case.preset, before, early, taken, *ratios
+    later = None if early is None else early / taken
+    return case.name, size, case.preset, before, early, taken, before / taken, later
 
 
 def _is_alone(event: Event) -> bool:
