@@ -213,10 +213,10 @@ def test_what_was_not_delivered_is_not_praised() -> None:
     report = drain(upscale_steps(labelled(plane, axes="YX"), config)).report
     (made,) = report.planes
     for changes, says in (
-        ({"returned": "bicubic"}, "nothing to gain, bicubic returned"),
+        ({"returned": "bicubic"}, "nothing to gain, bicubic interpolation returned"),
         (
             {"returned": "learned", "assessment": {"share": 0.4, "reason": "x"}},
-            "improved in part",
+            "partly improved",
         ),
     ):
         told = replace(report, planes=(replace(made, **changes),))

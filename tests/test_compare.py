@@ -318,14 +318,14 @@ def made() -> dict[str, Any]:
 def test_the_recipe_is_told_in_plain_words(made: dict[str, Any]) -> None:
     rows = dict(recipe_rows(made))
     assert rows["Image"] == "cells"
-    assert rows["Size"] == "Z 3 x Y 64 x X 64"
+    assert rows["Size"] == "Z 3 × Y 64 × X 64"
     assert rows["Part"] == "Z 2 to 4, Y 7"
-    assert rows["Pixel size"] == "0.3 x 0.1 x 0.1 → 0.3 x 0.05 x 0.05 µm"
-    assert rows["Enlarged"] == "2 x along Y and X"
-    assert rows["Blur"].startswith("Gaussian, given: FWHM 2.8 pixels of the result")
+    assert rows["Pixel size"] == "0.3 × 0.1 × 0.1 → 0.3 × 0.05 × 0.05 µm"
+    assert rows["Enlarged"] == "2× along Y and X"
+    assert rows["Blur"].startswith("Gaussian, given: FWHM 2.8 result pixels")
     assert "0.14 µm" in rows["Blur"]
     levels = [plane["noise"] for plane in made["report"]["planes"]]
-    assert f"{100 * np.median(levels):.2g} % of the range" in rows["Noise"]
+    assert f"{100 * np.median(levels):.2g} % of the intensity range" in rows["Noise"]
     assert rows["Test"].endswith(
         "dB closer than bicubic interpolation, on the image shrunk and re-enlarged, "
         "median of 3 slices"
@@ -348,13 +348,13 @@ def _planes(*planes: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("given", "row", "text"),
     [
-        ({"config": {"factor": [2, 3]}}, "Enlarged", "Y 2 x, X 3 x"),
+        ({"config": {"factor": [2, 3]}}, "Enlarged", "Y 2×, X 3×"),
         (
             {"config": {"factor": [1, 1], "factor_z": "isotropic"}},
             "Enlarged",
             "not along Y and X (same pixels), Z to cubic voxels",
         ),
-        ({"config": {"noise": 0.02}}, "Noise", "2 % of the range, given"),
+        ({"config": {"noise": 0.02}}, "Noise", "2 % of the intensity range, given"),
         ({"config": {"noise": "off"}}, "Noise", "ignored"),
         (_planes({"noise": 0.0}), "Noise", "none found"),
         (
@@ -400,7 +400,7 @@ def test_the_panel_shows_and_copies_the_recipe(desk: Desk) -> None:
     assert "Enlarged" in panel.table.value
     clipboard = QApplication.clipboard()
     panel.copy_recipe()
-    assert "2 x along Y and X" in clipboard.text()
+    assert "2× along Y and X" in clipboard.text()
     panel.copy_methods()
     paragraph, references = methods_unchecked(layer_recipe(result))
     assert clipboard.text().startswith(paragraph)
@@ -460,7 +460,10 @@ def test_the_noise_is_measured_as_a_run_does(desk: Desk) -> None:
     assert float(advanced.fields["noise_sigma"].value) == pytest.approx(
         plane["noise"], rel=0.01
     )
-    assert f"{100 * plane['noise']:.2g} % of its range" in advanced.noise_message.value
+    assert (
+        f"{100 * plane['noise']:.2g} % of its intensity range"
+        in advanced.noise_message.value
+    )
     desk.add(rings(96, 96), "another")
     desk.widget.form.image.fields["layer"].value = desk.viewer.layers["another"]
     desk.widget.refresh()

@@ -86,7 +86,7 @@ def rows(found: Estimate) -> dict[str, str]:
 
 def test_before_the_machine_is_known_the_result_is() -> None:
     found = told(workload(), None)
-    assert rows(found)["Result"] == "Z 40 x Y 1024 x X 1000, uint16, 81.9 MB"
+    assert rows(found)["Result"] == "Z 40 × Y 1024 × X 1000, uint16, 81.9 MB"
     assert found.problem == ""
 
 
@@ -153,7 +153,7 @@ def test_one_line_says_result_time_and_device() -> None:
     pattern = r"526 \u00d7 526 \u00d7 6, 3.32 MB; about .* on the processor \(8 cores\)"
     assert re.fullmatch(pattern, summary)
     assert told(asked, WORKSTATION).summary.endswith(" on the RTX")
-    assert told(asked, None).summary.startswith("Z 6 x Y 526")
+    assert told(asked, None).summary.startswith("Z 6 × Y 526")
 
 
 def test_presets_have_their_times_once_one_is_measured() -> None:
@@ -254,7 +254,7 @@ def test_a_missing_or_failing_device_is_told() -> None:
 
 def test_colours_are_named() -> None:
     found = told(workload((64, 64, 3), "YXS"), LAPTOP, None)
-    assert rows(found)["Result"].startswith("Y 128 x X 128 x RGB, uint16")
+    assert rows(found)["Result"].startswith("Y 128 × X 128 × RGB, uint16")
 
 
 def test_what_does_not_change_the_rates_shares_them() -> None:

@@ -91,7 +91,7 @@ def test_the_result_is_told_at_once_and_the_rest_when_known(
     card: CostCard, qtbot: Any
 ) -> None:
     card.update([request()])
-    assert "Z 4 x Y 128 x X 120, uint16" in card._table.value
+    assert "Z 4 × Y 128 × X 120, uint16" in card._table.value
     assert "Time" not in card._table.value
     qtbot.waitUntil(lambda: "Time" in card._table.value)
     assert "being measured" in card._table.value

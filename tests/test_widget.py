@@ -148,7 +148,7 @@ def test_wrong_settings_are_met_in_the_form(desk: Desk) -> None:
     fields = how.advanced.fields | how.blur.fields
     fields["noise"].value = "given"
     for name, value, says in (
-        ("steps", "many", "no whole number"),
+        ("steps", "many", "not a whole number"),
         ("learned_steps", "-1", "whole number from 0"),
         ("kernel", "file", "Choose the file"),
         ("start", "file", "Choose the file of saved networks"),
@@ -174,7 +174,7 @@ def test_wrong_axes_are_met_in_the_form(desk: Desk) -> None:
     axes.value = "ZYX"
     desk.widget.refresh()
     assert desk.why == ""
-    assert "Z 3 x Y 32 x X 32" in desk.widget.form.image.understood.value
+    assert "Z 3 × Y 32 × X 32" in desk.widget.form.image.understood.value
     assert desk.widget.form.requests()[0].axes == "ZYX"
 
 
@@ -238,8 +238,8 @@ def test_parts_of_a_layer(window: Desk) -> None:
 @pytest.mark.parametrize(
     ("text", "scale", "says"),
     [
-        ("0.13", (1, 0.13, 0.13), "0.13 x 0.13 um"),
-        ("0.5, 0.13, 0.12", (0.5, 0.13, 0.12), "0.5 x 0.13 x 0.12 um"),
+        ("0.13", (1, 0.13, 0.13), "0.13 × 0.13 µm"),
+        ("0.5, 0.13, 0.12", (0.5, 0.13, 0.12), "0.5 × 0.13 × 0.12 µm"),
         ("0.5, 0.13", (1, 1, 1), "not understood"),
         ("small", (1, 1, 1), "not understood"),
         ("-1", (1, 1, 1), "above 0"),
@@ -446,7 +446,7 @@ def test_slices_that_stayed_black_are_told(desk: Desk) -> None:
     # One more may have been written while the run was told to stop.
     assert told - 1 <= black <= told
     assert black > 0
-    assert f"The last {told} slices of the layer are still black." in desk.said
+    assert f"The last {told} slices of the layer are black." in desk.said
 
 
 def test_a_layer_that_is_taken_away_in_a_run_is_freed(desk: Desk) -> None:
@@ -845,7 +845,7 @@ def test_saved_networks_are_met_in_the_form(desk: Desk, nets: Path) -> None:
     assert "is damaged" in desk.why
     nets.unlink()
     desk.widget.refresh()
-    assert "nets.safetensors is not there" in desk.why
+    assert "nets.safetensors does not exist" in desk.why
     assert not desk.widget.controls.run.enabled
     desk.widget.start()
     assert not desk.widget._run.running
@@ -973,7 +973,7 @@ def test_run_again_restores_the_start_even_when_it_is_gone(
     nets.unlink()
     desk.set(RIDGE)
     desk.widget.use_settings()
-    assert "nets.safetensors is not there" in desk.why
+    assert "nets.safetensors does not exist" in desk.why
     desk.widget.form.method.advanced.fields["start"].value = "random"
     desk.widget.form.method.advanced.fields["steps"].value = "20"
     desk.widget.refresh()

@@ -26,7 +26,7 @@ class RunFields(Column):
         self.run = PushButton(
             text="Run",
             tooltip="Trains on this image, then adds the result as a layer. You can "
-            "go on using napari meanwhile. Key: Ctrl+Enter.",
+            "keep using napari meanwhile. Key: Ctrl+Enter.",
         )
         self.cancel = PushButton(
             text="Cancel",
@@ -109,8 +109,8 @@ class AfterFields(Column):
     def __init__(self) -> None:
         self.settings = PushButton(
             text="Use these settings",
-            tooltip="Sets the form to the settings that made the result selected in "
-            "the layer list.",
+            tooltip="Fills the form with the settings of the result that is selected "
+            "in the layer list.",
         )
         self.python = PushButton(
             text="Copy as Python",

@@ -54,9 +54,9 @@ class CostCard:
         self._summary, self._table = words(), words()
         self._problem, self._advice = words(), words()
         self._summary.tooltip = self._table.tooltip = (
-            "What comes out, and what it takes. The noise is read from a part of the "
-            "image, the speed from a few steps of training on this device; a run may "
-            "end earlier, when there is nothing more to learn."
+            "Size of the result, memory and time. The time is estimated from the "
+            "noise in a part of the image, and from a few training steps on this "
+            "computer. Training may stop earlier, once it no longer helps."
         )
         selectable = Qt.TextInteractionFlag.TextSelectableByMouse
         self._advice.native.setTextInteractionFlags(selectable)

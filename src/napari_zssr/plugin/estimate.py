@@ -28,7 +28,7 @@ from napari_zssr.zssr.device import Advice, DeviceReport, Machine
 from napari_zssr.zssr.start import Starts
 from napari_zssr.zssr.training_plan import Look, TrainingPlan
 
-TIMES = " \u00d7 "
+TIMES = " × "
 SAMPLES = {1: "grey", 2: "grey with alpha", 3: "RGB", 4: "RGBA"}
 # What a layer may turn out to be, while nobody has looked: clean, or noisy.
 POSSIBLE = Look(), Look(noise=NoiseModel(offset=0.05**2), level=0.05)
@@ -102,7 +102,7 @@ def estimate(
     result = result_text([planned(workload) for workload in workloads])
     rows = [("Result", result)]
     if machine is None:
-        return Estimate(rows=(*rows, ("Device", "looking at it")), summary=result)
+        return Estimate(rows=(*rows, ("Device", "being examined")), summary=result)
     try:
         device = machine.chosen(workloads[0].config.device)
         plans = _plans(workloads, machine, device)
@@ -135,9 +135,8 @@ def _plans(
     """Plans of workloads; ZSSRError with a way out where one is impossible."""
     if device.failure:
         raise ComputeError(
-            f"Device {device.device} ({device.description}) fails: "
-            f"{device.failure}. Choose cpu under Advanced, or let `napari-zssr "
-            "doctor` say how to mend it."
+            f"The {machine.name_of(device)} does not work ({device.failure}); choose "
+            "the processor under Advanced, or run `napari-zssr doctor` for advice."
         )
     plans = []
     for workload in workloads:
@@ -177,7 +176,7 @@ def planned(workload: Workload, machine: Machine | None = None) -> RunPlan:
 
 
 def result_text(plans: Sequence[RunPlan]) -> str:
-    """Shape, type and size: ``Z 40 x Y 1024 x X 1024, uint16, 84 MB``."""
+    """Shape, type and size: ``Z 40 × Y 1024 × X 1024, uint16, 84 MB``."""
     size = bytes_text(sum(plan.output_bytes for plan in plans))
     if len(plans) > 1:
         return f"{len(plans)} layers, {size}"
@@ -187,7 +186,7 @@ def result_text(plans: Sequence[RunPlan]) -> str:
 
 
 def short_result(plans: Sequence[RunPlan]) -> str:
-    """Pixels of a plane, planes and bytes: ``1024 x 1024 x 40, 84 MB``."""
+    """Pixels of a plane, planes and bytes: ``1024 × 1024 × 40, 84 MB``."""
     if len(plans) > 1:
         return result_text(plans)
     (plan,) = plans
@@ -199,8 +198,8 @@ def short_result(plans: Sequence[RunPlan]) -> str:
 
 
 def sizes_text(axes: str, shape: Sequence[int]) -> str:
-    """Size along each axis: ``Z 40 x Y 1024 x X 1024``."""
-    return " x ".join(
+    """Size along each axis: ``Z 40 × Y 1024 × X 1024``."""
+    return TIMES.join(
         SAMPLES.get(size, f"S {size}") if letter == "S" else f"{letter} {size}"
         for letter, size in zip(axes, shape, strict=True)
     )
@@ -402,7 +401,7 @@ def advice_text(advice: Advice) -> str:
         return advice.sentence
     return (
         f"{advice.sentence.removesuffix('.')}, in a terminal, and start napari again. "
-        "Until then runs go to the processor, many times slower."
+        "Until then the processor is used, which is many times slower."
     )
 
 

@@ -154,10 +154,10 @@ def noise_sentence(level: float | None, *, several: bool = False) -> str:
     """What was measured, in the image or in the one of several slices that is shown."""
     where = "slice that is shown" if several else "image"
     if level is None:
-        return f"Only noise was found in the {where}, and nothing to tell it from."
+        return f"Only noise was found in the {where}, no structures."
     if level < CLEAN:
         return f"No noise was found in the {where}."
-    return f"The noise of the {where} is {100 * level:.2g} % of its range."
+    return f"The noise of the {where} is {100 * level:.2g} % of its intensity range."
 
 
 def _blur_steps(request: Request) -> Steps[tuple[FineKernel, ...]]:

@@ -20,13 +20,14 @@ from napari_zssr.plugin.form.rows import (
     side_by_side,
     words,
 )
+from napari_zssr.plugin.summary import form_sentence
 from napari_zssr.progress import Progress
 from napari_zssr.stack.check import Check, PlaneCheck
 from napari_zssr.stack.verdict import LIMITS, verdict
 
 NO_LINE = (
-    "Press 'Draw a line' and drag the ends of the yellow line to what you compare, or "
-    "draw a line in any Shapes layer."
+    "Press 'Draw a line' and drag the ends of the yellow line across the structure to "
+    "compare, or draw a line in any Shapes layer."
 )
 FINER = "period ({unit}), finer to the right"
 
@@ -46,7 +47,7 @@ class Body(Column):
         self.spectrum = Plot(
             Style(
                 title="Power spectrum",
-                y="power, share of the range squared",
+                y="power, fraction of the intensity range squared",
                 log=True,
                 periods=True,
             ),
@@ -61,26 +62,24 @@ class Body(Column):
                 periods=True,
                 level=(1 / 7, "1/7"),
             ),
-            "How far two halves with independent noise show the same, by size of "
-            "detail. Where it falls below 1/7, noise prevails.",
+            "How well two halves of the image with independent noise agree, by size "
+            "of detail. Below 1/7 there is mostly noise.",
         )
         self.profile = Plot(
             Style(title="Line profile", y="intensity, as in the image"),
             "Intensities along the yellow line in the viewer.",
         )
-        self.bar = ProgressBar(
-            min=0, max=RESOLUTION, tooltip="How much of the check is done."
-        )
+        self.bar = ProgressBar(min=0, max=RESOLUTION, tooltip="Progress of the check.")
         self.cancel = PushButton(
-            text="Cancel", tooltip="Stops the check and keeps what is known."
+            text="Cancel", tooltip="Stops the check and keeps the figures so far."
         )
         self.progress = words()
         self.residual = PushButton(
             text="Show residual",
-            tooltip="Adds a layer that lies on the original: where the result, blurred "
-            "and shrunk again, is brighter (red) or darker (blue) than the original, "
-            "in standard deviations of its noise. What is beyond the noise is marked "
-            "in a second layer, hidden at first.",
+            tooltip="Adds a map of the differences: where the result, blurred and "
+            "shrunk again, is brighter (red) or darker (blue) than the original, in "
+            "standard deviations of its noise. A second layer, hidden at first, marks "
+            "what noise does not explain.",
         )
         self.compare = PushButton(
             text="Before / after",
@@ -98,7 +97,8 @@ class Body(Column):
         self.slider = Row("Before / after", self.share)
         self.draw = PushButton(
             text="Draw a line",
-            tooltip="Puts a line over the image whose profile is shown; drag its ends.",
+            tooltip="Adds a line to the image and plots the intensities along it. "
+            "Drag its ends to move it.",
         )
         self.save = PushButton(
             text="Save report...",
@@ -149,7 +149,7 @@ class Body(Column):
     def show_idle(self) -> None:
         """Show that the check has ended, and if nothing is known, that too."""
         if not self.save.enabled:
-            self.verdict.value = "Stopped before anything was known."
+            self.verdict.value = "Stopped before the first result."
         self.running.visible = False
         say(self.progress, "")
 
@@ -171,12 +171,12 @@ class Body(Column):
         say(self.note, f"Figures and plots are of {name}." if plane.name else "")
         for name, value in readings.rows(plane, subject.pixel_um).items():
             self.values[name].value = html.escape(value)
-        x = FINER.format(unit=readings.unit_of(plane.detail))
+        x = FINER.format(unit=plane.detail.unit_text)
         self.spectrum.show_curves(readings.spectra(plane), x)
         self.correlation.show_curves(
             readings.correlations(plane),
             x,
-            readings.worded(readings.missing_correlation(plane)),
+            form_sentence(readings.missing_correlation(plane)),
         )
 
     def show_toggles(self, *, residual: bool, split: bool) -> None:

@@ -44,6 +44,7 @@ from napari_zssr.plugin.form.rows import (
     words,
 )
 from napari_zssr.plugin.layers.layers import unwrapped
+from napari_zssr.plugin.summary import form_sentence
 from napari_zssr.progress import Event, Progress, Steps
 from napari_zssr.stack.check import Check, PlaneCheck, plane_at
 from napari_zssr.stack.image import ImageStack
@@ -108,7 +109,7 @@ class CheckPanel:
         try:
             subject = subject_of(self._viewer.layers.selection.active, self._viewer)
         except ZSSRError as error:
-            say(self.message, html.escape(readings.worded(str(error))))
+            say(self.message, html.escape(form_sentence(str(error))))
             return
         self.stop()
         if self.body is None:
@@ -187,7 +188,7 @@ class CheckPanel:
             self._show_check()
 
     def _show_error(self, error: ZSSRError) -> None:
-        text = html.escape(readings.worded(str(error)))
+        text = html.escape(form_sentence(str(error)))
         say(self.message, red(text, self.message))
 
     def _fail(self, error: ZSSRError) -> None:
@@ -271,7 +272,7 @@ class CheckPanel:
         if any(removed is part for part in parts):
             name = removed.name
             self.stop()
-            say(self.message, html.escape(f"The check was closed: {name} was removed."))
+            say(self.message, html.escape(f"Check closed, because {name} was removed."))
             return
         self._show_toggles()
         self._follow_lines()
@@ -308,7 +309,7 @@ class CheckPanel:
         if line is None:
             line = new_line(self.subject)
             if line is None:
-                show_info("Lines are drawn on images whose last axes are Y and X.")
+                show_info("Line profiles need an image whose last axes are Y and X.")
                 return
             self._viewer.add_layer(line)
         line.visible = True

@@ -125,7 +125,7 @@ class ResultPanel:
             text=SIDE,
             tooltip="Shows the original on the left and the result on the right. Both "
             "move and zoom together; other layers are hidden meanwhile. Press again "
-            "to have everything as it was.",
+            "to restore the view.",
         )
         self.flip = PushButton(
             text="Show original",
@@ -148,7 +148,7 @@ class ResultPanel:
         paragraph = PushButton(
             text="Copy methods",
             tooltip="Copies a paragraph for the methods section of a paper, with its "
-            "references. After a check it tells what the check has found, too.",
+            "references. After a check it includes what the check found.",
         )
         self.copies = side_by_side(copy, paragraph)
         rows = [side_by_side(self.side, self.flip), self.undo_button]

@@ -18,7 +18,7 @@ AS_PRESET = "as the preset"
 FILE = "file"
 NUMBERS = {
     "steps": "Training steps",
-    "learned_steps": "Learned steps",
+    "learned_steps": "Tuning steps",
     "gradual": "Gradual factors",
     "back_projection": "Back-projection",
 }
@@ -36,7 +36,7 @@ CAMERA = {
 }
 STARTS = [
     (AS_PRESET, None),
-    ("learned start", LEARNED),
+    ("pretrained network", LEARNED),
     ("this image only", RANDOM),
     ("saved networks", FILE),
 ]
@@ -46,15 +46,20 @@ STRATEGIES = [
     ("one network", "shared"),
     ("new network per slice", "independent"),
 ]
-DEVICES = ["auto", "cpu", "cuda", "mps"]
-PRECISIONS = ["auto", "float32", "bfloat16"]
+DEVICES = [
+    ("automatic", "auto"),
+    ("processor", "cpu"),
+    ("graphics card", "cuda"),
+    ("Apple GPU", "mps"),
+]
+PRECISIONS = [("automatic", "auto"), ("float32", "float32"), ("bfloat16", "bfloat16")]
 NONFINITE = [("refuse the image", "refuse"), ("fill with the mean", "fill")]
 ENSEMBLE = [(AS_PRESET, None), ("on (slower)", True), ("off", False)]
 # Left to the preset unless set; those that have a default of their own.
 PRESET_CHOICES = ("strategy", "ensemble")
 PLAIN = ("seed", "device", "precision", "nonfinite", "dtype", "always", "error_map")
 DTYPES = [("automatic", "auto"), ("as the image", "same"), ("float32", "float32")]
-ALWAYS = [("the plain image", False), ("the learned one", True)]
+ALWAYS = [("bicubic interpolation", False), ("the trained result", True)]
 
 
 class AdvancedFields(Column):
@@ -65,7 +70,7 @@ class AdvancedFields(Column):
         self._preset_start = RANDOM
         self.look = PushButton(
             text="Measure noise",
-            tooltip="Measures the noise of the slice that is shown, as a run would, "
+            tooltip="Measures the noise of the slice that is shown, as a run does, "
             "and writes it into 'Noise level'.",
         )
         self.noise_message = words()
@@ -83,14 +88,14 @@ class AdvancedFields(Column):
                 Row("Networks", path_field(name="start_file", filter="*.safetensors")),
                 self._start_message,
                 *(Row(label, LineEdit(name=name)) for name, label in numbers),
-                Row("Several slices", ComboBox(name="strategy", choices=STRATEGIES)),
+                Row("Stacks", ComboBox(name="strategy", choices=STRATEGIES)),
                 Row("Flipped copies", ComboBox(name="ensemble", choices=ENSEMBLE)),
                 Row("Seed", SpinBox(name="seed", min=0, max=2**31 - 1)),
-                Row("Computes on", ComboBox(name="device", choices=DEVICES)),
+                Row("Compute on", ComboBox(name="device", choices=DEVICES)),
                 Row("Precision", ComboBox(name="precision", choices=PRECISIONS)),
                 Row("Missing pixels", ComboBox(name="nonfinite", choices=NONFINITE)),
-                Row("Result's type", ComboBox(name="dtype", choices=DTYPES)),
-                Row("Without gain", ComboBox(name="always", choices=ALWAYS)),
+                Row("Pixel type", ComboBox(name="dtype", choices=DTYPES)),
+                Row("If no gain", ComboBox(name="always", choices=ALWAYS)),
                 Row("", CheckBox(name="error_map", text="Standard error as a layer")),
             ]
         )
@@ -184,8 +189,8 @@ class AdvancedFields(Column):
         path = Path(self.fields["start_file"].value)
         if not path.is_file():
             raise InputError(
-                f"Choose the file of saved networks ({path.name or 'none'} is not "
-                "there), or start from this image only."
+                f"Choose the file of saved networks ({path.name or 'none'} does not "
+                "exist), or start from this image only."
             )
         return str(path)
 
@@ -207,6 +212,6 @@ def _parse_int(label: str, text: str) -> int:
         return int(text)
     except ValueError:
         raise InputError(
-            f"{label}: {text!r} is no whole number; leave it empty to take the "
-            "preset's."
+            f"{label}: {text!r} is not a whole number; leave it empty to use the "
+            "preset's number."
         ) from None

@@ -84,8 +84,8 @@ def check_layer(layer: Image) -> None:
     shape = level0(layer).shape
     if layer.rgb or any(size > 1 for size in shape[:-MAX_SPACE_AXES]):
         raise InputError(
-            f"Beads: layer {layer.name!r} has more than Z, Y and X; give one channel "
-            "of one time, as a layer of its own."
+            f"Beads: layer {layer.name!r} has more axes than Z, Y and X; choose a "
+            "layer with one channel and one time point."
         )
     _check_sizes(_voxel_um(layer), min(len(shape), MAX_SPACE_AXES))
 
@@ -98,8 +98,8 @@ def parse_sizes(text: str) -> tuple[float, ...]:
         sizes = ()
     if len(sizes) not in (2, MAX_SPACE_AXES) or not all(0 < n < np.inf for n in sizes):
         raise InputError(
-            f"Voxel size {text!r} is not understood; write um along Z, Y, X with "
-            "points, like 0.2, 0.1, 0.1."
+            f"Voxel size {text!r} is not understood; write µm along Z, Y, X, such as "
+            "0.2, 0.1, 0.1."
         )
     return sizes
 
@@ -109,8 +109,8 @@ def _check_sizes(sizes: Sizes, ndim: int) -> None:
     if len(sizes) != ndim or None in sizes:
         letters = "Z, Y, X" if ndim == MAX_SPACE_AXES else "Y, X"
         raise VoxelSizeMissing(
-            "Beads: how large a voxel is, is not known and not guessed; write it into "
-            f"'Voxel size', in um along {letters}."
+            "The voxel size of the beads is not known; write it into 'Voxel size', in "
+            f"µm along {letters}."
         )
 
 
@@ -152,7 +152,7 @@ class BeadFields(Column):
                 self._message,
             ]
         )
-        self.fields["voxel"].native.setPlaceholderText("unknown; Z, Y, X in um")
+        self.fields["voxel"].native.setPlaceholderText("unknown; Z, Y, X in µm")
         self._measurement = LatestRun(self.native)
         self.fields["beads"].changed.connect(self._choose)
         self.fields["voxel"].native.editingFinished.connect(self._set_size)
@@ -169,7 +169,7 @@ class BeadFields(Column):
         if self._problem:
             raise InputError(self._problem)
         if self._psf is None:
-            raise InputError("The beads are being measured.")
+            raise InputError("Beads are being measured.")
         return spec_of_psf(self._psf)
 
     def refresh(self) -> None:

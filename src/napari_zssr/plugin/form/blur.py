@@ -127,7 +127,7 @@ def _parse_number(label: str, text: str) -> float | None:
     except ValueError:
         raise InputError(
             f"{label}: {text!r} is not a number; write it like 1.4, or leave it empty "
-            "to take what the image tells."
+            "to use the image's metadata."
         ) from None
 
 
@@ -183,15 +183,15 @@ KINDS = {
     "file": "from a file",
 }
 LATER = {
-    "estimate": "It will be estimated when you press Preview or Run.",
-    "optics": "It will be computed when you press Preview or Run.",
+    "estimate": "Estimated when you press Preview or Run.",
+    "optics": "Computed when you press Preview or Run.",
 }
 
 
 AXIAL_KINDS = [
     ("from the stack", "estimate"),
     ("from the optics", "optics"),
-    ("from a point's widths", "fwhm"),
+    ("from measured widths", "fwhm"),
     ("Gaussian", "gaussian"),
     ("thick sections", "section"),
 ]
@@ -284,7 +284,7 @@ class BlurFields(Column):
             path = Path(self.fields["kernel_file"].value)
             if not path.is_file():
                 raise InputError(
-                    "Choose the file that holds the blur, or the default blur."
+                    "Choose the file that contains the blur, or the default blur."
                 )
             return KernelSpec.parse(str(path))
         if kind == STORED and self._stored is not None:

@@ -69,7 +69,7 @@ class ImageFields(Column):
                 Row("Pixel size", LineEdit(name="spacing")),
             ]
         )
-        self.fields["spacing"].native.setPlaceholderText("unknown; in um")
+        self.fields["spacing"].native.setPlaceholderText("unknown; in µm")
         self.fields["layer"].changed.connect(self._pick)
         self.fields["axes"].changed.connect(self._correct_axes)
         self.fields["axes"].native.editingFinished.connect(self._confirm_axes)
@@ -254,8 +254,8 @@ class FactorFields(Column):
         self.more = Foldable(
             title,
             [Row("", linked), *more],
-            tooltip="Opens or closes what is seldom needed: different factors for Y "
-            "and X, or only a part of the image.",
+            tooltip="Opens or closes further settings: different factors for Y and X, "
+            "or only a part of the image.",
         )
         self._has_z = True
         super().__init__(
@@ -398,7 +398,7 @@ class RegionFields(FactorFields):
 
     def _stored_choice(self, letters: str) -> list[tuple[str, str]]:
         stored = set(letters) & set(self._stored)
-        return [("as for that layer", STORED)] if stored else []
+        return [("as in that result", STORED)] if stored else []
 
     def _channels(self, _widget: Any = None) -> list[tuple[str, int | None]]:
         layer, axes = self._image.layer, self._axes()
@@ -428,8 +428,8 @@ class MethodFields(Column):
         self.more = Foldable(
             "Advanced",
             [self.advanced],
-            tooltip="Opens or closes noise, training and device: what the preset "
-            "decides unless you set it.",
+            tooltip="Opens or closes noise, training and device. The preset sets them "
+            "unless you change them here.",
         )
         # The whole width, for the time beside the name.
         preset = Row("", self.preset, spoken="Preset")
