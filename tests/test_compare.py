@@ -379,7 +379,7 @@ def _planes(*planes: dict[str, Any]) -> dict[str, Any]:
             "2 of 5 slices; the run was stopped",
         ),
         ({"config": {"start": "a/nets.safetensors"}}, "Start", "saved networks (nets."),
-        ({"report": {"device": "cuda:0"}}, "Device", "graphics card (cuda:0)"),
+        ({"report": {"device": "cuda:0", "device_name": "RTX"}}, "Device", "RTX"),
         ({"file": "/a/b.ome.zarr"}, "File", "/a/b.ome.zarr"),
     ],
 )

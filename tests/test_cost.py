@@ -30,10 +30,18 @@ from napari_zssr.zssr.pretrained import shipped_start
 from napari_zssr.zssr.training_plan import Look
 
 CPU = DeviceReport(
-    device="cpu", description="8 cores, AVX2", free_bytes=8 * 10**9, bfloat16=False
+    device="cpu",
+    name="processor (8 cores)",
+    description="AVX2",
+    free_bytes=8 * 10**9,
+    bfloat16=False,
 )
 GPU = DeviceReport(
-    device="cuda:0", description="RTX (24 GiB)", free_bytes=20 * 10**9, bfloat16=True
+    device="cuda:0",
+    name="RTX",
+    description="24 GiB",
+    free_bytes=20 * 10**9,
+    bfloat16=True,
 )
 LAPTOP = Machine(devices=(CPU,), cores=8)
 WORKSTATION = Machine(devices=(GPU, CPU), cores=8)

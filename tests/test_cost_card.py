@@ -23,7 +23,11 @@ from napari_zssr.zssr.cost import Rates
 from napari_zssr.zssr.device import Advice, DeviceReport, Machine
 
 CPU = DeviceReport(
-    device="cpu", description="8 cores, AVX2", free_bytes=8 * 10**9, bfloat16=False
+    device="cpu",
+    name="processor (8 cores)",
+    description="AVX2",
+    free_bytes=8 * 10**9,
+    bfloat16=False,
 )
 ADVICE = Advice(sentence="torch is a CPU build.", commands=("pip install <torch>",))
 RATES = Rates(step_s=0.05, pairs_s=2e-6, version_s=5e-6)

@@ -149,7 +149,7 @@ def test_wrong_settings_are_met_in_the_form(desk: Desk) -> None:
     fields["noise"].value = "given"
     for name, value, says in (
         ("steps", "many", "not a whole number"),
-        ("learned_steps", "-1", "whole number from 0"),
+        ("learned_steps", "-1", "whole number of at least 0"),
         ("kernel", "file", "Choose the file"),
         ("start", "file", "Choose the file of saved networks"),
         ("noise_sigma", "x", "not a number"),
@@ -687,7 +687,7 @@ def test_a_layer_without_recipe_offers_nothing(desk: Desk) -> None:
     layer.metadata[KEY] = {"config": {"steps": "x"}}
     desk.widget.refresh()
     desk.widget.use_settings()
-    assert "not understood" in notification_manager.records[-1].message
+    assert "cannot be read" in notification_manager.records[-1].message
 
 
 def copied() -> str:
@@ -891,10 +891,10 @@ def test_the_preset_decides_what_training_begins_from(
     desk.widget.native.show()
     assert rows["learned_steps"].visible
     for preset, says in (
-        ("fast", "the learned start"),
+        ("fast", "the pretrained network"),
         ("paper", "this image only"),
         ("instant", ""),
-        ("balanced", "the learned start"),
+        ("balanced", "the pretrained network"),
     ):
         how.preset.value = preset
         desk.widget.refresh()

@@ -115,12 +115,12 @@ def estimate(
     if targets:
         rows.append(("Disk", disk_text(plans, targets)))
     rows.append(("Time", cost.text))
-    rows.append(("Device", device_text(device, machine)))
+    rows.append(("Device", device_text(device)))
     problems = (
         memory_problem(workload, plan, machine)
         for workload, plan in zip(workloads, plans, strict=True)
     )
-    time = f"{cost.short} on the {machine.name_of(device)}"
+    time = f"{cost.short} on the {device.name}"
     return Estimate(
         rows=tuple(rows),
         problem=next(filter(None, problems), ""),
@@ -135,7 +135,7 @@ def _plans(
     """Plans of workloads; ZSSRError with a way out where one is impossible."""
     if device.failure:
         raise ComputeError(
-            f"The {machine.name_of(device)} does not work ({device.failure}); choose "
+            f"The {device.name} does not work ({device.failure}); choose "
             "the processor under Advanced, or run `napari-zssr doctor` for advice."
         )
     plans = []
@@ -367,12 +367,11 @@ def _with_preset(workload: Workload, preset: Config) -> Workload:
     return replace(workload, config=changed, starts=starts)
 
 
-def device_text(device: DeviceReport, machine: Machine) -> str:
+def device_text(device: DeviceReport) -> str:
     """Name of a device and its free memory."""
-    name = machine.name_of(device)
     if device.device == "cpu" or device.free_bytes is None:
-        return name
-    return f"{name}, {bytes_text(device.free_bytes)} free"
+        return device.name
+    return f"{device.name}, {bytes_text(device.free_bytes)} free"
 
 
 def memory_problem(workload: Workload, plan: RunPlan, machine: Machine) -> str:

@@ -16,7 +16,6 @@ from napari_zssr.plugin.messages import STOPPED, Message
 from napari_zssr.plugin.request import kernel_from
 from napari_zssr.stack.report import Report
 from napari_zssr.words import duration_text
-from napari_zssr.zssr.device import device_name
 from napari_zssr.zssr.messages import baseline
 
 # Weights below this fraction of the largest one are not shown.
@@ -106,8 +105,7 @@ def finished_message(
     file: Path | None = None,
 ) -> Message:
     """Gain and time of a finished run; its checks, noise, device, blur and file."""
-    where = device_name(report.device)
-    time = f"{duration_text(report.seconds)} on the {where}."
+    time = f"{duration_text(report.seconds)} on the {report.device_name}."
     details = [
         form_sentence(report.sentence),
         *([_noise(report)] if report.planes else []),

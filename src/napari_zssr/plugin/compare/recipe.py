@@ -25,7 +25,6 @@ BLURS = {
     "optics": "from the optics",
     "estimate": "estimated from the image",
 }
-DEVICES = {"cpu": "processor", "mps": "Apple graphics"}
 
 
 def recipe_rows(recipe: Recipe, file: Path | None = None) -> Rows:
@@ -256,8 +255,5 @@ def _version(report: Recipe) -> str:
 
 
 def _device(report: Recipe) -> str:
-    device = report.get("device")
-    if not device:
-        return ""
-    name = DEVICES.get(device, f"graphics card ({device})")
-    return ", ".join(filter(None, [name, str(report.get("precision") or "")]))
+    device = report.get("device_name") or report.get("device")
+    return ", ".join(map(str, filter(None, [device, report.get("precision")])))

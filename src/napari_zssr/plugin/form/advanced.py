@@ -59,7 +59,7 @@ ENSEMBLE = [(AS_PRESET, None), ("on (slower)", True), ("off", False)]
 PRESET_CHOICES = ("strategy", "ensemble")
 PLAIN = ("seed", "device", "precision", "nonfinite", "dtype", "always", "error_map")
 DTYPES = [("automatic", "auto"), ("as the image", "same"), ("float32", "float32")]
-ALWAYS = [("bicubic interpolation", False), ("the trained result", True)]
+ALWAYS = [("interpolation", False), ("the trained result", True)]
 
 
 class AdvancedFields(Column):
