@@ -156,7 +156,7 @@ def test_what_was_foretold_counts_as_one_slice() -> None:
 def test_where_a_run_stands() -> None:
     train = Progress(stage="train", step=40, total=400, plane=2, planes=40)
     assert status(train, 130) == "Slice 3 of 40 · training · about 2 min left"
-    assert status(Progress(stage="read", step=0, total=1)) == "Reading the layer"
+    assert status(Progress(stage="read", step=0, total=1)) == "Reading"
     whole = status(train, 130, job="layer 2 of 3", network=(1, 3))
     assert whole == (
         "Layer 2 of 3 · slice 3 of 40 · network 1 of 3 · training · about 2 min left"

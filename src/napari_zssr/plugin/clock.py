@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from napari_zssr.progress import ALONG_Z, SHARED, Event, PlaneDone, Progress
+from napari_zssr.progress import (
+    ALONG_Z,
+    SHARED,
+    Event,
+    PlaneDone,
+    Progress,
+    sentence_case,
+    stage_text,
+)
 from napari_zssr.words import duration_text
 from napari_zssr.zssr.cost import Passes, Work, total
 
@@ -12,29 +20,6 @@ EARLIEST_S = 3.0
 JOIN = " \u00b7 "
 # Stages that do not count towards the completed fraction.
 BEFORE = ("read", "plan", "learn")
-STAGES = {
-    "read": "reading the layer",
-    "plan": "preparing",
-    "learn": "preparing",
-    "pairs": "preparing training data",
-    "fit": "fitting the filter",
-    "train": "training",
-    "check": "checking the result",
-    "predict": "enlarging",
-    "shared read": "preparing training data",
-    "shared pairs": "preparing training data",
-    "shared train": "training on several slices",
-    "shared predict": "training on several slices",
-    "shared check": "checking several slices",
-    "planes": "enlarging",
-    "compare": "comparing with the original",
-    "report": "writing the report",
-    f"{ALONG_Z}pairs": "preparing training data along Z",
-    f"{ALONG_Z}train": "training along Z",
-    f"{ALONG_Z}fit": "fitting the filter along Z",
-    f"{ALONG_Z}predict": "training along Z",
-    f"{ALONG_Z}columns": "enlarging along Z",
-}
 
 
 class Clock:
@@ -168,11 +153,10 @@ def status(
         parts.append(f"slice {event.plane + 1} of {event.planes}")
     if network is not None:
         parts.append(f"network {network[0]} of {network[1]}")
-    parts.append(STAGES.get(event.stage, event.stage))
+    parts.append(stage_text(event.stage))
     if left is not None:
         parts.append(f"about {duration_text(left)} left")
-    line = JOIN.join(parts)
-    return line[:1].upper() + line[1:]
+    return sentence_case(JOIN.join(parts))
 
 
 class JobsClock:
