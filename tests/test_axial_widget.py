@@ -23,7 +23,7 @@ from napari_zssr.stack import axial
 from napari_zssr.stack.run import upscale_steps
 from napari_zssr.zssr.cost import Rates, assumed_work
 from napari_zssr.zssr.device import DeviceReport, Machine
-from napari_zssr.zssr.training_plan import Look
+from napari_zssr.zssr.training_plan import NoiseEstimate
 
 ISOTROPIC = change(
     INSTANT, factor=1, factor_z="isotropic", kernel_z="gaussian:1.2", device="cpu"
@@ -204,7 +204,7 @@ def test_the_cost_is_that_of_all_slices() -> None:
             axes="ZYX",
             factor_z=None if name == "planes" else 4.0,
         )
-        workload = replace(workload, looks=(Look(),))
+        workload = replace(workload, noise_estimates=(NoiseEstimate(),))
         plans = [planned(workload, machine)]
         cost = Cost(workloads=[workload], plans=plans, cores=2, known={})
         known = {

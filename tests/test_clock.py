@@ -18,7 +18,7 @@ from napari_zssr.progress import PlaneDone, Progress, drain
 from napari_zssr.stack.axis_labels import labelled
 from napari_zssr.stack.channels import channel_starts
 from napari_zssr.stack.run import upscale_steps
-from napari_zssr.words import duration_text
+from napari_zssr.units import duration_text
 from napari_zssr.zssr.checkpoint import write_networks
 from napari_zssr.zssr.cost import Work, assumed_work
 
@@ -116,8 +116,8 @@ def test_time_left_is_told_when_it_is_known() -> None:
     assert seconds_left(0.01, 100) is None
     assert seconds_left(0.25, 10) == pytest.approx(30)
     # Half of it is what was foretold, later nothing.
-    assert seconds_left(0.25, 10, told=20) == pytest.approx(20)
-    assert seconds_left(0.5, 10, told=90) == pytest.approx(10)
+    assert seconds_left(0.25, 10, expected=20) == pytest.approx(20)
+    assert seconds_left(0.5, 10, expected=90) == pytest.approx(10)
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ from napari_zssr.progress import drain
 from napari_zssr.stack.axis_labels import labelled
 from napari_zssr.stack.image import planes
 from napari_zssr.stack.methods import methods_unchecked
-from napari_zssr.stack.noise_level import plane_noise_level
+from napari_zssr.stack.noise_estimate import plane_noise_level
 from napari_zssr.stack.report import recipe
 from napari_zssr.stack.run import upscale_steps
 
@@ -429,14 +429,14 @@ def test_a_checked_result_has_the_whole_paragraph(desk: Desk) -> None:
 def test_the_blur_is_estimated_when_asked_for(desk: Desk) -> None:
     desk.add(rings(64, 64))
     blur = desk.widget.form.method.blur
-    assert not blur.look.visible
+    assert not blur.measure.visible
     desk.set(change(RIDGE, kernel="estimate"))
     request = desk.widget._request
     assert request is not None
     assert blur.seen.kernel(request, 0) is None
-    desk.widget.looks.estimate_blur()
-    assert not blur.look.enabled
-    desk.qtbot.waitUntil(lambda: blur.look.enabled, timeout=30_000)
+    desk.widget.measurements.estimate_blur()
+    assert not blur.measure.enabled
+    desk.qtbot.waitUntil(lambda: blur.measure.enabled, timeout=30_000)
     desk.widget.refresh()
     found = blur.seen.kernel(request, 0)
     assert found is not None
@@ -452,8 +452,8 @@ def test_the_noise_is_measured_as_a_run_does(desk: Desk) -> None:
     desk.add(rings(96, 96, noise=30))
     desk.set(change(RIDGE, noise="auto"))
     advanced = desk.widget.form.method.advanced
-    desk.widget.looks.measure_noise()
-    desk.qtbot.waitUntil(lambda: advanced.look.enabled, timeout=30_000)
+    desk.widget.measurements.measure_noise()
+    desk.qtbot.waitUntil(lambda: advanced.measure.enabled, timeout=30_000)
     desk.run(change(RIDGE, noise="auto"))
     (plane,) = layer_recipe(desk.viewer.layers[-1])["report"]["planes"]
     assert plane["noise"] > 0.005
@@ -479,8 +479,8 @@ def test_the_slice_that_is_shown_is_measured(desk: Desk) -> None:
     for at in (0, 2):
         desk.viewer.dims.set_point(0, at)
         desk.widget.refresh()
-        desk.widget.looks.measure_noise()
-        desk.qtbot.waitUntil(lambda: advanced.look.enabled, timeout=30_000)
+        desk.widget.measurements.measure_noise()
+        desk.qtbot.waitUntil(lambda: advanced.measure.enabled, timeout=30_000)
         levels.append(float(advanced.fields["noise_sigma"].value))
     assert levels[0] < 0.005 < levels[1]
 
@@ -500,10 +500,10 @@ def test_a_look_that_fails_says_why(desk: Desk) -> None:
     desk.add(np.full((64, 64), np.nan, np.float32))
     desk.set(change(RIDGE, kernel="estimate"))
     advanced, blur = desk.widget.form.method.advanced, desk.widget.form.method.blur
-    desk.widget.looks.measure_noise()
-    desk.widget.looks.estimate_blur()
+    desk.widget.measurements.measure_noise()
+    desk.widget.measurements.estimate_blur()
     desk.qtbot.waitUntil(
-        lambda: advanced.look.enabled and blur.look.enabled, timeout=30_000
+        lambda: advanced.measure.enabled and blur.measure.enabled, timeout=30_000
     )
     assert "Missing pixels" in advanced.noise_message.value
     assert "Missing pixels" in blur.view.sentence.value
@@ -514,8 +514,8 @@ def test_a_batch_has_no_image_to_look_at(qtbot: Any) -> None:
 
     method = MethodFields()
     method.blur.fields["kernel"].value = "estimate"
-    assert not method.blur.look.visible
-    assert not method.advanced.look.visible
+    assert not method.blur.measure.visible
+    assert not method.advanced.measure.visible
 
 
 # ---- keys

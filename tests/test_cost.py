@@ -23,11 +23,11 @@ from napari_zssr.plugin.estimate import (
     planned,
 )
 from napari_zssr.stack import resources
-from napari_zssr.words import bytes_text
+from napari_zssr.units import bytes_text
 from napari_zssr.zssr.cost import Rates
 from napari_zssr.zssr.device import DeviceReport, Machine, NvidiaGpu, advice
 from napari_zssr.zssr.pretrained import shipped_start
-from napari_zssr.zssr.training_plan import Look
+from napari_zssr.zssr.training_plan import NoiseEstimate
 
 CPU = DeviceReport(
     device="cpu",
@@ -46,20 +46,23 @@ GPU = DeviceReport(
 LAPTOP = Machine(devices=(CPU,), cores=8)
 WORKSTATION = Machine(devices=(GPU, CPU), cores=8)
 RATES = Rates(step_s=0.05, pairs_s=2e-6, version_s=5e-6)
-NOISY = Look(noise=NoiseModel(offset=0.05**2), level=0.05)
+NOISY = NoiseEstimate(noise=NoiseModel(offset=0.05**2), level=0.05)
 
 
 def workload(
     shape: tuple[int, ...] = (40, 512, 500), axes: str = "ZYX", **g: Any
 ) -> Workload:
-    look, starts = g.pop("look", Look()), g.pop("starts", ())
+    noise_estimate, starts = (
+        g.pop("noise_estimate", NoiseEstimate()),
+        g.pop("starts", ()),
+    )
     return Workload(
         config=change(BALANCED, **g),
         shape=shape,
         dtype=np.dtype("uint16"),
         axes=axes,
         starts=starts,
-        looks=() if look is None else (look,),
+        noise_estimates=() if noise_estimate is None else (noise_estimate,),
     )
 
 
@@ -126,9 +129,10 @@ def test_without_rates_the_time_is_a_range() -> None:
 def test_before_the_noise_is_known_the_time_is_a_range() -> None:
     """From what it takes if it is clean to what it takes if it is noisy."""
     start = (shipped_start(),)
-    asked = workload((256, 256), "YX", look=None, starts=start)
+    asked = workload((256, 256), "YX", noise_estimate=None, starts=start)
     clean, noisy = (
-        workload((256, 256), "YX", look=look, starts=start) for look in (Look(), NOISY)
+        workload((256, 256), "YX", noise_estimate=noise_estimate, starts=start)
+        for noise_estimate in (NoiseEstimate(), NOISY)
     )
     found = known([clean, noisy], LAPTOP)
     low, high = cost([asked], LAPTOP, found).seconds
@@ -167,7 +171,7 @@ def test_one_line_says_result_time_and_device() -> None:
 def test_presets_have_their_times_once_one_is_measured() -> None:
     asked = workload((64, 64), "YX", starts=(shipped_start(),))
     assert told(asked, LAPTOP, None).times == {}
-    assert told(replace(asked, looks=()), LAPTOP).times == {}
+    assert told(replace(asked, noise_estimates=()), LAPTOP).times == {}
     found = known([asked], LAPTOP)
     times = estimate([asked], LAPTOP, found).times
     assert list(times) == ["instant", "fast", "balanced", "paper"]
@@ -272,7 +276,7 @@ def test_what_does_not_change_the_rates_shares_them() -> None:
         )
 
     assert key() == key(steps=7) == key(seed=3) == key(gradual=1)
-    assert key() != key(look=NOISY)
+    assert key() != key(noise_estimate=NOISY)
     assert key() != key(width=8)
     assert key() != key(factor=3)
 
@@ -315,7 +319,7 @@ def test_estimates_need_neither_torch_nor_qt(
 def test_presets_differ_in_time() -> None:
     slow, fast = (
         told(Workload(config=c, shape=(64, 64), dtype=np.dtype("u1"), axes="YX",
-                      looks=(Look(),)), LAPTOP, RATES)
+                      noise_estimates=(NoiseEstimate(),)), LAPTOP, RATES)
         for c in (BALANCED, FAST)
     )  # fmt: skip
     assert rows(slow)["Time"] != rows(fast)["Time"]

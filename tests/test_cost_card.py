@@ -193,7 +193,7 @@ def test_the_noise_is_looked_at_once_for_a_selection(
         wanted = replace(request(), layer=Image(np.asarray(pixels, np.float32)))
         card.update([wanted])
         qtbot.waitUntil(lambda: known(card))
-        (look,) = card._looks.get(wanted)
+        (look,) = card._noise.get(wanted)
         times.append((look.level, card._cost(card._workloads).seconds[0]))
     (clean, fast), (noisy, slow) = times
     assert clean < 0.004 < 0.02 < noisy

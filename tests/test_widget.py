@@ -27,7 +27,7 @@ from napari_zssr.config import BALANCED, FAST, Config, change
 from napari_zssr.errors import InputError
 from napari_zssr.plugin import cost as _cost
 from napari_zssr.plugin import widget as _widget
-from napari_zssr.plugin.form.rows import Column, words
+from napari_zssr.plugin.form.rows import Column, text_label
 from napari_zssr.plugin.layers.layers import KEY
 from napari_zssr.plugin.widget import SuperResolutionWidget
 from napari_zssr.progress import PlaneDone, Progress, drain
@@ -465,8 +465,8 @@ def test_a_layer_that_is_taken_away_in_a_run_is_freed(desk: Desk) -> None:
 
 
 def test_a_long_sentence_is_seen_whole(qtbot: Any) -> None:
-    label = words()
-    column = Column([label, words("below")])
+    label = text_label()
+    column = Column([label, text_label("below")])
     qtbot.addWidget(column.native)
     column.native.resize(200, 60)
     column.show()

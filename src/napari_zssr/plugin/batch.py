@@ -27,10 +27,10 @@ from napari_zssr.plugin.form.rows import (
     Column,
     Scrolled,
     after_pause,
-    say,
+    set_text,
     side_by_side,
+    text_label,
     tooltip,
-    words,
 )
 from napari_zssr.plugin.layers.files import lazy_layers
 from napari_zssr.plugin.layers.layers import KEY
@@ -40,7 +40,7 @@ from napari_zssr.plugin.summary import form_sentence
 from napari_zssr.progress import Event, PlaneDone, Progress, Steps
 from napari_zssr.stack.axial_factor import axial_factor
 from napari_zssr.stack.channels import channel_starts, start_message_for_files
-from napari_zssr.words import duration_text
+from napari_zssr.units import duration_text
 from napari_zssr.zssr.cost import Work, assumed_work
 
 if TYPE_CHECKING:
@@ -192,7 +192,7 @@ class FileJob:
     """Enlargement of one image of a batch."""
 
     clock: Clock | None = None
-    told: Work | None = None
+    expected: Work | None = None
 
     def __init__(self, row: BatchRow, order: Order) -> None:
         self.row = row
@@ -263,7 +263,7 @@ class BatchWidget(Container[Any]):
             tooltip="Adds the result of the selected row as a layer, which reads from "
             "the file as needed.",
         )
-        self.message = words()
+        self.message = text_label()
         super().__init__(widgets=[self.controls], labels=False)
         self.margins = (0, 0, 0, 0)
         layout = self.native.layout()
@@ -386,7 +386,9 @@ class BatchWidget(Container[Any]):
         rows = self.table.rows
         failed = any(row.state == FAILED for row in rows)
         text = batch_sentence(rows, self._folder)
-        self.controls.say(Message(text, sign=PROBLEM) if failed else Message(text))
+        self.controls.show_message(
+            Message(text, sign=PROBLEM) if failed else Message(text)
+        )
         self.refresh()
         self._show_selected()
         self._on_run()
@@ -394,7 +396,7 @@ class BatchWidget(Container[Any]):
     def _show_selected(self) -> None:
         row = self.table.selected
         self.open.enabled = row is not None and row.has_result
-        say(self.message, "" if row is None else html.escape(row.sentence))
+        set_text(self.message, "" if row is None else html.escape(row.sentence))
 
     def _refresh_later(self, *_: Any) -> None:
         self._later.start()

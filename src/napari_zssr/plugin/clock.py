@@ -13,7 +13,7 @@ from napari_zssr.progress import (
     sentence_case,
     stage_text,
 )
-from napari_zssr.words import duration_text
+from napari_zssr.units import duration_text
 from napari_zssr.zssr.cost import Passes, Work, total
 
 EARLIEST_S = 3.0
@@ -90,29 +90,29 @@ class Clock:
 
 
 def seconds_left(
-    share: float, elapsed: float, told: float | None = None
+    share: float, elapsed: float, expected: float | None = None
 ) -> float | None:
     """Remaining time in seconds; None while it is too early to estimate.
 
-    What was `told` before counts less and less, and from half of the run on no more.
+    What was `expected` before counts less and less, from half of the run on no more.
     """
     if share < 0.02 or elapsed < EARLIEST_S:
         return None
     seconds = elapsed / share
-    if told is not None:
+    if expected is not None:
         trust = min(1.0, 2 * share)
-        seconds = trust * seconds + (1 - trust) * told
+        seconds = trust * seconds + (1 - trust) * expected
     return max(0.0, seconds - elapsed)
 
 
 class Pace:
     """Remaining time of a run by the slices that are done, once there are any.
 
-    What a slice was foretold to take counts as much as one slice.
+    What a slice was expected to take counts as much as one slice.
     """
 
-    def __init__(self, told: Work | None = None) -> None:
-        self._told = None if told is None else total(told.plane)
+    def __init__(self, expected: Work | None = None) -> None:
+        self._expected = None if expected is None else total(expected.plane)
         self._began = 0.0
         self._done = self._planes = 0
         self._elapsed = 0.0
@@ -130,8 +130,8 @@ class Pace:
         if not self._done or not self._planes:
             return None
         seconds, slices = self._elapsed - self._began, self._done
-        if self._told is not None:
-            seconds, slices = seconds + self._told, slices + 1
+        if self._expected is not None:
+            seconds, slices = seconds + self._expected, slices + 1
         each = seconds / slices
         return max(0.0, each * self._planes - (elapsed - self._elapsed))
 

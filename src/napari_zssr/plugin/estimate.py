@@ -15,7 +15,7 @@ from napari_zssr.errors import ComputeError, InputError
 from napari_zssr.imaging.noise import NoiseModel
 from napari_zssr.stack.channels import channel_starts
 from napari_zssr.stack.resources import GROUND_BYTES, RunPlan, disk_needs, plan_run
-from napari_zssr.words import bytes_text, duration_text
+from napari_zssr.units import bytes_text, duration_text
 from napari_zssr.zssr.cost import (
     Rates,
     RatesOf,
@@ -26,12 +26,12 @@ from napari_zssr.zssr.cost import (
 )
 from napari_zssr.zssr.device import Advice, DeviceReport, Machine
 from napari_zssr.zssr.start import Starts
-from napari_zssr.zssr.training_plan import Look, TrainingPlan
+from napari_zssr.zssr.training_plan import NoiseEstimate, TrainingPlan
 
 TIMES = " × "
 SAMPLES = {1: "grey", 2: "grey with alpha", 3: "RGB", 4: "RGBA"}
-# What a layer may turn out to be, while nobody has looked: clean, or noisy.
-POSSIBLE = Look(), Look(noise=NoiseModel(offset=0.05**2), level=0.05)
+# What a layer may turn out to be, while its noise is unknown: clean, or noisy.
+POSSIBLE = NoiseEstimate(), NoiseEstimate(noise=NoiseModel(offset=0.05**2), level=0.05)
 # How far rates may be off that are only assumed.
 UNSURE = 3.0
 # Settings that another preset takes over from those in the form.
@@ -58,8 +58,8 @@ Known = Mapping[Key, Measured | str]
 class Workload:
     """Pixels and settings of a run.
 
-    `target` is the file of its result, if any; `looks` at its channels are empty until
-    somebody has looked.
+    `target` is the file of its result, if any; `noise_estimates` of its channels are
+    empty until they are known.
     """
 
     config: Config
@@ -67,7 +67,7 @@ class Workload:
     dtype: np.dtype[Any]
     axes: str
     starts: Starts = ()
-    looks: tuple[Look, ...] = ()
+    noise_estimates: tuple[NoiseEstimate, ...] = ()
     target: Path | None = None
     factor_z: float | None = None
 
@@ -168,7 +168,7 @@ def planned(workload: Workload, machine: Machine | None = None) -> RunPlan:
         workload.dtype,
         workload.axes,
         starts=workload.starts,
-        looks=workload.looks,
+        noise_estimates=workload.noise_estimates,
         to_disk=workload.target is not None,
         factor_z=workload.factor_z,
         **known,
@@ -242,7 +242,7 @@ class Cost:
         reasons = [why for why in map(self.known.get, self._keys()) if _is_reason(why)]
         if reasons:
             return f"{self.short} (not measured: {reasons[0]})"
-        if not all(workload.looks for workload in self.workloads):
+        if not all(workload.noise_estimates for workload in self.workloads):
             return f"{self.short}, noise being measured"
         if self.unmeasured():
             return f"{self.short}, speed being measured"
@@ -291,7 +291,7 @@ class Cost:
             workload.shape,
             workload.axes,
             rates,
-            looks=workload.looks,
+            noise_estimates=workload.noise_estimates,
             factor_z=workload.factor_z,
         )
 
@@ -333,11 +333,14 @@ def _is_reason(found: Measured | str | None) -> bool:
 
 
 def possible(workload: Workload) -> list[Workload]:
-    """The workload as it is known to be, or as it may be before anybody has looked."""
-    if workload.looks:
+    """The workload as it is known to be, or as it may be while noise is unknown."""
+    if workload.noise_estimates:
         return [workload]
     channels = dict(zip(workload.axes, workload.shape, strict=True)).get("C", 1)
-    return [replace(workload, looks=(look,) * channels) for look in POSSIBLE]
+    return [
+        replace(workload, noise_estimates=(noise_estimate,) * channels)
+        for noise_estimate in POSSIBLE
+    ]
 
 
 def preset_times(cost: Cost) -> dict[str, str]:

@@ -15,7 +15,7 @@ from napari_zssr.kernelspec import KernelSpec
 from napari_zssr.plugin.messages import STOPPED, Message
 from napari_zssr.plugin.request import kernel_from
 from napari_zssr.stack.report import Report
-from napari_zssr.words import duration_text
+from napari_zssr.units import duration_text
 from napari_zssr.zssr.messages import baseline
 
 # Weights below this fraction of the largest one are not shown.

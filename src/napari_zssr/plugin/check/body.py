@@ -16,9 +16,9 @@ from napari_zssr.plugin.form.rows import (
     Column,
     Row,
     red,
-    say,
+    set_text,
     side_by_side,
-    words,
+    text_label,
 )
 from napari_zssr.plugin.summary import form_sentence
 from napari_zssr.progress import Progress
@@ -36,10 +36,10 @@ class Body(Column):
     """Verdict, table, plots and buttons of an open check."""
 
     def __init__(self) -> None:
-        self.title = words()
-        self.verdict = words()
-        self.note = words()
-        self.values = {name: words() for name in readings.TOOLTIPS}
+        self.title = text_label()
+        self.verdict = text_label()
+        self.note = text_label()
+        self.values = {name: text_label() for name in readings.TOOLTIPS}
         table = []
         for name, label in self.values.items():
             label.tooltip = readings.TOOLTIPS[name]
@@ -73,7 +73,7 @@ class Body(Column):
         self.cancel = PushButton(
             text="Cancel", tooltip="Stops the check and keeps the figures so far."
         )
-        self.progress = words()
+        self.progress = text_label()
         self.residual = PushButton(
             text="Show residual",
             tooltip="Adds a map of the differences: where the result, blurred and "
@@ -130,7 +130,7 @@ class Body(Column):
         result, original = (f"<i>{html.escape(name)}</i>" for name in names)
         self.title.value = f"{result}, made from {original}"
         self.verdict.value = "Comparing the result with its original."
-        say(self.note, "")
+        set_text(self.note, "")
         for label in self.values.values():
             label.value = "..."
         self.spectrum.show_curves([], "", "...")
@@ -144,14 +144,14 @@ class Body(Column):
     def show_progress(self, event: Progress) -> None:
         """Show how far the check is."""
         self.bar.value = RESOLUTION * event.step // max(1, event.total)
-        say(self.progress, html.escape(status(event)))
+        set_text(self.progress, html.escape(status(event)))
 
     def show_idle(self) -> None:
         """Show that the check has ended, and if nothing is known, that too."""
         if not self.save.enabled:
             self.verdict.value = "Stopped before the first result."
         self.running.visible = False
-        say(self.progress, "")
+        set_text(self.progress, "")
 
     def show_verdict(self, check: Check) -> None:
         """Show the verdict on what is checked so far."""
@@ -168,7 +168,7 @@ class Body(Column):
     def show_plane(self, plane: PlaneCheck, subject: Subject) -> None:
         """Show table and plots of one plane."""
         name = f"<i>{html.escape(plane.name)}</i>"
-        say(self.note, f"Figures and plots are of {name}." if plane.name else "")
+        set_text(self.note, f"Figures and plots are of {name}." if plane.name else "")
         for name, value in readings.rows(plane, subject.pixel_um).items():
             self.values[name].value = html.escape(value)
         x = FINER.format(unit=plane.detail.unit_text)

@@ -11,7 +11,7 @@ from napari_zssr.checks import CAMERA_PREFIX, ISOTROPIC, LEARNED, is_camera
 from napari_zssr.plugin.estimate import sizes_text
 from napari_zssr.plugin.summary import CLEAN
 from napari_zssr.stack.image import unit_text
-from napari_zssr.words import duration_text
+from napari_zssr.units import duration_text
 from napari_zssr.zssr.messages import baseline
 
 Recipe = Mapping[str, Any]

@@ -12,7 +12,7 @@ from magicgui.widgets import CheckBox, ComboBox, LineEdit, PushButton, SpinBox
 from napari_zssr.checks import CAMERA_PREFIX, LEARNED, RANDOM, is_camera, parsed_camera
 from napari_zssr.config import Config
 from napari_zssr.errors import InputError
-from napari_zssr.plugin.form.rows import Column, Row, path_field, say, words
+from napari_zssr.plugin.form.rows import Column, Row, path_field, set_text, text_label
 
 AS_PRESET = "as the preset"
 FILE = "file"
@@ -66,22 +66,22 @@ class AdvancedFields(Column):
     """Noise, training and the rest; the preset decides what is not set."""
 
     def __init__(self) -> None:
-        self._start_message = words()
+        self._start_message = text_label()
         self._preset_start = RANDOM
-        self.look = PushButton(
+        self.measure = PushButton(
             text="Measure noise",
             tooltip="Measures the noise of the slice that is shown, as a run does, "
             "and writes it into 'Noise level'.",
         )
-        self.noise_message = words()
-        # A batch has no image to look at.
-        self.can_look = False
+        self.noise_message = text_label()
+        # A batch has no image to measure.
+        self.can_measure = False
         camera, numbers = CAMERA.items(), NUMBERS.items()
         super().__init__(
             [
                 Row("Noise", ComboBox(name="noise", choices=NOISE)),
                 Row("Noise level", LineEdit(name="noise_sigma", value="0.02")),
-                self.look,
+                self.measure,
                 self.noise_message,
                 *(Row(text, LineEdit(name=n, value=v)) for n, (text, v) in camera),
                 Row("Start from", ComboBox(name="start", choices=STARTS)),
@@ -124,18 +124,18 @@ class AdvancedFields(Column):
 
     def say_start(self, sentence: str) -> None:
         """Show what the networks start from."""
-        say(self._start_message, html.escape(sentence))
+        set_text(self._start_message, html.escape(sentence))
 
-    def offer_look(self) -> None:
+    def offer_measuring(self) -> None:
         """Offer to measure the noise."""
-        self.can_look = True
+        self.can_measure = True
         self._show_relevant()
 
     def show_noise(self, level: float | None, sentence: str) -> None:
         """Show a noise that was measured, and propose it as the one that is given."""
         if level is not None:
             self.fields["noise_sigma"].value = f"{level:.3g}"
-        say(self.noise_message, html.escape(sentence))
+        set_text(self.noise_message, html.escape(sentence))
 
     def show_config(self, config: Config, preset: Config) -> None:
         """Set the fields to settings; fields that equal the preset stay empty."""
@@ -197,9 +197,9 @@ class AdvancedFields(Column):
     def _show_relevant(self) -> None:
         noise = self.fields["noise"].value
         self.rows["noise_sigma"].visible = noise == "given"
-        self.look.visible = self.can_look and noise in ("auto", "given")
-        if not self.look.visible:
-            say(self.noise_message, "")
+        self.measure.visible = self.can_measure and noise in ("auto", "given")
+        if not self.measure.visible:
+            set_text(self.noise_message, "")
         for name in CAMERA:
             self.rows[name].visible = noise == CAMERA_PREFIX
         start = self.fields["start"].value or self._preset_start

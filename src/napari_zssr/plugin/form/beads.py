@@ -24,8 +24,8 @@ from napari_zssr.plugin.form.rows import (
     Row,
     path_field,
     refill,
-    say,
-    words,
+    set_text,
+    text_label,
 )
 from napari_zssr.plugin.layers.layers import layer_spacing, level0, set_spacing
 from napari_zssr.progress import Progress, Steps
@@ -142,7 +142,7 @@ class BeadFields(Column):
         self._key: tuple[Any, ...] | None = None
         self._psf: MeasuredPsf | None = None
         self._problem = ""
-        self._message = words()
+        self._message = text_label()
         files = "*.tif *.tiff *.zarr *.czi *.nd2 *.lif"
         super().__init__(
             [
@@ -202,7 +202,7 @@ class BeadFields(Column):
         if beads.key == self._key:
             return
         self._key, self._psf, self._problem = beads.key, None, ""
-        say(self._message, "Measuring the beads ...")
+        set_text(self._message, "Measuring the beads ...")
         self._measurement.replace()
         self._measurement.run.start(
             beads.steps, on_result=self._keep, on_error=self._fail
@@ -210,14 +210,14 @@ class BeadFields(Column):
 
     def _keep(self, psf: MeasuredPsf) -> None:
         self._psf = psf
-        say(self._message, html.escape(psf.sentence))
+        set_text(self._message, html.escape(psf.sentence))
         self.changed.emit(self)
 
     def _fail(self, error: ZSSRError) -> None:
         self._problem = str(error)
         if isinstance(error, VoxelSizeMissing):
             self.rows["voxel"].visible = True
-        say(self._message, "")
+        set_text(self._message, "")
         self.changed.emit(self)
 
     def _set_size(self) -> None:
@@ -230,7 +230,7 @@ class BeadFields(Column):
             axes = LETTERS[-len(level0(layer).shape) :]
             set_spacing(layer, axes, ",".join(map(str, sizes)))
         except InputError as error:
-            say(self._message, html.escape(str(error)))
+            set_text(self._message, html.escape(str(error)))
         else:
             self.fields["voxel"].value = ""
 
@@ -239,7 +239,7 @@ class BeadFields(Column):
         self.rows["bead_file"].visible = chosen == FILE
         self.rows["voxel"].visible = False
         if chosen != MEASURED:
-            say(self._message, "")
+            set_text(self._message, "")
             self._key, self._psf, self._problem = None, None, ""
 
     def _choices(self, _widget: Any = None) -> list[tuple[str, Any]]:

@@ -25,7 +25,7 @@ from napari_zssr.kernelspec import KernelSpec
 from napari_zssr.plugin.form.advanced import NUMBERS, AdvancedFields
 from napari_zssr.plugin.form.beads import Images
 from napari_zssr.plugin.form.blur import AxialBlurFields, BlurFields
-from napari_zssr.plugin.form.rows import Column, Foldable, Row, refill, words
+from napari_zssr.plugin.form.rows import Column, Foldable, Row, refill, text_label
 from napari_zssr.plugin.layers.aids import is_aid
 from napari_zssr.plugin.layers.layers import (
     Ranges,
@@ -59,7 +59,7 @@ class ImageFields(Column):
         self._corrected: WeakKeyDictionary[Image, str] = WeakKeyDictionary()
         self._asks_z = False
         self._picked: Image | None = None
-        self.understood = words()
+        self.understood = text_label()
         super().__init__(
             [
                 Row("Layer", ComboBox(name="layer", choices=self.images)),
@@ -415,7 +415,7 @@ class MethodFields(Column):
         self.blur = BlurFields(images)
         self.advanced = AdvancedFields()
         self._base = PRESETS["balanced"]
-        self._description = words()
+        self._description = text_label()
         self.preset: Any = ComboBox(
             name="preset",
             choices=[(text, name) for name, text in PRESET_NAMES.items()],

@@ -257,7 +257,7 @@ class Foldable(Column):
         self.toggle.native.setStyleSheet(
             "text-align: left; padding-left: 4px; font-weight: bold;"
         )
-        self.changes = words()
+        self.changes = text_label()
         self.body = Column(widgets)
         super().__init__([self.toggle, self.changes, *always, self.body])
         self._initial = {name: field.value for name, field in self.fields.items()}
@@ -280,7 +280,7 @@ class Foldable(Column):
             for name, value in self._initial.items()
             if self.fields[name].value != value
         ]
-        say(self.changes, f"Changed: {', '.join(changed)}" if changed else "")
+        set_text(self.changes, f"Changed: {', '.join(changed)}" if changed else "")
         self.changes.visible = bool(changed) and not self.is_open
 
 
@@ -386,7 +386,7 @@ def side_by_side(*widgets: Widget) -> Container[Any]:
     return _Tight(widgets, layout="horizontal")
 
 
-def say(label: Label, rich_text: str) -> None:
+def set_text(label: Label, rich_text: str) -> None:
     """Show a text, or nothing at all where it is empty."""
     label.value = rich_text
     label.visible = bool(rich_text)
@@ -402,7 +402,7 @@ def heading(text: str) -> Label:
     return Label(value=f"<b>{text}</b>")
 
 
-def words(text: str = "") -> Label:
+def text_label(text: str = "") -> Label:
     """Label of rich text that wraps it instead of widening the column."""
     label = Label(value=text)
     # Left to itself, Qt shows the escapes of a text without tags.

@@ -22,8 +22,8 @@ from napari_zssr.plugin.form.rows import (
     LatestRun,
     Row,
     after_pause,
-    say,
-    words,
+    set_text,
+    text_label,
 )
 from napari_zssr.plugin.layers.layers import current_slice, current_view, unwrapped
 from napari_zssr.plugin.preview.scene import Scene, Target, nearest_target
@@ -213,7 +213,7 @@ class PreviewPanel:
             tooltip="Turns the view so that X and Z are shown, and back again.",
         )
         self._turned = Row("", self.sections)
-        self._message = words()
+        self._message = text_label()
         self.view = Column(
             [
                 self._slider,
@@ -337,7 +337,7 @@ class PreviewPanel:
             self._scene.turn_back()
 
     def _say(self, text: str) -> None:
-        say(self._message, html.escape(text))
+        set_text(self._message, html.escape(text))
 
     def _show_state(self) -> None:
         self.button.text = CLOSE if self.active else OPEN
