@@ -31,7 +31,7 @@ SETS: Mapping[str, str] = {
     "choices": "choices:choices",
     "speed": "cost:speed",
     "memory": "cost:memory",
-    "cost": "told:told",
+    "cost": "estimated_time:estimated_time",
     "invariants": "promises:invariants",
     "files": "round_trip:files",
     "large": "to_disk:large",

@@ -23,7 +23,7 @@ from napari_zssr.stack import axial
 from napari_zssr.stack.run import upscale_steps
 from napari_zssr.zssr.cost import Rates, assumed_work
 from napari_zssr.zssr.device import DeviceReport, Machine
-from napari_zssr.zssr.training_plan import Look
+from napari_zssr.zssr.training_plan import NoiseEstimate
 
 ISOTROPIC = change(
     INSTANT, factor=1, factor_z="isotropic", kernel_z="gaussian:1.2", device="cpu"
@@ -181,7 +181,11 @@ def test_the_cost_is_that_of_all_slices() -> None:
     machine = Machine(
         devices=(
             DeviceReport(
-                device="cpu", description="", free_bytes=10**10, bfloat16=False
+                device="cpu",
+                name="processor",
+                description="",
+                free_bytes=10**10,
+                bfloat16=False,
             ),
         ),
         cores=2,
@@ -200,7 +204,7 @@ def test_the_cost_is_that_of_all_slices() -> None:
             axes="ZYX",
             factor_z=None if name == "planes" else 4.0,
         )
-        workload = replace(workload, looks=(Look(),))
+        workload = replace(workload, noise_estimates=(NoiseEstimate(),))
         plans = [planned(workload, machine)]
         cost = Cost(workloads=[workload], plans=plans, cores=2, known={})
         known = {
@@ -210,8 +214,8 @@ def test_the_cost_is_that_of_all_slices() -> None:
         texts[name] = dict(estimate([workload], machine, known).rows)
         seconds[name] = replace(cost, known=known).seconds[0]
         works[name] = replace(cost, known=known).work(0)
-    assert texts["z"]["Result"].startswith("Z 32 x Y 512 x X 512")
-    assert texts["both"]["Result"].startswith("Z 32 x Y 1024 x X 1024")
+    assert texts["z"]["Result"].startswith("Z 32 × Y 512 × X 512")
+    assert texts["both"]["Result"].startswith("Z 32 × Y 1024 × X 1024")
     # Both orientations of 2.1 million pixels, in four flips each.
     columns, _ = works["z"].axial["axial columns"]
     assert columns == pytest.approx(8 * 8 * 512**2 * 1e-6)
@@ -258,7 +262,9 @@ def test_planes_are_previewed_alone_and_it_is_said(desk: Any, qtbot: Any) -> Non
     desk.set(change(ISOTROPIC, factor=2))
     panel = desk.widget.preview
     panel.start()
-    qtbot.waitUntil(lambda: "Along Z" in panel._message.value, timeout=30_000)
+    qtbot.waitUntil(
+        lambda: "only with a factor" in panel._message.value, timeout=30_000
+    )
     assert panel._scene.picture.data.shape == (1, 80, 88)
     assert not panel._turned.visible
 

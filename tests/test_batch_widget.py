@@ -127,23 +127,23 @@ def test_what_was_cancelled_is_gone_on_from(bench: Bench) -> None:
     bench.widget._run._follow = look  # type: ignore[method-assign]
     bench.run()
     assert list(bench.states.values()) == ["done", "stopped", "waiting"]
-    assert "2 left; Run goes on from there." in bench.said
+    assert "2 left; press Run to continue." in bench.said
     assert "kept" in bench.widget.table.rows[1].sentence
     first = (bench.into / "a_x2.ome.tif").stat().st_mtime_ns
     bench.run()
-    assert list(bench.states.values()) == ["there already", "done", "done"]
+    assert list(bench.states.values()) == ["exists", "done", "done"]
     assert (bench.into / "a_x2.ome.tif").stat().st_mtime_ns == first
     # The second run began where the first one had stopped.
     again = [plane for name, plane in started[7:] if name == "b.ome.tif"]
     assert again[0] >= 2
-    assert "2 of 3 images are enlarged, 1 was there already" in bench.said
+    assert "2 of 3 images are enlarged, 1 exists already" in bench.said
 
 
 def test_results_are_replaced_only_when_told(bench: Bench) -> None:
     bench.image("a.tif", 20, 24)
     bench.run()
     bench.run(change(RIDGE, seed=3))
-    assert bench.states == {"a.tif": "there already"}
+    assert bench.states == {"a.tif": "exists"}
     bench.run(change(RIDGE, kernel="gaussian:1.2"), overwrite=True)
     assert bench.states == {"a.tif": "done"}
 
@@ -172,12 +172,12 @@ def test_what_cannot_run_cannot_be_pressed(bench: Bench) -> None:
         assert not bench.widget._run.running
         return bench.why
 
-    assert "has a name like *.tif or *.tiff" in told()
+    assert "matches *.tif or *.tiff" in told()
     bench.image("a.tif", 20, 24)
     bench.image("a.ome.tif", 20, 24)
     assert "would both become a_x2.ome.tif" in told()
     (bench.folder / "a.tif").unlink()
-    assert "is not there" in told(folder=bench.folder / "gone")
+    assert "does not exist" in told(folder=bench.folder / "gone")
     assert "is a file; choose a folder" in told(into=bench.folder / "a.ome.tif")
     assert "Choose the files" in told(source="files", into=bench.into)
     bench.choose(files=(bench.folder / "a.ome.tif",))

@@ -102,17 +102,17 @@ def test_a_blur_along_one_axis_has_a_picture() -> None:
 
 def test_size_is_told_in_um_where_it_is_known() -> None:
     given = KernelSpec.parse("gaussian:1")
-    assert lines(fine(given)) == ["FWHM 2.4 px", "Picture 7 x 7 px of result"]
+    assert lines(fine(given)) == ["FWHM 2.4 px", "Picture 7 × 7 result pixels"]
     told = lines(fine(given, fine_um=(0.1, 0.1), spread_px=(0.1, 0.05)))
     assert told[0] == "FWHM 2.4 ± 0.2 px"
     assert told[1] == "= 0.24 µm"
-    assert told[3] == "= 0.7 x 0.7 µm"
+    assert told[3] == "= 0.7 × 0.7 µm"
 
 
 def test_widths_in_um_follow_their_direction() -> None:
     given = KernelSpec(kind="gaussian", sigma_px=(2.0, 1.0))
     told = lines(fine(given, fine_um=(0.1, 0.3)))
-    assert told[1] == "= 0.47 x 0.71 µm"
+    assert told[1] == "= 0.47 × 0.71 µm"
 
 
 def test_a_blur_of_a_recipe_is_the_same() -> None:
@@ -277,8 +277,8 @@ def test_the_picture_follows_the_settings(window: Desk) -> None:
     choose(window, "gaussian", sigma="2,1,0")
     height, width = picture_of(window).shape
     assert height > width
-    assert "FWHM 4.7 x 2.4 px" in view.size.value
-    assert "= 0.12 x 0.059 µm" in view.size.value
+    assert "FWHM 4.7 × 2.4 px" in view.size.value
+    assert "= 0.12 × 0.059 µm" in view.size.value
     assert view.sentence.value
     window.viewer.window._qt_window.show()
     QApplication.processEvents()
@@ -437,7 +437,7 @@ def test_beads_without_a_voxel_size_ask_for_it(window: Desk) -> None:
     layer = window.add(beads(), "beads")
     window.viewer.window._qt_window.show()
     choose(window, "beads", beads=layer)
-    assert "is not known and not guessed" in window.why
+    assert "voxel size of the beads is not known" in window.why
     voxel = blur(window).fields["voxel"]
     assert blur(window).rows["voxel"].visible
     for text in ("0.1", "0.3, 0.1, small", "0.3, 0.1, -0.1"):
@@ -461,7 +461,7 @@ def test_an_image_without_beads_says_so(desk: Desk) -> None:
     assert "No beads were found" in desk.why
     several = desk.add(np.zeros((2, 9, 32, 32), np.uint8), "several")
     choose(desk, "beads", beads=several)
-    assert "one channel of one time" in desk.why
+    assert "one channel and one time point" in desk.why
 
 
 @pytest.mark.parametrize("told", [True, False])
@@ -476,7 +476,7 @@ def test_beads_of_a_file_give_the_blur(desk: Desk, tmp_path: Path, told: bool) -
     choose(desk, "beads", bead_file=path)
     measured(desk)
     if not told:
-        assert "not known and not guessed" in desk.why
+        assert "is not known; write it" in desk.why
         choose(desk, "beads", voxel="0.3, 0.1, 0.1")
         measured(desk)
     assert desk.why == ""
@@ -484,7 +484,7 @@ def test_beads_of_a_file_give_the_blur(desk: Desk, tmp_path: Path, told: bool) -
 
 
 def test_what_is_no_bead_image_is_refused() -> None:
-    with pytest.raises(InputError, match="more than Z, Y and X"):
+    with pytest.raises(InputError, match="more axes than Z, Y and X"):
         check_layer(Image(np.zeros((32, 32, 3), np.uint8), rgb=True))
     check_layer(Image(np.zeros((1, 9, 32, 32)), scale=(1, 1, 1, 1), units="um"))
     assert parse_sizes("0.2;0.1") == (0.2, 0.1)

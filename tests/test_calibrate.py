@@ -12,12 +12,12 @@ from napari_zssr.zssr import calibrate
 from napari_zssr.zssr.calibrate import calibrate_steps
 from napari_zssr.zssr.cost import AROUND, Rates, expected_work, refreshes
 from napari_zssr.zssr.pretrained import shipped_start
-from napari_zssr.zssr.training_plan import Facts, Look, expected_plans, resolve
+from napari_zssr.zssr.training_plan import Facts, NoiseEstimate, expected_plans, resolve
 
 RATES = Rates(step_s=0.05, pairs_s=2e-6, version_s=5e-6)
 TINY: dict[str, Any] = {"width": 8, "batch": 2, "crop_px": 16, "back_projection": 2}
 NOISE = NoiseModel(offset=0.05**2)
-NOISY = Look(noise=NOISE, level=0.05)
+NOISY = NoiseEstimate(noise=NOISE, level=0.05)
 
 
 @pytest.fixture(autouse=True)
@@ -43,13 +43,15 @@ def test_a_noisy_plane_is_told_the_steps_that_its_plan_takes() -> None:
     """With new pairs every 25 steps, of the size of network that noise is given."""
     start = shipped_start()
     for config in (FAST, BALANCED, change(BALANCED, factor=1), change(FAST, factor=4)):
-        for look in (Look(), NOISY):
-            facts = Facts(start=start, noise=look.noise, level=look.level)
+        for noise_estimate in (NoiseEstimate(), NOISY):
+            facts = Facts(
+                start=start, noise=noise_estimate.noise, level=noise_estimate.level
+            )
             done = resolve(config, facts)
-            _, told = expected_plans(config, (start,), 1, 1, look)
+            _, told = expected_plans(config, (start,), 1, 1, noise_estimate)
             for name in ("steps", "stages", "width", "blocks", "rate"):
                 assert getattr(told, name) == getattr(done, name), name
-    _, clean = expected_plans(BALANCED, (start,), 1, 1, Look())
+    _, clean = expected_plans(BALANCED, (start,), 1, 1, NoiseEstimate())
     _, noisy = expected_plans(BALANCED, (start,), 1, 1, NOISY)
     assert (clean.steps, noisy.steps) == (200, 50)
     assert noisy.blocks > clean.blocks
@@ -59,8 +61,8 @@ def test_a_noisy_plane_is_told_the_steps_that_its_plan_takes() -> None:
 def test_noise_of_a_network_from_nothing_costs_new_pairs() -> None:
     config = change(BALANCED, start="random", strategy="independent")
     size: dict[str, Any] = {"shape": (512, 512)}
-    clean = expected(config, looks=[Look()], **size)
-    noisy = expected(config, looks=[NOISY], **size)
+    clean = expected(config, noise_estimates=[NoiseEstimate()], **size)
+    noisy = expected(config, noise_estimates=[NOISY], **size)
     # 400 steps at each of three factors: 15 times new pairs of all pixels.
     assert noisy - clean == pytest.approx(3 * 15 * 512**2 * 2e-6)
 
@@ -68,16 +70,21 @@ def test_noise_of_a_network_from_nothing_costs_new_pairs() -> None:
 def test_every_channel_has_its_own_noise() -> None:
     start = shipped_start()
     given: dict[str, Any] = {"shape": (2, 64, 64), "axes": "CYX"}
-    both = expected(looks=[Look(), NOISY], starts=(start,) * 2, **given)
-    alone = [expected(looks=[one], starts=(start,)) for one in (Look(), NOISY)]
+    both = expected(
+        noise_estimates=[NoiseEstimate(), NOISY], starts=(start,) * 2, **given
+    )
+    alone = [
+        expected(noise_estimates=[one], starts=(start,))
+        for one in (NoiseEstimate(), NOISY)
+    ]
     assert alone[0] > 2 * alone[1]
     assert both == pytest.approx(sum(alone))
 
 
 def test_nothing_to_restore_takes_next_to_nothing() -> None:
     config = change(BALANCED, factor=1)
-    clean = expected(config, looks=[Look()])
-    assert clean < expected(config, looks=[NOISY]) / 4
+    clean = expected(config, noise_estimates=[NoiseEstimate()])
+    assert clean < expected(config, noise_estimates=[NOISY]) / 4
 
 
 def test_time_is_that_of_its_parts() -> None:

@@ -29,7 +29,7 @@ from napari_zssr.stack.plane_result import PlaneReport
 from napari_zssr.stack.prepare import make_plan
 from napari_zssr.stack.report import Report, recipe
 from napari_zssr.stack.run import Upscaled
-from napari_zssr.words import bytes_text, duration_text
+from napari_zssr.units import bytes_text, duration_text
 
 USAGE = [
     (["nonsense"], "nonsense"),

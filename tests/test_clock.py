@@ -18,7 +18,7 @@ from napari_zssr.progress import PlaneDone, Progress, drain
 from napari_zssr.stack.axis_labels import labelled
 from napari_zssr.stack.channels import channel_starts
 from napari_zssr.stack.run import upscale_steps
-from napari_zssr.words import duration_text
+from napari_zssr.units import duration_text
 from napari_zssr.zssr.checkpoint import write_networks
 from napari_zssr.zssr.cost import Work, assumed_work
 
@@ -116,8 +116,8 @@ def test_time_left_is_told_when_it_is_known() -> None:
     assert seconds_left(0.01, 100) is None
     assert seconds_left(0.25, 10) == pytest.approx(30)
     # Half of it is what was foretold, later nothing.
-    assert seconds_left(0.25, 10, told=20) == pytest.approx(20)
-    assert seconds_left(0.5, 10, told=90) == pytest.approx(10)
+    assert seconds_left(0.25, 10, expected=20) == pytest.approx(20)
+    assert seconds_left(0.5, 10, expected=90) == pytest.approx(10)
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ def test_what_was_foretold_counts_as_one_slice() -> None:
 def test_where_a_run_stands() -> None:
     train = Progress(stage="train", step=40, total=400, plane=2, planes=40)
     assert status(train, 130) == "Slice 3 of 40 · training · about 2 min left"
-    assert status(Progress(stage="read", step=0, total=1)) == "Reading the layer"
+    assert status(Progress(stage="read", step=0, total=1)) == "Reading"
     whole = status(train, 130, job="layer 2 of 3", network=(1, 3))
     assert whole == (
         "Layer 2 of 3 · slice 3 of 40 · network 1 of 3 · training · about 2 min left"
@@ -214,10 +214,10 @@ def test_what_was_not_delivered_is_not_praised() -> None:
     report = drain(upscale_steps(labelled(plane, axes="YX"), config)).report
     (made,) = report.planes
     for changes, says in (
-        ({"returned": "bicubic"}, "nothing to gain, bicubic returned"),
+        ({"returned": "bicubic"}, "nothing to gain, bicubic interpolation returned"),
         (
             {"returned": "learned", "assessment": {"share": 0.4, "reason": "x"}},
-            "improved in part",
+            "partly improved",
         ),
     ):
         told = replace(report, planes=(replace(made, **changes),))

@@ -29,7 +29,7 @@ from napari_zssr.progress import drain
 from napari_zssr.stack.axis_labels import labelled
 from napari_zssr.stack.image import planes
 from napari_zssr.stack.methods import methods_unchecked
-from napari_zssr.stack.noise_level import plane_noise_level
+from napari_zssr.stack.noise_estimate import plane_noise_level
 from napari_zssr.stack.report import recipe
 from napari_zssr.stack.run import upscale_steps
 
@@ -318,14 +318,14 @@ def made() -> dict[str, Any]:
 def test_the_recipe_is_told_in_plain_words(made: dict[str, Any]) -> None:
     rows = dict(recipe_rows(made))
     assert rows["Image"] == "cells"
-    assert rows["Size"] == "Z 3 x Y 64 x X 64"
+    assert rows["Size"] == "Z 3 × Y 64 × X 64"
     assert rows["Part"] == "Z 2 to 4, Y 7"
-    assert rows["Pixel size"] == "0.3 x 0.1 x 0.1 → 0.3 x 0.05 x 0.05 µm"
-    assert rows["Enlarged"] == "2 x along Y and X"
-    assert rows["Blur"].startswith("Gaussian, given: FWHM 2.8 pixels of the result")
+    assert rows["Pixel size"] == "0.3 × 0.1 × 0.1 → 0.3 × 0.05 × 0.05 µm"
+    assert rows["Enlarged"] == "2× along Y and X"
+    assert rows["Blur"].startswith("Gaussian, given: FWHM 2.8 result pixels")
     assert "0.14 µm" in rows["Blur"]
     levels = [plane["noise"] for plane in made["report"]["planes"]]
-    assert f"{100 * np.median(levels):.2g} % of the range" in rows["Noise"]
+    assert f"{100 * np.median(levels):.2g} % of the intensity range" in rows["Noise"]
     assert rows["Test"].endswith(
         "dB closer than bicubic interpolation, on the image shrunk and re-enlarged, "
         "median of 3 slices"
@@ -348,13 +348,13 @@ def _planes(*planes: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("given", "row", "text"),
     [
-        ({"config": {"factor": [2, 3]}}, "Enlarged", "Y 2 x, X 3 x"),
+        ({"config": {"factor": [2, 3]}}, "Enlarged", "Y 2×, X 3×"),
         (
             {"config": {"factor": [1, 1], "factor_z": "isotropic"}},
             "Enlarged",
             "not along Y and X (same pixels), Z to cubic voxels",
         ),
-        ({"config": {"noise": 0.02}}, "Noise", "2 % of the range, given"),
+        ({"config": {"noise": 0.02}}, "Noise", "2 % of the intensity range, given"),
         ({"config": {"noise": "off"}}, "Noise", "ignored"),
         (_planes({"noise": 0.0}), "Noise", "none found"),
         (
@@ -379,7 +379,7 @@ def _planes(*planes: dict[str, Any]) -> dict[str, Any]:
             "2 of 5 slices; the run was stopped",
         ),
         ({"config": {"start": "a/nets.safetensors"}}, "Start", "saved networks (nets."),
-        ({"report": {"device": "cuda:0"}}, "Device", "graphics card (cuda:0)"),
+        ({"report": {"device": "cuda:0", "device_name": "RTX"}}, "Device", "RTX"),
         ({"file": "/a/b.ome.zarr"}, "File", "/a/b.ome.zarr"),
     ],
 )
@@ -400,7 +400,7 @@ def test_the_panel_shows_and_copies_the_recipe(desk: Desk) -> None:
     assert "Enlarged" in panel.table.value
     clipboard = QApplication.clipboard()
     panel.copy_recipe()
-    assert "2 x along Y and X" in clipboard.text()
+    assert "2× along Y and X" in clipboard.text()
     panel.copy_methods()
     paragraph, references = methods_unchecked(layer_recipe(result))
     assert clipboard.text().startswith(paragraph)
@@ -429,14 +429,14 @@ def test_a_checked_result_has_the_whole_paragraph(desk: Desk) -> None:
 def test_the_blur_is_estimated_when_asked_for(desk: Desk) -> None:
     desk.add(rings(64, 64))
     blur = desk.widget.form.method.blur
-    assert not blur.look.visible
+    assert not blur.measure.visible
     desk.set(change(RIDGE, kernel="estimate"))
     request = desk.widget._request
     assert request is not None
     assert blur.seen.kernel(request, 0) is None
-    desk.widget.looks.estimate_blur()
-    assert not blur.look.enabled
-    desk.qtbot.waitUntil(lambda: blur.look.enabled, timeout=30_000)
+    desk.widget.measurements.estimate_blur()
+    assert not blur.measure.enabled
+    desk.qtbot.waitUntil(lambda: blur.measure.enabled, timeout=30_000)
     desk.widget.refresh()
     found = blur.seen.kernel(request, 0)
     assert found is not None
@@ -452,15 +452,18 @@ def test_the_noise_is_measured_as_a_run_does(desk: Desk) -> None:
     desk.add(rings(96, 96, noise=30))
     desk.set(change(RIDGE, noise="auto"))
     advanced = desk.widget.form.method.advanced
-    desk.widget.looks.measure_noise()
-    desk.qtbot.waitUntil(lambda: advanced.look.enabled, timeout=30_000)
+    desk.widget.measurements.measure_noise()
+    desk.qtbot.waitUntil(lambda: advanced.measure.enabled, timeout=30_000)
     desk.run(change(RIDGE, noise="auto"))
     (plane,) = layer_recipe(desk.viewer.layers[-1])["report"]["planes"]
     assert plane["noise"] > 0.005
     assert float(advanced.fields["noise_sigma"].value) == pytest.approx(
         plane["noise"], rel=0.01
     )
-    assert f"{100 * plane['noise']:.2g} % of its range" in advanced.noise_message.value
+    assert (
+        f"{100 * plane['noise']:.2g} % of its intensity range"
+        in advanced.noise_message.value
+    )
     desk.add(rings(96, 96), "another")
     desk.widget.form.image.fields["layer"].value = desk.viewer.layers["another"]
     desk.widget.refresh()
@@ -476,8 +479,8 @@ def test_the_slice_that_is_shown_is_measured(desk: Desk) -> None:
     for at in (0, 2):
         desk.viewer.dims.set_point(0, at)
         desk.widget.refresh()
-        desk.widget.looks.measure_noise()
-        desk.qtbot.waitUntil(lambda: advanced.look.enabled, timeout=30_000)
+        desk.widget.measurements.measure_noise()
+        desk.qtbot.waitUntil(lambda: advanced.measure.enabled, timeout=30_000)
         levels.append(float(advanced.fields["noise_sigma"].value))
     assert levels[0] < 0.005 < levels[1]
 
@@ -497,10 +500,10 @@ def test_a_look_that_fails_says_why(desk: Desk) -> None:
     desk.add(np.full((64, 64), np.nan, np.float32))
     desk.set(change(RIDGE, kernel="estimate"))
     advanced, blur = desk.widget.form.method.advanced, desk.widget.form.method.blur
-    desk.widget.looks.measure_noise()
-    desk.widget.looks.estimate_blur()
+    desk.widget.measurements.measure_noise()
+    desk.widget.measurements.estimate_blur()
     desk.qtbot.waitUntil(
-        lambda: advanced.look.enabled and blur.look.enabled, timeout=30_000
+        lambda: advanced.measure.enabled and blur.measure.enabled, timeout=30_000
     )
     assert "Missing pixels" in advanced.noise_message.value
     assert "Missing pixels" in blur.view.sentence.value
@@ -511,8 +514,8 @@ def test_a_batch_has_no_image_to_look_at(qtbot: Any) -> None:
 
     method = MethodFields()
     method.blur.fields["kernel"].value = "estimate"
-    assert not method.blur.look.visible
-    assert not method.advanced.look.visible
+    assert not method.blur.measure.visible
+    assert not method.advanced.measure.visible
 
 
 # ---- keys

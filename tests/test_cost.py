@@ -23,35 +23,46 @@ from napari_zssr.plugin.estimate import (
     planned,
 )
 from napari_zssr.stack import resources
-from napari_zssr.words import bytes_text
+from napari_zssr.units import bytes_text
 from napari_zssr.zssr.cost import Rates
 from napari_zssr.zssr.device import DeviceReport, Machine, NvidiaGpu, advice
 from napari_zssr.zssr.pretrained import shipped_start
-from napari_zssr.zssr.training_plan import Look
+from napari_zssr.zssr.training_plan import NoiseEstimate
 
 CPU = DeviceReport(
-    device="cpu", description="8 cores, AVX2", free_bytes=8 * 10**9, bfloat16=False
+    device="cpu",
+    name="processor (8 cores)",
+    description="AVX2",
+    free_bytes=8 * 10**9,
+    bfloat16=False,
 )
 GPU = DeviceReport(
-    device="cuda:0", description="RTX (24 GiB)", free_bytes=20 * 10**9, bfloat16=True
+    device="cuda:0",
+    name="RTX",
+    description="24 GiB",
+    free_bytes=20 * 10**9,
+    bfloat16=True,
 )
 LAPTOP = Machine(devices=(CPU,), cores=8)
 WORKSTATION = Machine(devices=(GPU, CPU), cores=8)
 RATES = Rates(step_s=0.05, pairs_s=2e-6, version_s=5e-6)
-NOISY = Look(noise=NoiseModel(offset=0.05**2), level=0.05)
+NOISY = NoiseEstimate(noise=NoiseModel(offset=0.05**2), level=0.05)
 
 
 def workload(
     shape: tuple[int, ...] = (40, 512, 500), axes: str = "ZYX", **g: Any
 ) -> Workload:
-    look, starts = g.pop("look", Look()), g.pop("starts", ())
+    noise_estimate, starts = (
+        g.pop("noise_estimate", NoiseEstimate()),
+        g.pop("starts", ()),
+    )
     return Workload(
         config=change(BALANCED, **g),
         shape=shape,
         dtype=np.dtype("uint16"),
         axes=axes,
         starts=starts,
-        looks=() if look is None else (look,),
+        noise_estimates=() if noise_estimate is None else (noise_estimate,),
     )
 
 
@@ -86,7 +97,7 @@ def rows(found: Estimate) -> dict[str, str]:
 
 def test_before_the_machine_is_known_the_result_is() -> None:
     found = told(workload(), None)
-    assert rows(found)["Result"] == "Z 40 x Y 1024 x X 1000, uint16, 81.9 MB"
+    assert rows(found)["Result"] == "Z 40 × Y 1024 × X 1000, uint16, 81.9 MB"
     assert found.problem == ""
 
 
@@ -118,9 +129,10 @@ def test_without_rates_the_time_is_a_range() -> None:
 def test_before_the_noise_is_known_the_time_is_a_range() -> None:
     """From what it takes if it is clean to what it takes if it is noisy."""
     start = (shipped_start(),)
-    asked = workload((256, 256), "YX", look=None, starts=start)
+    asked = workload((256, 256), "YX", noise_estimate=None, starts=start)
     clean, noisy = (
-        workload((256, 256), "YX", look=look, starts=start) for look in (Look(), NOISY)
+        workload((256, 256), "YX", noise_estimate=noise_estimate, starts=start)
+        for noise_estimate in (NoiseEstimate(), NOISY)
     )
     found = known([clean, noisy], LAPTOP)
     low, high = cost([asked], LAPTOP, found).seconds
@@ -153,13 +165,13 @@ def test_one_line_says_result_time_and_device() -> None:
     pattern = r"526 \u00d7 526 \u00d7 6, 3.32 MB; about .* on the processor \(8 cores\)"
     assert re.fullmatch(pattern, summary)
     assert told(asked, WORKSTATION).summary.endswith(" on the RTX")
-    assert told(asked, None).summary.startswith("Z 6 x Y 526")
+    assert told(asked, None).summary.startswith("Z 6 × Y 526")
 
 
 def test_presets_have_their_times_once_one_is_measured() -> None:
     asked = workload((64, 64), "YX", starts=(shipped_start(),))
     assert told(asked, LAPTOP, None).times == {}
-    assert told(replace(asked, looks=()), LAPTOP).times == {}
+    assert told(replace(asked, noise_estimates=()), LAPTOP).times == {}
     found = known([asked], LAPTOP)
     times = estimate([asked], LAPTOP, found).times
     assert list(times) == ["instant", "fast", "balanced", "paper"]
@@ -254,7 +266,7 @@ def test_a_missing_or_failing_device_is_told() -> None:
 
 def test_colours_are_named() -> None:
     found = told(workload((64, 64, 3), "YXS"), LAPTOP, None)
-    assert rows(found)["Result"].startswith("Y 128 x X 128 x RGB, uint16")
+    assert rows(found)["Result"].startswith("Y 128 × X 128 × RGB, uint16")
 
 
 def test_what_does_not_change_the_rates_shares_them() -> None:
@@ -264,7 +276,7 @@ def test_what_does_not_change_the_rates_shares_them() -> None:
         )
 
     assert key() == key(steps=7) == key(seed=3) == key(gradual=1)
-    assert key() != key(look=NOISY)
+    assert key() != key(noise_estimate=NOISY)
     assert key() != key(width=8)
     assert key() != key(factor=3)
 
@@ -307,7 +319,7 @@ def test_estimates_need_neither_torch_nor_qt(
 def test_presets_differ_in_time() -> None:
     slow, fast = (
         told(Workload(config=c, shape=(64, 64), dtype=np.dtype("u1"), axes="YX",
-                      looks=(Look(),)), LAPTOP, RATES)
+                      noise_estimates=(NoiseEstimate(),)), LAPTOP, RATES)
         for c in (BALANCED, FAST)
     )  # fmt: skip
     assert rows(slow)["Time"] != rows(fast)["Time"]

@@ -23,7 +23,11 @@ from napari_zssr.zssr.cost import Rates
 from napari_zssr.zssr.device import Advice, DeviceReport, Machine
 
 CPU = DeviceReport(
-    device="cpu", description="8 cores, AVX2", free_bytes=8 * 10**9, bfloat16=False
+    device="cpu",
+    name="processor (8 cores)",
+    description="AVX2",
+    free_bytes=8 * 10**9,
+    bfloat16=False,
 )
 ADVICE = Advice(sentence="torch is a CPU build.", commands=("pip install <torch>",))
 RATES = Rates(step_s=0.05, pairs_s=2e-6, version_s=5e-6)
@@ -91,7 +95,7 @@ def test_the_result_is_told_at_once_and_the_rest_when_known(
     card: CostCard, qtbot: Any
 ) -> None:
     card.update([request()])
-    assert "Z 4 x Y 128 x X 120, uint16" in card._table.value
+    assert "Z 4 × Y 128 × X 120, uint16" in card._table.value
     assert "Time" not in card._table.value
     qtbot.waitUntil(lambda: "Time" in card._table.value)
     assert "being measured" in card._table.value
@@ -189,7 +193,7 @@ def test_the_noise_is_looked_at_once_for_a_selection(
         wanted = replace(request(), layer=Image(np.asarray(pixels, np.float32)))
         card.update([wanted])
         qtbot.waitUntil(lambda: known(card))
-        (look,) = card._looks.get(wanted)
+        (look,) = card._noise.get(wanted)
         times.append((look.level, card._cost(card._workloads).seconds[0]))
     (clean, fast), (noisy, slow) = times
     assert clean < 0.004 < 0.02 < noisy

@@ -1,4 +1,4 @@
-"""What the documentation says of the time that is told is what its table says."""
+"""What the documentation says of estimated times is what its table says."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import re
 import pytest
 from conftest import DOCS
 
-from benchmarks.told import CASES, COLUMNS
+from benchmarks.estimated_time import CASES, COLUMNS
 
 BEFORE, EARLY = COLUMNS[6:]
 
@@ -34,14 +34,16 @@ def test_the_table_is_of_the_runs_of_the_benchmark() -> None:
     assert [row["run"] for row in rows] == [case.name for case in CASES]
     for row in rows:
         taken = float(row["taken"])
-        assert float(row[BEFORE]) == pytest.approx(float(row["told"]) / taken)
+        assert float(row[BEFORE]) == pytest.approx(float(row["estimated"]) / taken)
         if row[EARLY]:
-            assert float(row[EARLY]) == pytest.approx(float(row["told early"]) / taken)
+            assert float(row[EARLY]) == pytest.approx(
+                float(row["estimated early"]) / taken
+            )
 
 
 def test_the_page_says_how_far_off_they_were() -> None:
     page = (DOCS / "benchmarks.md").read_text("utf-8")
-    section = re.search(r"\*\*Told and taken\*\*.*?\n\n", page, re.DOTALL)
+    section = re.search(r"\*\*Estimated and taken\*\*.*?\n\n", page, re.DOTALL)
     assert section is not None
     text = " ".join(section[0].split())
     assert f"before the run {within(BEFORE, 0.5)} times were within 50 %" in text

@@ -332,7 +332,7 @@ def test_use_these_settings_says_that_it_did(desk: Desk) -> None:
         ({}, "all", ""),
         ({}, "current", "enlarges whole files"),
         ({"error_map": True}, "all", "no option for error_map"),
-        ({"kernel": np.ones((3, 3))}, "all", "no option for a blur"),
+        ({"kernel": np.ones((3, 3))}, "all", "A blur measured here"),
     ],
 )
 def test_a_command_that_would_be_refused_is_not_offered(

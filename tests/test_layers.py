@@ -241,21 +241,21 @@ WORDS: dict[str, tuple[tuple[int, ...], dict[str, Any], str, str]] = {
         (40, 2, 12, 11),
         {"scale": (0.5, 1, 0.13, 0.13), "units": ("um", "pixel", "um", "um")},
         "ZCYX",
-        "Z 40 x C 2 x Y 12 x X 11, 0.5 x 0.13 x 0.13 um",
+        "Z 40 × C 2 × Y 12 × X 11, 0.5 × 0.13 × 0.13 µm",
     ),
-    "none": ((5, 9, 8), {}, "ZYX", "Z 5 x Y 9 x X 8, no pixel size"),
+    "none": ((5, 9, 8), {}, "ZYX", "Z 5 × Y 9 × X 8, no pixel size"),
     "no unit": (
-        (9, 8), {"scale": (0.2, 0.2)}, "YX", "Y 9 x X 8, 0.2 x 0.2 (no unit)",
+        (9, 8), {"scale": (0.2, 0.2)}, "YX", "Y 9 × X 8, 0.2 × 0.2 (no unit)",
     ),
     "time": (
         (5, 9, 8), {"scale": (60, 0.2, 0.2), "units": ("s", "nm", "nm")}, "TYX",
-        "T 5 x Y 9 x X 8, 0.2 x 0.2 nm, every 60 s",
+        "T 5 × Y 9 × X 8, 0.2 × 0.2 nm, every 60 s",
     ),
     "mixed": (
         (9, 8), {"scale": (0.2, 3), "units": ("um", "nm")}, "YX",
-        "Y 9 x X 8, Y 0.2 um, X 3 nm",
+        "Y 9 × X 8, Y 0.2 µm, X 3 nm",
     ),
-    "rgb": ((9, 8, 3), {"rgb": True}, "YXS", "Y 9 x X 8 x RGB, no pixel size"),
+    "rgb": ((9, 8, 3), {"rgb": True}, "YXS", "Y 9 × X 8 × RGB, no pixel size"),
 }  # fmt: skip
 
 
@@ -309,7 +309,7 @@ def test_lazy_layers_load_only_the_part() -> None:
     assert stack.data[:, 0, 0].tolist() == [7, 8]
     lazy = lazy_stack(layer, "ZYX", Selection(ranges={"Z": (9, 12)}))
     assert lazy.data.shape == (3, 16, 16)
-    assert describe_axes(layer, "ZYX").startswith("Z 50 x Y 16")
+    assert describe_axes(layer, "ZYX").startswith("Z 50 × Y 16")
     assert sorted(loaded) == [7, 8]
 
 

@@ -224,7 +224,7 @@ def test_a_cancelled_run_is_kept_and_gone_on_from(
     finished = onto.finished()
     assert 2 <= finished < 6
     assert f"cells: cancelled, {finished} of 6 slices done" in desk.said
-    assert f"is kept in {onto.part}. Press Run to go on from there." in desk.said
+    assert f"is kept in {onto.part}. Press Run to continue." in desk.said
     assert not desk.widget.controls.question.visible
     assert left.data.shape == (2, 40, 48)
     assert np.asarray(left.data).any(axis=(1, 2)).all()
@@ -386,7 +386,7 @@ def test_the_image_itself_is_never_replaced(desk: Desk, onto: Disk) -> None:
     onto.fields["file"].value = onto.target
     onto.fields["overwrite"].value = True
     desk.widget.refresh()
-    assert "is what the layer is read from" in desk.why
+    assert "is the file of the layer itself" in desk.why
 
 
 def test_errors_are_one_sentence_and_the_widget_is_usable_again(

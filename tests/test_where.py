@@ -17,6 +17,7 @@ GIB = 2**30
 def device(name: str, gib: int, failure: str = "") -> DeviceReport:
     return DeviceReport(
         device=name,
+        name=name,
         description=name,
         free_bytes=gib * GIB,
         bfloat16=True,

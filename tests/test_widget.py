@@ -27,7 +27,7 @@ from napari_zssr.config import BALANCED, FAST, Config, change
 from napari_zssr.errors import InputError
 from napari_zssr.plugin import cost as _cost
 from napari_zssr.plugin import widget as _widget
-from napari_zssr.plugin.form.rows import Column, words
+from napari_zssr.plugin.form.rows import Column, text_label
 from napari_zssr.plugin.layers.layers import KEY
 from napari_zssr.plugin.widget import SuperResolutionWidget
 from napari_zssr.progress import PlaneDone, Progress, drain
@@ -148,8 +148,8 @@ def test_wrong_settings_are_met_in_the_form(desk: Desk) -> None:
     fields = how.advanced.fields | how.blur.fields
     fields["noise"].value = "given"
     for name, value, says in (
-        ("steps", "many", "no whole number"),
-        ("learned_steps", "-1", "whole number from 0"),
+        ("steps", "many", "not a whole number"),
+        ("learned_steps", "-1", "whole number of at least 0"),
         ("kernel", "file", "Choose the file"),
         ("start", "file", "Choose the file of saved networks"),
         ("noise_sigma", "x", "not a number"),
@@ -174,7 +174,7 @@ def test_wrong_axes_are_met_in_the_form(desk: Desk) -> None:
     axes.value = "ZYX"
     desk.widget.refresh()
     assert desk.why == ""
-    assert "Z 3 x Y 32 x X 32" in desk.widget.form.image.understood.value
+    assert "Z 3 × Y 32 × X 32" in desk.widget.form.image.understood.value
     assert desk.widget.form.requests()[0].axes == "ZYX"
 
 
@@ -238,8 +238,8 @@ def test_parts_of_a_layer(window: Desk) -> None:
 @pytest.mark.parametrize(
     ("text", "scale", "says"),
     [
-        ("0.13", (1, 0.13, 0.13), "0.13 x 0.13 um"),
-        ("0.5, 0.13, 0.12", (0.5, 0.13, 0.12), "0.5 x 0.13 x 0.12 um"),
+        ("0.13", (1, 0.13, 0.13), "0.13 × 0.13 µm"),
+        ("0.5, 0.13, 0.12", (0.5, 0.13, 0.12), "0.5 × 0.13 × 0.12 µm"),
         ("0.5, 0.13", (1, 1, 1), "not understood"),
         ("small", (1, 1, 1), "not understood"),
         ("-1", (1, 1, 1), "above 0"),
@@ -446,7 +446,7 @@ def test_slices_that_stayed_black_are_told(desk: Desk) -> None:
     # One more may have been written while the run was told to stop.
     assert told - 1 <= black <= told
     assert black > 0
-    assert f"The last {told} slices of the layer are still black." in desk.said
+    assert f"The last {told} slices of the layer are black." in desk.said
 
 
 def test_a_layer_that_is_taken_away_in_a_run_is_freed(desk: Desk) -> None:
@@ -465,8 +465,8 @@ def test_a_layer_that_is_taken_away_in_a_run_is_freed(desk: Desk) -> None:
 
 
 def test_a_long_sentence_is_seen_whole(qtbot: Any) -> None:
-    label = words()
-    column = Column([label, words("below")])
+    label = text_label()
+    column = Column([label, text_label("below")])
     qtbot.addWidget(column.native)
     column.native.resize(200, 60)
     column.show()
@@ -687,7 +687,7 @@ def test_a_layer_without_recipe_offers_nothing(desk: Desk) -> None:
     layer.metadata[KEY] = {"config": {"steps": "x"}}
     desk.widget.refresh()
     desk.widget.use_settings()
-    assert "not understood" in notification_manager.records[-1].message
+    assert "cannot be read" in notification_manager.records[-1].message
 
 
 def copied() -> str:
@@ -845,7 +845,7 @@ def test_saved_networks_are_met_in_the_form(desk: Desk, nets: Path) -> None:
     assert "is damaged" in desk.why
     nets.unlink()
     desk.widget.refresh()
-    assert "nets.safetensors is not there" in desk.why
+    assert "nets.safetensors does not exist" in desk.why
     assert not desk.widget.controls.run.enabled
     desk.widget.start()
     assert not desk.widget._run.running
@@ -891,10 +891,10 @@ def test_the_preset_decides_what_training_begins_from(
     desk.widget.native.show()
     assert rows["learned_steps"].visible
     for preset, says in (
-        ("fast", "the learned start"),
+        ("fast", "the pretrained network"),
         ("paper", "this image only"),
         ("instant", ""),
-        ("balanced", "the learned start"),
+        ("balanced", "the pretrained network"),
     ):
         how.preset.value = preset
         desk.widget.refresh()
@@ -973,7 +973,7 @@ def test_run_again_restores_the_start_even_when_it_is_gone(
     nets.unlink()
     desk.set(RIDGE)
     desk.widget.use_settings()
-    assert "nets.safetensors is not there" in desk.why
+    assert "nets.safetensors does not exist" in desk.why
     desk.widget.form.method.advanced.fields["start"].value = "random"
     desk.widget.form.method.advanced.fields["steps"].value = "20"
     desk.widget.refresh()

@@ -94,8 +94,8 @@ def test_units_that_ome_forbids_are_read_back(
 
 
 UNLIKE: dict[str, tuple[dict[str, Any], str]] = {
-    "place": ({"translate": (0, 1, 0)}, "do not lie on each other"),
-    "pixel size": ({"scale": (0.5, 0.1, 0.1)}, "do not lie on each other"),
+    "place": ({"translate": (0, 1, 0)}, "do not overlap exactly"),
+    "pixel size": ({"scale": (0.5, 0.1, 0.1)}, "do not overlap exactly"),
     "units": ({"units": ("nm",) * 3}, "differ in units"),
     "shape": ({"data": noise(4, 9, 9)}, "differ in shape"),
     "type": ({"data": noise(4, 9, 8).astype(np.float32)}, "differ in type"),

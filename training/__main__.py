@@ -11,7 +11,7 @@ import typer
 from napari_zssr.atomic import check_target
 from napari_zssr.checks import NETWORKS_SUFFIX, check_device
 from napari_zssr.cli import console, options, run
-from napari_zssr.words import bytes_text
+from napari_zssr.units import bytes_text
 
 if TYPE_CHECKING:
     from napari_zssr.zssr.pretrained import PretrainedStart

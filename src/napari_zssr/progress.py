@@ -18,29 +18,37 @@ ALONG_Z = "axial "
 SHARED = "shared "
 # What a stage does, in words.
 STAGE_TEXTS = {
-    "read": "Reading",
-    "plan": "Planning",
-    "learn": "Training the networks of several planes",
-    "pairs": "Preparing training data",
-    "fit": "Fitting",
-    "train": "Training",
-    "check": "Checking parts of the result",
-    "predict": "Enlarging",
-    "planes": "Enlarging planes",
-    f"{ALONG_Z}pairs": "Preparing training data for Z",
-    f"{ALONG_Z}train": "Training along Z",
-    f"{ALONG_Z}fit": "Fitting along Z",
-    f"{ALONG_Z}predict": "Testing along Z",
-    f"{ALONG_Z}check": "Checking along Z",
-    f"{ALONG_Z}columns": "Enlarging along Z",
+    "read": "reading",
+    "plan": "preparing",
+    "learn": "training (several slices)",
+    "pairs": "preparing training data",
+    "fit": "fitting the filter",
+    "train": "training",
+    "check": "checking the result",
+    "predict": "enlarging",
+    "planes": "enlarging",
+    "compare": "comparing with the original",
+    "report": "writing the report",
+    f"{ALONG_Z}predict": "testing along Z",
+    f"{ALONG_Z}columns": "enlarging along Z",
+    f"{SHARED}predict": "testing (several slices)",
+    f"{SHARED}check": "checking (several slices)",
 }
 
 
 def stage_text(stage: str) -> str:
     """What a stage does, in words; its own name where it has none."""
-    shared = " (several planes)" if stage.startswith(SHARED) else ""
-    text = STAGE_TEXTS.get(stage.removeprefix(SHARED), stage)
-    return f"{text}{shared}"
+    if stage in STAGE_TEXTS:
+        return STAGE_TEXTS[stage]
+    for prefix, suffix in ((SHARED, " (several slices)"), (ALONG_Z, " along Z")):
+        if stage.startswith(prefix):
+            return f"{stage_text(stage.removeprefix(prefix))}{suffix}"
+    return stage
+
+
+def sentence_case(text: str) -> str:
+    """A text that begins with a capital letter."""
+    return text[:1].upper() + text[1:]
 
 
 T = TypeVar("T")

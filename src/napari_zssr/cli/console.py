@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
 
-from napari_zssr.progress import PlaneDone, Progress, drain, stage_text
+from napari_zssr.progress import PlaneDone, Progress, drain, sentence_case, stage_text
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -63,7 +63,7 @@ class ProgressView:
             if self._stage is not None:
                 self._bar.remove_task(self._stage)
             self._stage = self._bar.add_task(
-                stage_text(event.stage), total=event.total, figure=""
+                sentence_case(stage_text(event.stage)), total=event.total, figure=""
             )
             self._stage_key = (event.stage, event.plane)
         self._bar.update(self._stage, completed=event.step, total=event.total)

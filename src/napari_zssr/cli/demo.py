@@ -16,7 +16,7 @@ from napari_zssr.cli import console, options
 from napari_zssr.cli.enlarge import read_image
 from napari_zssr.errors import ComputeError, InputError
 from napari_zssr.stack import picture
-from napari_zssr.words import duration_text
+from napari_zssr.units import duration_text
 
 if TYPE_CHECKING:
     from PIL.Image import Image

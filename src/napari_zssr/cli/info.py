@@ -14,7 +14,7 @@ from napari_zssr.checks import size_text
 from napari_zssr.cli import console, options
 from napari_zssr.cli.enlarge import read_image
 from napari_zssr.cli.kernel import DEFAULT_BLUR, Blur, with_blur_options
-from napari_zssr.words import bytes_text, duration_text
+from napari_zssr.units import bytes_text, duration_text
 
 if TYPE_CHECKING:
     from napari_zssr.config import Config
@@ -76,7 +76,7 @@ def summary(stack: ImageStack, config: Config) -> dict[str, Any]:
     from napari_zssr.progress import drain
     from napari_zssr.stack.axial_factor import axial_factor
     from napari_zssr.stack.channels import channel_starts, kernels_of
-    from napari_zssr.stack.look import look_steps
+    from napari_zssr.stack.noise_estimate import noise_estimate_steps
     from napari_zssr.stack.prepare import expected_dtype, make_plan
     from napari_zssr.zssr.device import device_name
     from napari_zssr.zssr.training_plan import start_messages
@@ -84,9 +84,14 @@ def summary(stack: ImageStack, config: Config) -> dict[str, Any]:
     starts = channel_starts(config, stack.axes, stack.data.shape)
     dtype = expected_dtype(stack, config)
     factor_z = axial_factor(config, stack)
-    looks = drain(look_steps(stack, config))
+    noise_estimates = drain(noise_estimate_steps(stack, config))
     plan = make_plan(
-        stack, config, starts, looks=looks, output_dtype=dtype, factor_z=factor_z
+        stack,
+        config,
+        starts,
+        noise_estimates=noise_estimates,
+        output_dtype=dtype,
+        factor_z=factor_z,
     )
     messages = start_messages(config, starts, factor_z)
     has_blur = config.kernel.kind != "bicubic" and config.restores_planes

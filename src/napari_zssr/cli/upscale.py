@@ -34,7 +34,7 @@ from napari_zssr.cli.options import (
 )
 from napari_zssr.errors import InputError, StorageError
 from napari_zssr.execution.executors import Workers
-from napari_zssr.words import duration_text
+from napari_zssr.units import duration_text
 
 DONE, SKIPPED, UNFINISHED, FAILED = "done", "skipped", "unfinished", "failed"
 

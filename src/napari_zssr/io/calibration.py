@@ -12,7 +12,7 @@ import numpy as np
 import tifffile
 
 from napari_zssr.io.contents import Calibration
-from napari_zssr.stack.image import SHOWN, Channel, Outline, short_unit
+from napari_zssr.stack.image import Channel, Outline, short_unit, unit_text
 
 
 def calibration_from(
@@ -265,15 +265,14 @@ SPACING = "spacing"
 
 UnitName = Callable[[str | None, str], str | None]
 
-_SYMBOLS = {"um": "\u00b5m", "us": "\u00b5s", "angstrom": "\u00c5"}
-_SHORT = {symbol: short for short, symbol in _SYMBOLS.items()}
+_SHORT = {unit_text(short): short for short in _LENGTHS | _TIMES}
 _SHORT |= {word: short for short, word in (_LENGTHS | _TIMES).items() if word}
 
 
 def xml_unit(unit: str | None, letter: str) -> str | None:
     """OME-XML symbol of a unit ("um"), None where its schema has none along an axis."""
     known = unit in _ALONG[letter]
-    return _SYMBOLS.get(unit or "", unit) if known else None
+    return unit_text(unit) if known else None
 
 
 def zarr_unit(unit: str | None, letter: str) -> str | None:
@@ -306,8 +305,7 @@ def record_messages(
     if not record:
         return ()
     named = " and ".join(
-        f"{SHOWN.get(unit, unit) or 'none'} along {a}"
-        for a, (_, unit) in record.items()
+        f"{unit_text(unit) or 'none'} along {a}" for a, (_, unit) in record.items()
     )
     return (
         f"{format_name} cannot say the unit {named}; only napari-zssr will read it "

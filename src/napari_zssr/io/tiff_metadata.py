@@ -22,7 +22,6 @@ from napari_zssr.io.calibration import (
 from napari_zssr.io.contents import Calibration
 from napari_zssr.io.ome_xml import SIZE_ATTRIBUTES, PlaneAddress, ome_calibration
 from napari_zssr.stack.image import (
-    SHOWN,
     Channel,
     FilePixels,
     Pixels,
@@ -30,6 +29,7 @@ from napari_zssr.stack.image import (
     is_lazy,
     short_unit,
     to_native,
+    unit_text,
 )
 
 
@@ -165,7 +165,7 @@ def _tags_with_unit(resolution: _Resolution, unit: str, source: str) -> Calibrat
     if resolution.unit and _UM[resolution.unit] != scale:
         messages = [
             f"The resolution tags say {resolution}, {source} says "
-            f"{SHOWN.get(unit, unit)}; the pixel size was read as {_size_text(sizes)} "
+            f"{unit_text(unit)}; the pixel size was read as {_size_text(sizes)} "
             "µm."
         ]
     if unit in {"cm", "in"}:
@@ -358,7 +358,7 @@ def _imagej_depth(
         spacing = 1.0
         messages = [
             "ImageJ's metadata do not give the distance between slices, so it was "
-            f"read as 1 {SHOWN.get(unit, unit)}."
+            f"read as 1 {unit_text(unit)}."
         ]
     size = positive_number(abs(spacing)) if isinstance(spacing, int | float) else None
     if unit in {"cm", "in"}:

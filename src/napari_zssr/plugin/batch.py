@@ -27,10 +27,10 @@ from napari_zssr.plugin.form.rows import (
     Column,
     Scrolled,
     after_pause,
-    say,
+    set_text,
     side_by_side,
+    text_label,
     tooltip,
-    words,
 )
 from napari_zssr.plugin.layers.files import lazy_layers
 from napari_zssr.plugin.layers.layers import KEY
@@ -40,7 +40,7 @@ from napari_zssr.plugin.summary import form_sentence
 from napari_zssr.progress import Event, PlaneDone, Progress, Steps
 from napari_zssr.stack.axial_factor import axial_factor
 from napari_zssr.stack.channels import channel_starts, start_message_for_files
-from napari_zssr.words import duration_text
+from napari_zssr.units import duration_text
 from napari_zssr.zssr.cost import Work, assumed_work
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 
     from napari_zssr.execution.disk_run import Written
 
-WAITING, RUNNING, DONE, EXISTING = "waiting", "running", "done", "there already"
+WAITING, RUNNING, DONE, EXISTING = "waiting", "running", "done", "exists"
 STOPPED, FAILED = "stopped", "failed"
 COLUMNS = ("File", "State", "Planes", "Changed", "Time")
 LINES_HIGH = 8
@@ -114,14 +114,14 @@ class BatchTable(QTableWidget):
     def __init__(self) -> None:
         super().__init__(0, len(COLUMNS))
         self.rows: list[BatchRow] = []
-        self.setAccessibleName("Images and what came of them")
+        self.setAccessibleName("Images and their results")
         self.setHorizontalHeaderLabels(COLUMNS)
         self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         self.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
         self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         self.setTextElideMode(Qt.TextElideMode.ElideMiddle)
         self.setShowGrid(False)
-        self.setToolTip("Select a row to see what came of it; double-click opens it.")
+        self.setToolTip("Select a row to see its result; double-click opens it.")
         side, head = self.verticalHeader(), self.horizontalHeader()
         assert side is not None
         assert head is not None
@@ -176,15 +176,15 @@ def batch_sentence(rows: Sequence[BatchRow], folder: Path) -> str:
     verb = "is" if counts[DONE] == 1 else "are"
     parts = [f"{counts[DONE]} of {len(rows)} {images} {verb} enlarged"]
     if counts[EXISTING]:
-        verb = "was" if counts[EXISTING] == 1 else "were"
-        parts.append(f"{counts[EXISTING]} {verb} there already")
+        verb = "exists" if counts[EXISTING] == 1 else "exist"
+        parts.append(f"{counts[EXISTING]} {verb} already")
     failed = [row for row in rows if row.state == FAILED]
     if failed:
         name, why = failed[0].image.name, failed[0].sentence.removesuffix(".")
         why = why if name in why else f"{name}: {why}"
         parts.append(f"{len(failed)} failed ({why})")
     left = counts[STOPPED] + counts[WAITING]
-    end = f" {left} left; Run goes on from there." if left else ""
+    end = f" {left} left; press Run to continue." if left else ""
     return f"{', '.join(parts)}. Results are in {folder}.{end}"
 
 
@@ -192,7 +192,7 @@ class FileJob:
     """Enlargement of one image of a batch."""
 
     clock: Clock | None = None
-    told: Work | None = None
+    expected: Work | None = None
 
     def __init__(self, row: BatchRow, order: Order) -> None:
         self.row = row
@@ -255,15 +255,15 @@ class BatchWidget(Container[Any]):
             "Images that already have a result are skipped."
         )
         self.controls.cancel.tooltip = (
-            "Stops after the current step. Finished parts are kept, and Run continues "
-            "from there."
+            "Stops after the current step. Finished parts are kept; press Run to "
+            "continue."
         )
         self.open = PushButton(
             text="Open",
             tooltip="Adds the result of the selected row as a layer, which reads from "
             "the file as needed.",
         )
-        self.message = words()
+        self.message = text_label()
         super().__init__(widgets=[self.controls], labels=False)
         self.margins = (0, 0, 0, 0)
         layout = self.native.layout()
@@ -305,7 +305,7 @@ class BatchWidget(Container[Any]):
         try:
             order = self.form.order()
             self._check_free()
-            with storage_errors(order.folder, "nothing was begun"):
+            with storage_errors(order.folder, "nothing was started"):
                 order.folder.mkdir(parents=True, exist_ok=True)
         except ZSSRError as error:
             self.controls.show_reason(str(error))
@@ -379,14 +379,16 @@ class BatchWidget(Container[Any]):
         row.seconds = self._run.elapsed
         if row.state == RUNNING:
             row.state = STOPPED
-            row.sentence = "What is finished is kept; Run goes on from there."
+            row.sentence = "What is finished is kept; press Run to continue."
         self.table.update_row(row)
 
     def _on_end(self) -> None:
         rows = self.table.rows
         failed = any(row.state == FAILED for row in rows)
         text = batch_sentence(rows, self._folder)
-        self.controls.say(Message(text, sign=PROBLEM) if failed else Message(text))
+        self.controls.show_message(
+            Message(text, sign=PROBLEM) if failed else Message(text)
+        )
         self.refresh()
         self._show_selected()
         self._on_run()
@@ -394,7 +396,7 @@ class BatchWidget(Container[Any]):
     def _show_selected(self) -> None:
         row = self.table.selected
         self.open.enabled = row is not None and row.has_result
-        say(self.message, "" if row is None else html.escape(row.sentence))
+        set_text(self.message, "" if row is None else html.escape(row.sentence))
 
     def _refresh_later(self, *_: Any) -> None:
         self._later.start()
@@ -406,5 +408,5 @@ def _rows(order: Order) -> list[BatchRow]:
     for row in rows:
         if os.path.exists(row.target) and not order.overwrite:
             row.state = EXISTING
-            row.sentence = f"{row.target.name} is there already."
+            row.sentence = f"{row.target.name} exists already."
     return rows

@@ -87,7 +87,7 @@ class BatchForm(Column):
         config = self.method.config(self.factor.factors, self.factor.factor_z)
         folder = _path(self.fields["into"].value)
         if folder is None:
-            raise InputError("Choose the folder that the results go into.")
+            raise InputError("Choose a folder for the results.")
         if folder.exists() and not folder.is_dir():
             raise InputError(f"{folder} is a file; choose a folder for the results.")
         if self.fields["within"].value == ALL:
@@ -125,7 +125,7 @@ class BatchForm(Column):
         if folder is None:
             raise InputError("Choose a folder of images.")
         if not folder.is_dir():
-            raise InputError(f"The folder {folder} is not there; choose another one.")
+            raise InputError(f"The folder {folder} does not exist; choose another one.")
         names = self.fields["names"].value.split() or ["*"]
         matching = {path for name in names for path in folder.glob(name)}
         files = [
@@ -136,8 +136,8 @@ class BatchForm(Column):
         ]
         if not files:
             raise InputError(
-                f"No file in {folder} has a name like {' or '.join(names)}; change "
-                "Names, or the folder."
+                f"No file in {folder} matches {' or '.join(names)}; change Names or "
+                "the folder."
             )
         return files
 
@@ -199,13 +199,13 @@ def _image_rows() -> list[Row]:
         "Take": ComboBox(
             name="source",
             choices=[("all in a folder", FOLDER), ("chosen files", FILES)],
-            tooltip="All images of a folder with matching names, or the files that you "
+            tooltip="All images of a folder whose names match, or files that you "
             "choose.",
         ),
         "Folder": path_field(
             name="folder",
             mode=FileDialogMode.EXISTING_DIRECTORY,
-            tooltip="The folder with the images. Its subfolders are ignored.",
+            tooltip="The folder with the images. Its subfolders are not searched.",
         ),
         "Names": LineEdit(
             name="names",
@@ -245,7 +245,7 @@ def _result_rows() -> list[Row]:
         "Into": path_field(
             name="into",
             mode=FileDialogMode.EXISTING_DIRECTORY,
-            tooltip="The folder for the results. It is created if necessary.",
+            tooltip="The folder for the results. It is created if needed.",
         ),
         "Format": ComboBox(
             name="ending",

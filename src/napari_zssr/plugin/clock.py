@@ -4,37 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from napari_zssr.progress import ALONG_Z, SHARED, Event, PlaneDone, Progress
-from napari_zssr.words import duration_text
+from napari_zssr.progress import (
+    ALONG_Z,
+    SHARED,
+    Event,
+    PlaneDone,
+    Progress,
+    sentence_case,
+    stage_text,
+)
+from napari_zssr.units import duration_text
 from napari_zssr.zssr.cost import Passes, Work, total
 
 EARLIEST_S = 3.0
 JOIN = " \u00b7 "
 # Stages that do not count towards the completed fraction.
 BEFORE = ("read", "plan", "learn")
-STAGES = {
-    "read": "reading the layer",
-    "plan": "preparing",
-    "learn": "preparing",
-    "pairs": "preparing training data",
-    "fit": "fitting the filter",
-    "train": "training",
-    "check": "checking the result",
-    "predict": "enlarging",
-    "shared read": "preparing training data",
-    "shared pairs": "preparing training data",
-    "shared train": "training on several slices",
-    "shared predict": "training on several slices",
-    "shared check": "checking several slices",
-    "planes": "enlarging",
-    "compare": "comparing with the original",
-    "report": "writing the report",
-    f"{ALONG_Z}pairs": "preparing training data along Z",
-    f"{ALONG_Z}train": "training along Z",
-    f"{ALONG_Z}fit": "fitting the filter along Z",
-    f"{ALONG_Z}predict": "training along Z",
-    f"{ALONG_Z}columns": "enlarging along Z",
-}
 
 
 class Clock:
@@ -105,29 +90,29 @@ class Clock:
 
 
 def seconds_left(
-    share: float, elapsed: float, told: float | None = None
+    share: float, elapsed: float, expected: float | None = None
 ) -> float | None:
     """Remaining time in seconds; None while it is too early to estimate.
 
-    What was `told` before counts less and less, and from half of the run on no more.
+    What was `expected` before counts less and less, from half of the run on no more.
     """
     if share < 0.02 or elapsed < EARLIEST_S:
         return None
     seconds = elapsed / share
-    if told is not None:
+    if expected is not None:
         trust = min(1.0, 2 * share)
-        seconds = trust * seconds + (1 - trust) * told
+        seconds = trust * seconds + (1 - trust) * expected
     return max(0.0, seconds - elapsed)
 
 
 class Pace:
     """Remaining time of a run by the slices that are done, once there are any.
 
-    What a slice was foretold to take counts as much as one slice.
+    What a slice was expected to take counts as much as one slice.
     """
 
-    def __init__(self, told: Work | None = None) -> None:
-        self._told = None if told is None else total(told.plane)
+    def __init__(self, expected: Work | None = None) -> None:
+        self._expected = None if expected is None else total(expected.plane)
         self._began = 0.0
         self._done = self._planes = 0
         self._elapsed = 0.0
@@ -145,8 +130,8 @@ class Pace:
         if not self._done or not self._planes:
             return None
         seconds, slices = self._elapsed - self._began, self._done
-        if self._told is not None:
-            seconds, slices = seconds + self._told, slices + 1
+        if self._expected is not None:
+            seconds, slices = seconds + self._expected, slices + 1
         each = seconds / slices
         return max(0.0, each * self._planes - (elapsed - self._elapsed))
 
@@ -168,11 +153,10 @@ def status(
         parts.append(f"slice {event.plane + 1} of {event.planes}")
     if network is not None:
         parts.append(f"network {network[0]} of {network[1]}")
-    parts.append(STAGES.get(event.stage, event.stage))
+    parts.append(stage_text(event.stage))
     if left is not None:
         parts.append(f"about {duration_text(left)} left")
-    line = JOIN.join(parts)
-    return line[:1].upper() + line[1:]
+    return sentence_case(JOIN.join(parts))
 
 
 class JobsClock:

@@ -9,7 +9,7 @@ from magicgui.widgets import ProgressBar, PushButton
 from napari.layers import Layer
 
 from napari_zssr.plugin.curve import GainCurve
-from napari_zssr.plugin.form.rows import Column, say, side_by_side, words
+from napari_zssr.plugin.form.rows import Column, set_text, side_by_side, text_label
 from napari_zssr.plugin.messages import Message, Messages
 
 # Steps of the progress bar.
@@ -26,19 +26,19 @@ class RunFields(Column):
         self.run = PushButton(
             text="Run",
             tooltip="Trains on this image, then adds the result as a layer. You can "
-            "go on using napari meanwhile. Key: Ctrl+Enter.",
+            "keep using napari meanwhile. Key: Ctrl+Enter.",
         )
         self.cancel = PushButton(
             text="Cancel",
             tooltip="Stops after the current step. You can keep the slices that are "
             "finished.",
         )
-        self._reason = words()
+        self._reason = text_label()
         self._bar = ProgressBar(
             min=0, max=RESOLUTION, tooltip="How much of the whole run is done."
         )
         self._bar.native.setAccessibleName("Progress")
-        self._status = words()
+        self._status = text_label()
         self.curve = GainCurve()
         self.question = Question()
         self.messages = Messages()
@@ -52,7 +52,7 @@ class RunFields(Column):
 
     def show_reason(self, reason: str) -> None:
         """Show why Run is disabled; an empty text hides the line."""
-        say(self._reason, html.escape(reason))
+        set_text(self._reason, html.escape(reason))
 
     def show_running(self) -> None:
         """Show that a run has started."""
@@ -83,7 +83,7 @@ class RunFields(Column):
         self.messages.remove_without_layers()
         self.question.visible = False
 
-    def say(self, message: Message, layers: Sequence[Layer] = ()) -> None:
+    def show_message(self, message: Message, layers: Sequence[Layer] = ()) -> None:
         """Add a message on the outcome of a run on these layers."""
         self.messages.add(message, layers)
 
@@ -109,8 +109,8 @@ class AfterFields(Column):
     def __init__(self) -> None:
         self.settings = PushButton(
             text="Use these settings",
-            tooltip="Sets the form to the settings that made the result selected in "
-            "the layer list.",
+            tooltip="Fills the form with the settings of the result that is selected "
+            "in the layer list.",
         )
         self.python = PushButton(
             text="Copy as Python",

@@ -196,8 +196,8 @@ def _options(config: Config) -> list[str]:
     for name, value in changes.items():
         if isinstance(value, KernelSpec):
             raise InputError(
-                "The command line has no option for a blur that was measured or found "
-                "here; copy as Python."
+                "A blur measured here cannot be given on the command line; copy as "
+                "Python."
             )
         if name in OPTIONS:
             words += [f"--{name.replace('_', '-')}", str(value)]

@@ -25,14 +25,14 @@ from napari_zssr.plugin.estimate import (
     planned,
     possible,
 )
-from napari_zssr.plugin.form.rows import Column, after_pause, red, say, words
+from napari_zssr.plugin.form.rows import Column, after_pause, red, set_text, text_label
 from napari_zssr.plugin.request import Request
 from napari_zssr.plugin.worker import Run
 from napari_zssr.progress import Progress, Steps
 from napari_zssr.zssr.cost import Rates, Work
 from napari_zssr.zssr.device import Machine, examine_machine
 from napari_zssr.zssr.start import Starts
-from napari_zssr.zssr.training_plan import Look, TrainingPlan
+from napari_zssr.zssr.training_plan import NoiseEstimate, TrainingPlan
 
 # The form must not have changed for so long before the device is put to work.
 SETTLED_MS = 600
@@ -51,17 +51,17 @@ class CostCard:
     timed = Signal(dict)
 
     def __init__(self) -> None:
-        self._summary, self._table = words(), words()
-        self._problem, self._advice = words(), words()
+        self._summary, self._table = text_label(), text_label()
+        self._problem, self._advice = text_label(), text_label()
         self._summary.tooltip = self._table.tooltip = (
-            "What comes out, and what it takes. The noise is read from a part of the "
-            "image, the speed from a few steps of training on this device; a run may "
-            "end earlier, when there is nothing more to learn."
+            "Size of the result, memory and time. The time is estimated from the "
+            "noise in a part of the image, and from a few training steps on this "
+            "computer. Training may stop earlier, once it no longer helps."
         )
         selectable = Qt.TextInteractionFlag.TextSelectableByMouse
         self._advice.native.setTextInteractionFlags(selectable)
         # What is seen while the details are folded away.
-        self._summary = words()
+        self._summary = text_label()
         self.brief = Column([self._summary, self._problem])
         self.view = Column([self._advice, self._table])
         self.problem = ""
@@ -71,7 +71,7 @@ class CostCard:
         self._machine: Machine | None = None
         self._examined = -STALE_S
         self._known: dict[Key, Measured | str] = {}
-        self._looks = LookCache()
+        self._noise = NoiseCache()
         self._run = Run()
         self._paused = False
         self._later = after_pause(self.view.native, SETTLED_MS, self._measure)
@@ -81,7 +81,7 @@ class CostCard:
     def update(self, requests: Sequence[Request]) -> None:
         """Estimate the cost of requests in turn; none while the form cannot run."""
         self._requests = list(requests)
-        before, self._workloads = self._workloads, self._looked_at()
+        before, self._workloads = self._workloads, self._current_workloads()
         self._show()
         # What asks for the same again does not put measuring off.
         if before != self._workloads or not self._later.isActive():
@@ -102,23 +102,23 @@ class CostCard:
 
     def work(self, request: Request) -> Work | None:
         """Expected work of a request, by what is known so far; None if impossible."""
-        cost = self._cost([_workload(request, self._looks.get(request))])
+        cost = self._cost([_workload(request, self._noise.get(request))])
         return None if cost is None else cost.work(0, possible(cost.workloads[0])[-1])
 
-    def _looked_at(self) -> list[Workload]:
-        return [_workload(one, self._looks.get(one)) for one in self._requests]
+    def _current_workloads(self) -> list[Workload]:
+        return [_workload(one, self._noise.get(one)) for one in self._requests]
 
     def _measure(self) -> None:
-        """Examine the machine, look at the layers, or measure speed: one at a time."""
+        """Examine the machine, estimate noise, or measure speed: one at a time."""
         if self._paused or self._run.running or not self._requests:
             return
         if time.monotonic() - self._examined > STALE_S:
             self._start(_examine_steps, self._keep_machine)
             return
         for request in self._requests:
-            if not self._looks.get(request):
-                keep = partial(self._looks.keep, request)
-                self._start(partial(_look_steps, request), keep)
+            if not self._noise.get(request):
+                keep = partial(self._noise.keep, request)
+                self._start(partial(_noise_estimate_steps, request), keep)
                 return
         cost = self._cost(self._workloads)
         for key, plan in ({} if cost is None else cost.unmeasured()).items():
@@ -135,7 +135,7 @@ class CostCard:
         )
 
     def _continue(self) -> None:
-        self._workloads = self._looked_at()
+        self._workloads = self._current_workloads()
         self._show()
         self._measure()
 
@@ -174,10 +174,10 @@ class CostCard:
         result = Estimate()
         if self._workloads:
             result = estimate(self._workloads, self._machine, self._known)
-        say(self._summary, html.escape(result.summary))
-        say(self._table, _table_html(result.rows))
+        set_text(self._summary, html.escape(result.summary))
+        set_text(self._table, _table_html(result.rows))
         problem = html.escape(result.problem)
-        say(self._problem, red(problem, self._problem) if problem else "")
+        set_text(self._problem, red(problem, self._problem) if problem else "")
         if result.problem != self.problem:
             self.problem = result.problem
             self.changed.emit(result.problem)
@@ -186,36 +186,44 @@ class CostCard:
             self.timed.emit(self.times)
 
 
-class LookCache:
-    """What looks at the noise of layers have found."""
+class NoiseCache:
+    """Noise estimates of layers."""
 
     def __init__(self) -> None:
-        self._found: WeakKeyDictionary[Image, dict[Key, tuple[Look, ...]]]
+        self._found: WeakKeyDictionary[Image, dict[Key, tuple[NoiseEstimate, ...]]]
         self._found = WeakKeyDictionary()
 
-    def get(self, request: Request) -> tuple[Look, ...]:
-        """Looks at the channels of a request; empty before anybody has looked."""
-        return self._found.get(request.layer, {}).get(_look_key(request), ())
+    def get(self, request: Request) -> tuple[NoiseEstimate, ...]:
+        """Estimates for the channels of a request; empty where there are none yet."""
+        return self._found.get(request.layer, {}).get(_noise_key(request), ())
 
-    def keep(self, request: Request, looks: tuple[Look, ...] | ZSSRError) -> None:
-        """Add looks; of a layer that cannot be read nothing can be told but clean."""
-        found = looks if isinstance(looks, tuple) else (Look(),)
-        self._found.setdefault(request.layer, {})[_look_key(request)] = found
+    def keep(
+        self, request: Request, noise_estimates: tuple[NoiseEstimate, ...] | ZSSRError
+    ) -> None:
+        """Add estimates; a layer that cannot be read counts as clean."""
+        found = (
+            noise_estimates
+            if isinstance(noise_estimates, tuple)
+            else (NoiseEstimate(),)
+        )
+        self._found.setdefault(request.layer, {})[_noise_key(request)] = found
 
 
-def _look_key(request: Request) -> Key:
+def _noise_key(request: Request) -> Key:
     """What the noise of a selection depends on."""
     ranges = tuple(sorted(request.selection.ranges.items()))
     shares = request.config.strategy_for(2) != "independent"
     return request.axes, ranges, request.config.noise, shares, id(request.layer.data)
 
 
-def _workload(request: Request, looks: tuple[Look, ...] = ()) -> Workload:
+def _workload(
+    request: Request, noise_estimates: tuple[NoiseEstimate, ...] = ()
+) -> Workload:
     stack = request.lazy_stack()
     return Workload(
         config=request.config,
         starts=request.starts,
-        looks=looks,
+        noise_estimates=noise_estimates,
         shape=tuple(stack.data.shape),
         dtype=stack.data.dtype,
         axes=stack.axes,
@@ -224,14 +232,14 @@ def _workload(request: Request, looks: tuple[Look, ...] = ()) -> Workload:
     )
 
 
-def _look_steps(request: Request) -> Steps[tuple[Look, ...]]:
-    from napari_zssr.stack.look import look_steps
+def _noise_estimate_steps(request: Request) -> Steps[tuple[NoiseEstimate, ...]]:
+    from napari_zssr.stack.noise_estimate import noise_estimate_steps
 
-    return look_steps(request.lazy_stack(), request.config)
+    return noise_estimate_steps(request.lazy_stack(), request.config)
 
 
 def _examine_steps() -> Steps[Machine]:
-    yield Progress(stage="look", step=0, total=1)
+    yield Progress(stage="examine", step=0, total=1)
     return examine_machine()
 
 

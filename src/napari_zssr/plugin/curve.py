@@ -48,10 +48,10 @@ class GainCurve(QWidget):
         self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         self.setAccessibleName("Gain while training")
         self.setToolTip(
-            "How much closer than bicubic the network comes to parts of your image "
-            "that it does not train on, shrunk and enlarged again. Above 0 it helps. "
-            "It is measured now and then, so there are few points. Each line is one "
-            "network."
+            "How much better than bicubic interpolation the network is on parts of "
+            "your image that it was not trained on, shrunk and enlarged again. Above "
+            "0 it helps. It is measured now and then, so there are few points. Each "
+            "line is one network."
         )
 
     def clear(self) -> None:

@@ -15,7 +15,7 @@ from napari_zssr.errors import ComputeError, InputError
 from napari_zssr.imaging.noise import NoiseModel
 from napari_zssr.stack.channels import channel_starts
 from napari_zssr.stack.resources import GROUND_BYTES, RunPlan, disk_needs, plan_run
-from napari_zssr.words import bytes_text, duration_text
+from napari_zssr.units import bytes_text, duration_text
 from napari_zssr.zssr.cost import (
     Rates,
     RatesOf,
@@ -26,12 +26,12 @@ from napari_zssr.zssr.cost import (
 )
 from napari_zssr.zssr.device import Advice, DeviceReport, Machine
 from napari_zssr.zssr.start import Starts
-from napari_zssr.zssr.training_plan import Look, TrainingPlan
+from napari_zssr.zssr.training_plan import NoiseEstimate, TrainingPlan
 
-TIMES = " \u00d7 "
+TIMES = " × "
 SAMPLES = {1: "grey", 2: "grey with alpha", 3: "RGB", 4: "RGBA"}
-# What a layer may turn out to be, while nobody has looked: clean, or noisy.
-POSSIBLE = Look(), Look(noise=NoiseModel(offset=0.05**2), level=0.05)
+# What a layer may turn out to be, while its noise is unknown: clean, or noisy.
+POSSIBLE = NoiseEstimate(), NoiseEstimate(noise=NoiseModel(offset=0.05**2), level=0.05)
 # How far rates may be off that are only assumed.
 UNSURE = 3.0
 # Settings that another preset takes over from those in the form.
@@ -58,8 +58,8 @@ Known = Mapping[Key, Measured | str]
 class Workload:
     """Pixels and settings of a run.
 
-    `target` is the file of its result, if any; `looks` at its channels are empty until
-    somebody has looked.
+    `target` is the file of its result, if any; `noise_estimates` of its channels are
+    empty until they are known.
     """
 
     config: Config
@@ -67,7 +67,7 @@ class Workload:
     dtype: np.dtype[Any]
     axes: str
     starts: Starts = ()
-    looks: tuple[Look, ...] = ()
+    noise_estimates: tuple[NoiseEstimate, ...] = ()
     target: Path | None = None
     factor_z: float | None = None
 
@@ -102,7 +102,7 @@ def estimate(
     result = result_text([planned(workload) for workload in workloads])
     rows = [("Result", result)]
     if machine is None:
-        return Estimate(rows=(*rows, ("Device", "looking at it")), summary=result)
+        return Estimate(rows=(*rows, ("Device", "being examined")), summary=result)
     try:
         device = machine.chosen(workloads[0].config.device)
         plans = _plans(workloads, machine, device)
@@ -115,12 +115,12 @@ def estimate(
     if targets:
         rows.append(("Disk", disk_text(plans, targets)))
     rows.append(("Time", cost.text))
-    rows.append(("Device", device_text(device, machine)))
+    rows.append(("Device", device_text(device)))
     problems = (
         memory_problem(workload, plan, machine)
         for workload, plan in zip(workloads, plans, strict=True)
     )
-    time = f"{cost.short} on the {machine.name_of(device)}"
+    time = f"{cost.short} on the {device.name}"
     return Estimate(
         rows=tuple(rows),
         problem=next(filter(None, problems), ""),
@@ -135,9 +135,8 @@ def _plans(
     """Plans of workloads; ZSSRError with a way out where one is impossible."""
     if device.failure:
         raise ComputeError(
-            f"Device {device.device} ({device.description}) fails: "
-            f"{device.failure}. Choose cpu under Advanced, or let `napari-zssr "
-            "doctor` say how to mend it."
+            f"The {device.name} does not work ({device.failure}); choose "
+            "the processor under Advanced, or run `napari-zssr doctor` for advice."
         )
     plans = []
     for workload in workloads:
@@ -169,7 +168,7 @@ def planned(workload: Workload, machine: Machine | None = None) -> RunPlan:
         workload.dtype,
         workload.axes,
         starts=workload.starts,
-        looks=workload.looks,
+        noise_estimates=workload.noise_estimates,
         to_disk=workload.target is not None,
         factor_z=workload.factor_z,
         **known,
@@ -177,7 +176,7 @@ def planned(workload: Workload, machine: Machine | None = None) -> RunPlan:
 
 
 def result_text(plans: Sequence[RunPlan]) -> str:
-    """Shape, type and size: ``Z 40 x Y 1024 x X 1024, uint16, 84 MB``."""
+    """Shape, type and size: ``Z 40 × Y 1024 × X 1024, uint16, 84 MB``."""
     size = bytes_text(sum(plan.output_bytes for plan in plans))
     if len(plans) > 1:
         return f"{len(plans)} layers, {size}"
@@ -187,7 +186,7 @@ def result_text(plans: Sequence[RunPlan]) -> str:
 
 
 def short_result(plans: Sequence[RunPlan]) -> str:
-    """Pixels of a plane, planes and bytes: ``1024 x 1024 x 40, 84 MB``."""
+    """Pixels of a plane, planes and bytes: ``1024 × 1024 × 40, 84 MB``."""
     if len(plans) > 1:
         return result_text(plans)
     (plan,) = plans
@@ -199,8 +198,8 @@ def short_result(plans: Sequence[RunPlan]) -> str:
 
 
 def sizes_text(axes: str, shape: Sequence[int]) -> str:
-    """Size along each axis: ``Z 40 x Y 1024 x X 1024``."""
-    return " x ".join(
+    """Size along each axis: ``Z 40 × Y 1024 × X 1024``."""
+    return TIMES.join(
         SAMPLES.get(size, f"S {size}") if letter == "S" else f"{letter} {size}"
         for letter, size in zip(axes, shape, strict=True)
     )
@@ -243,7 +242,7 @@ class Cost:
         reasons = [why for why in map(self.known.get, self._keys()) if _is_reason(why)]
         if reasons:
             return f"{self.short} (not measured: {reasons[0]})"
-        if not all(workload.looks for workload in self.workloads):
+        if not all(workload.noise_estimates for workload in self.workloads):
             return f"{self.short}, noise being measured"
         if self.unmeasured():
             return f"{self.short}, speed being measured"
@@ -292,7 +291,7 @@ class Cost:
             workload.shape,
             workload.axes,
             rates,
-            looks=workload.looks,
+            noise_estimates=workload.noise_estimates,
             factor_z=workload.factor_z,
         )
 
@@ -334,11 +333,14 @@ def _is_reason(found: Measured | str | None) -> bool:
 
 
 def possible(workload: Workload) -> list[Workload]:
-    """The workload as it is known to be, or as it may be before anybody has looked."""
-    if workload.looks:
+    """The workload as it is known to be, or as it may be while noise is unknown."""
+    if workload.noise_estimates:
         return [workload]
     channels = dict(zip(workload.axes, workload.shape, strict=True)).get("C", 1)
-    return [replace(workload, looks=(look,) * channels) for look in POSSIBLE]
+    return [
+        replace(workload, noise_estimates=(noise_estimate,) * channels)
+        for noise_estimate in POSSIBLE
+    ]
 
 
 def preset_times(cost: Cost) -> dict[str, str]:
@@ -368,12 +370,11 @@ def _with_preset(workload: Workload, preset: Config) -> Workload:
     return replace(workload, config=changed, starts=starts)
 
 
-def device_text(device: DeviceReport, machine: Machine) -> str:
+def device_text(device: DeviceReport) -> str:
     """Name of a device and its free memory."""
-    name = machine.name_of(device)
     if device.device == "cpu" or device.free_bytes is None:
-        return name
-    return f"{name}, {bytes_text(device.free_bytes)} free"
+        return device.name
+    return f"{device.name}, {bytes_text(device.free_bytes)} free"
 
 
 def memory_problem(workload: Workload, plan: RunPlan, machine: Machine) -> str:
@@ -402,7 +403,7 @@ def advice_text(advice: Advice) -> str:
         return advice.sentence
     return (
         f"{advice.sentence.removesuffix('.')}, in a terminal, and start napari again. "
-        "Until then runs go to the processor, many times slower."
+        "Until then the processor is used, which is many times slower."
     )
 
 

@@ -75,8 +75,8 @@ class Job(ABC):
         )
         self.recipe: dict[str, Any] = {}
         self.clock: Clock | None = Clock(request.work or _assumed_work(request))
-        # What is left of a run to disk that goes on is not told.
-        self.told = request.work if request.target is None else None
+        # What is left of a run to disk that goes on has no estimate.
+        self.expected = request.work if request.target is None else None
 
     @abstractmethod
     def steps(self) -> Steps[Enlarged]:

@@ -19,7 +19,7 @@ from napari_zssr.plugin.form.rows import Leaving
 from napari_zssr.plugin.messages import PROBLEM, Message
 from napari_zssr.plugin.worker import GarbageFreeze, Run
 from napari_zssr.progress import Event, Progress, Steps
-from napari_zssr.words import duration_text
+from napari_zssr.units import duration_text
 from napari_zssr.zssr.cost import Work
 
 # napari tells of the end of a run that took longer.
@@ -29,13 +29,13 @@ NOTIFIED_S = 5.0
 class RunJob(Protocol):
     """One computation of a run.
 
-    There is no clock, and no progress is shown, until the image's size is known. `told`
-    is the work that was foretold, if any.
+    There is no clock, and no progress is shown, until the image's size is known.
+    `expected` is the work that was estimated before, if any.
     """
 
     name: str
     clock: Clock | None
-    told: Work | None
+    expected: Work | None
 
     def steps(self) -> Steps[Any]:
         """The computation itself, in the worker thread."""
@@ -121,7 +121,7 @@ class RunController:
         if job is None:
             self._end()
             return
-        self.job, self._pace = job, Pace(job.told)
+        self.job, self._pace = job, Pace(job.expected)
         self._run.start(
             job.steps,
             on_event=self._follow,
@@ -136,7 +136,7 @@ class RunController:
             try:
                 job = next(self._waiting, None)
             except ZSSRError as error:
-                self.controls.say(Message(str(error), sign=PROBLEM))
+                self.controls.show_message(Message(str(error), sign=PROBLEM))
             else:
                 return job
             finally:
@@ -162,18 +162,18 @@ class RunController:
             job.clock.tell(event)
             jobs.tell(job.clock)
             network = job.clock.network(event)
-            left = self._seconds_left(job.clock, job.told)
+            left = self._seconds_left(job.clock, job.expected)
         which = f"{self.noun} {jobs.number} of {jobs.count}" if jobs.count > 1 else ""
         line = event.message or status(event, left, job=which, network=network)
         self.controls.show_progress(jobs.share, line)
         self._activity.show(jobs.share)
 
-    def _seconds_left(self, clock: Clock, told: Work | None) -> float | None:
+    def _seconds_left(self, clock: Clock, expected: Work | None) -> float | None:
         """Remaining time of this job and of those that wait; None if unknown."""
         left = self._pace.left(self.elapsed)
         if left is None:
-            foretold = None if told is None else told.seconds
-            left = seconds_left(clock.of_rest, self.elapsed, foretold)
+            expected_s = None if expected is None else expected.seconds
+            left = seconds_left(clock.of_rest, self.elapsed, expected_s)
         if left is None:
             return None
         return left + self._jobs_clock.waiting * (self.elapsed + left)

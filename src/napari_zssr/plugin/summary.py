@@ -15,8 +15,7 @@ from napari_zssr.kernelspec import KernelSpec
 from napari_zssr.plugin.messages import STOPPED, Message
 from napari_zssr.plugin.request import kernel_from
 from napari_zssr.stack.report import Report
-from napari_zssr.words import duration_text
-from napari_zssr.zssr.device import device_name
+from napari_zssr.units import duration_text
 from napari_zssr.zssr.messages import baseline
 
 # Weights below this fraction of the largest one are not shown.
@@ -38,7 +37,7 @@ BLURS = {
 FORM_ADVICE = {
     "allow it to be replaced (--overwrite, overwrite=True)": "tick 'Replace it'",
     "(--fill-nonfinite, nonfinite='fill')": "(Advanced, Missing pixels: fill)",
-    "use device='cpu'": "compute on cpu (Advanced)",
+    "use device='cpu'": "compute on the processor (Advanced)",
     "start from 'random'": "start from 'this image only' (Advanced)",
     "give it, as in --na 1.4": "write it into 'NA'",
     "give it, as in --wavelength-nm 520": "write it into 'Emission'",
@@ -85,16 +84,16 @@ def lines(kernel: FineKernel) -> list[str]:
     texts = [f"FWHM {_width(*kernel.fwhm_px)}{error} px"]
     if kernel.fwhm_um is not None:
         texts.append(f"= {_width(*kernel.fwhm_um)} µm")
-    texts.append(f"Picture {height} x {width} px of result")
+    texts.append(f"Picture {height} × {width} result pixels")
     y, x = kernel.fine_um
     if y is not None and x is not None:
-        texts.append(f"= {height * y:.2g} x {width * x:.2g} µm")
+        texts.append(f"= {height * y:.2g} × {width * x:.2g} µm")
     return texts
 
 
 def _width(y: float, x: float) -> str:
     same = abs(y - x) <= SAME_WIDTH * max(y, x)
-    return f"{y:.2g}" if same else f"{y:.2g} x {x:.2g}"
+    return f"{y:.2g}" if same else f"{y:.2g} × {x:.2g}"
 
 
 def finished_message(
@@ -106,8 +105,7 @@ def finished_message(
     file: Path | None = None,
 ) -> Message:
     """Gain and time of a finished run; its checks, noise, device, blur and file."""
-    where = device_name(report.device)
-    time = f"{duration_text(report.seconds)} on the {where}."
+    time = f"{duration_text(report.seconds)} on the {report.device_name}."
     details = [
         form_sentence(report.sentence),
         *([_noise(report)] if report.planes else []),
@@ -128,7 +126,7 @@ def _outcome(report: Report, config: Config) -> str:
         return f"nothing to gain, {base} returned"
     shares = [plane.assessment["share"] for plane in learned if plane.assessment]
     if min(shares, default=1) < 1 and not config.always:
-        return "improved in part, since checks doubt the rest"
+        return "partly improved, checks doubt the rest"
     gains = [plane.gain_db for plane in learned if plane.gain_db is not None]
     if not learned:
         base = "cubic along Z"
@@ -167,12 +165,12 @@ def stopped_message(
     So many planes of its layer are black; on disk, it is kept in the folder `part`.
     """
     what = "stopped" if failed else "cancelled"
-    kept = f"What is finished is kept in {part}. Press Run to go on from there."
+    kept = f"What is finished is kept in {part}. Press Run to continue."
     details = "" if part is None else kept
     if finished == 0:
         return Message(f"{name}: {what}, nothing was finished", details, STOPPED)
     if black and part is None:
-        details = f"The last {black} slices of the layer are still black."
+        details = f"The last {black} slices of the layer are black."
     headline = f"{name}: {what}, {finished} of {planes} slices done"
     return Message(headline, details, STOPPED)
 
@@ -203,4 +201,4 @@ def _noise(report: Report) -> str:
     level = median_high(plane.noise for plane in report.planes)
     if level < CLEAN:
         return "No noise found."
-    return f"Noise {100 * level:.1f} % of the range."
+    return f"Noise {100 * level:.1f} % of the intensity range."

@@ -32,7 +32,7 @@ from napari_zssr.plugin.keys import Shortcuts
 from napari_zssr.plugin.layers.layers import layer_file, level0, unwrapped
 from napari_zssr.plugin.layers.opened import complete_placement
 from napari_zssr.plugin.layers.results import GrowingLayer
-from napari_zssr.plugin.looks import Looks
+from napari_zssr.plugin.measurements import Measurements
 from napari_zssr.plugin.messages import PROBLEM, Message
 from napari_zssr.plugin.preview.preview import PreviewPanel
 from napari_zssr.plugin.request import Request
@@ -80,7 +80,7 @@ class SuperResolutionWidget(Container[Any]):
         self.check = CheckPanel(napari_viewer)
         self.result = ResultPanel(napari_viewer, self.check.check_of)
         self.help = HelpRow()
-        self.looks = Looks(
+        self.measurements = Measurements(
             napari_viewer, self.form.method, lambda: self._request, self._refresh_later
         )
         self.after = AfterFields()
@@ -191,7 +191,7 @@ class SuperResolutionWidget(Container[Any]):
         self.result.update()
         for name in ("result", "check"):
             self.folds[name].visible = self.result.has_results
-        self.looks.update(request)
+        self.measurements.update(request)
         self._offer_reuse()
         self._enable_run()
 
@@ -299,13 +299,13 @@ class SuperResolutionWidget(Container[Any]):
             hidden=hidden,
             file=job.request.target,
         )
-        self.controls.say(message, self._growing.layers)
+        self.controls.show_message(message, self._growing.layers)
         self._growing = None
 
     def _on_error(self, job: Job, error: ZSSRError) -> None:
         text = form_sentence(str(error))
         message = Message(f"{job.name}: {text}", sign=PROBLEM)
-        self.controls.say(message, [job.request.layer])
+        self.controls.show_message(message, [job.request.layer])
         show_error(text)
         self._failed = True
         target = job.request.target
@@ -332,7 +332,7 @@ class SuperResolutionWidget(Container[Any]):
                 black=black,
                 part=job.part,
             )
-            self.controls.say(left, growing.layers)
+            self.controls.show_message(left, growing.layers)
         # A part on disk is always kept, and resumed by the next run.
         in_memory = job.part is None
         self.controls.question.visible = in_memory and growing.layer is not None
@@ -359,7 +359,7 @@ class SuperResolutionWidget(Container[Any]):
         self.preview.stop()
         self.check.stop()
         self.result.comparison.stop()
-        self.looks.stop()
+        self.measurements.stop()
         self.cost.close()
 
     def _close_panels(self) -> None:

@@ -181,8 +181,12 @@ def in_um(size: float | None, unit: str | None) -> float | None:
     return None if size is None or scale is None else size * scale
 
 
-# Units as they are written in sentences, where that differs.
-SHOWN: dict[str | None, str] = {"um": "µm"}
+def unit_text(unit: str | None) -> str:
+    """A unit as it is written for people: "µm" for "um"; empty for none."""
+    return _SYMBOLS.get(unit or "", unit or "")
+
+
+_SYMBOLS = {"um": "µm", "us": "µs", "angstrom": "Å"}
 _UM = {"pm": 1e-6, "angstrom": 1e-4, "nm": 1e-3, "um": 1.0, "mm": 1e3, "cm": 1e4}
 _UM |= {"m": 1e6, "in": 25400.0}
 _WORDS = {"pm": "picometer", "nm": "nanometer", "um": "micrometer"}
@@ -429,7 +433,7 @@ class Outline:
         """Axes, shape, dtype, spacing: ``YX 48 × 40 uint16, Y 0.5 µm, ...``."""
         shape = " × ".join(map(str, self.shape))
         spacing = [
-            f"{letter} {size:.6g} {SHOWN.get(unit, unit) or ''}".strip()
+            f"{letter} {size:.6g} {unit_text(unit)}".strip()
             for letter, size, unit in zip(
                 self.axes, self.spacing, self.units, strict=True
             )

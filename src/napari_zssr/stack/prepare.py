@@ -41,7 +41,7 @@ from napari_zssr.stack.plane_result import EnlargedPlane
 from napari_zssr.stack.resources import RunPlan, output_type, plan_run
 from napari_zssr.zssr.checkpoint import Checkpoint
 from napari_zssr.zssr.start import Starts
-from napari_zssr.zssr.training_plan import Look
+from napari_zssr.zssr.training_plan import NoiseEstimate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -168,7 +168,7 @@ def make_plan(
     config: Config,
     starts: Starts = (),
     *,
-    looks: Sequence[Look] = (),
+    noise_estimates: Sequence[NoiseEstimate] = (),
     output_dtype: np.dtype[Any] | None = None,
     to_disk: bool = False,
     factor_z: float | None = None,
@@ -183,7 +183,7 @@ def make_plan(
         stack.data.dtype,
         stack.axes,
         starts=starts,
-        looks=looks,
+        noise_estimates=noise_estimates,
         output_dtype=output_dtype,
         device=device,
         free_bytes=free_bytes(device),

@@ -16,7 +16,7 @@ from napari_zssr.errors import ComputeError, StorageError
 from napari_zssr.imaging.intensity import IntensityMap
 from napari_zssr.imaging.noise import is_noisy
 from napari_zssr.stack.image import colour_count, output_shape, planes
-from napari_zssr.words import bytes_text
+from napari_zssr.units import bytes_text
 from napari_zssr.zssr.canvas import scratch_bytes
 from napari_zssr.zssr.cost import (
     AXIAL_SIDE_PX,
@@ -27,7 +27,7 @@ from napari_zssr.zssr.cost import (
 )
 from napari_zssr.zssr.start import Starts
 from napari_zssr.zssr.training_plan import (
-    Look,
+    NoiseEstimate,
     TrainingPlan,
     expected_axial_plan,
     expected_plans,
@@ -85,7 +85,7 @@ def plan_run(
     axes: str,
     *,
     starts: Starts = (),
-    looks: Sequence[Look] = (),
+    noise_estimates: Sequence[NoiseEstimate] = (),
     output_dtype: np.dtype[Any] | None = None,
     device: str = "cpu",
     free_bytes: int | None = None,
@@ -99,7 +99,7 @@ def plan_run(
     Parameters
     ----------
     starts : what the channels start from
-    looks : at the noise of each channel; without them the time is that of clean ones
+    noise_estimates : of each channel; without them the time is that of clean ones
     output_dtype : as the settings have it without reading pixels unless given
     free_bytes : memory that the device has free
     bfloat16 : whether the device computes fast in bfloat16
@@ -132,7 +132,13 @@ def plan_run(
         plan = _plan_axial(work, machine, planar, factor_z)
     assert plan is not None
     expected = expected_work(
-        config, starts, shape, axes, machine.rates, looks=looks, factor_z=factor_z
+        config,
+        starts,
+        shape,
+        axes,
+        machine.rates,
+        noise_estimates=noise_estimates,
+        factor_z=factor_z,
     )
     return replace(plan, seconds=expected.seconds)
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from napari_zssr.errors import ComputeError
-from napari_zssr.words import bytes_text
+from napari_zssr.units import bytes_text
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -12,7 +12,7 @@ from napari_zssr.config import SHARED_PLANES, Config
 from napari_zssr.progress import ALONG_Z, SHARED
 from napari_zssr.zssr.start import Starts
 from napari_zssr.zssr.training_plan import (
-    Look,
+    NoiseEstimate,
     TrainingPlan,
     expected_axial_plan,
     expected_plans,
@@ -172,7 +172,7 @@ def expected_work(
     axes: str,
     rates: RatesOf,
     *,
-    looks: Sequence[Look] = (),
+    noise_estimates: Sequence[NoiseEstimate] = (),
     factor_z: float | None = None,
 ) -> Work:
     """Expected work of a run over all channels and planes.
@@ -180,7 +180,7 @@ def expected_work(
     Parameters
     ----------
     rates : of a plan
-    looks : at each channel; without them all are taken for clean
+    noise_estimates : of each channel; without them all count as clean
     factor_z : enlargement along Z after that of the planes, None for planes alone
     """
     sizes = dict(zip(axes, shape, strict=True))
@@ -190,10 +190,12 @@ def expected_work(
     axial: list[Passes] = []
     colours = {2: 1, 4: 3}.get(sizes.get("S", 1), sizes.get("S", 1))
     for number in range(channels):
-        look = looks[number] if number < len(looks) else None
+        noise_estimate = (
+            noise_estimates[number] if number < len(noise_estimates) else None
+        )
         size = sizes["Y"], sizes["X"]
         if factor_z is None or config.restores_planes:
-            once, each = expected_plans(config, starts, alike, colours, look)
+            once, each = expected_plans(config, starts, alike, colours, noise_estimate)
             own = _of_plane(each, size, rates(each), alone=alike == 1)
             if alike == 1 and "pairs" in own:
                 own["pairs"] = _and_first(own, size, rates(each))
@@ -202,7 +204,11 @@ def expected_work(
                 shared.append(_of_shared(once, size, alike, rates(once)))
         if factor_z is not None:
             # Planes that were restored have lost their noise.
-            left = Look() if look and config.restores_planes else look
+            left = (
+                NoiseEstimate()
+                if noise_estimate and config.restores_planes
+                else noise_estimate
+            )
             along_z = expected_axial_plan(config, starts, factor_z, left)
             volume = math.prod(shape) // channels * math.prod(config.factors)
             fine = [n * f for n, f in zip(size, config.factors, strict=True)]

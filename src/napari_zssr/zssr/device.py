@@ -22,13 +22,15 @@ class DeviceReport:
     Attributes
     ----------
     device : ``cpu``, ``cuda:N`` or ``mps``
-    description : name of the hardware
+    name : device in sentences, see `device_name`
+    description : its name, and more of the hardware
     free_bytes : free memory, None where it is unknown
     bfloat16 : whether bfloat16 arithmetic is done by the hardware
     failure : why a first small computation failed, or empty
     """
 
     device: str
+    name: str
     description: str
     free_bytes: int | None
     bfloat16: bool
@@ -155,25 +157,27 @@ def free_bytes(device: str) -> int | None:
 
 
 def description(device: str) -> str:
-    """Name of the hardware behind a device."""
+    """Name of a device, and more of its hardware: memory, or instructions."""
     import torch
 
+    name = device_name(device)
     if device.startswith("cuda"):
         properties = torch.cuda.get_device_properties(device)
-        return f"{properties.name} ({properties.total_memory / 2**30:.0f} GiB)"
+        return f"{name}, {properties.total_memory / 2**30:.0f} GiB"
     if device == "mps":
-        return "Apple GPU"
-    return f"{os.cpu_count()} cores, {torch.backends.cpu.get_cpu_capability()}"
+        return name
+    return f"{name}, {torch.backends.cpu.get_cpu_capability()}"
 
 
 def device_name(device: str) -> str:
     """Device in sentences: ``processor (2 cores)``, or a card's own name."""
-    import torch
-
     if device == "cpu":
-        return f"processor ({os.cpu_count()} cores)"
+        cores = os.cpu_count() or 1
+        return f"processor ({cores} core{'s' * (cores != 1)})"
     if device == "mps":
         return "Apple GPU"
+    import torch
+
     if torch.cuda.is_available():
         return torch.cuda.get_device_properties(device).name
     return f"graphics card {device.partition(':')[2] or 0}"
@@ -196,6 +200,7 @@ def examine(device: str) -> DeviceReport:
     failure = failure_of(device)
     return DeviceReport(
         device=device,
+        name=device_name(device),
         description=description(device),
         free_bytes=None if failure else free_bytes(device),
         bfloat16=fast_bfloat16(device),
@@ -207,6 +212,7 @@ def described(device: str) -> DeviceReport:
     """Describe a device without using it."""
     return DeviceReport(
         device=device,
+        name=device_name(device),
         description=description(device),
         free_bytes=None,
         bfloat16=fast_bfloat16(device),
@@ -372,12 +378,6 @@ class Machine:
     def free_bytes(self) -> int | None:
         """Main memory that was free."""
         return self.devices[-1].free_bytes
-
-    def name_of(self, report: DeviceReport) -> str:
-        """A device in words: ``processor (2 cores)``, or the name of the GPU."""
-        if report.device == "cpu":
-            return f"processor ({self.cores} core{'s' * (self.cores != 1)})"
-        return report.description.split(" (")[0]
 
     def chosen(self, name: str) -> DeviceReport:
         """The device that a name of the settings stands for. Raises InputError."""

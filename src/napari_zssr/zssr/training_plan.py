@@ -276,8 +276,8 @@ def trial_config(config: Config) -> Config:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Look:
-    """What a look at a channel has found: its noise, and that at the mean signal."""
+class NoiseEstimate:
+    """Noise of a channel before a run, and its deviation at the mean signal."""
 
     noise: NoiseModel = CLEAN
     level: float = 0.0
@@ -288,31 +288,42 @@ def expected_plans(
     starts: Starts,
     planes: int,
     samples: int = 1,
-    look: Look | None = None,
+    noise_estimate: NoiseEstimate | None = None,
 ) -> tuple[TrainingPlan | None, TrainingPlan]:
     """Plans that the cost of a channel is estimated from.
 
-    Without a `look` at it, as if it were clean, with the largest networks of a start.
+    Without a `noise_estimate` it counts as clean, with the largest networks of a start.
     Returns what is trained once for so many planes, if anything, and what is done for
     each of them.
     """
-    facts = _expected_facts(_largest(starts), samples, look)
-    own = _sized(_decided(config, facts), facts, look)
+    facts = _expected_facts(_largest(starts), samples, noise_estimate)
+    own = _sized(_decided(config, facts), facts, noise_estimate)
     if config.strategy_for(planes) == "independent":
         return None, own
-    once = _sized(_decided(config, replace(facts, for_stack=True)), facts, look)
+    once = _sized(
+        _decided(config, replace(facts, for_stack=True)), facts, noise_estimate
+    )
     steps = _steps_for_each(config, once.initialization, once.is_noisy)
     return once, replace(own, steps=steps, stages=own.stages[-1:])
 
 
-def _expected_facts(start: Start | None, samples: int, look: Look | None) -> Facts:
-    look = look or Look()
-    return Facts(samples=samples, noise=look.noise, level=look.level, start=start)
+def _expected_facts(
+    start: Start | None, samples: int, noise_estimate: NoiseEstimate | None
+) -> Facts:
+    noise_estimate = noise_estimate or NoiseEstimate()
+    return Facts(
+        samples=samples,
+        noise=noise_estimate.noise,
+        level=noise_estimate.level,
+        start=start,
+    )
 
 
-def _sized(plan: TrainingPlan, facts: Facts, look: Look | None) -> TrainingPlan:
+def _sized(
+    plan: TrainingPlan, facts: Facts, noise_estimate: NoiseEstimate | None
+) -> TrainingPlan:
     """A plan with the networks that a pretrained start has for the noise, if known."""
-    if look is None or not isinstance(facts.start, PretrainedStart):
+    if noise_estimate is None or not isinstance(facts.start, PretrainedStart):
         return plan
     size = initial_size(facts.start, plan.samples, plan.factors, plan.noise)
     return replace(plan, width=size[0], blocks=size[1])
@@ -349,20 +360,23 @@ def axial_ratio(factor: float) -> int:
 
 
 def expected_axial_plan(
-    config: Config, starts: Starts, factor: float, look: Look | None = None
+    config: Config,
+    starts: Starts,
+    factor: float,
+    noise_estimate: NoiseEstimate | None = None,
 ) -> TrainingPlan:
     """Plan along Z that the cost of a channel is estimated from.
 
-    As if it were clean, unless there was a `look` at it.
+    As if it were clean, unless there is a `noise_estimate`.
     """
     start = _largest(starts)
     pretrained = isinstance(start, PretrainedStart)
     kernel = KernelSpec.parse("gaussian:1")
     settings = axial_config(config, factor, kernel, learned=pretrained)
     served = start if settings.start == LEARNED else None
-    facts = _expected_facts(served, 1, look)
+    facts = _expected_facts(served, 1, noise_estimate)
     facts = replace(facts, for_stack=True, along_z=True)
-    return _sized(_decided(settings, facts), facts, look)
+    return _sized(_decided(settings, facts), facts, noise_estimate)
 
 
 def start_message(config: Config, start: Start | None) -> str:

@@ -16,17 +16,18 @@ from napari_zssr.plugin.form.rows import (
     Column,
     Row,
     red,
-    say,
+    set_text,
     side_by_side,
-    words,
+    text_label,
 )
+from napari_zssr.plugin.summary import form_sentence
 from napari_zssr.progress import Progress
 from napari_zssr.stack.check import Check, PlaneCheck
 from napari_zssr.stack.verdict import LIMITS, verdict
 
 NO_LINE = (
-    "Press 'Draw a line' and drag the ends of the yellow line to what you compare, or "
-    "draw a line in any Shapes layer."
+    "Press 'Draw a line' and drag the ends of the yellow line across the structure to "
+    "compare, or draw a line in any Shapes layer."
 )
 FINER = "period ({unit}), finer to the right"
 
@@ -35,10 +36,10 @@ class Body(Column):
     """Verdict, table, plots and buttons of an open check."""
 
     def __init__(self) -> None:
-        self.title = words()
-        self.verdict = words()
-        self.note = words()
-        self.values = {name: words() for name in readings.TOOLTIPS}
+        self.title = text_label()
+        self.verdict = text_label()
+        self.note = text_label()
+        self.values = {name: text_label() for name in readings.TOOLTIPS}
         table = []
         for name, label in self.values.items():
             label.tooltip = readings.TOOLTIPS[name]
@@ -46,7 +47,7 @@ class Body(Column):
         self.spectrum = Plot(
             Style(
                 title="Power spectrum",
-                y="power, share of the range squared",
+                y="power, fraction of the intensity range squared",
                 log=True,
                 periods=True,
             ),
@@ -61,26 +62,24 @@ class Body(Column):
                 periods=True,
                 level=(1 / 7, "1/7"),
             ),
-            "How far two halves with independent noise show the same, by size of "
-            "detail. Where it falls below 1/7, noise prevails.",
+            "How well two halves of the image with independent noise agree, by size "
+            "of detail. Below 1/7 there is mostly noise.",
         )
         self.profile = Plot(
             Style(title="Line profile", y="intensity, as in the image"),
             "Intensities along the yellow line in the viewer.",
         )
-        self.bar = ProgressBar(
-            min=0, max=RESOLUTION, tooltip="How much of the check is done."
-        )
+        self.bar = ProgressBar(min=0, max=RESOLUTION, tooltip="Progress of the check.")
         self.cancel = PushButton(
-            text="Cancel", tooltip="Stops the check and keeps what is known."
+            text="Cancel", tooltip="Stops the check and keeps the figures so far."
         )
-        self.progress = words()
+        self.progress = text_label()
         self.residual = PushButton(
             text="Show residual",
-            tooltip="Adds a layer that lies on the original: where the result, blurred "
-            "and shrunk again, is brighter (red) or darker (blue) than the original, "
-            "in standard deviations of its noise. What is beyond the noise is marked "
-            "in a second layer, hidden at first.",
+            tooltip="Adds a map of the differences: where the result, blurred and "
+            "shrunk again, is brighter (red) or darker (blue) than the original, in "
+            "standard deviations of its noise. A second layer, hidden at first, marks "
+            "what noise does not explain.",
         )
         self.compare = PushButton(
             text="Before / after",
@@ -98,7 +97,8 @@ class Body(Column):
         self.slider = Row("Before / after", self.share)
         self.draw = PushButton(
             text="Draw a line",
-            tooltip="Puts a line over the image whose profile is shown; drag its ends.",
+            tooltip="Adds a line to the image and plots the intensities along it. "
+            "Drag its ends to move it.",
         )
         self.save = PushButton(
             text="Save report...",
@@ -130,7 +130,7 @@ class Body(Column):
         result, original = (f"<i>{html.escape(name)}</i>" for name in names)
         self.title.value = f"{result}, made from {original}"
         self.verdict.value = "Comparing the result with its original."
-        say(self.note, "")
+        set_text(self.note, "")
         for label in self.values.values():
             label.value = "..."
         self.spectrum.show_curves([], "", "...")
@@ -144,14 +144,14 @@ class Body(Column):
     def show_progress(self, event: Progress) -> None:
         """Show how far the check is."""
         self.bar.value = RESOLUTION * event.step // max(1, event.total)
-        say(self.progress, html.escape(status(event)))
+        set_text(self.progress, html.escape(status(event)))
 
     def show_idle(self) -> None:
         """Show that the check has ended, and if nothing is known, that too."""
         if not self.save.enabled:
-            self.verdict.value = "Stopped before anything was known."
+            self.verdict.value = "Stopped before the first result."
         self.running.visible = False
-        say(self.progress, "")
+        set_text(self.progress, "")
 
     def show_verdict(self, check: Check) -> None:
         """Show the verdict on what is checked so far."""
@@ -168,15 +168,15 @@ class Body(Column):
     def show_plane(self, plane: PlaneCheck, subject: Subject) -> None:
         """Show table and plots of one plane."""
         name = f"<i>{html.escape(plane.name)}</i>"
-        say(self.note, f"Figures and plots are of {name}." if plane.name else "")
+        set_text(self.note, f"Figures and plots are of {name}." if plane.name else "")
         for name, value in readings.rows(plane, subject.pixel_um).items():
             self.values[name].value = html.escape(value)
-        x = FINER.format(unit=readings.unit_of(plane.detail))
+        x = FINER.format(unit=plane.detail.unit_text)
         self.spectrum.show_curves(readings.spectra(plane), x)
         self.correlation.show_curves(
             readings.correlations(plane),
             x,
-            readings.worded(readings.missing_correlation(plane)),
+            form_sentence(readings.missing_correlation(plane)),
         )
 
     def show_toggles(self, *, residual: bool, split: bool) -> None:

@@ -40,10 +40,11 @@ from napari_zssr.plugin.form.rows import (
     LatestRun,
     after_pause,
     red,
-    say,
-    words,
+    set_text,
+    text_label,
 )
 from napari_zssr.plugin.layers.layers import unwrapped
+from napari_zssr.plugin.summary import form_sentence
 from napari_zssr.progress import Event, Progress, Steps
 from napari_zssr.stack.check import Check, PlaneCheck, plane_at
 from napari_zssr.stack.image import ImageStack
@@ -67,7 +68,7 @@ class CheckPanel:
             tooltip="Compares the result that is selected in the layer list with its "
             "original: intensities, positions, agreement, resolution.",
         )
-        self.message = words()
+        self.message = text_label()
         self.body: Body | None = None
         self.view = Column([self.button, self.message])
         self._latest = LatestRun(self.view.native)
@@ -98,17 +99,17 @@ class CheckPanel:
             )
         except InputError as error:
             self.button.enabled = False
-            say(self.message, html.escape(str(error)))
+            set_text(self.message, html.escape(str(error)))
         else:
             self.button.enabled = True
-            say(self.message, "")
+            set_text(self.message, "")
 
     def start(self) -> None:
         """Open the check of the selected layer."""
         try:
             subject = subject_of(self._viewer.layers.selection.active, self._viewer)
         except ZSSRError as error:
-            say(self.message, html.escape(readings.worded(str(error))))
+            set_text(self.message, html.escape(form_sentence(str(error))))
             return
         self.stop()
         if self.body is None:
@@ -120,7 +121,7 @@ class CheckPanel:
         self.body.begin(subject)
         self.body.visible = True
         self.button.text = CLOSE
-        say(self.message, "")
+        set_text(self.message, "")
         self._latest.run.start(
             self.job.steps,
             on_event=self._show_event,
@@ -187,8 +188,8 @@ class CheckPanel:
             self._show_check()
 
     def _show_error(self, error: ZSSRError) -> None:
-        text = html.escape(readings.worded(str(error)))
-        say(self.message, red(text, self.message))
+        text = html.escape(form_sentence(str(error)))
+        set_text(self.message, red(text, self.message))
 
     def _fail(self, error: ZSSRError) -> None:
         self.stop()
@@ -271,7 +272,9 @@ class CheckPanel:
         if any(removed is part for part in parts):
             name = removed.name
             self.stop()
-            say(self.message, html.escape(f"The check was closed: {name} was removed."))
+            set_text(
+                self.message, html.escape(f"Check closed, because {name} was removed.")
+            )
             return
         self._show_toggles()
         self._follow_lines()
@@ -308,7 +311,7 @@ class CheckPanel:
         if line is None:
             line = new_line(self.subject)
             if line is None:
-                show_info("Lines are drawn on images whose last axes are Y and X.")
+                show_info("Line profiles need an image whose last axes are Y and X.")
                 return
             self._viewer.add_layer(line)
         line.visible = True

@@ -18,30 +18,25 @@ FLUX, SPOTS, RESIDUAL, RESOLUTION = "Intensity", "Spots", "Residual", "Resolutio
 TOOLTIPS = {
     FLUX: "How the light in each bright object changed: its sum above the background, "
     "in the median of all objects and where it changed most. A change counts if it is "
-    "more than 1 % and more than three times its noise. It cannot see light that moved "
-    "within an object.",
+    "more than 1 % and more than three times its noise. Light that moved within an "
+    "object is not detected.",
     SPOTS: "How far bright round spots moved, in the mean of all, and how many were "
-    "found. More than 0.05 pixels of the original count, if that is no chance. It "
-    "cannot see what happened where there are no spots.",
-    RESIDUAL: "The result, degraded as was assumed, should be the original but for "
-    "its noise. This is the share of the area where it is not. It cannot see detail "
-    "that the blur takes away again, whether real or invented.",
-    RESOLUTION: "The finest period that stands out of the noise, in the original and "
-    "in the result: two halves with independent noise are made of the original, sent "
-    "through the same networks, and compared. That of the result needs the networks, "
-    "which are known after a run in memory. It is a bound: networks repeat themselves, "
-    "so that detail need not be as fine. No bound is found where both halves agree "
-    "down to the pixels.",
+    "found. A shift counts if it is more than 0.05 pixels of the original and not "
+    "chance. Areas without spots are not checked.",
+    RESIDUAL: "Blurred and shrunk as assumed, the result should equal the original "
+    "apart from noise. This is the share of the area where it does not. Detail finer "
+    "than the original can show, real or invented, is not checked.",
+    RESOLUTION: "The finest detail above the noise, in the original and in the "
+    "result. The original is split into two halves with independent noise; both are "
+    "enlarged by the same networks and compared. For the result this needs the "
+    "networks, which are known after a run in memory, and it is a best case, because "
+    "networks may invent the same detail twice. No limit is found if both halves "
+    "agree down to the pixels.",
 }
-WITHOUT, UNBOUNDED = "not measured", "no bound found"
+WITHOUT, UNBOUNDED = "not measured", "no limit found"
 DOUBTS = {"noise underrated", "noise overrated"}
 # Shifts that are not told any more exactly, pixels of the original.
 LEAST_SHIFT = 0.01
-
-
-def worded(sentence: str) -> str:
-    """A sentence of the engine as the panel says it."""
-    return form_sentence(sentence).replace(" um", " µm")
 
 
 def notes(check: Check) -> list[str]:
@@ -51,11 +46,11 @@ def notes(check: Check) -> list[str]:
         f"{plane.name}: {plane.agreement.sentence}".removeprefix(": ")
         for plane in apart[:1]
     ]
-    return [worded(sentence) for sentence in (*told, *check.messages)]
+    return [form_sentence(sentence) for sentence in (*told, *check.messages)]
 
 
 def rows(plane: PlaneCheck, pixel_um: tuple[float, float] | None) -> dict[str, str]:
-    """Table of one plane: what is measured, and its value; (Y, X) in um if known."""
+    """Table of one plane: what is measured, and its value; (Y, X) in µm if known."""
     return {
         FLUX: _flux(plane),
         SPOTS: _spots(plane, pixel_um),
@@ -111,7 +106,9 @@ def resolution(detail: Detail) -> str:
     """Resolution before and after, each with its unit."""
     if detail.before is None and detail.after is None:
         return WITHOUT
-    before, after = (_period(f, detail.unit) for f in (detail.before, detail.after))
+    before, after = (
+        _period(f, detail.unit_text) for f in (detail.before, detail.after)
+    )
     if detail.after is not None:
         # Halves that agree down to the pixels bound nothing.
         is_bound = detail.after.outcome == "found"
@@ -119,19 +116,13 @@ def resolution(detail: Detail) -> str:
     return f"{before} \N{RIGHTWARDS ARROW} {after}"
 
 
-def unit_of(detail: Detail) -> str:
-    """Unit of periods as it is written."""
-    return "µm" if detail.unit == "um" else "pixels"
-
-
 def _period(finest: Finest | None, unit: str) -> str:
     if finest is None:
         return WITHOUT
     if finest.outcome == "nothing":
         return "nothing resolved"
-    name = "µm" if unit == "um" else "pixels"
     limit = " (pixel limit)" if finest.outcome == "pixel limit" else ""
-    return f"{finest.period:.2g} {name}{limit}"
+    return f"{finest.period:.2g} {unit}{limit}"
 
 
 def spectra(plane: PlaneCheck) -> list[Curve]:
@@ -161,7 +152,7 @@ def missing_correlation(plane: PlaneCheck) -> str:
     """Which ring correlation is missing, and why; empty if none is."""
     known = plane.detail.correlations
     if ORIGINAL not in known:
-        return plane.detail.sentence or "It is not measured in this plane."
+        return plane.detail.sentence or "Not measured in this plane."
     if RESULT not in known:
-        return "That of the result is not measured: its networks are not known."
+        return "Not measured for the result, because its networks are not known."
     return ""

@@ -29,7 +29,7 @@ from napari_zssr.zssr.checkpoint import Checkpoint
 
 Place = dict[str, int]
 
-NO_RESULT = "Select a result of this program in the layer list to check it."
+NO_RESULT = "Select a result of this plugin in the layer list to check it."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -100,7 +100,7 @@ def result_layer(layer: Layer | None) -> Image:
         raise InputError(NO_RESULT)
     if "finished" in recipe:
         raise InputError(
-            f"{layer.name} is not finished; let the run go on to its end to check it."
+            f"{layer.name} is not finished; wait for the end of the run to check it."
         )
     return layer
 
@@ -134,8 +134,8 @@ def subject_of(layer: Layer | None, viewer: ViewerModel) -> Subject:
         found = _fitting(made, result) or _fitting(made, result, by_name=False)
         if found is None:
             raise InputError(
-                f"{file.name} does not hold the original of {result.name} any more; "
-                "open the original to check the result."
+                f"{file.name} no longer contains the original of {result.name}; open "
+                "the original to check the result."
             )
         original = found
     recipe = layer_recipe(result)

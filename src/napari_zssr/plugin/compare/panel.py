@@ -21,7 +21,7 @@ from napari_zssr.plugin.compare.comparison import (
 )
 from napari_zssr.plugin.compare.recipe import Rows, recipe_rows, recipe_text
 from napari_zssr.plugin.compare.undo import Undo
-from napari_zssr.plugin.form.rows import Column, say, side_by_side, words
+from napari_zssr.plugin.form.rows import Column, set_text, side_by_side, text_label
 from napari_zssr.plugin.layers.layers import layer_file, layer_recipe, unwrapped
 from napari_zssr.stack.check import Check
 from napari_zssr.stack.methods import methods, methods_unchecked, with_references
@@ -64,9 +64,9 @@ class ResultPanel:
         self.undo_button.enabled = self.undo.possible
         if pair is not None and mode is Mode.SIDE_BY_SIDE:
             reason = f"Left: {pair[0].name}. Right: {pair[1].name}."
-        say(self.message, html.escape(reason))
+        set_text(self.message, html.escape(reason))
         self._rows = [] if result is None else _rows_of(result)
-        say(self.table, _table_html(self._rows))
+        set_text(self.table, _table_html(self._rows))
         self.copies.visible = bool(self._rows)
 
     @property
@@ -126,7 +126,7 @@ class ResultPanel:
             pair = compared_pair(self._viewer)
         except InputError as error:
             self.comparison.stop()
-            say(self.message, html.escape(str(error)))
+            set_text(self.message, html.escape(str(error)))
             return
         toggle(*pair)
 
@@ -135,7 +135,7 @@ class ResultPanel:
             text=SIDE,
             tooltip="Shows the original on the left and the result on the right. Both "
             "move and zoom together; other layers are hidden meanwhile. Press again "
-            "to have everything as it was.",
+            "to restore the view.",
         )
         self.flip = PushButton(
             text="Show original",
@@ -148,7 +148,7 @@ class ResultPanel:
             "was. A file that was written is kept.",
             enabled=False,
         )
-        self.message, self.table = words(), words()
+        self.message, self.table = text_label(), text_label()
         self.table.native.setAccessibleName("How the selected result was made")
         selectable = Qt.TextInteractionFlag.TextSelectableByMouse
         self.table.native.setTextInteractionFlags(selectable)
@@ -158,7 +158,7 @@ class ResultPanel:
         paragraph = PushButton(
             text="Copy methods",
             tooltip="Copies a paragraph for the methods section of a paper, with its "
-            "references. After a check it tells what the check has found, too.",
+            "references. After a check it includes what the check found.",
         )
         self.copies = side_by_side(copy, paragraph)
         rows = [side_by_side(self.side, self.flip), self.undo_button]

@@ -10,12 +10,12 @@ from typing import Any
 from napari_zssr.checks import CAMERA_PREFIX, ISOTROPIC, LEARNED, is_camera
 from napari_zssr.plugin.estimate import sizes_text
 from napari_zssr.plugin.summary import CLEAN
-from napari_zssr.words import duration_text
+from napari_zssr.stack.image import unit_text
+from napari_zssr.units import duration_text
 from napari_zssr.zssr.messages import baseline
 
 Recipe = Mapping[str, Any]
 Rows = list[tuple[str, str]]
-UM = "µm"
 BLURS = {
     "bicubic": "default (bicubic)",
     "gaussian": "Gaussian, given",
@@ -25,7 +25,6 @@ BLURS = {
     "optics": "from the optics",
     "estimate": "estimated from the image",
 }
-DEVICES = {"cpu": "processor", "mps": "Apple graphics"}
 
 
 def recipe_rows(recipe: Recipe, file: Path | None = None) -> Rows:
@@ -94,13 +93,13 @@ def _pixel_size(source: Recipe, config: Recipe) -> str:
     after = {a: size / f for a, size in before.items() if (f := _factor(config, a))}
     sizes = [before] + ([after] if len(after) == len(before) else [])
     texts = map(_sizes, sizes)
-    return f"{' → '.join(texts)} {UM if unit == 'um' else unit or ''}".strip()
+    return f"{' → '.join(texts)} {unit_text(unit)}".strip()
 
 
 def _sizes(by_axis: Mapping[str, float]) -> str:
     """Sizes along each axis, one where they are the same."""
     texts = [f"{size:.4g}" for size in by_axis.values()]
-    return texts[0] if len(set(texts)) == 1 else " x ".join(texts)
+    return texts[0] if len(set(texts)) == 1 else " × ".join(texts)
 
 
 def _factor(config: Recipe, letter: str) -> float | None:
@@ -117,14 +116,12 @@ def _enlarged(config: Recipe) -> str:
     y, x = _factor(config, "Y"), _factor(config, "X")
     if y is None or x is None:
         return ""
-    parts = [f"{y:g} x along Y and X" if y == x else f"Y {y:g} x, X {x:g} x"]
+    parts = [f"{y:g}× along Y and X" if y == x else f"Y {y:g}×, X {x:g}×"]
     if (y, x) == (1, 1):
         parts = ["not along Y and X (same pixels)"]
     along_z = config.get("factor_z", 1.0)
     if along_z != 1:
-        parts.append(
-            "Z to cubic voxels" if along_z == ISOTROPIC else f"Z {along_z:g} x"
-        )
+        parts.append("Z to cubic voxels" if along_z == ISOTROPIC else f"Z {along_z:g}×")
     return ", ".join(parts)
 
 
@@ -133,12 +130,12 @@ def _start(config: Recipe, report: Recipe) -> str:
     if config.get("network") == "ridge":
         return "a filter fitted to this image"
     if any(plane.get("began") == LEARNED for plane in planes):
-        return "a start learned from generated images"
+        return "pretrained on generated images"
     start = config.get("start")
     if start not in (None, LEARNED, "random"):
         return f"saved networks ({Path(str(start)).name})"
     if start == LEARNED and not planes:
-        return "a start learned from generated images"
+        return "pretrained on generated images"
     return "this image only" if start else ""
 
 
@@ -150,11 +147,11 @@ def _blur(config: Recipe, report: Recipe) -> str:
     texts = []
     for entry in report.get("kernels") or ():
         if (entry.get("kernel") or {}).get("kind") == "bicubic":
-            found = "" if kind == "bicubic" else "could not be told, default used"
+            found = "" if kind == "bicubic" else "not found, default used"
         else:
-            found = f"FWHM {_width(entry.get('fwhm_px'))} pixels of the result"
+            found = f"FWHM {_width(entry.get('fwhm_px'))} result pixels"
             if entry.get("fwhm_um"):
-                found += f" ({_width(entry['fwhm_um'])} {UM})"
+                found += f" ({_width(entry['fwhm_um'])} µm)"
         texts.append(found)
     widths = "; ".join(text for text in dict.fromkeys(texts) if text)
     name = BLURS.get(kind, str(kind))
@@ -165,7 +162,7 @@ def _width(sizes: Any) -> str:
     if not sizes:
         return "unknown"
     y, x = sizes
-    return f"{y:.2g}" if f"{y:.2g}" == f"{x:.2g}" else f"{y:.2g} x {x:.2g}"
+    return f"{y:.2g}" if f"{y:.2g}" == f"{x:.2g}" else f"{y:.2g} × {x:.2g}"
 
 
 def _noise(config: Recipe, report: Recipe) -> str:
@@ -174,7 +171,7 @@ def _noise(config: Recipe, report: Recipe) -> str:
         return "ignored"
     levels = _known(report, "noise")
     if isinstance(setting, float):
-        return f"{_percent(setting)} of the range, given"
+        return f"{_percent(setting)} of the intensity range, given"
     if is_camera(setting):
         data = str(setting).removeprefix(f"{CAMERA_PREFIX}:").strip()
         return f"that of the camera ({data})"
@@ -184,7 +181,7 @@ def _noise(config: Recipe, report: Recipe) -> str:
     if level < CLEAN:
         return "none found"
     some = ", median of the slices" if len(levels) > 1 else ""
-    return f"{_percent(level)} of the range, found in the image{some}"
+    return f"{_percent(level)} of the intensity range, found in the image{some}"
 
 
 def _percent(share: float) -> str:
@@ -258,8 +255,5 @@ def _version(report: Recipe) -> str:
 
 
 def _device(report: Recipe) -> str:
-    device = report.get("device")
-    if not device:
-        return ""
-    name = DEVICES.get(device, f"graphics card ({device})")
-    return ", ".join(filter(None, [name, str(report.get("precision") or "")]))
+    device = report.get("device_name") or report.get("device")
+    return ", ".join(map(str, filter(None, [device, report.get("precision")])))

@@ -12,13 +12,13 @@ from magicgui.widgets import CheckBox, ComboBox, LineEdit, PushButton, SpinBox
 from napari_zssr.checks import CAMERA_PREFIX, LEARNED, RANDOM, is_camera, parsed_camera
 from napari_zssr.config import Config
 from napari_zssr.errors import InputError
-from napari_zssr.plugin.form.rows import Column, Row, path_field, say, words
+from napari_zssr.plugin.form.rows import Column, Row, path_field, set_text, text_label
 
 AS_PRESET = "as the preset"
 FILE = "file"
 NUMBERS = {
     "steps": "Training steps",
-    "learned_steps": "Learned steps",
+    "learned_steps": "Tuning steps",
     "gradual": "Gradual factors",
     "back_projection": "Back-projection",
 }
@@ -36,7 +36,7 @@ CAMERA = {
 }
 STARTS = [
     (AS_PRESET, None),
-    ("learned start", LEARNED),
+    ("pretrained network", LEARNED),
     ("this image only", RANDOM),
     ("saved networks", FILE),
 ]
@@ -46,51 +46,56 @@ STRATEGIES = [
     ("one network", "shared"),
     ("new network per slice", "independent"),
 ]
-DEVICES = ["auto", "cpu", "cuda", "mps"]
-PRECISIONS = ["auto", "float32", "bfloat16"]
+DEVICES = [
+    ("automatic", "auto"),
+    ("processor", "cpu"),
+    ("graphics card", "cuda"),
+    ("Apple GPU", "mps"),
+]
+PRECISIONS = [("automatic", "auto"), ("float32", "float32"), ("bfloat16", "bfloat16")]
 NONFINITE = [("refuse the image", "refuse"), ("fill with the mean", "fill")]
 ENSEMBLE = [(AS_PRESET, None), ("on (slower)", True), ("off", False)]
 # Left to the preset unless set; those that have a default of their own.
 PRESET_CHOICES = ("strategy", "ensemble")
 PLAIN = ("seed", "device", "precision", "nonfinite", "dtype", "always", "error_map")
 DTYPES = [("automatic", "auto"), ("as the image", "same"), ("float32", "float32")]
-ALWAYS = [("the plain image", False), ("the learned one", True)]
+ALWAYS = [("interpolation", False), ("the trained result", True)]
 
 
 class AdvancedFields(Column):
     """Noise, training and the rest; the preset decides what is not set."""
 
     def __init__(self) -> None:
-        self._start_message = words()
+        self._start_message = text_label()
         self._preset_start = RANDOM
-        self.look = PushButton(
+        self.measure = PushButton(
             text="Measure noise",
-            tooltip="Measures the noise of the slice that is shown, as a run would, "
+            tooltip="Measures the noise of the slice that is shown, as a run does, "
             "and writes it into 'Noise level'.",
         )
-        self.noise_message = words()
-        # A batch has no image to look at.
-        self.can_look = False
+        self.noise_message = text_label()
+        # A batch has no image to measure.
+        self.can_measure = False
         camera, numbers = CAMERA.items(), NUMBERS.items()
         super().__init__(
             [
                 Row("Noise", ComboBox(name="noise", choices=NOISE)),
                 Row("Noise level", LineEdit(name="noise_sigma", value="0.02")),
-                self.look,
+                self.measure,
                 self.noise_message,
                 *(Row(text, LineEdit(name=n, value=v)) for n, (text, v) in camera),
                 Row("Start from", ComboBox(name="start", choices=STARTS)),
                 Row("Networks", path_field(name="start_file", filter="*.safetensors")),
                 self._start_message,
                 *(Row(label, LineEdit(name=name)) for name, label in numbers),
-                Row("Several slices", ComboBox(name="strategy", choices=STRATEGIES)),
+                Row("Stacks", ComboBox(name="strategy", choices=STRATEGIES)),
                 Row("Flipped copies", ComboBox(name="ensemble", choices=ENSEMBLE)),
                 Row("Seed", SpinBox(name="seed", min=0, max=2**31 - 1)),
-                Row("Computes on", ComboBox(name="device", choices=DEVICES)),
+                Row("Compute on", ComboBox(name="device", choices=DEVICES)),
                 Row("Precision", ComboBox(name="precision", choices=PRECISIONS)),
                 Row("Missing pixels", ComboBox(name="nonfinite", choices=NONFINITE)),
-                Row("Result's type", ComboBox(name="dtype", choices=DTYPES)),
-                Row("Without gain", ComboBox(name="always", choices=ALWAYS)),
+                Row("Pixel type", ComboBox(name="dtype", choices=DTYPES)),
+                Row("If no gain", ComboBox(name="always", choices=ALWAYS)),
                 Row("", CheckBox(name="error_map", text="Standard error as a layer")),
             ]
         )
@@ -119,18 +124,18 @@ class AdvancedFields(Column):
 
     def say_start(self, sentence: str) -> None:
         """Show what the networks start from."""
-        say(self._start_message, html.escape(sentence))
+        set_text(self._start_message, html.escape(sentence))
 
-    def offer_look(self) -> None:
+    def offer_measuring(self) -> None:
         """Offer to measure the noise."""
-        self.can_look = True
+        self.can_measure = True
         self._show_relevant()
 
     def show_noise(self, level: float | None, sentence: str) -> None:
         """Show a noise that was measured, and propose it as the one that is given."""
         if level is not None:
             self.fields["noise_sigma"].value = f"{level:.3g}"
-        say(self.noise_message, html.escape(sentence))
+        set_text(self.noise_message, html.escape(sentence))
 
     def show_config(self, config: Config, preset: Config) -> None:
         """Set the fields to settings; fields that equal the preset stay empty."""
@@ -184,17 +189,17 @@ class AdvancedFields(Column):
         path = Path(self.fields["start_file"].value)
         if not path.is_file():
             raise InputError(
-                f"Choose the file of saved networks ({path.name or 'none'} is not "
-                "there), or start from this image only."
+                f"Choose the file of saved networks ({path.name or 'none'} does not "
+                "exist), or start from this image only."
             )
         return str(path)
 
     def _show_relevant(self) -> None:
         noise = self.fields["noise"].value
         self.rows["noise_sigma"].visible = noise == "given"
-        self.look.visible = self.can_look and noise in ("auto", "given")
-        if not self.look.visible:
-            say(self.noise_message, "")
+        self.measure.visible = self.can_measure and noise in ("auto", "given")
+        if not self.measure.visible:
+            set_text(self.noise_message, "")
         for name in CAMERA:
             self.rows[name].visible = noise == CAMERA_PREFIX
         start = self.fields["start"].value or self._preset_start
@@ -207,6 +212,6 @@ def _parse_int(label: str, text: str) -> int:
         return int(text)
     except ValueError:
         raise InputError(
-            f"{label}: {text!r} is no whole number; leave it empty to take the "
-            "preset's."
+            f"{label}: {text!r} is not a whole number; leave it empty to use the "
+            "preset's number."
         ) from None

@@ -24,8 +24,8 @@ from napari_zssr.plugin.form.rows import (
     Row,
     path_field,
     refill,
-    say,
-    words,
+    set_text,
+    text_label,
 )
 from napari_zssr.plugin.layers.layers import layer_spacing, level0, set_spacing
 from napari_zssr.progress import Progress, Steps
@@ -84,8 +84,8 @@ def check_layer(layer: Image) -> None:
     shape = level0(layer).shape
     if layer.rgb or any(size > 1 for size in shape[:-MAX_SPACE_AXES]):
         raise InputError(
-            f"Beads: layer {layer.name!r} has more than Z, Y and X; give one channel "
-            "of one time, as a layer of its own."
+            f"Beads: layer {layer.name!r} has more axes than Z, Y and X; choose a "
+            "layer with one channel and one time point."
         )
     _check_sizes(_voxel_um(layer), min(len(shape), MAX_SPACE_AXES))
 
@@ -98,8 +98,8 @@ def parse_sizes(text: str) -> tuple[float, ...]:
         sizes = ()
     if len(sizes) not in (2, MAX_SPACE_AXES) or not all(0 < n < np.inf for n in sizes):
         raise InputError(
-            f"Voxel size {text!r} is not understood; write um along Z, Y, X with "
-            "points, like 0.2, 0.1, 0.1."
+            f"Voxel size {text!r} is not understood; write µm along Z, Y, X, such as "
+            "0.2, 0.1, 0.1."
         )
     return sizes
 
@@ -109,8 +109,8 @@ def _check_sizes(sizes: Sizes, ndim: int) -> None:
     if len(sizes) != ndim or None in sizes:
         letters = "Z, Y, X" if ndim == MAX_SPACE_AXES else "Y, X"
         raise VoxelSizeMissing(
-            "Beads: how large a voxel is, is not known and not guessed; write it into "
-            f"'Voxel size', in um along {letters}."
+            "The voxel size of the beads is not known; write it into 'Voxel size', in "
+            f"µm along {letters}."
         )
 
 
@@ -142,7 +142,7 @@ class BeadFields(Column):
         self._key: tuple[Any, ...] | None = None
         self._psf: MeasuredPsf | None = None
         self._problem = ""
-        self._message = words()
+        self._message = text_label()
         files = "*.tif *.tiff *.zarr *.czi *.nd2 *.lif"
         super().__init__(
             [
@@ -152,7 +152,7 @@ class BeadFields(Column):
                 self._message,
             ]
         )
-        self.fields["voxel"].native.setPlaceholderText("unknown; Z, Y, X in um")
+        self.fields["voxel"].native.setPlaceholderText("unknown; Z, Y, X in µm")
         self._measurement = LatestRun(self.native)
         self.fields["beads"].changed.connect(self._choose)
         self.fields["voxel"].native.editingFinished.connect(self._set_size)
@@ -169,7 +169,7 @@ class BeadFields(Column):
         if self._problem:
             raise InputError(self._problem)
         if self._psf is None:
-            raise InputError("The beads are being measured.")
+            raise InputError("Beads are being measured.")
         return spec_of_psf(self._psf)
 
     def refresh(self) -> None:
@@ -202,7 +202,7 @@ class BeadFields(Column):
         if beads.key == self._key:
             return
         self._key, self._psf, self._problem = beads.key, None, ""
-        say(self._message, "Measuring the beads ...")
+        set_text(self._message, "Measuring the beads ...")
         self._measurement.replace()
         self._measurement.run.start(
             beads.steps, on_result=self._keep, on_error=self._fail
@@ -210,14 +210,14 @@ class BeadFields(Column):
 
     def _keep(self, psf: MeasuredPsf) -> None:
         self._psf = psf
-        say(self._message, html.escape(psf.sentence))
+        set_text(self._message, html.escape(psf.sentence))
         self.changed.emit(self)
 
     def _fail(self, error: ZSSRError) -> None:
         self._problem = str(error)
         if isinstance(error, VoxelSizeMissing):
             self.rows["voxel"].visible = True
-        say(self._message, "")
+        set_text(self._message, "")
         self.changed.emit(self)
 
     def _set_size(self) -> None:
@@ -230,7 +230,7 @@ class BeadFields(Column):
             axes = LETTERS[-len(level0(layer).shape) :]
             set_spacing(layer, axes, ",".join(map(str, sizes)))
         except InputError as error:
-            say(self._message, html.escape(str(error)))
+            set_text(self._message, html.escape(str(error)))
         else:
             self.fields["voxel"].value = ""
 
@@ -239,7 +239,7 @@ class BeadFields(Column):
         self.rows["bead_file"].visible = chosen == FILE
         self.rows["voxel"].visible = False
         if chosen != MEASURED:
-            say(self._message, "")
+            set_text(self._message, "")
             self._key, self._psf, self._problem = None, None, ""
 
     def _choices(self, _widget: Any = None) -> list[tuple[str, Any]]:

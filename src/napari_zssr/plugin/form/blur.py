@@ -25,8 +25,8 @@ from napari_zssr.plugin.form.rows import (
     Row,
     path_field,
     refill,
-    say,
-    words,
+    set_text,
+    text_label,
 )
 from napari_zssr.plugin.request import KernelCache, Request, channel_shown
 from napari_zssr.plugin.summary import lines, picture
@@ -127,7 +127,7 @@ def _parse_number(label: str, text: str) -> float | None:
     except ValueError:
         raise InputError(
             f"{label}: {text!r} is not a number; write it like 1.4, or leave it empty "
-            "to take what the image tells."
+            "to use the image's metadata."
         ) from None
 
 
@@ -139,7 +139,7 @@ class KernelView(Column):
         self.picture = QLabel()
         self.picture.setFrameShape(QFrame.Shape.Box)
         self.picture.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Fixed)
-        self.size, self.sentence = words(), words()
+        self.size, self.sentence = text_label(), text_label()
         super().__init__([self.size, self.sentence])
         self._picture_row = QWidget()
         self._picture_row.setToolTip(TOOLTIPS["blur_picture"])
@@ -153,7 +153,7 @@ class KernelView(Column):
     def clear(self, sentence: str = "") -> None:
         """Remove the picture, and say why."""
         self._picture_row.setVisible(False)
-        say(self.sentence, html.escape(sentence))
+        set_text(self.sentence, html.escape(sentence))
 
     def show_kernel(self, kernel: FineKernel) -> None:
         """Show a blur: weights as grey squares, the strongest white, negative black."""
@@ -170,7 +170,7 @@ class KernelView(Column):
         self.picture.setPixmap(QPixmap.fromImage(enlarged))
         self.size.value = "<br>".join(map(html.escape, lines(kernel)))
         self._picture_row.setVisible(True)
-        say(self.sentence, html.escape(kernel.sentence))
+        set_text(self.sentence, html.escape(kernel.sentence))
 
 
 STORED = "stored"
@@ -183,15 +183,15 @@ KINDS = {
     "file": "from a file",
 }
 LATER = {
-    "estimate": "It will be estimated when you press Preview or Run.",
-    "optics": "It will be computed when you press Preview or Run.",
+    "estimate": "Estimated when you press Preview or Run.",
+    "optics": "Computed when you press Preview or Run.",
 }
 
 
 AXIAL_KINDS = [
     ("from the stack", "estimate"),
     ("from the optics", "optics"),
-    ("from a point's widths", "fwhm"),
+    ("from measured widths", "fwhm"),
     ("Gaussian", "gaussian"),
     ("thick sections", "section"),
 ]
@@ -250,17 +250,17 @@ class BlurFields(Column):
         self.view = KernelView()
         self.seen = KernelCache()
         files = "*.npy *.csv *.tif *.tiff *.mat"
-        self.look = PushButton(
+        self.measure = PushButton(
             text="Estimate blur now",
             tooltip="Finds the blur in the image now, and shows it below, instead of "
             "when you press Preview or Run.",
         )
-        # A batch has no image to look at.
-        self.can_look = False
+        # A batch has no image to measure.
+        self.can_measure = False
         super().__init__(
             [
                 Row("Blur", ComboBox(name="kernel", choices=self._kinds)),
-                self.look,
+                self.measure,
                 self.optics,
                 self.beads,
                 Row("Blur width", LineEdit(name="sigma", value="1.0")),
@@ -284,7 +284,7 @@ class BlurFields(Column):
             path = Path(self.fields["kernel_file"].value)
             if not path.is_file():
                 raise InputError(
-                    "Choose the file that holds the blur, or the default blur."
+                    "Choose the file that contains the blur, or the default blur."
                 )
             return KernelSpec.parse(str(path))
         if kind == STORED and self._stored is not None:
@@ -321,9 +321,9 @@ class BlurFields(Column):
         else:
             self.view.show_kernel(kernel)
 
-    def offer_look(self) -> None:
+    def offer_measuring(self) -> None:
         """Offer to estimate the blur at once."""
-        self.can_look = True
+        self.can_measure = True
         self._show_relevant()
 
     def _kinds(self, _widget: Any = None) -> list[tuple[str, str]]:
@@ -334,7 +334,7 @@ class BlurFields(Column):
         kind = self.fields["kernel"].value
         self.rows["sigma"].visible = kind == "gaussian"
         self.rows["kernel_file"].visible = kind == "file"
-        self.look.visible = self.can_look and kind == "estimate"
+        self.measure.visible = self.can_measure and kind == "estimate"
         self.optics.visible = kind == "optics"
         self.beads.visible = kind == "beads"
         # Nothing to see in the blur that nobody has chosen.

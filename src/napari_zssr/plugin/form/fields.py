@@ -25,7 +25,7 @@ from napari_zssr.kernelspec import KernelSpec
 from napari_zssr.plugin.form.advanced import NUMBERS, AdvancedFields
 from napari_zssr.plugin.form.beads import Images
 from napari_zssr.plugin.form.blur import AxialBlurFields, BlurFields
-from napari_zssr.plugin.form.rows import Column, Foldable, Row, refill, words
+from napari_zssr.plugin.form.rows import Column, Foldable, Row, refill, text_label
 from napari_zssr.plugin.layers.aids import is_aid
 from napari_zssr.plugin.layers.layers import (
     Ranges,
@@ -59,7 +59,7 @@ class ImageFields(Column):
         self._corrected: WeakKeyDictionary[Image, str] = WeakKeyDictionary()
         self._asks_z = False
         self._picked: Image | None = None
-        self.understood = words()
+        self.understood = text_label()
         super().__init__(
             [
                 Row("Layer", ComboBox(name="layer", choices=self.images)),
@@ -69,7 +69,7 @@ class ImageFields(Column):
                 Row("Pixel size", LineEdit(name="spacing")),
             ]
         )
-        self.fields["spacing"].native.setPlaceholderText("unknown; in um")
+        self.fields["spacing"].native.setPlaceholderText("unknown; in µm")
         self.fields["layer"].changed.connect(self._pick)
         self.fields["axes"].changed.connect(self._correct_axes)
         self.fields["axes"].native.editingFinished.connect(self._confirm_axes)
@@ -254,8 +254,8 @@ class FactorFields(Column):
         self.more = Foldable(
             title,
             [Row("", linked), *more],
-            tooltip="Opens or closes what is seldom needed: different factors for Y "
-            "and X, or only a part of the image.",
+            tooltip="Opens or closes further settings: different factors for Y and X, "
+            "or only a part of the image.",
         )
         self._has_z = True
         super().__init__(
@@ -398,7 +398,7 @@ class RegionFields(FactorFields):
 
     def _stored_choice(self, letters: str) -> list[tuple[str, str]]:
         stored = set(letters) & set(self._stored)
-        return [("as for that layer", STORED)] if stored else []
+        return [("as in that result", STORED)] if stored else []
 
     def _channels(self, _widget: Any = None) -> list[tuple[str, int | None]]:
         layer, axes = self._image.layer, self._axes()
@@ -415,7 +415,7 @@ class MethodFields(Column):
         self.blur = BlurFields(images)
         self.advanced = AdvancedFields()
         self._base = PRESETS["balanced"]
-        self._description = words()
+        self._description = text_label()
         self.preset: Any = ComboBox(
             name="preset",
             choices=[(text, name) for name, text in PRESET_NAMES.items()],
@@ -428,8 +428,8 @@ class MethodFields(Column):
         self.more = Foldable(
             "Advanced",
             [self.advanced],
-            tooltip="Opens or closes noise, training and device: what the preset "
-            "decides unless you set it.",
+            tooltip="Opens or closes noise, training and device. The preset sets them "
+            "unless you change them here.",
         )
         # The whole width, for the time beside the name.
         preset = Row("", self.preset, spoken="Preset")

@@ -169,7 +169,7 @@ class ResultFields(Column):
             )
         if _source(layer) == target:
             raise InputError(
-                f"File: {target.name} is what the layer is read from; choose another "
+                f"File: {target.name} is the file of the layer itself; choose another "
                 "name."
             )
         try:
@@ -286,8 +286,8 @@ class Form(Column):
             ranges = {k: (a, b) for k, (a, b) in source.get("selection", {}).items()}
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise InputError(
-                f"The recipe of this layer is not understood ({error}); select a layer "
-                "that this plugin has made."
+                f"The settings of this layer cannot be read ({error}); select a "
+                "result of this plugin."
             ) from error
         self.image.choose(source.get("name", ""), source.get("axes"))
         self._show_config(config)

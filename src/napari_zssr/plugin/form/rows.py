@@ -39,8 +39,8 @@ TOOLTIPS = {
     "linked": "Untick to enlarge Y and X by different factors, for example if pixels "
     "are not square.",
     "along_z": "Whether to add slices between those of the stack. Isotropic adds as "
-    "many as are needed to make voxels as deep as they are wide. The network learns "
-    "from the XY planes of this stack, which are sharper.",
+    "many as are needed to make voxels as deep as they are wide. The network is "
+    "trained on the XY planes of this stack, which are sharper.",
     "factor_z": "How many times more slices.",
     "kernel_z": "How much more the microscope blurs along Z than across: estimated "
     "from the stack (if its structures look alike from all sides), computed from the "
@@ -61,12 +61,12 @@ TOOLTIPS = {
     "image. The default is a general-purpose blur.",
     "modality": "A confocal microscope blurs less than a widefield microscope with the "
     "same objective.",
-    "na": "Numerical aperture, as printed on the objective: 1.4 for 63x/1.4. Leave it "
+    "na": "Numerical aperture, as printed on the objective: 1.4 for 63×/1.4. Leave it "
     "empty to use the value stored in the image.",
     "wavelength_nm": "Emission wavelength in nanometres, about 520 for GFP. Leave it "
     "empty to use the value stored in the image.",
-    "excitation_nm": "Wavelength of the laser in nanometres. The pinhole is taken to "
-    "be small. Leave it empty to use the value stored in the image.",
+    "excitation_nm": "Wavelength of the laser in nanometres. A small pinhole is "
+    "assumed. Leave it empty to use the value stored in the image.",
     "index": "Refractive index of the immersion: air 1, water 1.33, oil 1.515. Leave "
     "it empty to use the value stored in the image.",
     "method": "Gaussian is instant and a good approximation. Vectorial is more exact "
@@ -86,22 +86,21 @@ TOOLTIPS = {
     "still has the blur of your microscope.",
     "noise": "Noise is measured in the image, so that it is not sharpened together "
     "with the structures. Ignore it only if the image has none.",
-    "noise_sigma": "Standard deviation of the noise as a fraction of the image's "
+    "noise_sigma": "Standard deviation of the noise as a fraction of the intensity "
     "range, from 0 to 1.",
     "gain": "Electrons per count, from the camera's data sheet.",
     "offset": "Counts that the camera reports in the dark.",
     "read_noise": "Standard deviation of the read noise, in electrons.",
-    "start": "What the network knows before training: a general start learned from "
-    "computer-generated images (never from photographs), nothing, or networks saved "
-    "after an earlier run on a similar image. With 0 training steps they are used "
-    "unchanged.",
+    "start": "Where training starts: from a network pretrained on computer-generated "
+    "images (never on photographs), from this image only, or from networks saved "
+    "after a run on a similar image. With 0 training steps they are used unchanged.",
     "start_file": "A .safetensors file written by 'Save networks', from an image with "
     "one channel or with as many channels as this one.",
     "steps": "Training steps of each network, at most. More steps take longer; "
     "training stops early once it no longer helps. Leave it empty to use the preset's "
     "number.",
-    "learned_steps": "Training steps, at most, of a network that begins from the "
-    "learned start. 0 uses that start unchanged. Leave it empty to use the preset's "
+    "learned_steps": "Training steps, at most, if training starts from the pretrained "
+    "network. 0 uses that network unchanged. Leave it empty to use the preset's "
     "number.",
     "gradual": "Number of small enlargements on the way to the factor. More of them "
     "can help and take longer. Leave it empty to use the preset's number.",
@@ -110,12 +109,12 @@ TOOLTIPS = {
     "noisy images. Leave it empty to use the preset's number.",
     "strategy": "How the slices of a stack share networks. One network per channel is "
     "trained on slices spread over the stack, then tuned on each slice: better and "
-    "much quicker than a new network for every slice.",
+    "much faster than a new network for every slice.",
     "ensemble": "Enlarges flipped and rotated copies of the image as well and takes "
     "their median: less random error, up to eight times slower.",
     "seed": "Runs with the same seed give the same pixels. Try another seed to see how "
     "much the result depends on chance.",
-    "device": "Where to compute. 'auto' uses a graphics card if there is one.",
+    "device": "Where to compute. 'automatic' uses a graphics card if there is one.",
     "precision": "bfloat16 is faster on recent hardware; float32 is the most exact.",
     "nonfinite": "What to do with pixels that are NaN (not a number) or infinite: "
     "refuse the image, or replace them with the mean of the other pixels of their "
@@ -123,7 +122,7 @@ TOOLTIPS = {
     "dtype": "Data type of the result. 'automatic' keeps that of the image, except "
     "where it has so few counts that rounding would change its intensity by more than "
     "0.5 %; then float32 is used.",
-    "always": "What you get if training was no better than plain interpolation on "
+    "always": "What you get if training was no better than bicubic interpolation on "
     "parts of the image kept aside for a test.",
     "error_map": "Adds a layer with the expected error of every pixel, in units of the "
     "image: 90 % of the true values should lie within 1.64 times that. It can double "
@@ -135,8 +134,8 @@ TOOLTIPS = {
     "grows; an .ome.tif is put together at the end.",
     "overwrite": "Replaces the existing file, or the unfinished result of a run with "
     "other settings.",
-    "share": "Left of the line: plain bicubic enlargement. Right of it: the result of "
-    "the network.",
+    "share": "Left of the line: bicubic interpolation. Right of it: the result of the "
+    "network.",
 }
 
 
@@ -258,7 +257,7 @@ class Foldable(Column):
         self.toggle.native.setStyleSheet(
             "text-align: left; padding-left: 4px; font-weight: bold;"
         )
-        self.changes = words()
+        self.changes = text_label()
         self.body = Column(widgets)
         super().__init__([self.toggle, self.changes, *always, self.body])
         self._initial = {name: field.value for name, field in self.fields.items()}
@@ -281,7 +280,7 @@ class Foldable(Column):
             for name, value in self._initial.items()
             if self.fields[name].value != value
         ]
-        say(self.changes, f"Changed: {', '.join(changed)}" if changed else "")
+        set_text(self.changes, f"Changed: {', '.join(changed)}" if changed else "")
         self.changes.visible = bool(changed) and not self.is_open
 
 
@@ -375,7 +374,7 @@ def path_field(**options: Any) -> FileEdit:
     """Field for a file or folder; its button leaves most of the row to the name."""
     field = FileEdit(**options)
     field.choose_btn.text = "..."
-    field.choose_btn.tooltip = "Browse for it."
+    field.choose_btn.tooltip = "Opens a dialog to choose it."
     button = field.choose_btn.native
     button.setAccessibleName("Browse")
     button.setFixedWidth(button.fontMetrics().horizontalAdvance("m" * 3))
@@ -387,7 +386,7 @@ def side_by_side(*widgets: Widget) -> Container[Any]:
     return _Tight(widgets, layout="horizontal")
 
 
-def say(label: Label, rich_text: str) -> None:
+def set_text(label: Label, rich_text: str) -> None:
     """Show a text, or nothing at all where it is empty."""
     label.value = rich_text
     label.visible = bool(rich_text)
@@ -403,7 +402,7 @@ def heading(text: str) -> Label:
     return Label(value=f"<b>{text}</b>")
 
 
-def words(text: str = "") -> Label:
+def text_label(text: str = "") -> Label:
     """Label of rich text that wraps it instead of widening the column."""
     label = Label(value=text)
     # Left to itself, Qt shows the escapes of a text without tags.

@@ -366,7 +366,7 @@ def _check_compatible(layers: Sequence[Image]) -> None:
             for point in points
         ):
             raise InputError(
-                f"Layers {first.name!r} and {layer.name!r} do not lie on each other "
+                f"Layers {first.name!r} and {layer.name!r} do not overlap exactly "
                 "and cannot be channels of one file; save them one by one."
             )
     if any(layer.rgb for layer in layers):

@@ -37,6 +37,7 @@ from napari_zssr.stack.image import (
     in_um,
     short_unit,
     to_native,
+    unit_text,
 )
 
 Ranges = Mapping[str, tuple[int, int]]
@@ -63,8 +64,8 @@ class Selection:
             start, stop = self.ranges.get(letter, (0, size))
             if not 0 <= start < stop <= size:
                 raise InputError(
-                    f"Pixels {start} to {stop} along {letter} cannot be used; the "
-                    f"image has {size} there, give a part of them."
+                    f"Pixels {start} to {stop} along {letter} cannot be used, because "
+                    f"the image has {size}; choose a part of them."
                 )
             slices.append(slice(start, stop))
         return tuple(slices)
@@ -182,8 +183,8 @@ CHANNELS = "napari_zssr_channels"
 IMAGE = "napari_zssr_image"
 
 LABELS_REFUSED = (
-    "Labels are not enlarged by networks, which would invent some; enlarge "
-    "them with napari-zssr upscale --labels, or by upscale_labels(layer.data)."
+    "Labels cannot be enlarged by networks; use napari-zssr upscale --labels, or "
+    "upscale_labels(layer.data)."
 )
 
 # Not whether it is visible: who has a hidden layer enlarged wants to see the result.
@@ -284,13 +285,15 @@ def layer_file(layer: Image) -> Path | None:
 
 
 def describe_axes(layer: Image, axes: str) -> str:
-    """Axes, sizes and pixel size: ``Z 40 x Y 512 x X 512, 0.5 x 0.13 x 0.13 um``."""
+    """Axes, sizes and pixel size: ``Z 40 × Y 512 × X 512, 0.5 × 0.13 × 0.13 µm``."""
     sizes = sizes_text(axes, level0(layer).shape)
     spacing, known_units = layer_spacing(layer, axes)
-    units = {letter: unit or "(no unit)" for letter, unit in known_units.items()}
+    units = {
+        letter: unit_text(unit) or "(no unit)" for letter, unit in known_units.items()
+    }
     space = [letter for letter in axes if letter in "ZYX" and letter in spacing]
     if len({units[letter] for letter in space}) == 1:
-        pixel = " x ".join(f"{spacing[letter]:.4g}" for letter in space)
+        pixel = " × ".join(f"{spacing[letter]:.4g}" for letter in space)
         calibration = [f"{pixel} {units[space[0]]}"]
     else:
         calibration = [f"{a} {spacing[a]:.4g} {units[a]}" for a in space]

@@ -22,8 +22,8 @@ from napari_zssr.plugin.form.rows import (
     LatestRun,
     Row,
     after_pause,
-    say,
-    words,
+    set_text,
+    text_label,
 )
 from napari_zssr.plugin.layers.layers import current_slice, current_view, unwrapped
 from napari_zssr.plugin.preview.scene import Scene, Target, nearest_target
@@ -115,9 +115,9 @@ MOVED_MS = 250
 # Abandoned previews that may still be in their last step when another one starts.
 MAX_ABANDONED = 1
 RETRY_MS = 100
-FIRST_LOOK = "A first look, before training on this image. "
-ONLY_PLANES = " Along Z nothing is shown here; with a factor of 1 it is."
-INTERPOLATED = "By cubic interpolation, while the network learns."
+FIRST_LOOK = "First result, before training on this image. "
+ONLY_PLANES = " The preview shows Z only with a factor of 1 in XY."
+INTERPOLATED = "Cubic interpolation, while the network trains."
 OPEN, CLOSE = "Preview", "Close preview"
 
 
@@ -196,24 +196,24 @@ class PreviewPanel:
     def _add_fields(self) -> None:
         self.button = PushButton(
             text=OPEN,
-            tooltip="Shows a window of the current slice as it would come out: a first "
-            "look at once, then better ones while the network learns. Drag the yellow "
-            "frame to look elsewhere. Key: Ctrl+P.",
+            tooltip="Shows the result for a part of the current slice: a first one at "
+            "once, better ones while the network trains. Drag the yellow frame to "
+            "another part. Key: Ctrl+P.",
         )
         self.accept = PushButton(
             text="Accept",
-            tooltip="Runs with the settings of this preview. The result is that of the "
-            "preview, for all that is chosen above.",
+            tooltip="Runs with the settings of this preview. The whole selection is "
+            "enlarged as the preview shows.",
         )
         self.share = FloatSlider(name="share", value=0.5, min=0, max=1, readout=False)
         self._slider = Row("Before / after", self.share)
         self.sections = CheckBox(
             name="sections",
-            text="Look from the side",
+            text="View from the side",
             tooltip="Turns the view so that X and Z are shown, and back again.",
         )
         self._turned = Row("", self.sections)
-        self._message = words()
+        self._message = text_label()
         self.view = Column(
             [
                 self._slider,
@@ -337,7 +337,7 @@ class PreviewPanel:
             self._scene.turn_back()
 
     def _say(self, text: str) -> None:
-        say(self._message, html.escape(text))
+        set_text(self._message, html.escape(text))
 
     def _show_state(self) -> None:
         self.button.text = CLOSE if self.active else OPEN

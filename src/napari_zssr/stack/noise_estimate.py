@@ -1,4 +1,4 @@
-"""A look at the noise of an image: what its training will be decided from."""
+"""Estimates of the noise of an image before a run: of a channel, or of one plane."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from napari_zssr.config import SHARED_PLANES, Config
+from napari_zssr.config import SHARED_PLANES, Config, change
+from napari_zssr.imaging.noise import shows_signal
 from napari_zssr.imaging.resample import spread_evenly
 from napari_zssr.progress import Progress, Steps
 from napari_zssr.stack.channels import sharing_channels
@@ -30,9 +31,10 @@ from napari_zssr.stack.plane import (
     plane_noise,
     without_artifacts,
 )
-from napari_zssr.zssr.training_plan import Look
+from napari_zssr.stack.prepare import enlargeable
+from napari_zssr.zssr.training_plan import NoiseEstimate
 
-# Side of the part that is looked at, on whole blocks of a JPEG, and pixels of all
+# Side of the part that is used, on whole blocks of a JPEG, and pixels of all
 # planes of a channel together.
 SIDE_PX, BLOCK_PX, PIXELS = 512, 16, 2 * 512**2
 
@@ -60,26 +62,29 @@ class _Middle:
         return part
 
 
-def look_steps(stack: ImageStack, config: Config) -> Steps[tuple[Look, ...]]:
-    """Look at the middle of a few planes of each channel, which are read one by one.
+def noise_estimate_steps(
+    stack: ImageStack, config: Config
+) -> Steps[tuple[NoiseEstimate, ...]]:
+    """Estimate the noise of each channel in the middle of a few of its planes.
 
-    Noise is estimated as in a run, on a part of what a run sees.
+    Planes are read one by one. Noise is estimated as in a run, on a part of what a run
+    sees.
     """
     data = CheckedPlanes(_Middle(stack.data, stack.axes), "fill")
     part = replace(stack, data=data)
     listed = planes(stack.axes, data.shape)
     sharing = sharing_channels(config, listed)
-    looks = []
+    found = []
     for channel in sorted({index.channel for index in listed}):
-        yield Progress(stage="look", step=channel, total=1)
+        yield Progress(stage="noise", step=channel, total=1)
         chosen = _chosen(listed, channel, part)
-        looks.append(_look(part, config, chosen, shares=channel in sharing))
-    return tuple(looks)
+        found.append(_estimate(part, config, chosen, shares=channel in sharing))
+    return tuple(found)
 
 
-def _look(
+def _estimate(
     stack: ImageStack, config: Config, chosen: Sequence[PlaneIndex], *, shares: bool
-) -> Look:
+) -> NoiseEstimate:
     import torch
 
     from napari_zssr.zssr.plane_trainer import noise_level
@@ -100,7 +105,29 @@ def _look(
     else:
         noise = plane_noise(colours[0], parts[0], channel)
     levels = [noise_level(torch.from_numpy(each), noise) for each in colours]
-    return Look(noise=noise, level=sum(levels) / len(levels))
+    return NoiseEstimate(noise=noise, level=sum(levels) / len(levels))
+
+
+def plane_noise_level(
+    stack: ImageStack, config: Config, plane_index: PlaneIndex
+) -> float | None:
+    """Noise of a plane as a run estimates it, fraction of the range.
+
+    Its standard deviation at the middle of the range; None for a plane that shows
+    nothing but noise. Of lazy pixels this plane is read, and the few that intensities
+    are taken from.
+    """
+    stack, config = enlargeable(stack, config.nonfinite), change(config, noise="auto")
+    data = CheckedPlanes(stack.data, config.nonfinite)
+    listed = planes(stack.axes, stack.data.shape)
+    channel = tuple(one for one in listed if one.channel == plane_index.channel)
+    mapping = intensity_maps(data, stack.axes, channel)[plane_index.channel]
+    pixels = to_cyx(data[plane_index.index], plane_axes(stack.axes))
+    normal = mapping.normalise(pixels)
+    colours, _ = without_artifacts(colours_of(normal), config)
+    if not shows_signal(colours):
+        return None
+    return common_noise([colours], config, mapping).sigma()
 
 
 def _chosen(

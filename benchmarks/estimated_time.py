@@ -1,4 +1,4 @@
-"""What a run is told to take, before it and after its first slice, and what it took."""
+"""Time of runs as estimated, before them and after the first slice, and as taken."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from napari_zssr.progress import Event, Progress, drain
 from napari_zssr.stack.axis_labels import labelled
 from napari_zssr.stack.channels import channel_starts
 from napari_zssr.stack.image import ImageStack
-from napari_zssr.stack.look import look_steps
+from napari_zssr.stack.noise_estimate import noise_estimate_steps
 from napari_zssr.stack.run import upscale_steps
 from napari_zssr.zssr import calibrate
 from napari_zssr.zssr.cost import Work
@@ -33,8 +33,8 @@ from napari_zssr.zssr.device import Machine, examine_machine
 # Share of the expected work after which a run without slices is asked.
 EARLY = 1 / 3
 COLUMNS = (
-    *("run", "size", "preset", "told", "told early", "taken"),
-    *("told / taken", "told early / taken"),
+    *("run", "size", "preset", "estimated", "estimated early", "taken"),
+    *("estimated / taken", "early / taken"),
 )
 TIFF, FMD = "microscopy/tiff", "microscopy/pairs/fmd/noisy"
 
@@ -122,8 +122,8 @@ CASES = (
 )
 
 
-def told(job: Job) -> Table:
-    """Eight runs: what the cost card told, what the progress line told, what it took.
+def estimated_time(job: Job) -> Table:
+    """Eight runs: time by the cost card, by the progress line, and as taken.
 
     Noise and speed are measured right before each run, as the card does. Seconds are
     those of the processor, so that what else runs on the machine does not count.
@@ -132,12 +132,12 @@ def told(job: Job) -> Table:
     with patch.object(calibrate, "CLOCK", time.process_time):
         rows = [_row(case, job, machine) for case in job.each(CASES)]
     return Table(
-        title="Time that is told, and taken",
+        title="Time that is estimated, and taken",
         columns=COLUMNS,
         rows=tuple(rows),
         notes=(
-            "Seconds of the processor, in one thread. Told early: when the first slice "
-            "was done, or a third of the expected work where there are no slices.",
+            "Seconds of the processor, in one thread. Estimated early: when the first "
+            "slice was done, or a third of the expected work if there are no slices.",
         ),
     )
 
@@ -181,7 +181,7 @@ def _expected(case: Case, stack: ImageStack, machine: Machine) -> Work:
         dtype=stack.data.dtype,
         axes=stack.axes,
         starts=channel_starts(config, stack.axes, shape),
-        looks=drain(look_steps(stack, config)),
+        noise_estimates=drain(noise_estimate_steps(stack, config)),
         factor_z=None if case.factor_z == 1 else case.factor_z,
     )
     plan = planned(workload, machine)
