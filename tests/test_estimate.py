@@ -101,7 +101,7 @@ def test_an_image_that_bicubic_reduced_gets_bicubic(scenes: list[NDArray]) -> No
 def test_without_edges_bicubic_is_taken_and_said(plane: NDArray) -> None:
     found = estimated_blur([plane], (2, 2))
     assert found.spec.kind == "bicubic"
-    assert "bicubic" in found.sentence
+    assert "default blur" in found.sentence
     assert estimated_blur([], (2, 2)).sentence == blur_estimate.BLIND
 
 

@@ -15,6 +15,7 @@ from qtpy.QtGui import QColor, QPalette
 
 from napari_zssr.config import FAST, change
 from napari_zssr.plugin.form.rows import RED
+from napari_zssr.plugin.messages import PROBLEM, Message
 
 
 def noise(*shape: int) -> Any:
@@ -72,8 +73,8 @@ def test_results_do_not_take_the_choice(desk: Desk, error_map: bool) -> None:
         desk.viewer.layers.selection.active = layer
         assert chosen(desk) == "one"
     # In the combo it can be chosen all the same.
-    desk.widget.form.image.fields["layer"].value = desk.viewer.layers["one x2"]
-    assert chosen(desk) == "one x2"
+    desk.widget.form.image.fields["layer"].value = desk.viewer.layers["one x2 instant"]
+    assert chosen(desk) == "one x2 instant"
 
 
 # ---- what is drawn
@@ -162,21 +163,19 @@ def ink(widget: Any) -> set[str]:
 def test_colours_follow_the_theme_in_a_run(window: Desk) -> None:
     window.viewer.theme = "dark"
     window.add(noise(12, 48, 48), axis_labels=("z", "y", "x"))
-    controls, plot = window.widget.controls, window.widget.controls.loss
+    controls, plot = window.widget.controls, window.widget.controls.curve
     window.set(change(FAST, steps=40, noise="off", always=True, device="cpu"))
     window.widget.start()
     window.widget.preview.start()
-    window.qtbot.waitUntil(lambda: plot.latest() is not None, timeout=60_000)
-    controls.add_line("Wrong.", problem=True)
-    window.qtbot.wait(50)
-    said = controls._after.native
+    window.qtbot.waitUntil(lambda: plot.latest is not None, timeout=60_000)
+    controls.show_message(Message("Wrong.", sign=PROBLEM))
     for theme, other in (("light", "dark"), ("dark", "light"), ("light", "dark")):
         window.viewer.theme = theme
         window.qtbot.wait(100)
-        controls.add_line(theme, problem=True)
-        window.qtbot.wait(50)
-        assert RED[theme] in ink(said)
-        assert RED[other] not in said.text()
+        controls.show_message(Message(theme, sign=PROBLEM))
+        for row in controls.messages.rows:
+            assert RED[theme] in row.styleSheet()
+            assert RED[other] not in row.styleSheet()
         # Lines are smoothed at their edges.
         pen = pen_lightness(plot)
         assert (pen > 128) == (theme == "dark")

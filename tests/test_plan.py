@@ -107,7 +107,8 @@ def test_time_grows_with_the_work() -> None:
     assert one > 0
     alone = change(BALANCED, strategy="independent")
     four = plan(alone, (4, 100, 100), axes="ZYX").seconds
-    assert four == pytest.approx(4 * one)
+    # What begins a run counts once.
+    assert four == pytest.approx(4 * one, rel=0.01)
     assert plan(shape=(900, 900), axes="YX").seconds > one
     assert plan(FAST, shape=(100, 100), axes="YX").seconds < one
     assert plan(INSTANT, shape=(100, 100), axes="YX").seconds < one

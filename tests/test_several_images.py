@@ -541,7 +541,7 @@ def test_info_lists_all_images(
 ) -> None:
     assert main(["info", "a.ome.tif"]) == 0
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
-    assert ["0", "Pos0", "ZYX", "2", "x", "20", "x", "24", "uint16"] in lines
+    assert ["0", "Pos0", "ZYX", "2", "×", "20", "×", "24", "uint16"] in lines
     assert ["1", "Pos1", "ZYX", "4", "x", "20", "x", "24", "uint16"] in lines
     assert main(["info", "a.ome.tif", "--image", "all", "--json"]) == 0
     first, second = json.loads(capsys.readouterr().out)
