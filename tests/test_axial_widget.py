@@ -248,10 +248,10 @@ def test_a_preview_shows_the_columns(
     order = desk.viewer.dims.order
     panel.sections.value = True
     assert desk.viewer.dims.displayed == (0, 2)
-    assert not panel._scene.window.visible
+    assert not panel._scene.frame.layer.visible
     panel.sections.value = False
     assert desk.viewer.dims.order == order
-    assert panel._scene.window.visible
+    assert panel._scene.frame.layer.visible
     panel.sections.value = True
     panel.stop()
     assert desk.viewer.dims.order == order

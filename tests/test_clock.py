@@ -165,23 +165,24 @@ def test_where_a_run_stands() -> None:
 
 def test_layers_share_one_figure_by_their_sizes() -> None:
     """The second of two layers takes three quarters of the run."""
-    clock = Clock(change(FAST, **SMALL), (), (24, 24), "YX")
-    jobs, shares = JobsClock([1.0, 3.0]), []
+    clock = Clock(assumed_work(change(FAST, **SMALL), (), (24, 24), "YX"))
+    jobs, shares, waiting = JobsClock([1.0, 3.0]), [], []
     for share in (0.0, 1.0, 0.0, 0.5, 1.0):
         if share == 0:
             jobs.begin_job()
+            waiting.append(jobs.waiting)
         clock.share = share
         shares.append(jobs.tell(clock))
     assert shares == [0, 0.25, 0.25, 0.625, 1]
     assert (jobs.number, jobs.count) == (2, 2)
-    assert jobs.of_rest == 1
+    assert waiting == [3, 0]
 
 
 def test_networks_that_slices_share_are_counted() -> None:
     config = change(FAST, **SMALL | {"strategy": "shared"})
     y, x = np.mgrid[:32, :32] / 3
     stack = np.stack([[np.sin(y + n), np.cos(x * y / 9 - n)] for n in range(3)])
-    clock, seen = Clock(config, (), stack.shape, "ZCYX"), []
+    clock, seen = Clock(assumed_work(config, (), stack.shape, "ZCYX")), []
 
     def look(event: Any) -> None:
         if isinstance(event, Progress):

@@ -210,7 +210,7 @@ def test_another_run_is_refused_in_one_sentence(
     capsys.readouterr()
     assert main([*LINE, "--seed", "1"]) == 2
     (sentence,) = capsys.readouterr().err.strip().splitlines()
-    assert "begun with settings.seed 0, not 1" in sentence
+    assert "started with settings.seed 0, not 1" in sentence
     check_completes(finished=3)
 
 

@@ -189,6 +189,8 @@ class SuperResolutionWidget(Container[Any]):
         self.preview.update(None if self._run.running else request)
         self.check.update()
         self.result.update()
+        for name in ("result", "check"):
+            self.folds[name].visible = self.result.has_results
         self.measurements.update(request)
         self._offer_reuse()
         self._enable_run()

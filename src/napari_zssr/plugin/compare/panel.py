@@ -22,7 +22,7 @@ from napari_zssr.plugin.compare.comparison import (
 from napari_zssr.plugin.compare.recipe import Rows, recipe_rows, recipe_text
 from napari_zssr.plugin.compare.undo import Undo
 from napari_zssr.plugin.form.rows import Column, set_text, side_by_side, text_label
-from napari_zssr.plugin.layers.layers import layer_file, layer_recipe
+from napari_zssr.plugin.layers.layers import layer_file, layer_recipe, unwrapped
 from napari_zssr.stack.check import Check
 from napari_zssr.stack.methods import methods, methods_unchecked, with_references
 
@@ -68,6 +68,16 @@ class ResultPanel:
         self._rows = [] if result is None else _rows_of(result)
         set_text(self.table, _table_html(self._rows))
         self.copies.visible = bool(self._rows)
+
+    @property
+    def has_results(self) -> bool:
+        """Whether the layer list holds a result, or a run that can be undone."""
+        images = (
+            one for one in map(unwrapped, self._viewer.layers) if isinstance(one, Image)
+        )
+        return self.undo.possible or any(
+            "config" in layer_recipe(one) for one in images
+        )
 
     def begin(self, originals: Sequence[Image]) -> None:
         """End a comparison, and note how the originals of a run are shown."""
