@@ -15,6 +15,7 @@ from qtpy.QtGui import QColor, QPalette
 
 from napari_zssr.config import FAST, change
 from napari_zssr.plugin.form.rows import RED
+from napari_zssr.plugin.messages import PROBLEM, Message
 
 
 def noise(*shape: int) -> Any:
@@ -167,13 +168,13 @@ def test_colours_follow_the_theme_in_a_run(window: Desk) -> None:
     window.widget.start()
     window.widget.preview.start()
     window.qtbot.waitUntil(lambda: plot.latest() is not None, timeout=60_000)
-    controls.add_line("Wrong.", problem=True)
+    controls.show_message(Message("Wrong.", sign=PROBLEM))
     window.qtbot.wait(50)
     said = controls._after.native
     for theme, other in (("light", "dark"), ("dark", "light"), ("light", "dark")):
         window.viewer.theme = theme
         window.qtbot.wait(100)
-        controls.add_line(theme, problem=True)
+        controls.show_message(Message(theme, sign=PROBLEM))
         window.qtbot.wait(50)
         assert RED[theme] in ink(said)
         assert RED[other] not in said.text()

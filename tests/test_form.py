@@ -31,6 +31,7 @@ from napari_zssr.config import change
 from napari_zssr.errors import InputError
 from napari_zssr.imaging.intensity import check_finite
 from napari_zssr.plugin.form.rows import TOOLTIPS, Foldable, rows_in
+from napari_zssr.plugin.messages import PROBLEM, Message
 from napari_zssr.plugin.widget import FILES_BUSY, LAYERS_BUSY, SuperResolutionWidget
 
 TIMES = {"instant": "about 1 s", "fast": "about 9 s", "balanced": "about 4 min"}
@@ -267,7 +268,7 @@ def test_missing_pixels_become_what_the_tooltip_says() -> None:
 
 
 def test_an_error_is_not_told_by_its_colour_alone(desk: Desk) -> None:
-    desk.widget.controls.add_line("It failed.", problem=True)
+    desk.widget.controls.show_message(Message("It failed.", sign=PROBLEM))
     assert re.sub("<.*?>", "", desk.said) == "\u26a0 It failed."
 
 
@@ -317,13 +318,13 @@ def test_use_these_settings_says_that_it_did(desk: Desk) -> None:
     assert not button.enabled
     assert "Select a result" in button.tooltip
     desk.run()
-    made = desk.viewer.layers["cells x2"]
+    made = desk.viewer.layers[1]
     desk.viewer.layers.selection = {made}
     desk.widget.refresh()
     assert "Select a result" not in button.tooltip
     button.native.click()
     said = notification_manager.records[-1].message
-    assert said == "Settings of 'cells x2' are in the form."
+    assert said == f"Settings of '{made.name}' are in the form."
 
 
 @pytest.mark.parametrize(
