@@ -38,12 +38,12 @@ class Bench:
 
     def __init__(self) -> None:
         self.machine = Machine(devices=(CPU,), cores=8)
-        self.looks = 0
+        self.examined = 0
         self.measured: list[Any] = []
         self.error: Exception | None = None
 
-    def look(self) -> Machine:
-        self.looks += 1
+    def examine(self) -> Machine:
+        self.examined += 1
         return self.machine
 
     def calibrate(self, plan: Any, _: Any, **how: Any) -> Iterator[Any]:
@@ -57,7 +57,7 @@ class Bench:
 @pytest.fixture
 def bench(monkeypatch: pytest.MonkeyPatch) -> Bench:
     made = Bench()
-    monkeypatch.setattr(cost, "examine_machine", made.look)
+    monkeypatch.setattr(cost, "examine_machine", made.examine)
     monkeypatch.setattr(cost, "SETTLED_MS", 1)
     monkeypatch.setattr(calibrate, "calibrate_steps", made.calibrate)
     return made
@@ -111,7 +111,7 @@ def test_what_was_measured_is_not_measured_again(
         card.update([request(**changes)])
         qtbot.waitUntil(lambda: known(card))
         settle(card, qtbot)
-    assert (bench.looks, len(bench.measured)) == (1, 1)
+    assert (bench.examined, len(bench.measured)) == (1, 1)
     card.update([request(width=16)])
     qtbot.waitUntil(lambda: len(bench.measured) == 2)
 
@@ -122,7 +122,7 @@ def test_nothing_is_measured_beside_a_run(
     card.pause(True)
     card.update([request()])
     settle(card, qtbot)
-    assert bench.looks == 0
+    assert bench.examined == 0
     card.pause(False)
     qtbot.waitUntil(lambda: known(card))
 
@@ -165,14 +165,14 @@ def test_a_machine_that_cannot_be_looked_at_is_told(
     card: CostCard, bench: Bench, qtbot: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken() -> Machine:
-        bench.looks += 1
+        bench.examined += 1
         raise ComputeError("torch cannot be imported.")
 
     monkeypatch.setattr(cost, "examine_machine", broken)
     card.update([request()])
     qtbot.waitUntil(lambda: "cannot be imported" in card._advice.value)
     settle(card, qtbot)
-    assert bench.looks == 1
+    assert bench.examined == 1
 
 
 def test_nothing_is_said_without_a_request(card: CostCard) -> None:
