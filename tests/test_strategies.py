@@ -557,7 +557,9 @@ def test_failing_to_share_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> No
         raise RuntimeError("the device\nis gone")
 
     monkeypatch.setattr(ResidualNetwork, "forward", fail)
-    with pytest.raises(ComputeError, match="channel 1 failed on the processor: the device"):
+    with pytest.raises(
+        ComputeError, match="channel 1 failed on the processor: the device"
+    ):
         run(stack_of(2), SHARED)
 
 

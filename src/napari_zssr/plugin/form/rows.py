@@ -424,23 +424,31 @@ class HeightForWidth(QObject):
     def __init__(self, label: QLabel) -> None:
         super().__init__(label)
         self._fitted = ("", 0)
+        self._fitting = False
 
     def eventFilter(self, watched: Any, event: Any) -> bool:
         """Fit the height, and let the event pass."""
-        # A new text is painted before the label has another size.
-        if event.type() in (QEvent.Type.Resize, QEvent.Type.Paint):
-            text = watched.text()
-            if in_theme(text, watched) != text:
-                watched.setText(in_theme(text, watched))
-            current = (watched.text(), watched.width())
-            if current != self._fitted:
-                # Qt never reports less than the minimum that is set.
-                self._fitted = current
-                watched.setMinimumHeight(0)
-            needed = max(0, watched.heightForWidth(watched.width()))
-            if needed != watched.minimumHeight():
-                watched.setMinimumHeight(needed)
+        # A new text is painted before the label has another size. Another height may
+        # bring a scroll bar, and with it another width, while this one is being set.
+        kinds = (QEvent.Type.Resize, QEvent.Type.Paint)
+        if not self._fitting and event.type() in kinds:
+            self._fitting = True
+            self._fit(watched)
+            self._fitting = False
         return False
+
+    def _fit(self, label: QLabel) -> None:
+        text = label.text()
+        if in_theme(text, label) != text:
+            label.setText(in_theme(text, label))
+        current = (label.text(), label.width())
+        if current != self._fitted:
+            # Qt never reports less than the minimum that is set.
+            self._fitted = current
+            label.setMinimumHeight(0)
+        needed = max(0, label.heightForWidth(label.width()))
+        if needed != label.minimumHeight():
+            label.setMinimumHeight(needed)
 
 
 def refill(box: ComboBox) -> None:
