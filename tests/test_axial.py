@@ -160,7 +160,7 @@ def test_a_blur_told_too_wide_does_no_harm() -> None:
     plain = cubic(volume)
     result = enlarged(volume, change(KNOWN, kernel_z="gaussian:3.6"))
     assert error_db(result.image, truth) < error_db(plain, truth)
-    assert "narrow" in result.report.sentence
+    assert "reduced to" in result.report.sentence
 
 
 def test_trenches_beside_single_spots_are_seen() -> None:
@@ -405,7 +405,7 @@ def test_other_pixels_do_not_go_on_with_a_run(tmp_path: Path) -> None:
     steps = upscale_to_disk_steps(
         stack_of(volume[::-1] + 1), FILTER, tmp_path / "a.ome.zarr"
     )
-    with pytest.raises(InputError, match="was begun with"):
+    with pytest.raises(InputError, match="was started with"):
         drain(steps)
 
 

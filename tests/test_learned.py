@@ -660,7 +660,7 @@ def test_a_run_to_disk_begins_from_it_and_knows_it_again(
     steps = upscale_to_disk_steps(stack, config, target, threads=1, shard=(1, 2))
     assert drain(steps).missing == 2
     write_start(shipped, replace(small_start, card={}), overwrite=True)
-    with pytest.raises(InputError, match="was begun with"):
+    with pytest.raises(InputError, match="was started with"):
         drain(upscale_to_disk_steps(stack, config, target, threads=1))
     write_start(shipped, small_start, overwrite=True)
     made = drain(upscale_to_disk_steps(stack, config, target, threads=1))

@@ -316,7 +316,7 @@ def spacing_per_axis(axes: str, spacing: Spacing | None) -> tuple[float | None, 
         if len(sizes) != len(axes):
             raise InputError(
                 f"Spacing has {len(sizes)} numbers, but the axes are {axes}; give "
-                f"one for each, or name them, for example {'Y': 0.1, 'X': 0.1}."
+                f"one for each, or name them, for example {{'Y': 0.1, 'X': 0.1}}."
             )
         named = dict(zip(axes, sizes, strict=True))
     return tuple(_checked_size(letter, named.get(letter)) for letter in axes)
