@@ -25,10 +25,18 @@ from napari_zssr.imaging.residual import residual
 from napari_zssr.io.read import read
 from napari_zssr.io.write import read_provenance, write
 from napari_zssr.kernelspec import KernelSpec
+from napari_zssr.progress import Progress, Steps, drain
 from napari_zssr.stack.agreement import agreement_of
 from napari_zssr.stack.axis_labels import labelled
-from napari_zssr.stack.check import Check, check_files
-from napari_zssr.stack.detail import Detail, Scale, busiest_part, detail_of
+from napari_zssr.stack.check import Check, check_files, check_steps
+from napari_zssr.stack.detail import (
+    PENDING,
+    Detail,
+    Scale,
+    busiest_part,
+    detail_of,
+    detail_steps,
+)
 from napari_zssr.stack.image import ImageStack
 from napari_zssr.stack.methods import methods
 from napari_zssr.stack.plot import Axis, Line, Mark, plot
@@ -174,8 +182,13 @@ class Made:
     def __init__(self, function: Callable[[Any], Any]) -> None:
         self.function = function
 
-    def enlarger(self, _: NoiseModel) -> Callable[[Any], Any]:
-        return self.function
+    def enlarger(self, _: NoiseModel) -> Callable[[Any], Steps[Any]]:
+        return self._steps
+
+    def _steps(self, colours: Any) -> Steps[Any]:
+        for step in range(8):
+            yield Progress(stage="predict", step=step, total=8)
+        return self.function(colours)
 
 
 def measured(function: Callable[[Any], Any], result: Any = None) -> Detail:
@@ -198,6 +211,53 @@ def test_smoothing_does_not_pass_for_resolution() -> None:
     assert detail.after.period == pytest.approx(detail.before.period, rel=0.05)
     first, last = (detail.correlations[name].values for name in ("original", "result"))
     assert np.abs(last - first)[:100].max() < 0.1
+
+
+def test_long_work_can_be_stopped_at_many_steps() -> None:
+    """So that a check is soon cancelled, and its bar moves."""
+    image = noisy(band_limited(0.15), 0.05)[None].astype(np.float32)
+    made: Any = Made(smooth)
+    noise = NoiseModel(offset=0.05**2)
+    events: list[Any] = []
+    steps = detail_steps(image, smooth(image), noise, SCALE, made)
+    detail = drain(steps, events.append)
+    assert detail.after is not None
+    shares = [event.step / event.total for event in events]
+    assert len(shares) > 3 * 8
+    assert shares == sorted(shares)
+    assert len(set(shares)) > 20
+
+
+def test_the_cheap_checks_of_a_plane_come_first(
+    pair: tuple[ImageStack, ImageStack],
+) -> None:
+    original, result = pair
+    known: list[Check] = []
+    events: list[Any] = []
+    steps = check_steps(result, original, on_found=known.append)
+    done = drain(steps, events.append)
+    assert len(known) == 2
+    (early,), (late,) = (check.planes for check in known)
+    assert early.flux is late.flux
+    assert early.agreement is late.agreement
+    assert early.detail.sentence == PENDING
+    assert late.detail is done.planes[0].detail
+    stages = list(dict.fromkeys(event.stage for event in events))
+    assert stages == ["intensities", "positions", "residual", "resolution"]
+    shares = [event.step / event.total for event in events]
+    assert shares == sorted(shares)
+
+
+def test_of_large_planes_the_measured_part_is_told() -> None:
+    plane = np.random.default_rng(0).normal(0.5, 0.1, (1, 560, 540))
+    large = plane.astype(np.float32)
+    detail = detail_of(large, large, NoiseModel(offset=0.01), SCALE, None)
+    assert detail.part == (512, 512)
+    assert "512 × 512 pixels" in detail.sentence
+    small = detail_of(large[:, :64], large[:, :64], CLEAN, SCALE, None)
+    assert small.part == (64, 512)
+    fits = detail_of(large[:, :64, :64], large[:, :64, :64], CLEAN, SCALE, None)
+    assert fits.part is None
 
 
 def test_what_is_made_up_agrees_with_itself() -> None:

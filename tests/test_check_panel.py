@@ -42,9 +42,9 @@ from napari_zssr.plugin.check.subject import NO_RESULT, Subject, places, subject
 from napari_zssr.plugin.layers.aids import NearestPixels, SplitPixels, is_aid
 from napari_zssr.plugin.layers.files import read_image
 from napari_zssr.plugin.layers.layers import KEY, WHOLE, Selection, result_kwargs
-from napari_zssr.progress import drain
+from napari_zssr.progress import Progress, Steps, drain
 from napari_zssr.stack.axis_labels import labelled
-from napari_zssr.stack.check import check_files
+from napari_zssr.stack.check import check_files, check_steps
 from napari_zssr.stack.detail import Detail, Finest
 from napari_zssr.stack.report import recipe
 from napari_zssr.stack.run import upscale_steps
@@ -155,9 +155,9 @@ def test_it_opens_at_once_and_fills_in(
 
     def watched(*given: Any, **named: Any) -> Any:
         threads.append(threading.current_thread())
-        return check_files(*given, **named)
+        return check_steps(*given, **named)
 
-    monkeypatch.setattr(_job, "check_files", watched)
+    monkeypatch.setattr(_job, "check_steps", watched)
     started = time.monotonic()
     bench.panel.start()
     bench.panel.view.native.show()
@@ -279,6 +279,35 @@ def test_a_check_can_be_cancelled(
     assert not bench.body.running.visible
     bench.panel.button.changed.emit(True)
     assert not bench.panel.active
+
+
+def test_a_check_stops_within_a_long_stage(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And keeps what it has found before."""
+    taken = threading.Event()
+
+    def endless(*_: Any) -> Steps[Detail]:
+        taken.set()
+        while True:
+            yield Progress(stage="resolution", step=0, total=1)
+            time.sleep(0.01)
+
+    monkeypatch.setattr("napari_zssr.stack.check.detail_steps", endless)
+    bench.panel.start()
+    bench.until(lambda: taken.is_set() and bench.body.save.enabled)
+    assert "of the area" in bench.value(readings.RESIDUAL)
+    assert bench.value(readings.RESOLUTION) == readings.NOT_YET
+    assert "easuring the resolution" in bench.body.progress.value
+    assert bench.body.bar.value > 0
+    bench.body.cancel.changed.emit(True)
+    assert bench.body.progress.value == "Cancelling ..."
+    assert not bench.body.cancel.enabled
+    started = time.monotonic()
+    bench.quiet()
+    assert time.monotonic() - started < 5
+    assert bench.panel.active
+    assert "%" in bench.value(readings.FLUX)
 
 
 def test_what_cannot_be_checked_is_told(bench: Bench) -> None:

@@ -327,8 +327,8 @@ def test_the_recipe_is_told_in_plain_words(made: dict[str, Any]) -> None:
     levels = [plane["noise"] for plane in made["report"]["planes"]]
     assert f"{100 * np.median(levels):.2g} % of the intensity range" in rows["Noise"]
     assert rows["Test"].endswith(
-        "dB closer than bicubic interpolation, on the image shrunk and re-enlarged, "
-        "median of 3 slices"
+        "closer than bicubic interpolation, on the image shrunk and re-enlarged "
+        "(3 slices)"
     )
     assert rows["Delivered"].startswith("a fitted filter")
     assert rows["Seed"] == "0"
@@ -360,7 +360,7 @@ def _planes(*planes: dict[str, Any]) -> dict[str, Any]:
         (
             _planes({"gain_db": -0.5, "gain_error_db": 0.1}),
             "Test",
-            "0.50 ± 0.10 dB further off than bicubic interpolation",
+            "0.50 ± 0.10 dB farther off than bicubic interpolation",
         ),
         (_planes({"returned": "bicubic"}), "Delivered", "bicubic interpolation"),
         (

@@ -22,6 +22,7 @@ from napari_zssr.imaging.quality import (
 )
 from napari_zssr.imaging.resample import Array, Pair, output_size
 from napari_zssr.kernelspec import KernelSpec
+from napari_zssr.progress import Progress, Steps, drain
 
 Unit = Literal["noise", "rounding"]
 Reason = Literal["local", "shifted", "noise underrated", "noise overrated"]
@@ -134,6 +135,18 @@ def residual(
     InputError
         Shapes do not fit, values are not finite, or the kernel is not a blur yet.
     """
+    return drain(residual_steps(image, result, factors, kernel, noise))
+
+
+def residual_steps(
+    image: NDArray[np.floating],
+    result: NDArray[np.floating],
+    factors: Pair,
+    kernel: KernelSpec,
+    noise: NoiseModel,
+) -> Steps[Residual]:
+    """`residual` in steps, between which it can be cancelled."""
+    yield _progress(0)
     _check(image, result, factors, kernel)
     son = degrade_array(result, kernel, factors)[:, : image.shape[1], : image.shape[2]]
     variance, is_floor = _variance(son, noise)
@@ -142,7 +155,12 @@ def residual(
     is_rounding = _level(son, noise) <= least_deviation(noise)
     beyond = _beyond_rounding(standardised) if is_rounding else standardised
     tested = _tested(son, deviation, beyond, is_floor, noise)
-    strong, weak = _strong_flags(tested), _weak_flags(tested)
+    strong = np.zeros(tested.values.shape[1:], bool)
+    for number, flags in enumerate((_square_flags, _mean_flags, _shift_flags), start=1):
+        yield _progress(number)
+        strong |= flags(tested)
+    yield _progress(4)
+    weak = _weak_flags(tested)
     level, least, largest = _level_and_limits(tested)
     shift, is_shifted = _shift(tested)
     found: dict[Reason, bool] = {
@@ -161,6 +179,10 @@ def residual(
         unit="rounding" if is_rounding else "noise",
         reasons=tuple(reason for reason, holds in found.items() if holds),
     )
+
+
+def _progress(step: int) -> Progress:
+    return Progress(stage="residual", step=step, total=5)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -287,13 +309,12 @@ def _mean_flags(tested: _Tested) -> Mask:
     return flags
 
 
-def _strong_flags(tested: _Tested) -> Mask:
-    """Where the residual is more than the noise."""
+def _square_flags(tested: _Tested) -> Mask:
+    """Where the residual varies more than the noise."""
     freedom = _coverage(tested.values.shape, WINDOW_PX)
     freedom *= _freedom(tested.bands, is_fine=False)
     squares = _windowed(tested.values**2, WINDOW_PX) / LARGEST_LEVEL**2
-    strong = _flagged(stats.chi2.sf(squares * freedom, freedom))
-    return strong | _mean_flags(tested) | _shift_flags(tested)
+    return _flagged(stats.chi2.sf(squares * freedom, freedom))
 
 
 def _weak_flags(tested: _Tested) -> Mask:

@@ -16,9 +16,10 @@ from napari_zssr.plugin.form.fields import MethodFields
 from napari_zssr.plugin.form.rows import LatestRun, red, set_text
 from napari_zssr.plugin.layers.layers import current_slice
 from napari_zssr.plugin.request import Request
-from napari_zssr.plugin.summary import CLEAN, form_sentence
+from napari_zssr.plugin.summary import form_sentence
 from napari_zssr.progress import Progress, Steps
 from napari_zssr.stack.image import ImageStack, PlaneIndex, planes
+from napari_zssr.stack.made import CLEAN
 
 Key = tuple[Any, ...]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from statistics import median_high
+from statistics import median, median_high
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,16 +14,15 @@ from napari_zssr.imaging.optics import FWHM
 from napari_zssr.kernelspec import KernelSpec
 from napari_zssr.plugin.messages import STOPPED, Message
 from napari_zssr.plugin.request import kernel_from
+from napari_zssr.stack.made import CLEAN, psf_text
 from napari_zssr.stack.report import Report
 from napari_zssr.units import duration_text
-from napari_zssr.zssr.messages import baseline
+from napari_zssr.zssr.messages import baseline, decibels, delivered_gains
 
 # Weights below this fraction of the largest one are not shown.
 FAINT = 0.01
 # Widths whose relative difference is smaller are shown as one number.
 SAME_WIDTH = 0.03
-# Noise below this fraction of the intensity range is called none.
-CLEAN = 0.0005
 HIDDEN = "Original hidden; otherwise both brightnesses would add."
 BLURS = {
     "gaussian": "as given",
@@ -77,12 +76,15 @@ def picture(kernel: FineKernel) -> NDArray[np.float64]:
 
 
 def lines(kernel: FineKernel) -> list[str]:
-    """Width and size of a kernel in pixels of the result, and in µm where known."""
+    """Width and size of a kernel in pixels of the result, and in µm where known.
+
+    Beside the width of a PSF in µm, which is another one, it has none in µm.
+    """
     height, width = picture(kernel).shape
     spread = kernel.spread_px
     error = "" if spread is None else f" ± {FWHM * max(spread):.1g}"
     texts = [f"FWHM {_width(*kernel.fwhm_px)}{error} px"]
-    if kernel.fwhm_um is not None:
+    if kernel.fwhm_um is not None and not psf_text({"sentence": kernel.sentence}):
         texts.append(f"= {_width(*kernel.fwhm_um)} µm")
     texts.append(f"Picture {height} × {width} result pixels")
     y, x = kernel.fine_um
@@ -127,15 +129,14 @@ def _outcome(report: Report, config: Config) -> str:
     shares = [plane.assessment["share"] for plane in learned if plane.assessment]
     if min(shares, default=1) < 1 and not config.always:
         return "partly improved, checks doubt the rest"
-    gains = [plane.gain_db for plane in learned if plane.gain_db is not None]
+    gains = delivered_gains((plane.returned, plane.gain_db) for plane in learned)
     if not learned:
         base = "cubic along Z"
-        gains = [one.gain_db for one in report.axial if one.gain_db is not None]
+        gains = delivered_gains((one.returned, one.gain_db) for one in report.axial)
     if not gains:
         return "done"
-    gain = median_high(gains)
-    closer = "closer than" if gain >= 0 else "farther off than"
-    return f"{abs(gain):.2f} dB {closer} {base}"
+    closer = "closer than" if median(gains) >= 0 else "farther off than"
+    return f"{decibels(gains)} {closer} {base}"
 
 
 def _opening(file: Path | None) -> str:

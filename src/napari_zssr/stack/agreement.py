@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from napari_zssr.errors import InputError
 from napari_zssr.imaging.noise import NoiseModel
 from napari_zssr.imaging.resample import Pair
-from napari_zssr.imaging.residual import Reason, residual
+from napari_zssr.imaging.residual import Reason, residual_steps
 from napari_zssr.kernelspec import KernelSpec
+from napari_zssr.progress import Steps, drain
 
 # Longest side of a map that is kept.
 MAP_PX = 320
@@ -65,8 +66,19 @@ def agreement_of(
     noise: NoiseModel,
 ) -> Agreement:
     """Residual of a plane (C, Y, X), normalised; where there is none, why."""
+    return drain(agreement_steps(colours, result, factors, kernel, noise))
+
+
+def agreement_steps(
+    colours: NDArray[Any],
+    result: NDArray[Any],
+    factors: Pair,
+    kernel: KernelSpec,
+    noise: NoiseModel,
+) -> Steps[Agreement]:
+    """`agreement_of` in steps."""
     try:
-        found = residual(colours, result, factors, kernel, noise)
+        found = yield from residual_steps(colours, result, factors, kernel, noise)
     except InputError as error:
         return Agreement(sentence=str(error))
     # The mean of the samples is as noisy as one of them, where they share their noise.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_zssr.checks import LEARNED
 from napari_zssr.config import Config
 from napari_zssr.errors import InputError, compute_errors
 from napari_zssr.imaging.axial_blur import (
@@ -67,6 +68,10 @@ class AxialReport:
     growth : float or None
         By how much power along Z outgrows that across towards fine detail, in log10.
     steps : int
+    began : str
+        ``learned`` where networks began from a pretrained start; else empty.
+    noise : float or None
+        Level of the noise that was suppressed, fraction of the range.
     sentence : str
     """
 
@@ -78,6 +83,8 @@ class AxialReport:
     gain_error_db: float | None = None
     growth: float | None = None
     steps: int = 0
+    began: str = ""
+    noise: float | None = None
     sentence: str
 
 
@@ -151,6 +158,7 @@ def train_channel(run: AxialRun, channel: int) -> Steps[AxialChannel]:
         )
     if network is not None and blur is not None:
         sentence = _learned_sentence(network, network.blur.width / blur.width)
+    plan = network.plan if network else None
     return AxialChannel(
         network=network,
         report=AxialReport(
@@ -162,6 +170,8 @@ def train_channel(run: AxialRun, channel: int) -> Steps[AxialChannel]:
             gain_error_db=network.gain.error_decibel if network else None,
             growth=growth,
             steps=network.steps if network else 0,
+            began=LEARNED if plan and plan.initialization == LEARNED else "",
+            noise=plan.level if plan and plan.is_noisy else None,
             sentence=sentence,
         ),
     )
@@ -227,7 +237,7 @@ def _learned_sentence(network: AxialNetwork, share: float) -> str:
     gain, plan = network.gain, network.plan
     return (
         f"{network.blur.sentence}{narrowed if share < 1 else ''} Test on XY planes "
-        f"made as coarse as Z: {gain.decibel:.1f} \u00b1 {gain.error_decibel:.1f} dB "
+        f"made as coarse as Z: {gain.decibel:.2f} \u00b1 {gain.error_decibel:.2f} dB "
         "closer to the original than cubic interpolation."
         f"{smoothed if plan.is_noisy else ''}{origin_sentence(plan, 0, network.steps)}"
     )

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +23,15 @@ from napari_zssr.imaging.noise import NoiseModel, estimate_noise
 from napari_zssr.imaging.quantities import Flux, SpotShift, flux, spot_shift
 from napari_zssr.imaging.resample import Array, Pair, output_size, spread_evenly
 from napari_zssr.kernelspec import KernelSpec
-from napari_zssr.stack.agreement import Agreement, agreement_of, reduced
+from napari_zssr.progress import Progress, Steps, drain, map_events
+from napari_zssr.stack.agreement import Agreement, agreement_steps, reduced
 from napari_zssr.stack.detail import (
+    PENDING,
     Detail,
     Making,
     Scale,
     checkpoints_of,
-    detail_of,
+    detail_steps,
     in_doubt,
 )
 from napari_zssr.stack.image import (
@@ -56,6 +59,14 @@ MOST_PLANES = 8
 # Largest denominator of a factor that is found from shapes.
 FINEST = 8
 BICUBIC = KernelSpec()
+# From which share of the check of a plane to which its stages last, and all steps.
+STAGES = {
+    "intensities": (0.0, 0.05),
+    "positions": (0.05, 0.1),
+    "residual": (0.1, 0.3),
+    "resolution": (0.3, 1.0),
+}
+TICKS = 1000
 HALVES = {
     "before": "halves of the original agree down to",
     "after": "halves of the result down to",
@@ -247,6 +258,35 @@ def check_files(
 ) -> Check:
     """Check a result against its original, and against a truth where there is one.
 
+    Parameters, result and errors are those of `check_steps`.
+    """
+    steps = check_steps(
+        result,
+        original,
+        truth=truth,
+        labels=labels,
+        recipe=recipe,
+        networks=networks,
+        nonfinite=nonfinite,
+        most=most,
+    )
+    return drain(steps)
+
+
+def check_steps(
+    result: ImageStack,
+    original: ImageStack,
+    *,
+    truth: ImageStack | None = None,
+    labels: ImageStack | None = None,
+    recipe: Mapping[str, Any] | None = None,
+    networks: str | Path | None = None,
+    nonfinite: str = "refuse",
+    most: int = MOST_PLANES,
+    on_found: Callable[[Check], object] = lambda _: None,
+) -> Steps[Check]:
+    """Check a result in steps; what takes longest of a plane, its detail, comes last.
+
     Parameters
     ----------
     result, original : ImageStack
@@ -264,6 +304,8 @@ def check_files(
         What to do with NaN and Inf.
     most : int
         Planes of a channel that are checked, spread evenly.
+    on_found : callable
+        Called with what is known so far, before the step after it.
 
     Returns
     -------
@@ -303,29 +345,53 @@ def check_files(
         checkpoints=checkpoints,
         before=before,
     )
-    checks = []
-    for plane in _chosen(listed, most):
-        place = _place(plane, original.axes)
-        given = tuple(
-            None if stack is None else pixels_at(stack, place, nonfinite)
-            for stack in (original, result, truth)
-        )
-        regions = None if labels is None else _labels_at(labels, place)
-        found = _checks_of_plane(given, regions, facts, plane)
-        name = _name(place, original)
-        checks.append(
-            PlaneCheck(name=name, channel=plane.channel, place=place, **found)
-        )
-    return Check(
+    done = Check(
         factors=factors,
         factors_from=source,
-        planes=tuple(checks),
+        planes=(),
         count=len(listed),
         before=before,
         versions=dict(versions()),
         recipe=made,
         messages=(*_messages(made, original), *_unknown_blur(made)),
     )
+    chosen = _chosen(listed, most)
+    for number, plane in enumerate(chosen):
+        place = _place(plane, original.axes)
+        given = tuple(
+            None if stack is None else pixels_at(stack, place, nonfinite)
+            for stack in (original, result, truth)
+        )
+        regions = None if labels is None else _labels_at(labels, place)
+        where = {
+            "name": _name(place, original),
+            "channel": plane.channel,
+            "place": place,
+        }
+        earlier = done
+
+        def keep(
+            found: dict[str, Any],
+            earlier: Check = earlier,
+            where: dict[str, Any] = where,
+        ) -> Check:
+            checked = (*earlier.planes, PlaneCheck(**where, **found))
+            known = replace(earlier, planes=checked)
+            on_found(known)
+            return known
+
+        renamed = partial(_of_several, number=number, count=len(chosen))
+        steps = _checks_of_plane(given, regions, facts, plane, keep)
+        done = keep((yield from map_events(steps, Progress, renamed)))
+    return done
+
+
+def _of_several(event: Progress, number: int, count: int) -> Progress:
+    """An event of the check of one of several planes; its stages take unlike long."""
+    first, last = STAGES[event.stage]
+    share = first + (last - first) * event.step / max(1, event.total)
+    step = round(TICKS * (number + share) / count)
+    return replace(event, step=step, total=TICKS)
 
 
 def _checks_of_plane(
@@ -333,20 +399,22 @@ def _checks_of_plane(
     labels: NDArray[Any] | None,
     facts: _Facts,
     plane: PlaneIndex,
-) -> dict[str, Any]:
+    keep: Callable[[dict[str, Any]], object],
+) -> Steps[dict[str, Any]]:
     """All checks of one plane, by their names in `PlaneCheck`.
 
-    `given` are original, result and truth (C, Y, X).
+    `given` are original, result and truth (C, Y, X); `keep` takes what is known of them
+    before the detail is.
     """
     pixels, made, target = given
     assert pixels is not None
     assert made is not None
     factors, noise = facts.scale.factors, facts.noise
     image, result = _grey(pixels), _grey(made)
-    found: dict[str, Any] = {
-        "flux": flux(image, result, factors, labels, noise=noise),
-        "spots": spot_shift(image, result, factors, noise=noise),
-    }
+    yield Progress(stage="intensities", step=0, total=1)
+    found: dict[str, Any] = {"flux": flux(image, result, factors, labels, noise=noise)}
+    yield Progress(stage="positions", step=0, total=1)
+    found["spots"] = spot_shift(image, result, factors, noise=noise)
     compared = None
     setup = facts.setup(plane.channel)
     if target is not None:
@@ -360,13 +428,19 @@ def _checks_of_plane(
     colours, _ = without_artifacts(colours_of(normal), setup.config)
     fine = setup.mapping.normalise(colours_of(made))
     own = plane_noise(colours, pixels, setup)
-    agreement = agreement_of(colours, fine, factors, setup.config.kernel, own)
+    agreement = yield from agreement_steps(
+        colours, fine, factors, setup.config.kernel, own
+    )
+    found["agreement"] = agreement
+    keep(found | {"detail": Detail(unit=facts.scale.unit, sentence=PENDING)})
     grey_noise = _grey_noise(colours, own, setup.config)
     making = facts.making(plane)
-    detail = detail_of(colours, fine, grey_noise, facts.scale, making, compared)
+    detail = yield from detail_steps(
+        colours, fine, grey_noise, facts.scale, making, compared
+    )
     if {"noise underrated", "noise overrated"} & set(agreement.reasons):
         detail = in_doubt(detail)
-    return found | {"agreement": agreement, "detail": detail}
+    return found | {"detail": detail}
 
 
 def _grey(pixels: NDArray[Any]) -> Array:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,7 +37,7 @@ from napari_zssr.imaging.resolution import (
     ring_resolution,
     thinned_halves,
 )
-from napari_zssr.progress import drain
+from napari_zssr.progress import Progress, Steps, drain, map_events
 from napari_zssr.stack.channels import channel_starts
 from napari_zssr.stack.image import ImageStack
 from napari_zssr.zssr.checkpoint import Checkpoint
@@ -46,8 +47,10 @@ if TYPE_CHECKING:
     from napari_zssr.imaging.comparison import Comparison
 
 Colours = NDArray[np.float32]
-Enlarge = Callable[[Colours], Colours]
+Enlarge = Callable[[Colours], Steps[Colours]]
 
+# Name of the stage, and its steps.
+STAGE, TICKS = "resolution", 1000
 # Side of the part with the most contrast that is measured, input pixels, and how many
 # parts are tried along each side.
 PART_PX, CANDIDATES = 512, 4
@@ -57,6 +60,9 @@ ALIKE = 0.1
 # Difference between a result and what the networks of a file make of the same image
 # from which these are others: share of what they change, and of the range.
 OTHERS, LEAST_OTHERS = 0.2, 0.004
+# Side of the tiles that networks enlarge at once: small, so that a check can be
+# cancelled soon.
+TILE_PX = 256
 # Beside the borders of a part networks see other surroundings, input pixels.
 BORDER_PX = 16
 UNIT_TEXTS = {"um": "µm", "px": "pixels"}
@@ -69,6 +75,7 @@ UNSAVED = (
     "The resolution of the result is not measured, because the filter of 'instant' "
     "is not saved."
 )
+PENDING = "The resolution is not measured yet."
 UNTOLD = (
     "The resolution of the result is not measured, because the file does not say "
     "how this plane was made."
@@ -123,6 +130,8 @@ class Detail:
     spectra : dict
         Power of original and result per area of an input pixel, squared shares of the
         range.
+    part : tuple of int or None
+        Size (Y, X) of the part that was measured, input pixels; None for all.
     """
 
     unit: str
@@ -132,6 +141,7 @@ class Detail:
     sentence: str = ""
     correlations: dict[str, Curve] = field(default_factory=dict)
     spectra: dict[str, Curve] = field(default_factory=dict)
+    part: tuple[int, int] | None = None
 
     @property
     def unit_text(self) -> str:
@@ -193,13 +203,20 @@ class Making:
         that of halves is stronger: else another function would be measured.
         """
         if self.share == 0:
-            return lambda colours: imresize(colours, self.config.factors)
+            return lambda colours: _interpolated(colours, self.config.factors)
         if self.checkpoint is None:
             return None
         return lambda colours: _through_networks(colours, self, noise)
 
 
-def _through_networks(colours: Colours, making: Making, noise: NoiseModel) -> Colours:
+def _interpolated(colours: Colours, factors: Pair) -> Steps[Colours]:
+    yield Progress(stage="predict", step=0, total=1)
+    return imresize(colours, factors)
+
+
+def _through_networks(
+    colours: Colours, making: Making, noise: NoiseModel
+) -> Steps[Colours]:
     """Apply networks as they are to colours (C, Y, X), normalised."""
     import torch
 
@@ -208,16 +225,17 @@ def _through_networks(colours: Colours, making: Making, noise: NoiseModel) -> Co
     from napari_zssr.zssr.predict import enlarged, predict_spec, with_mean_of
     from napari_zssr.zssr.training_plan import Execution, Facts, resolve
 
-    execution = Execution(device=resolve_device("auto"))
+    execution = Execution(device=resolve_device("auto"), tile_px=TILE_PX)
     plane = torch.from_numpy(np.ascontiguousarray(colours, dtype=np.float32))
     plane = plane.to(execution.device)
     level = noise_level(plane, noise)
     facts = Facts(samples=len(plane), noise=noise, level=level, start=making.checkpoint)
     plan = resolve(making.config, facts)
     data = TrainingData.of_plane(plane)
-    network, _ = drain(train_network(data, plan, execution))
+    network, _ = yield from train_network(data, plan, execution)
     spec = predict_spec(plan, plan.factors, execution)
-    canvas = drain(enlarged(network, plane, replace(spec, share=making.share)))
+    spec = replace(spec, share=making.share)
+    canvas = yield from enlarged(network, plane, spec)
     with_mean = with_mean_of(canvas, plane)
     return np.asarray(with_mean[:, :, :].numpy())
 
@@ -258,6 +276,21 @@ def detail_of(
 ) -> Detail:
     """Measure the detail of a plane and of its result on the part with most contrast.
 
+    The parameters are those of `detail_steps`.
+    """
+    return drain(detail_steps(colours, result, noise, scale, making, comparison))
+
+
+def detail_steps(
+    colours: Colours,
+    result: Colours,
+    noise: NoiseModel,
+    scale: Scale,
+    making: Making | None,
+    comparison: tuple[Comparison, Array, Pair] | None = None,
+) -> Steps[Detail]:
+    """`detail_of` in steps, which can be cancelled.
+
     Parameters
     ----------
     colours, result : ndarray, shape (C, Y, X)
@@ -270,9 +303,28 @@ def detail_of(
     comparison : tuple, optional
         The result compared with a truth, the truth, and the size of its pixels.
     """
+    yield Progress(stage=STAGE, step=0, total=1)
     window = busiest_part(colours, scale.factors)
     part = colours[:, *window]
     fine = result[:, *output_window(window, scale.factors)]
+    detail = yield from _detail_of_part(part, fine, noise, scale, making, comparison)
+    if part.shape == colours.shape:
+        return detail
+    _, rows, columns = part.shape
+    where = f"Measured on the {rows} × {columns} pixels with the most contrast."
+    sentence = f"{detail.sentence} {where}"
+    return replace(detail, part=(rows, columns), sentence=sentence)
+
+
+def _detail_of_part(
+    part: Colours,
+    fine: Colours,
+    noise: NoiseModel,
+    scale: Scale,
+    making: Making | None,
+    comparison: tuple[Comparison, Array, Pair] | None,
+) -> Steps[Detail]:
+    """`detail_steps` of all of a part, the same of its result."""
     detail = Detail(unit=scale.unit, spectra=_spectra(part, fine, scale))
     if comparison is not None:
         detail = _with_truth(detail, *comparison)
@@ -297,7 +349,8 @@ def detail_of(
     if enlarge is None:
         rest = _missing(making)
         return replace(detail, sentence=f"{_halves(before, scale)}. {rest}")
-    return _with_halves(detail, part, fine, (first - second) / 2, enlarge, scale)
+    difference = (first - second) / 2
+    return (yield from _with_halves(detail, part, fine, difference, enlarge, scale))
 
 
 def _missing(making: Making | None) -> str:
@@ -322,18 +375,20 @@ def _with_halves(
     difference: Array,
     enlarge: Enlarge,
     scale: Scale,
-) -> Detail:
+) -> Steps[Detail]:
     """Send each half by itself through what made the result, and correlate both."""
-    halves = (part + difference, part - difference)
-    first, second = (
-        enlarge(half.astype(np.float32)).mean(axis=0, dtype=np.float64)
-        for half in halves
-    )
+    # The last is what the file's networks make of the image itself.
+    given = (part + difference, part - difference, part)
+    made = []
+    for number, colours in enumerate(given):
+        renamed = partial(_of_several, number=number, count=len(given))
+        steps = enlarge(colours.astype(np.float32))
+        made.append((yield from map_events(steps, Progress, renamed)))
+    again = made.pop()
+    first, second = (half.mean(axis=0, dtype=np.float64) for half in made)
     after = _finest(ring_resolution(first, second, scale.fine), scale.fine)
     assert detail.before is not None
     sentence = _change(detail.before, after, scale)
-    # What the file's networks make of the image itself.
-    again = enlarge(part)
     plain = imresize(part, scale.factors)
     differs, changed = (_rms(result - other, scale.factors) for other in (again, plain))
     if differs > max(OTHERS * changed, LEAST_OTHERS):
@@ -349,6 +404,12 @@ def _with_halves(
         correlations=detail.correlations
         | {RESULT: _correlation(first, second, scale.fine)},
     )
+
+
+def _of_several(event: Progress, number: int, count: int) -> Progress:
+    """An event of one of several planes that are enlarged."""
+    share = (number + event.step / max(1, event.total)) / count
+    return Progress(stage=STAGE, step=round(TICKS * share), total=TICKS)
 
 
 def _change(before: Finest, after: Finest, scale: Scale) -> str:

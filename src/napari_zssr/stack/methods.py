@@ -3,16 +3,32 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from napari_zssr.checks import LEARNED
+from napari_zssr.checks import LEARNED, is_camera
 from napari_zssr.imaging.resample import Pair
 from napari_zssr.imaging.resolution import DECORRELATION, RING_CORRELATION
 from napari_zssr.stack.check import Check
 from napari_zssr.stack.detail import Finest
+from napari_zssr.stack.image import in_um
+from napari_zssr.stack.made import (
+    BLURS,
+    CLEAN,
+    axial_blur_text,
+    axial_reports,
+    channels_returned,
+    channels_text,
+    factor_along,
+    part_text,
+    psf_text,
+    size_after,
+    was_trained,
+)
+from napari_zssr.zssr.messages import baseline, decibels, delivered_gains
 
 ZSSR = (
     'Shocher A, Cohen N, Irani M. "Zero-Shot" Super-Resolution Using Deep Internal '
@@ -100,92 +116,284 @@ def _processing(
     used = report.get("versions") or {}
     others = ", ".join(f"{k} {v}" for k, v in used.items() if k != "napari-zssr")
     listed = f" ({others})" if others else ""
+    part = part_text(recipe)
     sentences = [
-        f"Images were {_done(factors)} with napari-zssr "
+        f"Images were {_done(factors, recipe)} with napari-zssr "
         f"{used.get('napari-zssr', 'of unknown version')} {program}{listed} "
-        f"by {_learner(config, report)} (zero-shot super-resolution {method}).",
+        f"(zero-shot super-resolution {method}).",
+        f"Only a part of the image was processed (indices {part})." if part else "",
+        _sizes(recipe),
         f"Settings: {', '.join(_settings(config, report))}.",
-        _outcome(report.get("planes", ()), factors),
+        _planes(recipe, factors),
+        *_along_z(recipe),
     ]
     return " ".join(filter(None, sentences))
 
 
-def _done(factors: Pair) -> str:
+def _done(factors: Pair, recipe: Mapping[str, Any] | None = None) -> str:
     y, x = factors
-    if (y, x) == (1, 1):
-        return "restored without enlargement"
+    across = f"×{y:g} along Y, ×{x:g} along X"
     if y == x:
-        return f"enlarged ×{y:g} along Y and X"
-    return f"enlarged ×{y:g} along Y, ×{x:g} along X"
+        across = f"×{y:g} along Y and X"
+    axial = axial_reports(recipe or {})
+    if not axial:
+        return (
+            "restored without enlargement"
+            if factors == (1, 1)
+            else f"enlarged {across}"
+        )
+    factor = axial[0]["factor"]
+    along = f"enlarged ×{factor:.3g} along Z" if factor > 1 else "restored along Z"
+    if factors != (1, 1):
+        return f"enlarged {across} and {along.removeprefix('enlarged ')}"
+    restored = "restored without enlargement along Y and X and "
+    return f"{restored * bool((recipe or {})['report'].get('planes'))}{along}"
 
 
-def _learner(config: Mapping[str, Any], report: Mapping[str, Any]) -> str:
+def _sizes(recipe: Mapping[str, Any]) -> str:
+    """Numbers of pixels before and after, and the size of a pixel of the result."""
+    after, source = size_after(recipe), recipe.get("input") or {}
+    if after is None:
+        return ""
+    axes, shape = after
+    letters = [letter for letter in "ZYX" if letter in axes]
+    sizes = (
+        " × ".join(str(given[axes.index(letter)]) for letter in letters)
+        for given in (source["shape"], shape)
+    )
+    named, pixel = ", ".join(letters), _pixel(recipe, letters)
+    if list(source["shape"]) == list(shape):
+        return f"The size ({named}) is {next(sizes)} pixels{pixel}."
+    return f"Sizes ({named}) changed from {' to '.join(sizes)} pixels{pixel}."
+
+
+def _pixel(recipe: Mapping[str, Any], letters: Sequence[str]) -> str:
+    """Size of a pixel of the result, after its number; empty if it is not known."""
+    source = recipe.get("input") or {}
+    axes = str(source.get("axes") or "")
+    lengths = dict(
+        zip(
+            axes,
+            zip(source.get("spacing") or (), source.get("units") or (), strict=False),
+            strict=False,
+        )
+    )
+    known = [in_um(*lengths.get(letter, (None, None))) for letter in letters]
+    sizes = [
+        f"{size / (factor_along(recipe, letter) or 1):.4g}"
+        for letter, size in zip(letters, known, strict=True)
+        if size is not None
+    ]
+    return f" of {' × '.join(sizes)} µm" if len(sizes) == len(letters) else ""
+
+
+def _planes(recipe: Mapping[str, Any], factors: Pair) -> str:
+    """What was assumed of planes, which networks made them, and their test."""
+    config, report = recipe["config"], recipe.get("report") or {}
+    planes = report.get("planes", ())
+    if not planes and axial_reports(recipe):
+        return ""
+    sentences = [
+        f"Planes were processed by {_learner(recipe)}.",
+        f"Assumed blur: {_blur(recipe)}.",
+        _noise(config.get("noise", "auto"), planes),
+        _outcome(recipe, factors),
+    ]
+    return " ".join(filter(None, sentences))
+
+
+def _learner(recipe: Mapping[str, Any]) -> str:
+    config, report = recipe["config"], recipe.get("report") or {}
+    planes = report.get("planes", ())
     if config.get("network") == "ridge":
         return "a linear filter fitted to the image itself"
-    if config.get("start") == LEARNED:
-        planes = report.get("planes", ())
-        if planes and not any(one.get("steps") or one.get("shared") for one in planes):
-            return (
-                "neural networks pretrained on generated images, without further "
-                "training"
-            )
-        return (
-            "neural networks pretrained on generated images and then trained on the "
-            "image itself"
-        )
-    return "neural networks trained on the image itself"
+    trained = was_trained(recipe) or not planes
+    steps = _steps(planes)
+    start = config.get("start")
+    pretrained = any(plane.get("began") == LEARNED for plane in planes)
+    if pretrained or (start == LEARNED and not planes):
+        networks = "neural networks pretrained on generated images"
+    elif start not in (None, LEARNED, "random"):
+        networks = "neural networks saved by an earlier run"
+    elif trained:
+        return f"neural networks trained on the image itself{steps}"
+    else:
+        return "no networks, because nothing was trained"
+    if trained:
+        return f"{networks} and then trained on the image itself{steps}"
+    return f"{networks}, used without further training"
 
 
-def _outcome(planes: Sequence[Mapping[str, Any]], factors: Pair) -> str:
-    """How many planes were learned, and what their test came to."""
+def _steps(trained: Sequence[Mapping[str, Any]]) -> str:
+    """Steps of training, in brackets; empty where there were none."""
+    counts = sorted({one["steps"] for one in trained if one.get("steps")})
+    if not counts:
+        return ""
+    some = " to ".join(dict.fromkeys(map(str, (counts[0], counts[-1]))))
+    return f" ({some} steps)"
+
+
+def _outcome(recipe: Mapping[str, Any], factors: Pair) -> str:
+    """How many planes networks have made, and what their test came to."""
+    planes = (recipe.get("report") or {}).get("planes", ())
     if not planes:
         return ""
-    restores = factors == (1, 1)
-    learned = [plane for plane in planes if plane["returned"] == "learned"]
-    others = len(planes) - len(learned)
-    base = "the input" if restores else "bicubic interpolation"
-    rest = f"; {base} was used for {others}" if others else ""
-    gains = [p["gain_db"] for p in learned if p.get("gain_db") is not None]
-    again = "degraded and restored" if restores else "shrunk and re-enlarged"
-    tested = (
-        f" On regions of the image held out from training, {again}, the gain over "
-        f"{base} was {np.median(gains):.2f} dB in the median."
-        if gains
-        else ""
-    )
+    base = baseline((float(factors[0]), float(factors[1])))
+    used = "filter" if recipe["config"].get("network") == "ridge" else "networks"
+    counts = Counter(str(plane["returned"]) for plane in planes)
+    names = {
+        "learned": f"the result of the {used}",
+        "bicubic": base.name,
+        "constant": "the one value of the plane",
+    }
+    told = []
+    for kind in ("learned", *(kind for kind in counts if kind != "learned")):
+        channels = channels_returned(recipe, kind)
+        which = f" ({channels_text(channels)})" if channels else ""
+        told.append(f"{names.get(kind, kind)} for {counts[kind]}{which}")
+    listed = ", ".join(told)
+    sentence = f"Of {len(planes)} planes were returned: {listed}."
+    if len(planes) == 1:
+        (kind,) = counts
+        sentence = f"Returned was {names.get(kind, kind)}."
+    gains = delivered_gains((p["returned"], p.get("gain_db")) for p in planes)
+    if not gains:
+        return sentence
+    apart = " held out from training" if was_trained(recipe) else ""
     return (
-        f"The trained result was used for {len(learned)} of {len(planes)} "
-        f"planes{rest}.{tested}"
+        f"{sentence} On regions of the image{apart}, {base.test}, the gain over "
+        f"{base.name} was {_signed(gains)}."
     )
 
 
 def _settings(config: Mapping[str, Any], report: Mapping[str, Any]) -> list[str]:
-    noise = config.get("noise", "auto")
-    levels = [plane["noise"] for plane in report.get("planes", ())]
-    known = [level for level in levels if level is not None]
-    if noise == "auto" and known:
-        noise = (
-            f"estimated, {100 * np.median(known):.2g} % of the intensity range in "
-            "the median"
-        )
-    start = config.get("start", "")
     device = report.get("device_name") or report.get("device")
     machine = filter(None, (device, report.get("precision")))
     return [
         f"preset {config.get('preset', 'unknown')}",
-        *([f"start {start}"] if start else []),
-        f"blur {_blur(config.get('kernel') or {})}",
-        f"noise {noise}",
         f"seed {config.get('seed', 0)}",
         *machine,
     ]
 
 
-def _blur(kernel: Mapping[str, Any]) -> str:
-    if kernel.get("kind") == "gaussian":
+def _noise(setting: Any, planes: Sequence[Mapping[str, Any]]) -> str:
+    """The noise that was assumed, and whether and how far it was removed."""
+    levels = [plane["noise"] for plane in planes if plane.get("noise") is not None]
+    if setting == "off":
+        return "Noise was not taken into account."
+    if is_camera(setting):
+        source = f"Noise was computed from the data of the {setting}"
+    elif isinstance(setting, int | float):
+        source = f"Noise was set to {100 * setting:.2g} % of the intensity range"
+    elif levels and np.median(levels) < CLEAN:
+        return "No noise was found in the image."
+    elif levels:
+        some = " in the median of the planes" if len(levels) > 1 else ""
+        source = (
+            f"Noise was estimated from the image, {100 * np.median(levels):.2g} % of "
+            f"the intensity range{some}"
+        )
+    else:
+        return ""
+    made = [plane for plane in planes if plane["returned"] == "learned"]
+    denoised = [plane for plane in made if plane.get("denoised")]
+    if not denoised:
+        return f"{source}, and not removed."
+    grains = [
+        plane["quality"]["grain"]
+        for plane in denoised
+        if (plane.get("quality") or {}).get("grain") is not None
+    ]
+    some = " in the median" if len(grains) > 1 else ""
+    grain = (
+        f" (fine grain in flat areas {100 * (np.median(grains) - 1):+.0f} %{some})"
+        if grains
+        else ""
+    )
+    return f"{source}, and removed{grain}."
+
+
+def _blur(recipe: Mapping[str, Any]) -> str:
+    """Kind of the blur, and its optics or width in each channel."""
+    kernel = recipe["config"].get("kernel") or {}
+    kind = str(kernel.get("kind", "unknown"))
+    if kind == "gaussian":
         y, x = kernel["sigma_px"]
-        return f"Gaussian, SD {y:g} × {x:g} result pixels"
-    return str(kernel.get("kind", "unknown"))
+        return f"Gaussian, SD {y:g} × {x:g} result pixels, as given"
+    if kind == "bicubic":
+        return "that of bicubic shrinking (the default)"
+    found = []
+    for entry in (recipe.get("report") or {}).get("kernels", ()):
+        if (entry.get("kernel") or {}).get("kind") == "bicubic":
+            found.append("not found, that of bicubic shrinking used")
+        elif psf := psf_text(entry):
+            found.append(psf)
+        elif entry.get("fwhm_px"):
+            y, x = entry["fwhm_px"]
+            found.append(f"FWHM {y:.2g} × {x:.2g} result pixels")
+    widths = "; ".join(dict.fromkeys(found))
+    if kind == "optics" and not widths:
+        given = kernel.get("optics") or {}
+        widths = ", ".join(f"{k} {v}" for k, v in given.items() if v is not None)
+    name = BLURS.get(kind, kind)
+    pixel = _pixel(recipe, ("Y", "X")) if kind == "optics" else ""
+    of_pixels = f", for result pixels{pixel}" if pixel else ""
+    return f"{name} ({widths}){of_pixels}" if widths else name
+
+
+def _along_z(recipe: Mapping[str, Any]) -> Iterator[str]:
+    """What was done along Z: networks, blur, noise, and their test."""
+    reports = axial_reports(recipe)
+    learned = [one for one in reports if one.get("returned") == "learned"]
+    if not reports:
+        return
+    if learned:
+        pretrained = any(one.get("began") == LEARNED for one in learned)
+        networks = "neural networks"
+        if pretrained:
+            networks += " pretrained on generated images"
+        steps = _steps(learned)
+        how = f"{' and then' * pretrained} trained on the image itself{steps}"
+        if not steps:
+            how = ", used without further training"
+        which = _which(learned, reports)
+        yield f"Sections along Z were enlarged by {networks}{how}{which}."
+    others = [one for one in reports if one not in learned]
+    if others:
+        yield f"Cubic interpolation was used along Z{_which(others, reports)}."
+    blurs = dict.fromkeys(
+        filter(None, (axial_blur_text(recipe, one) for one in reports))
+    )
+    if blurs:
+        yield f"Assumed blur along Z, beyond that across: {'; '.join(blurs)}."
+    levels = [one["noise"] for one in learned if one.get("noise")]
+    if levels:
+        yield (
+            f"Noise of {100 * np.median(levels):.2g} % of the intensity range was "
+            "removed along with it."
+        )
+    gains = delivered_gains(
+        (one.get("returned"), one.get("gain_db")) for one in reports
+    )
+    if gains:
+        yield (
+            "On XY planes made as coarse as Z, the gain over cubic interpolation was "
+            f"{_signed(gains)}."
+        )
+
+
+def _which(
+    some: Sequence[Mapping[str, Any]], reports: Sequence[Mapping[str, Any]]
+) -> str:
+    """For which channels, where not for all."""
+    if len(some) == len(reports):
+        return ""
+    return f" in {channels_text([one['channel'] + 1 for one in some])}"
+
+
+def _signed(gains: Sequence[float]) -> str:
+    """Gains in decibels; a loss has a minus, as `decibels` has none."""
+    return f"{'minus ' * bool(np.median(gains) < 0)}{decibels(gains)}"
 
 
 def _checked(check: Check) -> str:

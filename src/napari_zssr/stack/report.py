@@ -20,6 +20,7 @@ from napari_zssr.zssr.messages import (
     NOTHING_TO_RESTORE,
     Baseline,
     baseline,
+    delivered_gains,
     error_sentence,
     faint_texture_sentence,
     held_back_sentence,
@@ -223,11 +224,9 @@ def _changed(learned: list[PlaneReport], config: Config) -> str:
 
 
 def _tested(learned: list[PlaneReport], base: Baseline) -> str:
-    """What held-out regions told, in the median."""
-    gains = sorted(r.gain_db for r in learned if r.gain_db is not None)
-    if not gains:
-        return ""
-    return f" {shrunk_figure(gains[len(gains) // 2], base)}"
+    """What held-out regions told."""
+    gains = delivered_gains((r.returned, r.gain_db) for r in learned)
+    return f" {shrunk_figure(gains, base)}" if gains else ""
 
 
 def _errors(reports: tuple[PlaneReport, ...]) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from napari_zssr.checks import LEARNED
@@ -248,17 +249,47 @@ def _agreement(quality: Quality, base: Baseline) -> str:
 
 def shrunk_test(gain: Gain, base: Baseline) -> str:
     """What held-out regions told of networks whose result was delivered."""
-    return shrunk_figure(gain.decibel, base, f" ± {gain.error_decibel:.2f}")
+    return shrunk_figure([gain.decibel], base, gain.error_decibel)
 
 
-def shrunk_figure(decibel: float, base: Baseline, error: str = "") -> str:
-    """The figure of the test on held-out regions, and its error as text."""
-    closer = "closer to" if decibel >= 0 else "farther from"
-    hint = " (under 0.5 dB is rarely visible)" if abs(decibel) < VISIBLE_DB else ""
+def shrunk_figure(
+    gains: Sequence[float], base: Baseline, error: float | None = None
+) -> str:
+    """The figure of the test on held-out regions, and its error."""
+    middle = median(gains)
+    closer = "closer to" if middle >= 0 else "farther from"
+    hint = " (under 0.5 dB is rarely visible)" if abs(middle) < VISIBLE_DB else ""
     return (
-        f"Test on your image {base.test}: {abs(decibel):.2f}{error} dB {closer} the "
+        f"Test on your image {base.test}: {decibels(gains, error)} {closer} the "
         f"original than {base.name}{hint}."
     )
+
+
+def decibels(gains: Sequence[float], error: float | None = None) -> str:
+    """Gains as one figure, the same wherever they are told: range and median.
+
+    Those of a negative median, which are told as losses, are turned round. One gain has
+    its standard error.
+    """
+    middle = median(gains)
+    sizes = sorted(-gain if middle < 0 else gain for gain in gains)
+    low, high = (f"{size:.2f}" for size in (sizes[0], sizes[-1]))
+    if low == high:
+        margin = f" ± {error:.2f}" if error is not None and len(sizes) == 1 else ""
+        return f"{low}{margin} dB"
+    return f"{low} to {high} dB (median {abs(middle):.2f})"
+
+
+def delivered_gains(
+    returned: Iterable[tuple[str | None, float | None]],
+) -> list[float]:
+    """Gains that count: of planes that networks made; of all where there are none.
+
+    Of each plane what was returned, and its gain.
+    """
+    known = [(kind, gain) for kind, gain in returned if gain is not None]
+    learned = [gain for kind, gain in known if kind == "learned"]
+    return learned or [gain for _, gain in known]
 
 
 def nothing_gained(gain: Gain, base: Baseline) -> str:

@@ -138,6 +138,7 @@ class Body(Column):
         self.profile.show_curves([], "", NO_LINE)
         self.residual.enabled = self.save.enabled = False
         self.show_toggles(residual=False, split=False)
+        self.bar.value = 0
         self.running.visible = True
         self.cancel.enabled = True
 
@@ -145,6 +146,11 @@ class Body(Column):
         """Show how far the check is."""
         self.bar.value = RESOLUTION * event.step // max(1, event.total)
         set_text(self.progress, html.escape(status(event)))
+
+    def show_cancelling(self) -> None:
+        """Show that the check will stop after the current step."""
+        self.cancel.enabled = False
+        set_text(self.progress, "Cancelling ...")
 
     def show_idle(self) -> None:
         """Show that the check has ended, and if nothing is known, that too."""

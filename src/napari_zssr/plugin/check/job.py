@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from napari_zssr.plugin.check.subject import Place, Subject, cut, places
-from napari_zssr.progress import Progress, Steps
-from napari_zssr.stack.check import MOST_PLANES, Check, PlaneCheck, check_files
+from napari_zssr.progress import Progress, Steps, map_events
+from napari_zssr.stack.check import MOST_PLANES, Check, PlaneCheck, check_steps
 from napari_zssr.stack.image import ImageStack, planes
 from napari_zssr.zssr.checkpoint import Checkpoint, write_networks
 
@@ -20,7 +21,7 @@ Networks = tuple[Checkpoint | None, ...]
 class CheckJob:
     """Check a result, beginning with the position that is shown.
 
-    `check` holds what is known so far, None until the first position is checked.
+    `check` holds what is known so far, None until the first figures are.
     """
 
     def __init__(self, subject: Subject, first: Place, networks: Networks) -> None:
@@ -31,7 +32,7 @@ class CheckJob:
         self._networks = networks
 
     def steps(self) -> Steps[Check]:
-        """The check itself, in the worker thread; `Progress` after each position."""
+        """The check itself, in the worker thread, with `Progress` at every stage."""
         yield Progress(stage="read", step=0, total=1)
         self.stacks = self.subject.stacks()
         with TemporaryDirectory() as folder:
@@ -41,28 +42,42 @@ class CheckJob:
                 networks = write_networks(file, self._networks)
             listed = places(self.stacks["original"], self._first, MOST_PLANES)
             for number, place in enumerate(listed):
-                yield Progress(stage="compare", step=number, total=len(listed))
-                self._add(place, networks)
+                renamed = partial(_of_several, number=number, count=len(listed))
+                steps = self._add(place, networks)
+                yield from map_events(steps, Progress, renamed)
         assert self.check is not None
         return self.check
 
-    def _add(self, place: Place, networks: Path | None) -> None:
+    def _add(self, place: Place, networks: Path | None) -> Steps[None]:
         """Check all channels at a position."""
-        original = self.stacks["original"]
-        found = check_files(
+        original, earlier = self.stacks["original"], self.check
+
+        def keep(found: Check) -> None:
+            self.check = self._with(found, earlier, place)
+
+        yield from check_steps(
             cut(self.stacks["result"], place),
             cut(original, place),
             recipe=recipe_at(self.subject.recipe, original, place),
             networks=networks,
             nonfinite=self.subject.recipe["config"].get("nonfinite", "refuse"),
+            on_found=keep,
         )
+
+    def _with(self, found: Check, earlier: Check | None, place: Place) -> Check:
+        """What is found at a position after what is known of others."""
+        original = self.stacks["original"]
         checked = tuple(_placed(plane, place, original) for plane in found.planes)
-        if self.check is not None:
-            checked = (*self.check.planes, *checked)
+        if earlier is not None:
+            checked = (*earlier.planes, *checked)
         count = len(planes(original.axes, original.data.shape))
-        self.check = replace(
-            found, planes=checked, count=count, recipe=self.subject.recipe
-        )
+        return replace(found, planes=checked, count=count, recipe=self.subject.recipe)
+
+
+def _of_several(event: Progress, number: int, count: int) -> Progress:
+    """An event of the check of one of several positions."""
+    step, total = number * event.total + event.step, count * event.total
+    return replace(event, step=step, total=total, plane=number, planes=count)
 
 
 def recipe_at(

@@ -139,8 +139,10 @@ class CheckPanel:
         return self.job.check if self.subject.result is result else None
 
     def cancel(self) -> None:
-        """Stop after the position that is being checked, and keep what is known."""
+        """Stop after the current step, and keep what is known."""
         self._latest.run.cancel()
+        if self.body is not None and self._latest.run.running:
+            self.body.show_cancelling()
 
     def stop(self) -> None:
         """Close the check and remove its layers."""

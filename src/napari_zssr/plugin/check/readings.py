@@ -10,7 +10,7 @@ import numpy as np
 from napari_zssr.plugin.check.plot import Curve
 from napari_zssr.plugin.summary import form_sentence
 from napari_zssr.stack.check import Check, PlaneCheck
-from napari_zssr.stack.detail import ORIGINAL, RESULT, Detail, Finest
+from napari_zssr.stack.detail import ORIGINAL, PENDING, RESULT, Detail, Finest
 from napari_zssr.stack.detail import Curve as Measured
 
 NAMES = (ORIGINAL, RESULT)
@@ -31,9 +31,11 @@ TOOLTIPS = {
     "enlarged by the same networks and compared. For the result this needs the "
     "networks, which are known after a run in memory, and it is a best case, because "
     "networks may invent the same detail twice. No limit is found if both halves "
-    "agree down to the pixels.",
+    "agree down to the pixels. Of a large image, the part with the most contrast is "
+    "measured.",
 }
 WITHOUT, UNBOUNDED = "not measured", "no limit found"
+NOT_YET = "not measured yet"
 DOUBTS = {"noise underrated", "noise overrated"}
 # Shifts that are not told any more exactly, pixels of the original.
 LEAST_SHIFT = 0.01
@@ -55,8 +57,16 @@ def rows(plane: PlaneCheck, pixel_um: tuple[float, float] | None) -> dict[str, s
         FLUX: _flux(plane),
         SPOTS: _spots(plane, pixel_um),
         RESIDUAL: _residual(plane),
-        RESOLUTION: resolution(plane.detail) + _doubt(plane),
+        RESOLUTION: resolution(plane.detail) + _part(plane.detail) + _doubt(plane),
     }
+
+
+def _part(detail: Detail) -> str:
+    """On which part of a large plane the resolution was measured."""
+    if detail.part is None or detail.before is None:
+        return ""
+    rows, columns = detail.part
+    return f", in {rows} × {columns} pixels"
 
 
 def _doubt(plane: PlaneCheck) -> str:
@@ -104,6 +114,8 @@ def _residual(plane: PlaneCheck) -> str:
 
 def resolution(detail: Detail) -> str:
     """Resolution before and after, each with its unit."""
+    if detail.sentence == PENDING:
+        return NOT_YET
     if detail.before is None and detail.after is None:
         return WITHOUT
     before, after = (

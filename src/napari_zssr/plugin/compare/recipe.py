@@ -9,22 +9,24 @@ from typing import Any
 
 from napari_zssr.checks import CAMERA_PREFIX, ISOTROPIC, LEARNED, is_camera
 from napari_zssr.plugin.estimate import sizes_text
-from napari_zssr.plugin.summary import CLEAN
 from napari_zssr.stack.image import unit_text
+from napari_zssr.stack.made import (
+    BLURS,
+    CLEAN,
+    axial_blur_text,
+    axial_reports,
+    channels_returned,
+    channels_text,
+    factor_along,
+    part_text,
+    psf_text,
+    size_after,
+)
 from napari_zssr.units import duration_text
-from napari_zssr.zssr.messages import baseline
+from napari_zssr.zssr.messages import baseline, decibels, delivered_gains
 
 Recipe = Mapping[str, Any]
 Rows = list[tuple[str, str]]
-BLURS = {
-    "bicubic": "default (bicubic)",
-    "gaussian": "Gaussian, given",
-    "array": "given",
-    "file": "from a file",
-    "psf": "from beads",
-    "optics": "from the optics",
-    "estimate": "estimated from the image",
-}
 
 
 def recipe_rows(recipe: Recipe, file: Path | None = None) -> Rows:
@@ -34,17 +36,21 @@ def recipe_rows(recipe: Recipe, file: Path | None = None) -> Rows:
     """
     source, config = recipe.get("input") or {}, recipe.get("config") or {}
     report = recipe.get("report") or {}
+    only_along_z = bool(axial_reports(recipe)) and not report.get("planes")
     rows = [
         ("Image", str(source.get("name") or "")),
         ("Size", _size(source)),
-        ("Part", _part(source)),
-        ("Pixel size", _pixel_size(source, config)),
-        ("Enlarged", _enlarged(config)),
+        ("Part", part_text(recipe)),
+        ("Result size", _result_size(recipe)),
+        ("Pixel size", _pixel_size(recipe)),
+        ("Enlarged", _enlarged(recipe)),
         ("Preset", str(config.get("preset") or "")),
         ("Start", _start(config, report)),
-        ("Blur", _blur(config, report)),
+        ("Blur", "" if only_along_z else _blur(config, report)),
         ("Noise", _noise(config, report)),
         ("Test", _gain(config, report)),
+        ("Blur along Z", _axial_blur(recipe)),
+        ("Test along Z", _axial_gain(recipe)),
         ("Delivered", _delivered(recipe, config, report)),
         ("Seed", str(config.get("seed", ""))),
         ("Version", _version(report)),
@@ -66,17 +72,14 @@ def _size(source: Recipe) -> str:
     return sizes_text(axes, shape) if axes and shape else ""
 
 
-def _part(source: Recipe) -> str:
-    """Range of indices by axis, of the image that was enlarged in part."""
-    ranges = (source.get("selection") or {}).items()
-    return ", ".join(
-        f"{letter} {start}" if stop - start == 1 else f"{letter} {start} to {stop - 1}"
-        for letter, (start, stop) in ranges
-    )
+def _result_size(recipe: Recipe) -> str:
+    after = size_after(recipe)
+    return sizes_text(*after) if after else ""
 
 
-def _pixel_size(source: Recipe, config: Recipe) -> str:
+def _pixel_size(recipe: Recipe) -> str:
     """Pixel size before and after."""
+    source = recipe.get("input") or {}
     axes, spacing = source.get("axes") or "", source.get("spacing") or ()
     units = source.get("units") or ()
     if len(spacing) < len(axes.replace("S", "")) or len(units) != len(spacing):
@@ -90,7 +93,8 @@ def _pixel_size(source: Recipe, config: Recipe) -> str:
         return ""
     unit = next(iter(along.values()))[1]
     before = {letter: size for letter, (size, _) in along.items()}
-    after = {a: size / f for a, size in before.items() if (f := _factor(config, a))}
+    factors = {letter: factor_along(recipe, letter) for letter in before}
+    after = {a: size / f for a, size in before.items() if (f := factors[a])}
     sizes = [before] + ([after] if len(after) == len(before) else [])
     texts = map(_sizes, sizes)
     return f"{' → '.join(texts)} {unit_text(unit)}".strip()
@@ -102,18 +106,9 @@ def _sizes(by_axis: Mapping[str, float]) -> str:
     return texts[0] if len(set(texts)) == 1 else " × ".join(texts)
 
 
-def _factor(config: Recipe, letter: str) -> float | None:
-    """Enlargement along Z, Y or X, None where only the stack tells it."""
-    if letter == "Z":
-        along_z = config.get("factor_z", 1.0)
-        return None if along_z == ISOTROPIC else float(along_z)
-    y, x = config.get("factor") or (None, None)
-    factor = y if letter == "Y" else x
-    return None if factor is None else float(factor)
-
-
-def _enlarged(config: Recipe) -> str:
-    y, x = _factor(config, "Y"), _factor(config, "X")
+def _enlarged(recipe: Recipe) -> str:
+    config = recipe.get("config") or {}
+    y, x = (factor_along(recipe, letter) for letter in "YX")
     if y is None or x is None:
         return ""
     parts = [f"{y:g}× along Y and X" if y == x else f"Y {y:g}×, X {x:g}×"]
@@ -121,7 +116,10 @@ def _enlarged(config: Recipe) -> str:
         parts = ["not along Y and X (same pixels)"]
     along_z = config.get("factor_z", 1.0)
     if along_z != 1:
-        parts.append("Z to cubic voxels" if along_z == ISOTROPIC else f"Z {along_z:g}×")
+        factor = factor_along(recipe, "Z")
+        times = "" if factor is None else f"Z {factor:.3g}×"
+        cubic = "to cubic voxels" if along_z == ISOTROPIC else ""
+        parts.append(" ".join(filter(None, (times or "Z", cubic))))
     return ", ".join(parts)
 
 
@@ -129,7 +127,8 @@ def _start(config: Recipe, report: Recipe) -> str:
     planes: Sequence[Recipe] = report.get("planes") or ()
     if config.get("network") == "ridge":
         return "a filter fitted to this image"
-    if any(plane.get("began") == LEARNED for plane in planes):
+    axial: Sequence[Recipe] = report.get("axial") or ()
+    if any(one.get("began") == LEARNED for one in (*planes, *axial)):
         return "pretrained on generated images"
     start = config.get("start")
     if start not in (None, LEARNED, "random"):
@@ -150,7 +149,10 @@ def _blur(config: Recipe, report: Recipe) -> str:
             found = "" if kind == "bicubic" else "not found, default used"
         else:
             found = f"FWHM {_width(entry.get('fwhm_px'))} result pixels"
-            if entry.get("fwhm_um"):
+            psf = psf_text(entry)
+            if psf:
+                found = psf
+            elif entry.get("fwhm_um"):
                 found += f" ({_width(entry['fwhm_um'])} µm)"
         texts.append(found)
     widths = "; ".join(text for text in dict.fromkeys(texts) if text)
@@ -169,7 +171,8 @@ def _noise(config: Recipe, report: Recipe) -> str:
     setting = config.get("noise", "auto")
     if setting == "off":
         return "ignored"
-    levels = _known(report, "noise")
+    suppressed = [one["noise"] for one in report.get("axial") or () if one.get("noise")]
+    levels = _known(report, "noise") or suppressed
     if isinstance(setting, float):
         return f"{_percent(setting)} of the intensity range, given"
     if is_camera(setting):
@@ -180,8 +183,12 @@ def _noise(config: Recipe, report: Recipe) -> str:
     level = median(levels)
     if level < CLEAN:
         return "none found"
-    some = ", median of the slices" if len(levels) > 1 else ""
-    return f"{_percent(level)} of the intensity range, found in the image{some}"
+    some = ", median of the slices" if len(_known(report, "noise")) > 1 else ""
+    denoised = suppressed or any(p.get("denoised") for p in report.get("planes") or ())
+    removed = ", removed" if denoised else ""
+    return (
+        f"{_percent(level)} of the intensity range, found in the image{some}{removed}"
+    )
 
 
 def _percent(share: float) -> str:
@@ -190,17 +197,33 @@ def _percent(share: float) -> str:
 
 def _gain(config: Recipe, report: Recipe) -> str:
     """Held-out gain over plain interpolation."""
-    gains = _known(report, "gain_db")
-    if not gains:
-        return ""
-    gain = median(gains)
-    error = _known(report, "gain_error_db")
-    margin = f" ± {error[0]:.2f}" if len(gains) == 1 == len(error) else ""
-    some = f", median of {len(gains)} slices" if len(gains) > 1 else ""
-    side = "closer" if gain >= 0 else "further off"
+    told, count = _gain_text(report.get("planes") or (), _base(config))
+    some = f" ({count} slices)" if count > 1 else ""
     test = baseline(_factors(config)).test
-    name = _base(config)
-    return f"{abs(gain):.2f}{margin} dB {side} than {name}, on the image {test}{some}"
+    return f"{told}, on the image {test}{some}" if told else ""
+
+
+def _gain_text(tested: Sequence[Recipe], base: str) -> tuple[str, int]:
+    """Gain over a baseline, and of how many planes or channels."""
+    gains = delivered_gains((one.get("returned"), one.get("gain_db")) for one in tested)
+    if not gains:
+        return "", 0
+    errors = [one.get("gain_error_db") for one in tested]
+    error = errors[0] if len(errors) == 1 else None
+    side = "closer" if median(gains) >= 0 else "farther off"
+    return f"{decibels(gains, error)} {side} than {base}", len(gains)
+
+
+def _axial_gain(recipe: Recipe) -> str:
+    """Gain along Z over cubic interpolation."""
+    told, count = _gain_text(axial_reports(recipe), "cubic interpolation")
+    some = f" ({count} channels)" if count > 1 else ""
+    return f"{told}, on XY planes made as coarse as Z{some}" if told else ""
+
+
+def _axial_blur(recipe: Recipe) -> str:
+    found = (axial_blur_text(recipe, one) for one in axial_reports(recipe))
+    return "; ".join(dict.fromkeys(filter(None, found)))
 
 
 def _base(config: Recipe) -> str:
@@ -209,7 +232,8 @@ def _base(config: Recipe) -> str:
 
 
 def _factors(config: Recipe) -> tuple[float, float]:
-    return _factor(config, "Y") or 2.0, _factor(config, "X") or 2.0
+    y, x = (factor_along({"config": config}, letter) for letter in "YX")
+    return y or 2.0, x or 2.0
 
 
 def _delivered(recipe: Recipe, config: Recipe, report: Recipe) -> str:
@@ -218,7 +242,7 @@ def _delivered(recipe: Recipe, config: Recipe, report: Recipe) -> str:
         return f"{recipe['finished']} of {recipe['planes']} slices; the run was stopped"
     planes = report.get("planes") or ()
     if not planes:
-        return "trained networks along Z" if report.get("axial") else ""
+        return _delivered_along_z(recipe)
     kinds = [str(plane.get("returned")) for plane in planes]
     learned = kinds.count("learned")
     names = {
@@ -229,10 +253,12 @@ def _delivered(recipe: Recipe, config: Recipe, report: Recipe) -> str:
     if config.get("network") == "ridge":
         names["learned"] = "a fitted filter"
     counts = {kind: kinds.count(kind) for kind in dict.fromkeys(kinds)}
-    texts = [
-        f"{names.get(kind, kind)}{f' in {count} slices' * (len(counts) > 1)}"
-        for kind, count in counts.items()
-    ]
+    texts = []
+    for kind, count in counts.items():
+        channels = channels_returned(recipe, kind)
+        which = f" ({channels_text(channels)})" if channels else ""
+        many = f" in {count} slices{which}" if len(counts) > 1 else ""
+        texts.append(f"{names.get(kind, kind)}{many}")
     shares = [
         plane["assessment"]["share"]
         for plane in planes
@@ -241,6 +267,19 @@ def _delivered(recipe: Recipe, config: Recipe, report: Recipe) -> str:
     held = learned and shares and min(shares) < 1 and not config.get("always")
     part = f" ({100 * min(shares):.0f} % of their change)" if held else ""
     return ", ".join(texts) + part
+
+
+def _delivered_along_z(recipe: Recipe) -> str:
+    """What came of the channels of a stack of which only Z was enlarged."""
+    found: dict[str, list[int]] = {}
+    for one in axial_reports(recipe):
+        learned = one.get("returned") == "learned"
+        name = "networks" if learned else "cubic interpolation"
+        found.setdefault(name, []).append(int(one.get("channel", 0)) + 1)
+    return ", ".join(
+        f"{name} along Z{f' ({channels_text(channels)})' * (len(found) > 1)}"
+        for name, channels in found.items()
+    )
 
 
 def _known(report: Recipe, name: str) -> list[float]:

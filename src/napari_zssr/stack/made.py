@@ -1,0 +1,139 @@
+"""What a recipe tells of how its result was made, for methods and tables."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from napari_zssr.checks import ISOTROPIC, LEARNED
+from napari_zssr.config import Config
+from napari_zssr.errors import InputError
+from napari_zssr.imaging.resample import output_size
+from napari_zssr.stack.image import planes
+
+Recipe = Mapping[str, Any]
+
+# Noise below this fraction of the intensity range is called none.
+CLEAN = 0.0005
+# In the sentence on the blur of a channel: the optics, and the width of their PSF.
+PSF = re.compile(r"(?:Gaussian PSF|Vectorial PSF of ideal optics) \([^)]*\)")
+PSF_WIDTH = re.compile(r"FWHM [\d.]+(?: × [\d.]+)? µm")
+BLURS = {
+    "bicubic": "default (bicubic)",
+    "gaussian": "Gaussian, given",
+    "array": "given",
+    "file": "from a file",
+    "psf": "from beads",
+    "optics": "from the optics",
+    "estimate": "estimated from the image",
+}
+AXIAL_BLURS = {
+    "estimate": "estimated from the image",
+    "optics": "from the optics",
+    "fwhm": "from given widths",
+    "gaussian": "as given",
+}
+
+
+def axial_reports(recipe: Recipe) -> Sequence[Recipe]:
+    """What was done along Z, by channel; empty where nothing was."""
+    return (recipe.get("report") or {}).get("axial") or ()
+
+
+def factor_along(recipe: Recipe, letter: str) -> float | None:
+    """Enlargement along an axis; None where the recipe does not tell it."""
+    config = recipe.get("config") or {}
+    if letter == "Z":
+        for report in axial_reports(recipe):
+            return float(report["factor"])
+        along_z = config.get("factor_z", 1.0)
+        return None if along_z == ISOTROPIC else float(along_z)
+    if letter not in "YX":
+        return 1.0
+    factor = (config.get("factor") or (None, None))["YX".index(letter)]
+    return None if factor is None else float(factor)
+
+
+def size_after(recipe: Recipe) -> tuple[str, tuple[int, ...]] | None:
+    """Axes and shape of the result; None where they are not known."""
+    source = recipe.get("input") or {}
+    axes, shape = source.get("axes") or "", source.get("shape") or ()
+    factors = [factor_along(recipe, letter) for letter in axes]
+    known = [factor for factor in factors if factor is not None]
+    if not axes or len(shape) != len(axes) or len(known) != len(axes):
+        return None
+    sizes = zip(axes, shape, known, strict=True)
+    return axes, tuple(n if a == "S" else output_size(n, f) for a, n, f in sizes)
+
+
+def part_text(recipe: Recipe) -> str:
+    """Indices by axis of the part of an image that was used; empty for all of it."""
+    ranges = ((recipe.get("input") or {}).get("selection") or {}).items()
+    return ", ".join(
+        f"{letter} {start}" if stop - start == 1 else f"{letter} {start} to {stop - 1}"
+        for letter, (start, stop) in ranges
+    )
+
+
+def channels_returned(recipe: Recipe, kind: str) -> tuple[int, ...]:
+    """Numbers, from 1, of the channels that have come back as `kind` in every plane.
+
+    Empty where there is one channel, or the recipe does not tell.
+    """
+    source, report = recipe.get("input") or {}, recipe.get("report") or {}
+    axes, shape = source.get("axes") or "", source.get("shape") or ()
+    if "C" not in axes or len(shape) != len(axes) or shape[axes.index("C")] < 2:
+        return ()
+    channel = {plane.number: plane.channel + 1 for plane in planes(axes, shape)}
+    kinds: dict[int, set[str]] = {}
+    for plane in report.get("planes") or ():
+        number = channel.get(plane.get("plane"), 0)
+        kinds.setdefault(number, set()).add(str(plane.get("returned")))
+    return tuple(n for n, found in sorted(kinds.items()) if n and found == {kind})
+
+
+def channels_text(numbers: Sequence[int]) -> str:
+    """Channels in words: channel 2; channels 1 and 3."""
+    *first, last = map(str, numbers)
+    listed = f"{', '.join(first)} and {last}" if first else last
+    return f"channel{'s' * bool(first)} {listed}"
+
+
+def was_trained(recipe: Recipe) -> bool:
+    """Whether networks were trained on the planes of the image itself."""
+    config, report = recipe.get("config") or {}, recipe.get("report") or {}
+    listed = report.get("planes") or ()
+    if any(plane.get("steps") for plane in listed):
+        return True
+    if not any(plane.get("shared") for plane in listed) or config.get("steps") == 0:
+        return False
+    # Networks that only denoise are shared as they are.
+    pretrained = any(plane.get("began") == LEARNED for plane in listed)
+    with contextlib.suppress(InputError):
+        return not (pretrained and Config.from_dict(config).only_denoises)
+    return True
+
+
+def psf_text(entry: Recipe) -> str:
+    """Optics and width of the PSF of a channel, of its entry among the kernels.
+
+    Empty where the blur is not that of optics or of beads. The kernel is narrower: the
+    result keeps the blur of the microscope.
+    """
+    sentence = str(entry.get("sentence") or "")
+    optics, width = PSF.search(sentence), PSF_WIDTH.search(sentence)
+    return ", ".join(found.group() for found in (optics, width) if found)
+
+
+def axial_blur_text(recipe: Recipe, report: Recipe) -> str:
+    """Blur along Z that was assumed for a channel; empty where none was found."""
+    width = report.get("width_slices")
+    if width is None:
+        return ""
+    setting = str((recipe.get("config") or {}).get("kernel_z", "estimate"))
+    kind = setting.partition(":")[0]
+    if kind == "section":
+        return f"sections {width:.2g} slices thick"
+    return f"SD {width:.2g} slices, {AXIAL_BLURS.get(kind, kind)}"

@@ -1,0 +1,200 @@
+"""How a result was made, in the paragraph for the methods section and in the table."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from napari_zssr.config import FAST, INSTANT, Config, change
+from napari_zssr.progress import drain
+from napari_zssr.stack.axis_labels import labelled
+from napari_zssr.stack.image import ImageStack
+from napari_zssr.stack.methods import methods_unchecked
+from napari_zssr.stack.report import recipe
+from napari_zssr.stack.run import upscale_steps
+from napari_zssr.zssr.messages import decibels, delivered_gains
+
+recipe_module = pytest.importorskip("napari_zssr.plugin.compare.recipe")
+summary = pytest.importorskip("napari_zssr.plugin.summary")
+
+GAINS = (0.89, 0.23, 0.4)
+TOLD = "0.23 to 0.89 dB (median 0.56)"
+
+
+def sheets(*shape: int, sigma: tuple[float, ...]) -> np.ndarray:
+    draw = np.random.default_rng(0)
+    clear = ndimage.gaussian_filter(draw.random(shape) ** 12 * 4000, sigma)
+    return np.round(clear + 100 + draw.normal(0, 8, shape)).astype(np.uint16)
+
+
+def stack_of(pixels: np.ndarray, axes: str, **known: Any) -> ImageStack:
+    spacing = {"Z": 0.3, "Y": 0.1, "X": 0.1}
+    given = {letter: spacing[letter] for letter in axes if letter in spacing}
+    return labelled(pixels, axes=axes, spacing=given, units="um", **known)
+
+
+def made(stack: ImageStack, config: Config, **given: Any) -> dict[str, Any]:
+    return recipe(stack, drain(upscale_steps(stack, config)), **given)
+
+
+def paragraph(given: dict[str, Any]) -> str:
+    return methods_unchecked(given)[0]
+
+
+def table(given: dict[str, Any]) -> dict[str, str]:
+    return dict(recipe_module.recipe_rows(given))
+
+
+@pytest.fixture(scope="module")
+def along_z() -> dict[str, Any]:
+    """Recipe of a stack of which only Z was enlarged, by pretrained networks."""
+    stack = stack_of(sheets(12, 48, 48, sigma=(1.5, 1, 1)), "ZYX")
+    config = change(FAST, factor=1, factor_z="isotropic", device="cpu")
+    return made(stack, config)
+
+
+def test_what_was_done_along_z_is_in_the_methods(along_z: dict[str, Any]) -> None:
+    text, (report,) = paragraph(along_z), along_z["report"]["axial"]
+    assert "enlarged ×3 along Z" in text
+    assert "without enlargement" not in text
+    assert "12 × 48 × 48 to 36 × 48 × 48 pixels of 0.1 × 0.1 × 0.1 µm" in text
+    assert f"SD {report['width_slices']:.2g} slices" in text
+    assert f"over cubic interpolation was {report['gain_db']:.2f} dB" in text
+    assert report["noise"] > 0
+    assert f"Noise of {100 * report['noise']:.2g} %" in text
+    assert "removed" in text
+
+
+@pytest.mark.parametrize("steps", [0, 40])
+def test_training_is_told_as_it_was(along_z: dict[str, Any], steps: int) -> None:
+    report = along_z["report"]
+    assert report["axial"][0]["steps"] == 0
+    assert "used without further training" in report["sentence"]
+    axial = [{**report["axial"][0], "steps": steps}]
+    text = paragraph({**along_z, "report": {**report, "axial": axial}})
+    trained = "and then trained on the image itself (40 steps)"
+    assert (trained in text) == bool(steps)
+    assert ("used without further training" in text) != bool(steps)
+
+
+def test_the_table_of_a_stack_enlarged_along_z(along_z: dict[str, Any]) -> None:
+    rows, (report,) = table(along_z), along_z["report"]["axial"]
+    assert rows["Result size"] == "Z 36 × Y 48 × X 48"
+    assert rows["Pixel size"] == "0.3 × 0.1 × 0.1 → 0.1 µm"
+    assert "3×" in rows["Enlarged"]
+    assert rows["Noise"].endswith("found in the image, removed")
+    assert rows["Test along Z"].startswith(f"{report['gain_db']:.2f} ± ")
+    assert f"SD {report['width_slices']:.2g} slices" in rows["Blur along Z"]
+    assert rows["Start"] == "pretrained on generated images"
+    assert "Blur" not in rows
+
+
+@pytest.fixture(scope="module")
+def channels() -> dict[str, Any]:
+    """Recipe of three channels, of which the third came back as bicubic."""
+    stack = stack_of(sheets(3, 48, 48, sigma=(0, 1, 1)), "CYX")
+    config = change(INSTANT, ensemble=False, always=True, device="cpu")
+    found = made(stack, config, selection={"Y": (8, 56), "X": (3, 51)})
+    for plane, gain in zip(found["report"]["planes"], GAINS, strict=True):
+        plane["gain_db"] = gain
+    found["report"]["planes"][2]["returned"] = "bicubic"
+    return found
+
+
+def test_one_gain_is_told_everywhere(channels: dict[str, Any]) -> None:
+    from napari_zssr.stack.plane_result import PlaneReport
+    from napari_zssr.stack.report import _tested
+    from napari_zssr.zssr.messages import ENLARGED
+
+    assert TOLD in paragraph(channels)
+    assert table(channels)["Test"].startswith(f"{TOLD} closer than bicubic")
+    planes = [PlaneReport.from_dict(one) for one in channels["report"]["planes"]]
+    assert TOLD in _tested(planes, ENLARGED)
+
+    class Told:
+        axial = ()
+
+    Told.planes = planes  # type: ignore[attr-defined]
+    assert TOLD in summary._outcome(Told, INSTANT)
+
+
+@pytest.mark.parametrize(
+    ("gains", "told"),
+    [
+        ([0.5], "0.50 dB"),
+        ([0.501, 0.499], "0.50 dB"),
+        ([0.9, 0.2, 0.5], "0.20 to 0.90 dB (median 0.50)"),
+        ([-0.1, 0.4, 0.6], "-0.10 to 0.60 dB (median 0.40)"),
+        ([-0.5, -0.2, -0.3], "0.20 to 0.50 dB (median 0.30)"),
+    ],
+)
+def test_gains_have_a_range_and_a_median(gains: list[float], told: str) -> None:
+    assert decibels(gains) == told
+
+
+def test_gains_of_what_was_not_delivered_do_not_count() -> None:
+    assert delivered_gains([("learned", 0.5), ("bicubic", -1.0)]) == [0.5]
+    assert delivered_gains([("bicubic", -1.0), ("constant", None)]) == [-1.0]
+
+
+def test_channels_and_part_are_in_the_methods(channels: dict[str, Any]) -> None:
+    text = paragraph(channels)
+    assert "bicubic interpolation for 1 (channel 3)" in text
+    assert "for 2 (channels 1 and 2)" in text
+    assert (
+        "Only a part of the image was processed (indices Y 8 to 55, X 3 to 50)" in text
+    )
+    assert "(channel 3)" in table(channels)["Delivered"]
+
+
+def test_untrained_networks_have_no_trained_result() -> None:
+    planes = [
+        {"plane": 0, "returned": "learned", "steps": 0, "began": "learned"}
+        | {"noise": 0.02, "denoised": True, "gain_db": 1.0, "quality": {"grain": 0.07}}
+    ]
+    given = {
+        "config": {"factor": [1, 1], "start": "learned", "noise": "auto"},
+        "report": {"planes": planes},
+    }
+    text = paragraph(given)
+    assert "used without further training" in text
+    assert "trained result" not in text
+    assert "held out from training" not in text
+    assert "2 % of the intensity range" in text
+    assert "and removed (fine grain in flat areas -93 %)" in text
+    del planes[0]["denoised"]
+    assert "not removed" in paragraph(given)
+
+
+@pytest.mark.parametrize("method", ["gaussian"])
+def test_optics_are_in_the_methods(method: str) -> None:
+    stack = stack_of(sheets(48, 48, sigma=(1.5, 1.5)), "YX")
+    optics = f"optics:na=1.2,wavelength_nm=520,index=1.33,method={method}"
+    config = change(INSTANT, kernel=optics, ensemble=False, device="cpu")
+    found = made(stack, config)
+    text, blur = paragraph(found), table(found)["Blur"]
+    for told in ("widefield", "NA 1.2", "520 nm", "refractive index 1.33"):
+        assert told in text
+        assert told in blur
+    assert "for result pixels of 0.05 × 0.05 µm" in text
+
+
+def test_a_blur_of_optics_has_one_width_in_micrometres() -> None:
+    """That of the PSF; the kernel is narrower, and told in pixels alone."""
+    stack = stack_of(sheets(48, 48, sigma=(1.5, 1.5)), "YX")
+    config = change(INSTANT, kernel="optics:na=1.2,wavelength_nm=520,index=1.33")
+    from napari_zssr.stack.channels import kernels_of
+
+    (kernel,) = kernels_of(stack, config)
+    lines = summary.lines(kernel)
+    assert not any(
+        line.startswith("=") and line.count("µm") and "×" not in line for line in lines
+    )
+    found = {"config": config.to_dict(), "report": {"kernels": [kernel.to_dict()]}}
+    width = table(found)["Blur"].split("FWHM ")[1].split(" µm")[0]
+    assert f"FWHM {width} µm" in kernel.sentence
+    assert f"FWHM {width} µm" in paragraph(found)
+    assert table(found)["Blur"].count("µm") == 1
