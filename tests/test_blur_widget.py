@@ -21,7 +21,7 @@ from napari_zssr.errors import InputError
 from napari_zssr.imaging.kernel import FineKernel
 from napari_zssr.kernelspec import KernelSpec, Optics
 from napari_zssr.plugin.copy_settings import as_command, as_python
-from napari_zssr.plugin.form.beads import BeadImage, check_layer, parse_sizes
+from napari_zssr.plugin.form.beads import BeadImage, check_layer, voxel_size
 from napari_zssr.plugin.form.blur import LATER, BlurFields
 from napari_zssr.plugin.layers.layers import (
     KEY,
@@ -487,7 +487,8 @@ def test_what_is_no_bead_image_is_refused() -> None:
     with pytest.raises(InputError, match="more axes than Z, Y and X"):
         check_layer(Image(np.zeros((32, 32, 3), np.uint8), rgb=True))
     check_layer(Image(np.zeros((1, 9, 32, 32)), scale=(1, 1, 1, 1), units="um"))
-    assert parse_sizes("0.2;0.1") == (0.2, 0.1)
+    for text in ("0.2;0.1", "0,2; 0,1", "0.2 × 0.1 µm"):
+        assert voxel_size(text) == (0.2, 0.1)
     one, other = (Image(beads(), units="um") for _ in range(2))
     assert BeadImage(source=one).key == BeadImage(source=one).key
     assert BeadImage(source=one).key != BeadImage(source=other).key

@@ -21,6 +21,7 @@ from napari.layers import Image, Labels
 from napari_zssr.config import INSTANT, change
 from napari_zssr.errors import InputError
 from napari_zssr.io import ngff
+from napari_zssr.io import read as _file_read
 from napari_zssr.io.read import read
 from napari_zssr.io.write import write
 from napari_zssr.plugin.layers import files as _file_images
@@ -32,6 +33,7 @@ from napari_zssr.plugin.layers.layers import (
     layer_stack,
     result_kwargs,
 )
+from napari_zssr.plugin.layers.opened import complete_placement
 from napari_zssr.progress import drain
 from napari_zssr.stack.axis_labels import labelled
 from napari_zssr.stack.image import Channel
@@ -426,6 +428,69 @@ def test_pyramids_in_tiffs_are_multiscale(
         for shown, stored in zip(layer.data, levels, strict=True):
             assert isinstance(shown, da.Array if lazy else np.ndarray)
             np.testing.assert_array_equal(np.asarray(shown), stored[channel])
+
+
+TIFFS: dict[str, tuple[str, dict[str, Any]]] = {
+    "imagej": ("ZYX", {"imagej": True, "resolution": (4.3478, 4.3478)}),
+    "ome": ("CYX", {"ome": True}),
+    "rgb": ("YXS", {"ome": True, "photometric": "rgb"}),
+}
+
+
+@pytest.mark.parametrize("kind", TIFFS)
+@pytest.mark.parametrize("before", [True, False])
+def test_a_tiff_that_napari_opens_gets_its_size_from_the_widget(
+    viewer: ViewerModel,
+    qtbot: Any,
+    tmp_path: Path,
+    kind: str,
+    before: bool,
+) -> None:
+    from napari_zssr.plugin.widget import SuperResolutionWidget
+
+    axes, options = TIFFS[kind]
+    shape = {"Z": 5, "C": 5, "Y": 40, "X": 36, "S": 3}
+    told: dict[str, Any] = {"axes": axes, "unit": "um", "spacing": 0.5}
+    if kind != "imagej":
+        told = {"axes": axes, "PhysicalSizeX": 0.23, "PhysicalSizeY": 0.23}
+    path = tmp_path / "a.tif"
+    pixels = noise(*(shape[a] for a in axes)).astype(np.uint8)
+    tifffile.imwrite(path, pixels, metadata=told, **options)
+    if before:
+        (layer,) = viewer.open(path, plugin="napari")
+        viewer.dims.set_current_step(0, 1)
+    widget = SuperResolutionWidget(viewer)  # type: ignore[arg-type]
+    if not before:
+        (layer,) = viewer.open(path, plugin="napari")
+    letters = axes.replace("S", "")
+    spacing, units = layer_spacing(layer, letters)
+    known = {"Z": 0.5, "Y": 0.23, "X": 0.23}
+    assert spacing == pytest.approx({a: known[a] for a in letters if a in known}, 1e-4)
+    assert set(units.values()) == {"um"}
+    assert layer_axes(layer) == (axes, False)
+    if kind != "rgb":
+        assert viewer.dims.current_step[0] == (1 if before else 2)
+    widget.native.deleteLater()
+    qtbot.wait(1)
+
+
+def test_what_another_reader_has_placed_stays(
+    viewer: ViewerModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.ome.tif"
+    told = {"axes": "YX", "PhysicalSizeX": 0.23, "PhysicalSizeY": 0.23}
+    tifffile.imwrite(path, noise(40, 30), metadata=told)
+    read_pixels: list[Any] = []
+    monkeypatch.setattr(_file_read, "checksum", read_pixels.append)
+    for given in ({"scale": (2, 2)}, {"units": ("nm", "nm")}):
+        (layer,) = viewer.open(path, plugin="napari", **given)
+        assert not complete_placement(layer)
+    (layer,) = viewer.open(path, plugin="napari", axis_labels=("a", "b"))
+    cropped = Image(layer.data[:20])
+    assert not complete_placement(cropped)
+    assert complete_placement(layer)
+    assert layer.axis_labels == ("a", "b")
+    assert not read_pixels
 
 
 @pytest.mark.parametrize("axes", ["ZYX", "TCZYX", "CYX"])

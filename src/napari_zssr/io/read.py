@@ -79,6 +79,14 @@ def read(
     )
 
 
+def read_metadata(path: Path) -> tuple[ImageEntry, ImageStack]:
+    """The image that `read` takes, its pixels in the file, and its entry there."""
+    options = ReadOptions(partial=False, lazy=True, labels=False)
+    with _opened(path) as (entries, load):
+        entry, _ = choose(entries, None, path.name)
+        return entry, _with_overrides(load(entry, options), None, None, labels=False)
+
+
 def list_images(path: str | PathLike[str]) -> tuple[ImageEntry, ...]:
     """List the images in a file, without reading pixels.
 

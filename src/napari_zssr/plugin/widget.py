@@ -31,6 +31,7 @@ from napari_zssr.plugin.jobs import DiskJob, Enlarged, Job, MemoryJob
 from napari_zssr.plugin.keys import Shortcuts
 from napari_zssr.plugin.layers.layers import layer_file, level0, unwrapped
 from napari_zssr.plugin.layers.opened import complete_placement
+from napari_zssr.plugin.layers.pixel_size import view_kept
 from napari_zssr.plugin.layers.results import GrowingLayer
 from napari_zssr.plugin.measurements import Measurements
 from napari_zssr.plugin.messages import PROBLEM, Message
@@ -122,8 +123,9 @@ class SuperResolutionWidget(Container[Any]):
             "flip": self.result.toggle_flip,
         }
         self._shortcuts = Shortcuts(napari_viewer, self.native, acts)
-        for layer in map(unwrapped, self._viewer.layers):
-            self._complete_placement(layer)
+        with view_kept(napari_viewer, self.form.image.layer):
+            for layer in map(unwrapped, self._viewer.layers):
+                self._complete_placement(layer)
         self._connect()
         self.refresh()
 
@@ -338,12 +340,18 @@ class SuperResolutionWidget(Container[Any]):
         self.controls.question.visible = in_memory and growing.layer is not None
 
     def _complete_placement(self, layer: Any) -> None:
-        """Give a Zarr folder that napari has opened its pixel size."""
+        """Give a file that another reader has opened its pixel size."""
         if isinstance(layer, Image) and complete_placement(layer):
             # napari draws nothing after units were set until it slices again.
             layer.refresh()
-            self._viewer.reset_view()
             show_info(f"Pixel size of {layer.name} taken from its file.")
+
+    def _add_layer(self, event: Any) -> None:
+        layer = unwrapped(event.value)
+        # Where there are others, the view is theirs.
+        alone = layer if len(self._viewer.layers) == 1 else self.form.image.layer
+        with view_kept(self._viewer, alone):
+            self._complete_placement(layer)
 
     def _forget_messages(self, *_: Any) -> None:
         self.controls.messages.keep_of(map(unwrapped, self._viewer.layers))
@@ -415,14 +423,15 @@ class SuperResolutionWidget(Container[Any]):
         self.cost.timed.connect(self.form.method.show_times)
         self.form.changed.connect(self._refresh_later)
         self.form.layers_changed.connect(self._refresh_later)
+        self.form.layers_changed.connect(
+            lambda: self.preview.settle(self.form.image.layer)
+        )
         self._viewer.dims.events.point.connect(self._refresh_later)
         self._viewer.scene.camera.events.connect(self._refresh_later)
         garbage = self._run.garbage
         self._viewer.layers.events.removed.connect(garbage.include_all)
         self._viewer.layers.events.removed.connect(self._forget_messages)
-        self._viewer.layers.events.inserted.connect(
-            lambda event: self._complete_placement(unwrapped(event.value))
-        )
+        self._viewer.layers.events.inserted.connect(self._add_layer)
 
 
 def _weights(requests: Sequence[Request]) -> list[float]:

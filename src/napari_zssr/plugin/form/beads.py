@@ -27,7 +27,8 @@ from napari_zssr.plugin.form.rows import (
     set_text,
     text_label,
 )
-from napari_zssr.plugin.layers.layers import layer_spacing, level0, set_spacing
+from napari_zssr.plugin.layers.layers import layer_spacing, level0
+from napari_zssr.plugin.layers.pixel_size import parse_sizes, set_spacing
 from napari_zssr.progress import Progress, Steps
 from napari_zssr.stack.axis_labels import labelled
 from napari_zssr.stack.image import ImageStack, in_um
@@ -90,10 +91,10 @@ def check_layer(layer: Image) -> None:
     _check_sizes(_voxel_um(layer), min(len(shape), MAX_SPACE_AXES))
 
 
-def parse_sizes(text: str) -> tuple[float, ...]:
+def voxel_size(text: str) -> tuple[float, ...]:
     """Parse sizes along (Z, Y, X) or (Y, X); InputError for other text."""
     try:
-        sizes = tuple(float(part) for part in text.replace(";", ",").split(","))
+        sizes = tuple(size for size in parse_sizes(text) if size is not None)
     except ValueError:
         sizes = ()
     if len(sizes) not in (2, MAX_SPACE_AXES) or not all(0 < n < np.inf for n in sizes):
@@ -195,7 +196,7 @@ class BeadFields(Column):
         if not path.exists() or str(path) == ".":
             raise InputError("Choose the file with the image of beads.")
         text = self.fields["voxel"].value.strip()
-        return BeadImage(source=path, given_um=parse_sizes(text) if text else ())
+        return BeadImage(source=path, given_um=voxel_size(text) if text else ())
 
     def _measure(self, beads: BeadImage) -> None:
         """Start to measure beads, unless they were measured last."""
@@ -226,9 +227,8 @@ class BeadFields(Column):
         if not isinstance(layer, Image) or not text.strip():
             return
         try:
-            sizes = parse_sizes(text)
-            axes = LETTERS[-len(level0(layer).shape) :]
-            set_spacing(layer, axes, ",".join(map(str, sizes)))
+            voxel_size(text)
+            set_spacing(layer, LETTERS[-len(level0(layer).shape) :], text)
         except InputError as error:
             set_text(self._message, html.escape(str(error)))
         else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
 from magicgui.widgets import (
     CheckBox,
@@ -17,6 +17,7 @@ from magicgui.widgets import (
 from napari.layers import Image, Labels, Layer, Shapes
 from napari.viewer import Viewer
 from psygnal import Signal
+from qtpy.QtCore import Qt
 
 from napari_zssr.checks import ISOTROPIC, MAX_FACTOR
 from napari_zssr.config import PRESETS, Config, change
@@ -33,23 +34,32 @@ from napari_zssr.plugin.layers.layers import (
     current_slice,
     current_view,
     describe_axes,
-    has_spacing,
     in_rectangle,
     is_result,
     layer_axes,
     level0,
-    set_spacing,
     unwrapped,
 )
+from napari_zssr.plugin.layers.pixel_size import (
+    has_spacing,
+    set_spacing,
+    size_text,
+    view_kept,
+)
 from napari_zssr.stack.axis_labels import parse_axes
+
+# Link in the line about a layer.
+CHANGE = " <a href='size'>Change pixel size</a>"
 
 
 class ImageFields(Column):
     """The layer to enlarge, its axes and pixel size.
 
     The choice follows the layers that are selected in the viewer until the user has
-    chosen one here; results never take it. `layer_chosen` is emitted for another layer,
-    and for the same with other axes.
+    chosen one here; results never take it. The pixel size can be typed where it is
+    unknown, and changed after that until another layer is chosen; one from a file can
+    be changed by a link. `layer_chosen` is emitted for another layer, and for the same
+    with other axes.
     """
 
     layer_chosen = Signal()
@@ -57,7 +67,10 @@ class ImageFields(Column):
     def __init__(self, viewer: Viewer) -> None:
         self._viewer = viewer
         self._corrected: WeakKeyDictionary[Image, str] = WeakKeyDictionary()
+        self._unsized: WeakKeyDictionary[Image, tuple[Any, Any]] = WeakKeyDictionary()
         self._asks_z = False
+        self._sizing = False
+        self._shown: ref[Image] | None = None
         self._picked: Image | None = None
         self.understood = text_label()
         super().__init__(
@@ -74,6 +87,11 @@ class ImageFields(Column):
         self.fields["axes"].changed.connect(self._correct_axes)
         self.fields["axes"].native.editingFinished.connect(self._confirm_axes)
         self.fields["spacing"].native.editingFinished.connect(self._set_spacing)
+        flags = Qt.TextInteractionFlag
+        self.understood.native.setTextInteractionFlags(
+            flags.LinksAccessibleByMouse | flags.LinksAccessibleByKeyboard
+        )
+        self.understood.native.linkActivated.connect(self.change_size)
         self.refresh()
 
     @property
@@ -157,6 +175,10 @@ class ImageFields(Column):
     def show_layer(self) -> None:
         """Tell what is known of the chosen layer."""
         layer = self.layer
+        if layer is not (self._shown and self._shown()):
+            self._shown = None if layer is None else ref(layer)
+            self._sizing = False
+            self.fields["spacing"].native.setModified(False)
         self.understood.visible = layer is not None
         if layer is None:
             self.rows["axes"].visible = self.rows["spacing"].visible = False
@@ -185,9 +207,11 @@ class ImageFields(Column):
         known = True
         try:
             axes = self.axes(layer)
-            self.understood.value = describe_axes(layer, axes)
             along_z = self._asks_z and "Z" in axes
-            known = has_spacing(layer, axes, along_z=along_z)
+            known = has_spacing(layer, axes, along_z=along_z) and not self._sizing
+            self._show_size(size_text(layer, axes))
+            text = html.escape(describe_axes(layer, axes))
+            self.understood.value = text + CHANGE if known else text
             guessed = self.guessed(layer)
             self.rows["axes"].rename("Axes, guessed" if guessed else "Axes")
         except InputError as error:
@@ -195,21 +219,42 @@ class ImageFields(Column):
         self.rows["spacing"].visible = not known
         self.layer_chosen.emit()
 
+    def change_size(self, _link: str = "") -> None:
+        """Let the pixel size be changed."""
+        self._sizing = True
+        self.show_layer()
+        self.fields["spacing"].native.setFocus()
+        self.fields["spacing"].native.selectAll()
+
+    def _show_size(self, text: str) -> None:
+        """Show a pixel size in its field, but not over what is being typed."""
+        field = self.fields["spacing"]
+        if not field.native.isModified():
+            with field.changed.blocked():
+                field.value = text
+
     def _set_spacing(self) -> None:
-        """Write the pixel size to the layer."""
+        """Write the pixel size to the layer; an empty field restores what it had."""
         layer, field = self.layer, self.fields["spacing"]
-        if layer is None or not field.value.strip():
+        if layer is None:
             return
+        text, before = field.value.strip(), (layer.scale, layer.units)
         try:
-            set_spacing(layer, self.axes(layer), field.value)
+            if text == size_text(layer, self.axes(layer)):
+                return
+            with view_kept(self._viewer, layer):
+                if text:
+                    set_spacing(layer, self.axes(layer), text)
+                    self._unsized.setdefault(layer, before)
+                elif layer in self._unsized:
+                    layer.scale, layer.units = self._unsized.pop(layer)
+                # napari draws nothing after units were set until it slices again.
+                layer.refresh()
         except InputError as error:
             self.understood.value = html.escape(str(error))
             return
-        with field.changed.blocked():
-            field.value = ""
-        # napari draws nothing after units were set until it slices again.
-        layer.refresh()
-        self._viewer.reset_view()
+        self._sizing = True
+        field.native.setModified(False)
         self.show_layer()
         self.changed.emit(self)
 

@@ -29,9 +29,9 @@ TOOLTIPS = {
     "other. Each one is trained on its own pixels.",
     "axes": "One letter for each axis: T time, C channel, Z depth, Y and X. The layer "
     "does not name its axes, so they were guessed. Correct the letters if needed.",
-    "spacing": "Pixel size in micrometres, which this layer does not have yet: one "
-    "number for Y and X, or three for Z, Y and X. It is also stored in the layer, so "
-    "that the scale bar and saved files are right.",
+    "spacing": "Pixel size in micrometres: one number for Y and X, or one for each of "
+    "Z, Y and X, as in 0.3, 0.1, 0.1. It is also stored in the layer, so that the "
+    "scale bar and saved files are right. Empty the field and press Enter to undo.",
     "factor_y": "How many times more pixels along this axis; fractions are allowed. 2 "
     "is usual. More pixels do not mean more resolution. 1 keeps the pixels and only "
     "removes noise and, if you describe the blur, sharpens.",

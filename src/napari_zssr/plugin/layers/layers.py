@@ -28,13 +28,11 @@ from napari_zssr.stack.axis_labels import (
     labelled,
     parse_axes,
     settle_axes,
-    spacing_per_axis,
 )
 from napari_zssr.stack.image import (
     Channel,
     ImageStack,
     factor_per_axis,
-    in_um,
     short_unit,
     to_native,
     unit_text,
@@ -150,6 +148,15 @@ def to_pixels(
         for axis in range(-min(count, len(units)), 0):
             world[axis] *= _unit_ratio(units[axis], layer.units[axis])
     return np.asarray(layer.world_to_data(world), dtype=np.float64)
+
+
+def to_world(layer: Layer, pixel: NDArray[Any], units: Any) -> NDArray[np.float64]:
+    """Convert pixel coordinates of a layer to world coordinates in these units."""
+    world = np.asarray(layer.data_to_world(pixel), dtype=np.float64)
+    if units is not None:
+        for axis in range(-min(layer.ndim, len(units)), 0):
+            world[axis] *= _unit_ratio(layer.units[axis], units[axis])
+    return world
 
 
 def _unit_ratio(unit: Any, target: Any) -> float:
@@ -292,11 +299,14 @@ def describe_axes(layer: Image, axes: str) -> str:
         letter: unit_text(unit) or "(no unit)" for letter, unit in known_units.items()
     }
     space = [letter for letter in axes if letter in "ZYX" and letter in spacing]
+    missing = [letter for letter in axes if letter in "ZYX" and letter not in spacing]
     if len({units[letter] for letter in space}) == 1:
         pixel = " × ".join(f"{spacing[letter]:.4g}" for letter in space)
         calibration = [f"{pixel} {units[space[0]]}"]
     else:
         calibration = [f"{a} {spacing[a]:.4g} {units[a]}" for a in space]
+    if space and missing:
+        calibration.append(f"{' and '.join(missing)} unknown")
     if "T" in spacing:
         calibration.append(f"every {spacing['T']:.4g} {units['T']}")
     return ", ".join([sizes, *(calibration or ["no pixel size"])])
@@ -467,33 +477,3 @@ def _axes_in_metadata(layer: Image) -> list[str]:
         for axes in (own, layer.metadata.get("axes"))
         if isinstance(axes, str)
     ]
-
-
-def has_spacing(layer: Image, axes: str, *, along_z: bool = False) -> bool:
-    """Whether a layer has a pixel size in a unit of length: along Y or X, and Z."""
-    spacing, units = layer_spacing(layer, axes)
-    known = {a for a in "ZYX" if in_um(spacing.get(a), units.get(a)) is not None}
-    return bool(known & {"Y", "X"}) and (not along_z or "Z" in known)
-
-
-def set_spacing(layer: Image, axes: str, text: str) -> None:
-    """Set a layer's pixel size in um from text; InputError where it is malformed.
-
-    Either one number for Y and X, or one for each of Z, Y and X in the layer's order.
-    """
-    space = "".join(letter for letter in axes if letter in "ZYX")
-    try:
-        sizes = [float(part) for part in text.split(",")]
-    except ValueError:
-        sizes = []
-    if len(sizes) not in (1, len(space)):
-        raise InputError(
-            f"Pixel size {text!r} is not understood; give one number for Y and X, or "
-            f"{len(space)} for {', '.join(space)}."
-        )
-    spacing = sizes[0] if len(sizes) == 1 else dict(zip(space, sizes, strict=True))
-    scale, units = list(layer.scale), list(layer.units)
-    for axis, size in enumerate(spacing_per_axis(axes, spacing)[: layer.ndim]):
-        if size is not None:
-            scale[axis], units[axis] = size, "um"
-    layer.scale, layer.units = scale, units

@@ -46,7 +46,8 @@ class Frame:
         if self.layer is None:
             self.layer = self._hidden() or _new_layer()
             self._listen(self.layer)
-        if not self.layer.data or not np.allclose(self.corners, corners):
+        moved = not self.layer.data or not np.allclose(self.corners, corners)
+        if moved or self.layer.units != units:
             self._place(corners)
             self.layer.units = units
             self.layer.edge_width = np.ptp(corners, axis=0).max() * EDGE_WIDTH
@@ -56,6 +57,15 @@ class Frame:
         if self.layer not in self._viewer.layers:
             with selection_kept(self._viewer):
                 self._viewer.add_layer(self.layer)
+
+    def match(self, units: Any) -> None:
+        """Give the layer the units of an image, also while it is hidden.
+
+        With others, napari complains and does not draw to scale.
+        """
+        layer = self.layer or self._hidden()
+        if layer is not None and layer.units != units:
+            layer.units = units
 
     def hide(self) -> None:
         """Hide the frame, and let go of it."""

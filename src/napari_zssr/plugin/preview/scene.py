@@ -19,6 +19,7 @@ from napari_zssr.plugin.layers.aids import (
     selection_kept,
 )
 from napari_zssr.plugin.layers.layers import (
+    PLACEMENT,
     Ranges,
     Selection,
     in_rectangle,
@@ -96,6 +97,8 @@ class Target:
             sorted(request.selection.ranges.items()),
             request.config,
             sorted(self.box.items()),
+            self.stack.spacing,
+            self.stack.units,
         )
 
 
@@ -145,6 +148,7 @@ class Scene:
         self._viewer = viewer
         self._pictured: Target | None = None
         self._order: tuple[int, ...] | None = None
+        self._laid: tuple[Any, ...] = ()
         self.frame = Frame(viewer, on_moved)
         self.picture: Image | None = None
 
@@ -155,6 +159,7 @@ class Scene:
 
     def aim(self, target: Target) -> None:
         """Lay the frame around a target."""
+        self._laid = _place(target)
         corners = _corners(target)
         if corners is None:
             self.frame.hide()
@@ -166,6 +171,22 @@ class Scene:
         """Lay a frame that is seen back around its target."""
         if self.frame.layer is not None and self.frame.layer.visible:
             self.aim(target)
+
+    def follow(self, target: Target) -> None:
+        """Lay frame and picture on a layer that has another pixel size or place.
+
+        At once, or napari would complain of units that do not go together.
+        """
+        place = _place(target)
+        if place == self._laid:
+            return
+        self._laid = place
+        self.settle(target)
+        self.frame.match(target.request.layer.units[-2:])
+        if self.picture is not None:
+            for name, value in _placed(target).items():
+                if name in PLACEMENT:
+                    setattr(self.picture, name, value)
 
     def show(
         self,
@@ -254,10 +275,7 @@ def _corners(target: Target) -> NDArray[np.float64] | None:
 
 def _new_picture(target: Target, learned: NDArray[Any]) -> Image:
     request = target.request
-    kwargs = result_kwargs(
-        request.layer, request.axes, target.shown, target.factors, {}
-    )
-    kwargs |= {
+    kwargs = _placed(target) | {
         "name": f"Preview of {request.layer.name}",
         "metadata": {PREVIEW: True},
         # Layers below are covered, not added to.
@@ -266,3 +284,15 @@ def _new_picture(target: Target, learned: NDArray[Any]) -> Image:
         "visible": True,
     }
     return Image(target.with_layer_axes(learned), **kwargs)
+
+
+def _placed(target: Target) -> dict[str, Any]:
+    request = target.request
+    return result_kwargs(request.layer, request.axes, target.shown, target.factors, {})
+
+
+def _place(target: Target) -> tuple[Any, ...]:
+    """Where the layer of a target lies: two of its pixels, and the units."""
+    layer = target.request.layer
+    ends = (np.full(layer.ndim, at) for at in (0, 1))
+    return (*(tuple(layer.data_to_world(end)) for end in ends), layer.units)
