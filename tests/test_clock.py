@@ -201,7 +201,7 @@ def test_what_came_of_it() -> None:
     gain = report.planes[0].gain_db
     assert gain is not None
     closer = "closer than" if gain >= 0 else "farther off than"
-    assert message.headline.startswith(f"cells x2: {abs(gain):.2f} dB {closer} bicubic")
+    assert message.headline.startswith(f"{abs(gain):.2f} dB {closer} bicubic, ")
     assert report.sentence in message.details
     assert "No noise found." in message.details
     assert "on the processor (" in message.details
@@ -214,10 +214,10 @@ def test_what_was_not_delivered_is_not_praised() -> None:
     report = drain(upscale_steps(labelled(plane, axes="YX"), config)).report
     (made,) = report.planes
     for changes, says in (
-        ({"returned": "bicubic"}, "nothing to gain, bicubic interpolation returned"),
+        ({"returned": "bicubic"}, "Nothing to gain, bicubic returned"),
         (
             {"returned": "learned", "assessment": {"share": 0.4, "reason": "x"}},
-            "partly improved",
+            "Partly improved",
         ),
     ):
         told = replace(report, planes=(replace(made, **changes),))
@@ -229,9 +229,9 @@ def test_what_was_not_delivered_is_not_praised() -> None:
 @pytest.mark.parametrize(
     ("finished", "words"),
     [
-        (0, "cells: cancelled, nothing was finished"),
-        (1, "cells: cancelled, 1 of 9 slices done"),
-        (3, "cells: cancelled, 3 of 9 slices done"),
+        (0, "Cancelled, nothing was finished (cells)"),
+        (1, "Cancelled, 1 of 9 slices done (cells)"),
+        (3, "Cancelled, 3 of 9 slices done (cells)"),
     ],
 )
 def test_what_is_left(finished: int, words: str) -> None:

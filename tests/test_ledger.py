@@ -57,7 +57,9 @@ def test_other_settings_are_refused(tmp_path: Path, other: Other) -> None:
     Ledger.begin(part, IDENTITY).record(1, {"gain": 1.0})
     with pytest.raises(InputError) as told:
         Ledger.begin(part, IDENTITY | other.asked)
-    begun = f"The unfinished run in {part} was started with {other.told}; finish it with "
+    begun = (
+        f"The unfinished run in {part} was started with {other.told}; finish it with "
+    )
     assert str(told.value).startswith(begun)
     assert Ledger.begin(part, IDENTITY).finished() == {1: {"gain": 1.0}}
     assert Ledger.begin(part, IDENTITY, overwrite=True).finished() == {1: {"gain": 1.0}}

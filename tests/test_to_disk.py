@@ -223,7 +223,7 @@ def test_a_cancelled_run_is_kept_and_gone_on_from(
     left = onto.run()
     finished = onto.finished()
     assert 2 <= finished < 6
-    assert f"cells: cancelled, {finished} of 6 slices done" in desk.said
+    assert f"Cancelled, {finished} of 6 slices done (cells)" in desk.said
     assert f"is kept in {onto.part}. Press Run to continue." in desk.said
     assert not desk.widget.controls.question.visible
     assert left.data.shape == (2, 40, 48)

@@ -116,25 +116,26 @@ def finished_message(
         _opening(file),
         HIDDEN if hidden else "",
     ]
-    headline = f"{name}: {_outcome(report, config)}, {duration_text(report.seconds)}"
+    headline = f"{_outcome(report, config)}, {duration_text(report.seconds)} ({name})"
     return Message(headline, " ".join(filter(None, details)))
 
 
 def _outcome(report: Report, config: Config) -> str:
     """What came of a run, in a few words."""
-    base = baseline(config.factors).name
+    # What comes first is read even where the line is cut off.
+    base = baseline(config.factors).name.removesuffix(" interpolation")
     learned = [plane for plane in report.planes if plane.returned == "learned"]
     if report.planes and not learned:
-        return f"nothing to gain, {base} returned"
+        return f"Nothing to gain, {base} returned"
     shares = [plane.assessment["share"] for plane in learned if plane.assessment]
     if min(shares, default=1) < 1 and not config.always:
-        return "partly improved, checks doubt the rest"
+        return "Partly improved, checks doubt the rest"
     gains = delivered_gains((plane.returned, plane.gain_db) for plane in learned)
     if not learned:
         base = "cubic along Z"
         gains = delivered_gains((one.returned, one.gain_db) for one in report.axial)
     if not gains:
-        return "done"
+        return "Done"
     closer = "closer than" if median(gains) >= 0 else "farther off than"
     return f"{decibels(gains)} {closer} {base}"
 
@@ -165,14 +166,14 @@ def stopped_message(
 
     So many planes of its layer are black; on disk, it is kept in the folder `part`.
     """
-    what = "stopped" if failed else "cancelled"
+    what = "Stopped" if failed else "Cancelled"
     kept = f"What is finished is kept in {part}. Press Run to continue."
     details = "" if part is None else kept
     if finished == 0:
-        return Message(f"{name}: {what}, nothing was finished", details, STOPPED)
+        return Message(f"{what}, nothing was finished ({name})", details, STOPPED)
     if black and part is None:
         details = f"The last {black} slices of the layer are black."
-    headline = f"{name}: {what}, {finished} of {planes} slices done"
+    headline = f"{what}, {finished} of {planes} slices done ({name})"
     return Message(headline, details, STOPPED)
 
 
