@@ -47,7 +47,7 @@ def test_a_camera_is_read_from_words(text: str) -> None:
         ("camera: gain 2 counts/e-, offset 1, read noise 1", "in electrons per count"),
         ("camera: gain 2, offset 1, read noise 1 counts", "give it in electrons"),
         ("camera: gain 2, offset 1 e-, read noise 1", "give it in counts"),
-        ("camera: gain 2, offset 1", "lacks read noise"),
+        ("camera: gain 2, offset 1", "has no read noise"),
         (
             "camera: gain 2, gain 3, offset 1, read noise 1",
             "understood at 'gain 3'",

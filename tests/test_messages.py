@@ -188,7 +188,7 @@ def test_an_odd_name_is_read_in_errors_and_after_cancelling(
     desk.widget.start()
     desk.widget.cancel()
     desk.wait()
-    assert f"{ODD}: cancelled" in desk.said
+    assert f"({ODD})" in desk.said
     check_names(desk.widget.native)
 
 
