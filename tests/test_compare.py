@@ -426,6 +426,39 @@ def test_a_checked_result_has_the_whole_paragraph(desk: Desk) -> None:
 # ---- looks
 
 
+@pytest.mark.parametrize("letters", [1.0, 1.5])
+def test_no_value_is_cut_in_a_narrow_dock(window: Desk, letters: float) -> None:
+    """One word that is too long would cut every value of the table."""
+    from napari.settings import get_settings
+    from qtpy.QtGui import QTextDocument, QTextOption
+
+    appearance = get_settings().appearance
+    appearance.font_size = round(letters * appearance.font_size)
+    window.add(rings(24, 24))
+    window.run()
+    result = window.viewer.layers[-1]
+    result.metadata["napari_zssr"]["file"] = f"/data/{'long_name' * 9}/{'x' * 70}.tif"
+    window.viewer.layers.selection.active = result
+    panel = window.widget.result
+    panel.update()
+    label = panel.table.native
+    label.ensurePolished()
+    document = QTextDocument()
+    document.setDefaultFont(label.font())
+    document.setDocumentMargin(0)
+    # As labels wrap their text.
+    document.setDefaultTextOption(QTextOption())
+    document.setHtml(label.text())
+    width = 320 - 24
+    document.setTextWidth(width)
+    assert "xxx" in label.text()
+    assert document.size().width() <= width
+    panel.copy_recipe()
+    clipboard = QApplication.clipboard()
+    assert "\N{ZERO WIDTH SPACE}" not in clipboard.text()
+    assert "x" * 70 in clipboard.text()
+
+
 def test_the_blur_is_estimated_when_asked_for(desk: Desk) -> None:
     desk.add(rings(64, 64))
     blur = desk.widget.form.method.blur

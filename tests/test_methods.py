@@ -111,6 +111,7 @@ def test_one_gain_is_told_everywhere(channels: dict[str, Any]) -> None:
 
     assert TOLD in paragraph(channels)
     assert table(channels)["Test"].startswith(f"{TOLD} closer than bicubic")
+    assert table(channels)["Test"].endswith("(2 channels)")
     planes = [PlaneReport.from_dict(one) for one in channels["report"]["planes"]]
     assert TOLD in _tested(planes, ENLARGED)
 

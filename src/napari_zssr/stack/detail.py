@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -378,7 +378,7 @@ def _with_halves(
 ) -> Steps[Detail]:
     """Send each half by itself through what made the result, and correlate both."""
     # The last is what the file's networks make of the image itself.
-    given = (part + difference, part - difference, part)
+    given: tuple[NDArray[Any], ...] = (part + difference, part - difference, part)
     made = []
     for number, colours in enumerate(given):
         renamed = partial(_of_several, number=number, count=len(given))

@@ -144,7 +144,7 @@ def _done(factors: Pair, recipe: Mapping[str, Any] | None = None) -> str:
         )
     factor = axial[0]["factor"]
     along = f"enlarged ×{factor:.3g} along Z" if factor > 1 else "restored along Z"
-    if factors != (1, 1):
+    if max(factors) > 1:
         return f"enlarged {across} and {along.removeprefix('enlarged ')}"
     restored = "restored without enlargement along Y and X and "
     return f"{restored * bool((recipe or {})['report'].get('planes'))}{along}"

@@ -19,7 +19,12 @@ from napari_zssr.plugin.compare.comparison import (
     compared_pair,
     selected_result,
 )
-from napari_zssr.plugin.compare.recipe import Rows, recipe_rows, recipe_text
+from napari_zssr.plugin.compare.recipe import (
+    Rows,
+    breakable,
+    recipe_rows,
+    recipe_text,
+)
 from napari_zssr.plugin.compare.undo import Undo
 from napari_zssr.plugin.form.rows import Column, set_text, side_by_side, text_label
 from napari_zssr.plugin.layers.layers import layer_file, layer_recipe, unwrapped
@@ -182,10 +187,17 @@ def _copy(text: str) -> None:
     show_info("Copied to the clipboard.")
 
 
+def _unbroken(name: str) -> str:
+    """A name on one line."""
+    return html.escape(name).replace(" ", "&nbsp;")
+
+
 def _table_html(rows: Rows) -> str:
     lines = (
-        f"<tr><td style='padding-right: 8px'>{html.escape(name)}</td>"
-        f"<td>{html.escape(text)}</td></tr>"
+        f"<tr><td style='padding-right: 8px'>{_unbroken(name)}</td>"
+        f"<td width='100%'>{html.escape(breakable(text))}</td></tr>"
         for name, text in rows
     )
-    return f"<table cellspacing='0'>{''.join(lines)}</table>" if rows else ""
+    if not rows:
+        return ""
+    return f"<table cellspacing='0' width='100%'>{''.join(lines)}</table>"

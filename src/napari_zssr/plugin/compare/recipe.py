@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median
@@ -27,6 +28,8 @@ from napari_zssr.zssr.messages import baseline, decibels, delivered_gains
 
 Recipe = Mapping[str, Any]
 Rows = list[tuple[str, str]]
+# So many letters without a space, or fewer up to a sign that names are broken at.
+LONG_WORD = re.compile(r"[^\s]{3,12}?[/\\_.+-](?=\S)|\S{12}(?=\S)")
 
 
 def recipe_rows(recipe: Recipe, file: Path | None = None) -> Rows:
@@ -48,7 +51,7 @@ def recipe_rows(recipe: Recipe, file: Path | None = None) -> Rows:
         ("Start", _start(config, report)),
         ("Blur", "" if only_along_z else _blur(config, report)),
         ("Noise", _noise(config, report)),
-        ("Test", _gain(config, report)),
+        ("Test", _gain(recipe, config, report)),
         ("Blur along Z", _axial_blur(recipe)),
         ("Test along Z", _axial_gain(recipe)),
         ("Delivered", _delivered(recipe, config, report)),
@@ -59,6 +62,14 @@ def recipe_rows(recipe: Recipe, file: Path | None = None) -> Rows:
         ("File", str(recipe.get("file") or file or "")),
     ]
     return [(name, text) for name, text in rows if text]
+
+
+def breakable(text: str) -> str:
+    """Text whose long words may be broken, with spaces of no width.
+
+    One path or version that cannot be broken widens its whole column in Qt.
+    """
+    return LONG_WORD.sub(lambda found: found.group() + "\N{ZERO WIDTH SPACE}", text)
 
 
 def recipe_text(rows: Rows) -> str:
@@ -195,12 +206,20 @@ def _percent(share: float) -> str:
     return f"{100 * share:.2g} %"
 
 
-def _gain(config: Recipe, report: Recipe) -> str:
+def _gain(recipe: Recipe, config: Recipe, report: Recipe) -> str:
     """Held-out gain over plain interpolation."""
     told, count = _gain_text(report.get("planes") or (), _base(config))
-    some = f" ({count} slices)" if count > 1 else ""
+    some = f" ({count} {_planes_name(recipe)})" if count > 1 else ""
     test = baseline(_factors(config)).test
     return f"{told}, on the image {test}{some}" if told else ""
+
+
+def _planes_name(recipe: Recipe) -> str:
+    """What planes are: channels where there is one of each, else slices."""
+    source, report = recipe.get("input") or {}, recipe.get("report") or {}
+    sizes = dict(zip(source.get("axes") or "", source.get("shape") or (), strict=False))
+    planes = report.get("planes") or ()
+    return "channels" if sizes.get("C", 0) == len(planes) else "slices"
 
 
 def _gain_text(tested: Sequence[Recipe], base: str) -> tuple[str, int]:
