@@ -59,10 +59,11 @@ class ImageFields(Column):
     chosen one here; results never take it. The pixel size can be typed where it is
     unknown, and changed after that until another layer is chosen; one from a file can
     be changed by a link. `layer_chosen` is emitted for another layer, and for the same
-    with other axes.
+    with other axes; `left` only for another layer.
     """
 
     layer_chosen = Signal()
+    left = Signal()
 
     def __init__(self, viewer: Viewer) -> None:
         self._viewer = viewer
@@ -179,6 +180,7 @@ class ImageFields(Column):
             self._shown = None if layer is None else ref(layer)
             self._sizing = False
             self.fields["spacing"].native.setModified(False)
+            self.left.emit()
         self.understood.visible = layer is not None
         if layer is None:
             self.rows["axes"].visible = self.rows["spacing"].visible = False
