@@ -26,7 +26,7 @@ from napari_zssr.kernelspec import KernelSpec
 from napari_zssr.plugin.form.advanced import NUMBERS, AdvancedFields
 from napari_zssr.plugin.form.beads import Images
 from napari_zssr.plugin.form.blur import AxialBlurFields, BlurFields
-from napari_zssr.plugin.form.rows import Column, Foldable, Row, refill, text_label
+from napari_zssr.plugin.form.rows import Column, Foldable, Row, link, refill, text_label
 from napari_zssr.plugin.layers.aids import is_aid
 from napari_zssr.plugin.layers.layers import (
     Ranges,
@@ -47,9 +47,6 @@ from napari_zssr.plugin.layers.pixel_size import (
     view_kept,
 )
 from napari_zssr.stack.axis_labels import parse_axes
-
-# Link in the line about a layer.
-CHANGE = " <a href='size'>Change pixel size</a>"
 
 
 class ImageFields(Column):
@@ -212,8 +209,10 @@ class ImageFields(Column):
             along_z = self._asks_z and "Z" in axes
             known = has_spacing(layer, axes, along_z=along_z) and not self._sizing
             self._show_size(size_text(layer, axes))
-            text = html.escape(describe_axes(layer, axes))
-            self.understood.value = text + CHANGE if known else text
+            line = html.escape(describe_axes(layer, axes))
+            if known:
+                line += f" {link('Change', self.understood)}"
+            self.understood.value = line
             guessed = self.guessed(layer)
             self.rows["axes"].rename("Axes, guessed" if guessed else "Axes")
         except InputError as error:
