@@ -211,6 +211,39 @@ def test_optics_ask_for_the_pixel_size(desk: Desk, scale: tuple[float, float]) -
     assert desk.why == ""
 
 
+def test_optics_of_one_image_are_not_kept_for_the_next(desk: Desk) -> None:
+    first = desk.add(rings(24, 32), scale=(0.1, 0.1))
+    choose(desk, "optics", na="0.8", wavelength_nm="520", modality="confocal")
+    desk.widget.form.image.show_layer()
+    assert blur(desk).fields["na"].value == "0.8"
+    told = Channel(emission_nm=600.0, na=1.2)
+    desk.add(rings(24, 32), "other", metadata=file_metadata([told]), scale=(0.1, 0.1))
+    desk.widget.refresh()
+    fields = blur(desk).fields
+    assert (fields["na"].value, fields["wavelength_nm"].value) == ("", "")
+    assert fields["modality"].value is None
+    assert fields["na"].native.placeholderText() == "from the image: 1.2"
+    # What a recipe says is meant for other images too.
+    desk.widget.form._show_config(change(RIDGE, kernel="optics:na=0.9"))
+    desk.widget.form.image.fields["layer"].value = first
+    assert fields["na"].value == "0.9"
+
+
+def test_one_emission_for_several_channels_is_said(window: Desk) -> None:
+    window.add(rings(24, 32), "red", scale=(0.1, 0.1))
+    window.add(rings(3, 24, 32), axis_labels=("c", "y", "x"), scale=(1, 0.1, 0.1))
+    choose(window, "optics", na="0.8", wavelength_nm="520")
+    shared = blur(window).optics.shared
+    assert shared.value == "520 nm is used for all 3 channels."
+    window.widget.form.region.fields["channel"].value = 1
+    window.widget.refresh()
+    assert shared.value == ""
+    window.viewer.layers.select_all()
+    window.widget.form.image.fields["in_turn"].value = True
+    window.widget.refresh()
+    assert shared.value == "520 nm is used for all 2 layers."
+
+
 # ---- what the image tells
 
 

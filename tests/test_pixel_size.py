@@ -44,7 +44,7 @@ def test_a_pixel_size_of_a_file_can_be_changed(desk: Desk) -> None:
     layer = desk.add(rings(24, 32), **place)
     image = desk.widget.form.image
     assert not image.rows["spacing"].native.isVisibleTo(image.native)
-    image.understood.native.linkActivated.emit("size")
+    image.understood.native.linkActivated.emit("Change")
     assert image.rows["spacing"].native.isVisibleTo(image.native)
     assert image.fields["spacing"].value == "0.2, 0.2"
     type_size(desk, "0.1")

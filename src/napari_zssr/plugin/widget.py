@@ -172,7 +172,8 @@ class SuperResolutionWidget(Container[Any]):
         requests: list[Request] = []
         try:
             requests = self.form.requests()
-            self.form.method.blur.follow(requests[0], self._viewer)
+            blur = self.form.method.blur
+            blur.follow(requests[0], self._viewer, layers=len(requests))
             # Cost and preview are possible even if the file cannot be written.
             self._request = requests[0]
             if not self._run.running:

@@ -54,14 +54,20 @@ class OpticsFields(Column):
 
     def __init__(self) -> None:
         self._channel: Channel | None = None
+        # Whether the fields are those of a recipe, which also suit other images.
+        self._from_recipe = False
+        self.shared = text_label()
         numbers = NUMBERS.items()
         super().__init__(
             [
                 Row("Microscope", ComboBox(name="modality", choices=self._modalities)),
                 *(Row(label, LineEdit(name=name)) for name, (label, _) in numbers),
+                self.shared,
                 Row("Model", ComboBox(name="method", choices=METHODS)),
             ]
         )
+        for field in self.fields.values():
+            field.changed.connect(self._typed)
         self.fields["modality"].changed.connect(self._show_relevant)
         self.show_channel(None)
 
@@ -87,6 +93,24 @@ class OpticsFields(Column):
         is_choice = optics.modality in modality.choices
         modality.value = optics.modality if is_choice else None
         self.fields["method"].value = optics.method
+        self._from_recipe = True
+
+    def leave_image(self) -> None:
+        """Forget what was typed for one image when another one is chosen."""
+        if not self._from_recipe:
+            self.show_optics(Optics())
+            self._from_recipe = False
+
+    def say_shared(self, channels: int, layers: int) -> None:
+        """Say that one emission is used for several channels, where that is so."""
+        text = self.fields["wavelength_nm"].value.strip()
+        is_shared = bool(text) and max(channels, layers) > 1
+        several = f"{layers} layers" if layers > 1 else f"{channels} channels"
+        sentence = f"{text} nm is used for all {several}."
+        set_text(self.shared, html.escape(sentence) if is_shared else "")
+
+    def _typed(self) -> None:
+        self._from_recipe = False
 
     def show_channel(self, channel: Channel | None) -> None:
         """Show an image's metadata in the empty fields; None for a batch of images."""
@@ -304,15 +328,19 @@ class BlurFields(Column):
             self.optics.show_optics(kernel.optics)
         self.fields["kernel"].value = STORED if self._stored else kernel.kind
 
-    def follow(self, request: Request, viewer: ViewerModel) -> None:
+    def follow(self, request: Request, viewer: ViewerModel, layers: int = 1) -> None:
         """Show the blur of the channel that the sliders show, where it counts.
 
+        `layers` are enlarged one after the other, of which this is the first.
         InputError where the chosen blur cannot be used for this image.
         """
         self.view.clear()
         channel = channel_shown(request, viewer)
-        known = request.lazy_stack().channels
+        stack = request.lazy_stack()
+        known = stack.channels
         self.optics.show_channel(known[channel] if known else Channel())
+        channels = stack.data.shape[stack.axes.index("C")] if "C" in stack.axes else 1
+        self.optics.say_shared(channels, layers)
         if not request.config.restores_planes:
             return
         kernel = self.seen.kernel(request, channel)

@@ -26,7 +26,7 @@ from napari_zssr.kernelspec import KernelSpec
 from napari_zssr.plugin.form.advanced import NUMBERS, AdvancedFields
 from napari_zssr.plugin.form.beads import Images
 from napari_zssr.plugin.form.blur import AxialBlurFields, BlurFields
-from napari_zssr.plugin.form.rows import Column, Foldable, Row, refill, text_label
+from napari_zssr.plugin.form.rows import Column, Foldable, Row, link, refill, text_label
 from napari_zssr.plugin.layers.aids import is_aid
 from napari_zssr.plugin.layers.layers import (
     Ranges,
@@ -48,9 +48,6 @@ from napari_zssr.plugin.layers.pixel_size import (
 )
 from napari_zssr.stack.axis_labels import parse_axes
 
-# Link in the line about a layer.
-CHANGE = " <a href='size'>Change pixel size</a>"
-
 
 class ImageFields(Column):
     """The layer to enlarge, its axes and pixel size.
@@ -59,10 +56,11 @@ class ImageFields(Column):
     chosen one here; results never take it. The pixel size can be typed where it is
     unknown, and changed after that until another layer is chosen; one from a file can
     be changed by a link. `layer_chosen` is emitted for another layer, and for the same
-    with other axes.
+    with other axes; `left` only for another layer.
     """
 
     layer_chosen = Signal()
+    left = Signal()
 
     def __init__(self, viewer: Viewer) -> None:
         self._viewer = viewer
@@ -179,6 +177,7 @@ class ImageFields(Column):
             self._shown = None if layer is None else ref(layer)
             self._sizing = False
             self.fields["spacing"].native.setModified(False)
+            self.left.emit()
         self.understood.visible = layer is not None
         if layer is None:
             self.rows["axes"].visible = self.rows["spacing"].visible = False
@@ -210,8 +209,10 @@ class ImageFields(Column):
             along_z = self._asks_z and "Z" in axes
             known = has_spacing(layer, axes, along_z=along_z) and not self._sizing
             self._show_size(size_text(layer, axes))
-            text = html.escape(describe_axes(layer, axes))
-            self.understood.value = text + CHANGE if known else text
+            line = html.escape(describe_axes(layer, axes))
+            if known:
+                line += f" {link('Change', self.understood)}"
+            self.understood.value = line
             guessed = self.guessed(layer)
             self.rows["axes"].rename("Axes, guessed" if guessed else "Axes")
         except InputError as error:

@@ -140,6 +140,7 @@ TOOLTIPS = {
 
 
 RED = {"dark": "#ff8a80", "light": "#b3261e"}
+LINK = {"dark": "#8ab4f8", "light": "#0b57d0"}
 # Tells an error where colours are not told apart.
 WARNING_SIGN = "\u26a0"
 # Decides where the fields begin.
@@ -418,7 +419,7 @@ def text_label(text: str = "") -> Label:
 class HeightForWidth(QObject):
     """Makes a label as tall as its text needs at its width, which no layout does.
 
-    Its red becomes that of the theme, which may have changed.
+    Its colours become those of the theme, which may have changed.
     """
 
     def __init__(self, label: QLabel) -> None:
@@ -465,10 +466,18 @@ def refill(box: ComboBox) -> None:
 
 
 def in_theme(rich_text: str, widget: QWidget) -> str:
-    """Rich text with its red made legible in the theme of a widget."""
+    """Rich text with its colours made legible in the theme of a widget."""
     background = widget.palette().color(QPalette.ColorRole.Window)
     themes = ("dark", "light") if background.lightness() < 128 else ("light", "dark")
-    return rich_text.replace(RED[themes[1]], RED[themes[0]])
+    for colours in (RED, LINK):
+        rich_text = rich_text.replace(colours[themes[1]], colours[themes[0]])
+    return rich_text
+
+
+def link(text: str, label: Label) -> str:
+    """Rich text that emits the label's `linkActivated` when it is clicked."""
+    rich_text = f"<a href='{text}' style='color: {LINK['dark']}'>{text}</a>"
+    return in_theme(rich_text, label.native)
 
 
 def red(text: str, label: Label) -> str:
