@@ -231,7 +231,7 @@ def layers_of(viewer: Viewer) -> Iterator[Layer]:
 
 
 WHOLE, VIEW, ALL, CURRENT, STORED = "whole", "view", "all", "current", "stored"
-DRAW, DRAWN_NAME = "draw", "Area to enlarge"
+DRAW, DRAWN_NAME = "draw", "Area"
 # What is chosen, and what a line says about it.
 PRESET_NAMES = {
     "instant": "Instant",

@@ -447,6 +447,9 @@ class HeightForWidth(QObject):
             needed = max(least, watched.heightForWidth(watched.width()))
             if needed != watched.minimumHeight():
                 watched.setMinimumHeight(needed)
+                if self._least_lines:
+                    # Qt would like to be taller than the text needs.
+                    watched.setMaximumHeight(needed)
         return False
 
 

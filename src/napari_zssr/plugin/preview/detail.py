@@ -15,14 +15,14 @@ from napari_zssr.plugin.request import Request
 
 # Pixels along each axis that are looked at, and of a lazy layer, that are read.
 SAMPLED_PX, LARGEST_READ_PX = 512, 4096
-# Against noise, pixels are averaged over so many.
-SMOOTH_PX = 3
-# Of places that vary nearly as much as the best one, the one nearest to the middle.
-NEARLY = 0.8
+# Against noise, standard deviation of a Gaussian in the pixels that are looked at.
+SMOOTH_PX = 1.0
+# Of places with nearly as much detail as the best one, the one nearest to the middle.
+NEARLY = 0.9
 
 
 def most_detailed(request: Request, region: Ranges) -> Ranges:
-    """The pixel (Y, X) of a region around which a plane varies most in brightness.
+    """The pixel (Y, X) of a region around which a plane shows most detail.
 
     `region` holds pixels of the layer by axis letter, and the slice along T, Z and C.
     Where that would take long, or is too small to choose from, it is the region itself.
@@ -65,15 +65,17 @@ def _plane(axes: str, data: Any, region: Ranges, step: int) -> NDArray[np.float6
 
 
 def _place(plane: NDArray[np.float64], side: int) -> tuple[int, int]:
-    """Middle of the square within a plane whose pixels vary most."""
-    smooth = ndimage.uniform_filter(plane - plane.mean(), SMOOTH_PX)
-    mean, squares = (ndimage.uniform_filter(p, side) for p in (smooth, smooth**2))
-    variance = squares - mean**2
+    """Middle of the square within a plane that has the steepest slopes.
+
+    The variance of brightness would choose the edge of a bright part, not its texture.
+    """
+    slopes = ndimage.gaussian_gradient_magnitude(plane, SMOOTH_PX)
+    detail = ndimage.uniform_filter(slopes**2, side)
     inner = tuple(
         slice(min(side, size) // 2, size - (min(side, size) - 1) // 2)
         for size in plane.shape
     )
-    inside = variance[inner]
+    inside = detail[inner]
     good = np.argwhere(inside >= NEARLY * inside.max())
     away = np.linalg.norm(good - np.array(inside.shape) / 2, axis=1)
     y, x = good[away.argmin()]
