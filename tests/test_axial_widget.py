@@ -228,7 +228,7 @@ def test_a_preview_shows_the_columns(
     layer = desk.add(cells(), **GIVEN)
     desk.set(ISOTROPIC)
     panel = desk.widget.preview
-    panel.share.value = 0
+    panel.share.slider.value = 1
     panel.start()
     # Slices by cubic interpolation come first.
     qtbot.waitUntil(lambda: "cubic" in panel._message.value, timeout=30_000)
@@ -255,6 +255,26 @@ def test_a_preview_shows_the_columns(
     panel.sections.value = True
     panel.stop()
     assert desk.viewer.dims.order == order
+
+
+def test_the_view_from_the_side_loses_no_slice(desk: Any, qtbot: Any) -> None:
+    desk.add(cells(), **GIVEN)
+    desk.set(ISOTROPIC)
+    panel, dims = desk.widget.preview, desk.viewer.dims
+    dims.set_current_step(0, 2)
+    panel.start()
+    qtbot.waitUntil(lambda: panel._scene.picture is not None, timeout=30_000)
+    point, order = dims.point, dims.order
+    panel.sections.value = True
+    panel.sections.value = False
+    assert (dims.point, dims.order) == (pytest.approx(point), order)
+    # Who accepts what is seen from the side goes on looking from there.
+    panel.sections.value = True
+    turned, point = dims.order, dims.point
+    panel.accept.changed.emit(True)
+    assert (dims.point, dims.order) == (pytest.approx(point), turned)
+    desk.wait()
+    assert dims.order == turned
 
 
 def test_planes_are_previewed_alone_and_it_is_said(desk: Any, qtbot: Any) -> None:

@@ -169,6 +169,32 @@ def test_only_what_counts_is_shown(window: Desk) -> None:
     assert window.widget.native.minimumSizeHint().width() <= 320
 
 
+def test_planes_that_keep_their_size_can_be_sharpened(window: Desk) -> None:
+    window.add(rings(6, 24, 32), **PLACE)
+    window.viewer.window._qt_window.show()
+    region, method = window.widget.form.region, window.widget.form.method
+    choose(window, "gaussian", sigma="1.4")
+    region.fields["factor_y"].value = 1
+    window.widget.refresh()
+    (request,) = window.widget.form.requests()
+    assert request.config.kernel == KernelSpec.parse("gaussian:1.4")
+    assert method.blur.rows["kernel"].native.isVisible()
+    assert not method.no_blur.native.isVisible()
+    # Planes that are left as they are have no blur to take back, which is said.
+    region.fields["along_z"].value = "by a number"
+    window.widget.refresh()
+    (request,) = window.widget.form.requests()
+    assert request.config.kernel == KernelSpec()
+    assert not method.blur.rows["kernel"].native.isVisible()
+    assert "Only slices are added" in method.no_blur.value
+    assert method.no_blur.native.isVisible()
+    region.fields["along_z"].value = "as it is"
+    window.widget.refresh()
+    (request,) = window.widget.form.requests()
+    assert request.config.kernel == KernelSpec.parse("gaussian:1.4")
+    assert not method.no_blur.native.isVisible()
+
+
 @pytest.mark.parametrize(
     ("given", "says"),
     [
@@ -335,6 +361,12 @@ def test_an_estimate_is_shown_when_it_was_made(
     desk.widget.refresh()
     assert view.sentence.value == "So it is."
     assert "FWHM 3.1 ± 0.2 px" in view.size.value
+    assert not view._picture_row.isHidden()
+    # What was not found has no picture that looks measured.
+    desk.widget.preview.blur_estimated.emit(request, 0, fine(KernelSpec()))
+    desk.widget.refresh()
+    assert view.sentence.value == "So it is."
+    assert view._picture_row.isHidden()
     desk.widget.form.region.fields["factor_y"].value = 3
     desk.widget.refresh()
     assert view.sentence.value == LATER["estimate"]

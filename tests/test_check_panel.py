@@ -373,7 +373,7 @@ def test_the_residual_of_a_part_lies_on_that_part(bench: Bench) -> None:
 
 def test_before_and_after_share_the_whole_result(bench: Bench) -> None:
     bench.start()
-    assert not bench.body.slider.visible
+    assert not bench.body.share.view.visible
     bench.body.compare.changed.emit(True)
     layer = bench.viewer.layers[f"cells x2 {SPLIT}"]
     np.testing.assert_allclose(corners(layer), corners(bench.result))
@@ -383,7 +383,7 @@ def test_before_and_after_share_the_whole_result(bench: Bench) -> None:
     twice = bench.original.data.repeat(2, 0).repeat(2, 1)
     np.testing.assert_array_equal(mixed[:, :half], twice[:, :half])
     np.testing.assert_array_equal(mixed[:, half + 1 :], result[:, half + 1 :])
-    bench.body.share.value = 0
+    bench.body.share.slider.value = 1
     np.testing.assert_array_equal(np.asarray(layer.data), bench.result.data)
     bench.body.compare.changed.emit(True)
     assert bench.names == ["cells", "cells x2"]

@@ -148,6 +148,27 @@ def test_a_grid_of_the_users_own_is_given_back(desk: Desk) -> None:
     assert state(desk.viewer) == before
 
 
+def test_the_result_of_a_part_is_beside_that_part(desk: Desk) -> None:
+    original = desk.add(rings(48, 48))
+    shapes = desk.viewer.add_shapes([[[30, 8], [30, 19], [39, 19], [39, 8]]])
+    desk.widget.form.region.fields["area"].value = shapes
+    desk.run()
+    result = desk.viewer.layers[-1]
+    assert result.data.shape == (20, 24)
+    desk.viewer.layers.selection.active = result
+    before = state(desk.viewer)
+    desk.widget.result.toggle_side_by_side()
+    camera = desk.viewer.scene.camera
+    np.testing.assert_allclose(camera.center[-2:], (34.5, 13.5))
+    height, width = desk.viewer.canvas.size
+    # As large as the part can be in half of the canvas.
+    filled = max(10 * camera.zoom / height, 12 * camera.zoom / (width / 2))
+    assert 0.9 < filled < 1
+    assert original.visible
+    desk.widget.result.toggle_side_by_side()
+    assert state(desk.viewer) == before
+
+
 def test_both_halves_are_seen_in_a_real_window(
     make_napari_viewer: Any, qtbot: Any, settled: None
 ) -> None:

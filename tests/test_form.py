@@ -129,7 +129,7 @@ def test_the_first_view_fits_without_scrolling(docked: Desk) -> None:
     assert bar.maximum() == 0
     first = [*widget.form.image.rows.values(), *widget.form.region.rows.values()]
     seen = {row.spoken for row in first if row.native.isVisible()}
-    assert seen == {"Layer", "Factor", "Along Z"}
+    assert seen == {"Layer", "Factor", "Along Z", "Area"}
     controls = widget.controls
     assert {b.text for b in (controls.run, controls.cancel)} == {"Run", "Cancel"}
     row = {
@@ -191,7 +191,7 @@ def test_sections_are_closed_and_keep_their_state(docked: Desk) -> None:
     folds: list[Foldable] = [region, method, *widget.folds.values()]
     assert not any(fold.is_open or fold.body.native.isVisible() for fold in folds)
     region.toggle.native.click()
-    assert region.fields["area"].native.isVisible()
+    assert region.fields["slices"].native.isVisible()
     docked.add(rings(32, 32), name="another")
     widget.form.image.fields["layer"].value = docked.viewer.layers[-1]
     widget.refresh()
@@ -212,13 +212,50 @@ def test_a_closed_section_names_what_is_changed_in_it(docked: Desk) -> None:
     assert not more.changes.native.isVisible()
     docked.set(change(RIDGE, seed=3))
     assert "Seed" in method.more.changes.value
-    drawn = docked.viewer.add_shapes([[[3, 4], [3, 9], [8, 9], [8, 4]]])
     more.unfold(False)
     more.fields["slices"].value, more.fields["linked"].value = "all", True
-    more.fields["area"].value = drawn
-    assert more.changes.value == "Changed: Area"
-    docked.viewer.layers.remove(drawn)
     assert not more.changes.native.isVisible()
+
+
+RECTANGLE = [[3, 4], [3, 9], [8, 9], [8, 4]]
+
+
+def test_an_area_is_drawn_from_the_form(docked: Desk) -> None:
+    region, viewer = docked.widget.form.region, docked.viewer
+    region.fields["area"].value = "draw"
+    drawn = viewer.layers.selection.active
+    assert drawn.mode == "add_rectangle"
+    assert region.fields["area"].value is drawn
+    docked.widget.refresh()
+    assert "draw a rectangle in it" in docked.why
+    # Pixels of the drawn layer are those of the image.
+    drawn.data = [np.array(RECTANGLE)]
+    docked.widget.refresh()
+    (request,) = docked.widget.form.requests()
+    assert request.layer.name == "mitotic plate"
+    assert request.selection.ranges["Y"] == (3, 9)
+    viewer.layers.remove(drawn)
+    assert region.fields["area"].value == "whole"
+
+
+def test_nothing_is_drawn_without_an_image(desk: Desk) -> None:
+    desk.widget.form.region.fields["area"].value = "draw"
+    assert desk.widget.form.region.fields["area"].value == "whole"
+    assert list(desk.viewer.layers) == []
+
+
+def test_a_rectangle_that_does_not_count_is_told(docked: Desk) -> None:
+    region = docked.widget.form.region
+    shapes = docked.viewer.add_shapes(ndim=2, name="mine")
+    assert not region.hint.native.isVisible()
+    shapes.data = [np.array(RECTANGLE)]
+    assert region.hint.native.isVisible()
+    assert "rectangle in mine" in region.hint.value
+    region.fields["area"].value = shapes
+    assert not region.hint.native.isVisible()
+    region.fields["area"].value = "whole"
+    docked.viewer.layers.remove(shapes)
+    assert not region.hint.native.isVisible()
 
 
 def test_only_a_blur_that_was_chosen_is_shown(docked: Desk) -> None:

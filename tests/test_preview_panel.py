@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from threading import Thread
 from types import SimpleNamespace
 from typing import Any
@@ -18,19 +18,26 @@ from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication
 
 from napari_zssr.config import INSTANT, change
-from napari_zssr.plugin.layers.aids import PREVIEW, SplitPixels, is_preview
+from napari_zssr.plugin.layers.aids import (
+    PREVIEW,
+    ReadWhenIndexed,
+    SplitPixels,
+    is_preview,
+)
 from napari_zssr.plugin.layers.layers import Selection
 from napari_zssr.plugin.preview import preview
-from napari_zssr.plugin.preview.preview import PreviewPanel
+from napari_zssr.plugin.preview.detail import most_detailed
+from napari_zssr.plugin.preview.preview import PreviewPanel, progress_text
 from napari_zssr.plugin.preview.scene import (
     SIDE_PX,
     centred,
     nearest_target,
 )
 from napari_zssr.plugin.request import Request
-from napari_zssr.progress import drain
+from napari_zssr.progress import Progress, drain
 from napari_zssr.stack.axis_labels import labelled
 from napari_zssr.stack.run import upscale_steps
+from napari_zssr.zssr.pretrained import PretrainedStart
 
 QUICK = change(INSTANT, noise="off", always=True, device="cpu", precision="float32")
 
@@ -127,6 +134,85 @@ def test_the_first_look_leaves_other_threads_their_cores() -> None:
     assert (alone, seen, torch.get_num_threads()) == (1, [usual], usual)
 
 
+# ---- where a preview begins, and what it says meanwhile
+
+
+def speckled(*bright: slice, noise: float = 20) -> np.ndarray:
+    """A dim plane with structures in one part of it."""
+    draw = np.random.default_rng(0)
+    plane = draw.normal(100, noise, (900, 700))
+    plane[bright] += blobs(900, 700)[bright]
+    return plane.astype(np.uint16)
+
+
+@pytest.mark.parametrize("axes", ["YX", "XY", "YXS"])
+def test_it_begins_where_the_view_shows_most(axes: str) -> None:
+    plane = speckled(slice(600, 800), slice(100, 300))
+    pixels = {"YX": plane, "XY": plane.T, "YXS": np.stack([plane] * 3, axis=-1)}[axes]
+    layer = Image(pixels, rgb=axes == "YXS")
+    found = most_detailed(asked(layer, axes), {"Y": (0, 900), "X": (0, 700)})
+    # Not at the edge of the bright part, but on its texture.
+    assert 630 <= found["Y"][0] <= 770
+    assert 130 <= found["X"][0] <= 270
+    # Only what is seen, and what is asked for, counts.
+    seen = most_detailed(asked(layer, axes), {"Y": (0, 500), "X": (0, 700)})
+    assert seen["Y"][0] < 500
+    part = asked(layer, axes, ranges={"Y": (0, 300)})
+    assert most_detailed(part, {"Y": (0, 900), "X": (0, 700)})["Y"][0] < 300
+
+
+def test_where_nothing_is_seen_it_begins_in_the_middle() -> None:
+    layer = Image(np.full((400, 600), 7, np.uint16))
+    found = most_detailed(asked(layer, "YX"), {"Y": (0, 400), "X": (0, 600)})
+    assert abs(found["Y"][0] - 200) < 3
+    assert abs(found["X"][0] - 300) < 3
+
+
+def test_a_large_plane_in_a_file_is_not_read_for_it() -> None:
+    class Unread(ReadWhenIndexed):
+        def _at(self, index: Any) -> Any:
+            raise AssertionError
+
+    layer = Image(blobs(20, 20))
+    request = asked(layer, "YX")
+    layer._data = Unread((9000, 9000), np.uint16)
+    region = {"Y": (0, 9000), "X": (0, 9000)}
+    assert most_detailed(request, region) == region
+
+
+@pytest.mark.parametrize(
+    ("event", "line"),
+    [
+        (Progress(stage="train", step=40, total=100), "Training, 40 %"),
+        (Progress(stage="predict", step=0, total=1), "Enlarging"),
+    ],
+)
+def test_progress_is_told_in_per_cent(event: Progress, line: str) -> None:
+    assert progress_text(event).lower() == line.lower()
+
+
+@pytest.mark.parametrize(
+    ("given", "pretrained", "trains"),
+    [
+        ({"network": "residual"}, True, True),
+        ({"network": "residual", "steps": 0}, True, False),
+        ({"network": "residual", "learned_steps": 0}, True, False),
+        ({"network": "residual", "learned_steps": 0}, False, True),
+        ({"network": "residual", "factor": 1, "noise": "auto"}, True, False),
+        ({"network": "residual", "factor": 1, "noise": "auto"}, False, True),
+        ({"network": "residual", "factor": 1, "kernel": "gaussian:1"}, True, True),
+        ({"network": "ridge"}, False, False),
+    ],
+)
+def test_a_request_knows_whether_it_trains(
+    given: dict[str, Any], pretrained: bool, trains: bool, small_start: PretrainedStart
+) -> None:
+    settings = {"start": "learned" if pretrained else "random", **given}
+    request = asked(Image(blobs(20, 20)), "YX", **settings)
+    request = replace(request, starts=(small_start,) if pretrained else (None,))
+    assert request.trains is trains
+
+
 # ---- in a viewer
 
 
@@ -178,11 +264,27 @@ def desk(
     torch.set_num_threads(usual)
 
 
+def test_it_says_that_it_is_done_and_keeps_its_height(desk: Desk) -> None:
+    desk.viewer.window._qt_window.show()
+    panel = desk.panel.view.native
+    desk.viewer.window.add_dock_widget(panel, name="preview")
+    panel.setFixedWidth(300)
+    desk.panel.start()
+    desk.qtbot.wait(20)
+    heights = {panel.sizeHint().height()}
+    desk.until(lambda: heights.add(panel.sizeHint().height()) or desk.finished())
+    heights.add(panel.sizeHint().height())
+    assert len(heights) == 1
+    assert desk.panel._message.value.startswith("Preview finished. ")
+    desk.panel.stop()
+    assert not desk.panel._message.visible
+
+
 def test_a_preview_shows_what_a_run_gives(desk: Desk) -> None:
     desk.panel.start()
     assert desk.panel.active
     desk.until(desk.finished)
-    desk.panel.share.value = 0
+    desk.panel.share.slider.value = 1
     (picture,) = desk.pictures()
     config = desk.request[-1].config  # type: ignore[union-attr]
     whole = drain(upscale_steps(labelled(desk.layer.data, axes="ZYX"), config)).image
@@ -204,11 +306,11 @@ def test_before_and_after_can_be_slid(desk: Desk) -> None:
     desk.panel.start()
     desk.until(desk.finished)
     (picture,) = desk.pictures()
-    desk.panel.share.value = 0
+    desk.panel.share.slider.value = 1
     after = np.asarray(picture.data)
-    desk.panel.share.value = 1
+    desk.panel.share.slider.value = 0
     before = np.asarray(picture.data)
-    desk.panel.share.value = 0.5
+    desk.panel.share.slider.value = 0.5
     half = before.shape[-1] // 2
     np.testing.assert_array_equal(picture.data[..., :half], before[..., :half])
     np.testing.assert_array_equal(picture.data[..., half + 1 :], after[..., half + 1 :])
@@ -268,9 +370,11 @@ def test_closing_takes_the_layers_away(desk: Desk) -> None:
     assert not desk.panel.active
     assert desk.pictures() == []
     assert [w.visible for w in desk.windows()] == [False]
+    assert desk.windows()[0].name == "Preview frame (hidden)"
     assert set(desk.viewer.layers.selection) == {desk.layer}
     desk.panel.start()
     assert [w.visible for w in desk.windows()] == [True]
+    assert desk.windows()[0].name == "Preview frame"
 
 
 def test_accept_hands_on_the_request(desk: Desk) -> None:
@@ -280,6 +384,15 @@ def test_accept_hands_on_the_request(desk: Desk) -> None:
     desk.panel.accept.changed.emit(True)
     assert taken == [desk.request[0]]
     assert not desk.panel.active
+
+
+def test_accept_keeps_the_slice_that_is_shown(desk: Desk) -> None:
+    desk.viewer.dims.set_current_step(0, 2)
+    desk.panel.start()
+    desk.until(desk.pictures)
+    point = desk.viewer.dims.point
+    desk.panel.accept.changed.emit(True)
+    assert desk.viewer.dims.point == pytest.approx(point)
 
 
 @pytest.mark.parametrize("which", ["source", "picture"])
@@ -397,7 +510,7 @@ def mouse(desk: Desk) -> Mouse:
 
 
 def middle(desk: Desk) -> Any:
-    return np.mean(desk.viewer.layers["Preview window"].data[0], axis=0)
+    return np.mean(desk.viewer.layers["Preview frame"].data[0], axis=0)
 
 
 def modes() -> dict[str, Any]:
@@ -409,7 +522,7 @@ def modes() -> dict[str, Any]:
         "paint": (lambda viewer: viewer.add_labels(np.zeros((150, 140), int)), "paint"),
         "draw": (lambda viewer: viewer.add_shapes(ndim=2), "add_rectangle"),
         "points": (lambda viewer: viewer.add_points(flat), "add"),
-        "frame": (lambda viewer: viewer.layers["Preview window"], "select"),
+        "frame": (lambda viewer: viewer.layers["Preview frame"], "select"),
     }
 
 

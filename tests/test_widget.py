@@ -27,6 +27,7 @@ from napari_zssr.config import BALANCED, FAST, Config, change
 from napari_zssr.errors import InputError
 from napari_zssr.plugin import cost as _cost
 from napari_zssr.plugin import widget as _widget
+from napari_zssr.plugin.activity import Activity
 from napari_zssr.plugin.form.rows import Column, text_label
 from napari_zssr.plugin.layers.layers import KEY
 from napari_zssr.plugin.widget import SuperResolutionWidget
@@ -1058,3 +1059,29 @@ def test_a_layer_that_cannot_begin_does_not_stop_the_others(
     assert desk.names[2:] == ["b x2 instant"]
     assert "The layer is gone." in desk.said
     assert desk.idle()
+
+
+def test_nothing_else_begins_while_a_run_begins(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The activity dock handles events, such as a refresh and clicks."""
+    desk.add(rings(24, 24))
+    desk.set(RIDGE)
+    widget, starts = desk.widget, []
+
+    def handle_events(_: Activity) -> None:
+        starts.append(widget.controls.run.enabled)
+        widget.refresh()
+        widget.start()
+        widget.preview.toggle()
+
+    monkeypatch.setattr(Activity, "begin", handle_events)
+    widget.start()
+    assert starts == [False]
+    for button in (widget.controls.run, widget.preview.button):
+        assert not button.enabled
+    assert not widget.preview.active
+    desk.wait()
+    assert desk.names == ["cells", "cells x2 instant"]
+    for button in (widget.controls.run, widget.preview.button):
+        assert button.enabled

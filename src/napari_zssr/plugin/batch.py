@@ -336,7 +336,7 @@ class BatchWidget(Container[Any]):
         self.controls.run.enabled = not reason
         self.table.show_rows(rows)
         self.controls.show_reason(reason)
-        self.form.method.advanced.say_start(message)
+        self.form.method.advanced.show_start(message, has_training=True)
 
     def open_selected(self) -> None:
         """Add the result of the selected row to the viewer."""

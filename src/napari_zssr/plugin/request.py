@@ -22,6 +22,8 @@ from napari_zssr.stack.channels import channel_kernel
 from napari_zssr.stack.image import ImageStack
 from napari_zssr.stack.report import Report
 from napari_zssr.zssr.cost import Work
+from napari_zssr.zssr.kinds import KINDS
+from napari_zssr.zssr.pretrained import PretrainedStart
 from napari_zssr.zssr.start import Starts
 
 
@@ -50,6 +52,23 @@ class Request:
         """Enlargement along (Y, X), or (Z, Y, X)."""
         planes = self.config.factors
         return planes if self.factor_z is None else (self.factor_z, *planes)
+
+    @property
+    def has_training(self) -> bool:
+        """Whether more training steps would change anything."""
+        config = self.config
+        along_z = self.factor_z is not None and not config.restores_planes
+        denoised = any(isinstance(start, PretrainedStart) for start in self.starts)
+        as_it_is = config.only_denoises and denoised and not along_z
+        return KINDS[config.network].is_trained and not as_it_is
+
+    @property
+    def trains(self) -> bool:
+        """Whether networks will be trained."""
+        config, steps = self.config, self.config.steps
+        if any(isinstance(start, PretrainedStart) for start in self.starts):
+            steps = min(steps, config.learned_steps)
+        return self.has_training and steps > 0
 
     def lazy_stack(self) -> ImageStack:
         """The part to enlarge, with its pixels not loaded yet."""

@@ -73,7 +73,7 @@ class RunController:
         self._jobs_clock = JobsClock([1.0])
         self._activity = Activity()
         self._finished: list[str] = []
-        self._left_window = False
+        self._active = self._left_window = False
         self.controls.cancel.changed.connect(self.cancel)
         self.native.destroyed.connect(self._run.close)
         self.native.destroyed.connect(self.garbage.end)
@@ -82,8 +82,8 @@ class RunController:
 
     @property
     def running(self) -> bool:
-        """Whether a job has been started and has not ended yet."""
-        return self._run.running
+        """Whether a run has been started and has not ended yet."""
+        return self._active or self._run.running
 
     @property
     def elapsed(self) -> float:
@@ -95,6 +95,8 @@ class RunController:
 
         `weights` are the expected costs of all jobs, in any unit.
         """
+        # napari handles events while it shows the first progress.
+        self._active = True
         self.controls.clear()
         self.controls.show_running()
         self.garbage.begin()
@@ -184,6 +186,7 @@ class RunController:
         self._start_next()
 
     def _end(self) -> None:
+        self._active = False
         self.garbage.end()
         self._activity.end()
         if self._left_window and self.native.parent() is None:

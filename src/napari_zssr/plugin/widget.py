@@ -76,7 +76,7 @@ class SuperResolutionWidget(Container[Any]):
         self._networks: tuple[Checkpoint | None, ...] = ()
         self._networks_file = Path()
         self.form = Form(napari_viewer)
-        self.preview = PreviewPanel(napari_viewer, lambda: self._request)
+        self.preview = PreviewPanel(napari_viewer, self._request_to_preview)
         self.cost = CostCard()
         self.check = CheckPanel(napari_viewer)
         self.result = ResultPanel(napari_viewer, self.check.check_of)
@@ -145,6 +145,7 @@ class SuperResolutionWidget(Container[Any]):
         requests = [replace(one, work=self.cost.work(one)) for one in requests]
         self.result.begin([request.layer for request in requests])
         self._run.start(map(self._new_job, requests), _weights(requests))
+        self.preview.update(None)
         self._refresh_files()
 
     def _run_by_key(self) -> None:
@@ -187,9 +188,12 @@ class SuperResolutionWidget(Container[Any]):
         request = self._request
         if request is None:
             self.form.method.blur.view.clear()
-        self.form.method.advanced.say_start(request.begins if request else "")
+        self.form.method.advanced.show_start(
+            request.begins if request else "",
+            has_training=request is None or request.has_training,
+        )
         self.cost.update(requests)
-        self.preview.update(None if self._run.running else request)
+        self.preview.update(self._request_to_preview())
         self.check.update()
         self.result.update()
         for name in ("result", "check"):
@@ -255,6 +259,10 @@ class SuperResolutionWidget(Container[Any]):
         """InputError while files are being enlarged."""
         if self._files_running:
             raise InputError(FILES_BUSY)
+
+    def _request_to_preview(self) -> Request | None:
+        """The request of the form, unless a run needs the device."""
+        return None if self._run.running or self._files_running else self._request
 
     def _follow_files(self) -> None:
         """A run of files has begun or ended."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 from typing import Any
 
-from magicgui.widgets import Container, FloatSlider, ProgressBar, PushButton
+from magicgui.widgets import Container, ProgressBar, PushButton
 
 from napari_zssr.plugin.check import readings
 from napari_zssr.plugin.check.plot import Plot, Style
@@ -20,6 +20,7 @@ from napari_zssr.plugin.form.rows import (
     side_by_side,
     text_label,
 )
+from napari_zssr.plugin.form.split_slider import SplitSlider
 from napari_zssr.plugin.summary import form_sentence
 from napari_zssr.progress import Progress
 from napari_zssr.stack.check import Check, PlaneCheck
@@ -86,15 +87,10 @@ class Body(Column):
             tooltip="Shows the original left of a line and the result right of it, "
             "over the whole image.",
         )
-        self.share = FloatSlider(
-            name="share",
-            value=0.5,
-            min=0,
-            max=1,
-            readout=False,
-            tooltip="Left of the line is the original, right of it the result.",
+        self.share = SplitSlider(
+            "Far left shows only the original, far right only the result. In between, "
+            "the original is left of the line."
         )
-        self.slider = Row("Before / after", self.share)
         self.draw = PushButton(
             text="Draw a line",
             tooltip="Adds a line to the image and plots the intensities along it. "
@@ -120,7 +116,7 @@ class Body(Column):
                 self.plots,
                 side_by_side(self.draw, self.residual),
                 side_by_side(self.compare, self.save),
-                self.slider,
+                self.share.view,
             ]
         )
 
@@ -189,4 +185,4 @@ class Body(Column):
         """Name the buttons after what they would do."""
         self.residual.text = "Hide residual" if residual else "Show residual"
         self.compare.text = "Close comparison" if split else "Before / after"
-        self.slider.visible = split
+        self.share.view.visible = split

@@ -252,12 +252,14 @@ class CheckPanel:
         if self.layers.has(SPLIT):
             self.layers.remove(SPLIT)
         else:
-            self.layers.show_split(self.body.share.value)
+            self.layers.show_split(self.body.share.line)
         self._show_toggles()
 
-    def _slide(self, share: float) -> None:
-        if self.layers is not None and self.layers.has(SPLIT):
-            self.layers.show_split(share)
+    def _slide(self) -> None:
+        if self.body is None or self.layers is None:
+            return
+        if self.layers.has(SPLIT):
+            self.layers.show_split(self.body.share.line)
 
     def _show_toggles(self) -> None:
         assert self.layers is not None

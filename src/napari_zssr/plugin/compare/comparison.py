@@ -22,6 +22,8 @@ CAMERA = ("center", "zoom", "angles", "perspective")
 # Of half a canvas, what an image that was seen whole fills side by side, and what of an
 # image may be outside of the canvas to be called whole.
 FILLED, CUT_OFF = 0.95, 0.25
+# Of the size of an image, a result that is less is that of a part of it.
+PART = 0.9
 # Between both, in pixels of the screen.
 SPACING_PX = 4
 
@@ -82,7 +84,7 @@ class Comparison:
             layer.visible = layer in pair
         grid.shape, grid.spacing = (1, 2), SPACING_PX
         self._order()
-        self._fit(original)
+        self._fit(original, result)
         grid.enabled = True
         self._set(Mode.SIDE_BY_SIDE)
 
@@ -148,21 +150,41 @@ class Comparison:
             original, result = map(self._viewer.layers.index, self._pair)
             self._viewer.canvas.grid.stride = 1 if original < result else -1
 
-    def _fit(self, original: Image) -> None:
-        """Keep an image that is seen whole so, in half of the canvas."""
+    def _fit(self, original: Image, result: Image) -> None:
+        """Keep an image that is seen whole so, in half of the canvas.
+
+        Of the result of a part of it, both sides show that part.
+        """
         dims, camera = self._viewer.dims, self._viewer.scene.camera
-        axis = dims.displayed[-1] - dims.ndim
-        if dims.ndisplay != 2 or -axis > original.ndim:
+        axes = [axis - dims.ndim for axis in dims.displayed]
+        if dims.ndisplay != 2 or -min(axes) > min(original.ndim, result.ndim):
             return
-        extent = original.extent
-        # From edge to edge; the extent is that of the centres.
-        low, high = extent.world[:, axis] + extent.step[axis] * np.array((-0.5, 0.5))
-        _, width = self._viewer.canvas.size
+        parts = [_edges(result, axis) for axis in axes]
+        whole = [_edges(original, axis) for axis in axes]
+        shares = np.ptp(parts, axis=1) / np.ptp(whole, axis=1)
+        height, width = self._viewer.canvas.size
+        if shares.min() < PART:
+            (top, bottom), (left, right) = parts
+            middle = (top + bottom) / 2, (left + right) / 2
+            camera.center = (*camera.center[:-2], *middle)
+            camera.zoom = FILLED * min(
+                height / (bottom - top), width / 2 / (right - left)
+            )
+            return
+        low, high = _edges(original, axes[-1])
         *others, center = camera.center
         reach = max(high - center, center - low)
         if reach * camera.zoom <= (1 + CUT_OFF) * width / 2:
             camera.center = (*others, (low + high) / 2)
             camera.zoom = min(camera.zoom, FILLED * width / 2 / (high - low))
+
+
+def _edges(layer: Image, axis: int) -> tuple[float, float]:
+    """Both edges of a layer along an axis of the world, counted from the last."""
+    extent = layer.extent
+    # The extent is that of the centres.
+    low, high = extent.world[:, axis] + extent.step[axis] * np.array((-0.5, 0.5))
+    return float(low), float(high)
 
 
 def compared_pair(viewer: Viewer) -> tuple[Image, Image]:

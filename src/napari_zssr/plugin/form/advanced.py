@@ -68,6 +68,7 @@ class AdvancedFields(Column):
     def __init__(self) -> None:
         self._start_message = text_label()
         self._preset_start = RANDOM
+        self._has_training = True
         self.measure = PushButton(
             text="Measure noise",
             tooltip="Measures the noise of the slice that is shown, as a run does, "
@@ -122,9 +123,11 @@ class AdvancedFields(Column):
         self._preset_start = preset.start
         self._show_relevant()
 
-    def say_start(self, sentence: str) -> None:
-        """Show what the networks start from."""
+    def show_start(self, sentence: str, *, has_training: bool) -> None:
+        """Show what the networks start from, and the fields of training if there is."""
         set_text(self._start_message, html.escape(sentence))
+        self._has_training = has_training
+        self._show_relevant()
 
     def offer_measuring(self) -> None:
         """Offer to measure the noise."""
@@ -204,7 +207,8 @@ class AdvancedFields(Column):
             self.rows[name].visible = noise == CAMERA_PREFIX
         start = self.fields["start"].value or self._preset_start
         self.rows["start_file"].visible = start == FILE
-        self.rows["learned_steps"].visible = start != RANDOM
+        self.rows["steps"].visible = self._has_training
+        self.rows["learned_steps"].visible = self._has_training and start != RANDOM
 
 
 def _parse_int(label: str, text: str) -> int:

@@ -180,7 +180,14 @@ class KernelView(Column):
         set_text(self.sentence, html.escape(sentence))
 
     def show_kernel(self, kernel: FineKernel) -> None:
-        """Show a blur: weights as grey squares, the strongest white, negative black."""
+        """Show a blur: weights as grey squares, the strongest white, negative black.
+
+        Where none was found there is only the sentence: a picture of the default blur
+        would look measured.
+        """
+        if kernel.spec.kind == "bicubic":
+            self.clear(kernel.sentence)
+            return
         weights = picture(kernel)
         share = np.clip(weights / weights.max(), 0, 1)
         self.grey = np.round(255 * share).astype(np.uint8)

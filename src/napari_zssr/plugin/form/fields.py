@@ -26,7 +26,15 @@ from napari_zssr.kernelspec import KernelSpec
 from napari_zssr.plugin.form.advanced import NUMBERS, AdvancedFields
 from napari_zssr.plugin.form.beads import Images
 from napari_zssr.plugin.form.blur import AxialBlurFields, BlurFields
-from napari_zssr.plugin.form.rows import Column, Foldable, Row, link, refill, text_label
+from napari_zssr.plugin.form.rows import (
+    Column,
+    Foldable,
+    Row,
+    link,
+    refill,
+    set_text,
+    text_label,
+)
 from napari_zssr.plugin.layers.aids import is_aid
 from napari_zssr.plugin.layers.layers import (
     Ranges,
@@ -270,6 +278,7 @@ def layers_of(viewer: Viewer) -> Iterator[Layer]:
 
 
 WHOLE, VIEW, ALL, CURRENT, STORED = "whole", "view", "all", "current", "stored"
+DRAW, DRAWN_NAME = "draw", "Area"
 # What is chosen, and what a line says about it.
 PRESET_NAMES = {
     "instant": "Instant",
@@ -285,6 +294,10 @@ PRESET_WORDS = {
 }
 
 
+NO_BLUR = (
+    "Only slices are added, so only the blur along Z counts; with a factor above 1 the "
+    "blur of the planes counts too."
+)
 AS_IT_IS, BY_NUMBER = "as it is", "by a number"
 AXIAL_CHOICES = [AS_IT_IS, ISOTROPIC, BY_NUMBER]
 
@@ -293,7 +306,11 @@ class FactorFields(Column):
     """Enlargement along Y, X and Z, and a folded section with more of it."""
 
     def __init__(
-        self, title: str = "More on factor", more: Sequence[Widget] = ()
+        self,
+        title: str = "More on factor",
+        more: Sequence[Widget] = (),
+        *,
+        first: Sequence[Widget] = (),
     ) -> None:
         limits: dict[str, Any] = {"min": 1, "max": MAX_FACTOR, "step": 0.5}
         linked = CheckBox(name="linked", value=True, text="The same for Y and X")
@@ -310,6 +327,7 @@ class FactorFields(Column):
                 Row("Factor X", FloatSpinBox(name="factor_x", value=2, **limits)),
                 Row("Along Z", ComboBox(name="along_z", choices=AXIAL_CHOICES)),
                 Row("Factor Z", FloatSpinBox(name="factor_z", value=2, **limits)),
+                *first,
                 self.more,
             ]
         )
@@ -375,14 +393,17 @@ class RegionFields(FactorFields):
         self._viewer = viewer
         self._image = image
         self._stored: Ranges = {}
+        self.hint = text_label()
+        area = Row("Area", ComboBox(name="area", choices=self._areas))
         super().__init__(
             "More on region",
             [
                 Row("Slices", ComboBox(name="slices", choices=self._slices)),
-                Row("Area", ComboBox(name="area", choices=self._areas)),
                 Row("Channels", ComboBox(name="channel", choices=self._channels)),
             ],
+            first=[area, self.hint],
         )
+        self.fields["area"].changed.connect(self._choose_area)
         self.refresh()
 
     def selection(self, layer: Image, axes: str) -> Selection:
@@ -413,6 +434,56 @@ class RegionFields(FactorFields):
         self.show_z("Z" in self._axes())
         self.rows["channel"].visible = len(self.fields["channel"].choices) > 1
         self.more.tell_changes()
+        self._hint_at_drawn()
+
+    def _choose_area(self, area: Any) -> None:
+        """Choose an area; first add a layer for one that is yet to be drawn."""
+        if area == DRAW:
+            drawn = self._add_drawn()
+            # Adding it has refilled the choices.
+            self.fields["area"].value = WHOLE if drawn is None else drawn
+        self._hint_at_drawn()
+
+    def _add_drawn(self) -> Shapes | None:
+        """A selected layer to draw a rectangle in; None where there is no image."""
+        layer, viewer = self._image.layer, self._viewer
+        if layer is None:
+            return None
+        placed = {key: getattr(layer, key)[-2:] for key in ("scale", "units")}
+        names = layer.axis_labels[-2:]
+        drawn = Shapes(
+            ndim=2,
+            name=DRAWN_NAME,
+            edge_color="#ffd60a",
+            face_color="transparent",
+            edge_width=max(1.0, max(level0(layer).shape[:2]) / 300),
+            axis_labels=names,
+            **placed,
+        )
+        viewer.add_layer(drawn)
+        viewer.layers.selection.active = drawn
+        drawn.mode = "add_rectangle"
+        return drawn
+
+    def _hint_at_drawn(self) -> None:
+        """Tell of a rectangle that was drawn and does not count."""
+        drawn = [
+            layer.name for layer in self._drawn() if layer.visible and len(layer.data)
+        ]
+        unused = bool(drawn) and self.fields["area"].value == WHOLE
+        text = (
+            f"To enlarge only the rectangle in {drawn[-1]}, choose it under Area."
+            if unused
+            else ""
+        )
+        set_text(self.hint, html.escape(text))
+
+    def _drawn(self) -> list[Shapes]:
+        return [
+            layer
+            for layer in layers_of(self._viewer)
+            if isinstance(layer, Shapes) and not is_aid(layer)
+        ]
 
     def show_ranges(self, ranges: Ranges) -> None:
         """Set the fields to the part of a layer in a recipe."""
@@ -430,13 +501,10 @@ class RegionFields(FactorFields):
             return ""
 
     def _areas(self, _widget: Any = None) -> list[tuple[str, Any]]:
-        drawn = [
-            (f"rectangle in {layer.name}", layer)
-            for layer in layers_of(self._viewer)
-            if isinstance(layer, Shapes) and not is_aid(layer)
-        ]
+        drawn = [(f"rectangle in {layer.name}", layer) for layer in self._drawn()]
         fixed = [("whole plane", WHOLE), ("what the viewer shows", VIEW)]
-        return [*fixed, *self._stored_choice("YX"), *drawn]
+        draw = [("draw a rectangle", DRAW)]
+        return [*fixed, *draw, *self._stored_choice("YX"), *drawn]
 
     def _slices(self, _widget: Any = None) -> list[tuple[str, str]]:
         fixed = [("all", ALL), ("the current one", CURRENT)]
@@ -479,7 +547,18 @@ class MethodFields(Column):
         )
         # The whole width, for the time beside the name.
         preset = Row("", self.preset, spoken="Preset")
-        super().__init__([preset, self._description, self.blur, self.blur_z, self.more])
+        self.no_blur = text_label(NO_BLUR)
+        self.no_blur.visible = False
+        super().__init__(
+            [
+                preset,
+                self._description,
+                self.blur,
+                self.no_blur,
+                self.blur_z,
+                self.more,
+            ]
+        )
         self.preset.changed.connect(self._apply_preset)
         self._apply_preset(self.preset.value)
 
@@ -497,8 +576,9 @@ class MethodFields(Column):
         """Settings in the form; InputError where a field cannot be used."""
         self.blur_z.visible = factor_z != 1
         # The blur of planes that stay as they are counts only for what it tells of Z.
-        counts = factors != (1.0, 1.0) or self.blur_z.text == "optics"
-        self.blur.visible = counts
+        restored = factor_z == 1 or factors != (1.0, 1.0)
+        counts = restored or self.blur_z.text == "optics"
+        self.blur.visible, self.no_blur.visible = counts, not counts
         kernel = self.blur.kernel() if counts else KernelSpec()
         changes = self.advanced.changes() | {"kernel": kernel}
         if factor_z != 1:

@@ -33,8 +33,8 @@ TOOLTIPS = {
     "Z, Y and X, as in 0.3, 0.1, 0.1. It is also stored in the layer, so that the "
     "scale bar and saved files are right. Empty the field and press Enter to undo.",
     "factor_y": "How many times more pixels along this axis; fractions are allowed. 2 "
-    "is usual. More pixels do not mean more resolution. 1 keeps the pixels and only "
-    "removes noise and, if you describe the blur, sharpens.",
+    "is usual. More pixels do not mean more resolution. 1 keeps the number of pixels: "
+    "it removes noise and, if you choose a blur, sharpens.",
     "factor_x": "How many times more pixels along X; fractions are allowed.",
     "linked": "Untick to enlarge Y and X by different factors, for example if pixels "
     "are not square.",
@@ -53,8 +53,9 @@ TOOLTIPS = {
     "without gaps or overlap.",
     "slices": "The whole stack, or only the time point and depth that the viewer's "
     "sliders show.",
-    "area": "The whole image, the part that the viewer shows, or a rectangle that you "
-    "drew in a Shapes layer.",
+    "area": "The whole image, the part that the viewer shows, or a rectangle: 'draw a "
+    "rectangle' adds a layer to draw it in; those of other Shapes layers can be chosen "
+    "too.",
     "channel": "All channels, each with its own network, or only one of them.",
     "kernel": "How your microscope blurs. The result gets sharper if this is known: "
     "describe the objective, give an image of beads, or have it estimated from the "
@@ -134,8 +135,6 @@ TOOLTIPS = {
     "grows; an .ome.tif is put together at the end.",
     "overwrite": "Replaces the existing file, or the unfinished result of a run with "
     "other settings.",
-    "share": "Left of the line: bicubic interpolation. Right of it: the result of the "
-    "network.",
 }
 
 
@@ -403,8 +402,11 @@ def heading(text: str) -> Label:
     return Label(value=f"<b>{text}</b>")
 
 
-def text_label(text: str = "") -> Label:
-    """Label of rich text that wraps it instead of widening the column."""
+def text_label(text: str = "", *, least_lines: int = 0) -> Label:
+    """Label of rich text that wraps it instead of widening the column.
+
+    It is as tall as the text needs, but at least as `least_lines`.
+    """
     label = Label(value=text)
     # Left to itself, Qt shows the escapes of a text without tags.
     label.native.setTextFormat(Qt.TextFormat.RichText)
@@ -412,7 +414,7 @@ def text_label(text: str = "") -> Label:
     policy = label.native.sizePolicy()
     policy.setHorizontalPolicy(QSizePolicy.Policy.Ignored)
     label.native.setSizePolicy(policy)
-    label.native.installEventFilter(HeightForWidth(label.native))
+    label.native.installEventFilter(HeightForWidth(label.native, least_lines))
     return label
 
 
@@ -422,8 +424,12 @@ class HeightForWidth(QObject):
     Its colours become those of the theme, which may have changed.
     """
 
-    def __init__(self, label: QLabel) -> None:
+    def __init__(self, label: QLabel, least_lines: int = 0) -> None:
         super().__init__(label)
+        if least_lines:
+            top_left = Qt.AlignmentFlag.AlignTop | Qt.AlignmentFlag.AlignLeft
+            label.setAlignment(top_left)
+        self._least_lines = least_lines
         self._fitted = ("", 0)
         self._fitting = False
 
@@ -447,9 +453,13 @@ class HeightForWidth(QObject):
             # Qt never reports less than the minimum that is set.
             self._fitted = current
             label.setMinimumHeight(0)
-        needed = max(0, label.heightForWidth(label.width()))
+        least = self._least_lines * label.fontMetrics().lineSpacing()
+        needed = max(least, label.heightForWidth(label.width()))
         if needed != label.minimumHeight():
             label.setMinimumHeight(needed)
+            if self._least_lines:
+                # Qt would like to be taller than the text needs.
+                label.setMaximumHeight(needed)
 
 
 def refill(box: ComboBox) -> None:

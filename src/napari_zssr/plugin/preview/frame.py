@@ -18,6 +18,8 @@ YELLOW = "#ffd60a"
 # Width of the edge, as a fraction of the side.
 EDGE_WIDTH = 0.012
 LEFT_BUTTON = 1
+# Names of the layer, which says why it stays.
+SHOWN, HIDDEN = "Preview frame", "Preview frame (hidden)"
 POINTING, STANDARD = "pointing", "standard"
 
 
@@ -53,7 +55,7 @@ class Frame:
             self.layer.edge_width = np.ptp(corners, axis=0).max() * EDGE_WIDTH
         # Showing a layer that is shown would end its mode.
         if not self.layer.visible:
-            self.layer.visible = True
+            self.layer.visible, self.layer.name = True, SHOWN
         if self.layer not in self._viewer.layers:
             with selection_kept(self._viewer):
                 self._viewer.add_layer(self.layer)
@@ -75,7 +77,7 @@ class Frame:
             self._viewer.mouse_drag_callbacks.remove(self._drag)
             self._viewer.mouse_move_callbacks.remove(self._point)
             self._show_pointer(self._viewer, False)
-            layer.visible = False
+            layer.visible, layer.name = False, HIDDEN
 
     def _listen(self, layer: Shapes) -> None:
         layer.events.data.connect(self._moved)
@@ -167,7 +169,7 @@ class Frame:
 def _new_layer() -> Shapes:
     return Shapes(
         ndim=2,
-        name="Preview window",
+        name=SHOWN,
         edge_color=YELLOW,
         face_color="transparent",
         opacity=1.0,

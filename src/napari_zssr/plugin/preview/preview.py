@@ -9,7 +9,7 @@ from functools import partial
 from threading import Thread
 from typing import Any
 
-from magicgui.widgets import CheckBox, FloatSlider, PushButton
+from magicgui.widgets import CheckBox, PushButton
 from napari.layers import Image
 from napari.viewer import Viewer
 from numpy.typing import NDArray
@@ -25,7 +25,9 @@ from napari_zssr.plugin.form.rows import (
     set_text,
     text_label,
 )
+from napari_zssr.plugin.form.split_slider import SplitSlider
 from napari_zssr.plugin.layers.layers import current_slice, current_view, unwrapped
+from napari_zssr.plugin.preview.detail import most_detailed
 from napari_zssr.plugin.preview.scene import Scene, Target, nearest_target
 from napari_zssr.plugin.request import Request
 from napari_zssr.plugin.summary import form_sentence
@@ -85,6 +87,12 @@ def preview_target(target: Target) -> Steps[PreviewResult]:
         steps.close()
 
 
+def progress_text(event: Progress) -> str:
+    """Stage of a preview, with how much of it is done: ``Training, 40 %``."""
+    line = status(event)
+    return f"{line}, {100 * event.step // event.total} %" if event.total > 1 else line
+
+
 def preview_columns(target: Target) -> Steps[AxialPreview]:
     """Preview the columns of a window along Z, after them by plain interpolation."""
     assert target.factor_z is not None
@@ -116,9 +124,13 @@ MOVED_MS = 250
 MAX_ABANDONED = 1
 RETRY_MS = 100
 FIRST_LOOK = "First result, before training on this image. "
+UNTRAINED = "First result; no training is needed. "
+FINISHED = "Preview finished. "
 ONLY_PLANES = " The preview shows Z only with a factor of 1 in XY."
 INTERPOLATED = "Cubic interpolation, while the network trains."
 OPEN, CLOSE = "Preview", "Close preview"
+# Height that is kept for messages while a preview is open.
+MESSAGE_LINES = 6
 
 
 class PreviewPanel:
@@ -163,7 +175,7 @@ class PreviewPanel:
             self.start()
 
     def start(self) -> None:
-        """Open a preview in the middle of the view."""
+        """Open a preview where the view shows most detail."""
         request = self._get_request()
         if request is not None:
             self._follow(request)
@@ -208,22 +220,26 @@ class PreviewPanel:
             "another part. Key: Ctrl+P.",
         )
         self.accept = PushButton(
-            text="Accept",
-            tooltip="Runs with the settings of this preview. The whole selection is "
-            "enlarged as the preview shows.",
+            text="Run with these settings",
+            tooltip="Closes the preview and runs with its settings, on all that is "
+            "chosen under Region.",
         )
-        self.share = FloatSlider(name="share", value=0.5, min=0, max=1, readout=False)
-        self._slider = Row("Before / after", self.share)
+        self.share = SplitSlider(
+            "Far left shows only 'before': the image enlarged by bicubic "
+            "interpolation, or as it is with a factor of 1. Far right shows only "
+            "'after', the result. In between, 'before' is left of the line."
+        )
         self.sections = CheckBox(
             name="sections",
             text="View from the side",
             tooltip="Turns the view so that X and Z are shown, and back again.",
         )
         self._turned = Row("", self.sections)
-        self._message = text_label()
+        # The height of most messages, so that nothing below jumps.
+        self._message = text_label(least_lines=MESSAGE_LINES)
         self.view = Column(
             [
-                self._slider,
+                self.share.view,
                 self._turned,
                 self._message,
                 self.accept,
@@ -236,8 +252,12 @@ class PreviewPanel:
 
     def _accept(self) -> None:
         if self._target is not None:
-            request = self._target.request
+            request, dims = self._target.request, self._viewer.dims
+            shown = dims.point
+            self._scene.stay()
             self.stop()
+            # The range of the sliders was that of the picture too.
+            dims.point = shown
             self.accepted.emit(request)
 
     def _follow(self, request: Request) -> None:
@@ -251,7 +271,7 @@ class PreviewPanel:
             if target is not None:
                 box = self._scene.box(target)
             else:
-                box = current_view(layer, axes, viewer)
+                box = most_detailed(request, current_view(layer, axes, viewer))
         except InputError as error:
             self._say(str(error))
             if target is not None:
@@ -313,16 +333,20 @@ class PreviewPanel:
             if self._target is not None and self._target.factor_z is not None:
                 self._show(event.image, INTERPOLATED)
         elif isinstance(event, Snapshot):
-            self._prefix = "" if event.step else FIRST_LOOK
+            self._prefix = "" if event.step else self._first_look()
             self._show(event.image, self._prefix)
         elif isinstance(event, Progress) and event.stage != SETTLE:
-            self._say(self._prefix + status(event))
+            self._say(self._prefix + progress_text(event))
+
+    def _first_look(self) -> str:
+        trains = self._target is not None and self._target.request.trains
+        return FIRST_LOOK if trains else UNTRAINED
 
     def _complete(self, result: PreviewResult | AxialPreview) -> None:
         target, sentence = self._target, form_sentence(result.report.sentence)
         if target is not None and target.factor_z is None and target.request.factor_z:
             sentence += ONLY_PLANES
-        self._show(result.image, sentence)
+        self._show(result.image, FINISHED + sentence)
         if target is not None and isinstance(result, PreviewResult):
             channel = target.plane_index.channel
             self.blur_estimated.emit(target.request, channel, result.kernel)
@@ -335,7 +359,7 @@ class PreviewPanel:
     def _draw(self) -> None:
         target, plain, learned = self._target, self._plain, self._learned
         if target is not None and plain is not None and learned is not None:
-            self._scene.show(target, plain, learned, self.share.value)
+            self._scene.show(target, plain, learned, self.share.line)
 
     def _turn(self, from_side: bool) -> None:
         if from_side and self._target is not None:
@@ -345,10 +369,13 @@ class PreviewPanel:
 
     def _say(self, text: str) -> None:
         set_text(self._message, html.escape(text))
+        # An empty line keeps its room while a preview is open.
+        self._message.visible = self.active or bool(text)
 
     def _show_state(self) -> None:
         self.button.text = CLOSE if self.active else OPEN
-        self.accept.visible = self._slider.visible = self.active
+        self.accept.visible = self.share.view.visible = self.active
+        self._message.visible = self.active or bool(self._message.value)
         target = self._target
         self._turned.visible = target is not None and target.factor_z is not None
         if not self._turned.visible:

@@ -149,6 +149,7 @@ class Scene:
         self._pictured: Target | None = None
         self._order: tuple[int, ...] | None = None
         self._laid: tuple[Any, ...] = ()
+        self._point: tuple[float, ...] = ()
         self.frame = Frame(viewer, on_moved)
         self.picture: Image | None = None
 
@@ -218,7 +219,7 @@ class Scene:
         dims, axes = self._viewer.dims, target.stack.axes
         layer, box = target.request.layer, target.box
         if self._order is None:
-            self._order = dims.order
+            self._order, self._point = dims.order, dims.point
         before = dims.ndim - layer.ndim
         y, z, x = (before + axes.index(letter) for letter in "YZX")
         rest = [axis for axis in range(dims.ndim) if axis not in (y, z, x)]
@@ -230,14 +231,19 @@ class Scene:
         self._viewer.reset_view()
 
     def turn_back(self) -> None:
-        """Show the axes that were shown before."""
+        """Show the axes and the slice that were shown before."""
         order, self._order = self._order, None
-        if order is None or len(order) != self._viewer.dims.ndim:
+        dims = self._viewer.dims
+        if order is None or len(order) != dims.ndim:
             return
         if self.frame.layer is not None:
             self.frame.layer.visible = True
-        self._viewer.dims.order = order
+        dims.order, dims.point = order, self._point
         self._viewer.reset_view()
+
+    def stay(self) -> None:
+        """Keep the view from the side, if it is shown, after the preview."""
+        self._order = None
 
     def clear(self) -> None:
         """Remove the picture and hide the frame."""

@@ -1,0 +1,29 @@
+"""The slider of the line between a picture before and one after."""
+
+from __future__ import annotations
+
+from magicgui.widgets import FloatSlider, Label
+
+from napari_zssr.plugin.form.rows import name_for_screen_readers, side_by_side
+
+
+class SplitSlider:
+    """Shows all of the picture before at its left end, all of that after at its right.
+
+    Between them the picture before is left of the line; `view` is the whole row.
+    """
+
+    def __init__(self, tooltip: str) -> None:
+        self.slider = FloatSlider(
+            name="share", value=0.5, min=0, max=1, readout=False, tooltip=tooltip
+        )
+        self.changed = self.slider.changed
+        self.view = side_by_side(
+            Label(value="before"), self.slider, Label(value="after")
+        )
+        name_for_screen_readers(self.slider.native, "Before or after", tooltip)
+
+    @property
+    def line(self) -> float:
+        """Where the line stands, as a fraction of the width."""
+        return 1.0 - float(self.slider.value)
