@@ -247,7 +247,7 @@ def _outcome(recipe: Mapping[str, Any], factors: Pair) -> str:
         "bicubic": base.name,
         "constant": "the one value of the plane",
     }
-    told = []
+    told: list[str] = []
     for kind in sorted(counts, key=lambda kind: kind != "learned"):
         channels = channels_returned(recipe, kind)
         which = f" ({channels_text(channels)})" if channels else ""
