@@ -144,7 +144,7 @@ def test_gains_of_what_was_not_delivered_do_not_count() -> None:
 def test_channels_and_part_are_in_the_methods(channels: dict[str, Any]) -> None:
     text = paragraph(channels)
     assert "bicubic interpolation for 1 (channel 3)" in text
-    assert "for 2 (channels 1 and 2)" in text
+    assert "for 2 of 3 planes (channels 1 and 2)" in text
     assert (
         "Only a part of the image was processed (indices Y 8 to 55, X 3 to 50)" in text
     )
@@ -168,6 +168,15 @@ def test_untrained_networks_have_no_trained_result() -> None:
     assert "and removed (fine grain in flat areas -93 %)" in text
     del planes[0]["denoised"]
     assert "not removed" in paragraph(given)
+
+
+def test_pretrained_channels_are_told_as_untrained_in_both() -> None:
+    stack = stack_of(sheets(2, 48, 48, sigma=(0, 1.3, 1.3)), "CYX")
+    found = made(stack, change(FAST, always=True, device="cpu"))
+    report = found["report"]
+    trained = any(plane["steps"] for plane in report["planes"])
+    for text in (report["sentence"], paragraph(found)):
+        assert ("used without further training" in text) != trained
 
 
 @pytest.mark.parametrize("method", ["gaussian"])

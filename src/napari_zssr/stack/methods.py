@@ -12,6 +12,7 @@ import numpy as np
 from napari_zssr.checks import LEARNED, is_camera
 from napari_zssr.imaging.resample import Pair
 from napari_zssr.imaging.resolution import DECORRELATION, RING_CORRELATION
+from napari_zssr.progress import sentence_case
 from napari_zssr.stack.check import Check
 from napari_zssr.stack.detail import Finest
 from napari_zssr.stack.image import in_um
@@ -246,16 +247,18 @@ def _outcome(recipe: Mapping[str, Any], factors: Pair) -> str:
         "bicubic": base.name,
         "constant": "the one value of the plane",
     }
-    told = []
-    for kind in ("learned", *(kind for kind in counts if kind != "learned")):
+    told: list[str] = []
+    for kind in sorted(counts, key=lambda kind: kind != "learned"):
         channels = channels_returned(recipe, kind)
         which = f" ({channels_text(channels)})" if channels else ""
-        told.append(f"{names.get(kind, kind)} for {counts[kind]}{which}")
-    listed = ", ".join(told)
-    sentence = f"Of {len(planes)} planes were returned: {listed}."
-    if len(planes) == 1:
+        of = " was used for" if not told else " for"
+        planes_of = f" of {len(planes)} planes" if not told else ""
+        told.append(f"{names.get(kind, kind)}{of} {counts[kind]}{planes_of}{which}")
+    sentence = sentence_case(f"{', '.join(told)}.")
+    if len(counts) == 1:
         (kind,) = counts
-        sentence = f"Returned was {names.get(kind, kind)}."
+        every = f" for all {len(planes)} planes" if len(planes) > 1 else ""
+        sentence = sentence_case(f"{names.get(kind, kind)} was used{every}.")
     gains = delivered_gains((p["returned"], p.get("gain_db")) for p in planes)
     if not gains:
         return sentence

@@ -244,7 +244,8 @@ def _trained(reports: tuple[PlaneReport, ...], config: Config) -> str:
     textures = (faint_texture_sentence(r.quality) for r in learned if r.denoised)
     texture = next(filter(None, textures), "")
     pretrained = any(report.began for report in reports)
-    if config.steps == 0 or (config.only_denoises and pretrained):
+    as_is = config.only_denoises or not any(r.steps or r.shared for r in reports)
+    if config.steps == 0 or (pretrained and as_is):
         return used_as_is_sentence(learned=pretrained) + texture
     saved = FROM_SAVED if config.start_file else ""
     began = start_sentence(LEARNED) if pretrained else saved
