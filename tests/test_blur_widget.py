@@ -327,12 +327,12 @@ def picture_of(desk: Desk) -> NDArray[np.uint8]:
 
 def test_the_picture_follows_the_settings(window: Desk) -> None:
     window.add(rings(3, 24, 32), **PLACE)
-    window.widget.refresh()
+    choose(window, "gaussian", sigma="1")
     view = blur(window).view
     small = picture_of(window).shape
-    window.widget.form.region.fields["factor_y"].value = 4
-    window.widget.refresh()
+    choose(window, "gaussian", sigma="3")
     assert picture_of(window).shape > small
+    window.widget.form.region.fields["factor_y"].value = 4
     choose(window, "gaussian", sigma="2,1,0")
     height, width = picture_of(window).shape
     assert height > width

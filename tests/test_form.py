@@ -27,9 +27,10 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_zssr.config import change
+from napari_zssr.config import FAST, change
 from napari_zssr.errors import InputError
 from napari_zssr.imaging.intensity import check_finite
+from napari_zssr.kernelspec import KernelSpec
 from napari_zssr.plugin.form.rows import TOOLTIPS, Foldable, rows_in
 from napari_zssr.plugin.messages import PROBLEM, Message
 from napari_zssr.plugin.widget import FILES_BUSY, LAYERS_BUSY, SuperResolutionWidget
@@ -217,6 +218,7 @@ def test_a_closed_section_names_what_is_changed_in_it(docked: Desk) -> None:
     assert not more.changes.native.isVisible()
 
 
+BLUR = KernelSpec.parse("gaussian:1")
 RECTANGLE = [[3, 4], [3, 9], [8, 9], [8, 4]]
 
 
@@ -271,6 +273,22 @@ def test_the_cost_is_seen_while_its_details_are_closed(docked: Desk) -> None:
     assert "MB" in cost._summary.value
     assert cost._summary.native.isVisible()
     assert not cost.view.native.isVisible()
+
+
+def test_training_is_asked_for_where_there_is_some(desk: Desk) -> None:
+    rows = desk.widget.form.method.advanced.rows
+    desk.add(rings(64, 64))
+
+    def hidden() -> list[bool]:
+        return [rows[name].native.isHidden() for name in ("steps", "learned_steps")]
+
+    # With none at all, it can be taken back.
+    for config in (FAST, change(FAST, steps=0), change(FAST, factor=1, kernel=BLUR)):
+        desk.set(change(config, device="cpu"))
+        assert hidden() == [False, False]
+    for config in (change(FAST, factor=1), RIDGE):
+        desk.set(change(config, device="cpu"))
+        assert hidden() == [True, True]
 
 
 # ---- words
