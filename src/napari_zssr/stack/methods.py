@@ -252,10 +252,10 @@ def _outcome(recipe: Mapping[str, Any], factors: Pair) -> str:
         which = f" ({channels_text(channels)})" if channels else ""
         told.append(f"{names.get(kind, kind)} for {counts[kind]}{which}")
     listed = ", ".join(told)
-    sentence = f"Of {len(planes)} planes were returned: {listed}."
+    sentence = f"The output of the {len(planes)} planes was: {listed}."
     if len(planes) == 1:
         (kind,) = counts
-        sentence = f"Returned was {names.get(kind, kind)}."
+        sentence = f"The output was {names.get(kind, kind)}."
     gains = delivered_gains((p["returned"], p.get("gain_db")) for p in planes)
     if not gains:
         return sentence
@@ -325,7 +325,7 @@ def _blur(recipe: Mapping[str, Any]) -> str:
     found = []
     for entry in (recipe.get("report") or {}).get("kernels", ()):
         if (entry.get("kernel") or {}).get("kind") == "bicubic":
-            found.append("not found, that of bicubic shrinking used")
+            found.append("not found, so that of bicubic shrinking was used")
         elif psf := psf_text(entry):
             found.append(psf)
         elif entry.get("fwhm_px"):
@@ -365,7 +365,7 @@ def _along_z(recipe: Mapping[str, Any]) -> Iterator[str]:
         filter(None, (axial_blur_text(recipe, one) for one in reports))
     )
     if blurs:
-        yield f"Assumed blur along Z, beyond that across: {'; '.join(blurs)}."
+        yield f"Assumed blur along Z, in addition to that in XY: {'; '.join(blurs)}."
     levels = [one["noise"] for one in learned if one.get("noise")]
     if levels:
         yield (

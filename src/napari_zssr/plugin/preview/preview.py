@@ -116,7 +116,7 @@ MOVED_MS = 250
 MAX_ABANDONED = 1
 RETRY_MS = 100
 FIRST_LOOK = "First result, before training on this image. "
-ONLY_PLANES = " The preview shows Z only with a factor of 1 in XY."
+ONLY_PLANES = " Z is not previewed; to see it, set the factor in XY to 1."
 INTERPOLATED = "Cubic interpolation, while the network trains."
 OPEN, CLOSE = "Preview", "Close preview"
 
