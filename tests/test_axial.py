@@ -160,7 +160,7 @@ def test_a_blur_told_too_wide_does_no_harm() -> None:
     plain = cubic(volume)
     result = enlarged(volume, change(KNOWN, kernel_z="gaussian:3.6"))
     assert error_db(result.image, truth) < error_db(plain, truth)
-    assert "reduced to" in result.report.sentence
+    assert "of this width was used" in result.report.sentence
 
 
 def test_trenches_beside_single_spots_are_seen() -> None:

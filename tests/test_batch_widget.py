@@ -136,7 +136,7 @@ def test_what_was_cancelled_is_gone_on_from(bench: Bench) -> None:
     # The second run began where the first one had stopped.
     again = [plane for name, plane in started[7:] if name == "b.ome.tif"]
     assert again[0] >= 2
-    assert "2 of 3 images are enlarged, 1 exists already" in bench.said
+    assert "2 of 3 images are enlarged, 1 already had a result" in bench.said
 
 
 def test_results_are_replaced_only_when_told(bench: Bench) -> None:

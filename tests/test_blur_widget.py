@@ -102,7 +102,7 @@ def test_a_blur_along_one_axis_has_a_picture() -> None:
 
 def test_size_is_told_in_um_where_it_is_known() -> None:
     given = KernelSpec.parse("gaussian:1")
-    assert lines(fine(given)) == ["FWHM 2.4 px", "Picture 7 × 7 result pixels"]
+    assert lines(fine(given)) == ["FWHM 2.4 px", "Shown: 7 × 7 result pixels"]
     told = lines(fine(given, fine_um=(0.1, 0.1), spread_px=(0.1, 0.05)))
     assert told[0] == "FWHM 2.4 ± 0.2 px"
     assert told[1] == "= 0.24 µm"
@@ -502,7 +502,7 @@ def test_beads_without_a_voxel_size_ask_for_it(window: Desk) -> None:
     layer = window.add(beads(), "beads")
     window.viewer.window._qt_window.show()
     choose(window, "beads", beads=layer)
-    assert "voxel size of the beads is not known" in window.why
+    assert "voxel size of the bead image is not known" in window.why
     voxel = blur(window).fields["voxel"]
     assert blur(window).rows["voxel"].visible
     for text in ("0.1", "0.3, 0.1, small", "0.3, 0.1, -0.1"):

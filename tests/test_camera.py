@@ -55,7 +55,7 @@ def test_a_camera_is_read_from_words(text: str) -> None:
         ("camera: iso 800", "not understood at 'iso 800'"),
         ("camera", "write it as 'camera: gain 0.46"),
         ("photons", "give 'auto', 'off', a standard deviation"),
-        (1.5, "from 0 to 1 of the image's range"),
+        (1.5, "as a fraction of the intensity range"),
     ],
 )
 def test_what_cannot_be_a_camera_is_refused(text: object, sentence: str) -> None:

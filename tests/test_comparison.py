@@ -130,9 +130,11 @@ def test_a_reference_at_the_size_before_is_met_by_degrading(
 
 def test_sizes_that_do_not_fit_are_told() -> None:
     truth = scene()
-    with pytest.raises(InputError, match=r"120 × 120 pixels and the truth 60 × 60"):
+    with pytest.raises(
+        InputError, match=r"120 × 120 pixels and the ground truth 60 × 60"
+    ):
         compare(truth, truth[:60, :60])
-    with pytest.raises(InputError, match=r"120 × 120 .* 50 × 60, .* are 100 × 120"):
+    with pytest.raises(InputError, match=r"120 × 120 .* 50 × 60, or 100 × 120"):
         compare(truth, truth[:50, :60], kernel=GAUSSIAN, factors=(2.0, 2.0))
     with pytest.raises(InputError, match="at least 32 × 32"):
         compare(truth[:20], truth[:20])

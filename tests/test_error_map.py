@@ -92,7 +92,7 @@ def test_stacks_channels_and_colours() -> None:
     assert stack.error is not None
     assert stack.error.shape == stack.image.shape
     assert stack.error.dtype == np.float32
-    assert "In the median: Its standard error is" in stack.report.sentence
+    assert "In the median: The standard error of the result is" in stack.report.sentence
     beside = stack.error_stack()
     assert isinstance(beside, ImageStack)
     assert beside.axes == "ZYX"

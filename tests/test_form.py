@@ -379,7 +379,7 @@ def test_use_these_settings_says_that_it_did(desk: Desk) -> None:
     assert "Select a result" not in button.tooltip
     button.native.click()
     said = notification_manager.records[-1].message
-    assert said == f"Settings of '{made.name}' are in the form."
+    assert said == f"The form now has the settings of '{made.name}'."
 
 
 @pytest.mark.parametrize(

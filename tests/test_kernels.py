@@ -87,7 +87,7 @@ def test_kernel_is_that_of_the_formula() -> None:
 
 def test_fine_pixels_are_told() -> None:
     (found, _) = Kernel.of(cells(px=0.02), "optics:wavelength_nm=520")
-    assert "shows no more" in found.sentence
+    assert "shows no finer detail" in found.sentence
 
 
 def test_excitation_is_for_confocals() -> None:
@@ -131,7 +131,7 @@ def test_a_psf_follows_factor_and_pixel(measured: MeasuredPsf, factor: Any) -> N
 
 @pytest.mark.parametrize(
     ("px", "said"),
-    [(0.05, "shows no more"), (0.3, "a factor above 1."), (0.5, "")],
+    [(0.05, "shows no finer detail"), (0.3, "a factor above 1."), (0.5, "")],
 )
 def test_pixels_that_beads_show_to_be_fine(
     measured: MeasuredPsf, px: float, said: str
@@ -270,9 +270,9 @@ class Bad:
 
 
 BAD = [
-    Bad(kernel=-np.ones((3, 3)), said="sum to -9; give weights with a positive sum"),
+    Bad(kernel=-np.ones((3, 3)), said="sum to -9; give values with a positive sum"),
     Bad(kernel=np.zeros((3, 3)), said="with a positive sum"),
-    Bad(kernel=np.full((3, 3), np.inf), said="NaN or infinite weights"),
+    Bad(kernel=np.full((3, 3), np.inf), said="NaN or infinite values"),
     Bad(kernel=np.ones(3), said=r"axes \(Y, X\)"),
     Bad(kernel=np.ones((201, 201)), said="give a smaller kernel"),
     Bad(kernel="optics:na=1.4,wavelength_nm=0.52", said="did you mean 520 nm"),

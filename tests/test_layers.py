@@ -232,7 +232,7 @@ def test_axes_are_found(case: str) -> None:
 
 
 def test_too_many_axes_are_refused_in_words() -> None:
-    with pytest.raises(InputError, match="too many to guess"):
+    with pytest.raises(InputError, match="too many axes to guess"):
         layer_axes(Image(np.zeros((2, 2, 2, 2, 9, 8), np.uint8)))
 
 

@@ -193,11 +193,11 @@ def test_finer_than_nyquist() -> None:
     assert sampling_sentence((0.2, 0.2), (2, 2), 0.1) is None
     enough = sampling_sentence((0.15, 0.1), (3, 3), 0.1)
     assert enough is not None
-    assert "a factor above 1.5 shows no more" in enough
+    assert "a factor above 1.5 shows no finer detail" in enough
     nothing = sampling_sentence((0.0225, 0.0225), (2, 2), 0.093)
     assert nothing == (
         "The image has pixels of 0.0225 µm, and this objective resolves no more with "
-        "pixels below 0.093 µm (Nyquist), so enlarging it shows no more."
+        "pixels below 0.093 µm (Nyquist), so enlarging it shows no finer detail."
     )
 
 

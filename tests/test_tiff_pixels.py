@@ -208,7 +208,7 @@ def test_a_stopped_acquisition_of_other_programs(tmp_path: Path, kind: str) -> N
     axes, data, messages = kept(path)
     assert (axes, data.shape) == ("TZYX", (2, 4, 20, 26))
     np.testing.assert_array_equal(data.reshape(-1, 20, 26), PLANES[:8])
-    assert "8 are kept (T 2, Z 4)" in messages[0]
+    assert "8 complete planes were read (T 2, Z 4)" in messages[0]
 
 
 def test_a_stopped_acquisition_of_metamorph(tmp_path: Path) -> None:
@@ -391,7 +391,7 @@ def test_missing_members_are_named(tmp_path: Path) -> None:
     )
     xml = xml.replace('<TiffData IFD="0" PlaneCount="2"/>', parts)
     tifffile.imwrite(path, PLANES[0], description=xml.encode(), metadata=None)
-    refused(path, r"1 of 2 planes are in it, without b\.ome\.tif")
+    refused(path, r"1 of 2 planes are complete, b\.ome\.tif is missing")
     np.testing.assert_array_equal(kept(path)[1].squeeze(), PLANES[0])
 
 

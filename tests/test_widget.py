@@ -454,7 +454,7 @@ def test_slices_that_stayed_black_are_told(desk: Desk) -> None:
     # One more may have been written while the run was told to stop.
     assert told - 1 <= black <= told
     assert black > 0
-    assert f"The last {told} slices of the layer are black." in desk.said
+    assert f"The last {told} slices of the layer are not done" in desk.said
 
 
 def test_a_layer_that_is_taken_away_in_a_run_is_freed(desk: Desk) -> None:

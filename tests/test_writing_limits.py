@@ -79,7 +79,9 @@ def test_units_that_ome_forbids_are_told_and_kept(
 ) -> None:
     spacing = {a: n + 0.125 for n, a in enumerate(axes)}
     stack = stack_of(axes, spacing=spacing, units=units)
-    with pytest.warns(ImageWarning, match=f"cannot say the unit {message}; ") as found:
+    with pytest.warns(
+        ImageWarning, match=f"cannot store the unit {message}; "
+    ) as found:
         path = write(tmp_path / name, stack)
     assert len(found) == 1
     again = read(path)
@@ -518,7 +520,7 @@ def test_the_command_line_prints_what_a_file_cannot_say(
     assert main(["upscale", str(path), "-p", "instant"]) == 0
     lines = capsys.readouterr().err.splitlines()
     message = [
-        line for line in lines if line.startswith("OME-TIFF cannot say the unit s")
+        line for line in lines if line.startswith("OME-TIFF cannot store the unit s")
     ]
     assert len(message) == 1
 

@@ -394,8 +394,8 @@ def read(
     """
     if not isinstance(path, str | PathLike):
         raise InputError(
-            f"read takes the name of a file, not {type(path).__name__}; give arrays to "
-            "upscale itself."
+            f"read opens a file, but {type(path).__name__} was given; give the name of "
+            "a file, or pass arrays to upscale directly."
         )
     return _warned(
         read_file(
@@ -424,8 +424,8 @@ def as_stack(
         isinstance(e, str | PathLike) for e in source
     ):
         raise InputError(
-            f"{len(source)} names of files were given; enlarge one file at a time, or "
-            "all of them by napari-zssr upscale FILE..."
+            f"{len(source)} files were given; enlarge one at a time, or all of them "
+            "in a terminal by `napari-zssr upscale FILE ...`."
         )
     if isinstance(source, str | PathLike):
         return read(

@@ -134,8 +134,8 @@ def storage_errors(
     except OSError as error:
         if error.errno in _FORBIDDEN:
             raise InputError(
-                f"{target} cannot be written ({error.strerror}); close it elsewhere or "
-                f"choose another folder, {left}."
+                f"{target} cannot be written ({error.strerror}); close it in other "
+                f"programs or choose another folder, {left}."
             ) from error
         reason = f"could not be written ({error}); {left}."
         if error.errno in _FULL:

@@ -222,16 +222,16 @@ def checked_kernel(array: NDArray[Any] | None) -> NDArray[np.float64]:
         )
     if np.asarray(array).dtype.kind not in "biuf":
         raise InputError(
-            f"The kernel's weights are {np.asarray(array).dtype}; give real numbers."
+            f"The kernel's values are {np.asarray(array).dtype}; give real numbers."
         )
     values: NDArray[np.float64] = np.array(array, dtype=np.float64)
     if not np.isfinite(values).all():
         raise InputError(
-            "The kernel contains NaN or infinite weights; give finite ones."
+            "The kernel contains NaN or infinite values; give finite ones."
         )
     if values.sum() <= 0:
         raise InputError(
-            f"The kernel's weights sum to {values.sum():.3g}; give weights with a "
+            f"The kernel's values sum to {values.sum():.3g}; give values with a "
             "positive sum."
         )
     values.flags.writeable = False
@@ -248,7 +248,8 @@ def checked_noise(noise: Any) -> str | float:
     if not 0 <= sigma <= 1:
         raise InputError(
             f"Noise {noise!r} cannot be used; give 'auto', 'off', a standard "
-            f"deviation from 0 to 1 of the image's range, or a camera: {EXAMPLE}."
+            "deviation as a fraction of the intensity range (0 to 1), or a camera: "
+            f"{EXAMPLE}."
         )
     return sigma
 
@@ -288,8 +289,9 @@ def check_start_fits(start: str, network: str, steps: Any) -> None:
         )
     if start == RANDOM and steps == 0:
         raise InputError(
-            f"steps is {steps!r}, but the network is untrained; give a whole number "
-            "of at least 1, or start from 'learned' or a file of saved networks."
+            f"steps is {steps!r}, but a network that starts from 'random' must be "
+            "trained; give a whole number of at least 1, or start from 'learned' or "
+            "a file of saved networks."
         )
 
 

@@ -72,8 +72,8 @@ def compute_errors(what: str, device: str) -> Iterator[None]:
         if is_out_of_memory(error):
             advice = "" if is_processor else ", or use device='cpu'"
             raise ComputeError(
-                f"{what} failed: {where} ran out of memory; enlarge a part of the "
-                f"plane, close other programs{advice}."
+                f"{what} failed: {where} ran out of memory; enlarge only a part "
+                f"of the plane or close other programs{advice}."
             ) from error
         first = str(error).partition("\n")[0].removesuffix(".")
         raise ComputeError(f"{what} failed on {where}: {first}.") from error

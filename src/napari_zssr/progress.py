@@ -29,7 +29,7 @@ STAGE_TEXTS = {
     "planes": "enlarging",
     "intensities": "comparing intensities",
     "positions": "comparing positions of spots",
-    "residual": "computing the residual",
+    "residual": "comparing with the original",
     "resolution": "measuring the resolution",
     "report": "writing the report",
     f"{ALONG_Z}predict": "testing along Z",

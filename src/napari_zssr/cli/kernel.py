@@ -38,8 +38,8 @@ class Blur:
             metavar="KERNEL",
             help=(
                 "estimate (from the image), optics, an image of beads as .tif, "
-                "bicubic, gaussian:SIGMA (in result pixels), or weights as .npy, "
-                ".csv, .mat or .tif."
+                "bicubic, gaussian:SIGMA (in result pixels), or a file of the "
+                "blur as .npy, .csv, .mat or .tif."
             ),
         ),
     ] = None
@@ -186,8 +186,9 @@ def kernel(
             "-o",
             "--output",
             metavar="FILE",
-            help="Weights as .npy, .csv or .npz, or a picture as .png; of several "
-            "channels FILE-c0, FILE-c1, ... With --beads the PSF as .ome.tif.",
+            help="File for the blur: .npy, .csv or .npz, or a picture as .png; for "
+            "several channels FILE-c0, FILE-c1, ... With --beads: "
+            "the PSF as .ome.tif.",
         ),
     ] = None,
     factor: options.Factor = None,

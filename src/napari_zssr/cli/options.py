@@ -101,7 +101,8 @@ Ensemble = Annotated[
     bool | None,
     engine_option(
         "--ensemble/--no-ensemble",
-        help=("Combine flipped and rotated copies (steadier, slower)."),
+        help="Enlarge flipped and rotated copies as well and take their median: "
+        "less random error, slower.",
     ),
 ]
 TrainingSteps = Annotated[

@@ -88,8 +88,8 @@ def upscale(
             "--back-projection",
             metavar="N",
             help=(
-                "Back-projection rounds that make the result, shrunk again, agree "
-                "with the input; 0 for none."
+                "Rounds of correction (back-projection) that make the result agree "
+                "with the input when it is shrunk again; 0 for none."
             ),
         ),
     ] = None,
@@ -115,7 +115,7 @@ def upscale(
             "--always",
             help=(
                 "Return the full result even where it is no better than bicubic "
-                "interpolation or checks do not support it; they only warn."
+                "interpolation or checks do not support it; then they only warn."
             ),
         ),
     ] = False,

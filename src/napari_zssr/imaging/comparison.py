@@ -158,13 +158,13 @@ def compare(
 def _check(result: Array, truth: Array) -> None:
     if result.shape != truth.shape or truth.ndim != 2:
         raise InputError(
-            f"The result has {size_text(result.shape)} pixels and the truth "
-            f"{size_text(truth.shape)}; give a truth of the result's size."
+            f"The result has {size_text(result.shape)} pixels and the ground truth "
+            f"{size_text(truth.shape)}; give a ground truth of the result's size."
         )
     if min(truth.shape) < SMALLEST_PX:
         raise InputError(
-            f"The truth has {size_text(truth.shape)} pixels; a comparison needs at "
-            f"least {SMALLEST_PX} × {SMALLEST_PX}; give a larger one."
+            f"The ground truth has {size_text(truth.shape)} pixels, but a comparison "
+            f"needs at least {SMALLEST_PX} × {SMALLEST_PX}; give a larger one."
         )
     for plane, name in ((result, "result"), (truth, "truth")):
         if not np.isfinite(plane).all():
@@ -173,7 +173,8 @@ def _check(result: Array, truth: Array) -> None:
             )
     if np.ptp(truth) == 0:
         raise InputError(
-            "The truth has the same value everywhere; give another image or plane."
+            "The ground truth has the same value everywhere; give another image or "
+            "plane."
         )
 
 
@@ -185,10 +186,10 @@ def _degraded(
     if sizes != result.shape:
         y, x = factors
         raise InputError(
-            f"The result has {size_text(result.shape)} pixels and the truth "
-            f"{size_text(shape)}, which enlarged ×{y:g} along Y and ×{x:g} along X "
-            f"are {size_text(sizes)}; give a truth of the result's size or of the "
-            "size before."
+            f"The result has {size_text(result.shape)} pixels and the ground truth "
+            f"{size_text(shape)}, or {size_text(sizes)} once enlarged ×{y:g} along Y "
+            f"and ×{x:g} along X; give a ground truth of the size of the result or of "
+            "the original."
         )
     # With fractional factors a pixel more may come back.
     return degrade_array(result, kernel, factors)[: shape[0], : shape[1]]

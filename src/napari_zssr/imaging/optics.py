@@ -85,7 +85,7 @@ def checked_optics(
             raise InputError(
                 f"The excitation wavelength ({excitation:g} nm) is longer than that of "
                 f"the emission ({emission:g} nm); swap them, or measure the blur on "
-                "beads (two photons)."
+                "beads if two photons excite."
             )
     remarks = ""
     if index is None:
@@ -260,10 +260,12 @@ def sampling_sentence(spacing_um: Pair, factors: Pair, nyquist: float) -> str | 
         f"with pixels below {nyquist:.3g} µm (Nyquist)"
     )
     if useful < LEAST_FACTOR:
-        return f"The image has {sampling}, so enlarging it shows no more."
+        return f"The image has {sampling}, so enlarging it shows no finer detail."
     if max(factors) <= LEAST_FACTOR * useful:
         return None
-    return f"The image has {sampling}; a factor above {useful:.2g} shows no more."
+    return (
+        f"The image has {sampling}; a factor above {useful:.2g} shows no finer detail."
+    )
 
 
 def _widths(na: float, index: float, wavelength_nm: float) -> Pair:

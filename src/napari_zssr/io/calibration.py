@@ -90,7 +90,7 @@ def instrument_calibration(
                 return Calibration(
                     messages=(
                         f"The instrument's own metadata ({kind}) cannot be read "
-                        f"({error}); set the spacing.",
+                        f"({error}); set the pixel size.",
                     )
                 )
     return Calibration()
@@ -308,8 +308,8 @@ def record_messages(
         f"{unit_text(unit) or 'none'} along {a}" for a, (_, unit) in record.items()
     )
     return (
-        f"{format_name} cannot say the unit {named}; only napari-zssr will read it "
-        "back from this file.",
+        f"{format_name} cannot store the unit {named}; only napari-zssr will read it "
+        "from this file.",
     )
 
 

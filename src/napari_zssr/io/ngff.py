@@ -336,8 +336,8 @@ def _scale_and_translation(step: Mapping[str, Any], ndim: int) -> _ScaleAndTrans
             if (matrix[:, :ndim] == np.diag(diagonal)).all():
                 return diagonal, matrix[:, ndim]
     raise InputError(
-        f"The image is placed by a transformation of type {kind!r}, of which only "
-        "scale and translation are read; give the array itself, such as 0 in the "
+        f"The metadata place the image by a transformation of type {kind!r}, but only "
+        "scale and translation can be read; give the array itself, such as 0 in the "
         "folder, with axes= and spacing=."
     )
 

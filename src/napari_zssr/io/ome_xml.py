@@ -194,7 +194,7 @@ def ome_calibration(xml: str, address: PlaneAddress, own_file: str) -> Calibrati
     return Calibration(
         messages=(
             f"The OME-XML describes {len(candidates)} images and does not say which of "
-            "them this is; set the spacing.",
+            "them this is; set the pixel size.",
         )
     )
 

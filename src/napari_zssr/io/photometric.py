@@ -168,7 +168,7 @@ def _palette(page: tifffile.TiffPage) -> _Meaning:
     colours = (entries if entries.max() <= 255 else entries >> 8).astype(np.uint8)
     is_instrument = any(getattr(page.parent, f"is_{name}") for name in _INSTRUMENTS)
     if _is_ramp(colours):
-        message = "Its colour palette was ignored; the pixels were read as intensities."
+        message = "The colour palette was ignored; the pixels were read as intensities."
         color = pack_color(colours[-1])
         return _Meaning(
             channels=() if np.ptp(colours[-1]) == 0 else (Channel(color=color),),
@@ -177,7 +177,7 @@ def _palette(page: tifffile.TiffPage) -> _Meaning:
     if is_instrument and _is_smooth(colours):
         return _Meaning(
             message=(
-                "Its lookup table was ignored; the pixels were read as intensities."
+                "The lookup table was ignored; the pixels were read as intensities."
             ),
         )
     is_grey = bool((colours == colours[:, :1]).all())
@@ -241,11 +241,11 @@ def _intensities(page: tifffile.TiffPage, kind: int) -> _Meaning:
             f"The {count} samples per pixel were read as channels, not as colours."
         ]
     if kind == _WHITE_IS_ZERO:
-        outcome = "the pixels were left so."
+        outcome = "the pixels were left as they are, so dark and bright are exchanged."
         if page.dtype is not None and page.dtype.kind in "iu":
             convert = partial(_inverted, bits=int(np.max(page.bitspersample)))
             convert = partial(_with_alpha, convert, 1) if is_alpha else convert
-            outcome = "black and white were exchanged."
+            outcome = "dark and bright were exchanged."
         messages.append(f"In the file, 0 is white (MinIsWhite); {outcome}")
     return _Meaning(
         letter="S" if is_alpha else "C",
@@ -287,7 +287,7 @@ def _converted(page: tifffile.TiffPage, kind: int) -> _Meaning:
     return _Meaning(
         count=3 + alpha,
         convert=partial(_with_alpha, convert, inks),
-        message=f"Its colours were converted from {_CONVERTED[kind]} to RGB.",
+        message=f"The colours were converted from {_CONVERTED[kind]} to RGB.",
     )
 
 

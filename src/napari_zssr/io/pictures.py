@@ -60,7 +60,7 @@ def _picture(path: Path) -> FileImage:
         ) from error
     messages = []
     if mode in _OTHER_COLOURS:
-        messages.append(f"Its colours were converted from {mode} to RGB.")
+        messages.append(f"The colours were converted from {mode} to RGB.")
     if orientation in range(2, 9):
         messages.append(
             f"The image was rotated as its EXIF orientation says ({orientation})."

@@ -137,7 +137,7 @@ def _resolution_tags(
         {letter: (size, "um") for letter, size in sizes.items()},
         messages=[
             f"The pixel size of {_size_text(sizes)} µm comes from the TIFF's "
-            f"resolution tags ({resolution}); set the spacing if it is wrong."
+            f"resolution tags ({resolution}); set the pixel size if it is wrong."
         ],
     )
 
@@ -152,7 +152,7 @@ def _tags_with_unit(resolution: _Resolution, unit: str, source: str) -> Calibrat
         return Calibration(
             messages=(
                 f"The resolution tags say {resolution}, which is a screen or print "
-                "resolution, not a pixel size; set the spacing if you know it.",
+                "resolution, not a pixel size; set the pixel size if you know it.",
             )
         )
     scale = in_um(1.0, unit)
@@ -358,7 +358,7 @@ def _imagej_depth(
         spacing = 1.0
         messages = [
             "ImageJ's metadata do not give the distance between slices, so it was "
-            f"read as 1 {unit_text(unit)}."
+            f"read as 1 {unit_text(unit)}; set the pixel size if it is wrong."
         ]
     size = positive_number(abs(spacing)) if isinstance(spacing, int | float) else None
     if unit in {"cm", "in"}:

@@ -124,8 +124,8 @@ def _join_similar(images: Sequence[TiffImage], filename: str) -> Iterator[TiffIm
             continue
         pages = [page for part in parts for page in part.series]
         message = (
-            f"{filename} was written in {len(parts)} parts of like pages, which were "
-            f"read as one stack of {len(pages)}."
+            f"{filename} contains {len(parts)} groups of pages of the same kind, which "
+            f"were read as one stack of {len(pages)} pages."
         )
         yield TiffImage(series=_stack(parts[0].series, pages), messages=(message,))
 
@@ -213,21 +213,21 @@ def complete_planes(
     count = int(present.sum())
     if count == promised:
         return tuple(sizes), ()
-    counted = f"{count} of {promised or 'an unknown number of'} planes are in it"
+    counted = f"{count} of {promised or 'an unknown number of'} planes are complete"
     damaged = f"{title} is damaged or incomplete ({counted}"
     if not crop or not present.any():
-        absent = "".join(f", without {name}" for name in _missing_files(path, file))
+        absent = "".join(f", {name} is missing" for name in _missing_files(path, file))
         raise InputError(
-            f"{damaged}{absent}); copy or export it again, or keep the complete ones "
-            "with partial=True (--partial)."
+            f"{damaged}{absent}); copy or export it again, or read only the complete "
+            "planes with partial=True (--partial)."
         )
     kept = _crop(present, axes)
     if kept is None:
         raise InputError(f"{damaged}, but not the first); copy or export it again.")
     shown = ", ".join(f"{a} {n}" for a, n in zip(axes, kept, strict=True)) or "1"
     return kept, (
-        f"The file is incomplete: {counted} in full, and {math.prod(kept)} are kept "
-        f"({shown}).",
+        f"The file is incomplete: {counted}; {math.prod(kept)} complete planes were "
+        f"read ({shown}).",
     )
 
 

@@ -182,7 +182,7 @@ class PlaneWriter:
             rows = files.shard[0]
             writer = BandWriter(shape, files.dtype, rows, files.put, writer, halve)
         if writer is None:
-            raise InputError(f"{folder} has no levels; give another folder.")
+            raise InputError(f"{folder} has no resolution levels; give another folder.")
         self._writer = writer
 
     def add(self, band: NDArray[Any]) -> None:

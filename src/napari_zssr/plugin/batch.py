@@ -176,8 +176,7 @@ def batch_sentence(rows: Sequence[BatchRow], folder: Path) -> str:
     verb = "is" if counts[DONE] == 1 else "are"
     parts = [f"{counts[DONE]} of {len(rows)} {images} {verb} enlarged"]
     if counts[EXISTING]:
-        verb = "exists" if counts[EXISTING] == 1 else "exist"
-        parts.append(f"{counts[EXISTING]} {verb} already")
+        parts.append(f"{counts[EXISTING]} already had a result")
     failed = [row for row in rows if row.state == FAILED]
     if failed:
         name, why = failed[0].image.name, failed[0].sentence.removesuffix(".")

@@ -102,7 +102,7 @@ def estimate(
     result = result_text([planned(workload) for workload in workloads])
     rows = [("Result", result)]
     if machine is None:
-        return Estimate(rows=(*rows, ("Device", "being examined")), summary=result)
+        return Estimate(rows=(*rows, ("Device", "being checked")), summary=result)
     try:
         device = machine.chosen(workloads[0].config.device)
         plans = _plans(workloads, machine, device)

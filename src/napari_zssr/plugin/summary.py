@@ -23,7 +23,7 @@ from napari_zssr.zssr.messages import baseline, decibels, delivered_gains
 FAINT = 0.01
 # Widths whose relative difference is smaller are shown as one number.
 SAME_WIDTH = 0.03
-HIDDEN = "Original hidden; otherwise both brightnesses would add."
+HIDDEN = "Original hidden; otherwise the brightness of both layers would add up."
 BLURS = {
     "gaussian": "as given",
     "array": "as given",
@@ -86,7 +86,7 @@ def lines(kernel: FineKernel) -> list[str]:
     texts = [f"FWHM {_width(*kernel.fwhm_px)}{error} px"]
     if kernel.fwhm_um is not None and not psf_text({"sentence": kernel.sentence}):
         texts.append(f"= {_width(*kernel.fwhm_um)} µm")
-    texts.append(f"Picture {height} × {width} result pixels")
+    texts.append(f"Shown: {height} × {width} result pixels")
     y, x = kernel.fine_um
     if y is not None and x is not None:
         texts.append(f"= {height * y:.2g} × {width * x:.2g} µm")
@@ -172,7 +172,9 @@ def stopped_message(
     if finished == 0:
         return Message(f"{what}, nothing was finished ({name})", details, STOPPED)
     if black and part is None:
-        details = f"The last {black} slices of the layer are black."
+        details = (
+            f"The last {black} slices of the layer are not done, so they are black."
+        )
     headline = f"{what}, {finished} of {planes} slices done ({name})"
     return Message(headline, details, STOPPED)
 

@@ -50,7 +50,7 @@ from napari_zssr.zssr.checkpoint import Checkpoint, write_networks
 UPDATE_MS = 150
 LAYERS_BUSY = "A layer is being enlarged; wait, or press Cancel in the tab Layers."
 FILES_BUSY = "Files are being enlarged; wait, or press Cancel in the tab Files."
-CANNOT_RUN = "Not possible until the form can run."
+CANNOT_RUN = "Not available until the form is complete and correct."
 NO_RECIPE = "Select a result of this plugin in the layer list first."
 NO_NETWORKS = (
     "No networks to save: run a layer first, in memory, with a preset other than "
@@ -164,7 +164,7 @@ class SuperResolutionWidget(Container[Any]):
         except InputError as error:
             show_info(str(error))
         else:
-            show_info(f"Settings of '{name}' are in the form.")
+            show_info(f"The form now has the settings of '{name}'.")
         self.refresh()
 
     def refresh(self) -> None:
@@ -220,25 +220,25 @@ class SuperResolutionWidget(Container[Any]):
             "cost": Foldable(
                 "Cost",
                 [self.cost.view],
-                tooltip="Opens or closes what the result takes: size, memory, time and "
-                "device.",
+                tooltip="Shows or hides what the run needs: size of the result, "
+                "memory, time and device.",
                 always=[self.cost.brief],
             ),
             "result": Foldable(
                 "Result",
                 [self.result.view],
-                tooltip="Opens or closes the recipe of the selected result.",
+                tooltip="Shows or hides how the selected result was made.",
                 always=[self.result.buttons],
             ),
             "check": Foldable(
                 "Check",
                 [self.check.view],
-                tooltip="Opens or closes the comparison of a result with its original.",
+                tooltip="Shows or hides the comparison of a result with its original.",
             ),
             "reuse": Foldable(
                 "Reuse settings",
                 [self.after],
-                tooltip="Opens or closes ways to use settings and networks again.",
+                tooltip="Shows or hides buttons to reuse settings and networks.",
             ),
         }
 

@@ -139,7 +139,7 @@ def train_channel(run: AxialRun, channel: int) -> Steps[AxialChannel]:
     network, growth, reason = None, None, BLUR_UNKNOWN
     smallest = max(SMALLEST_PX, SMALLEST_SON_PX * math.ceil(run.factor))
     if min(sample.columns.shape[1:]) < smallest:
-        reason = f"Planes of fewer than {smallest} pixels are too small to train on."
+        reason = f"Planes must be at least {smallest} pixels high and wide to train on."
     elif not shows_signal(np.stack(sample.planes)):
         reason = "The channel shows only noise."
     elif blur is not None:
@@ -220,15 +220,14 @@ def _supported_network(
     return (
         None,
         growth,
-        "The result has dark trenches beside bright structures, even with a "
-        "narrower blur.",
+        "Bright structures got dark rims along Z, even with a narrower blur.",
     )
 
 
 def _learned_sentence(network: AxialNetwork, share: float) -> str:
     narrowed = (
-        f" It was reduced to {100 * share:.0f} %, because a wider one left dark "
-        "trenches beside bright structures."
+        f" Only {100 * share:.0f} % of this width was used, because more gave bright "
+        "structures dark rims."
     )
     smoothed = (
         f" Noise of {100 * network.plan.level:.1f} % of the intensity range was "

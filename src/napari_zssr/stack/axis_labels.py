@@ -163,7 +163,7 @@ def _leading(sizes: Sequence[int], free: str) -> str:
     """Letters for axes besides Y and X, from those that are not taken yet."""
     if len(sizes) > len(free):
         raise InputError(
-            "The image's axes are too many to guess; name them, for example "
+            "The image has too many axes to guess their names; give them, for example "
             "axes='TCZYX'."
         )
     small = [size <= SMALL and "C" in free for size in sizes]
@@ -255,7 +255,7 @@ def labelled(
     if "S" in letters and array.shape[letters.index("S")] not in {1, 2, 3, 4}:
         raise InputError(
             f"Axes {letters!r} name {array.shape[letters.index('S')]} RGB samples; "
-            "S needs at most 4, so name that axis C, Z or T."
+            "S allows at most 4, so name that axis C, Z or T."
         )
     sizes = spacing_per_axis(letters, spacing)
     return ImageStack(

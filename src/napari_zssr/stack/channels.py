@@ -82,10 +82,10 @@ def channel_starts(
             samples = shape[axes.index("S")] if "S" in axes else 1
             _check_fits(checkpoint, config, colour_count(samples))
     if len(start) not in (1, channels):
-        wanted = "one channel" if channels == 1 else f"{channels} channels or of one"
+        wanted = "one channel" if channels == 1 else f"{channels} channels or for one"
         raise InputError(
-            f"The file holds networks of {len(start)} channels, the image has "
-            f"{channels}; give networks of {wanted}."
+            f"The file holds networks for {len(start)} channels, but the image has "
+            f"{channels}; give networks for {wanted}."
         )
     return start if len(start) == channels else start * channels
 
@@ -366,7 +366,7 @@ NYQUIST_IN_FWHM = 2.1
 GIVEN = {
     "bicubic": "Default blur (bicubic); your microscope's real blur is not used.",
     "gaussian": "Gaussian blur, as given.",
-    "array": "Blur weights, as given.",
+    "array": "Blur kernel, as given.",
 }
 
 

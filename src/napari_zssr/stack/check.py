@@ -320,7 +320,7 @@ def check_steps(
     if recipe is not None and CONTENT in recipe:
         raise InputError(
             f"{result.name or 'The image'} contains the {recipe[CONTENT]} of a "
-            "result, not the result; give that instead."
+            "result, not the result itself; give the result."
         )
     made = recipe if _is_recipe(recipe) else None
     _check_is_lateral(made)
@@ -606,9 +606,9 @@ def _applied(
         return _settings(recipe), ()
     if recipe is None:
         raise InputError(
-            "The result contains no recipe, so it is unknown how the networks "
-            f"{networks} were applied; leave out --networks, or give the result as "
-            "napari-zssr wrote it."
+            "The result contains no recipe (record of how it was made), so it is "
+            f"unknown how the networks {networks} were applied; leave out "
+            "--networks, or give the result as napari-zssr wrote it."
         )
     return checkpoints_of(networks, _settings(recipe), original)
 
@@ -641,9 +641,9 @@ def _messages(
     if not told or not found or told == found:
         return ()
     return (
-        f"The recipe names {source.get('name') or 'an image'} with checksum {told} "
-        f"as the original, but this one has {found}; it may be another file, or "
-        "changed since.",
+        f"The result was made from {source.get('name') or 'an image'} with checksum "
+        f"{told}, but the given original has {found}; check that it is the same file "
+        "and was not changed since.",
     )
 
 

@@ -53,7 +53,8 @@ EXPLAINED_TRUTH = (
 EXPLAINED_DETAIL = (
     "Agrees: whether the result, blurred and shrunk as assumed, matches the "
     "original within its noise. Flagged: share of the area that the noise does not "
-    "explain. Fine residual: about 1 is expected where noise was removed. Detail: "
+    "explain. Fine residual: how much fine detail differs, in multiples of the "
+    "assumed noise; about 1 is expected where noise was removed. Detail: "
     "the finest period on which two halves of the original agree, each with half of "
     "its light; after: the same for the halves after processing. The second is a "
     "best case, because the same network may invent the same detail in both halves."

@@ -394,8 +394,8 @@ def _with_halves(
     if differs > max(OTHERS * changed, LEAST_OTHERS):
         sentence += (
             " The given networks make a different result from the image (by "
-            f"{100 * differs:.2g} % of the intensity range), so this figure is "
-            "theirs."
+            f"{100 * differs:.2g} % of the intensity range), so this figure may "
+            "not hold for the given result."
         )
     return replace(
         detail,

@@ -328,7 +328,7 @@ def _blur(recipe: Mapping[str, Any]) -> str:
     found = []
     for entry in (recipe.get("report") or {}).get("kernels", ()):
         if (entry.get("kernel") or {}).get("kind") == "bicubic":
-            found.append("not found, that of bicubic shrinking used")
+            found.append("not found, so that of bicubic shrinking was used")
         elif psf := psf_text(entry):
             found.append(psf)
         elif entry.get("fwhm_px"):
@@ -368,7 +368,7 @@ def _along_z(recipe: Mapping[str, Any]) -> Iterator[str]:
         filter(None, (axial_blur_text(recipe, one) for one in reports))
     )
     if blurs:
-        yield f"Assumed blur along Z, beyond that across: {'; '.join(blurs)}."
+        yield f"Assumed blur along Z, in addition to that in XY: {'; '.join(blurs)}."
     levels = [one["noise"] for one in learned if one.get("noise")]
     if levels:
         yield (

@@ -48,7 +48,7 @@ def verdict(check: Check) -> Verdict:
             text="Nothing could be checked: there are no objects, no spots, and no "
             "noise to compare with.",
         )
-    text = f"Nothing speaks against publishing this: {'; '.join(kept)}."
+    text = f"These checks found no problem: {'; '.join(kept)}."
     if untold:
         text += f" Not checked: {'; '.join(untold)}."
     return Verdict(is_good=True, text=text)

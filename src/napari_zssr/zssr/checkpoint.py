@@ -146,7 +146,8 @@ def _about(
     if version > kind.version:
         raise InputError(
             f"{source} was saved by a newer napari-zssr (format {version}, this one "
-            f"reads {kind.version}); update it, or {way_out}."
+            f"reads {kind.version}); update napari-zssr, or "
+            f"{way_out}."
         )
     if version < kind.oldest:
         raise InputError(

@@ -148,12 +148,12 @@ def error_sentence(error: Mapping[str, Any] | None) -> str:
     size = f"{100 * error['mean']:.2g} % of the intensity range"
     if not error["is_calibrated"]:
         return (
-            f" Its standard error is about {size} (not tested, because the plane is "
-            "too small)."
+            f" The standard error of the result is about {size} (not tested, because "
+            "the plane is too small)."
         )
     return (
-        f" Its standard error is {size}, tested on {error['regions']} regions kept "
-        "out of training."
+        f" The standard error of the result is {size}, tested on {error['regions']} "
+        "regions kept out of training."
     )
 
 

@@ -20,8 +20,8 @@ TOOLTIPS = {
     "in the median of all objects and where it changed most. A change counts if it is "
     "more than 1 % and more than three times its noise. Light that moved within an "
     "object is not detected.",
-    SPOTS: "How far bright round spots moved, in the mean of all, and how many were "
-    "found. A shift counts if it is more than 0.05 pixels of the original and not "
+    SPOTS: "How far bright round spots moved on average, and how many were found. A "
+    "shift counts if it is more than 0.05 pixels of the original and not due to "
     "chance. Areas without spots are not checked.",
     RESIDUAL: "Blurred and shrunk as assumed, the result should equal the original "
     "apart from noise. This is the share of the area where it does not. Detail finer "
@@ -72,7 +72,7 @@ def _part(detail: Detail) -> str:
 def _doubt(plane: PlaneCheck) -> str:
     """Halves rest on the noise, which the residual may doubt."""
     is_doubted = plane.detail.before and DOUBTS & set(plane.agreement.reasons)
-    return " (the noise is in doubt)" if is_doubted else ""
+    return " (uncertain, because the noise estimate is doubtful)" if is_doubted else ""
 
 
 def _flux(plane: PlaneCheck) -> str:

@@ -19,7 +19,7 @@ FILE = "file"
 NUMBERS = {
     "steps": "Training steps",
     "learned_steps": "Tuning steps",
-    "gradual": "Gradual factors",
+    "gradual": "Enlargement steps",
     "back_projection": "Back-projection",
 }
 NOISE = [
@@ -96,7 +96,7 @@ class AdvancedFields(Column):
                 Row("Precision", ComboBox(name="precision", choices=PRECISIONS)),
                 Row("Missing pixels", ComboBox(name="nonfinite", choices=NONFINITE)),
                 Row("Pixel type", ComboBox(name="dtype", choices=DTYPES)),
-                Row("If no gain", ComboBox(name="always", choices=ALWAYS)),
+                Row("If not better", ComboBox(name="always", choices=ALWAYS)),
                 Row("", CheckBox(name="error_map", text="Standard error as a layer")),
             ]
         )

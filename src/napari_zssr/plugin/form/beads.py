@@ -110,8 +110,8 @@ def _check_sizes(sizes: Sizes, ndim: int) -> None:
     if len(sizes) != ndim or None in sizes:
         letters = "Z, Y, X" if ndim == MAX_SPACE_AXES else "Y, X"
         raise VoxelSizeMissing(
-            "The voxel size of the beads is not known; write it into 'Voxel size', in "
-            f"µm along {letters}."
+            "The voxel size of the bead image is not known; write it into 'Voxel "
+            f"size', in µm along {letters}."
         )
 
 

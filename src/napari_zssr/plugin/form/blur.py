@@ -362,7 +362,7 @@ class BlurFields(Column):
         self._show_relevant()
 
     def _kinds(self, _widget: Any = None) -> list[tuple[str, str]]:
-        stored = [("as in the recipe", STORED)] if self._stored is not None else []
+        stored = [("as in that result", STORED)] if self._stored is not None else []
         return [*((text, kind) for kind, text in KINDS.items()), *stored]
 
     def _show_relevant(self) -> None:

@@ -317,7 +317,7 @@ class FactorFields(Column):
         self.more = Foldable(
             title,
             [Row("", linked), *more],
-            tooltip="Opens or closes further settings: different factors for Y and X, "
+            tooltip="Shows or hides further settings: different factors for Y and X, "
             "or only a part of the image.",
         )
         self._has_z = True
@@ -542,8 +542,8 @@ class MethodFields(Column):
         self.more = Foldable(
             "Advanced",
             [self.advanced],
-            tooltip="Opens or closes noise, training and device. The preset sets them "
-            "unless you change them here.",
+            tooltip="Shows or hides the settings for noise, training and device. The "
+            "preset decides them unless you change them here.",
         )
         # The whole width, for the time beside the name.
         preset = Row("", self.preset, spoken="Preset")

@@ -73,7 +73,7 @@ TOOLTIPS = {
     "method": "Gaussian is instant and a good approximation. Vectorial is more exact "
     "above NA 1, takes a few seconds, and needs the extra 'optics' to be installed.",
     "beads": "An image of small fluorescent beads, taken with the same settings as "
-    "yours: a z-stack, or one plane in focus.",
+    "your image: a z-stack, or one plane in focus.",
     "bead_file": "A file with the image of beads: one channel, one time point.",
     "voxel": "Voxel size of the bead image in micrometres, along Z, Y, X, because the "
     "image does not contain it. It is also stored in the layer.",

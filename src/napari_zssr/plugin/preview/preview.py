@@ -126,7 +126,7 @@ RETRY_MS = 100
 FIRST_LOOK = "First result, before training on this image. "
 UNTRAINED = "First result; no training is needed. "
 FINISHED = "Preview finished. "
-ONLY_PLANES = " The preview shows Z only with a factor of 1 in XY."
+ONLY_PLANES = " Z is not previewed; to see it, set the factor in XY to 1."
 INTERPOLATED = "Cubic interpolation, while the network trains."
 OPEN, CLOSE = "Preview", "Close preview"
 # Height that is kept for messages while a preview is open.
