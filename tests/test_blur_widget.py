@@ -435,8 +435,7 @@ def test_a_preview_goes_on_after_a_wrong_word(window: Desk) -> None:
 
 def test_the_cost_is_not_measured_anew_for_every_width(desk: Desk) -> None:
     from napari_zssr.plugin.cost import _workload
-    from napari_zssr.plugin.estimate import planned
-    from napari_zssr.zssr.cost import rates_key
+    from napari_zssr.plugin.estimate import Cost, planned
     from napari_zssr.zssr.device import examine_machine
 
     desk.add(rings(3, 24, 32), **PLACE)
@@ -451,7 +450,9 @@ def test_the_cost_is_not_measured_anew_for_every_width(desk: Desk) -> None:
         choose(desk, kind, **given)
         assert desk.widget._request is not None
         workload = _workload(desk.widget._request)
-        keys.add(rates_key(planned(workload, machine), workload.size))
+        plans = [planned(workload, machine)]
+        cost = Cost(workloads=[workload], plans=plans, cores=machine.cores, known={})
+        keys |= set(cost.unmeasured())
     assert len(keys) == 1
 
 

@@ -71,7 +71,7 @@ def test_other_settings_are_refused(tmp_path: Path, other: Other) -> None:
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        (None, "is no unfinished run"),
+        (None, "is not an unfinished run"),
         ("", "is damaged"),
         ("[1]", "is damaged"),
         (RUN[:-9], "is damaged"),

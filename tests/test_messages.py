@@ -149,7 +149,9 @@ def texts(widget: QWidget) -> Iterator[str]:
 
 def check_names(widget: QWidget, fewest: int = 1) -> None:
     """The odd name is read as it was given, wherever it is."""
-    found = [text for text in texts(widget) if "A & B" in text or "amp" in text]
+    # Long words may break at places of no width.
+    found = [text.replace("\u200b", "") for text in texts(widget)]
+    found = [text for text in found if "A & B" in text or "amp" in text]
     assert len(found) >= fewest
     for text in found:
         assert text.count(ODD) == text.count("A & B")

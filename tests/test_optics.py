@@ -148,7 +148,10 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"index": 15.15}, r"index is 15\.15; give 1 \(air\) to 2"),
     ({"index": 0.9}, r"index is 0\.9; give 1"),
     ({"modality": "confocal", "excitation_nm": 0.488}, r"excitation .* mean 488 nm"),
-    ({"modality": "confocal", "excitation_nm": 900}, r"longer than the emission"),
+    (
+        {"modality": "confocal", "excitation_nm": 900},
+        r"longer than that of the emission",
+    ),
     ({"modality": "tem"}, r"tem"),
 ]
 

@@ -333,7 +333,8 @@ class TestChoosing:
         assert devices.resolve_device("auto") == "cpu"
         config: Config = change(preset("instant"), device="auto")
         result = drain(upscale_steps(rings(), config, axes="YX"))
-        assert "Computed on cpu, since cuda:0 (" in result.report.sentence
+        assert "Computed on the processor (" in result.report.sentence
+        assert "because cuda:0 (" in result.report.sentence
         assert result.report.device == "cpu"
 
     def test_asked_for_by_name_it_is_refused(self) -> None:

@@ -281,7 +281,7 @@ def test_label_images_become_labels(
 
 
 def test_labels_layers_are_refused_with_advice(same_threads: None) -> None:
-    with pytest.raises(InputError, match="upscale --labels, or by upscale_labels"):
+    with pytest.raises(InputError, match="upscale --labels, or upscale_labels"):
         layer_stack(Labels(noise(9, 8)))  # type: ignore[arg-type]
 
 
