@@ -283,7 +283,7 @@ def test_planes_are_previewed_alone_and_it_is_said(desk: Any, qtbot: Any) -> Non
     panel = desk.widget.preview
     panel.start()
     qtbot.waitUntil(
-        lambda: "only with a factor" in panel._message.value, timeout=30_000
+        lambda: "Z is not previewed" in panel._message.value, timeout=30_000
     )
     assert panel._scene.picture.data.shape == (1, 80, 88)
     assert not panel._turned.visible

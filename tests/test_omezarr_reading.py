@@ -254,7 +254,7 @@ def test_transformations_of_image_and_level_follow_each_other(
 def test_what_turns_or_bends_is_refused(step: Json, tmp_path: Path) -> None:
     multiscale = scaled(space("yx"), step)
     path = written(tmp_path / "a.zarr", noise(10, 12), multiscale, "0.5")
-    with pytest.raises(InputError, match="only scale and translation are read"):
+    with pytest.raises(InputError, match="only scale and translation can be read"):
         read(path)
     assert read(path / "0").data.shape == (10, 12)
 
