@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -19,8 +20,11 @@ from qtpy.QtCore import Qt
 from qtpy.QtGui import QShortcut
 from qtpy.QtWidgets import QApplication
 
+from napari_zssr import read
 from napari_zssr.config import FAST, INSTANT, change
+from napari_zssr.io.write import read_provenance
 from napari_zssr.plugin import help as _help
+from napari_zssr.plugin import widget as _widget
 from napari_zssr.plugin.compare.comparison import NO_RESULT, Mode
 from napari_zssr.plugin.compare.panel import SIDE, SINGLE
 from napari_zssr.plugin.compare.recipe import recipe_rows, recipe_text
@@ -244,6 +248,36 @@ def test_flip_ends_side_by_side(desk: Desk) -> None:
     assert not result.visible
     panel.toggle_flip()
     assert state(desk.viewer) == before
+
+
+# ---- saving
+
+
+def test_a_saved_result_has_its_pixel_size_and_its_recipe(
+    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert not desk.widget.result.save.enabled
+    desk.add(
+        rings(24, 26),
+        axis_labels=("y", "x"),
+        scale=(0.2, 0.2),
+        units=("um", "um"),
+    )
+    desk.run()
+    asked = []
+
+    def answer(_: Any, proposed: Path, files: tuple[str, str]) -> str:
+        asked.append((proposed.name, files[1]))
+        return str(tmp_path / "kept.ome.tif")
+
+    monkeypatch.setattr(_widget, "ask_path", answer)
+    desk.widget.refresh()
+    desk.widget.result.save.changed.emit(True)
+    assert asked == [("cells x2 instant.ome.tif", ".ome.tif")]
+    saved = read(tmp_path / "kept.ome.tif")
+    assert saved.data.shape == (48, 52)
+    assert saved.spacing == pytest.approx((0.1, 0.1))
+    assert read_provenance(tmp_path / "kept.ome.tif")["config"]["preset"] == "instant"
 
 
 # ---- undo

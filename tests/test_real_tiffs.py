@@ -130,6 +130,7 @@ def enlarge(
     results = list(window.viewer.layers)[len(layers) :]
     y, x = config.factors
     label = f"x{y:g}" if y == x else f"x{y:g}x{x:g}"
+    label = f"{label} {config.preset}"
     assert [made.name for made in results] == [
         f"{layer.name} {label}" for layer in layers
     ]

@@ -432,7 +432,7 @@ def test_networks_of_other_images_are_refused(
 @pytest.mark.parametrize("channels", [1, 3])
 def test_networks_of_other_channels_are_refused(channels: int, two: Path) -> None:
     data = np.stack([rings()] * channels)
-    with pytest.raises(InputError, match=f"2 channels, the image has {channels}"):
+    with pytest.raises(InputError, match=f"2 channels, but the image has {channels}"):
         run(data, again(QUICK, two), "CYX")
 
 

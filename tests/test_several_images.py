@@ -177,8 +177,8 @@ def micromanager(path: Path) -> Images:
 
 
 TIFFS: dict[Callable[[Path], Images], str] = {
-    appended: "6 parts",
-    appended_in_parts: "3 parts",
+    appended: "6 groups",
+    appended_in_parts: "3 groups",
     appended_without_description: "",
     two_sizes: "index 0 (2 × 20 × 24) was chosen",
     two_stacks_with_axes: "contains 2 images; index 0 (3 × 20 × 24) was chosen",
@@ -542,7 +542,7 @@ def test_info_lists_all_images(
     assert main(["info", "a.ome.tif"]) == 0
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert ["0", "Pos0", "ZYX", "2", "×", "20", "×", "24", "uint16"] in lines
-    assert ["1", "Pos1", "ZYX", "4", "x", "20", "x", "24", "uint16"] in lines
+    assert ["1", "Pos1", "ZYX", "4", "×", "20", "×", "24", "uint16"] in lines
     assert main(["info", "a.ome.tif", "--image", "all", "--json"]) == 0
     first, second = json.loads(capsys.readouterr().out)
     assert (first["image_name"], second["image_name"]) == ("Pos0", "Pos1")

@@ -407,7 +407,7 @@ def test_errors_are_one_sentence_and_the_widget_is_usable_again(
         patch.setattr(PlaneTask, "steps", fail)
         onto.run()
     assert "1 of 3 slices failed. The lamp" in desk.said
-    assert "cells: stopped, 2 of 3 slices done" in desk.said
+    assert "Stopped, 2 of 3 slices done (cells)" in desk.said
     assert f"is kept in {onto.part}. Press Run" in desk.said
     assert "The lamp went out." in desk.said
     assert desk.idle()

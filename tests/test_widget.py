@@ -1033,7 +1033,8 @@ def test_the_dialog_proposes_a_name_and_takes_no(
         return 0
 
     monkeypatch.setattr(QFileDialog, "exec", refuse)
-    found = _widget.ask_path(desk.widget.native, Path("cells.safetensors"))
+    proposed = Path("cells.safetensors")
+    found = _widget.ask_path(desk.widget.native, proposed, _widget.NETWORKS_FILES)
     assert found is None
     (((name,), suffix),) = seen
     assert Path(name).name == "cells.safetensors"

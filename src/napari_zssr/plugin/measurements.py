@@ -94,7 +94,7 @@ class Measurements:
         for button in (self._blur.measure, self._noise_button):
             if button.text == self._texts[button]:
                 button.enabled = request is not None
-        if request is None or self._key(request) != self._noise_key:
+        if request is not None and self._key(request) != self._noise_key:
             self._noise_key = ()
             set_text(self._advanced.noise_message, "")
 

@@ -137,7 +137,9 @@ def _outcome(report: Report, config: Config) -> str:
     if not gains:
         return "Done"
     closer = "closer than" if median(gains) >= 0 else "farther off than"
-    return f"{decibels(gains)} {closer} {base}"
+    some = len(learned) < len(report.planes) and bool(learned)
+    where = f" in {len(learned)} of {len(report.planes)} slices" if some else ""
+    return f"{decibels(gains)} {closer} {base}{where}"
 
 
 def _opening(file: Path | None) -> str:

@@ -29,6 +29,7 @@ from napari_zssr.plugin.form.rows import Column, Foldable, Scrolled, after_pause
 from napari_zssr.plugin.help import HelpRow
 from napari_zssr.plugin.jobs import DiskJob, Enlarged, Job, MemoryJob
 from napari_zssr.plugin.keys import Shortcuts
+from napari_zssr.plugin.layers.files import write_ome_tiff
 from napari_zssr.plugin.layers.layers import layer_file, level0, unwrapped
 from napari_zssr.plugin.layers.opened import complete_placement
 from napari_zssr.plugin.layers.pixel_size import view_kept
@@ -48,6 +49,9 @@ from napari_zssr.progress import Event, PlaneDone
 from napari_zssr.zssr.checkpoint import Checkpoint, write_networks
 
 UPDATE_MS = 150
+# What is saved, and its suffix.
+NETWORKS_FILES = "networks", NETWORKS_SUFFIX
+TIFF_FILES = "OME-TIFF", ".ome.tif"
 LAYERS_BUSY = "A layer is being enlarged; wait, or press Cancel in the tab Layers."
 FILES_BUSY = "Files are being enlarged; wait, or press Cancel in the tab Files."
 CANNOT_RUN = "Not available until the form is complete and correct."
@@ -407,7 +411,7 @@ class SuperResolutionWidget(Container[Any]):
         show_info("Copied to the clipboard.")
 
     def _save_networks(self) -> None:
-        chosen = ask_path(self.native, self._networks_file)
+        chosen = ask_path(self.native, self._networks_file, NETWORKS_FILES)
         if chosen is None:
             return
         try:
@@ -418,6 +422,21 @@ class SuperResolutionWidget(Container[Any]):
         else:
             show_info(f"Saved the networks to {path}.")
 
+    def _save_result(self) -> None:
+        """Save the selected results in one file that keeps their pixel size."""
+        layers = self.result.saved_layers()
+        proposed = self.form.result.file_beside(layers[0])
+        chosen = ask_path(self.native, proposed, TIFF_FILES)
+        if chosen is None:
+            return
+        try:
+            tuples = [layer.as_layer_data_tuple() for layer in layers]
+            (path,) = write_ome_tiff(chosen, tuples)
+        except ZSSRError as error:
+            show_error(form_sentence(str(error)))
+        else:
+            show_info(f"Saved as {path}, with pixel size and recipe.")
+
     def _connect(self) -> None:
         self.controls.run.changed.connect(self.start)
         self.controls.question.keep.changed.connect(self._keep_finished)
@@ -426,6 +445,7 @@ class SuperResolutionWidget(Container[Any]):
         self.after.command.changed.connect(lambda: self._copy(as_command))
         self.after.settings.changed.connect(self.use_settings)
         self.after.networks.changed.connect(self._save_networks)
+        self.result.save.changed.connect(self._save_result)
         self.preview.accepted.connect(lambda request: self.start(accepted=request))
         self.preview.blur_estimated.connect(self._keep_blur)
         self.cost.changed.connect(self._enable_run)
@@ -464,12 +484,16 @@ def _no_command(request: Request) -> str:
     return ""
 
 
-def ask_path(parent: Any, proposed: Path) -> str | None:
-    """Ask for the file to save to, and whether to replace an existing one."""
-    dialog = QFileDialog(parent, "Save networks", str(proposed.parent))
+def ask_path(parent: Any, proposed: Path, files: tuple[str, str]) -> str | None:
+    """Ask for the file to save to, and whether to replace an existing one.
+
+    `files` are what is saved and its suffix.
+    """
+    kind, suffix = files
+    dialog = QFileDialog(parent, f"Save {kind}", str(proposed.parent))
     dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
-    dialog.setNameFilter(f"Networks (*{NETWORKS_SUFFIX})")
-    dialog.setDefaultSuffix(NETWORKS_SUFFIX)
+    dialog.setNameFilter(f"{kind} (*{suffix})")
+    dialog.setDefaultSuffix(suffix.lstrip("."))
     dialog.selectFile(proposed.name)
     chosen = dialog.selectedFiles() if dialog.exec() else []
     return chosen[0] if chosen else None

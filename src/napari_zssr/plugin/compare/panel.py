@@ -67,6 +67,7 @@ class ResultPanel:
         shown = pair is None or pair[1].visible or mode is Mode.SIDE_BY_SIDE
         self.flip.text = "Show original" if shown else "Show result"
         self.undo_button.enabled = self.undo.possible
+        self.save.enabled = result is not None
         if pair is not None and mode is Mode.SIDE_BY_SIDE:
             reason = f"Left: {pair[0].name}. Right: {pair[1].name}."
         set_text(self.message, html.escape(reason))
@@ -83,6 +84,17 @@ class ResultPanel:
         return self.undo.possible or any(
             "config" in layer_recipe(one) for one in images
         )
+
+    def saved_layers(self) -> list[Image]:
+        """Results that are saved: those selected, or that of the selected image."""
+        layers = self._viewer.layers
+        chosen = [
+            one
+            for one in map(unwrapped, layers)
+            if one in layers.selection and "config" in layer_recipe(one)
+        ]
+        result = selected_result(self._viewer)
+        return chosen or ([] if result is None else [result])
 
     def begin(self, originals: Sequence[Image]) -> None:
         """End a comparison, and note how the originals of a run are shown."""
@@ -153,6 +165,11 @@ class ResultPanel:
             "was. A file that was written is kept.",
             enabled=False,
         )
+        self.save = PushButton(
+            text="Save result...",
+            tooltip="Saves the selected result as OME-TIFF with pixel size, channel "
+            "names and recipe; several selected results as channels of one file.",
+        )
         self.message, self.table = text_label(), text_label()
         self.table.native.setAccessibleName("How the selected result was made")
         selectable = Qt.TextInteractionFlag.TextSelectableByMouse
@@ -166,7 +183,10 @@ class ResultPanel:
             "references. After a check it includes what the check found.",
         )
         self.copies = side_by_side(copy, paragraph)
-        rows = [side_by_side(self.side, self.flip), self.undo_button]
+        rows = [
+            side_by_side(self.side, self.flip),
+            side_by_side(self.save, self.undo_button),
+        ]
         self.buttons = Column([*rows, self.message])
         self.view = Column([self.table, self.copies])
         self.side.changed.connect(self.toggle_side_by_side)

@@ -200,8 +200,10 @@ class AdvancedFields(Column):
     def _show_relevant(self) -> None:
         noise = self.fields["noise"].value
         self.rows["noise_sigma"].visible = noise == "given"
-        self.measure.visible = self.can_measure and noise in ("auto", "given")
-        if not self.measure.visible:
+        # Visible or not, the section may be closed.
+        measurable = self.can_measure and noise in ("auto", "given")
+        self.measure.visible = measurable
+        if not measurable:
             set_text(self.noise_message, "")
         for name in CAMERA:
             self.rows[name].visible = noise == CAMERA_PREFIX

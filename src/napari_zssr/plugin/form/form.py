@@ -110,6 +110,13 @@ class ResultFields(Column):
         if field.value != self._proposed:
             field.value = self._proposed
 
+    def file_beside(self, layer: Image) -> Path:
+        """OME-TIFF named like a layer, in the folder of its file or at home."""
+        source = _source(layer)
+        folder = Path.home() if source is None else source.parent
+        stem = FORBIDDEN.sub("_", layer.name.strip()) or "result"
+        return folder / f"{stem}{TIFF}"
+
     def targets(
         self, layers: Sequence[Image], factor_text: str
     ) -> Sequence[Path | None]:

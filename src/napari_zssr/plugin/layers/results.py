@@ -136,8 +136,8 @@ class GrowingLayer:
 
     @property
     def layers(self) -> list[Image]:
-        """The layers that the run has added, and their source."""
-        return [*self.added, self._job.request.layer]
+        """The layers that the run has added; their source where there are none."""
+        return self.added or [self._job.request.layer]
 
     @property
     def black(self) -> int:
