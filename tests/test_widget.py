@@ -415,7 +415,7 @@ def test_cancel_at_each_stage(
     gc.collect()
     assert all(network() is None for network in networks)
     assert desk.idle()
-    assert "cancelled" in desk.said
+    assert "Cancelled" in desk.said
     kept = desk.viewer.layers[1:]
     assert len(kept) <= 1
     if stage == "write":
