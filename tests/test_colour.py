@@ -187,7 +187,7 @@ def test_black_and_white_are_exchanged_where_0_is_white(
     stack = both(tiff(tmp_path / "a.tif", data, photometric="miniswhite"))
     np.testing.assert_array_equal(stack.data, expected)
     assert "0 is white" in stack.messages[0]
-    assert ("exchanged" in stack.messages[0]) == (data.dtype.kind != "f")
+    assert ("left as they are" in stack.messages[0]) == (data.dtype.kind == "f")
 
 
 def test_0_is_white_of_12_bits(tmp_path: Path) -> None:

@@ -88,7 +88,7 @@ def test_units_that_ome_forbids_are_told_and_kept(
     assert again.spacing == stack.spacing
     assert again.units == stack.units
     # What was read is written again.
-    with pytest.warns(ImageWarning, match="cannot say"):
+    with pytest.warns(ImageWarning, match="cannot store"):
         write(path, again, overwrite=True, provenance={"seed": 1})
     assert read(path).units == stack.units
     assert read_provenance(path) == {"seed": 1}
