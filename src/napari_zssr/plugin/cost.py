@@ -27,6 +27,7 @@ from napari_zssr.plugin.estimate import (
 )
 from napari_zssr.plugin.form.rows import Column, after_pause, red, set_text, text_label
 from napari_zssr.plugin.request import Request
+from napari_zssr.plugin.texts import table_html
 from napari_zssr.plugin.worker import Run
 from napari_zssr.progress import Progress, Steps
 from napari_zssr.zssr.cost import Rates, Work
@@ -175,7 +176,7 @@ class CostCard:
         if self._workloads:
             result = estimate(self._workloads, self._machine, self._known)
         set_text(self._summary, html.escape(result.summary))
-        set_text(self._table, _table_html(result.rows))
+        set_text(self._table, table_html(result.rows))
         problem = html.escape(result.problem)
         set_text(self._problem, red(problem, self._problem) if problem else "")
         if result.problem != self.problem:
@@ -250,15 +251,6 @@ def _calibrate_steps(key: Key, plan: TrainingPlan, starts: Starts) -> Steps[Rate
     return calibrate_steps(
         plan, starts, size=of_plan[-1], device=device, precision=precision
     )
-
-
-def _table_html(rows: tuple[tuple[str, str], ...]) -> str:
-    lines = (
-        f"<tr><td style='padding-right: 8px'>{name}</td>"
-        f"<td>{html.escape(text)}</td></tr>"
-        for name, text in rows
-    )
-    return f"<table cellspacing='0'>{''.join(lines)}</table>" if rows else ""
 
 
 def _advice_html(machine: Machine) -> str:

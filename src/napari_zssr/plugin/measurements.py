@@ -19,7 +19,7 @@ from napari_zssr.plugin.request import Request
 from napari_zssr.plugin.summary import form_sentence
 from napari_zssr.progress import Progress, Steps
 from napari_zssr.stack.image import ImageStack, PlaneIndex, planes
-from napari_zssr.stack.made import CLEAN
+from napari_zssr.stack.recipe import CLEAN
 
 Key = tuple[Any, ...]
 
@@ -94,7 +94,7 @@ class Measurements:
         for button in (self._blur.measure, self._noise_button):
             if button.text == self._texts[button]:
                 button.enabled = request is not None
-        if request is not None and self._key(request) != self._noise_key:
+        if request is None or self._key(request) != self._noise_key:
             self._noise_key = ()
             set_text(self._advanced.noise_message, "")
 

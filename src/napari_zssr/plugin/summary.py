@@ -14,7 +14,7 @@ from napari_zssr.imaging.optics import FWHM
 from napari_zssr.kernelspec import KernelSpec
 from napari_zssr.plugin.messages import STOPPED, Message
 from napari_zssr.plugin.request import kernel_from
-from napari_zssr.stack.made import CLEAN, psf_text
+from napari_zssr.stack.recipe import CLEAN, psf_text
 from napari_zssr.stack.report import Report
 from napari_zssr.units import duration_text
 from napari_zssr.zssr.messages import baseline, decibels, delivered_gains

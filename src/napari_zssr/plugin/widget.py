@@ -12,7 +12,7 @@ from magicgui.widgets import Container
 from napari.layers import Image
 from napari.utils.notifications import show_error, show_info
 from napari.viewer import Viewer
-from qtpy.QtWidgets import QApplication, QFileDialog, QWidget
+from qtpy.QtWidgets import QFileDialog, QWidget
 
 from napari_zssr.checks import NETWORKS_SUFFIX
 from napari_zssr.errors import InputError, ZSSRError
@@ -45,6 +45,7 @@ from napari_zssr.plugin.summary import (
     stopped_message,
 )
 from napari_zssr.plugin.tabs import Tabs
+from napari_zssr.plugin.texts import copy_text
 from napari_zssr.progress import Event, PlaneDone
 from napari_zssr.zssr.checkpoint import Checkpoint, write_networks
 
@@ -403,12 +404,8 @@ class SuperResolutionWidget(Container[Any]):
         self._refresh_later()
 
     def _copy(self, to_text: Callable[[Request], str]) -> None:
-        if self._request is None:
-            return
-        clipboard = QApplication.clipboard()
-        assert clipboard is not None
-        clipboard.setText(to_text(self._request))
-        show_info("Copied to the clipboard.")
+        if self._request is not None:
+            copy_text(to_text(self._request))
 
     def _save_networks(self) -> None:
         chosen = ask_path(self.native, self._networks_file, NETWORKS_FILES)

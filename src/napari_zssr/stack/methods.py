@@ -16,7 +16,7 @@ from napari_zssr.progress import sentence_case
 from napari_zssr.stack.check import Check
 from napari_zssr.stack.detail import Finest
 from napari_zssr.stack.image import in_um
-from napari_zssr.stack.made import (
+from napari_zssr.stack.recipe import (
     BLURS,
     CLEAN,
     axial_blur_text,

@@ -7,10 +7,8 @@ from collections.abc import Callable, Sequence
 
 from magicgui.widgets import PushButton
 from napari.layers import Image
-from napari.utils.notifications import show_info
 from napari.viewer import Viewer
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QApplication
 
 from napari_zssr.errors import InputError
 from napari_zssr.plugin.compare.comparison import (
@@ -21,13 +19,13 @@ from napari_zssr.plugin.compare.comparison import (
 )
 from napari_zssr.plugin.compare.recipe import (
     Rows,
-    breakable,
     recipe_rows,
     recipe_text,
 )
 from napari_zssr.plugin.compare.undo import Undo
 from napari_zssr.plugin.form.rows import Column, set_text, side_by_side, text_label
 from napari_zssr.plugin.layers.layers import layer_file, layer_recipe, unwrapped
+from napari_zssr.plugin.texts import copy_text, table_html
 from napari_zssr.stack.check import Check
 from napari_zssr.stack.methods import methods, methods_unchecked, with_references
 
@@ -72,7 +70,7 @@ class ResultPanel:
             reason = f"Left: {pair[0].name}. Right: {pair[1].name}."
         set_text(self.message, html.escape(reason))
         self._rows = [] if result is None else _rows_of(result)
-        set_text(self.table, _table_html(self._rows))
+        set_text(self.table, table_html(self._rows))
         self.copies.visible = bool(self._rows)
 
     @property
@@ -120,7 +118,7 @@ class ResultPanel:
 
     def copy_recipe(self) -> None:
         """Copy the table as text."""
-        _copy(recipe_text(self._rows))
+        copy_text(recipe_text(self._rows))
 
     def copy_methods(self) -> None:
         """Copy a paragraph for the methods section, with its references."""
@@ -132,7 +130,7 @@ class ResultPanel:
             text = methods_unchecked(layer_recipe(result))
         else:
             text = methods(check)
-        _copy(with_references(*text))
+        copy_text(with_references(*text))
 
     def close(self) -> None:
         """End a comparison, and ignore the viewer from now on."""
@@ -198,26 +196,3 @@ class ResultPanel:
 
 def _rows_of(result: Image) -> Rows:
     return recipe_rows(layer_recipe(result), layer_file(result))
-
-
-def _copy(text: str) -> None:
-    clipboard = QApplication.clipboard()
-    assert clipboard is not None
-    clipboard.setText(text)
-    show_info("Copied to the clipboard.")
-
-
-def _unbroken(name: str) -> str:
-    """A name on one line."""
-    return html.escape(name).replace(" ", "&nbsp;")
-
-
-def _table_html(rows: Rows) -> str:
-    lines = (
-        f"<tr><td style='padding-right: 8px'>{_unbroken(name)}</td>"
-        f"<td width='100%'>{html.escape(breakable(text))}</td></tr>"
-        for name, text in rows
-    )
-    if not rows:
-        return ""
-    return f"<table cellspacing='0' width='100%'>{''.join(lines)}</table>"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median
@@ -11,7 +10,7 @@ from typing import Any
 from napari_zssr.checks import CAMERA_PREFIX, ISOTROPIC, LEARNED, is_camera
 from napari_zssr.plugin.estimate import sizes_text
 from napari_zssr.stack.image import unit_text
-from napari_zssr.stack.made import (
+from napari_zssr.stack.recipe import (
     BLURS,
     CLEAN,
     axial_blur_text,
@@ -28,8 +27,6 @@ from napari_zssr.zssr.messages import baseline, decibels, delivered_gains
 
 Recipe = Mapping[str, Any]
 Rows = list[tuple[str, str]]
-# So many letters without a space, or fewer up to a sign that names are broken at.
-LONG_WORD = re.compile(r"[^\s]{3,12}?[/\\_.+-](?=\S)|\S{12}(?=\S)")
 
 
 def recipe_rows(recipe: Recipe, file: Path | None = None) -> Rows:
@@ -62,14 +59,6 @@ def recipe_rows(recipe: Recipe, file: Path | None = None) -> Rows:
         ("File", str(recipe.get("file") or file or "")),
     ]
     return [(name, text) for name, text in rows if text]
-
-
-def breakable(text: str) -> str:
-    """Text whose long words may be broken, with spaces of no width.
-
-    One path or version that cannot be broken widens its whole column in Qt.
-    """
-    return LONG_WORD.sub(lambda found: found.group() + "\N{ZERO WIDTH SPACE}", text)
 
 
 def recipe_text(rows: Rows) -> str:
