@@ -687,6 +687,8 @@ class Opened:
 def test_help_opens_what_the_package_names(
     qtbot: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # As after a run: before one, nothing is known of the device.
+    pytest.importorskip("torch")
     opened = Opened(monkeypatch)
     row = _help.HelpRow()
     row.docs.changed.emit(True)
