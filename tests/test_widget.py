@@ -19,6 +19,7 @@ pytest.importorskip("napari")
 from napari.components import ViewerModel
 from napari.layers import Image
 from napari.utils.notifications import notification_manager
+from pytestqt.exceptions import capture_exceptions
 from qtpy.QtCore import QThreadPool, QTimer
 from qtpy.QtWidgets import QApplication, QFileDialog
 
@@ -622,6 +623,26 @@ def test_a_closed_dock_is_deleted_in_the_main_thread(window: Desk) -> None:
     window.qtbot.wait(20)
     with pytest.raises(RuntimeError, match="deleted"):
         native.parent()
+
+
+def test_a_closed_dock_is_not_called_back(window: Desk) -> None:
+    """Also where Python has not collected it yet, as here."""
+    window.add(rings(24, 24))
+    shapes = window.viewer.add_shapes([[[2, 2], [9, 9]]], shape_type="rectangle")
+    window.widget.tabs.setCurrentIndex(1)
+    window.viewer.window.remove_dock_widget(window.widget.native)
+    window.qtbot.wait(20)
+    with capture_exceptions() as raised:
+        shapes.selected_data = {0}
+        shapes.data = [[[2, 2], [2, 9], [9, 9], [9, 2]]]
+        window.viewer.add_image(rings(3, 24, 24), name="later")
+        window.viewer.dims.set_current_step(0, 1)
+        window.viewer.layers["later"].translate = (0, 1, 1)
+        window.viewer.layers.selection = {shapes}
+        window.viewer.layers.remove(window.viewer.layers["cells"])
+        window.viewer.scene.camera.zoom = 3
+        window.qtbot.wait(300)
+    assert not raised
 
 
 def test_the_widget_may_be_moved_to_another_dock(window: Desk) -> None:

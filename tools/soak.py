@@ -30,7 +30,7 @@ from napari.utils.notifications import (
 )
 from qtpy.QtCore import QEvent, QPoint, QPointF, Qt, QThreadPool, qInstallMessageHandler
 from qtpy.QtGui import QMouseEvent
-from qtpy.QtWidgets import QApplication
+from qtpy.QtWidgets import QAbstractButton, QApplication
 
 from napari_zssr.errors import ZSSRError
 from tools.screenshots import wait
@@ -235,6 +235,32 @@ def scroll(user: User) -> None:
     bar.setValue(user.dice.randint(0, bar.maximum()))
 
 
+def tab(user: User) -> None:
+    """Change between the tabs."""
+    tabs = user.widget.tabs
+    tabs.setCurrentIndex(user.dice.randrange(tabs.count()))
+
+
+def fold(user: User) -> None:
+    """Open or close a folded section."""
+    section = user.dice.choice(list(user.widget.folds.values()))
+    section.unfold(not section.is_open)
+
+
+def press(user: User) -> None:
+    """Press any button that can be, but for those that open a dialog or a browser."""
+    buttons = user.widget.native.findChildren(QAbstractButton)
+    leaving = set(user.widget.help.native.findChildren(QAbstractButton))
+    pressed = [
+        button
+        for button in buttons
+        if button.isVisible() and button.isEnabled() and button not in leaving
+        if not button.text().endswith("...")
+    ]
+    if pressed:
+        user.dice.choice(pressed).click()
+
+
 def linger(user: User) -> None:
     """Do nothing for a while."""
     wait(seconds=user.dice.choice([0.3, 1.0]))
@@ -263,6 +289,9 @@ ACTIONS: dict[Callable[[User], None], int] = {
     reopen: 2,
     turn: 1,
     scroll: 4,
+    tab: 3,
+    fold: 4,
+    press: 10,
     linger: 6,
 }
 

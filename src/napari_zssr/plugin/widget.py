@@ -21,6 +21,7 @@ from napari_zssr.imaging.kernel import FineKernel
 from napari_zssr.plugin.batch import BatchWidget
 from napari_zssr.plugin.check.panel import CheckPanel
 from napari_zssr.plugin.compare.panel import ResultPanel
+from napari_zssr.plugin.connections import Connections
 from napari_zssr.plugin.controls import AfterFields, RunFields
 from napari_zssr.plugin.copy_settings import as_command, as_python
 from napari_zssr.plugin.cost import CostCard
@@ -385,6 +386,8 @@ class SuperResolutionWidget(Container[Any]):
         self.cost.close()
 
     def _close_panels(self) -> None:
+        self._connections.close()
+        self.form.close()
         self.preview.close()
         self.check.close()
         self.result.close()
@@ -452,12 +455,13 @@ class SuperResolutionWidget(Container[Any]):
         self.form.layers_changed.connect(
             lambda: self.preview.settle(self.form.image.layer)
         )
-        self._viewer.dims.events.point.connect(self._refresh_later)
-        self._viewer.scene.camera.events.connect(self._refresh_later)
-        garbage = self._run.garbage
-        self._viewer.layers.events.removed.connect(garbage.include_all)
-        self._viewer.layers.events.removed.connect(self._forget_messages)
-        self._viewer.layers.events.inserted.connect(self._add_layer)
+        viewer, self._connections = self._viewer, Connections()
+        moved = viewer.dims.events.point, viewer.scene.camera.events
+        self._connections.add(moved, self._refresh_later)
+        removed = [viewer.layers.events.removed]
+        self._connections.add(removed, self._run.garbage.include_all)
+        self._connections.add(removed, self._forget_messages)
+        self._connections.add([viewer.layers.events.inserted], self._add_layer)
 
 
 def _weights(requests: Sequence[Request]) -> list[float]:

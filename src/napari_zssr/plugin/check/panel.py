@@ -35,6 +35,7 @@ from napari_zssr.plugin.check.subject import (
     result_layer,
     subject_of,
 )
+from napari_zssr.plugin.connections import Connections
 from napari_zssr.plugin.form.rows import (
     Column,
     LatestRun,
@@ -76,9 +77,10 @@ class CheckPanel:
         self._writing = LatestRun(self.view.native)
         self._later = after_pause(self.view.native, MOVED_MS, self._show_profile)
         self.button.changed.connect(self._toggle)
-        viewer.layers.events.removed.connect(self._follow_removed)
-        viewer.layers.events.inserted.connect(self._follow_lines)
-        viewer.dims.events.point.connect(self._follow_slice)
+        events, self._connections = viewer.layers.events, Connections()
+        self._connections.add([events.removed], self._follow_removed)
+        self._connections.add([events.inserted], self._follow_lines)
+        self._connections.add([viewer.dims.events.point], self._follow_slice)
         self.update()
 
     @property
@@ -159,10 +161,7 @@ class CheckPanel:
 
     def close(self) -> None:
         """Stop, and ignore the viewer from now on."""
-        events = self._viewer.layers.events
-        events.removed.disconnect(self._follow_removed)
-        events.inserted.disconnect(self._follow_lines)
-        self._viewer.dims.events.point.disconnect(self._follow_slice)
+        self._connections.close()
         self.stop()
 
     def _add_body(self) -> None:

@@ -13,6 +13,7 @@ from napari.viewer import Viewer
 
 from napari_zssr.errors import InputError
 from napari_zssr.plugin.check.subject import original_of
+from napari_zssr.plugin.connections import Connections
 from napari_zssr.plugin.layers.layers import layer_recipe, unwrapped
 from napari_zssr.plugin.layers.results import TRANSPARENT_BLENDING, results_of
 
@@ -59,11 +60,10 @@ class Comparison:
         self._before: Before | None = None
         self._pair: tuple[Image, Image] | None = None
         self.mode = Mode.OFF
-        layers = viewer.layers.events
-        for event in (layers.inserted, layers.removed):
-            event.connect(self._end)
-        layers.reordered.connect(self._order)
-        viewer.canvas.grid.events.enabled.connect(self._follow_grid)
+        layers, self._connections = viewer.layers.events, Connections()
+        self._connections.add([layers.inserted, layers.removed], self._end)
+        self._connections.add([layers.reordered], self._order)
+        self._connections.add([viewer.canvas.grid.events.enabled], self._follow_grid)
 
     def toggle_side_by_side(self, original: Image, result: Image) -> None:
         """Show both beside each other and hide all other layers, or end that."""
@@ -126,11 +126,7 @@ class Comparison:
 
     def close(self) -> None:
         """Stop, and ignore the viewer from now on."""
-        layers = self._viewer.layers.events
-        for event in (layers.inserted, layers.removed):
-            event.disconnect(self._end)
-        layers.reordered.disconnect(self._order)
-        self._viewer.canvas.grid.events.enabled.disconnect(self._follow_grid)
+        self._connections.close()
         self.stop()
 
     def _set(self, mode: Mode) -> None:

@@ -25,6 +25,7 @@ from napari_zssr.config import (
 from napari_zssr.errors import InputError
 from napari_zssr.execution.ledger import part_folder
 from napari_zssr.io.write import check_output
+from napari_zssr.plugin.connections import Connections
 from napari_zssr.plugin.form.fields import ImageFields, MethodFields, RegionFields
 from napari_zssr.plugin.form.rows import Column, Row, heading, path_field
 from napari_zssr.plugin.layers.edits import Edits
@@ -313,23 +314,25 @@ class Form(Column):
         return recipe if "config" in recipe else {}
 
     def _listen(self) -> None:
+        self._connections = Connections()
         self._edits = Edits(
             self._viewer, lambda: self.image.layer, on_edit=self._follow_edit
         )
         layers = self._viewer.layers
-        for signal in (
-            layers.events.inserted,
-            layers.events.removed,
-            layers.events.reordered,
-            layers.events.renamed,
-        ):
-            signal.connect(self._follow_layers)
-        layers.selection.events.changed.connect(self._follow_selection)
+        names = ("inserted", "removed", "reordered", "renamed")
+        signals = [getattr(layers.events, name) for name in names]
+        self._connections.add(signals, self._follow_layers)
+        self._connections.add([layers.selection.events.changed], self._follow_selection)
         self.image.left.connect(self.method.blur.optics.leave_image)
         self.image.layer_chosen.connect(self.region.refresh)
         self.image.layer_chosen.connect(self._propose)
         self.region.changed.connect(self._propose)
         self._propose()
+
+    def close(self) -> None:
+        """Ignore the viewer from now on."""
+        self._edits.close()
+        self._connections.close()
 
     def _propose(self) -> None:
         text = factors_text(self.region.factors, self.region.factor_z)

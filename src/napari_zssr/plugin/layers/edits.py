@@ -8,6 +8,7 @@ from typing import Any
 from napari.layers import Image, Layer, Shapes
 from napari.viewer import Viewer
 
+from napari_zssr.plugin.connections import Connections
 from napari_zssr.plugin.layers.aids import is_aid
 from napari_zssr.plugin.layers.layers import unwrapped
 
@@ -28,27 +29,28 @@ class Edits:
         on_edit: Callable[[], object],
     ) -> None:
         self._chosen, self._on_edit = chosen, on_edit
+        self._connections = Connections()
         for layer in viewer.layers:
             self._follow(unwrapped(layer))
-        viewer.layers.events.inserted.connect(self._add)
-        viewer.layers.events.removed.connect(self._remove)
+        events = viewer.layers.events
+        self._connections.add([events.inserted], self._add)
+        self._connections.add([events.removed], self._remove)
+
+    def close(self) -> None:
+        """Ignore all layers from now on."""
+        self._connections.close()
 
     def _add(self, event: Any) -> None:
         self._follow(unwrapped(event.value))
 
     def _follow(self, layer: Layer) -> None:
-        for signal in _signals(layer):
-            signal.connect(self._edited)
-        if _is_drawn(layer):
-            # Of several shapes the selected one counts.
-            layer.selected_data.events.items_changed.connect(self._selected)
+        self._connections.add(_signals(layer), self._edited)
+        # Of several shapes the selected one counts.
+        self._connections.add(_choices(layer), self._selected)
 
     def _remove(self, event: Any) -> None:
         layer = unwrapped(event.value)
-        for signal in _signals(layer):
-            signal.disconnect(self._edited)
-        if _is_drawn(layer):
-            layer.selected_data.events.items_changed.disconnect(self._selected)
+        self._connections.drop([*_signals(layer), *_choices(layer)])
 
     def _edited(self, event: Any) -> None:
         layer = unwrapped(event.source)
@@ -67,3 +69,8 @@ def _signals(layer: Layer) -> Iterator[Any]:
     if isinstance(layer, Image) or _is_drawn(layer):
         for name in ("data", *PLACE):
             yield getattr(layer.events, name)
+
+
+def _choices(layer: Layer) -> Iterator[Any]:
+    if _is_drawn(layer):
+        yield layer.selected_data.events.items_changed

@@ -17,6 +17,7 @@ from psygnal import Signal
 
 from napari_zssr.errors import InputError
 from napari_zssr.plugin.clock import status
+from napari_zssr.plugin.connections import Connections
 from napari_zssr.plugin.form.rows import (
     Column,
     LatestRun,
@@ -159,7 +160,8 @@ class PreviewPanel:
         self._later = after_pause(self.view.native, MOVED_MS, self._follow_window)
         self._retry = after_pause(self.view.native, RETRY_MS, self._launch)
         self._scene = Scene(viewer, on_moved=self._later.start)
-        viewer.layers.events.removed.connect(self._follow_layers)
+        self._connections = Connections()
+        self._connections.add([viewer.layers.events.removed], self._follow_layers)
         self._show_state()
 
     @property
@@ -209,7 +211,7 @@ class PreviewPanel:
 
     def close(self) -> None:
         """Stop, and ignore the viewer from now on."""
-        self._viewer.layers.events.removed.disconnect(self._follow_layers)
+        self._connections.close()
         self.stop()
 
     def _add_fields(self) -> None:
