@@ -20,7 +20,7 @@ from napari_zssr.checks import LEARNED
 from napari_zssr.config import Config
 from napari_zssr.imaging.axial_blur import AxialBlur
 from napari_zssr.imaging.noise import NoiseModel
-from napari_zssr.imaging.resample import Window, output_size, resize
+from napari_zssr.imaging.resample import Window, output_size, resize, window_within
 from napari_zssr.progress import Progress, Steps
 from napari_zssr.zssr.judge import Gain
 from napari_zssr.zssr.networks import applied
@@ -37,6 +37,7 @@ from napari_zssr.zssr.predict import (
     merged,
     predict_spec,
     residual_growth,
+    window_with_halo,
 )
 from napari_zssr.zssr.pretrained import PretrainedStart
 from napari_zssr.zssr.training_plan import (
@@ -52,6 +53,8 @@ from napari_zssr.zssr.training_plan import (
 BATCH_PIXELS = 2**17
 # Lateral context of a block beside the reach of the network.
 SECTION_MARGIN_PX = 3
+# Gaussian between what XZ and YZ sections count for, chosen on generated volumes.
+MERGE_SIGMA_PX, MERGE_RADIUS_PX = 1.0, 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -80,7 +83,8 @@ class AxialNetwork:
     @property
     def halo_px(self) -> int:
         """Lateral pixels around a block that change its sections."""
-        return int(self.network.halo) + SECTION_MARGIN_PX  # type: ignore[arg-type]
+        halo = int(self.network.halo)  # type: ignore[arg-type]
+        return halo + SECTION_MARGIN_PX + MERGE_RADIUS_PX
 
     def on_device(self, device: str) -> AxialNetwork:
         """The same with its weights there."""
@@ -137,12 +141,14 @@ def axial_data(planes: Sequence[Tensor], stretch: float) -> TrainingData:
 def enlarge_block(
     axial: AxialNetwork, block: Tensor, inner: Window, execution: Execution
 ) -> Steps[Tensor]:
-    """Enlarge columns of a volume along Z: the mean of their XZ and YZ sections.
+    """Enlarge columns of a volume along Z, by their XZ and YZ sections.
 
     `block`: (Z, Y, X), normalised, with a halo around the columns `inner`; returns
     (ceil(f Z), y, x) on the CPU.
     """
-    rows, columns = inner
+    sizes = block.shape[1], block.shape[2]
+    wide = window_with_halo(inner, sizes, MERGE_RADIUS_PX, (1.0, 1.0))
+    rows, columns = wide
     spec = predict_spec(axial.plan, axial.plan.factors, execution)
     of_xz = block[:, rows].transpose(0, 1)
     of_yz = block[:, :, columns].permute(2, 0, 1)
@@ -152,13 +158,43 @@ def enlarge_block(
     )
     xz = yield from enlarge(of_xz, done=0)
     yz = yield from enlarge(of_yz, done=len(of_xz))
-    mean = (xz.transpose(0, 1)[:, :, columns] + yz.permute(1, 2, 0)[:, rows]) / 2
-    plain = block[:, rows, columns]
+    volume = merge_sections(
+        xz.transpose(0, 1)[:, :, columns], yz.permute(1, 2, 0)[:, rows]
+    )
     iterations = back_projection_iterations(axial.plan, axial.plan.factors)
     projected = project_along_z(
-        mean, plain, axial.factor, axial.blur, iterations, axial.plan.strength
+        volume[:, *window_within(inner, wide)],
+        block[:, *inner],
+        axial.factor,
+        axial.blur,
+        iterations,
+        axial.plan.strength,
     )
     return (projected + axial.shift).cpu()
+
+
+def merge_sections(xz: Tensor, yz: Tensor) -> Tensor:
+    """Merge the results (Z, Y, X) of XZ and of YZ sections.
+
+    Each section is enlarged by itself, so that its errors are alike along it and differ
+    from those of the next: fine detail along Y is taken from YZ sections, along X from
+    XZ sections, and of all else the mean.
+    """
+    half = (xz - yz) / 2
+    return (xz + yz) / 2 + _smoothed(half, 1) - _smoothed(half, 2)
+
+
+def _smoothed(volume: Tensor, axis: int) -> Tensor:
+    """Smoothed along an axis by a Gaussian; what ends there goes on as it is."""
+    size, reach = volume.shape[axis], MERGE_RADIUS_PX
+    ends = [volume.narrow(axis, at, 1) for at in (0, size - 1)]
+    padded = torch.cat([ends[0]] * reach + [volume] + [ends[1]] * reach, axis)
+    shifts = torch.arange(-reach, reach + 1)
+    weights = torch.softmax(-0.5 * (shifts / MERGE_SIGMA_PX) ** 2, dim=0).tolist()
+    smooth = torch.zeros_like(volume)
+    for first, weight in enumerate(weights):
+        smooth.add_(padded.narrow(axis, first, size), alpha=weight)
+    return smooth
 
 
 def interpolate_block(block: Tensor, factor: float) -> Tensor:
