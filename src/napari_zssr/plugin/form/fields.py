@@ -279,6 +279,8 @@ def layers_of(viewer: Viewer) -> Iterator[Layer]:
 
 WHOLE, VIEW, ALL, CURRENT, STORED = "whole", "view", "all", "current", "stored"
 DRAW, DRAWN_NAME = "draw", "Area"
+# Fields for a part of one image, and what each holds for another one.
+WHOLE_IMAGE = {"slices": ALL, "area": WHOLE, "channel": None}
 # What is chosen, and what a line says about it.
 PRESET_NAMES = {
     "instant": "Instant",
@@ -428,13 +430,20 @@ class RegionFields(FactorFields):
 
     def refresh(self) -> None:
         """Follow the layer and the layer list."""
-        for name in ("slices", "area", "channel"):
+        self._stored = self._fitting(self._stored)
+        for name in WHOLE_IMAGE:
             refill(self.fields[name])
         self.rows["slices"].visible = bool(set("TZ") & set(self._axes()))
         self.show_z("Z" in self._axes())
         self.rows["channel"].visible = len(self.fields["channel"].choices) > 1
         self.more.tell_changes()
         self._hint_at_drawn()
+
+    def leave_image(self) -> None:
+        """Choose all of an image when another one is chosen."""
+        self._stored = {}
+        for name, whole in WHOLE_IMAGE.items():
+            self.fields[name].value = whole
 
     def _choose_area(self, area: Any) -> None:
         """Choose an area; first add a layer for one that is yet to be drawn."""
@@ -486,12 +495,21 @@ class RegionFields(FactorFields):
         ]
 
     def show_ranges(self, ranges: Ranges) -> None:
-        """Set the fields to the part of a layer in a recipe."""
+        """Set the fields to the part of a layer in a recipe, as far as there is one."""
         self._stored = ranges
         self.refresh()
-        self.fields["slices"].value = STORED if set("TZ") & set(ranges) else ALL
-        self.fields["area"].value = STORED if set("YX") & set(ranges) else WHOLE
-        self.fields["channel"].value = ranges["C"][0] if "C" in ranges else None
+        stored = self._stored
+        self.fields["slices"].value = STORED if set("TZ") & set(stored) else ALL
+        self.fields["area"].value = STORED if set("YX") & set(stored) else WHOLE
+        self.fields["channel"].value = stored["C"][0] if "C" in stored else None
+
+    def _fitting(self, ranges: Ranges) -> Ranges:
+        """Ranges that the layer has; those of a recipe may be of another image."""
+        layer, axes = self._image.layer, self._axes()
+        if layer is None or not axes:
+            return {}
+        sizes = dict(zip(axes, level0(layer).shape, strict=True))
+        return {a: r for a, r in ranges.items() if r[1] <= sizes.get(a, 0)}
 
     def _axes(self) -> str:
         layer = self._image.layer

@@ -325,6 +325,7 @@ class Form(Column):
         ):
             signal.connect(self._follow_layers)
         layers.selection.events.changed.connect(self._follow_selection)
+        self.image.left.connect(self.region.leave_image)
         self.image.left.connect(self.method.blur.optics.leave_image)
         self.image.layer_chosen.connect(self.region.refresh)
         self.image.layer_chosen.connect(self._propose)
