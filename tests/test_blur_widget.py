@@ -237,22 +237,45 @@ def test_optics_ask_for_the_pixel_size(desk: Desk, scale: tuple[float, float]) -
     assert desk.why == ""
 
 
-def test_optics_of_one_image_are_not_kept_for_the_next(desk: Desk) -> None:
-    first = desk.add(rings(24, 32), scale=(0.1, 0.1))
+def test_typed_optics_stay_unless_the_file_states_them(desk: Desk) -> None:
+    """The microscope is that of the user, whatever file is opened next."""
+    size = {"scale": (0.1, 0.1)}
+    first = desk.add(rings(24, 32), **size)
     choose(desk, "optics", na="0.8", wavelength_nm="520", modality="confocal")
-    desk.widget.form.image.show_layer()
-    assert blur(desk).fields["na"].value == "0.8"
-    told = Channel(emission_nm=600.0, na=1.2)
-    desk.add(rings(24, 32), "other", metadata=file_metadata([told]), scale=(0.1, 0.1))
-    desk.widget.refresh()
+    choose(desk, "optics", excitation_nm="488")
     fields = blur(desk).fields
-    assert (fields["na"].value, fields["wavelength_nm"].value) == ("", "")
-    assert fields["modality"].value is None
+
+    def shown() -> tuple[Any, ...]:
+        desk.widget.refresh()
+        names = ("na", "wavelength_nm", "excitation_nm", "modality")
+        return tuple(fields[name].value for name in names)
+
+    typed = ("0.8", "520", "488", "confocal")
+    desk.add(rings(24, 32), "silent", **size)
+    assert shown() == typed
+    told = Channel(emission_nm=600.0, na=1.2)
+    stating = desk.add(rings(24, 32), "other", metadata=file_metadata([told]), **size)
+    assert shown() == ("", "", "488", "confocal")
     assert fields["na"].native.placeholderText() == "from the image: 1.2"
-    # What a recipe says is meant for other images too.
+    (request,) = desk.widget.form.requests()
+    assert request.config.kernel.optics == Optics(
+        excitation_nm=488, modality="confocal"
+    )
+    desk.viewer.layers.selection = {first}
+    assert shown() == typed
+    # What corrects a file is that of its layer.
+    desk.viewer.layers.selection = {stating}
+    fields["na"].value = "1.1"
+    microscope = Channel(modality="widefield")
+    metadata = file_metadata([microscope])
+    desk.add(rings(24, 32), "widefield", metadata=metadata, **size)
+    assert shown()[3] is None
+    desk.viewer.layers.selection = {stating}
+    assert shown() == ("1.1", "", "488", "confocal")
+    # So does what a recipe says.
     desk.widget.form._show_config(change(RIDGE, kernel="optics:na=0.9"))
-    desk.widget.form.image.fields["layer"].value = first
-    assert fields["na"].value == "0.9"
+    desk.viewer.layers.selection = {first}
+    assert shown() == ("0.9", "", "", None)
 
 
 def test_one_emission_for_several_channels_is_said(window: Desk) -> None:

@@ -218,6 +218,20 @@ def test_a_closed_section_names_what_is_changed_in_it(docked: Desk) -> None:
     assert not more.changes.native.isVisible()
 
 
+@pytest.mark.parametrize("name", ["channel", "start", "strategy", "ensemble"])
+def test_a_choice_that_is_taken_back_is_heard(desk: Desk, name: str) -> None:
+    """All channels after one, or 'as the preset': their value is None."""
+    desk.add(np.zeros((2, 32, 32), np.uint8), axis_labels=("c", "y", "x"))
+    form = desk.widget.form
+    field = (form.region.fields | form.method.fields)[name]
+    field.native.setCurrentIndex(1)
+    heard: list[object] = []
+    form.changed.connect(heard.append)
+    field.native.setCurrentIndex(0)
+    assert heard
+    assert field.value is None
+
+
 BLUR = KernelSpec.parse("gaussian:1")
 RECTANGLE = [[3, 4], [3, 9], [8, 9], [8, 4]]
 

@@ -12,7 +12,14 @@ from magicgui.widgets import CheckBox, ComboBox, LineEdit, PushButton, SpinBox
 from napari_zssr.checks import CAMERA_PREFIX, LEARNED, RANDOM, is_camera, parsed_camera
 from napari_zssr.config import Config
 from napari_zssr.errors import InputError
-from napari_zssr.plugin.form.rows import Column, Row, path_field, set_text, text_label
+from napari_zssr.plugin.form.rows import (
+    Choice,
+    Column,
+    Row,
+    path_field,
+    set_text,
+    text_label,
+)
 
 AS_PRESET = "as the preset"
 FILE = "file"
@@ -85,12 +92,12 @@ class AdvancedFields(Column):
                 self.measure,
                 self.noise_message,
                 *(Row(text, LineEdit(name=n, value=v)) for n, (text, v) in camera),
-                Row("Start from", ComboBox(name="start", choices=STARTS)),
+                Row("Start from", Choice(name="start", choices=STARTS)),
                 Row("Networks", path_field(name="start_file", filter="*.safetensors")),
                 self._start_message,
                 *(Row(label, LineEdit(name=name)) for name, label in numbers),
-                Row("Stacks", ComboBox(name="strategy", choices=STRATEGIES)),
-                Row("Flipped copies", ComboBox(name="ensemble", choices=ENSEMBLE)),
+                Row("Stacks", Choice(name="strategy", choices=STRATEGIES)),
+                Row("Flipped copies", Choice(name="ensemble", choices=ENSEMBLE)),
                 Row("Seed", SpinBox(name="seed", min=0, max=2**31 - 1)),
                 Row("Compute on", ComboBox(name="device", choices=DEVICES)),
                 Row("Precision", ComboBox(name="precision", choices=PRECISIONS)),

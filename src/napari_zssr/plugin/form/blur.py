@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import html
+from functools import partial
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from magicgui.widgets import ComboBox, LineEdit, PushButton
 from napari.components import ViewerModel
+from napari.layers import Image
 from numpy.typing import NDArray
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QImage, QPixmap
@@ -21,6 +24,7 @@ from napari_zssr.kernelspec import KernelSpec, Optics
 from napari_zssr.plugin.form.beads import BeadFields, Images
 from napari_zssr.plugin.form.rows import (
     TOOLTIPS,
+    Choice,
     Column,
     Row,
     path_field,
@@ -28,6 +32,7 @@ from napari_zssr.plugin.form.rows import (
     set_text,
     text_label,
 )
+from napari_zssr.plugin.layers.layers import layer_channels
 from napari_zssr.plugin.request import KernelCache, Request, channel_shown
 from napari_zssr.plugin.summary import lines, picture
 from napari_zssr.stack.image import Channel
@@ -46,28 +51,37 @@ MODALITIES = {
     "confocal": "confocal",
     "lightsheet": "light sheet",
 }
+# Attributes of `Channel` by the names of the fields that they may fill.
+STATED = {name: attribute for name, (_, attribute) in NUMBERS.items()}
+STATED |= {"modality": "modality"}
 METHODS = [("Gaussian", "gaussian"), ("vectorial", "vectorial")]
 
 
 class OpticsFields(Column):
-    """Objective, light and microscope; empty fields are left to the image."""
+    """Objective, light and microscope; empty fields are left to the image.
+
+    What is typed stays for other images, but not in place of what their files state.
+    """
 
     def __init__(self) -> None:
         self._channel: Channel | None = None
-        # Whether the fields are those of a recipe, which also suit other images.
-        self._from_recipe = False
+        self._typed: dict[str, Any] = {}
+        # What was typed in place of what the file of a layer states.
+        self._corrected: WeakKeyDictionary[Image, dict[str, Any]] = WeakKeyDictionary()
+        self._corrections: dict[str, Any] = {}
+        self._stated: set[str] = set()
         self.shared = text_label()
         numbers = NUMBERS.items()
         super().__init__(
             [
-                Row("Microscope", ComboBox(name="modality", choices=self._modalities)),
+                Row("Microscope", Choice(name="modality", choices=self._modalities)),
                 *(Row(label, LineEdit(name=name)) for name, (label, _) in numbers),
                 self.shared,
                 Row("Model", ComboBox(name="method", choices=METHODS)),
             ]
         )
-        for field in self.fields.values():
-            field.changed.connect(self._typed)
+        for name in STATED:
+            self.fields[name].changed.connect(partial(self._note, name))
         self.fields["modality"].changed.connect(self._show_relevant)
         self.show_channel(None)
 
@@ -93,13 +107,32 @@ class OpticsFields(Column):
         is_choice = optics.modality in modality.choices
         modality.value = optics.modality if is_choice else None
         self.fields["method"].value = optics.method
-        self._from_recipe = True
+        # Also what was empty before.
+        for name in STATED:
+            self._note(name, self.fields[name].value)
 
-    def leave_image(self) -> None:
-        """Forget what was typed for one image when another one is chosen."""
-        if not self._from_recipe:
-            self.show_optics(Optics())
-            self._from_recipe = False
+    def follow_image(self, layer: Image | None) -> None:
+        """Leave to the file of an image what it states; show the rest as typed."""
+        channels = () if layer is None else layer_channels(layer)
+        self._stated = {
+            name
+            for name, attribute in STATED.items()
+            if any(getattr(channel, attribute) for channel in channels)
+        }
+        self._corrections = (
+            {} if layer is None else self._corrected.setdefault(layer, {})
+        )
+        self.show_channel(channels[0] if channels else Channel())
+        for name in STATED:
+            known = self._corrections if name in self._stated else self._typed
+            field = self.fields[name]
+            empty = None if name == "modality" else ""
+            value = known.get(name, empty)
+            with field.changed.blocked():
+                # The default microscope is not listed a second time.
+                is_choice = name != "modality" or value in field.choices
+                field.value = value if is_choice else empty
+        self._show_relevant()
 
     def say_shared(self, channels: int, layers: int) -> None:
         """Say that one emission is used for several channels, where that is so."""
@@ -109,8 +142,10 @@ class OpticsFields(Column):
         sentence = f"{text} nm is used for all {several}."
         set_text(self.shared, html.escape(sentence) if is_shared else "")
 
-    def _typed(self) -> None:
-        self._from_recipe = False
+    def _note(self, name: str, value: Any) -> None:
+        self._typed[name] = value
+        if name in self._stated:
+            self._corrections[name] = value
 
     def show_channel(self, channel: Channel | None) -> None:
         """Show an image's metadata in the empty fields; None for a batch of images."""

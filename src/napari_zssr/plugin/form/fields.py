@@ -27,6 +27,7 @@ from napari_zssr.plugin.form.advanced import NUMBERS, AdvancedFields
 from napari_zssr.plugin.form.beads import Images
 from napari_zssr.plugin.form.blur import AxialBlurFields, BlurFields
 from napari_zssr.plugin.form.rows import (
+    Choice,
     Column,
     Foldable,
     Row,
@@ -401,7 +402,7 @@ class RegionFields(FactorFields):
             "More on region",
             [
                 Row("Slices", ComboBox(name="slices", choices=self._slices)),
-                Row("Channels", ComboBox(name="channel", choices=self._channels)),
+                Row("Channels", Choice(name="channel", choices=self._channels)),
             ],
             first=[area, self.hint],
         )

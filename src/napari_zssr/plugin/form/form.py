@@ -325,8 +325,7 @@ class Form(Column):
         ):
             signal.connect(self._follow_layers)
         layers.selection.events.changed.connect(self._follow_selection)
-        self.image.left.connect(self.region.leave_image)
-        self.image.left.connect(self.method.blur.optics.leave_image)
+        self.image.left.connect(self._follow_image)
         self.image.layer_chosen.connect(self.region.refresh)
         self.image.layer_chosen.connect(self._propose)
         self.region.changed.connect(self._propose)
@@ -335,6 +334,11 @@ class Form(Column):
     def _propose(self) -> None:
         text = factors_text(self.region.factors, self.region.factor_z)
         self.result.propose(self.image.layer, text)
+
+    def _follow_image(self) -> None:
+        """Another image is chosen: what belongs to one alone is not kept for it."""
+        self.region.leave_image()
+        self.method.blur.optics.follow_image(self.image.layer)
 
     def _follow_layers(self, _event: Any = None) -> None:
         self.image.refresh()
