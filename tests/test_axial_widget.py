@@ -66,7 +66,7 @@ def test_planes_and_z_in_one_run(desk: Any) -> None:
 
 def test_the_rows_are_those_of_stacks(desk: Any) -> None:
     rows = desk.widget.form.region.rows
-    blur = desk.widget.form.method.blur_z
+    blur = desk.widget.form.method.blur.axial
     desk.add(cells()[0], name="flat")
     assert not rows["along_z"].visible
     desk.add(cells(), **GIVEN)
@@ -173,7 +173,7 @@ def test_settings_come_back_and_are_copied(desk: Any, tmp_path: Path) -> None:
     desk.viewer.layers.selection.active = made
     desk.widget.use_settings()
     assert desk.widget.form.region.factor_z == "isotropic"
-    assert desk.widget.form.method.blur_z.text == "gaussian:1.2"
+    assert desk.widget.form.method.blur.axial.text == "gaussian:1.2"
     assert layer.name == "cells"
 
 

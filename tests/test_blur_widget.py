@@ -16,7 +16,7 @@ pytest.importorskip("napari")
 from napari.layers import Image
 from qtpy.QtWidgets import QApplication
 
-from napari_zssr.config import change
+from napari_zssr.config import Config, change
 from napari_zssr.errors import InputError
 from napari_zssr.imaging.kernel import FineKernel
 from napari_zssr.kernelspec import KernelSpec, Optics
@@ -179,20 +179,20 @@ def test_planes_that_keep_their_size_can_be_sharpened(window: Desk) -> None:
     (request,) = window.widget.form.requests()
     assert request.config.kernel == KernelSpec.parse("gaussian:1.4")
     assert method.blur.rows["kernel"].native.isVisible()
-    assert not method.no_blur.native.isVisible()
+    assert not method.blur.no_planes.native.isVisible()
     # Planes that are left as they are have no blur to take back, which is said.
     region.fields["along_z"].value = "by a number"
     window.widget.refresh()
     (request,) = window.widget.form.requests()
     assert request.config.kernel == KernelSpec()
     assert not method.blur.rows["kernel"].native.isVisible()
-    assert "Only slices are added" in method.no_blur.value
-    assert method.no_blur.native.isVisible()
+    assert "Only slices are added" in method.blur.no_planes.value
+    assert method.blur.no_planes.native.isVisible()
     region.fields["along_z"].value = "as it is"
     window.widget.refresh()
     (request,) = window.widget.form.requests()
     assert request.config.kernel == KernelSpec.parse("gaussian:1.4")
-    assert not method.no_blur.native.isVisible()
+    assert not method.blur.no_planes.native.isVisible()
 
 
 @pytest.mark.parametrize(
@@ -223,6 +223,45 @@ def test_wrong_optics_are_met_in_the_form(
     choose(desk, "optics", na="1,4", wavelength_nm="520", index="")
     assert desk.why == ""
     assert desk.widget.controls.run.enabled
+
+
+@pytest.mark.parametrize("kernel", ["bicubic", "gaussian", "estimate"])
+@pytest.mark.parametrize("factor", [1, 2])
+def test_optics_are_asked_for_along_z_too(
+    window: Desk, kernel: str, factor: int
+) -> None:
+    """Blur along Z from the optics, whatever the blur of the planes is."""
+    window.add(rings(6, 24, 32), **PLACE)
+    window.viewer.window._qt_window.show()
+    region, blur_fields = window.widget.form.region, blur(window)
+    choose(window, kernel)
+    region.fields["factor_y"].value = factor
+    region.fields["along_z"].value = "by a number"
+    window.widget.refresh()
+    na = blur_fields.rows["na"].native
+    assert not na.isVisible()
+    blur_fields.fields["kernel_z"].value = "optics"
+    window.widget.refresh()
+    assert na.isVisible()
+    assert "'NA'" in window.why.replace("&#x27;", "'")
+    blur_fields.fields["na"].value = "0.8"
+    blur_fields.fields["wavelength_nm"].value = "520"
+    window.widget.refresh()
+    assert window.why == ""
+    (request,) = window.widget.form.requests()
+    made = request.config.kernel
+    assert made.optics == Optics(na=0.8, wavelength_nm=520)
+    assert made.kind == (kernel if factor == 2 else "optics")
+    # Both come back, and are copied.
+    assert Config.from_dict(request.config.to_dict()) == request.config
+    assert "0.8" in as_python(request)
+    blur_fields.show_kernel(KernelSpec(kind="bicubic"))
+    blur_fields.show_kernel(made)
+    assert window.widget.form.requests()[0].config.kernel == made
+    blur_fields.fields["kernel_z"].value = "section"
+    window.widget.refresh()
+    assert not na.isVisible()
+    assert window.widget.form.requests()[0].config.kernel.optics is None
 
 
 @pytest.mark.parametrize("scale", [(1, 1), (0.1, 0.1)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,12 @@ from napari_zssr.plugin.form.rows import (
     text_label,
 )
 from napari_zssr.plugin.layers.layers import layer_channels
-from napari_zssr.plugin.request import KernelCache, Request, channel_shown
+from napari_zssr.plugin.request import (
+    KernelCache,
+    Request,
+    channel_shown,
+    check_optics,
+)
 from napari_zssr.plugin.summary import lines, picture
 from napari_zssr.stack.image import Channel
 
@@ -240,6 +246,10 @@ class KernelView(Column):
 
 
 STORED = "stored"
+NO_BLUR = (
+    "Only slices are added, so only the blur along Z counts; with a factor above 1 the "
+    "blur of the planes counts too."
+)
 KINDS = {
     "bicubic": "default (bicubic)",
     "estimate": "estimate from image",
@@ -311,6 +321,10 @@ class BlurFields(Column):
 
     def __init__(self, images: Images = list) -> None:
         self._stored: KernelSpec | None = None
+        # Whether the blur of planes counts, and whether that along Z does.
+        self._in_planes, self._along_z = True, False
+        self.axial = AxialBlurFields()
+        self.no_planes = text_label(NO_BLUR)
         self.optics = OpticsFields()
         self.beads = BeadFields(images)
         self.view = KernelView()
@@ -326,19 +340,42 @@ class BlurFields(Column):
         super().__init__(
             [
                 Row("Blur", ComboBox(name="kernel", choices=self._kinds)),
+                self.no_planes,
                 self.measure,
-                self.optics,
                 self.beads,
                 Row("Blur width", LineEdit(name="sigma", value="1.0")),
                 Row("Blur file", path_field(name="kernel_file", filter=files)),
+                self.axial,
+                # Of either blur.
+                self.optics,
                 self.view,
             ]
         )
-        self.fields["kernel"].changed.connect(self._show_relevant)
+        for name in ("kernel", "kernel_z"):
+            self.fields[name].changed.connect(self._show_relevant)
+        self._show_relevant()
+
+    def need(self, *, in_planes: bool, along_z: bool) -> None:
+        """Show the fields of the blurs that count."""
+        self._in_planes, self._along_z = in_planes, along_z
         self._show_relevant()
 
     def kernel(self) -> KernelSpec:
-        """The chosen blur; InputError where a field cannot be used."""
+        """The blur of planes, with the optics where that along Z is of them.
+
+        InputError where a field cannot be used.
+        """
+        chosen = self._chosen() if self._in_planes else KernelSpec()
+        if not self._optics_along_z:
+            return chosen
+        kind = chosen.kind if self._in_planes else "optics"
+        return replace(chosen, kind=kind, optics=self.optics.optics())
+
+    @property
+    def _optics_along_z(self) -> bool:
+        return self._along_z and self.axial.text == "optics"
+
+    def _chosen(self) -> KernelSpec:
         kind = self.fields["kernel"].value
         if kind == "gaussian":
             return KernelSpec.parse(f"gaussian:{self.fields['sigma'].value}")
@@ -383,6 +420,8 @@ class BlurFields(Column):
         self.optics.show_channel(known[channel] if known else Channel())
         channels = stack.data.shape[stack.axes.index("C")] if "C" in stack.axes else 1
         self.optics.say_shared(channels, layers)
+        if self._optics_along_z:
+            check_optics(request, channel)
         if not request.config.restores_planes:
             return
         kernel = self.seen.kernel(request, channel)
@@ -401,11 +440,14 @@ class BlurFields(Column):
         return [*((text, kind) for kind, text in KINDS.items()), *stored]
 
     def _show_relevant(self) -> None:
-        kind = self.fields["kernel"].value
+        kind = self.fields["kernel"].value if self._in_planes else ""
+        self.rows["kernel"].visible = self._in_planes
+        self.no_planes.visible = not self._in_planes
         self.rows["sigma"].visible = kind == "gaussian"
         self.rows["kernel_file"].visible = kind == "file"
         self.measure.visible = self.can_measure and kind == "estimate"
-        self.optics.visible = kind == "optics"
         self.beads.visible = kind == "beads"
+        self.axial.visible = self._along_z
+        self.optics.visible = kind == "optics" or self._optics_along_z
         # Nothing to see in the blur that nobody has chosen.
-        self.view.visible = kind != "bicubic"
+        self.view.visible = kind not in ("", "bicubic")

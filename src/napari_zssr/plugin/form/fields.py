@@ -22,10 +22,9 @@ from qtpy.QtCore import Qt
 from napari_zssr.checks import ISOTROPIC, MAX_FACTOR
 from napari_zssr.config import PRESETS, Config, change
 from napari_zssr.errors import InputError
-from napari_zssr.kernelspec import KernelSpec
 from napari_zssr.plugin.form.advanced import NUMBERS, AdvancedFields
 from napari_zssr.plugin.form.beads import Images
-from napari_zssr.plugin.form.blur import AxialBlurFields, BlurFields
+from napari_zssr.plugin.form.blur import BlurFields
 from napari_zssr.plugin.form.rows import (
     Choice,
     Column,
@@ -296,11 +295,6 @@ PRESET_WORDS = {
     "paper": "Slow; for comparison with the paper.",
 }
 
-
-NO_BLUR = (
-    "Only slices are added, so only the blur along Z counts; with a factor above 1 the "
-    "blur of the planes counts too."
-)
 AS_IT_IS, BY_NUMBER = "as it is", "by a number"
 AXIAL_CHOICES = [AS_IT_IS, ISOTROPIC, BY_NUMBER]
 
@@ -557,7 +551,6 @@ class MethodFields(Column):
                 f"{PRESET_NAMES[name]}: {text}" for name, text in PRESET_WORDS.items()
             ),
         )
-        self.blur_z = AxialBlurFields()
         self.more = Foldable(
             "Advanced",
             [self.advanced],
@@ -566,18 +559,7 @@ class MethodFields(Column):
         )
         # The whole width, for the time beside the name.
         preset = Row("", self.preset, spoken="Preset")
-        self.no_blur = text_label(NO_BLUR)
-        self.no_blur.visible = False
-        super().__init__(
-            [
-                preset,
-                self._description,
-                self.blur,
-                self.no_blur,
-                self.blur_z,
-                self.more,
-            ]
-        )
+        super().__init__([preset, self._description, self.blur, self.more])
         self.preset.changed.connect(self._apply_preset)
         self._apply_preset(self.preset.value)
 
@@ -593,15 +575,12 @@ class MethodFields(Column):
         factor_z: float | Literal["isotropic"] = 1.0,
     ) -> Config:
         """Settings in the form; InputError where a field cannot be used."""
-        self.blur_z.visible = factor_z != 1
-        # The blur of planes that stay as they are counts only for what it tells of Z.
+        # The blur of planes that stay as they are does not count.
         restored = factor_z == 1 or factors != (1.0, 1.0)
-        counts = restored or self.blur_z.text == "optics"
-        self.blur.visible, self.no_blur.visible = counts, not counts
-        kernel = self.blur.kernel() if counts else KernelSpec()
-        changes = self.advanced.changes() | {"kernel": kernel}
+        self.blur.need(in_planes=restored, along_z=factor_z != 1)
+        changes = self.advanced.changes() | {"kernel": self.blur.kernel()}
         if factor_z != 1:
-            changes["kernel_z"] = self.blur_z.text
+            changes["kernel_z"] = self.blur.axial.text
         return change(self._base, factor=factors, factor_z=factor_z, **changes)
 
     def show_config(self, config: Config) -> None:
@@ -611,7 +590,7 @@ class MethodFields(Column):
         shown = ("start", "strategy", "ensemble", *NUMBERS)
         self._base = change(config, **{name: getattr(preset, name) for name in shown})
         self.blur.show_kernel(config.kernel)
-        self.blur_z.show_config(config)
+        self.blur.axial.show_config(config)
         self.advanced.show_config(config, preset)
         self.more.tell_changes()
 
