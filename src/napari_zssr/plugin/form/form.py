@@ -339,6 +339,7 @@ class Form(Column):
         """Another image is chosen: what belongs to one alone is not kept for it."""
         self.region.leave_image()
         self.method.blur.optics.follow_image(self.image.layer)
+        self.method.advanced.leave_image()
 
     def _follow_layers(self, _event: Any = None) -> None:
         self.image.refresh()
