@@ -243,6 +243,8 @@ def test_optics_are_asked_for_along_z_too(
     blur_fields.fields["kernel_z"].value = "optics"
     window.widget.refresh()
     assert na.isVisible()
+    # There is one model along Z.
+    assert not blur_fields.rows["method"].native.isVisible()
     assert "'NA'" in window.why.replace("&#x27;", "'")
     blur_fields.fields["na"].value = "0.8"
     blur_fields.fields["wavelength_nm"].value = "520"
@@ -329,7 +331,7 @@ def test_one_emission_for_several_channels_is_said(window: Desk) -> None:
     window.viewer.layers.select_all()
     window.widget.form.image.fields["in_turn"].value = True
     window.widget.refresh()
-    assert shared.value == "520 nm is used for all 2 layers."
+    assert shared.value == "520 nm is used for both layers."
 
 
 # ---- what the image tells

@@ -92,7 +92,7 @@ def test_a_part_is_that_of_one_image(desk: Desk) -> None:
     desk.widget.form.image.show_layer()
     ranges = desk.widget.form.requests()[0].selection.ranges
     assert set(ranges) == {"Z", "Y", "X", "C"}
-    assert region.more.changes.value == "Changed: Slices, Channels"
+    assert region.more.changes.value == "Changed: Channels"
     other = desk.add(noise(2, 6, 32, 32), "other", **axes)
     assert chosen(desk) == "other"
     assert not desk.widget.form.requests()[0].selection.ranges

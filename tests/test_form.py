@@ -130,7 +130,7 @@ def test_the_first_view_fits_without_scrolling(docked: Desk) -> None:
     assert bar.maximum() == 0
     first = [*widget.form.image.rows.values(), *widget.form.region.rows.values()]
     seen = {row.spoken for row in first if row.native.isVisible()}
-    assert seen == {"Layer", "Factor", "Along Z", "Area"}
+    assert seen == {"Layer", "Factor", "Along Z", "Slices", "Area"}
     controls = widget.controls
     assert {b.text for b in (controls.run, controls.cancel)} == {"Run", "Cancel"}
     row = {
@@ -204,17 +204,18 @@ def test_sections_are_closed_and_keep_their_state(docked: Desk) -> None:
 
 def test_a_closed_section_names_what_is_changed_in_it(docked: Desk) -> None:
     more, method = docked.widget.form.region.more, docked.widget.form.method
+    docked.add(rings(2, 32, 32), axis_labels=("c", "y", "x"))
     assert not more.changes.native.isVisible()
-    more.fields["slices"].value = "current"
+    more.fields["channel"].value = 1
     more.fields["linked"].value = False
-    assert more.changes.value == "Changed: The same for Y and X, Slices"
+    assert more.changes.value == "Changed: The same for Y and X, Channels"
     assert more.changes.native.isVisible()
     more.unfold(True)
     assert not more.changes.native.isVisible()
     docked.set(change(RIDGE, seed=3))
     assert "Seed" in method.more.changes.value
     more.unfold(False)
-    more.fields["slices"].value, more.fields["linked"].value = "all", True
+    more.fields["channel"].value, more.fields["linked"].value = None, True
     assert not more.changes.native.isVisible()
 
 

@@ -144,8 +144,9 @@ class OpticsFields(Column):
         """Say that one emission is used for several channels, where that is so."""
         text = self.fields["wavelength_nm"].value.strip()
         is_shared = bool(text) and max(channels, layers) > 1
-        several = f"{layers} layers" if layers > 1 else f"{channels} channels"
-        sentence = f"{text} nm is used for all {several}."
+        count, what = (layers, "layers") if layers > 1 else (channels, "channels")
+        several = f"both {what}" if count == 2 else f"all {count} {what}"
+        sentence = f"{text} nm is used for {several}."
         set_text(self.shared, html.escape(sentence) if is_shared else "")
 
     def _note(self, name: str, value: Any) -> None:
@@ -449,5 +450,7 @@ class BlurFields(Column):
         self.beads.visible = kind == "beads"
         self.axial.visible = self._along_z
         self.optics.visible = kind == "optics" or self._optics_along_z
+        # Along Z there is one model.
+        self.optics.rows["method"].visible = kind == "optics"
         # Nothing to see in the blur that nobody has chosen.
         self.view.visible = kind not in ("", "bicubic")

@@ -314,8 +314,8 @@ class FactorFields(Column):
         self.more = Foldable(
             title,
             [Row("", linked), *more],
-            tooltip="Shows or hides further settings: different factors for Y and X, "
-            "or only a part of the image.",
+            tooltip="Shows or hides further settings, such as different factors for "
+            "Y and X.",
         )
         self._has_z = True
         super().__init__(
@@ -391,14 +391,14 @@ class RegionFields(FactorFields):
         self._image = image
         self._stored: Ranges = {}
         self.hint = text_label()
-        area = Row("Area", ComboBox(name="area", choices=self._areas))
         super().__init__(
             "More on region",
-            [
+            [Row("Channels", Choice(name="channel", choices=self._channels))],
+            first=[
                 Row("Slices", ComboBox(name="slices", choices=self._slices)),
-                Row("Channels", Choice(name="channel", choices=self._channels)),
+                Row("Area", ComboBox(name="area", choices=self._areas)),
+                self.hint,
             ],
-            first=[area, self.hint],
         )
         self.fields["area"].changed.connect(self._choose_area)
         self.refresh()
