@@ -192,7 +192,7 @@ def test_sections_are_closed_and_keep_their_state(docked: Desk) -> None:
     folds: list[Foldable] = [region, method, *widget.folds.values()]
     assert not any(fold.is_open or fold.body.native.isVisible() for fold in folds)
     region.toggle.native.click()
-    assert region.fields["slices"].native.isVisible()
+    assert region.fields["linked"].native.isVisible()
     docked.add(rings(32, 32), name="another")
     widget.form.image.fields["layer"].value = docked.viewer.layers[-1]
     widget.refresh()
@@ -403,7 +403,7 @@ def test_use_these_settings_says_that_it_did(desk: Desk) -> None:
         ({}, "all", ""),
         ({}, "current", "enlarges whole files"),
         ({"error_map": True}, "all", "no option for error_map"),
-        ({"kernel": np.ones((3, 3))}, "all", "A blur measured here"),
+        ({"kernel": np.ones((3, 3))}, "all", "This blur cannot be given"),
     ],
 )
 def test_a_command_that_would_be_refused_is_not_offered(
