@@ -66,7 +66,7 @@ def test_planes_and_z_in_one_run(desk: Any) -> None:
 
 def test_the_rows_are_those_of_stacks(desk: Any) -> None:
     rows = desk.widget.form.region.rows
-    blur = desk.widget.form.method.blur_z
+    blur = desk.widget.form.method.blur.axial
     desk.add(cells()[0], name="flat")
     assert not rows["along_z"].visible
     desk.add(cells(), **GIVEN)
@@ -173,7 +173,7 @@ def test_settings_come_back_and_are_copied(desk: Any, tmp_path: Path) -> None:
     desk.viewer.layers.selection.active = made
     desk.widget.use_settings()
     assert desk.widget.form.region.factor_z == "isotropic"
-    assert desk.widget.form.method.blur_z.text == "gaussian:1.2"
+    assert desk.widget.form.method.blur.axial.text == "gaussian:1.2"
     assert layer.name == "cells"
 
 
@@ -275,6 +275,33 @@ def test_the_view_from_the_side_loses_no_slice(desk: Any, qtbot: Any) -> None:
     assert (dims.point, dims.order) == (pytest.approx(point), turned)
     desk.wait()
     assert dims.order == turned
+
+
+def test_the_slice_stays_while_layers_come_and_go(window: Any, qtbot: Any) -> None:
+    """napari's slider keeps its number, which is another slice where they are finer."""
+    window.add(cells(), **GIVEN)
+    window.set(ISOTROPIC)
+    panel, dims, widget = window.widget.preview, window.viewer.dims, window.widget
+    dims.set_current_step(0, 5)
+    # The slice at 10 µm, which ends in the middle to the next one.
+    here = pytest.approx(10, abs=1)
+
+    def previewed() -> bool:
+        scene = panel._scene
+        return scene.picture is not None and scene._pictured is panel._target
+
+    for blur in ("gaussian:1.2", "gaussian:1.5"):
+        widget.form.method.show_config(change(ISOTROPIC, kernel_z=blur))
+        widget.refresh()
+        panel.start()
+        qtbot.waitUntil(previewed, timeout=30_000)
+        assert (dims.point[0], dims.nsteps[0]) == (here, 16)
+    panel.stop()
+    assert (dims.point[0], dims.nsteps[0]) == (here, 8)
+    window.run(ISOTROPIC)
+    assert (dims.point[0], dims.nsteps[0]) == (here, 16)
+    window.viewer.layers.remove(window.viewer.layers[-1])
+    assert (dims.point[0], dims.nsteps[0]) == (here, 8)
 
 
 def test_planes_are_previewed_alone_and_it_is_said(desk: Any, qtbot: Any) -> None:

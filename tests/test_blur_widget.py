@@ -16,7 +16,7 @@ pytest.importorskip("napari")
 from napari.layers import Image
 from qtpy.QtWidgets import QApplication
 
-from napari_zssr.config import change
+from napari_zssr.config import Config, change
 from napari_zssr.errors import InputError
 from napari_zssr.imaging.kernel import FineKernel
 from napari_zssr.kernelspec import KernelSpec, Optics
@@ -179,20 +179,20 @@ def test_planes_that_keep_their_size_can_be_sharpened(window: Desk) -> None:
     (request,) = window.widget.form.requests()
     assert request.config.kernel == KernelSpec.parse("gaussian:1.4")
     assert method.blur.rows["kernel"].native.isVisible()
-    assert not method.no_blur.native.isVisible()
+    assert not method.blur.no_planes.native.isVisible()
     # Planes that are left as they are have no blur to take back, which is said.
     region.fields["along_z"].value = "by a number"
     window.widget.refresh()
     (request,) = window.widget.form.requests()
     assert request.config.kernel == KernelSpec()
     assert not method.blur.rows["kernel"].native.isVisible()
-    assert "Only slices are added" in method.no_blur.value
-    assert method.no_blur.native.isVisible()
+    assert "Only slices are added" in method.blur.no_planes.value
+    assert method.blur.no_planes.native.isVisible()
     region.fields["along_z"].value = "as it is"
     window.widget.refresh()
     (request,) = window.widget.form.requests()
     assert request.config.kernel == KernelSpec.parse("gaussian:1.4")
-    assert not method.no_blur.native.isVisible()
+    assert not method.blur.no_planes.native.isVisible()
 
 
 @pytest.mark.parametrize(
@@ -225,6 +225,47 @@ def test_wrong_optics_are_met_in_the_form(
     assert desk.widget.controls.run.enabled
 
 
+@pytest.mark.parametrize("kernel", ["bicubic", "gaussian", "estimate"])
+@pytest.mark.parametrize("factor", [1, 2])
+def test_optics_are_asked_for_along_z_too(
+    window: Desk, kernel: str, factor: int
+) -> None:
+    """Blur along Z from the optics, whatever the blur of the planes is."""
+    window.add(rings(6, 24, 32), **PLACE)
+    window.viewer.window._qt_window.show()
+    region, blur_fields = window.widget.form.region, blur(window)
+    choose(window, kernel)
+    region.fields["factor_y"].value = factor
+    region.fields["along_z"].value = "by a number"
+    window.widget.refresh()
+    na = blur_fields.rows["na"].native
+    assert not na.isVisible()
+    blur_fields.fields["kernel_z"].value = "optics"
+    window.widget.refresh()
+    assert na.isVisible()
+    # There is one model along Z.
+    assert not blur_fields.rows["method"].native.isVisible()
+    assert "'NA'" in window.why.replace("&#x27;", "'")
+    blur_fields.fields["na"].value = "0.8"
+    blur_fields.fields["wavelength_nm"].value = "520"
+    window.widget.refresh()
+    assert window.why == ""
+    (request,) = window.widget.form.requests()
+    made = request.config.kernel
+    assert made.optics == Optics(na=0.8, wavelength_nm=520)
+    assert made.kind == (kernel if factor == 2 else "optics")
+    # Both come back, and are copied.
+    assert Config.from_dict(request.config.to_dict()) == request.config
+    assert "0.8" in as_python(request)
+    blur_fields.show_kernel(KernelSpec(kind="bicubic"))
+    blur_fields.show_kernel(made)
+    assert window.widget.form.requests()[0].config.kernel == made
+    blur_fields.fields["kernel_z"].value = "section"
+    window.widget.refresh()
+    assert not na.isVisible()
+    assert window.widget.form.requests()[0].config.kernel.optics is None
+
+
 @pytest.mark.parametrize("scale", [(1, 1), (0.1, 0.1)])
 def test_optics_ask_for_the_pixel_size(desk: Desk, scale: tuple[float, float]) -> None:
     desk.add(rings(24, 32), scale=scale)
@@ -237,22 +278,45 @@ def test_optics_ask_for_the_pixel_size(desk: Desk, scale: tuple[float, float]) -
     assert desk.why == ""
 
 
-def test_optics_of_one_image_are_not_kept_for_the_next(desk: Desk) -> None:
-    first = desk.add(rings(24, 32), scale=(0.1, 0.1))
+def test_typed_optics_stay_unless_the_file_states_them(desk: Desk) -> None:
+    """The microscope is that of the user, whatever file is opened next."""
+    size = {"scale": (0.1, 0.1)}
+    first = desk.add(rings(24, 32), **size)
     choose(desk, "optics", na="0.8", wavelength_nm="520", modality="confocal")
-    desk.widget.form.image.show_layer()
-    assert blur(desk).fields["na"].value == "0.8"
-    told = Channel(emission_nm=600.0, na=1.2)
-    desk.add(rings(24, 32), "other", metadata=file_metadata([told]), scale=(0.1, 0.1))
-    desk.widget.refresh()
+    choose(desk, "optics", excitation_nm="488")
     fields = blur(desk).fields
-    assert (fields["na"].value, fields["wavelength_nm"].value) == ("", "")
-    assert fields["modality"].value is None
+
+    def shown() -> tuple[Any, ...]:
+        desk.widget.refresh()
+        names = ("na", "wavelength_nm", "excitation_nm", "modality")
+        return tuple(fields[name].value for name in names)
+
+    typed = ("0.8", "520", "488", "confocal")
+    desk.add(rings(24, 32), "silent", **size)
+    assert shown() == typed
+    told = Channel(emission_nm=600.0, na=1.2)
+    stating = desk.add(rings(24, 32), "other", metadata=file_metadata([told]), **size)
+    assert shown() == ("", "", "488", "confocal")
     assert fields["na"].native.placeholderText() == "from the image: 1.2"
-    # What a recipe says is meant for other images too.
+    (request,) = desk.widget.form.requests()
+    assert request.config.kernel.optics == Optics(
+        excitation_nm=488, modality="confocal"
+    )
+    desk.viewer.layers.selection = {first}
+    assert shown() == typed
+    # What corrects a file is that of its layer.
+    desk.viewer.layers.selection = {stating}
+    fields["na"].value = "1.1"
+    microscope = Channel(modality="widefield")
+    metadata = file_metadata([microscope])
+    desk.add(rings(24, 32), "widefield", metadata=metadata, **size)
+    assert shown()[3] is None
+    desk.viewer.layers.selection = {stating}
+    assert shown() == ("1.1", "", "488", "confocal")
+    # So does what a recipe says.
     desk.widget.form._show_config(change(RIDGE, kernel="optics:na=0.9"))
-    desk.widget.form.image.fields["layer"].value = first
-    assert fields["na"].value == "0.9"
+    desk.viewer.layers.selection = {first}
+    assert shown() == ("0.9", "", "", None)
 
 
 def test_one_emission_for_several_channels_is_said(window: Desk) -> None:
@@ -267,7 +331,7 @@ def test_one_emission_for_several_channels_is_said(window: Desk) -> None:
     window.viewer.layers.select_all()
     window.widget.form.image.fields["in_turn"].value = True
     window.widget.refresh()
-    assert shared.value == "520 nm is used for all 2 layers."
+    assert shared.value == "520 nm is used for both layers."
 
 
 # ---- what the image tells

@@ -542,12 +542,11 @@ def test_the_noise_is_measured_as_a_run_does(desk: Desk) -> None:
     advanced = desk.widget.form.method.advanced
     desk.widget.measurements.measure_noise()
     desk.qtbot.waitUntil(lambda: advanced.measure.enabled, timeout=30_000)
+    measured = float(advanced.fields["noise_sigma"].value)
     desk.run(change(RIDGE, noise="auto"))
     (plane,) = layer_recipe(desk.viewer.layers[-1])["report"]["planes"]
     assert plane["noise"] > 0.005
-    assert float(advanced.fields["noise_sigma"].value) == pytest.approx(
-        plane["noise"], rel=0.01
-    )
+    assert measured == pytest.approx(plane["noise"], rel=0.01)
     assert (
         f"{100 * plane['noise']:.2g} % of its intensity range"
         in advanced.noise_message.value
@@ -556,6 +555,41 @@ def test_the_noise_is_measured_as_a_run_does(desk: Desk) -> None:
     desk.widget.form.image.fields["layer"].value = desk.viewer.layers["another"]
     desk.widget.refresh()
     assert advanced.noise_message.value == ""
+
+
+def test_a_measured_noise_is_given_for_its_image(window: Desk) -> None:
+    image = window.add(rings(96, 96, noise=30))
+    window.viewer.window._qt_window.show()
+    window.set(change(RIDGE, noise="auto"))
+    method = window.widget.form.method
+    advanced, fields = method.advanced, method.advanced.fields
+    method.more.unfold(True)
+
+    def measure() -> None:
+        window.widget.measurements.measure_noise()
+        window.qtbot.waitUntil(lambda: advanced.measure.enabled, timeout=30_000)
+
+    def given() -> Any:
+        return window.widget.form.requests()[0].config.noise
+
+    measure()
+    assert advanced.rows["noise_sigma"].native.isVisible()
+    assert 0.005 < given() == float(fields["noise_sigma"].value)
+    # Estimated again, nothing of it is left.
+    fields["noise"].value = "auto"
+    method.more.unfold(False)
+    assert "Noise" not in method.more.changes.value
+    measure()
+    assert "Noise, Noise level" in method.more.changes.value
+    other = window.add(rings(96, 96), "another")
+    assert given() == "auto"
+    assert "Noise" not in method.more.changes.value
+    # What was typed is meant for other images too.
+    measure()
+    fields["noise_sigma"].value = "0.3"
+    window.viewer.layers.selection = {image}
+    assert window.widget.form.image.layer is not other
+    assert given() == 0.3
 
 
 def test_the_slice_that_is_shown_is_measured(desk: Desk) -> None:

@@ -78,6 +78,53 @@ def test_results_do_not_take_the_choice(desk: Desk, error_map: bool) -> None:
     assert chosen(desk) == made.name
 
 
+# ---- what belongs to one image
+
+
+def test_a_part_is_that_of_one_image(desk: Desk) -> None:
+    axes = {"axis_labels": ("c", "z", "y", "x")}
+    first = desk.add(noise(2, 6, 32, 32), "first", **axes)
+    region = desk.widget.form.region
+    drawn = desk.viewer.add_shapes([square(3, 20)])
+    for name, value in {"slices": "current", "area": drawn, "channel": 1}.items():
+        region.fields[name].value = value
+    desk.widget.refresh()
+    desk.widget.form.image.show_layer()
+    ranges = desk.widget.form.requests()[0].selection.ranges
+    assert set(ranges) == {"Z", "Y", "X", "C"}
+    assert region.more.changes.value == "Changed: Channels"
+    other = desk.add(noise(2, 6, 32, 32), "other", **axes)
+    assert chosen(desk) == "other"
+    assert not desk.widget.form.requests()[0].selection.ranges
+    assert region.more.changes.value == ""
+    desk.viewer.layers.selection = {first}
+    assert not desk.widget.form.requests()[0].selection.ranges
+    # The method is meant for other images too.
+    region.fields["along_z"].value = "by a number"
+    region.fields["slices"].value = "current"
+    desk.viewer.layers.selection = {other}
+    desk.widget.refresh()
+    assert desk.why == ""
+    assert desk.widget.form.requests()[0].factor_z == 2
+
+
+def test_a_part_that_the_image_lacks_is_not_taken_from_a_recipe(desk: Desk) -> None:
+    """The settings of a result, used for a smaller image of fewer channels."""
+    desk.add(noise(3, 6, 32, 32), "large", axis_labels=("c", "z", "y", "x"))
+    fields = desk.widget.form.region.fields
+    fields["slices"].value, fields["channel"].value = "current", 2
+    desk.viewer.dims.set_current_step(1, 5)
+    desk.run()
+    made = desk.viewer.layers[-1]
+    desk.viewer.layers.remove("large")
+    desk.add(noise(2, 4, 32, 32), "small", axis_labels=("c", "z", "y", "x"))
+    desk.viewer.layers.selection.active = made
+    desk.widget.use_settings()
+    assert desk.why == ""
+    (request,) = desk.widget.form.requests()
+    assert (request.layer.name, dict(request.selection.ranges)) == ("small", {})
+
+
 # ---- what is drawn
 
 

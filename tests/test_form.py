@@ -130,7 +130,7 @@ def test_the_first_view_fits_without_scrolling(docked: Desk) -> None:
     assert bar.maximum() == 0
     first = [*widget.form.image.rows.values(), *widget.form.region.rows.values()]
     seen = {row.spoken for row in first if row.native.isVisible()}
-    assert seen == {"Layer", "Factor", "Along Z", "Area"}
+    assert seen == {"Layer", "Factor", "Along Z", "Slices", "Area"}
     controls = widget.controls
     assert {b.text for b in (controls.run, controls.cancel)} == {"Run", "Cancel"}
     row = {
@@ -192,7 +192,7 @@ def test_sections_are_closed_and_keep_their_state(docked: Desk) -> None:
     folds: list[Foldable] = [region, method, *widget.folds.values()]
     assert not any(fold.is_open or fold.body.native.isVisible() for fold in folds)
     region.toggle.native.click()
-    assert region.fields["slices"].native.isVisible()
+    assert region.fields["linked"].native.isVisible()
     docked.add(rings(32, 32), name="another")
     widget.form.image.fields["layer"].value = docked.viewer.layers[-1]
     widget.refresh()
@@ -204,18 +204,33 @@ def test_sections_are_closed_and_keep_their_state(docked: Desk) -> None:
 
 def test_a_closed_section_names_what_is_changed_in_it(docked: Desk) -> None:
     more, method = docked.widget.form.region.more, docked.widget.form.method
+    docked.add(rings(2, 32, 32), axis_labels=("c", "y", "x"))
     assert not more.changes.native.isVisible()
-    more.fields["slices"].value = "current"
+    more.fields["channel"].value = 1
     more.fields["linked"].value = False
-    assert more.changes.value == "Changed: The same for Y and X, Slices"
+    assert more.changes.value == "Changed: The same for Y and X, Channels"
     assert more.changes.native.isVisible()
     more.unfold(True)
     assert not more.changes.native.isVisible()
     docked.set(change(RIDGE, seed=3))
     assert "Seed" in method.more.changes.value
     more.unfold(False)
-    more.fields["slices"].value, more.fields["linked"].value = "all", True
+    more.fields["channel"].value, more.fields["linked"].value = None, True
     assert not more.changes.native.isVisible()
+
+
+@pytest.mark.parametrize("name", ["channel", "start", "strategy", "ensemble"])
+def test_a_choice_that_is_taken_back_is_heard(desk: Desk, name: str) -> None:
+    """All channels after one, or 'as the preset': their value is None."""
+    desk.add(np.zeros((2, 32, 32), np.uint8), axis_labels=("c", "y", "x"))
+    form = desk.widget.form
+    field = (form.region.fields | form.method.fields)[name]
+    field.native.setCurrentIndex(1)
+    heard: list[object] = []
+    form.changed.connect(heard.append)
+    field.native.setCurrentIndex(0)
+    assert heard
+    assert field.value is None
 
 
 BLUR = KernelSpec.parse("gaussian:1")
@@ -388,7 +403,7 @@ def test_use_these_settings_says_that_it_did(desk: Desk) -> None:
         ({}, "all", ""),
         ({}, "current", "enlarges whole files"),
         ({"error_map": True}, "all", "no option for error_map"),
-        ({"kernel": np.ones((3, 3))}, "all", "A blur measured here"),
+        ({"kernel": np.ones((3, 3))}, "all", "This blur cannot be given"),
     ],
 )
 def test_a_command_that_would_be_refused_is_not_offered(

@@ -103,6 +103,7 @@ class KernelSpec:
     spacing_um : tuple of float
         Pixel size (Y, X) of a point spread function.
     optics : Optics, optional
+        Of another kind they are only those of a blur along Z.
     """
 
     kind: KernelKind = "bicubic"

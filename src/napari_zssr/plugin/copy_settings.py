@@ -167,6 +167,9 @@ def _changes(config: Config) -> dict[str, Any]:
 
 def _kernel_text(kernel: KernelSpec) -> str | KernelSpec:
     """Text that `KernelSpec.parse` takes, or the kernel itself if there is none."""
+    if kernel.optics is not None and kernel.kind != "optics":
+        # The optics are those of the blur along Z.
+        return kernel
     if kernel.kind == "gaussian":
         y, x = kernel.sigma_px
         return f"gaussian:{y:g},{x:g},{kernel.angle_deg:g}"
@@ -196,8 +199,7 @@ def _options(config: Config) -> list[str]:
     for name, value in changes.items():
         if isinstance(value, KernelSpec):
             raise InputError(
-                "A blur measured here cannot be given on the command line; copy as "
-                "Python."
+                "This blur cannot be given on the command line; copy as Python."
             )
         if name in OPTIONS:
             words += [f"--{name.replace('_', '-')}", str(value)]

@@ -16,10 +16,11 @@ from napari.layers import Image
 from napari_zssr.config import Config
 from napari_zssr.imaging.intensity import IntensityMap
 from napari_zssr.imaging.kernel import FineKernel, loaded_kernel
-from napari_zssr.kernelspec import KernelSpec
+from napari_zssr.imaging.optics import gaussian_psf
+from napari_zssr.kernelspec import KernelSpec, Optics
 from napari_zssr.plugin.layers.layers import Selection, current_slice, lazy_stack
-from napari_zssr.stack.channels import channel_kernel
-from napari_zssr.stack.image import ImageStack
+from napari_zssr.stack.channels import channel_kernel, completed_optics
+from napari_zssr.stack.image import Channel, ImageStack
 from napari_zssr.stack.report import Report
 from napari_zssr.zssr.cost import Work
 from napari_zssr.zssr.kinds import KINDS
@@ -133,7 +134,16 @@ def _quick_kernel(request: Request, channel: int) -> FineKernel | None:
         units=stack.units,
         channels=stack.channels,
     )
-    return kernel if spec == request.config.kernel else None
+    # Of another kind the optics are those of the blur along Z.
+    is_exact = spec.kind != "optics" or spec == request.config.kernel
+    return kernel if is_exact else None
+
+
+def check_optics(request: Request, channel: int) -> None:
+    """InputError where the blur of a channel cannot be computed from its optics."""
+    channels = request.lazy_stack().channels
+    known = channels[channel] if channel < len(channels) else Channel()
+    gaussian_psf(**completed_optics(request.config.kernel.optics or Optics(), known))
 
 
 def kernel_from(entry: Mapping[str, Any]) -> FineKernel:

@@ -12,7 +12,14 @@ from magicgui.widgets import CheckBox, ComboBox, LineEdit, PushButton, SpinBox
 from napari_zssr.checks import CAMERA_PREFIX, LEARNED, RANDOM, is_camera, parsed_camera
 from napari_zssr.config import Config
 from napari_zssr.errors import InputError
-from napari_zssr.plugin.form.rows import Column, Row, path_field, set_text, text_label
+from napari_zssr.plugin.form.rows import (
+    Choice,
+    Column,
+    Row,
+    path_field,
+    set_text,
+    text_label,
+)
 
 AS_PRESET = "as the preset"
 FILE = "file"
@@ -22,12 +29,14 @@ NUMBERS = {
     "gradual": "Enlargement steps",
     "back_projection": "Back-projection",
 }
+GIVEN = "given"
 NOISE = [
     ("estimated", "auto"),
     ("ignored", "off"),
-    ("given", "given"),
+    ("given", GIVEN),
     ("of the camera", CAMERA_PREFIX),
 ]
+NOISE_LEVEL = "0.02"
 # Label and initial value.
 CAMERA = {
     "gain": ("Gain (e-/count)", "1"),
@@ -71,26 +80,29 @@ class AdvancedFields(Column):
         self._has_training = True
         self.measure = PushButton(
             text="Measure noise",
-            tooltip="Measures the noise of the slice that is shown, as a run does, "
-            "and writes it into 'Noise level'.",
+            tooltip="Measures the noise of the slice that is shown and writes it into "
+            "'Noise level', for all slices of this image. Choose 'estimated' to "
+            "have the run measure it.",
         )
         self.noise_message = text_label()
         # A batch has no image to measure.
         self.can_measure = False
+        # Whether the noise that is given was measured in the image.
+        self._measured = False
         camera, numbers = CAMERA.items(), NUMBERS.items()
         super().__init__(
             [
                 Row("Noise", ComboBox(name="noise", choices=NOISE)),
-                Row("Noise level", LineEdit(name="noise_sigma", value="0.02")),
+                Row("Noise level", LineEdit(name="noise_sigma", value=NOISE_LEVEL)),
                 self.measure,
                 self.noise_message,
                 *(Row(text, LineEdit(name=n, value=v)) for n, (text, v) in camera),
-                Row("Start from", ComboBox(name="start", choices=STARTS)),
+                Row("Start from", Choice(name="start", choices=STARTS)),
                 Row("Networks", path_field(name="start_file", filter="*.safetensors")),
                 self._start_message,
                 *(Row(label, LineEdit(name=name)) for name, label in numbers),
-                Row("Stacks", ComboBox(name="strategy", choices=STRATEGIES)),
-                Row("Flipped copies", ComboBox(name="ensemble", choices=ENSEMBLE)),
+                Row("Stacks", Choice(name="strategy", choices=STRATEGIES)),
+                Row("Flipped copies", Choice(name="ensemble", choices=ENSEMBLE)),
                 Row("Seed", SpinBox(name="seed", min=0, max=2**31 - 1)),
                 Row("Compute on", ComboBox(name="device", choices=DEVICES)),
                 Row("Precision", ComboBox(name="precision", choices=PRECISIONS)),
@@ -102,6 +114,8 @@ class AdvancedFields(Column):
         )
         for name in ("noise", "start"):
             self.fields[name].changed.connect(self._show_relevant)
+        self.fields["noise"].changed.connect(self._choose_noise)
+        self.fields["noise_sigma"].changed.connect(self._type_noise)
         self._show_relevant()
 
     def changes(self) -> dict[str, Any]:
@@ -135,10 +149,24 @@ class AdvancedFields(Column):
         self._show_relevant()
 
     def show_noise(self, level: float | None, sentence: str) -> None:
-        """Show a noise that was measured, and propose it as the one that is given."""
+        """Show a noise that was measured, and give it for this image."""
         if level is not None:
+            self.fields["noise"].value = GIVEN
             self.fields["noise_sigma"].value = f"{level:.3g}"
+            self._measured = True
         set_text(self.noise_message, html.escape(sentence))
+
+    def leave_image(self) -> None:
+        """Let the noise of another image be estimated where this one's was measured."""
+        if self._measured:
+            self.fields["noise"].value = "auto"
+
+    def _choose_noise(self, kind: str) -> None:
+        if self._measured and kind != GIVEN:
+            self.fields["noise_sigma"].value = NOISE_LEVEL
+
+    def _type_noise(self) -> None:
+        self._measured = False
 
     def show_config(self, config: Config, preset: Config) -> None:
         """Set the fields to settings; fields that equal the preset stay empty."""
@@ -160,7 +188,7 @@ class AdvancedFields(Column):
 
     def _show_noise(self, noise: str | float) -> None:
         if isinstance(noise, float):
-            self.fields["noise"].value = "given"
+            self.fields["noise"].value = GIVEN
             self.fields["noise_sigma"].value = f"{noise:g}"
         elif is_camera(noise):
             self.fields["noise"].value = CAMERA_PREFIX
@@ -174,7 +202,7 @@ class AdvancedFields(Column):
         if kind == CAMERA_PREFIX:
             gain, offset, read = (self.fields[name].value.strip() for name in CAMERA)
             return f"{CAMERA_PREFIX}: gain {gain}, offset {offset}, read noise {read}"
-        if kind != "given":
+        if kind != GIVEN:
             return kind
         text = self.fields["noise_sigma"].value
         try:
@@ -199,9 +227,9 @@ class AdvancedFields(Column):
 
     def _show_relevant(self) -> None:
         noise = self.fields["noise"].value
-        self.rows["noise_sigma"].visible = noise == "given"
+        self.rows["noise_sigma"].visible = noise == GIVEN
         # Visible or not, the section may be closed.
-        measurable = self.can_measure and noise in ("auto", "given")
+        measurable = self.can_measure and noise in ("auto", GIVEN)
         self.measure.visible = measurable
         if not measurable:
             set_text(self.noise_message, "")

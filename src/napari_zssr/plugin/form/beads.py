@@ -10,7 +10,7 @@ from typing import Any
 from weakref import ref
 
 import numpy as np
-from magicgui.widgets import ComboBox, LineEdit
+from magicgui.widgets import LineEdit
 from napari.layers import Image
 
 from napari_zssr.errors import InputError, ZSSRError
@@ -19,6 +19,7 @@ from napari_zssr.io.kernel_files import psf_of, spec_of_psf
 from napari_zssr.io.read import read
 from napari_zssr.kernelspec import KernelSpec
 from napari_zssr.plugin.form.rows import (
+    Choice,
     Column,
     LatestRun,
     Row,
@@ -147,7 +148,7 @@ class BeadFields(Column):
         files = "*.tif *.tiff *.zarr *.czi *.nd2 *.lif"
         super().__init__(
             [
-                Row("Beads", ComboBox(name="beads", choices=self._choices)),
+                Row("Beads", Choice(name="beads", choices=self._choices)),
                 Row("Bead file", path_field(name="bead_file", filter=files)),
                 Row("Voxel size", LineEdit(name="voxel")),
                 self._message,

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import html
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from magicgui.widgets import ComboBox, LineEdit, PushButton
 from napari.components import ViewerModel
+from napari.layers import Image
 from numpy.typing import NDArray
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QImage, QPixmap
@@ -21,6 +25,7 @@ from napari_zssr.kernelspec import KernelSpec, Optics
 from napari_zssr.plugin.form.beads import BeadFields, Images
 from napari_zssr.plugin.form.rows import (
     TOOLTIPS,
+    Choice,
     Column,
     Row,
     path_field,
@@ -28,7 +33,13 @@ from napari_zssr.plugin.form.rows import (
     set_text,
     text_label,
 )
-from napari_zssr.plugin.request import KernelCache, Request, channel_shown
+from napari_zssr.plugin.layers.layers import layer_channels
+from napari_zssr.plugin.request import (
+    KernelCache,
+    Request,
+    channel_shown,
+    check_optics,
+)
 from napari_zssr.plugin.summary import lines, picture
 from napari_zssr.stack.image import Channel
 
@@ -46,28 +57,37 @@ MODALITIES = {
     "confocal": "confocal",
     "lightsheet": "light sheet",
 }
+# Attributes of `Channel` by the names of the fields that they may fill.
+STATED = {name: attribute for name, (_, attribute) in NUMBERS.items()}
+STATED |= {"modality": "modality"}
 METHODS = [("Gaussian", "gaussian"), ("vectorial", "vectorial")]
 
 
 class OpticsFields(Column):
-    """Objective, light and microscope; empty fields are left to the image."""
+    """Objective, light and microscope; empty fields are left to the image.
+
+    What is typed stays for other images, but not in place of what their files state.
+    """
 
     def __init__(self) -> None:
         self._channel: Channel | None = None
-        # Whether the fields are those of a recipe, which also suit other images.
-        self._from_recipe = False
+        self._typed: dict[str, Any] = {}
+        # What was typed in place of what the file of a layer states.
+        self._corrected: WeakKeyDictionary[Image, dict[str, Any]] = WeakKeyDictionary()
+        self._corrections: dict[str, Any] = {}
+        self._stated: set[str] = set()
         self.shared = text_label()
         numbers = NUMBERS.items()
         super().__init__(
             [
-                Row("Microscope", ComboBox(name="modality", choices=self._modalities)),
+                Row("Microscope", Choice(name="modality", choices=self._modalities)),
                 *(Row(label, LineEdit(name=name)) for name, (label, _) in numbers),
                 self.shared,
                 Row("Model", ComboBox(name="method", choices=METHODS)),
             ]
         )
-        for field in self.fields.values():
-            field.changed.connect(self._typed)
+        for name in STATED:
+            self.fields[name].changed.connect(partial(self._note, name))
         self.fields["modality"].changed.connect(self._show_relevant)
         self.show_channel(None)
 
@@ -93,24 +113,46 @@ class OpticsFields(Column):
         is_choice = optics.modality in modality.choices
         modality.value = optics.modality if is_choice else None
         self.fields["method"].value = optics.method
-        self._from_recipe = True
+        # Also what was empty before.
+        for name in STATED:
+            self._note(name, self.fields[name].value)
 
-    def leave_image(self) -> None:
-        """Forget what was typed for one image when another one is chosen."""
-        if not self._from_recipe:
-            self.show_optics(Optics())
-            self._from_recipe = False
+    def follow_image(self, layer: Image | None) -> None:
+        """Leave to the file of an image what it states; show the rest as typed."""
+        channels = () if layer is None else layer_channels(layer)
+        self._stated = {
+            name
+            for name, attribute in STATED.items()
+            if any(getattr(channel, attribute) for channel in channels)
+        }
+        self._corrections = (
+            {} if layer is None else self._corrected.setdefault(layer, {})
+        )
+        self.show_channel(channels[0] if channels else Channel())
+        for name in STATED:
+            known = self._corrections if name in self._stated else self._typed
+            field = self.fields[name]
+            empty = None if name == "modality" else ""
+            value = known.get(name, empty)
+            with field.changed.blocked():
+                # The default microscope is not listed a second time.
+                is_choice = name != "modality" or value in field.choices
+                field.value = value if is_choice else empty
+        self._show_relevant()
 
     def say_shared(self, channels: int, layers: int) -> None:
         """Say that one emission is used for several channels, where that is so."""
         text = self.fields["wavelength_nm"].value.strip()
         is_shared = bool(text) and max(channels, layers) > 1
-        several = f"{layers} layers" if layers > 1 else f"{channels} channels"
-        sentence = f"{text} nm is used for all {several}."
+        count, what = (layers, "layers") if layers > 1 else (channels, "channels")
+        several = f"both {what}" if count == 2 else f"all {count} {what}"
+        sentence = f"{text} nm is used for {several}."
         set_text(self.shared, html.escape(sentence) if is_shared else "")
 
-    def _typed(self) -> None:
-        self._from_recipe = False
+    def _note(self, name: str, value: Any) -> None:
+        self._typed[name] = value
+        if name in self._stated:
+            self._corrections[name] = value
 
     def show_channel(self, channel: Channel | None) -> None:
         """Show an image's metadata in the empty fields; None for a batch of images."""
@@ -205,6 +247,10 @@ class KernelView(Column):
 
 
 STORED = "stored"
+NO_BLUR = (
+    "Only slices are added, so only the blur along Z counts; with a factor above 1 the "
+    "blur of the planes counts too."
+)
 KINDS = {
     "bicubic": "default (bicubic)",
     "estimate": "estimate from image",
@@ -276,6 +322,10 @@ class BlurFields(Column):
 
     def __init__(self, images: Images = list) -> None:
         self._stored: KernelSpec | None = None
+        # Whether the blur of planes counts, and whether that along Z does.
+        self._in_planes, self._along_z = True, False
+        self.axial = AxialBlurFields()
+        self.no_planes = text_label(NO_BLUR)
         self.optics = OpticsFields()
         self.beads = BeadFields(images)
         self.view = KernelView()
@@ -291,19 +341,42 @@ class BlurFields(Column):
         super().__init__(
             [
                 Row("Blur", ComboBox(name="kernel", choices=self._kinds)),
+                self.no_planes,
                 self.measure,
-                self.optics,
                 self.beads,
                 Row("Blur width", LineEdit(name="sigma", value="1.0")),
                 Row("Blur file", path_field(name="kernel_file", filter=files)),
+                self.axial,
+                # Of either blur.
+                self.optics,
                 self.view,
             ]
         )
-        self.fields["kernel"].changed.connect(self._show_relevant)
+        for name in ("kernel", "kernel_z"):
+            self.fields[name].changed.connect(self._show_relevant)
+        self._show_relevant()
+
+    def need(self, *, in_planes: bool, along_z: bool) -> None:
+        """Show the fields of the blurs that count."""
+        self._in_planes, self._along_z = in_planes, along_z
         self._show_relevant()
 
     def kernel(self) -> KernelSpec:
-        """The chosen blur; InputError where a field cannot be used."""
+        """The blur of planes, with the optics where that along Z is of them.
+
+        InputError where a field cannot be used.
+        """
+        chosen = self._chosen() if self._in_planes else KernelSpec()
+        if not self._optics_along_z:
+            return chosen
+        kind = chosen.kind if self._in_planes else "optics"
+        return replace(chosen, kind=kind, optics=self.optics.optics())
+
+    @property
+    def _optics_along_z(self) -> bool:
+        return self._along_z and self.axial.text == "optics"
+
+    def _chosen(self) -> KernelSpec:
         kind = self.fields["kernel"].value
         if kind == "gaussian":
             return KernelSpec.parse(f"gaussian:{self.fields['sigma'].value}")
@@ -348,6 +421,8 @@ class BlurFields(Column):
         self.optics.show_channel(known[channel] if known else Channel())
         channels = stack.data.shape[stack.axes.index("C")] if "C" in stack.axes else 1
         self.optics.say_shared(channels, layers)
+        if self._optics_along_z:
+            check_optics(request, channel)
         if not request.config.restores_planes:
             return
         kernel = self.seen.kernel(request, channel)
@@ -366,11 +441,16 @@ class BlurFields(Column):
         return [*((text, kind) for kind, text in KINDS.items()), *stored]
 
     def _show_relevant(self) -> None:
-        kind = self.fields["kernel"].value
+        kind = self.fields["kernel"].value if self._in_planes else ""
+        self.rows["kernel"].visible = self._in_planes
+        self.no_planes.visible = not self._in_planes
         self.rows["sigma"].visible = kind == "gaussian"
         self.rows["kernel_file"].visible = kind == "file"
         self.measure.visible = self.can_measure and kind == "estimate"
-        self.optics.visible = kind == "optics"
         self.beads.visible = kind == "beads"
+        self.axial.visible = self._along_z
+        self.optics.visible = kind == "optics" or self._optics_along_z
+        # Along Z there is one model.
+        self.optics.rows["method"].visible = kind == "optics"
         # Nothing to see in the blur that nobody has chosen.
-        self.view.visible = kind != "bicubic"
+        self.view.visible = kind not in ("", "bicubic")

@@ -22,11 +22,11 @@ from qtpy.QtCore import Qt
 from napari_zssr.checks import ISOTROPIC, MAX_FACTOR
 from napari_zssr.config import PRESETS, Config, change
 from napari_zssr.errors import InputError
-from napari_zssr.kernelspec import KernelSpec
 from napari_zssr.plugin.form.advanced import NUMBERS, AdvancedFields
 from napari_zssr.plugin.form.beads import Images
-from napari_zssr.plugin.form.blur import AxialBlurFields, BlurFields
+from napari_zssr.plugin.form.blur import BlurFields
 from napari_zssr.plugin.form.rows import (
+    Choice,
     Column,
     Foldable,
     Row,
@@ -279,6 +279,8 @@ def layers_of(viewer: Viewer) -> Iterator[Layer]:
 
 WHOLE, VIEW, ALL, CURRENT, STORED = "whole", "view", "all", "current", "stored"
 DRAW, DRAWN_NAME = "draw", "Area"
+# Fields for a part of one image, and what each holds for another one.
+WHOLE_IMAGE = {"slices": ALL, "area": WHOLE, "channel": None}
 # What is chosen, and what a line says about it.
 PRESET_NAMES = {
     "instant": "Instant",
@@ -293,11 +295,6 @@ PRESET_WORDS = {
     "paper": "Slow; for comparison with the paper.",
 }
 
-
-NO_BLUR = (
-    "Only slices are added, so only the blur along Z counts; with a factor above 1 the "
-    "blur of the planes counts too."
-)
 AS_IT_IS, BY_NUMBER = "as it is", "by a number"
 AXIAL_CHOICES = [AS_IT_IS, ISOTROPIC, BY_NUMBER]
 
@@ -317,8 +314,8 @@ class FactorFields(Column):
         self.more = Foldable(
             title,
             [Row("", linked), *more],
-            tooltip="Shows or hides further settings: different factors for Y and X, "
-            "or only a part of the image.",
+            tooltip="Shows or hides further settings, such as different factors for "
+            "Y and X.",
         )
         self._has_z = True
         super().__init__(
@@ -394,14 +391,14 @@ class RegionFields(FactorFields):
         self._image = image
         self._stored: Ranges = {}
         self.hint = text_label()
-        area = Row("Area", ComboBox(name="area", choices=self._areas))
         super().__init__(
             "More on region",
-            [
+            [Row("Channels", Choice(name="channel", choices=self._channels))],
+            first=[
                 Row("Slices", ComboBox(name="slices", choices=self._slices)),
-                Row("Channels", ComboBox(name="channel", choices=self._channels)),
+                Row("Area", ComboBox(name="area", choices=self._areas)),
+                self.hint,
             ],
-            first=[area, self.hint],
         )
         self.fields["area"].changed.connect(self._choose_area)
         self.refresh()
@@ -428,13 +425,20 @@ class RegionFields(FactorFields):
 
     def refresh(self) -> None:
         """Follow the layer and the layer list."""
-        for name in ("slices", "area", "channel"):
+        self._stored = self._fitting(self._stored)
+        for name in WHOLE_IMAGE:
             refill(self.fields[name])
         self.rows["slices"].visible = bool(set("TZ") & set(self._axes()))
         self.show_z("Z" in self._axes())
         self.rows["channel"].visible = len(self.fields["channel"].choices) > 1
         self.more.tell_changes()
         self._hint_at_drawn()
+
+    def leave_image(self) -> None:
+        """Choose all of an image when another one is chosen."""
+        self._stored = {}
+        for name, whole in WHOLE_IMAGE.items():
+            self.fields[name].value = whole
 
     def _choose_area(self, area: Any) -> None:
         """Choose an area; first add a layer for one that is yet to be drawn."""
@@ -486,12 +490,21 @@ class RegionFields(FactorFields):
         ]
 
     def show_ranges(self, ranges: Ranges) -> None:
-        """Set the fields to the part of a layer in a recipe."""
+        """Set the fields to the part of a layer in a recipe, as far as there is one."""
         self._stored = ranges
         self.refresh()
-        self.fields["slices"].value = STORED if set("TZ") & set(ranges) else ALL
-        self.fields["area"].value = STORED if set("YX") & set(ranges) else WHOLE
-        self.fields["channel"].value = ranges["C"][0] if "C" in ranges else None
+        stored = self._stored
+        self.fields["slices"].value = STORED if set("TZ") & set(stored) else ALL
+        self.fields["area"].value = STORED if set("YX") & set(stored) else WHOLE
+        self.fields["channel"].value = stored["C"][0] if "C" in stored else None
+
+    def _fitting(self, ranges: Ranges) -> Ranges:
+        """Ranges that the layer has; those of a recipe may be of another image."""
+        layer, axes = self._image.layer, self._axes()
+        if layer is None or not axes:
+            return {}
+        sizes = dict(zip(axes, level0(layer).shape, strict=True))
+        return {a: r for a, r in ranges.items() if r[1] <= sizes.get(a, 0)}
 
     def _axes(self) -> str:
         layer = self._image.layer
@@ -538,7 +551,6 @@ class MethodFields(Column):
                 f"{PRESET_NAMES[name]}: {text}" for name, text in PRESET_WORDS.items()
             ),
         )
-        self.blur_z = AxialBlurFields()
         self.more = Foldable(
             "Advanced",
             [self.advanced],
@@ -547,18 +559,7 @@ class MethodFields(Column):
         )
         # The whole width, for the time beside the name.
         preset = Row("", self.preset, spoken="Preset")
-        self.no_blur = text_label(NO_BLUR)
-        self.no_blur.visible = False
-        super().__init__(
-            [
-                preset,
-                self._description,
-                self.blur,
-                self.no_blur,
-                self.blur_z,
-                self.more,
-            ]
-        )
+        super().__init__([preset, self._description, self.blur, self.more])
         self.preset.changed.connect(self._apply_preset)
         self._apply_preset(self.preset.value)
 
@@ -574,15 +575,12 @@ class MethodFields(Column):
         factor_z: float | Literal["isotropic"] = 1.0,
     ) -> Config:
         """Settings in the form; InputError where a field cannot be used."""
-        self.blur_z.visible = factor_z != 1
-        # The blur of planes that stay as they are counts only for what it tells of Z.
+        # The blur of planes that stay as they are does not count.
         restored = factor_z == 1 or factors != (1.0, 1.0)
-        counts = restored or self.blur_z.text == "optics"
-        self.blur.visible, self.no_blur.visible = counts, not counts
-        kernel = self.blur.kernel() if counts else KernelSpec()
-        changes = self.advanced.changes() | {"kernel": kernel}
+        self.blur.need(in_planes=restored, along_z=factor_z != 1)
+        changes = self.advanced.changes() | {"kernel": self.blur.kernel()}
         if factor_z != 1:
-            changes["kernel_z"] = self.blur_z.text
+            changes["kernel_z"] = self.blur.axial.text
         return change(self._base, factor=factors, factor_z=factor_z, **changes)
 
     def show_config(self, config: Config) -> None:
@@ -592,7 +590,7 @@ class MethodFields(Column):
         shown = ("start", "strategy", "ensemble", *NUMBERS)
         self._base = change(config, **{name: getattr(preset, name) for name in shown})
         self.blur.show_kernel(config.kernel)
-        self.blur_z.show_config(config)
+        self.blur.axial.show_config(config)
         self.advanced.show_config(config, preset)
         self.more.tell_changes()
 

@@ -323,7 +323,7 @@ class Form(Column):
         signals = [getattr(layers.events, name) for name in names]
         self._connections.add(signals, self._follow_layers)
         self._connections.add([layers.selection.events.changed], self._follow_selection)
-        self.image.left.connect(self.method.blur.optics.leave_image)
+        self.image.left.connect(self._follow_image)
         self.image.layer_chosen.connect(self.region.refresh)
         self.image.layer_chosen.connect(self._propose)
         self.region.changed.connect(self._propose)
@@ -337,6 +337,12 @@ class Form(Column):
     def _propose(self) -> None:
         text = factors_text(self.region.factors, self.region.factor_z)
         self.result.propose(self.image.layer, text)
+
+    def _follow_image(self) -> None:
+        """Another image is chosen: what belongs to one alone is not kept for it."""
+        self.region.leave_image()
+        self.method.blur.optics.follow_image(self.image.layer)
+        self.method.advanced.leave_image()
 
     def _follow_layers(self, _event: Any = None) -> None:
         self.image.refresh()

@@ -160,6 +160,13 @@ class _Tight(Container[Any]):
         self.native.layout().setSpacing(4)
 
 
+class Choice(ComboBox):
+    """A box that also tells when the choice becomes the one whose value is None."""
+
+    # magicgui is silent for its own, which is None.
+    null_value = object()
+
+
 class Row(_Tight):
     """A label and its field; no label where the field has its own text.
 
