@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from importlib import metadata
 from pathlib import Path
@@ -542,7 +543,9 @@ def test_the_noise_is_measured_as_a_run_does(desk: Desk) -> None:
     advanced = desk.widget.form.method.advanced
     desk.widget.measurements.measure_noise()
     desk.qtbot.waitUntil(lambda: advanced.measure.enabled, timeout=30_000)
+    advanced.fields["noise"].value = "given"
     measured = float(advanced.fields["noise_sigma"].value)
+    advanced.fields["noise"].value = "auto"
     desk.run(change(RIDGE, noise="auto"))
     (plane,) = layer_recipe(desk.viewer.layers[-1])["report"]["planes"]
     assert plane["noise"] > 0.005
@@ -557,7 +560,7 @@ def test_the_noise_is_measured_as_a_run_does(desk: Desk) -> None:
     assert advanced.noise_message.value == ""
 
 
-def test_a_measured_noise_is_given_for_its_image(window: Desk) -> None:
+def test_a_measured_noise_is_proposed_for_its_image(window: Desk) -> None:
     image = window.add(rings(96, 96, noise=30))
     window.viewer.window._qt_window.show()
     window.set(change(RIDGE, noise="auto"))
@@ -573,19 +576,24 @@ def test_a_measured_noise_is_given_for_its_image(window: Desk) -> None:
         return window.widget.form.requests()[0].config.noise
 
     measure()
+    # A run knows more of the noise than its level.
+    assert given() == "auto"
+    assert "Noise" not in method.more.changes.value
+    fields["noise"].value = "given"
     assert advanced.rows["noise_sigma"].native.isVisible()
-    assert 0.005 < given() == float(fields["noise_sigma"].value)
+    assert 0.005 < given() == float(fields["noise_sigma"].value) != 0.02
     # Estimated again, nothing of it is left.
     fields["noise"].value = "auto"
     method.more.unfold(False)
     assert "Noise" not in method.more.changes.value
-    measure()
+    fields["noise"].value = "given"
+    method.more.unfold(False)
     assert "Noise, Noise level" in method.more.changes.value
     other = window.add(rings(96, 96), "another")
     assert given() == "auto"
     assert "Noise" not in method.more.changes.value
     # What was typed is meant for other images too.
-    measure()
+    fields["noise"].value = "given"
     fields["noise_sigma"].value = "0.3"
     window.viewer.layers.selection = {image}
     assert window.widget.form.image.layer is not other
@@ -603,8 +611,9 @@ def test_the_slice_that_is_shown_is_measured(desk: Desk) -> None:
         desk.widget.refresh()
         desk.widget.measurements.measure_noise()
         desk.qtbot.waitUntil(lambda: advanced.measure.enabled, timeout=30_000)
-        levels.append(float(advanced.fields["noise_sigma"].value))
-    assert levels[0] < 0.005 < levels[1]
+        levels.append(advanced.noise_message.value)
+    assert levels[0].startswith("No noise was found")
+    assert re.search(r"is \d.* % of its intensity range", levels[1])
 
 
 def test_nothing_but_noise_is_told() -> None:

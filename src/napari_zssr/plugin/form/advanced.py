@@ -80,15 +80,14 @@ class AdvancedFields(Column):
         self._has_training = True
         self.measure = PushButton(
             text="Measure noise",
-            tooltip="Measures the noise of the slice that is shown and writes it into "
-            "'Noise level', for all slices of this image. Choose 'estimated' to "
-            "have the run measure it.",
+            tooltip="Measures the noise of the slice that is shown, and changes "
+            "nothing. A run measures every slice, and how the noise depends on the "
+            "brightness; choose 'given' to use this one figure instead.",
         )
         self.noise_message = text_label()
         # A batch has no image to measure.
         self.can_measure = False
-        # Whether the noise that is given was measured in the image.
-        self._measured = False
+        self._measured = NOISE_LEVEL
         camera, numbers = CAMERA.items(), NUMBERS.items()
         super().__init__(
             [
@@ -114,8 +113,7 @@ class AdvancedFields(Column):
         )
         for name in ("noise", "start"):
             self.fields[name].changed.connect(self._show_relevant)
-        self.fields["noise"].changed.connect(self._choose_noise)
-        self.fields["noise_sigma"].changed.connect(self._type_noise)
+        self.fields["noise"].changed.connect(self._propose_noise)
         self._show_relevant()
 
     def changes(self) -> dict[str, Any]:
@@ -149,24 +147,22 @@ class AdvancedFields(Column):
         self._show_relevant()
 
     def show_noise(self, level: float | None, sentence: str) -> None:
-        """Show a noise that was measured, and give it for this image."""
+        """Show a noise that was measured; choosing 'given' proposes it."""
         if level is not None:
-            self.fields["noise"].value = GIVEN
-            self.fields["noise_sigma"].value = f"{level:.3g}"
-            self._measured = True
+            self._measured = f"{level:.3g}"
+            self._propose_noise(self.fields["noise"].value)
         set_text(self.noise_message, html.escape(sentence))
 
     def leave_image(self) -> None:
-        """Let the noise of another image be estimated where this one's was measured."""
-        if self._measured:
+        """Let the noise of another image be estimated where this one's was given."""
+        if self._measured == self.fields["noise_sigma"].value != NOISE_LEVEL:
             self.fields["noise"].value = "auto"
+        self._measured = NOISE_LEVEL
 
-    def _choose_noise(self, kind: str) -> None:
-        if self._measured and kind != GIVEN:
-            self.fields["noise_sigma"].value = NOISE_LEVEL
-
-    def _type_noise(self) -> None:
-        self._measured = False
+    def _propose_noise(self, kind: str) -> None:
+        """A level that is not used is not a change of the settings."""
+        level = self._measured if kind == GIVEN else NOISE_LEVEL
+        self.fields["noise_sigma"].value = level
 
     def show_config(self, config: Config, preset: Config) -> None:
         """Set the fields to settings; fields that equal the preset stay empty."""
