@@ -366,6 +366,10 @@ def soak(seed: int, actions: int) -> list[str]:
     assert isinstance(app, QApplication)
     threads = set(threading.enumerate())
     windows = set(app.topLevelWidgets())
+    pool = QThreadPool.globalInstance()
+    assert pool is not None
+    # An idle thread of the pool would stay for half a minute.
+    pool.setExpiryTimeout(0)
     user = User(napari.Viewer(show_welcome_screen=False), random.Random(seed))
     with heard(user.faults):
         user.open()
@@ -374,8 +378,6 @@ def soak(seed: int, actions: int) -> list[str]:
             user.widget.cancel()
         wait(seconds=0.5)
         user.viewer.close()
-        pool = QThreadPool.globalInstance()
-        assert pool is not None
         if not pool.waitForDone(int(1000 * PATIENCE_S)):
             user.faults.append("a computation does not end")
         wait(seconds=0.5)
@@ -383,8 +385,10 @@ def soak(seed: int, actions: int) -> list[str]:
         del viewer
         gc.collect()
         wait(seconds=0.2)
-    left = [t.name for t in set(threading.enumerate()) - threads if t.is_alive()]
-    user.faults += [f"thread left: {name}" for name in left]
+    # Python lists some that have ended.
+    alive = {thread.id for thread in psutil.Process().threads()}
+    left = {t for t in threading.enumerate() if t.native_id in alive} - threads
+    user.faults += [f"thread left: {thread.name}" for thread in left]
     shown = [w for w in set(app.topLevelWidgets()) - windows if w.isVisible()]
     user.faults += [f"window left: {type(w).__name__}" for w in shown]
     return user.faults
