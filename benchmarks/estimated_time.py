@@ -146,7 +146,7 @@ def _row(case: Case, job: Job, machine: Machine) -> tuple[Cell, ...]:
     stack = _stack(case, job.data)
     work = _expected(case, stack, machine)
     clock, before = Clock(work), work.seconds
-    started, early, pace = calibrate.CLOCK(), None, Pace(work)
+    started, early, pace = calibrate.CLOCK(), None, Pace()
 
     def follow(event: Event) -> None:
         nonlocal early

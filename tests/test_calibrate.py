@@ -146,6 +146,20 @@ def test_rates_are_measured(
     assert min(found[0].step_s, found[0].pairs_s, found[0].version_s) > 0
 
 
+@pytest.mark.parametrize("size", [(16, 16), (17, 63), (40, 18), (33, 200)])
+@pytest.mark.parametrize("noise_estimate", [NoiseEstimate(), NOISY], ids=["clean", ""])
+@pytest.mark.parametrize("factor", [1, 2, 4])
+@pytest.mark.parametrize("preset", [FAST, INSTANT, PAPER], ids=lambda one: one.preset)
+def test_rates_are_measured_on_all_planes_that_are_learned_from(
+    size: tuple[int, int], noise_estimate: NoiseEstimate, factor: int, preset: Config
+) -> None:
+    config = change(preset, factor=factor, kernel="gaussian:1", crop_px=16, gradual=1)
+    _, plan = expected_plans(config, (), 1, 2, noise_estimate)
+    assert plan.learns_from(size)
+    rates = drain(calibrate_steps(plan, size=size, device="cpu", precision="float32"))
+    assert rates.pairs_s > 0
+
+
 def test_closing_at_any_yield_leaks_nothing(closes_cleanly: Any) -> None:
     plan = one_plan(change(FAST, **TINY))
     alive: list[weakref.ref[Any]] = []

@@ -16,6 +16,7 @@ from napari_zssr.zssr.training_plan import (
     TrainingPlan,
     expected_axial_plan,
     expected_plans,
+    smallest_axial_px,
 )
 
 # Most pixels of a plane that pairs are made from, and that new noise is drawn for every
@@ -272,7 +273,7 @@ def _of_plane(
     around = rates.plane_s + AROUND * y * x * rates.pairs_s
     versions = 8 if plan.ensemble else 1
     enlarging = _with_halo(y) * _with_halo(x) * rates.version_s
-    if plan.has_nothing_to_restore:
+    if not plan.learns_from(size):
         return {"predict": (INTERPOLATING * enlarging + around, 1)}
     final = math.prod(plan.stages[-1])
     # On the way to the final factor less is enlarged.
@@ -292,7 +293,7 @@ def _of_shared(
     plan: TrainingPlan, size: Sequence[float], planes: int, rates: Rates
 ) -> Passes:
     """Seconds of what so many planes share."""
-    if plan.has_nothing_to_restore:
+    if not plan.learns_from(size):
         return {}
     spread = min(min(SHARED_PLANES, planes) * math.prod(size), LEARNED_PX)
     stages = len(plan.stages)
@@ -318,15 +319,18 @@ def _of_columns(
 
     `blur`: what estimating it takes, in units of making pairs.
     """
+    enlarging = axial_versions(plan) * rates.version_s
+    whole = enlarging * depth * math.prod(size) * samples
+    if min(size) < smallest_axial_px(plan.factors[0]):
+        return {f"{ALONG_Z}columns": (INTERPOLATING * whole, 1)}
     windows = math.prod(min(n, AXIAL_SIDE_PX) for n in size)
     learned = min(2 * min(SHARED_PLANES, depth) * windows, LEARNED_PX)
     training = _training(plan, learned, rates)
     sampled = depth * math.prod(min(n, AXIAL_SAMPLE_PX) for n in size)
-    versions = axial_versions(plan) * rates.version_s
-    passes = {stage: (each, n * samples) for stage, (each, n) in training.items()}
-    judging = rates.judge_s + blur * sampled * rates.pairs_s
-    passes["predict"] = (versions * sampled + judging, samples)
-    passes["columns"] = (versions * depth * math.prod(size) * samples, 1)
+    passes = {"blur": (blur * sampled * rates.pairs_s, float(samples))}
+    passes |= {stage: (each, n * samples) for stage, (each, n) in training.items()}
+    passes["predict"] = (enlarging * sampled + rates.judge_s, samples)
+    passes["columns"] = whole, 1
     return {f"{ALONG_Z}{stage}": cost for stage, cost in passes.items()}
 
 
