@@ -197,7 +197,9 @@ def expected_work(
         size = sizes["Y"], sizes["X"]
         if factor_z is None or config.restores_planes:
             once, each = expected_plans(config, starts, alike, colours, noise_estimate)
-            own = _of_plane(each, size, rates(each), alone=alike == 1)
+            useless = noise_estimate is not None and not noise_estimate.gained
+            helps = once is None or once.trains or each.trains or not useless
+            own = _of_plane(each, size, rates(each), alone=alike == 1, helps=helps)
             if alike == 1 and "pairs" in own:
                 own["pairs"] = _and_first(own, size, rates(each))
             plane.append(own)
@@ -266,9 +268,12 @@ def expected_steps(plan: TrainingPlan) -> int:
 
 
 def _of_plane(
-    plan: TrainingPlan, size: Sequence[float], rates: Rates, *, alone: bool
+    plan: TrainingPlan, size: Sequence[float], rates: Rates, *, alone: bool, helps: bool
 ) -> Passes:
-    """Seconds of one plane, which is checked by itself if it is alone."""
+    """Seconds of one plane, which is checked by itself if it is alone.
+
+    Where networks do not help it is judged and interpolated.
+    """
     y, x = size
     around = rates.plane_s + AROUND * y * x * rates.pairs_s
     versions = 8 if plan.ensemble else 1
@@ -285,6 +290,8 @@ def _of_plane(
         checks = min(assessed_samples(y * x), _parts(size))
         passes_of["check"] = checks * rates.check_s + judging, 1
         judging = 0.0
+    if not helps:
+        versions, enlarging = 1, INTERPOLATING * enlarging
     predicting = versions * enlarging + judging / passes
     return passes_of | {"predict": (predicting, passes)}
 

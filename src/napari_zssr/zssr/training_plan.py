@@ -291,10 +291,15 @@ def trial_config(config: Config) -> Config:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NoiseEstimate:
-    """Noise of a channel before a run, and its deviation at the mean signal."""
+    """Noise of a channel before a run, and its deviation at the mean signal.
+
+    `gained`: whether networks that its planes share and that are applied as they are
+    did better than bicubic; True where that was not asked.
+    """
 
     noise: NoiseModel = CLEAN
     level: float = 0.0
+    gained: bool = True
 
 
 def expected_plans(
