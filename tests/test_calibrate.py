@@ -1,13 +1,18 @@
 from __future__ import annotations
 
 import weakref
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from napari_zssr.config import BALANCED, FAST, INSTANT, PAPER, Config, change
 from napari_zssr.imaging.noise import NoiseModel
 from napari_zssr.progress import drain
+from napari_zssr.stack.axis_labels import labelled
+from napari_zssr.stack.noise_estimate import noise_estimate_steps
+from napari_zssr.stack.run import upscale_steps
 from napari_zssr.zssr import calibrate
 from napari_zssr.zssr.calibrate import calibrate_steps
 from napari_zssr.zssr.cost import AROUND, Rates, expected_work, refreshes
@@ -85,6 +90,38 @@ def test_nothing_to_restore_takes_next_to_nothing() -> None:
     config = change(BALANCED, factor=1)
     clean = expected(config, noise_estimates=[NoiseEstimate()])
     assert clean < expected(config, noise_estimates=[NOISY]) / 4
+
+
+def test_networks_that_do_not_help_enlarge_nothing() -> None:
+    """Where they are applied as they are; those that are trained may help yet."""
+    series: dict[str, Any] = {
+        "shape": (5, 64, 64),
+        "axes": "TYX",
+        "starts": (shipped_start(),),
+    }
+    useless = [replace(NOISY, gained=False)]
+    for config, cheaper in ((FAST, True), (BALANCED, False)):
+        helpful = expected(config, noise_estimates=[NOISY], **series)
+        found = expected(config, noise_estimates=useless, **series)
+        assert (found < helpful) is cheaper
+
+
+@pytest.mark.parametrize("helps", [True, False])
+def test_whether_a_start_helps_is_looked_at(helps: bool) -> None:
+    """It does on noisy rings, and not on a pattern that was sampled too coarsely."""
+    y, x = np.mgrid[:80, :80]
+    plane = np.tanh(4 * np.sin(np.hypot(y - 40.3, x - 35.1) * 0.6))
+    if not helps:
+        plane = (y // 2 + x // 3) % 2
+    series = np.stack([np.roll(plane, 3 * number, 0) for number in range(4)])
+    if helps:
+        series += np.random.default_rng(0).normal(0, 0.1, series.shape)
+    stack = labelled(series.astype(np.float32), axes="TYX")
+    (found,) = drain(noise_estimate_steps(stack, FAST))
+    assert found.gained == helps
+    planes = drain(upscale_steps(stack, FAST)).report.planes
+    learned = sum(plane.returned == "learned" for plane in planes)
+    assert (learned > len(planes) / 2) == helps
 
 
 def test_time_is_that_of_its_parts() -> None:
