@@ -140,7 +140,16 @@ def test_every_plane_takes_its_time() -> None:
 def test_more_work_takes_longer() -> None:
     assert expected(change(FAST, steps=800)) > expected()
     assert expected(change(FAST, ensemble=True)) > expected()
-    assert expected(INSTANT) < expected() / 10
+
+
+def test_a_filter_is_fitted_to_no_more_than_a_part_of_many_pixels() -> None:
+    fit = replace(RATES, step_s=1e-6, fitted_px=100 * 100)
+    seconds = [
+        expected_work(INSTANT, (), (side, side), "YX", lambda _: fit).plane["fit"][0]
+        for side in (50, 100, 200)
+    ]
+    assert seconds == pytest.approx([0.0025, 0.01, 0.01])
+    assert max(seconds) < expected() / 10
 
 
 def test_saved_networks_that_are_not_trained_take_no_training() -> None:

@@ -35,8 +35,8 @@ BFLOAT16_SPEED_UP = 3.0
 # (judging), and its pixels (noise, checks, files). Counted and measured on a processor.
 GPU_STEP_S, GPU_PLANE_S, GPU_PIXEL_S = 1.2e-3, 0.3, 2e-7
 # On a processor: pixels that pairs are made of, twice that with noise, a check of a
-# sample, judging, and multiply-adds of fitting a closed-form filter.
-CPU_PIXEL_S, CPU_CHECK_S, CPU_JUDGE_S, FIT = 2e-6, 0.2, 0.05, 4e9
+# sample, judging, and multiply-adds of fitting a closed-form filter to so many pixels.
+CPU_PIXEL_S, CPU_CHECK_S, CPU_JUDGE_S, FIT, FITTED_PX = 2e-6, 0.2, 0.05, 4e9, 2e5
 # Of a training step, in forward passes.
 TRAINING_COST = 3.0
 # How often a network is judged on regions whose noise is drawn anew, and what is done
@@ -62,8 +62,9 @@ class Rates:
 
     Attributes
     ----------
-    step_s : seconds of one training step, looks at held-out regions included; of the
-        whole fit for the closed-form filter
+    step_s : seconds of one training step, looks at held-out regions included; of
+        fitting the closed-form filter, by pixel that is learned from
+    fitted_px : pixels from which that filter is fitted to a part of them
     pairs_s : seconds that making all pairs takes, by pixel that is learned from
     version_s : seconds that one version of the ensemble takes, back-projection
         included, by pixel of the input
@@ -77,6 +78,7 @@ class Rates:
     pairs_s: float
     version_s: float
     first_s: float = 0.0
+    fitted_px: float = math.inf
     judge_s: float = 0.0
     check_s: float = 0.0
     plane_s: float = 0.0
@@ -94,6 +96,7 @@ class Rates:
             pairs_s=self.pairs_s * pairs,
             version_s=self.version_s * version,
             first_s=measured.first_s,
+            fitted_px=measured.fitted_px,
             judge_s=measured.judge_s,
             check_s=measured.check_s,
             plane_s=measured.plane_s,
@@ -118,18 +121,20 @@ def assumed_rates(
     grid = fine if plan.kind.fine_grid else max(1.0, fine / max(plan.ratio) ** 2)
     version = grid * weights + BACK_PROJECTION * fine * plan.back_projection
     crops = plan.batch * plan.crop_px**2
-    work = TRAINING_COST * crops * weights if plan.kind.is_trained else FIT
-    step = work / speed
+    work = TRAINING_COST * crops * weights if plan.kind.is_trained else FIT / FITTED_PX
+    step, fitted = work / speed, math.inf if plan.kind.is_trained else FITTED_PX
     if device == "cpu":
         return Rates(
             step_s=step,
+            fitted_px=fitted,
             pairs_s=CPU_PIXEL_S * (1 if plan.noise.is_clean else 2),
             version_s=version / speed,
             judge_s=CPU_JUDGE_S,
             check_s=CPU_CHECK_S,
         )
     return Rates(
-        step_s=max(step, GPU_STEP_S),
+        step_s=max(step, GPU_STEP_S) if plan.kind.is_trained else step,
+        fitted_px=fitted,
         pairs_s=GPU_PIXEL_S,
         version_s=version / speed,
         plane_s=GPU_PLANE_S,
@@ -347,7 +352,7 @@ def _training(plan: TrainingPlan, pixels: float, rates: Rates) -> Passes:
     if not plan.kind.is_trained:
         return {
             "pairs": (pixels * rates.pairs_s, stages),
-            "fit": (rates.step_s, stages),
+            "fit": (min(pixels, rates.fitted_px) * rates.step_s, stages),
         }
     if not plan.trains:
         return {}
