@@ -334,7 +334,7 @@ def _of_columns(
     enlarging = axial_versions(plan) * rates.version_s
     whole = enlarging * depth * math.prod(size) * samples
     if min(size) < smallest_axial_px(plan.factors[0]):
-        return {f"{ALONG_Z}columns": (INTERPOLATING * whole, 1)}
+        return {ALONG_Z + "columns": (INTERPOLATING * whole, 1)}
     windows = math.prod(min(n, AXIAL_SIDE_PX) for n in size)
     learned = min(2 * min(SHARED_PLANES, depth) * windows, LEARNED_PX)
     training = _training(plan, learned, rates)
