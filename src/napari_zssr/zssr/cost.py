@@ -224,7 +224,8 @@ def expected_work(
             samples = sizes.get("S", 1)
             prices = rates(along_z)
             seen = AXIAL_BLUR if config.kernel_z == "estimate" else 0.0
-            axial.append(_of_columns(along_z, fine, depth, samples, prices, seen))
+            passes = _of_columns(along_z, fine, depth, samples, prices, seen)
+            axial.append({ALONG_Z + stage: cost for stage, cost in passes.items()})
     return Work(
         shared=_together(shared, 1),
         plane=_together(plane, max(1, len(plane))),
@@ -334,7 +335,7 @@ def _of_columns(
     enlarging = axial_versions(plan) * rates.version_s
     whole = enlarging * depth * math.prod(size) * samples
     if min(size) < smallest_axial_px(plan.factors[0]):
-        return {ALONG_Z + "columns": (INTERPOLATING * whole, 1)}
+        return {"columns": (INTERPOLATING * whole, 1)}
     windows = math.prod(min(n, AXIAL_SIDE_PX) for n in size)
     learned = min(2 * min(SHARED_PLANES, depth) * windows, LEARNED_PX)
     training = _training(plan, learned, rates)
@@ -343,7 +344,7 @@ def _of_columns(
     passes |= {stage: (each, n * samples) for stage, (each, n) in training.items()}
     passes["predict"] = (enlarging * sampled + rates.judge_s, samples)
     passes["columns"] = whole, 1
-    return {f"{ALONG_Z}{stage}": cost for stage, cost in passes.items()}
+    return passes
 
 
 def _training(plan: TrainingPlan, pixels: float, rates: Rates) -> Passes:
