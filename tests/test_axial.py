@@ -358,6 +358,13 @@ def test_nothing_is_made_up_along_z(kind: str) -> None:
     assert result[away].std(axis=0).mean() < 7
 
 
+def test_the_blur_is_a_stage_of_its_own() -> None:
+    """What comes before training is told, and counts towards what is done."""
+    stack = stack_of(seen(fibres(shape=(16, 28, 36)), 2))
+    stages = [e.stage for e in upscale_steps(stack, FILTER) if isinstance(e, Progress)]
+    assert stages.index("axial blur") < stages.index("axial pairs")
+
+
 # ---- to disk
 
 

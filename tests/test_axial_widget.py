@@ -190,7 +190,7 @@ def test_the_cost_is_that_of_all_slices() -> None:
         ),
         cores=2,
     )
-    rates = Rates(step_s=0.01, pairs_s=1e-6, version_s=1e-6)
+    rates = Rates(step_s=0.01 / 512**2, pairs_s=1e-6, version_s=1e-6)
     texts, seconds, works = {}, {}, {}
     for name, config in {
         "planes": change(ISOTROPIC, factor=2, factor_z=1),

@@ -1,13 +1,18 @@
 from __future__ import annotations
 
 import weakref
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from napari_zssr.config import BALANCED, FAST, INSTANT, PAPER, Config, change
 from napari_zssr.imaging.noise import NoiseModel
 from napari_zssr.progress import drain
+from napari_zssr.stack.axis_labels import labelled
+from napari_zssr.stack.noise_estimate import noise_estimate_steps
+from napari_zssr.stack.run import upscale_steps
 from napari_zssr.zssr import calibrate
 from napari_zssr.zssr.calibrate import calibrate_steps
 from napari_zssr.zssr.cost import AROUND, Rates, expected_work, refreshes
@@ -87,6 +92,38 @@ def test_nothing_to_restore_takes_next_to_nothing() -> None:
     assert clean < expected(config, noise_estimates=[NOISY]) / 4
 
 
+def test_networks_that_do_not_help_enlarge_nothing() -> None:
+    """Where they are applied as they are; those that are trained may help yet."""
+    series: dict[str, Any] = {
+        "shape": (5, 64, 64),
+        "axes": "TYX",
+        "starts": (shipped_start(),),
+    }
+    useless = [replace(NOISY, gained=False)]
+    for config, cheaper in ((FAST, True), (BALANCED, False)):
+        helpful = expected(config, noise_estimates=[NOISY], **series)
+        found = expected(config, noise_estimates=useless, **series)
+        assert (found < helpful) is cheaper
+
+
+@pytest.mark.parametrize("helps", [True, False])
+def test_whether_a_start_helps_is_looked_at(helps: bool) -> None:
+    """It does on noisy rings, and not on a pattern that was sampled too coarsely."""
+    y, x = np.mgrid[:80, :80]
+    plane = np.tanh(4 * np.sin(np.hypot(y - 40.3, x - 35.1) * 0.6))
+    if not helps:
+        plane = (y // 2 + x // 3) % 2
+    series = np.stack([np.roll(plane, 3 * number, 0) for number in range(4)])
+    if helps:
+        series += np.random.default_rng(0).normal(0, 0.1, series.shape)
+    stack = labelled(series.astype(np.float32), axes="TYX")
+    (found,) = drain(noise_estimate_steps(stack, FAST))
+    assert found.gained == helps
+    planes = drain(upscale_steps(stack, FAST)).report.planes
+    learned = sum(plane.returned == "learned" for plane in planes)
+    assert (learned > len(planes) / 2) == helps
+
+
 def test_time_is_that_of_its_parts() -> None:
     config = change(FAST, steps=100, ensemble=False)
     # Pairs, as much as a third of them for what is done beside, and one version.
@@ -103,7 +140,16 @@ def test_every_plane_takes_its_time() -> None:
 def test_more_work_takes_longer() -> None:
     assert expected(change(FAST, steps=800)) > expected()
     assert expected(change(FAST, ensemble=True)) > expected()
-    assert expected(INSTANT) < expected() / 10
+
+
+def test_a_filter_is_fitted_to_no_more_than_a_part_of_many_pixels() -> None:
+    fit = replace(RATES, step_s=1e-6, fitted_px=100 * 100)
+    seconds = [
+        expected_work(INSTANT, (), (side, side), "YX", lambda _: fit).plane["fit"][0]
+        for side in (50, 100, 200)
+    ]
+    assert seconds == pytest.approx([0.0025, 0.01, 0.01])
+    assert max(seconds) < expected() / 10
 
 
 def test_saved_networks_that_are_not_trained_take_no_training() -> None:
@@ -144,6 +190,20 @@ def test_rates_are_measured(
 
     assert len(list(modes_untouched(kept()))) >= 3
     assert min(found[0].step_s, found[0].pairs_s, found[0].version_s) > 0
+
+
+@pytest.mark.parametrize("size", [(16, 16), (17, 63), (40, 18), (33, 200)])
+@pytest.mark.parametrize("noise_estimate", [NoiseEstimate(), NOISY], ids=["clean", ""])
+@pytest.mark.parametrize("factor", [1, 2, 4])
+@pytest.mark.parametrize("preset", [FAST, INSTANT, PAPER], ids=lambda one: one.preset)
+def test_rates_are_measured_on_all_planes_that_are_learned_from(
+    size: tuple[int, int], noise_estimate: NoiseEstimate, factor: int, preset: Config
+) -> None:
+    config = change(preset, factor=factor, kernel="gaussian:1", crop_px=16, gradual=1)
+    _, plan = expected_plans(config, (), 1, 2, noise_estimate)
+    assert plan.learns_from(size)
+    rates = drain(calibrate_steps(plan, size=size, device="cpu", precision="float32"))
+    assert rates.pairs_s > 0
 
 
 def test_closing_at_any_yield_leaks_nothing(closes_cleanly: Any) -> None:

@@ -144,13 +144,16 @@ def test_slices_that_are_done_tell_the_pace() -> None:
     assert pace.left(40) is None
 
 
-def test_what_was_foretold_counts_as_one_slice() -> None:
-    told = Work(shared={}, plane={"predict": (2.0, 1)}, axial={}, planes=5)
-    pace = Pace(told)
-    pace.note(PlaneDone(plane=0, planes=5, done=1), 4)
-    assert pace.left(4) == pytest.approx(4 * 3)
-    pace.note(PlaneDone(plane=1, planes=5, done=2), 8)
-    assert pace.left(8) == pytest.approx(3 * 10 / 3)
+def test_the_blur_along_z_counts_as_done_before_training_begins() -> None:
+    work = Work(
+        shared={},
+        plane={},
+        axial={"axial blur": (4.0, 1), "axial predict": (6.0, 1)},
+        planes=0,
+    )
+    clock = Clock(work)
+    assert clock.tell(Progress(stage="axial blur", step=0, total=1)) == 0
+    assert clock.tell(Progress(stage="axial predict", step=0, total=6)) == 0.4
 
 
 def test_where_a_run_stands() -> None:

@@ -126,6 +126,29 @@ def test_without_rates_the_time_is_a_range() -> None:
     assert failed.endswith("(not measured: memory ran out)")
 
 
+@pytest.mark.parametrize(("shape", "factor"), [((8, 8), 2), ((15, 64), 1), ((3, 3), 4)])
+def test_nothing_is_measured_where_nothing_is_learned(
+    shape: tuple[int, int], factor: float
+) -> None:
+    """Measuring took such planes apart for pairs, and there were none."""
+    small = workload(shape, "YX", factor=factor, noise_estimate=NOISY)
+    assert cost([small], LAPTOP).unmeasured() == {}
+    assert rows(told(small, LAPTOP))["Time"].startswith("about")
+    (low, high) = cost([small], LAPTOP).seconds
+    assert low == high < 1
+    assert cost([workload((16, 64), "YX", noise_estimate=NOISY)], LAPTOP).unmeasured()
+
+
+@pytest.mark.parametrize("size", [(12, 40), (20, 20), (31, 64)])
+def test_small_planes_are_measured_along_z_if_they_are_learned_from(
+    size: tuple[int, int],
+) -> None:
+    """Sections of 20 pixels are too few to learn an eightfold enlargement from."""
+    small = replace(workload((9, *size), factor=1), factor_z=8.0)
+    assert cost([small], LAPTOP).unmeasured() == {}
+    assert set(cost([small], LAPTOP).work(0).axial) == {"axial columns"}
+
+
 def test_before_the_noise_is_known_the_time_is_a_range() -> None:
     """From what it takes if it is clean to what it takes if it is noisy."""
     start = (shipped_start(),)

@@ -150,15 +150,28 @@ def test_a_torch_that_misses_the_gpu_is_told_with_the_command(
     assert "pip install &lt;torch&gt;" in card._advice.value
 
 
+@pytest.mark.parametrize("error", [ComputeError, IndexError])
 def test_a_failed_measurement_is_told_and_not_repeated(
-    card: CostCard, bench: Bench, qtbot: Any
+    card: CostCard, bench: Bench, qtbot: Any, error: type[Exception]
 ) -> None:
-    bench.error = ComputeError("No memory left.")
+    bench.error = error("No memory left.")
     card.update([request()])
     qtbot.waitUntil(lambda: "No memory left" in card._table.value)
+    assert "not measured: " in card._table.value
     card.update([request()])
     settle(card, qtbot)
     assert len(bench.measured) == 1
+    assert card.problem == ""
+
+
+def test_of_tiny_planes_nothing_is_measured(
+    card: CostCard, bench: Bench, qtbot: Any
+) -> None:
+    tiny = replace(request(), layer=Image(np.zeros((4, 9, 12), np.uint16)))
+    card.update([tiny])
+    qtbot.waitUntil(lambda: known(card))
+    settle(card, qtbot)
+    assert not bench.measured
 
 
 def test_a_machine_that_cannot_be_looked_at_is_told(

@@ -94,6 +94,16 @@ def test_tiny_planes_are_returned_bicubic(shape: tuple[int, int]) -> None:
     torch.testing.assert_close(result.image, bicubic(plane, (2.0, 2.0)))
 
 
+@pytest.mark.parametrize("shape", [(20, 20), (31, 40)])
+def test_planes_too_small_for_the_factor_are_returned_bicubic(
+    shape: tuple[int, int],
+) -> None:
+    """Enlarged eightfold, sons of 20 pixels would have two and a half."""
+    result = solve(stripes(*shape), change(SLOW, factor=8))
+    assert result.returned == "bicubic"
+    assert "at least 32 are needed" in result.sentence
+
+
 @pytest.mark.parametrize("shape", [(16, 16), (16, 40), (17, 19)])
 @pytest.mark.parametrize("config", [QUICK, RIDGE, SLOW], ids=lambda c: c.preset)
 def test_smallest_planes_are_learned_on(config: Config, shape: tuple[int, int]) -> None:

@@ -21,6 +21,7 @@ STAGE_TEXTS = {
     "read": "reading",
     "plan": "preparing",
     "learn": "training (several slices)",
+    "blur": "preparing",
     "pairs": "preparing training data",
     "fit": "fitting the filter",
     "train": "training",

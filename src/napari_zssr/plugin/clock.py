@@ -108,11 +108,11 @@ def seconds_left(
 class Pace:
     """Remaining time of a run by the slices that are done, once there are any.
 
-    What a slice was expected to take counts as much as one slice.
+    What a slice was expected to take counts no more: whether networks are of use to the
+    slices, and so how long each takes, shows in the first of them.
     """
 
-    def __init__(self, expected: Work | None = None) -> None:
-        self._expected = None if expected is None else total(expected.plane)
+    def __init__(self) -> None:
         self._began = 0.0
         self._done = self._planes = 0
         self._elapsed = 0.0
@@ -129,10 +129,7 @@ class Pace:
         """Seconds that the slices left will take; None before one is done."""
         if not self._done or not self._planes:
             return None
-        seconds, slices = self._elapsed - self._began, self._done
-        if self._expected is not None:
-            seconds, slices = seconds + self._expected, slices + 1
-        each = seconds / slices
+        each = (self._elapsed - self._began) / self._done
         return max(0.0, each * self._planes - (elapsed - self._elapsed))
 
 

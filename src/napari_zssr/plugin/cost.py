@@ -211,10 +211,11 @@ class NoiseCache:
 
 
 def _noise_key(request: Request) -> Key:
-    """What the noise of a selection depends on."""
-    ranges = tuple(sorted(request.selection.ranges.items()))
-    shares = request.config.strategy_for(2) != "independent"
-    return request.axes, ranges, request.config.noise, shares, id(request.layer.data)
+    """What the noise of a selection, and whether a start helps, depends on."""
+    ranges, config = tuple(sorted(request.selection.ranges.items())), request.config
+    applied = (config.factors, config.kernel, config.start, config.learned_steps)
+    shares = config.strategy_for(2) != "independent" and (*applied, config.always)
+    return request.axes, ranges, config.noise, shares, id(request.layer.data)
 
 
 def _workload(

@@ -278,7 +278,9 @@ class Cost:
         for number, workload in enumerate(self.workloads):
 
             def note(plan: TrainingPlan, number: int = number) -> Rates:
-                found[self._key(plan, number)] = plan
+                # Interpolating takes next to nothing, and is not measured.
+                if plan.learns_from(self.workloads[number].size):
+                    found[self._key(plan, number)] = plan
                 return self._rates(plan, number)
 
             self._work(possible(workload)[0], note)

@@ -123,7 +123,7 @@ class RunController:
         if job is None:
             self._end()
             return
-        self.job, self._pace = job, Pace(job.expected)
+        self.job, self._pace = job, Pace()
         self._run.start(
             job.steps,
             on_event=self._follow,

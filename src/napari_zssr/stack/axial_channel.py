@@ -24,7 +24,7 @@ from napari_zssr.imaging.noise import NoiseModel, shows_signal
 from napari_zssr.imaging.optics import FWHM, gaussian_psf
 from napari_zssr.imaging.resample import Window, spread_starts
 from napari_zssr.kernelspec import Optics
-from napari_zssr.progress import Steps
+from napari_zssr.progress import Progress, Steps
 from napari_zssr.stack.axial_factor import GIVE_SPACING
 from napari_zssr.stack.axial_run import AxialRun, volumes
 from napari_zssr.stack.channels import completed_optics, shared_planes
@@ -32,7 +32,7 @@ from napari_zssr.stack.image import Channel, ImageStack, plane_axes, planes, to_
 from napari_zssr.stack.plane import PLANE_SEED, colours_of, common_noise
 from napari_zssr.zssr.cost import AXIAL_SAMPLE_PX, AXIAL_SIDE_PX
 from napari_zssr.zssr.messages import origin_sentence
-from napari_zssr.zssr.training_plan import Execution
+from napari_zssr.zssr.training_plan import Execution, smallest_axial_px
 
 if TYPE_CHECKING:
     from napari_zssr.zssr.axial import AxialNetwork
@@ -41,8 +41,6 @@ if TYPE_CHECKING:
 CANDIDATES = 6
 # Narrower blurs that are tried, as shares, where a result shows too much along Z.
 NARROWER = (1.0, 0.8, 0.64)
-# Side of the smallest planes that teach anything, and of their sons.
-SMALLEST_PX, SMALLEST_SON_PX = 16, 8
 BLUR_UNKNOWN = (
     "The blur along Z could not be estimated (the stack is too small, too hazy or "
     "too noisy); give it (--kernel-z, kernel_z) as optics, fwhm:Z,XY or "
@@ -134,10 +132,11 @@ def channel_blur(run: AxialRun, channel: int) -> AxialBlur | None:
 
 def train_channel(run: AxialRun, channel: int) -> Steps[AxialChannel]:
     """Train the network of a channel, under a blur that its result bears out."""
+    yield Progress(stage="blur", step=0, total=1)
     sample = _sample(run, channel)
     blur = axial_blur(run, channel, sample)
     network, growth, reason = None, None, BLUR_UNKNOWN
-    smallest = max(SMALLEST_PX, SMALLEST_SON_PX * math.ceil(run.factor))
+    smallest = smallest_axial_px(run.factor)
     if min(sample.columns.shape[1:]) < smallest:
         reason = f"Planes must be at least {smallest} pixels high and wide to train on."
     elif not shows_signal(np.stack(sample.planes)):

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from napari_zssr.config import SHARED_PLANES, Config, change
-from napari_zssr.imaging.noise import shows_signal
+from napari_zssr.imaging.noise import NoiseModel, shows_signal
 from napari_zssr.imaging.resample import spread_evenly
-from napari_zssr.progress import Progress, Steps
-from napari_zssr.stack.channels import sharing_channels
+from napari_zssr.progress import Progress, Steps, drain
+from napari_zssr.stack.channels import channel_starts, sharing_channels
 from napari_zssr.stack.image import (
     CheckedPlanes,
     ImageStack,
@@ -32,7 +33,9 @@ from napari_zssr.stack.plane import (
     without_artifacts,
 )
 from napari_zssr.stack.prepare import enlargeable
-from napari_zssr.zssr.training_plan import NoiseEstimate
+from napari_zssr.zssr.pretrained import PretrainedStart
+from napari_zssr.zssr.start import Start
+from napari_zssr.zssr.training_plan import Execution, Facts, NoiseEstimate, resolve
 
 # Side of the part that is used, on whole blocks of a JPEG, and pixels of all
 # planes of a channel together.
@@ -68,22 +71,29 @@ def noise_estimate_steps(
     """Estimate the noise of each channel in the middle of a few of its planes.
 
     Planes are read one by one. Noise is estimated as in a run, on a part of what a run
-    sees.
+    sees; so is whether a start that is applied as it is would help.
     """
     data = CheckedPlanes(_Middle(stack.data, stack.axes), "fill")
     part = replace(stack, data=data)
     listed = planes(stack.axes, data.shape)
     sharing = sharing_channels(config, listed)
+    starts = channel_starts(config, stack.axes, data.shape)
     found = []
     for channel in sorted({index.channel for index in listed}):
         yield Progress(stage="noise", step=channel, total=1)
         chosen = _chosen(listed, channel, part)
-        found.append(_estimate(part, config, chosen, shares=channel in sharing))
+        shares, start = channel in sharing, starts[channel]
+        found.append(_estimate(part, config, chosen, start, shares=shares))
     return tuple(found)
 
 
 def _estimate(
-    stack: ImageStack, config: Config, chosen: Sequence[PlaneIndex], *, shares: bool
+    stack: ImageStack,
+    config: Config,
+    chosen: Sequence[PlaneIndex],
+    start: Start | None,
+    *,
+    shares: bool,
 ) -> NoiseEstimate:
     import torch
 
@@ -105,7 +115,48 @@ def _estimate(
     else:
         noise = plane_noise(colours[0], parts[0], channel)
     levels = [noise_level(torch.from_numpy(each), noise) for each in colours]
-    return NoiseEstimate(noise=noise, level=sum(levels) / len(levels))
+    level = sum(levels) / len(levels)
+    gained = not shares or _gained(colours, config, start, noise, level)
+    return NoiseEstimate(noise=noise, level=level, gained=gained)
+
+
+def _gained(
+    planes: Sequence[NDArray[np.float32]],
+    config: Config,
+    start: Start | None,
+    noise: NoiseModel,
+    level: float,
+) -> bool:
+    """Whether a start that is applied as it is does better than bicubic on planes.
+
+    True where networks are trained, or the blur is still to be found: nothing is known.
+    """
+    import torch
+
+    from napari_zssr.zssr.plane_trainer import (
+        TrainingData,
+        is_learnable,
+        judge,
+        train_network,
+    )
+
+    if not isinstance(start, PretrainedStart) or not config.kernel.is_concrete:
+        return True
+    samples = len(planes[0])
+    facts = Facts(
+        samples=samples, noise=noise, level=level, start=start, for_stack=True
+    )
+    plan, execution = resolve(config, facts), Execution()
+    windows = tuple(
+        plane
+        for plane in map(torch.from_numpy, planes)
+        if is_learnable(plane, plan.smallest_px)
+    )
+    if plan.trains or plan.always or plan.has_nothing_to_restore or not windows:
+        return True
+    data = TrainingData(windows=windows, sources=windows, parts=1)
+    network, _ = drain(train_network(data, plan, execution))
+    return judge(network, data, plan, execution, draws=1).significant
 
 
 def plane_noise_level(

@@ -188,10 +188,10 @@ def initial_plane_snapshot(work: PlaneInput, run: RunPlan) -> Snapshot | None:
     if not shows_signal(colours):
         return None
     plane = torch.from_numpy(colours).to(run.device)
-    if not is_learnable(plane):
-        return None
     noise = plane_noise(colours, work.pixels, work.channel)
     plan = _training_plan(plane, noise, work)
+    if not is_learnable(plane, plan.smallest_px):
+        return None
     snapshot = initial_snapshot(plane, plan, work.execution(run), work.window)
     alpha = drain(_enlarged_alpha(normal[len(colours) :], work))
     return _in_pixels(snapshot, work, alpha, run)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import replace
 
@@ -18,6 +19,7 @@ from napari_zssr.zssr.cost import (
 )
 from napari_zssr.zssr.judge import assess
 from napari_zssr.zssr.networks import (
+    MAX_SAMPLES,
     RidgeFilter,
     fit_ridge,
     on_device,
@@ -68,6 +70,7 @@ def calibrate_steps(
     generator = torch.Generator().manual_seed(0)
     pairs, pairs_s, first_s = _time_pairs(plane, spec, generator)
     yield _event(1)
+    fitted_px = math.inf
     if plan.kind.is_trained:
         network, step_s = yield from _time_steps(
             plane, spec, plan, starts, execution, pairs
@@ -75,7 +78,9 @@ def calibrate_steps(
     else:
         started = CLOCK()
         network = fit_ridge(*pairs, generator)
-        step_s = CLOCK() - started
+        pixels = plane[0].numel()
+        fitted_px = MAX_SAMPLES * pixels / (float(pairs[0].weights.sum()) * len(plane))
+        step_s = (CLOCK() - started) / min(pixels, fitted_px)
     yield _event(2)
     version_s = _time_version(network, plan, sides, execution)
     yield _event(3)
@@ -93,6 +98,7 @@ def calibrate_steps(
         pairs_s=pairs_s,
         version_s=version_s,
         first_s=first_s,
+        fitted_px=fitted_px,
         judge_s=judge_s,
         check_s=CLOCK() - started,
     )

@@ -16,6 +16,7 @@ from napari_zssr.zssr.training_plan import (
     TrainingPlan,
     expected_axial_plan,
     expected_plans,
+    smallest_axial_px,
 )
 
 # Most pixels of a plane that pairs are made from, and that new noise is drawn for every
@@ -34,8 +35,8 @@ BFLOAT16_SPEED_UP = 3.0
 # (judging), and its pixels (noise, checks, files). Counted and measured on a processor.
 GPU_STEP_S, GPU_PLANE_S, GPU_PIXEL_S = 1.2e-3, 0.3, 2e-7
 # On a processor: pixels that pairs are made of, twice that with noise, a check of a
-# sample, judging, and multiply-adds of fitting a closed-form filter.
-CPU_PIXEL_S, CPU_CHECK_S, CPU_JUDGE_S, FIT = 2e-6, 0.2, 0.05, 4e9
+# sample, judging, and multiply-adds of fitting a closed-form filter to so many pixels.
+CPU_PIXEL_S, CPU_CHECK_S, CPU_JUDGE_S, FIT, FITTED_PX = 2e-6, 0.2, 0.05, 4e9, 2e5
 # Of a training step, in forward passes.
 TRAINING_COST = 3.0
 # How often a network is judged on regions whose noise is drawn anew, and what is done
@@ -61,8 +62,9 @@ class Rates:
 
     Attributes
     ----------
-    step_s : seconds of one training step, looks at held-out regions included; of the
-        whole fit for the closed-form filter
+    step_s : seconds of one training step, looks at held-out regions included; of
+        fitting the closed-form filter, by pixel that is learned from
+    fitted_px : pixels from which that filter is fitted to a part of them
     pairs_s : seconds that making all pairs takes, by pixel that is learned from
     version_s : seconds that one version of the ensemble takes, back-projection
         included, by pixel of the input
@@ -76,6 +78,7 @@ class Rates:
     pairs_s: float
     version_s: float
     first_s: float = 0.0
+    fitted_px: float = math.inf
     judge_s: float = 0.0
     check_s: float = 0.0
     plane_s: float = 0.0
@@ -93,6 +96,7 @@ class Rates:
             pairs_s=self.pairs_s * pairs,
             version_s=self.version_s * version,
             first_s=measured.first_s,
+            fitted_px=measured.fitted_px,
             judge_s=measured.judge_s,
             check_s=measured.check_s,
             plane_s=measured.plane_s,
@@ -117,18 +121,20 @@ def assumed_rates(
     grid = fine if plan.kind.fine_grid else max(1.0, fine / max(plan.ratio) ** 2)
     version = grid * weights + BACK_PROJECTION * fine * plan.back_projection
     crops = plan.batch * plan.crop_px**2
-    work = TRAINING_COST * crops * weights if plan.kind.is_trained else FIT
-    step = work / speed
+    work = TRAINING_COST * crops * weights if plan.kind.is_trained else FIT / FITTED_PX
+    step, fitted = work / speed, math.inf if plan.kind.is_trained else FITTED_PX
     if device == "cpu":
         return Rates(
             step_s=step,
+            fitted_px=fitted,
             pairs_s=CPU_PIXEL_S * (1 if plan.noise.is_clean else 2),
             version_s=version / speed,
             judge_s=CPU_JUDGE_S,
             check_s=CPU_CHECK_S,
         )
     return Rates(
-        step_s=max(step, GPU_STEP_S),
+        step_s=max(step, GPU_STEP_S) if plan.kind.is_trained else step,
+        fitted_px=fitted,
         pairs_s=GPU_PIXEL_S,
         version_s=version / speed,
         plane_s=GPU_PLANE_S,
@@ -196,7 +202,9 @@ def expected_work(
         size = sizes["Y"], sizes["X"]
         if factor_z is None or config.restores_planes:
             once, each = expected_plans(config, starts, alike, colours, noise_estimate)
-            own = _of_plane(each, size, rates(each), alone=alike == 1)
+            useless = noise_estimate is not None and not noise_estimate.gained
+            helps = once is None or once.trains or each.trains or not useless
+            own = _of_plane(each, size, rates(each), alone=alike == 1, helps=helps)
             if alike == 1 and "pairs" in own:
                 own["pairs"] = _and_first(own, size, rates(each))
             plane.append(own)
@@ -216,7 +224,8 @@ def expected_work(
             samples = sizes.get("S", 1)
             prices = rates(along_z)
             seen = AXIAL_BLUR if config.kernel_z == "estimate" else 0.0
-            axial.append(_of_columns(along_z, fine, depth, samples, prices, seen))
+            passes = _of_columns(along_z, fine, depth, samples, prices, seen)
+            axial.append({ALONG_Z + stage: cost for stage, cost in passes.items()})
     return Work(
         shared=_together(shared, 1),
         plane=_together(plane, max(1, len(plane))),
@@ -265,14 +274,17 @@ def expected_steps(plan: TrainingPlan) -> int:
 
 
 def _of_plane(
-    plan: TrainingPlan, size: Sequence[float], rates: Rates, *, alone: bool
+    plan: TrainingPlan, size: Sequence[float], rates: Rates, *, alone: bool, helps: bool
 ) -> Passes:
-    """Seconds of one plane, which is checked by itself if it is alone."""
+    """Seconds of one plane, which is checked by itself if it is alone.
+
+    Where networks do not help it is judged and interpolated.
+    """
     y, x = size
     around = rates.plane_s + AROUND * y * x * rates.pairs_s
     versions = 8 if plan.ensemble else 1
     enlarging = _with_halo(y) * _with_halo(x) * rates.version_s
-    if plan.has_nothing_to_restore:
+    if not plan.learns_from(size):
         return {"predict": (INTERPOLATING * enlarging + around, 1)}
     final = math.prod(plan.stages[-1])
     # On the way to the final factor less is enlarged.
@@ -284,6 +296,8 @@ def _of_plane(
         checks = min(assessed_samples(y * x), _parts(size))
         passes_of["check"] = checks * rates.check_s + judging, 1
         judging = 0.0
+    if not helps:
+        versions, enlarging = 1, INTERPOLATING * enlarging
     predicting = versions * enlarging + judging / passes
     return passes_of | {"predict": (predicting, passes)}
 
@@ -292,7 +306,7 @@ def _of_shared(
     plan: TrainingPlan, size: Sequence[float], planes: int, rates: Rates
 ) -> Passes:
     """Seconds of what so many planes share."""
-    if plan.has_nothing_to_restore:
+    if not plan.learns_from(size):
         return {}
     spread = min(min(SHARED_PLANES, planes) * math.prod(size), LEARNED_PX)
     stages = len(plan.stages)
@@ -318,16 +332,19 @@ def _of_columns(
 
     `blur`: what estimating it takes, in units of making pairs.
     """
+    enlarging = axial_versions(plan) * rates.version_s
+    whole = enlarging * depth * math.prod(size) * samples
+    if min(size) < smallest_axial_px(plan.factors[0]):
+        return {"columns": (INTERPOLATING * whole, 1)}
     windows = math.prod(min(n, AXIAL_SIDE_PX) for n in size)
     learned = min(2 * min(SHARED_PLANES, depth) * windows, LEARNED_PX)
     training = _training(plan, learned, rates)
     sampled = depth * math.prod(min(n, AXIAL_SAMPLE_PX) for n in size)
-    versions = axial_versions(plan) * rates.version_s
-    passes = {stage: (each, n * samples) for stage, (each, n) in training.items()}
-    judging = rates.judge_s + blur * sampled * rates.pairs_s
-    passes["predict"] = (versions * sampled + judging, samples)
-    passes["columns"] = (versions * depth * math.prod(size) * samples, 1)
-    return {f"{ALONG_Z}{stage}": cost for stage, cost in passes.items()}
+    passes = {"blur": (blur * sampled * rates.pairs_s, float(samples))}
+    passes |= {stage: (each, n * samples) for stage, (each, n) in training.items()}
+    passes["predict"] = (enlarging * sampled + rates.judge_s, samples)
+    passes["columns"] = whole, 1
+    return passes
 
 
 def _training(plan: TrainingPlan, pixels: float, rates: Rates) -> Passes:
@@ -336,7 +353,7 @@ def _training(plan: TrainingPlan, pixels: float, rates: Rates) -> Passes:
     if not plan.kind.is_trained:
         return {
             "pairs": (pixels * rates.pairs_s, stages),
-            "fit": (rates.step_s, stages),
+            "fit": (min(pixels, rates.fitted_px) * rates.step_s, stages),
         }
     if not plan.trains:
         return {}

@@ -27,7 +27,7 @@ from napari_zssr.imaging.resample import (
 from napari_zssr.kernelspec import KernelSpec
 from napari_zssr.progress import Progress, Steps, drain
 from napari_zssr.zssr.canvas import Canvas
-from napari_zssr.zssr.training_plan import TrainingPlan
+from napari_zssr.zssr.training_plan import SMALLEST_SON_PX, TrainingPlan
 from napari_zssr.zssr.warps import (
     IDENTITY,
     NOISY_WARPS,
@@ -185,9 +185,6 @@ def _box(
 
 def _start(middle: int, side: int, size: int) -> int:
     return max(0, min(middle - side // 2, size - side))
-
-
-SMALLEST_SON_PX = 4
 
 
 def training_windows(plane: Canvas, factors: Pair = (1.0, 1.0)) -> list[Tensor]:

@@ -79,10 +79,9 @@ from napari_zssr.zssr.predict import (
     with_mean_of,
 )
 from napari_zssr.zssr.trainer import Trainer, train
-from napari_zssr.zssr.training_plan import Execution, TrainingPlan
+from napari_zssr.zssr.training_plan import SMALLEST_PX, Execution, TrainingPlan
 from napari_zssr.zssr.warps import IDENTITY, Pair
 
-SMALLEST_PX = 16
 SEED_STEP = 7919
 # A window is shown about once a second, in at most so much of the time.
 SNAPSHOT_S, SNAPSHOT_SHARE = 1.0, 0.2
@@ -163,7 +162,7 @@ def upscale_plane(
     planes of the channel; without them the plane is assessed by itself.
     """
     base = baseline(plan.factors)
-    reason = nothing_to_learn(plane, base)
+    reason = nothing_to_learn(plane, base, plan.smallest_px)
     if plan.has_nothing_to_restore:
         reason = reason or NOTHING_TO_RESTORE
     if plan.start is None and not plan.trains:
@@ -369,19 +368,21 @@ def _delivered(
     return 1.0 if plan.always else assessment.share, sentence
 
 
-def is_learnable(plane: Tensor) -> bool:
+def is_learnable(plane: Tensor, smallest: int = SMALLEST_PX) -> bool:
     """Whether a plane (C, Y, X) leaves anything to learn from."""
     varies = float(plane.amax() - plane.amin()) > 0
-    return varies and min(plane.shape[-2:]) >= SMALLEST_PX
+    return varies and min(plane.shape[-2:]) >= smallest
 
 
-def nothing_to_learn(plane: Tensor, base: Baseline) -> str | None:
+def nothing_to_learn(
+    plane: Tensor, base: Baseline, smallest: int = SMALLEST_PX
+) -> str | None:
     """Sentence on a plane that leaves nothing to learn from; None for others."""
-    if is_learnable(plane):
+    if is_learnable(plane, smallest):
         return None
     if float(plane.amax() - plane.amin()) <= 0:
         return CONSTANT
-    return too_small(plane.shape[-2], plane.shape[-1], SMALLEST_PX, base)
+    return too_small(plane.shape[-2], plane.shape[-1], smallest, base)
 
 
 def bicubic_result(
@@ -478,6 +479,8 @@ def train_shared(
     The checkpoint holds the noise of the planes, whether they gained over bicubic, and
     what checks told of them.
     """
+    if min(data.windows[0].shape[-2:]) < plan.smallest_px:
+        return None
     network, _ = yield from train_network(data, plan, execution)
     checkpoint = checkpoint_of(network, plan)
     if checkpoint is None:
@@ -511,7 +514,7 @@ def trial_assessment(
     It stands for networks that every plane of a channel learns for itself: a blur or
     noise that ruins the one ruins the others. None where nothing can be learned.
     """
-    if not is_learnable(plane):
+    if not is_learnable(plane, plan.smallest_px):
         return None
     network, _ = yield from train_network(TrainingData.of_plane(plane), plan, execution)
     return (yield from assess(network, [plane], plan, execution))

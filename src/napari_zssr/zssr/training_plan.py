@@ -6,6 +6,7 @@ Nothing after it decides on training again. No torch in here.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -48,6 +49,9 @@ WIDE_PX = 2.0
 # Noise levels (fraction of the range) between which back-projection fades out: it would
 # copy the noise into the result.
 FADE = (0.003, 0.010)
+# Sides of the smallest planes, and of their sons, that anything is learned from; along
+# Z sons are cut from sections, which are fewer.
+SMALLEST_PX, SMALLEST_SON_PX, SMALLEST_AXIAL_SON_PX = 16, 4, 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,6 +163,16 @@ class TrainingPlan:
     def has_nothing_to_restore(self) -> bool:
         """Whether planes keep their size, without a blur or noise to be taken back."""
         return self.only_denoises and not self.is_noisy and not self.noise.jpeg
+
+    @property
+    def smallest_px(self) -> int:
+        """Side of the smallest planes that are learned from."""
+        learned = self.factors if self.kind.fine_grid else self.ratio
+        return max(SMALLEST_PX, math.ceil(SMALLEST_SON_PX * max(learned)))
+
+    def learns_from(self, size: Sequence[float]) -> bool:
+        """Whether planes of a size (Y, X) are more than interpolated."""
+        return not self.has_nothing_to_restore and min(size) >= self.smallest_px
 
     @property
     def has_wide_blur(self) -> bool:
@@ -277,10 +291,15 @@ def trial_config(config: Config) -> Config:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NoiseEstimate:
-    """Noise of a channel before a run, and its deviation at the mean signal."""
+    """Noise of a channel before a run, and its deviation at the mean signal.
+
+    `gained`: whether networks that its planes share and that are applied as they are
+    did better than bicubic; True where that was not asked.
+    """
 
     noise: NoiseModel = CLEAN
     level: float = 0.0
+    gained: bool = True
 
 
 def expected_plans(
@@ -357,6 +376,11 @@ def axial_config(
 def axial_ratio(factor: float) -> int:
     """Enlargement R of one application of the network; sections are then resampled."""
     return max(2, math.ceil(factor - 1e-9))
+
+
+def smallest_axial_px(factor: float) -> int:
+    """Side of the smallest lateral planes that sections are learned from."""
+    return max(SMALLEST_PX, SMALLEST_AXIAL_SON_PX * math.ceil(factor))
 
 
 def expected_axial_plan(
