@@ -183,16 +183,24 @@ def test_the_result_of_a_part_is_beside_that_part(desk: Desk) -> None:
     assert desk.names == [original.name, result.name]
 
 
-def test_what_the_view_shows_is_seen_whole_on_either_side(desk: Desk) -> None:
-    compared(desk, scale=(2, 2))
-    camera = desk.viewer.scene.camera
+@pytest.mark.parametrize("unit", ["um", "nm"])
+def test_what_the_view_shows_is_seen_whole_on_either_side(
+    desk: Desk, unit: str
+) -> None:
+    compared(desk, scale=(2, 2), units=("um", "um"))
+    # The viewer's units are the smallest of all layers, if these go together.
+    for name in ("points", "other"):
+        desk.viewer.layers.remove(name)
+    desk.viewer.add_image(rings(24, 24), units=(unit, unit), visible=False)
+    desk.viewer.layers.selection.active = desk.viewer.layers["cells"]
+    camera, of_um = desk.viewer.scene.camera, {"um": 1, "nm": 1000}[unit]
     width = desk.viewer.canvas.size[1]
-    # The width of the canvas shows the right half of the image, from 23 to 47.
-    camera.center, camera.zoom = (0, 10, 35), width / 24
+    # The canvas shows the right half of the image, 23 to 47 µm, and as much beside it.
+    camera.center, camera.zoom = (0, 10 * of_um, 47 * of_um), width / (48 * of_um)
     desk.widget.result.toggle_side_by_side()
-    reach = width / 2 / camera.zoom
-    assert camera.center[-1] - reach / 2 <= 23
-    assert camera.center[-1] + reach / 2 >= 47
+    reach, middle = width / 2 / camera.zoom / of_um, camera.center[-1] / of_um
+    assert middle - reach / 2 <= 23
+    assert middle + reach / 2 >= 47
     assert reach < 1.2 * 24
 
 

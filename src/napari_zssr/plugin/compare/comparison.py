@@ -19,6 +19,7 @@ from napari_zssr.plugin.layers.layers import (
     layer_recipe,
     lazy_stack,
     result_kwargs,
+    unit_ratio,
     unwrapped,
 )
 from napari_zssr.plugin.layers.results import TRANSPARENT_BLENDING, results_of
@@ -177,7 +178,8 @@ class Comparison:
         if dims.ndisplay != 2 or -min(axes) > result.ndim:
             return
         canvas = np.array(self._viewer.canvas.size)
-        edges = np.array([_edges(result, axis) for axis in axes])
+        units = self._viewer.layers.extent.units
+        edges = np.array([_edges(result, axis, units) for axis in axes])
         low, high = edges.T
         if self._part is None:
             reach = canvas / camera.zoom / 2
@@ -188,12 +190,15 @@ class Comparison:
         camera.zoom = FILLED * float(min(canvas * (1, 0.5) / (high - low)))
 
 
-def _edges(layer: Image, axis: int) -> tuple[float, float]:
-    """Both edges of a layer along an axis of the world, counted from the last."""
+def _edges(layer: Image, axis: int, units: Any) -> tuple[float, float]:
+    """Both edges of a layer along an axis, in the viewer's units, if it has any."""
     extent = layer.extent
     # The extent is that of the centres.
-    low, high = extent.world[:, axis] + extent.step[axis] * np.array((-0.5, 0.5))
-    return float(low), float(high)
+    edges = extent.world[:, axis] + extent.step[axis] * np.array((-0.5, 0.5))
+    if units is not None:
+        edges *= unit_ratio(layer.units[axis], units[axis])
+    low, high = map(float, edges)
+    return low, high
 
 
 def _part(original: Image, result: Image) -> Image | None:

@@ -146,7 +146,7 @@ def to_pixels(
     # napari has none for layers whose units do not go together.
     if units is not None:
         for axis in range(-min(count, len(units)), 0):
-            world[axis] *= _unit_ratio(units[axis], layer.units[axis])
+            world[axis] *= unit_ratio(units[axis], layer.units[axis])
     return np.asarray(layer.world_to_data(world), dtype=np.float64)
 
 
@@ -155,11 +155,11 @@ def to_world(layer: Layer, pixel: NDArray[Any], units: Any) -> NDArray[np.float6
     world = np.asarray(layer.data_to_world(pixel), dtype=np.float64)
     if units is not None:
         for axis in range(-min(layer.ndim, len(units)), 0):
-            world[axis] *= _unit_ratio(layer.units[axis], units[axis])
+            world[axis] *= unit_ratio(layer.units[axis], units[axis])
     return world
 
 
-def _unit_ratio(unit: Any, target: Any) -> float:
+def unit_ratio(unit: Any, target: Any) -> float:
     """Factor from one pint unit to another; 1 where they are not comparable."""
     if unit == target or unit.dimensionality != target.dimensionality:
         return 1.0
