@@ -117,6 +117,7 @@ def test_one_gain_is_told_everywhere(channels: dict[str, Any]) -> None:
 
     class Told:
         axial = ()
+        kernels = ()
 
     Told.planes = planes  # type: ignore[attr-defined]
     assert TOLD in summary._outcome(Told, INSTANT)
@@ -145,9 +146,7 @@ def test_channels_and_part_are_in_the_methods(channels: dict[str, Any]) -> None:
     text = paragraph(channels)
     assert "bicubic interpolation for 1 (channel 3)" in text
     assert "for 2 of 3 planes (channels 1 and 2)" in text
-    assert (
-        "Only a part of the image was processed (indices Y 8 to 55, X 3 to 50)" in text
-    )
+    assert "Only a part of the image was processed (Y 8 to 55, X 3 to 50)" in text
     assert "(channel 3)" in table(channels)["Delivered"]
 
 

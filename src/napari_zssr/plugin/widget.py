@@ -344,6 +344,7 @@ class SuperResolutionWidget(Container[Any]):
                 job.name,
                 finished,
                 growing.planes,
+                channels=job.request.sizes.get("C", 1),
                 failed=self._failed,
                 black=black,
                 part=job.part,
