@@ -277,6 +277,33 @@ def test_the_view_from_the_side_loses_no_slice(desk: Any, qtbot: Any) -> None:
     assert dims.order == turned
 
 
+def test_the_slice_stays_while_layers_come_and_go(window: Any, qtbot: Any) -> None:
+    """napari's slider keeps its number, which is another slice where they are finer."""
+    window.add(cells(), **GIVEN)
+    window.set(ISOTROPIC)
+    panel, dims, widget = window.widget.preview, window.viewer.dims, window.widget
+    dims.set_current_step(0, 5)
+    # The slice at 10 µm, which ends in the middle to the next one.
+    here = pytest.approx(10, abs=1)
+
+    def previewed() -> bool:
+        scene = panel._scene
+        return scene.picture is not None and scene._pictured is panel._target
+
+    for blur in ("gaussian:1.2", "gaussian:1.5"):
+        widget.form.method.show_config(change(ISOTROPIC, kernel_z=blur))
+        widget.refresh()
+        panel.start()
+        qtbot.waitUntil(previewed, timeout=30_000)
+        assert (dims.point[0], dims.nsteps[0]) == (here, 16)
+    panel.stop()
+    assert (dims.point[0], dims.nsteps[0]) == (here, 8)
+    window.run(ISOTROPIC)
+    assert (dims.point[0], dims.nsteps[0]) == (here, 16)
+    window.viewer.layers.remove(window.viewer.layers[-1])
+    assert (dims.point[0], dims.nsteps[0]) == (here, 8)
+
+
 def test_planes_are_previewed_alone_and_it_is_said(desk: Any, qtbot: Any) -> None:
     desk.add(cells(), **GIVEN)
     desk.set(change(ISOTROPIC, factor=2))

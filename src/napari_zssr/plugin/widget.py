@@ -29,6 +29,7 @@ from napari_zssr.plugin.form.rows import Column, Foldable, Scrolled, after_pause
 from napari_zssr.plugin.help import HelpRow
 from napari_zssr.plugin.jobs import DiskJob, Enlarged, Job, MemoryJob
 from napari_zssr.plugin.keys import Shortcuts
+from napari_zssr.plugin.layers.aids import KeptSlice
 from napari_zssr.plugin.layers.files import write_ome_tiff
 from napari_zssr.plugin.layers.layers import layer_file, level0, unwrapped
 from napari_zssr.plugin.layers.opened import complete_placement
@@ -128,6 +129,7 @@ class SuperResolutionWidget(Container[Any]):
             "flip": self.result.toggle_flip,
         }
         self._shortcuts = Shortcuts(napari_viewer, self.native, acts)
+        self._kept_slice = KeptSlice(napari_viewer)
         with view_kept(napari_viewer, self.form.image.layer):
             for layer in map(unwrapped, self._viewer.layers):
                 self._complete_placement(layer)
@@ -390,6 +392,7 @@ class SuperResolutionWidget(Container[Any]):
         self.check.close()
         self.result.close()
         self._shortcuts.close()
+        self._kept_slice.close()
 
     def _discard_finished(self) -> None:
         if self._growing is not None:

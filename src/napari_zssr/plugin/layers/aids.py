@@ -45,6 +45,34 @@ def selection_kept(viewer: Viewer) -> Iterator[None]:
         selection.active = active
 
 
+class KeptSlice:
+    """Stays on the slice that is shown when a layer with closer slices is removed.
+
+    napari's slider keeps its number, and so ends up at the last slice.
+    """
+
+    def __init__(self, viewer: Viewer) -> None:
+        self._viewer = viewer
+        self._point: tuple[float, ...] = ()
+        viewer.layers.events.removing.connect(self._note)
+        # After napari has set another range of the slider.
+        viewer.layers.events.removed.connect(self._restore, position="last")
+
+    def close(self) -> None:
+        """Ignore the viewer from now on."""
+        self._viewer.layers.events.removing.disconnect(self._note)
+        self._viewer.layers.events.removed.disconnect(self._restore)
+
+    def _note(self, _event: Any) -> None:
+        self._point = self._viewer.dims.point
+
+    def _restore(self, _event: Any) -> None:
+        dims = self._viewer.dims
+        point = self._point[-dims.ndim :]
+        if self._viewer.layers and len(point) == dims.ndim and dims.point != point:
+            dims.point = point
+
+
 class ReadWhenIndexed:
     """Pixels for a layer, made when they are indexed."""
 

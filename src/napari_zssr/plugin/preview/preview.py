@@ -252,12 +252,9 @@ class PreviewPanel:
 
     def _accept(self) -> None:
         if self._target is not None:
-            request, dims = self._target.request, self._viewer.dims
-            shown = dims.point
+            request = self._target.request
             self._scene.stay()
             self.stop()
-            # The range of the sliders was that of the picture too.
-            dims.point = shown
             self.accepted.emit(request)
 
     def _follow(self, request: Request) -> None:
