@@ -377,24 +377,6 @@ def test_closing_takes_the_layers_away(desk: Desk) -> None:
     assert desk.windows()[0].name == "Preview frame"
 
 
-def test_accept_hands_on_the_request(desk: Desk) -> None:
-    taken: list[Request] = []
-    desk.panel.accepted.connect(taken.append)
-    desk.panel.start()
-    desk.panel.accept.changed.emit(True)
-    assert taken == [desk.request[0]]
-    assert not desk.panel.active
-
-
-def test_accept_keeps_the_slice_that_is_shown(desk: Desk) -> None:
-    desk.viewer.dims.set_current_step(0, 2)
-    desk.panel.start()
-    desk.until(desk.pictures)
-    point = desk.viewer.dims.point
-    desk.panel.accept.changed.emit(True)
-    assert desk.viewer.dims.point == pytest.approx(point)
-
-
 @pytest.mark.parametrize("which", ["source", "picture"])
 def test_a_layer_that_is_deleted_ends_the_preview(desk: Desk, which: str) -> None:
     desk.panel.start()
@@ -435,7 +417,6 @@ def test_while_the_form_cannot_run_the_picture_stays(desk: Desk) -> None:
     desk.panel.update(None)
     desk.quiet()
     assert len(desk.pictures()) == 1
-    assert not desk.panel.accept.enabled
 
 
 def test_closed_at_once_it_leaves_nothing(desk: Desk) -> None:
