@@ -17,7 +17,7 @@ from napari_zssr.plugin.request import kernel_from
 from napari_zssr.stack.recipe import CLEAN, planes_name, psf_text
 from napari_zssr.stack.report import Report
 from napari_zssr.units import duration_text
-from napari_zssr.zssr.messages import baseline, decibels, delivered_gains
+from napari_zssr.zssr.messages import baseline, delivered_gains
 
 # Weights below this fraction of the largest one are not shown.
 FAINT = 0.01
@@ -136,11 +136,13 @@ def _outcome(report: Report, config: Config) -> str:
         gains = delivered_gains((one.returned, one.gain_db) for one in report.axial)
     if not gains:
         return "Done"
-    closer = "closer than" if median(gains) >= 0 else "farther off than"
-    some = len(learned) < len(report.planes) and bool(learned)
+    # The details tell the range, for which the line has no room.
+    middle = median(gains)
+    told = f"{abs(middle):.2f} dB {'closer' if middle >= 0 else 'farther off'}"
+    if not learned or len(learned) == len(report.planes):
+        return f"{told} than {base}"
     name = planes_name(len(report.planes), len(report.kernels))
-    where = f" in {len(learned)} of {len(report.planes)} {name}" if some else ""
-    return f"{decibels(gains)} {closer} {base}{where}"
+    return f"{told} in {len(learned)} of {len(report.planes)} {name}"
 
 
 def _opening(file: Path | None) -> str:
