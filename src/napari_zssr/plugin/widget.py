@@ -453,9 +453,7 @@ class SuperResolutionWidget(Container[Any]):
         self.cost.timed.connect(self.form.method.show_times)
         self.form.changed.connect(self._refresh_later)
         self.form.layers_changed.connect(self._refresh_later)
-        self.form.layers_changed.connect(
-            lambda: self.preview.settle(self.form.image.layer)
-        )
+        self.form.layers_changed.connect(self.preview.settle)
         self._viewer.dims.events.point.connect(self._refresh_later)
         self._viewer.scene.camera.events.connect(self._refresh_later)
         garbage = self._run.garbage
