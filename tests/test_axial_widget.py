@@ -268,10 +268,11 @@ def test_the_view_from_the_side_loses_no_slice(desk: Any, qtbot: Any) -> None:
     panel.sections.value = True
     panel.sections.value = False
     assert (dims.point, dims.order) == (pytest.approx(point), order)
-    # Who accepts what is seen from the side goes on looking from there.
+    # Who runs what is seen from the side goes on looking from there.
     panel.sections.value = True
     turned, point = dims.order, dims.point
-    panel.accept.changed.emit(True)
+    desk.widget.start()
+    assert not panel.active
     assert (dims.point, dims.order) == (pytest.approx(point), turned)
     desk.wait()
     assert dims.order == turned

@@ -473,7 +473,7 @@ def test_a_stack_is_checked_as_by_the_command(
     assert job.check is not None
     assert job.check.count == 8
     assert [p.place["Z"] for p in job.check.planes] == [3, 3, 0, 0, 2, 2]
-    assert job.check.planes[0].name == "C 0, Z 3"
+    assert job.check.planes[0].name == "channel 1, Z 3"
     whole = check_files(
         job.stacks["result"], job.stacks["original"], recipe=job.check.recipe
     )
@@ -798,7 +798,7 @@ def test_figures_and_profile_follow_the_slice(
     bench.viewer.dims.set_current_step(1, 1)
     bench.quiet()
     assert shown is not bench.panel.shown_plane()
-    assert "C 1, Z " in bench.body.note.value
+    assert "channel 2, Z " in bench.body.note.value
     assert (bench.body.profile.curves[0].y != first).any()
     bench.panel.close()
     bench.panel.view.native.deleteLater()

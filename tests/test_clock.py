@@ -166,6 +166,20 @@ def test_where_a_run_stands() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("sizes", "words"),
+    [
+        ({"Z": 1, "C": 6, "Y": 9, "X": 8}, "Channel 5 of 6 · training"),
+        ({"Z": 3, "C": 2, "Y": 9, "X": 8}, "Slice 3 of 3 · channel 1 of 2 · training"),
+        ({"C": 2, "T": 3, "Y": 9, "X": 8}, "Slice 2 of 3 · channel 2 of 2 · training"),
+        ({"T": 2, "Z": 3, "Y": 9, "X": 8}, "Slice 5 of 6 · training"),
+    ],
+)
+def test_channels_are_not_counted_as_slices(sizes: dict[str, int], words: str) -> None:
+    train = Progress(stage="train", step=40, total=400, plane=4, planes=6)
+    assert status(train, sizes=sizes) == words
+
+
 def test_layers_share_one_figure_by_their_sizes() -> None:
     """The second of two layers takes three quarters of the run."""
     clock = Clock(assumed_work(change(FAST, **SMALL), (), (24, 24), "YX"))
@@ -239,6 +253,12 @@ def test_what_was_not_delivered_is_not_praised() -> None:
 )
 def test_what_is_left(finished: int, words: str) -> None:
     assert stopped_message("cells", finished, 9).headline == words
+
+
+@pytest.mark.parametrize(("planes", "name"), [(2, "channels"), (8, "planes")])
+def test_what_is_left_of_channels(planes: int, name: str) -> None:
+    left = stopped_message("cells", 1, planes, channels=2).headline
+    assert left == f"Cancelled, 1 of {planes} {name} done (cells)"
 
 
 def test_the_way_out_is_a_field_of_the_form() -> None:

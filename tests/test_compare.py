@@ -169,9 +169,40 @@ def test_the_result_of_a_part_is_beside_that_part(desk: Desk) -> None:
     # As large as the part can be in half of the canvas.
     filled = max(10 * camera.zoom / height, 12 * camera.zoom / (width / 2))
     assert 0.9 < filled < 1
-    assert original.visible
+    # Both sides show the same area, whatever the shape of the canvas.
+    (left,) = {one for one in desk.viewer.layers if one.visible} - {result}
+    np.testing.assert_array_equal(left.data, original.data[30:40, 8:20])
+    assert (_column(desk.viewer, left), _column(desk.viewer, result)) == (0, 1)
+    # Its centres lie where those of the original do.
+    np.testing.assert_allclose(left.extent.world, [[30, 8], [39, 19]])
+    assert left not in desk.widget.form.image.images()
     desk.widget.result.toggle_side_by_side()
     assert state(desk.viewer) == before
+    # Removing a layer ends it without a trace, too.
+    desk.widget.result.toggle_side_by_side()
+    desk.viewer.layers.remove(shapes)
+    assert desk.names == [original.name, result.name]
+
+
+@pytest.mark.parametrize("unit", ["um", "nm"])
+def test_what_the_view_shows_is_seen_whole_on_either_side(
+    desk: Desk, unit: str
+) -> None:
+    compared(desk, scale=(2, 2), units=("um", "um"))
+    # The viewer's units are the smallest of all layers, if these go together.
+    for name in ("points", "other"):
+        desk.viewer.layers.remove(name)
+    desk.viewer.add_image(rings(24, 24), units=(unit, unit), visible=False)
+    desk.viewer.layers.selection.active = desk.viewer.layers["cells"]
+    camera, of_um = desk.viewer.scene.camera, {"um": 1, "nm": 1000}[unit]
+    width = desk.viewer.canvas.size[1]
+    # The canvas shows the right half of the image, 23 to 47 µm, and as much beside it.
+    camera.center, camera.zoom = (0, 10 * of_um, 47 * of_um), width / (48 * of_um)
+    desk.widget.result.toggle_side_by_side()
+    reach, middle = width / 2 / camera.zoom / of_um, camera.center[-1] / of_um
+    assert middle - reach / 2 <= 23
+    assert middle + reach / 2 >= 47
+    assert reach < 1.2 * 24
 
 
 def test_both_halves_are_seen_in_a_real_window(

@@ -185,7 +185,9 @@ def test_layers_in_turn_take_the_time_of_all_and_the_memory_of_the_largest() -> 
 def test_one_line_says_result_time_and_device() -> None:
     asked = workload((6, 263, 263))
     summary = told(asked, LAPTOP).summary
-    pattern = r"526 \u00d7 526 \u00d7 6, 3.32 MB; about .* on the processor \(8 cores\)"
+    pattern = (
+        r"Z 6 \u00d7 Y 526 \u00d7 X 526, 3.32 MB; about .* on the processor \(8 cores\)"
+    )
     assert re.fullmatch(pattern, summary)
     assert told(asked, WORKSTATION).summary.endswith(" on the RTX")
     assert told(asked, None).summary.startswith("Z 6 × Y 526")

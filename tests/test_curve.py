@@ -130,3 +130,21 @@ def test_the_engine_tells_the_gain_and_ends_with_that_of_the_report(
     report = drain(upscale_steps(stack, config), look).report
     assert len(gains) >= fewest
     assert gains[-1] == report.planes[0].gain_db
+
+
+def test_the_gain_along_z_is_told_too(shipped: object) -> None:
+    config = change(FAST, **SMALL, factor=1, factor_z=2, kernel_z="gaussian:0.6")
+    z, y, x = np.mgrid[:10, :48, :48] / 3
+    stack = labelled(
+        np.sin(z) + np.cos(y * x / 20),
+        axes="ZYX",
+        spacing={"Z": 0.4, "Y": 0.1, "X": 0.1},
+    )
+    made = GainCurve()
+
+    def look(event: Any) -> None:
+        if isinstance(event, Progress):
+            made.follow(event)
+
+    report = drain(upscale_steps(stack, config), look).report
+    assert made.latest == report.axial[0].gain_db

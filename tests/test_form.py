@@ -21,6 +21,7 @@ from qtpy.QtWidgets import (
     QAbstractButton,
     QApplication,
     QComboBox,
+    QDockWidget,
     QLabel,
     QStyle,
     QStyleOptionComboBox,
@@ -163,6 +164,16 @@ def test_nothing_is_cut_off(docked: Desk, letters: float) -> None:
     docked.qtbot.wait(50)
     assert widget.native.width() <= 325
     assert cut(widget) == []
+
+
+@pytest.mark.parametrize("letters", [1, 1.5])
+def test_the_title_of_the_dock_is_not_cut_off(docked: Desk, letters: float) -> None:
+    enlarge_letters(letters)
+    dock = docked.widget.native.parentWidget()
+    while not isinstance(dock, QDockWidget):
+        dock = dock.parentWidget()
+    title = dock.titleBarWidget().title
+    assert title.sizeHint().width() <= title.width()
 
 
 def test_labels_stand_above_the_fields_where_it_is_narrow(docked: Desk) -> None:

@@ -46,7 +46,7 @@ def test_every_contribution_has_its_command() -> None:
 
 def test_there_is_one_widget_so_that_the_menu_has_one_level() -> None:
     (widget,) = MANIFEST.contributions.widgets or ()
-    assert widget.display_name == "Super-Resolution"
+    assert widget.display_name == "ZSSR"
 
 
 def test_icon_is_part_of_the_package() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtGui import QTextDocument
 from qtpy.QtWidgets import QApplication, QLabel, QWidget
 
-from napari_zssr.config import change
+from napari_zssr.config import INSTANT, change
 from napari_zssr.errors import InputError
 from napari_zssr.plugin import run_controller
 from napari_zssr.plugin.messages import (
@@ -31,8 +32,11 @@ from napari_zssr.plugin.messages import (
     Message,
     Messages,
 )
-from napari_zssr.progress import Progress
+from napari_zssr.plugin.summary import finished_message
+from napari_zssr.progress import Progress, drain
 from napari_zssr.stack import run as engine
+from napari_zssr.stack.axis_labels import labelled
+from napari_zssr.stack.run import upscale_steps
 
 ODD = "A & B <b>x</b> &amp;"
 
@@ -49,6 +53,24 @@ def messages(qtbot: Any) -> Messages:
     qtbot.addWidget(made)
     made.resize(300, 100)
     return made
+
+
+@pytest.mark.parametrize("learned", [2, 1])
+def test_what_a_run_has_gained_fits_the_line(messages: Messages, learned: int) -> None:
+    stack = np.random.default_rng(0).random((2, 24, 24))
+    config = change(INSTANT, noise="off", always=True, device="cpu")
+    report = drain(upscale_steps(labelled(stack, axes="ZYX"), config)).report
+    kinds = ["learned"] * learned + ["bicubic"] * (2 - learned)
+    planes = [
+        replace(plane, gain_db=gain, returned=kind)
+        for plane, gain, kind in zip(report.planes, (0.6, 1.2), kinds, strict=True)
+    ]
+    told = replace(report, planes=tuple(planes), seconds=75)
+    messages.add(finished_message("cells x2 instant", told, config))
+    (row,) = messages.rows
+    gain, _, _ = row.message.line.rpartition(" (")
+    room = messages.width() - row.arrow.width() - row.layout().spacing()
+    assert row.headline.fontMetrics().horizontalAdvance(f"{gain} ...") <= room
 
 
 def test_the_newest_is_on_top_and_few_are_seen(messages: Messages) -> None:

@@ -117,9 +117,12 @@ def test_one_gain_is_told_everywhere(channels: dict[str, Any]) -> None:
 
     class Told:
         axial = ()
+        kernels = (None,) * 3
 
     Told.planes = planes  # type: ignore[attr-defined]
-    assert TOLD in summary._outcome(Told, INSTANT)
+    # There is room for the median only.
+    headline = f"{np.median(GAINS[:2]):.2f} dB closer in 2 of 3 channels"
+    assert summary._outcome(Told, INSTANT) == headline
 
 
 @pytest.mark.parametrize(
@@ -145,9 +148,7 @@ def test_channels_and_part_are_in_the_methods(channels: dict[str, Any]) -> None:
     text = paragraph(channels)
     assert "bicubic interpolation for 1 (channel 3)" in text
     assert "for 2 of 3 planes (channels 1 and 2)" in text
-    assert (
-        "Only a part of the image was processed (indices Y 8 to 55, X 3 to 50)" in text
-    )
+    assert "Only a part of the image was processed (Y 8 to 55, X 3 to 50)" in text
     assert "(channel 3)" in table(channels)["Delivered"]
 
 

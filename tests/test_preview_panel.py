@@ -11,7 +11,7 @@ import pytest
 
 pytest.importorskip("napari")
 
-from napari.layers import Image, Shapes
+from napari.layers import Image
 from qtpy.QtCore import QEvent, QPoint, QPointF, Qt
 from qtpy.QtGui import QMouseEvent
 from qtpy.QtTest import QTest
@@ -19,7 +19,6 @@ from qtpy.QtWidgets import QApplication
 
 from napari_zssr.config import INSTANT, change
 from napari_zssr.plugin.layers.aids import (
-    PREVIEW,
     ReadWhenIndexed,
     SplitPixels,
     is_preview,
@@ -232,10 +231,11 @@ class Desk:
         self.until(lambda: not any(run.running for run in runs))
 
     def pictures(self) -> list[Image]:
-        return [x for x in self.viewer.layers if isinstance(x, Image) and is_preview(x)]
+        layers = [x for x in self.viewer.layers if is_preview(x)]
+        return [x for x in layers if x not in self.windows()]
 
-    def windows(self) -> list[Shapes]:
-        return [x for x in self.viewer.layers if isinstance(x, Shapes)]
+    def windows(self) -> list[Image]:
+        return [x for x in self.viewer.layers if x.name == "Preview frame"]
 
     def finished(self) -> bool:
         return "bicubic" in self.panel._message.value
@@ -333,13 +333,14 @@ def test_it_follows_the_window(desk: Desk) -> None:
     desk.panel.start()
     desk.until(desk.pictures)
     old = desk.panel._target
-    (window,) = desk.windows()
-    window.data = [window.data[0] + [0, -50]]
+    frame = desk.panel._scene.frame
+    frame._place(np.add(frame.corners, (0, -50)))
+    frame._on_moved()
     desk.until(lambda: desk.panel._target is not old)
     assert desk.panel._target is not None
     assert desk.panel._target.box["X"] == (0, 128)
     # The window is laid back where the picture is.
-    assert window.data[0][:, 1].min() == pytest.approx(-0.25)
+    assert frame.corners[:, 1].min() == pytest.approx(-0.25)
 
 
 def test_the_same_again_is_not_computed_again(desk: Desk) -> None:
@@ -369,30 +370,10 @@ def test_closing_takes_the_layers_away(desk: Desk) -> None:
     desk.panel.button.changed.emit(True)
     assert not desk.panel.active
     assert desk.pictures() == []
-    assert [w.visible for w in desk.windows()] == [False]
-    assert desk.windows()[0].name == "Preview frame (hidden)"
+    assert desk.viewer.layers[:] == [desk.layer]
     assert set(desk.viewer.layers.selection) == {desk.layer}
     desk.panel.start()
     assert [w.visible for w in desk.windows()] == [True]
-    assert desk.windows()[0].name == "Preview frame"
-
-
-def test_accept_hands_on_the_request(desk: Desk) -> None:
-    taken: list[Request] = []
-    desk.panel.accepted.connect(taken.append)
-    desk.panel.start()
-    desk.panel.accept.changed.emit(True)
-    assert taken == [desk.request[0]]
-    assert not desk.panel.active
-
-
-def test_accept_keeps_the_slice_that_is_shown(desk: Desk) -> None:
-    desk.viewer.dims.set_current_step(0, 2)
-    desk.panel.start()
-    desk.until(desk.pictures)
-    point = desk.viewer.dims.point
-    desk.panel.accept.changed.emit(True)
-    assert desk.viewer.dims.point == pytest.approx(point)
 
 
 @pytest.mark.parametrize("which", ["source", "picture"])
@@ -435,7 +416,6 @@ def test_while_the_form_cannot_run_the_picture_stays(desk: Desk) -> None:
     desk.panel.update(None)
     desk.quiet()
     assert len(desk.pictures()) == 1
-    assert not desk.panel.accept.enabled
 
 
 def test_closed_at_once_it_leaves_nothing(desk: Desk) -> None:
@@ -444,8 +424,7 @@ def test_closed_at_once_it_leaves_nothing(desk: Desk) -> None:
         desk.panel.stop()
     desk.quiet()
     assert desk.pictures() == []
-    assert len(desk.windows()) == 1
-    assert desk.windows()[0].metadata == {PREVIEW: True}
+    assert desk.viewer.layers[:] == [desk.layer]
 
 
 def test_colours_are_previewed(desk: Desk) -> None:
@@ -510,7 +489,7 @@ def mouse(desk: Desk) -> Mouse:
 
 
 def middle(desk: Desk) -> Any:
-    return np.mean(desk.viewer.layers["Preview frame"].data[0], axis=0)
+    return np.mean(desk.panel._scene.frame.corners, axis=0)
 
 
 def modes() -> dict[str, Any]:
@@ -522,7 +501,7 @@ def modes() -> dict[str, Any]:
         "paint": (lambda viewer: viewer.add_labels(np.zeros((150, 140), int)), "paint"),
         "draw": (lambda viewer: viewer.add_shapes(ndim=2), "add_rectangle"),
         "points": (lambda viewer: viewer.add_points(flat), "add"),
-        "frame": (lambda viewer: viewer.layers["Preview frame"], "select"),
+        "frame": (lambda viewer: viewer.layers["Preview frame"], "transform"),
     }
 
 
@@ -548,17 +527,16 @@ def test_the_frame_is_dragged_in_any_mode(
     assert (*camera.center, camera.zoom, camera.mouse_pan) == view
     assert desk.viewer.layers.selection.active is layer
     assert layer.mode == mode
-    assert (layer.affine.affine_matrix == place).all()
+    assert (layer.affine.affine_matrix == place).all() == (case != "frame")
     # Beside the frame the mode does what it did.
     assert layer.mouse_drag_callbacks == usual
-    if case != "frame":
-        np.testing.assert_array_equal(layer.data, before)
+    np.testing.assert_array_equal(layer.data, before)
 
 
 def test_beside_the_frame_the_view_is_panned(desk: Desk, mouse: Mouse) -> None:
     centre = desk.viewer.scene.camera.center
     first = middle(desk)
-    outside = np.array(desk.windows()[0].data[0]).min(axis=0) - 1.5
+    outside = desk.panel._scene.frame.corners.min(axis=0) - 1.5
     mouse.press(outside)
     mouse.move(np.add(outside, (0, 3)))
     mouse.move(np.add(outside, (0, 6)))

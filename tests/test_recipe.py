@@ -8,6 +8,7 @@ from napari_zssr.config import INSTANT, Config, change
 from napari_zssr.kernelspec import KernelSpec
 from napari_zssr.progress import drain
 from napari_zssr.stack.axis_labels import labelled
+from napari_zssr.stack.recipe import part_text
 from napari_zssr.stack.report import recipe, to_json_types, unfinished_recipe
 from napari_zssr.stack.run import upscale_steps
 
@@ -28,6 +29,11 @@ def test_recipe_survives_json_and_rebuilds_the_settings() -> None:
         "spacing": [0.5, 0.1, 0.1], "units": ["um", "um", "um"],
         "selection": {"Z": [3, 4]},
     }  # fmt: skip
+
+
+def test_the_part_counts_channels_from_1() -> None:
+    ranges = {"Z": (22, 23), "C": (1, 2), "Y": (4, 9)}
+    assert part_text({"input": {"selection": ranges}}) == "Z 22, channel 2, Y 4 to 8"
 
 
 def test_unfinished_recipe_has_no_report() -> None:

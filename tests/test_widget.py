@@ -226,7 +226,7 @@ def test_parts_of_a_layer(window: Desk) -> None:
     assert ranges() == {"Z": (2, 3)}
     # As the channels of a file are named in the layer list, from 1.
     choices = [box.native.itemText(n) for box in [fields["channel"]] for n in range(4)]
-    assert choices == ["all", "only 1", "only 2", "only 3"]
+    assert choices == ["all", "channel 1", "channel 2", "channel 3"]
     fields["channel"].value = 1
     assert ranges() == {"Z": (2, 3), "C": (1, 2)}
     corners = np.array([[3.0, 4], [3, 20], [10, 20], [10, 4]])

@@ -72,8 +72,8 @@ class Progress:
     loss : float, optional
         Recent training loss of a start that is learned from many images.
     gain_db : float, optional
-        Gain over bicubic on regions held out from training, in dB of PSNR, where it
-        was just measured.
+        Gain over interpolation (the input at factor 1) on regions held out from
+        training, in dB of PSNR, where it was just measured.
     message : str
         A sentence for the user, or empty.
     plane : int

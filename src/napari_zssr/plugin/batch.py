@@ -215,7 +215,7 @@ class FileJob:
         starts = channel_starts(order.config, stack.axes, shape)
         factor_z = axial_factor(order.config, stack)
         work = assumed_work(order.config, starts, shape, stack.axes, factor_z)
-        self.clock = Clock(work)
+        self.clock = Clock(work, dict(zip(stack.axes, shape, strict=True)))
         return (
             yield from upscale_to_disk_steps(
                 stack, order.config, self.row.target, overwrite=order.overwrite

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
 
 from napari_zssr.progress import (
     ALONG_Z,
@@ -23,9 +26,13 @@ BEFORE = ("read", "plan", "learn")
 
 
 class Clock:
-    """Share of a run that is done, by its expected work."""
+    """Share of a run that is done, by its expected work.
 
-    def __init__(self, work: Work) -> None:
+    `sizes` of the image by axis, in their order, tell which slice a plane is.
+    """
+
+    def __init__(self, work: Work, sizes: Mapping[str, int] | None = None) -> None:
+        self.sizes = sizes or {}
         self._planes, self._networks = work.planes, work.channels
         self._plane, self._shared, self._axial = work.plane, work.shared, work.axial
         every = (*self._plane, *self._shared, *self._axial)
@@ -139,21 +146,38 @@ def status(
     *,
     job: str = "",
     network: tuple[int, int] | None = None,
+    sizes: Mapping[str, int] | None = None,
 ) -> str:
     """Status line: job, slice, network, stage and remaining time (s).
 
-    `network` is the number of the network that is trained, and how many there are.
+    `network` is the number of the network that is trained, and how many there are;
+    `sizes` are those of the image by axis.
     """
     parts = [job] if job else []
-    along_z = event.stage.startswith(ALONG_Z)
-    if event.planes > 1 and not event.stage.startswith(SHARED) and not along_z:
-        parts.append(f"slice {event.plane + 1} of {event.planes}")
+    if not event.stage.startswith((SHARED, ALONG_Z)):
+        parts += _plane_texts(event, sizes or {})
     if network is not None:
         parts.append(f"network {network[0]} of {network[1]}")
     parts.append(stage_text(event.stage))
     if left is not None:
         parts.append(f"about {duration_text(left)} left")
     return sentence_case(JOIN.join(parts))
+
+
+def _plane_texts(event: Progress, sizes: Mapping[str, int]) -> list[str]:
+    """Number of the slice and of the channel, of those that there are several of."""
+    stacked = {letter: n for letter, n in sizes.items() if letter not in "YXS"}
+    if math.prod(stacked.values()) != event.planes:
+        stacked = {"Z": event.planes}
+    number, channel, count, channels = 0, 0, 1, 1
+    at = np.unravel_index(event.plane, tuple(stacked.values()))
+    for (letter, size), index in zip(stacked.items(), at, strict=True):
+        if letter == "C":
+            channel, channels = int(index), size
+        else:
+            number, count = number * size + int(index), count * size
+    texts = [f"slice {number + 1} of {count}"] if count > 1 else []
+    return texts + ([f"channel {channel + 1} of {channels}"] if channels > 1 else [])
 
 
 class JobsClock:

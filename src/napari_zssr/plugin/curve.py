@@ -21,7 +21,7 @@ FAINT = 0.35
 BLUE = {"dark": "#56b4e9", "light": "#0072b2"}
 # Least height of the plot in dB: differences below it are seldom visible.
 LEAST_DB = 0.5
-LABEL = "dB over bicubic"
+LABEL = "Gain (dB)"
 
 
 @dataclass(slots=True)
@@ -33,7 +33,7 @@ class Point:
 
 
 class GainCurve(QWidget):
-    """Gain over bicubic on held-out regions against training steps.
+    """Gain over the baseline on held-out regions against training steps.
 
     `lines` has a line for each network; a network whose gain was measured only at its
     end is a single point.
@@ -48,10 +48,10 @@ class GainCurve(QWidget):
         self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         self.setAccessibleName("Gain while training")
         self.setToolTip(
-            "How much better than bicubic interpolation the network is on parts of "
-            "your image that it was not trained on, shrunk and enlarged again. Above "
-            "0 it helps. It is measured now and then, so there are few points. Each "
-            "line is one network."
+            "How much closer the network comes than interpolation (with a factor of 1: "
+            "than the image as it is) on parts of your image that it was not trained "
+            "on. Above 0 it helps. It is measured now and then, so there are few "
+            "points. Each line is one network."
         )
 
     def clear(self) -> None:

@@ -186,15 +186,17 @@ def result_text(plans: Sequence[RunPlan]) -> str:
 
 
 def short_result(plans: Sequence[RunPlan]) -> str:
-    """Pixels of a plane, planes and bytes: ``1024 × 1024 × 40, 84 MB``."""
+    """Axes of more than one pixel, and bytes: ``Z 40 × Y 1024 × X 1024, 84 MB``."""
     if len(plans) > 1:
         return result_text(plans)
     (plan,) = plans
-    sizes = dict(zip(plan.output_axes, plan.output_shape, strict=True))
-    shown = [
-        str(sizes[a]) for a in "YXZCT" if a in sizes and (a in "YX" or sizes[a] > 1)
-    ]
-    return f"{TIMES.join(shown)}, {bytes_text(plan.output_bytes)}"
+    shown = {
+        letter: size
+        for letter, size in zip(plan.output_axes, plan.output_shape, strict=True)
+        if letter in "YX" or size > 1
+    }
+    sizes = sizes_text("".join(shown), tuple(shown.values()))
+    return f"{sizes}, {bytes_text(plan.output_bytes)}"
 
 
 def sizes_text(axes: str, shape: Sequence[int]) -> str:

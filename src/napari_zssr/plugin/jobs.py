@@ -30,6 +30,7 @@ from napari_zssr.plugin.layers.results import (
 from napari_zssr.plugin.request import Request
 from napari_zssr.progress import Progress, Steps
 from napari_zssr.stack.image import Outline, error_outline
+from napari_zssr.stack.recipe import planes_name
 from napari_zssr.stack.report import Report, recipe, to_json_types, unfinished_recipe
 from napari_zssr.zssr.checkpoint import Checkpoint
 from napari_zssr.zssr.cost import Work, assumed_work
@@ -74,7 +75,9 @@ class Job(ABC):
             request.config.preset,
         )
         self.recipe: dict[str, Any] = {}
-        self.clock: Clock | None = Clock(request.work or _assumed_work(request))
+        self.clock: Clock | None = Clock(
+            request.work or _assumed_work(request), request.sizes
+        )
         # What is left of a run to disk that goes on has no estimate.
         self.expected = request.work if request.target is None else None
 
@@ -166,8 +169,9 @@ class DiskJob(Job):
         if written.path is None:
             count = written.missing + len(written.report.planes)
             why = written.failures[0][1] if written.failures else ""
+            name = planes_name(count, request.sizes.get("C", 1))
             raise ComputeError(
-                f"{written.missing} of {count} slices failed. {why}".strip()
+                f"{written.missing} of {count} {name} failed. {why}".strip()
             )
         data = _stored_pixels(written.path, written.outline)
         errors = None

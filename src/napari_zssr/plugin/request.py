@@ -18,7 +18,12 @@ from napari_zssr.imaging.intensity import IntensityMap
 from napari_zssr.imaging.kernel import FineKernel, loaded_kernel
 from napari_zssr.imaging.optics import gaussian_psf
 from napari_zssr.kernelspec import KernelSpec, Optics
-from napari_zssr.plugin.layers.layers import Selection, current_slice, lazy_stack
+from napari_zssr.plugin.layers.layers import (
+    Selection,
+    current_slice,
+    lazy_stack,
+    level0,
+)
 from napari_zssr.stack.channels import channel_kernel, completed_optics
 from napari_zssr.stack.image import Channel, ImageStack
 from napari_zssr.stack.report import Report
@@ -70,6 +75,12 @@ class Request:
         if any(isinstance(start, PretrainedStart) for start in self.starts):
             steps = min(steps, config.learned_steps)
         return self.has_training and steps > 0
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Size of the part to enlarge along each axis."""
+        shape = self.selection.shape(self.axes, level0(self.layer).shape)
+        return dict(zip(self.axes, shape, strict=True))
 
     def lazy_stack(self) -> ImageStack:
         """The part to enlarge, with its pixels not loaded yet."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
@@ -160,13 +160,16 @@ class RunController:
     def _show_progress(self, job: RunJob, event: Progress) -> None:
         """One figure for all jobs together."""
         jobs, network, left = self._jobs_clock, None, None
+        sizes: Mapping[str, int] = {}
         if job.clock is not None:
             job.clock.tell(event)
             jobs.tell(job.clock)
-            network = job.clock.network(event)
+            network, sizes = job.clock.network(event), job.clock.sizes
             left = self._seconds_left(job.clock, job.expected)
         which = f"{self.noun} {jobs.number} of {jobs.count}" if jobs.count > 1 else ""
-        line = event.message or status(event, left, job=which, network=network)
+        line = event.message or status(
+            event, left, job=which, network=network, sizes=sizes
+        )
         self.controls.show_progress(jobs.share, line)
         self._activity.show(jobs.share)
 

@@ -14,10 +14,10 @@ from napari_zssr.imaging.optics import FWHM
 from napari_zssr.kernelspec import KernelSpec
 from napari_zssr.plugin.messages import STOPPED, Message
 from napari_zssr.plugin.request import kernel_from
-from napari_zssr.stack.recipe import CLEAN, psf_text
+from napari_zssr.stack.recipe import CLEAN, planes_name, psf_text
 from napari_zssr.stack.report import Report
 from napari_zssr.units import duration_text
-from napari_zssr.zssr.messages import baseline, decibels, delivered_gains
+from napari_zssr.zssr.messages import baseline, delivered_gains
 
 # Weights below this fraction of the largest one are not shown.
 FAINT = 0.01
@@ -136,10 +136,13 @@ def _outcome(report: Report, config: Config) -> str:
         gains = delivered_gains((one.returned, one.gain_db) for one in report.axial)
     if not gains:
         return "Done"
-    closer = "closer than" if median(gains) >= 0 else "farther off than"
-    some = len(learned) < len(report.planes) and bool(learned)
-    where = f" in {len(learned)} of {len(report.planes)} slices" if some else ""
-    return f"{decibels(gains)} {closer} {base}{where}"
+    # The details tell the range, for which the line has no room.
+    middle = median(gains)
+    told = f"{abs(middle):.2f} dB {'closer' if middle >= 0 else 'farther off'}"
+    if not learned or len(learned) == len(report.planes):
+        return f"{told} than {base}"
+    name = planes_name(len(report.planes), len(report.kernels))
+    return f"{told} in {len(learned)} of {len(report.planes)} {name}"
 
 
 def _opening(file: Path | None) -> str:
@@ -160,24 +163,26 @@ def stopped_message(
     finished: int,
     planes: int,
     *,
+    channels: int = 1,
     failed: bool = False,
     black: int = 0,
     part: Path | None = None,
 ) -> Message:
-    """What remains of a run that was cancelled, or has failed.
+    """What remains of a run of `channels` that was cancelled, or has failed.
 
     So many planes of its layer are black; on disk, it is kept in the folder `part`.
     """
     what = "Stopped" if failed else "Cancelled"
     kept = f"What is finished is kept in {part}. Press Run to continue."
     details = "" if part is None else kept
+    slices = planes_name(planes, channels)
     if finished == 0:
         return Message(f"{what}, nothing was finished ({name})", details, STOPPED)
     if black and part is None:
         details = (
-            f"The last {black} slices of the layer are not done, so they are black."
+            f"The last {black} {slices} of the layer are not done, so they are black."
         )
-    headline = f"{what}, {finished} of {planes} slices done ({name})"
+    headline = f"{what}, {finished} of {planes} {slices} done ({name})"
     return Message(headline, details, STOPPED)
 
 

@@ -137,10 +137,10 @@ class SuperResolutionWidget(Container[Any]):
         self._connect()
         self.refresh()
 
-    def start(self, *, accepted: Request | None = None) -> None:
-        """Run what the form asks for, or the request of a preview."""
+    def start(self) -> None:
+        """Run what the form asks for; an open preview is closed."""
         try:
-            requests = [accepted] if accepted else self.form.requests()
+            requests = self.form.requests()
             self.form.result.check(requests)
             self._check_free()
         except InputError as error:
@@ -148,7 +148,8 @@ class SuperResolutionWidget(Container[Any]):
             return
         if self._run.running:
             return
-        self.preview.stop()
+        # Who has seen it from the side goes on looking from there.
+        self.preview.stop(turned=True)
         self.cost.pause(True)
         requests = [replace(one, work=self.cost.work(one)) for one in requests]
         self.result.begin([request.layer for request in requests])
@@ -347,6 +348,7 @@ class SuperResolutionWidget(Container[Any]):
                 job.name,
                 finished,
                 growing.planes,
+                channels=job.request.sizes.get("C", 1),
                 failed=self._failed,
                 black=black,
                 part=job.part,
@@ -449,15 +451,12 @@ class SuperResolutionWidget(Container[Any]):
         self.after.settings.changed.connect(self.use_settings)
         self.after.networks.changed.connect(self._save_networks)
         self.result.save.changed.connect(self._save_result)
-        self.preview.accepted.connect(lambda request: self.start(accepted=request))
         self.preview.blur_estimated.connect(self._keep_blur)
         self.cost.changed.connect(self._enable_run)
         self.cost.timed.connect(self.form.method.show_times)
         self.form.changed.connect(self._refresh_later)
         self.form.layers_changed.connect(self._refresh_later)
-        self.form.layers_changed.connect(
-            lambda: self.preview.settle(self.form.image.layer)
-        )
+        self.form.layers_changed.connect(self.preview.settle)
         viewer, self._connections = self._viewer, Connections()
         moved = viewer.dims.events.point, viewer.scene.camera.events
         self._connections.add(moved, self._refresh_later)

@@ -536,7 +536,8 @@ def _name(place: Mapping[str, int], original: ImageStack) -> str:
         at = place[letter]
         known = original.channels[at : at + 1] if letter == "C" else ()
         title = known[0].name if known else ""
-        parts.append(title or f"{letter} {at}")
+        number = f"channel {at + 1}" if letter == "C" else f"{letter} {at}"
+        parts.append(title or number)
     return ", ".join(parts)
 
 

@@ -122,7 +122,7 @@ def _processing(
         f"Images were {_done(factors, recipe)} with napari-zssr "
         f"{used.get('napari-zssr', 'of unknown version')} {program}{listed} "
         f"(zero-shot super-resolution {method}).",
-        f"Only a part of the image was processed (indices {part})." if part else "",
+        f"Only a part of the image was processed ({part})." if part else "",
         _sizes(recipe),
         f"Settings: {', '.join(_settings(config, report))}.",
         _planes(recipe, factors),

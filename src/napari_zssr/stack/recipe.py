@@ -69,12 +69,27 @@ def size_after(recipe: Recipe) -> tuple[str, tuple[int, ...]] | None:
 
 
 def part_text(recipe: Recipe) -> str:
-    """Indices by axis of the part of an image that was used; empty for all of it."""
-    ranges = ((recipe.get("input") or {}).get("selection") or {}).items()
-    return ", ".join(
-        f"{letter} {start}" if stop - start == 1 else f"{letter} {start} to {stop - 1}"
-        for letter, (start, stop) in ranges
-    )
+    """The part of an image that was used; empty for all of it.
+
+    Indices by axis, but the numbers of channels count from 1.
+    """
+    texts = []
+    for letter, (start, stop) in (
+        (recipe.get("input") or {}).get("selection") or {}
+    ).items():
+        if letter == "C":
+            texts.append(channels_text(range(start + 1, stop + 1)))
+        else:
+            last = f" to {stop - 1}" if stop - start > 1 else ""
+            texts.append(f"{letter} {start}{last}")
+    return ", ".join(texts)
+
+
+def planes_name(planes: int, channels: int) -> str:
+    """What so many planes of so many channels are to a user."""
+    if channels < 2:
+        return "slices"
+    return "channels" if planes == channels else "planes"
 
 
 def channels_returned(recipe: Recipe, kind: str) -> tuple[int, ...]:

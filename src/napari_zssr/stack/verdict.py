@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from napari_zssr.stack.check import Check, PlaneCheck
+from napari_zssr.stack.recipe import planes_name
 
 LIMITS = (
     "These checks cannot show whether detail finer than that of the original is "
@@ -57,6 +58,7 @@ def verdict(check: Check) -> Verdict:
 def _problems(check: Check) -> list[str]:
     """What disagrees with the original, in plain words."""
     planes, found = check.planes, []
+    name = planes_name(len(planes), len({plane.place.get("C", 0) for plane in planes}))
     changed = sum(int(plane.flux.changed.sum()) for plane in planes)
     objects = sum(len(plane.flux.numbers) for plane in planes)
     if changed:
@@ -64,7 +66,7 @@ def _problems(check: Check) -> list[str]:
         found.append(f"the intensity changed in {changed} of {of}")
     moved = [plane for plane in planes if plane.spots.moved]
     if moved:
-        where = "" if len(planes) == 1 else f" in {len(moved)} of {len(planes)} slices"
+        where = "" if len(planes) == 1 else f" in {len(moved)} of {len(planes)} {name}"
         found.append(f"spots moved{where}")
     apart = [plane for plane in planes if plane.agreement.disagrees]
     close = [plane for plane in apart if plane.agreement.reasons == TOO_CLOSE]
@@ -72,7 +74,7 @@ def _problems(check: Check) -> list[str]:
         ([plane for plane in apart if plane not in close], BEYOND),
         (close, WITHIN),
     ):
-        where = "" if len(planes) == 1 else f" in {len(which)} of {len(planes)} slices"
+        where = "" if len(planes) == 1 else f" in {len(which)} of {len(planes)} {name}"
         found += [f"{text}{where}"] if which else []
     return found
 

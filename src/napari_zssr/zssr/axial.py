@@ -22,7 +22,7 @@ from napari_zssr.imaging.axial_blur import AxialBlur
 from napari_zssr.imaging.noise import NoiseModel
 from napari_zssr.imaging.resample import Window, output_size, resize, window_within
 from napari_zssr.progress import Progress, Steps
-from napari_zssr.zssr.judge import Gain
+from napari_zssr.zssr.judge import STAGE, Gain
 from napari_zssr.zssr.networks import applied
 from napari_zssr.zssr.plane_trainer import (
     TrainingData,
@@ -120,6 +120,7 @@ def train_axial_network(
     plan = resolve(settings, facts)
     network, steps = yield from train_network(data, plan, execution)
     gain = judge(network, data, plan, execution)
+    yield Progress(stage=STAGE, step=0, total=1, gain_db=gain.decibel)
     return AxialNetwork(
         network=network, plan=plan, factor=factor, blur=blur, gain=gain, steps=steps
     )

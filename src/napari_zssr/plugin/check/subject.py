@@ -144,7 +144,7 @@ def subject_of(layer: Layer | None, viewer: ViewerModel) -> Subject:
         result=result,
         original=original,
         axes=source["axes"],
-        selection=_selection(source),
+        selection=selection_of(source),
         recipe=recipe,
     )
     _check_slices(subject)
@@ -180,12 +180,13 @@ def _has_shape(layer: Image, source: Mapping[str, Any]) -> bool:
     if len(axes) != len(shape):
         return False
     try:
-        return _selection(source).shape(axes, shape) == tuple(source["shape"])
+        return selection_of(source).shape(axes, shape) == tuple(source["shape"])
     except InputError:
         return False
 
 
-def _selection(source: Mapping[str, Any]) -> Selection:
+def selection_of(source: Mapping[str, Any]) -> Selection:
+    """The part of an image that was enlarged, from the recipe's `input`."""
     given = source.get("selection", {})
     return Selection(ranges={letter: (a, b) for letter, (a, b) in given.items()})
 

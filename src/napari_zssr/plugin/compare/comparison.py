@@ -12,19 +12,24 @@ from napari.layers import Image, Layer
 from napari.viewer import Viewer
 
 from napari_zssr.errors import InputError
-from napari_zssr.plugin.check.subject import original_of
+from napari_zssr.plugin.check.subject import original_of, selection_of
 from napari_zssr.plugin.connections import Connections
-from napari_zssr.plugin.layers.layers import layer_recipe, unwrapped
+from napari_zssr.plugin.layers.aids import COMPARISON, selection_kept
+from napari_zssr.plugin.layers.layers import (
+    Selection,
+    layer_recipe,
+    lazy_stack,
+    result_kwargs,
+    unit_ratio,
+    unwrapped,
+)
 from napari_zssr.plugin.layers.results import TRANSPARENT_BLENDING, results_of
 
 NO_RESULT = "Select a result in the layer list to compare it with its original."
 GRID = ("enabled", "stride", "shape", "spacing")
 CAMERA = ("center", "zoom", "angles", "perspective")
-# Of half a canvas, what an image that was seen whole fills side by side, and what of an
-# image may be outside of the canvas to be called whole.
-FILLED, CUT_OFF = 0.95, 0.25
-# Of the size of an image, a result that is less is that of a part of it.
-PART = 0.9
+# Of half a canvas, what an area that is seen whole fills side by side.
+FILLED = 0.95
 # Between both, in pixels of the screen.
 SPACING_PX = 4
 
@@ -51,7 +56,9 @@ class Comparison:
 
     Everything is as it was before when it ends: when `stop` is called, when a layer is
     added or removed, or when the grid is switched off. Both views of the grid share one
-    camera and the sliders. `on_changed` is called when `mode` has changed.
+    camera and the sliders. Beside the result of a part stands that part of the
+    original, as a layer of its own meanwhile. `on_changed` is called when `mode` has
+    changed.
     """
 
     def __init__(self, viewer: Viewer, on_changed: Callable[[], object]) -> None:
@@ -59,6 +66,7 @@ class Comparison:
         self._on_changed = on_changed
         self._before: Before | None = None
         self._pair: tuple[Image, Image] | None = None
+        self._part: Image | None = None
         self.mode = Mode.OFF
         layers, self._connections = viewer.layers.events, Connections()
         self._connections.add([layers.inserted, layers.removed], self._end)
@@ -71,8 +79,14 @@ class Comparison:
         self.stop()
         if was is Mode.SIDE_BY_SIDE:
             return
-        pair, grid = (original, result), self._viewer.canvas.grid
+        grid = self._viewer.canvas.grid
         layers = [unwrapped(layer) for layer in self._viewer.layers]
+        # What is added later would end the comparison.
+        self._part = _part(original, result)
+        if self._part is not None:
+            with selection_kept(self._viewer):
+                self._viewer.add_layer(self._part)
+        pair = (self._part or original, result)
         camera = self._viewer.scene.camera
         self._before = Before(
             visible=[(layer, layer.visible) for layer in layers],
@@ -84,7 +98,7 @@ class Comparison:
             layer.visible = layer in pair
         grid.shape, grid.spacing = (1, 2), SPACING_PX
         self._order()
-        self._fit(original, result)
+        self._fit(result)
         grid.enabled = True
         self._set(Mode.SIDE_BY_SIDE)
 
@@ -116,6 +130,10 @@ class Comparison:
         for layer, visible in before.visible:
             if layer in present:
                 layer.visible = visible
+        part, self._part = self._part, None
+        if part in present:
+            with selection_kept(self._viewer):
+                self._viewer.layers.remove(part)
         for target, values in (
             (self._viewer.canvas.grid, before.grid),
             (self._viewer.scene.camera, before.camera),
@@ -146,41 +164,50 @@ class Comparison:
             original, result = map(self._viewer.layers.index, self._pair)
             self._viewer.canvas.grid.stride = 1 if original < result else -1
 
-    def _fit(self, original: Image, result: Image) -> None:
-        """Keep an image that is seen whole so, in half of the canvas.
+    def _fit(self, result: Image) -> None:
+        """Show in half of the canvas what the whole has shown of the result.
 
-        Of the result of a part of it, both sides show that part.
+        The result of a part is shown whole.
         """
         dims, camera = self._viewer.dims, self._viewer.scene.camera
         axes = [axis - dims.ndim for axis in dims.displayed]
-        if dims.ndisplay != 2 or -min(axes) > min(original.ndim, result.ndim):
+        if dims.ndisplay != 2 or -min(axes) > result.ndim:
             return
-        parts = [_edges(result, axis) for axis in axes]
-        whole = [_edges(original, axis) for axis in axes]
-        shares = np.ptp(parts, axis=1) / np.ptp(whole, axis=1)
-        height, width = self._viewer.canvas.size
-        if shares.min() < PART:
-            (top, bottom), (left, right) = parts
-            middle = (top + bottom) / 2, (left + right) / 2
-            camera.center = (*camera.center[:-2], *middle)
-            camera.zoom = FILLED * min(
-                height / (bottom - top), width / 2 / (right - left)
-            )
-            return
-        low, high = _edges(original, axes[-1])
-        *others, center = camera.center
-        reach = max(high - center, center - low)
-        if reach * camera.zoom <= (1 + CUT_OFF) * width / 2:
-            camera.center = (*others, (low + high) / 2)
-            camera.zoom = min(camera.zoom, FILLED * width / 2 / (high - low))
+        canvas = np.array(self._viewer.canvas.size)
+        units = self._viewer.layers.extent.units
+        edges = np.array([_edges(result, axis, units) for axis in axes])
+        low, high = edges.T
+        if self._part is None:
+            reach = canvas / camera.zoom / 2
+            seen = np.clip(camera.center[-2:] + np.outer((-1, 1), reach), low, high)
+            if (seen[0] < seen[1]).all():
+                low, high = seen
+        camera.center = (*camera.center[:-2], *map(float, (low + high) / 2))
+        camera.zoom = FILLED * float(min(canvas * (1, 0.5) / (high - low)))
 
 
-def _edges(layer: Image, axis: int) -> tuple[float, float]:
-    """Both edges of a layer along an axis of the world, counted from the last."""
+def _edges(layer: Image, axis: int, units: Any) -> tuple[float, float]:
+    """Both edges of a layer along an axis, in the viewer's units, if it has any."""
     extent = layer.extent
     # The extent is that of the centres.
-    low, high = extent.world[:, axis] + extent.step[axis] * np.array((-0.5, 0.5))
-    return float(low), float(high)
+    edges = extent.world[:, axis] + extent.step[axis] * np.array((-0.5, 0.5))
+    if units is not None:
+        edges *= unit_ratio(layer.units[axis], units[axis])
+    low, high = map(float, edges)
+    return low, high
+
+
+def _part(original: Image, result: Image) -> Image | None:
+    """The part of the original's planes that was enlarged; None for the whole."""
+    source = layer_recipe(result).get("input") or {}
+    ranges = selection_of(source).ranges
+    part = Selection(ranges={a: ends for a, ends in ranges.items() if a in "YX"})
+    if not part.ranges:
+        return None
+    axes = source["axes"]
+    kwargs = result_kwargs(original, axes, part, (1, 1), {})
+    kwargs |= {"name": f"{original.name}, same area", "metadata": {COMPARISON: True}}
+    return Image(lazy_stack(original, axes, part).data, **kwargs)
 
 
 def compared_pair(viewer: Viewer) -> tuple[Image, Image]:

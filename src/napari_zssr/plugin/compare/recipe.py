@@ -19,6 +19,7 @@ from napari_zssr.stack.recipe import (
     channels_text,
     factor_along,
     part_text,
+    planes_name,
     psf_text,
     size_after,
 )
@@ -47,7 +48,7 @@ def recipe_rows(recipe: Recipe, file: Path | None = None) -> Rows:
         ("Preset", str(config.get("preset") or "")),
         ("Start", _start(config, report)),
         ("Blur", "" if only_along_z else _blur(config, report)),
-        ("Noise", _noise(config, report)),
+        ("Noise", _noise(recipe, config, report)),
         ("Test", _gain(recipe, config, report)),
         ("Blur along Z", _axial_blur(recipe)),
         ("Test along Z", _axial_gain(recipe)),
@@ -167,12 +168,13 @@ def _width(sizes: Any) -> str:
     return f"{y:.2g}" if f"{y:.2g}" == f"{x:.2g}" else f"{y:.2g} × {x:.2g}"
 
 
-def _noise(config: Recipe, report: Recipe) -> str:
+def _noise(recipe: Recipe, config: Recipe, report: Recipe) -> str:
     setting = config.get("noise", "auto")
     if setting == "off":
         return "ignored"
     suppressed = [one["noise"] for one in report.get("axial") or () if one.get("noise")]
-    levels = _known(report, "noise") or suppressed
+    known = _known(report, "noise")
+    levels = known or suppressed
     if isinstance(setting, float):
         return f"{_percent(setting)} of the intensity range, given"
     if is_camera(setting):
@@ -183,7 +185,8 @@ def _noise(config: Recipe, report: Recipe) -> str:
     level = median(levels)
     if level < CLEAN:
         return "none found"
-    some = ", median of the slices" if len(_known(report, "noise")) > 1 else ""
+    name = _planes_name(recipe)
+    some = f", median of the {name}" if len(known) > 1 else ""
     denoised = suppressed or any(p.get("denoised") for p in report.get("planes") or ())
     removed = ", removed" if denoised else ""
     return (
@@ -204,11 +207,10 @@ def _gain(recipe: Recipe, config: Recipe, report: Recipe) -> str:
 
 
 def _planes_name(recipe: Recipe) -> str:
-    """What planes are: channels where there is one of each, else slices."""
     source, report = recipe.get("input") or {}, recipe.get("report") or {}
     sizes = dict(zip(source.get("axes") or "", source.get("shape") or (), strict=False))
-    planes = report.get("planes") or ()
-    return "channels" if sizes.get("C", 0) == len(planes) else "slices"
+    count = len(report.get("planes") or ()) or recipe.get("planes", 0)
+    return planes_name(count, sizes.get("C", 1))
 
 
 def _gain_text(tested: Sequence[Recipe], base: str) -> tuple[str, int]:
@@ -247,7 +249,8 @@ def _factors(config: Recipe) -> tuple[float, float]:
 def _delivered(recipe: Recipe, config: Recipe, report: Recipe) -> str:
     """How many slices were learned, and how much of it was kept."""
     if "finished" in recipe:
-        return f"{recipe['finished']} of {recipe['planes']} slices; the run was stopped"
+        name = _planes_name(recipe)
+        return f"{recipe['finished']} of {recipe['planes']} {name}; the run was stopped"
     planes = report.get("planes") or ()
     if not planes:
         return _delivered_along_z(recipe)
@@ -265,7 +268,8 @@ def _delivered(recipe: Recipe, config: Recipe, report: Recipe) -> str:
     for kind, count in counts.items():
         channels = channels_returned(recipe, kind)
         which = f" ({channels_text(channels)})" if channels else ""
-        many = f" in {count} slices{which}" if len(counts) > 1 else ""
+        name = _planes_name(recipe)
+        many = f" in {count} {name}{which}" if len(counts) > 1 else ""
         texts.append(f"{names.get(kind, kind)}{many}")
     shares = [
         plane["assessment"]["share"]

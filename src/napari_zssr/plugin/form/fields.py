@@ -532,7 +532,7 @@ class RegionFields(FactorFields):
         if layer is None or "C" not in axes:
             return [("all", None)]
         count = level0(layer).shape[axes.index("C")]
-        return [("all", None), *((f"only {n + 1}", n) for n in range(count))]
+        return [("all", None), *((f"channel {n + 1}", n) for n in range(count))]
 
 
 class MethodFields(Column):

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 # Mark such layers in their metadata; they are not images to be enlarged.
 PREVIEW, CHECK = "napari_zssr_preview", "napari_zssr_check"
+COMPARISON = "napari_zssr_comparison"
 
 
 def is_preview(layer: Layer) -> bool:
@@ -26,8 +27,8 @@ def is_preview(layer: Layer) -> bool:
 
 
 def is_aid(layer: Layer) -> bool:
-    """Whether a layer belongs to a preview or to a check."""
-    return is_preview(layer) or bool(layer.metadata.get(CHECK))
+    """Whether a layer belongs to a preview, a check or a comparison."""
+    return any(layer.metadata.get(mark) for mark in (PREVIEW, CHECK, COMPARISON))
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -127,7 +127,15 @@ def in_rectangle(layer: Image, axes: str, shapes: Shapes) -> Ranges:
         )
     index = max(shapes.selected_data, default=len(shapes.data) - 1)
     world = [shapes.data_to_world(vertex) for vertex in np.asarray(shapes.data[index])]
-    pixels = np.array([to_pixels(layer, at, shapes.units) for at in world])
+    return around(layer, axes, world, shapes.units)
+
+
+def around(layer: Image, axes: str, world: Iterable[Any], units: Any) -> Ranges:
+    """Ranges of the box (Y, X) around points in the world, given in these units.
+
+    InputError where it lies outside of the layer.
+    """
+    pixels = np.array([to_pixels(layer, at, units) for at in world])
     return _bounding_box(layer, axes, pixels, "The shape lies outside of the layer")
 
 
@@ -146,7 +154,7 @@ def to_pixels(
     # napari has none for layers whose units do not go together.
     if units is not None:
         for axis in range(-min(count, len(units)), 0):
-            world[axis] *= _unit_ratio(units[axis], layer.units[axis])
+            world[axis] *= unit_ratio(units[axis], layer.units[axis])
     return np.asarray(layer.world_to_data(world), dtype=np.float64)
 
 
@@ -155,11 +163,11 @@ def to_world(layer: Layer, pixel: NDArray[Any], units: Any) -> NDArray[np.float6
     world = np.asarray(layer.data_to_world(pixel), dtype=np.float64)
     if units is not None:
         for axis in range(-min(layer.ndim, len(units)), 0):
-            world[axis] *= _unit_ratio(layer.units[axis], units[axis])
+            world[axis] *= unit_ratio(layer.units[axis], units[axis])
     return world
 
 
-def _unit_ratio(unit: Any, target: Any) -> float:
+def unit_ratio(unit: Any, target: Any) -> float:
     """Factor from one pint unit to another; 1 where they are not comparable."""
     if unit == target or unit.dimensionality != target.dimensionality:
         return 1.0

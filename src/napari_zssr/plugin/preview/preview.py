@@ -137,11 +137,10 @@ MESSAGE_LINES = 6
 class PreviewPanel:
     """A window of the current slice, enlarged while the network learns.
 
-    `get_request` returns the request of the form, None where it cannot run. `accepted`
-    is emitted with a request to run, `blur_found` with request, channel and blur.
+    `get_request` returns the request of the form, None where it cannot run.
+    `blur_estimated` is emitted with request, channel and blur.
     """
 
-    accepted = Signal(object)
     blur_estimated = Signal(object, int, object)
 
     def __init__(
@@ -182,8 +181,10 @@ class PreviewPanel:
         if request is not None:
             self._follow(request)
 
-    def stop(self) -> None:
-        """Close the preview and remove its layers."""
+    def stop(self, *, turned: bool = False) -> None:
+        """Close the preview and remove its layers; the view may stay `turned`."""
+        if turned:
+            self._scene.stay()
         self._later.stop()
         self._abandon()
         self.sections.value = False
@@ -195,19 +196,16 @@ class PreviewPanel:
     def update(self, request: Request | None) -> None:
         """Follow the form and the sliders."""
         self.button.enabled = self.active or request is not None
-        self.accept.enabled = request is not None
         if self.active and request is not None:
             self._follow(request)
         elif self.active:
             self._interrupted |= self._latest.run.running or self._retry.isActive()
             self._abandon()
 
-    def settle(self, layer: Image | None) -> None:
+    def settle(self) -> None:
         """Stay on the same pixels where the layer of the form has been moved."""
         if self._target is not None:
             self._scene.follow(self._target)
-        elif layer is not None:
-            self._scene.frame.match(layer.units[-2:])
 
     def close(self) -> None:
         """Stop, and ignore the viewer from now on."""
@@ -220,11 +218,6 @@ class PreviewPanel:
             tooltip="Shows the result for a part of the current slice: a first one at "
             "once, better ones while the network trains. Drag the yellow frame to "
             "another part. Key: Ctrl+P.",
-        )
-        self.accept = PushButton(
-            text="Run with these settings",
-            tooltip="Closes the preview and runs with its settings, on all that is "
-            "chosen under Region.",
         )
         self.share = SplitSlider(
             "Far left shows only 'before': the image enlarged by bicubic "
@@ -244,20 +237,11 @@ class PreviewPanel:
                 self.share.view,
                 self._turned,
                 self._message,
-                self.accept,
             ]
         )
         self.button.changed.connect(self.toggle)
-        self.accept.changed.connect(self._accept)
         self.share.changed.connect(self._draw)
         self.sections.changed.connect(self._turn)
-
-    def _accept(self) -> None:
-        if self._target is not None:
-            request = self._target.request
-            self._scene.stay()
-            self.stop()
-            self.accepted.emit(request)
 
     def _follow(self, request: Request) -> None:
         """Preview the current slice in the window, or in the view of another layer."""
@@ -373,7 +357,7 @@ class PreviewPanel:
 
     def _show_state(self) -> None:
         self.button.text = CLOSE if self.active else OPEN
-        self.accept.visible = self.share.view.visible = self.active
+        self.share.view.visible = self.active
         self._message.visible = self.active or bool(self._message.value)
         target = self._target
         self._turned.visible = target is not None and target.factor_z is not None
