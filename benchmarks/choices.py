@@ -32,7 +32,7 @@ PICTURES = {
 CROP_PX = 256
 PHOTONS, BRIGHT, READ_NOISE = 30.0, 99.9, 0.01
 PHOTON_SEED = 3
-# Settings of which a learned start takes no notice.
+# Settings of which a pretrained start takes no notice.
 OF_RANDOM_WEIGHTS = frozenset({"width", "blocks", "gradual", "steps"})
 # What the program is told of the noise.
 NOISE: Mapping[Kind, str] = {"pictures": "off", "captures": "auto"}
@@ -247,7 +247,7 @@ def _picture(name: str, group: Group, image: NDArray[np.uint8], factor: int) -> 
 
 
 def _alone(variant: Variant) -> Variant:
-    """From random weights where a learned start would take no notice of the change."""
+    """From random weights where a pretrained start would ignore the change."""
     if not variant.changes.keys() & OF_RANDOM_WEIGHTS:
         return variant
     return replace(variant, changes={"start": RANDOM, **variant.changes})

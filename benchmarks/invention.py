@@ -1,4 +1,4 @@
-"""What a learned start might make up: structure that the image does not hold.
+"""What a pretrained start might make up: structure that the image does not hold.
 
 Images without anything to find (noise, flat fields, points, gratings too fine for the
 camera) are enlarged from a learned and from a random start. A prior that paints what
@@ -85,7 +85,7 @@ SETTINGS = (
 
 
 def invention(job: Job) -> Table:
-    """Every scene from a random and from a learned start, beside the limits.
+    """Every scene from a random and from a pretrained start, beside the limits.
 
     Parameters
     ----------
@@ -179,7 +179,7 @@ def broken(
     learned: Sequence[Figures],
     setting: Setting,
 ) -> list[str]:
-    """Limits that the learned start breaks on a scene's seeds: peaks, height, order.
+    """Limits that the pretrained start breaks on a scene's seeds: peaks, height, order.
 
     Peaks: no more than bicubic's and 2 %, for each seed; where results are forced, or
     the random start's and 2 %; not those along lines. Height: 2 % of the range above
@@ -256,7 +256,7 @@ NOTES = (
     "mean square of the autocorrelation over lags of 2 to 8 coarse pixels, beyond "
     "what an interpolation brings. Height: highest pixel above bicubic's, % of the "
     "range. A border of 4 coarse pixels is left out.",
-    "Limits of the learned start: peaks, for each seed, bicubic's and 2 % (not along "
+    "Limits of it: peaks, for each seed, bicubic's and 2 % (not along "
     "filaments, where they are a matter of chance); order 1.1 "
     "times the random start's; height 2 % above the highest of bicubic, random start "
     "and truth.",

@@ -180,7 +180,7 @@ def enlarge(
 
 
 def from_learned(config: Config, **changes: Any) -> Config:
-    """Settings with a learned start: the file that they name, or else the shipped one.
+    """Settings with a pretrained start: the file they name, or else the shipped one.
 
     Parameters
     ----------
@@ -257,7 +257,7 @@ def _training(config: Config) -> str:
     steps = min(config.steps, config.learned_steps)
     if config.start_file is None:
         return f"{started}, {steps} steps"
-    return f"{started}, {config.steps} steps, {steps} if it is a learned start"
+    return f"{started}, {config.steps} steps, {steps} if it is a pretrained start"
 
 
 def _start_name(config: Config) -> str:

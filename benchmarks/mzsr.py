@@ -131,13 +131,13 @@ class Son:
 
 
 def mzsr(job: Job) -> Table:
-    """Set5 under MZSR's blurs, 1 and 10 steps from a learned start.
+    """Set5 under MZSR's blurs, 1 and 10 steps from a pretrained start.
 
     Parameters
     ----------
     job : Job
         Factor 2 and ``sr_benchmarks/Set5/x2/*_HR.png``. Its start is the file that is
-        given, or else the learned start that comes with the package.
+        given, or else the pretrained start that comes with the package.
     """
     if whole_factor(job.factors, job.set_name) != FACTOR:
         raise InputError(f"MZSR's settings are x2; found {job.factors}; give 2.")

@@ -39,7 +39,7 @@ COLUMNS = (
     "image",
     "bicubic",
     "random start",
-    "learned start",
+    "pretrained start",
     "learned - random dB",
     "random seconds",
     "learned seconds",

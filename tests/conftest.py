@@ -62,7 +62,7 @@ def _has_accelerator() -> bool:
 
 
 def untaught_start(width: int, dilations: tuple[int, ...]) -> PretrainedStart:
-    """A learned start that has learned nothing."""
+    """A pretrained start that has learned nothing."""
     from napari_zssr.zssr.pretrained import FEATURES, PretrainedStart
 
     hidden = 5
@@ -92,7 +92,7 @@ def untaught_start(width: int, dilations: tuple[int, ...]) -> PretrainedStart:
 
 @pytest.fixture
 def small_start() -> PretrainedStart:
-    """A learned start that has learned nothing, and is small."""
+    """A pretrained start that has learned nothing, and is small."""
     return untaught_start(8, (2,))
 
 
@@ -100,7 +100,7 @@ def small_start() -> PretrainedStart:
 def shipped(
     small_start: PretrainedStart, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Path:
-    """File of a learned start that stands for the one of the package."""
+    """File of a pretrained start that stands for the one of the package."""
     from napari_zssr.zssr import pretrained
 
     path = tmp_path / "shipped.safetensors"

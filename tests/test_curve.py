@@ -114,7 +114,7 @@ SMALL: dict[str, Any] = {
         (change(FAST, **SMALL, start="learned", steps=50), 4),
         (change(PAPER, **SMALL, steps=50), 1),
     ],
-    ids=["one cycle", "learned start", "paper"],
+    ids=["one cycle", "pretrained start", "paper"],
 )
 def test_the_engine_tells_the_gain_and_ends_with_that_of_the_report(
     config: Config, fewest: int, shipped: object

@@ -1,4 +1,4 @@
-"""A learned start makes nothing up; the measures themselves are tested as well."""
+"""A pretrained start makes nothing up; the measures themselves are tested as well."""
 
 from __future__ import annotations
 

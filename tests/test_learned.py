@@ -1,4 +1,4 @@
-"""Training begins from a learned start, where that is of use."""
+"""Training begins from a pretrained start, where that is of use."""
 
 from __future__ import annotations
 

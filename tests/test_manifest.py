@@ -57,7 +57,7 @@ def test_icon_is_part_of_the_package() -> None:
 def test_bundled_images_are_small_and_attributed() -> None:
     data = resources.files("napari_zssr") / "data"
     sizes = {item.name: len(item.read_bytes()) for item in data.iterdir()}
-    # The learned start has a limit of its own.
+    # The pretrained start has a limit of its own.
     assert sum(sizes.values()) - sizes["start.safetensors"] < 1_200_000
     told = (data / "README.md").read_text()
     assert all(name in told for name in sizes if name.endswith(".tif"))

@@ -3,7 +3,7 @@
     python -m tools.measure_start
 
 A generated texture of 1024 x 1024 pixels, reduced by bicubic, is enlarged by `fast`
-from random weights, and from the learned start with fewer and fewer steps and with
+from random weights, and from the pretrained start with fewer and fewer steps and with
 the eight versions. One thread.
 """
 

@@ -51,7 +51,7 @@ class LearnSpec:
     dilations : tuple of int
         Of its residual blocks, one by one.
     start : str
-        File of a learned start to go on from, which stays in the result for planes
+        File of a pretrained start to go on from, which stays in the result for planes
         without noise; empty for random weights.
     device : str
     bfloat16 : bool

@@ -97,7 +97,7 @@ class ConditionedNetwork(nn.Module):
         return [(block.first, block.second) for block in blocks]
 
     def load_start(self, start: PretrainedStart) -> None:
-        """Take over the weights that a learned start has.
+        """Take over the weights that a pretrained start has.
 
         Blocks that it lacks stand in the middle, and add nothing at first.
 

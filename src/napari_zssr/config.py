@@ -57,12 +57,12 @@ class Config:
     start : str
         Weights that training starts from: ``random``, ``learned`` (a network that was
         learned from generated images), or a ``.safetensors`` file of saved networks
-        or of a learned start. Architecture and number then are those of the start.
+        or of a pretrained start. Architecture and number then are those of the start.
     steps : int
         Training steps at most, for each gradual factor; half as many again where
         several planes share them; 0 applies what it starts from as it is.
     learned_steps : int
-        Training steps at most, instead, where it begins from a learned start; 0
+        Training steps at most, instead, where it begins from a pretrained start; 0
         applies that as it is.
     batch, crop_px : int
         Pairs a step, and side of the LR sons in pixels.

@@ -1,4 +1,4 @@
-"""Amounts in words: bytes and durations."""
+"""Amounts in words: bytes, durations, numbers of things, signed numbers."""
 
 from __future__ import annotations
 
@@ -21,3 +21,13 @@ def duration_text(seconds: float) -> str:
     if seconds < 6000:
         return f"{seconds / 60:.0f} min"
     return f"{seconds / 3600:.1f} h"
+
+
+def counted(count: int, noun: str) -> str:
+    """A number with its noun: ``1 plane``, ``2 planes``."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def signed(value: float, digits: int = 2) -> str:
+    """A number with its sign; what rounds to zero has a plus."""
+    return f"{round(float(value), digits) + 0.0:+.{digits}f}"

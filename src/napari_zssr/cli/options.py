@@ -124,7 +124,7 @@ Start = Annotated[
         help=(
             "What training starts from: learned (a network pretrained on generated "
             "images), random (this image only), or a file of --save-networks. "
-            "Default: as the preset."
+            "Default: the preset's."
         ),
     ),
 ]

@@ -191,6 +191,7 @@ class GaussianPsf:
     sigma_um, sigma_z_um : standard deviations across and along the optical axis, um
     index : refractive index that was assumed
     nyquist_um : largest pixel that still samples what the optics pass, um
+    optics : microscope, aperture, light and refractive index, in words
     sentence : formula, optics and expected error
     """
 
@@ -198,6 +199,7 @@ class GaussianPsf:
     sigma_z_um: float
     index: float
     nyquist_um: float
+    optics: str
     sentence: str
 
     @property
@@ -230,6 +232,7 @@ def gaussian_psf(**settings: Any) -> GaussianPsf:
         sigma_z_um=axial,
         index=optics.index,
         nyquist_um=nyquist_um(optics),
+        optics=_optics_text(optics),
         sentence=_gaussian_sentence(optics, FWHM * lateral),
     )
 
@@ -280,18 +283,25 @@ def _widths(na: float, index: float, wavelength_nm: float) -> Pair:
     return math.sqrt(2) / (k * na), axial / (math.sqrt(6 * spread) * index * k)
 
 
-def _gaussian_sentence(optics: CheckedOptics, fwhm_um: float) -> str:
+def _optics_text(optics: CheckedOptics) -> str:
     light = f"{optics.wavelength_nm:g} nm"
     if optics.excitation_nm is not None:
         light = f"{optics.excitation_nm:g}/{light}"
+    return (
+        f"{optics.modality}, NA {optics.na:g}, {light}, refractive index "
+        f"{optics.index:g}"
+    )
+
+
+def _gaussian_sentence(optics: CheckedOptics, fwhm_um: float) -> str:
     ratios, *columns = zip(*ERRORS, strict=True)
     errors = [np.interp(optics.na / optics.index, ratios, column) for column in columns]
     if optics.modality == "confocal":
         errors = list(np.add(errors, CONFOCAL_ERROR))
     lateral, axial = map(_compared, errors)
     return (
-        f"Gaussian PSF ({optics.modality}, NA {optics.na:g}, {light}, refractive "
-        f"index {optics.index:g}), FWHM {fwhm_um:.3f} µm (Zhang et al. 2007). "
+        f"Gaussian PSF ({_optics_text(optics)}), FWHM {fwhm_um:.3f} µm (Zhang et al. "
+        "2007). "
         f"Compared with an exact PSF it is {lateral} in XY and {axial} in "
         f"Z{optics.remarks}."
     )

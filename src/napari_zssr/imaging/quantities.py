@@ -19,6 +19,7 @@ from napari_zssr.errors import InputError
 from napari_zssr.imaging.intensity import intensity_map
 from napari_zssr.imaging.noise import NoiseModel, estimate_noise, shows_signal
 from napari_zssr.imaging.resample import Array, Pair, output_size
+from napari_zssr.units import signed
 
 Labels = NDArray[np.integer[Any]]
 
@@ -208,7 +209,7 @@ def _flux_sentence(
 
 
 def _percent(share: float) -> str:
-    return f"{100 * share:+.2f} %"
+    return f"{signed(100 * share)} %"
 
 
 def binned(
@@ -372,8 +373,8 @@ def _spot_sentence(spots: int, lost: int, mean: Pair, rms: float, moved: bool) -
         verdict = "they moved" if moved else "no relevant shift"
     missing = f" Not found in the result: {lost} more." if lost else ""
     return (
-        f"{what} {mean[0]:+.3f} pixels along Y and {mean[1]:+.3f} along X from their "
-        f"position in the image (root mean square distance {rms:.3f}): "
+        f"{what} {signed(mean[0], 3)} pixels along Y and {signed(mean[1], 3)} along X "
+        f"from their position in the image (root mean square distance {rms:.3f}): "
         f"{verdict}.{missing}"
     )
 

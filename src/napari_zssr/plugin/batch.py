@@ -40,7 +40,7 @@ from napari_zssr.plugin.summary import form_sentence
 from napari_zssr.progress import Event, PlaneDone, Progress, Steps
 from napari_zssr.stack.axial_factor import axial_factor
 from napari_zssr.stack.channels import channel_starts, start_message_for_files
-from napari_zssr.units import duration_text
+from napari_zssr.units import counted, duration_text
 from napari_zssr.zssr.cost import Work, assumed_work
 
 if TYPE_CHECKING:
@@ -86,7 +86,9 @@ class BatchRow:
         if written.path is None:
             why = written.failures[0][1] if written.failures else ""
             self.state = FAILED
-            self.sentence = f"{written.missing} planes are missing. {why}".strip()
+            verb = "is" if written.missing == 1 else "are"
+            missing = f"{counted(written.missing, 'plane')} {verb} missing."
+            self.sentence = f"{missing} {why}".strip()
         else:
             self.state = DONE
             self.sentence = " ".join(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from statistics import median, median_high
+from statistics import median
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,7 @@ from napari_zssr.imaging.optics import FWHM
 from napari_zssr.kernelspec import KernelSpec
 from napari_zssr.plugin.messages import STOPPED, Message
 from napari_zssr.plugin.request import kernel_from
-from napari_zssr.stack.recipe import CLEAN, planes_name, psf_text
+from napari_zssr.stack.recipe import CLEAN, planes_name, psf_text, range_text
 from napari_zssr.stack.report import Report
 from napari_zssr.units import duration_text
 from napari_zssr.zssr.messages import baseline, delivered_gains
@@ -126,7 +126,7 @@ def _outcome(report: Report, config: Config) -> str:
     base = baseline(config.factors).name.removesuffix(" interpolation")
     learned = [plane for plane in report.planes if plane.returned == "learned"]
     if report.planes and not learned:
-        return f"Nothing to gain, {base} returned"
+        return f"No improvement, {base} returned"
     shares = [plane.assessment["share"] for plane in learned if plane.assessment]
     if min(shares, default=1) < 1 and not config.always:
         return "Partly improved, checks doubt the rest"
@@ -209,7 +209,7 @@ def _short_width(kernel: FineKernel) -> str:
 
 
 def _noise(report: Report) -> str:
-    level = median_high(plane.noise for plane in report.planes)
-    if level < CLEAN:
+    levels = [plane.noise for plane in report.planes]
+    if max(levels) < CLEAN:
         return "No noise found."
-    return f"Noise {100 * level:.1f} % of the intensity range."
+    return f"Noise {range_text(levels)} of the intensity range."

@@ -327,7 +327,7 @@ def _blur_of_optics(stack: ImageStack, config: Config, channel: int) -> AxialBlu
     """Excess of the axial over the lateral width of the optics."""
     known = stack.channels[channel] if channel < len(stack.channels) else Channel()
     psf = gaussian_psf(**completed_optics(config.kernel.optics or Optics(), known))
-    source = "Blur along Z from the optics"
+    source = f"Blur along Z from the optics ({psf.optics})"
     return _excess(stack, psf.sigma_z_um, psf.sigma_um, source)
 
 

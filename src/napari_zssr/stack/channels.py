@@ -51,6 +51,7 @@ from napari_zssr.stack.plane import (
     without_artifacts,
 )
 from napari_zssr.stack.resources import RunPlan
+from napari_zssr.units import counted
 from napari_zssr.zssr.checkpoint import Checkpoint
 from napari_zssr.zssr.kinds import KINDS, RESIDUAL
 from napari_zssr.zssr.pretrained import PretrainedStart
@@ -191,8 +192,8 @@ def shared_steps(
     if not samples:
         return None
     message = (
-        f"Channel {channel.number + 1}: training once, on {len(samples)} planes of the "
-        "stack."
+        f"Channel {channel.number + 1}: training once, on "
+        f"{counted(len(samples), 'plane')} of the stack."
     )
     yield renamed(Progress(stage="read", step=1, total=1, message=message))
     windows = [window.numpy() for sample in samples for window in sample.windows]

@@ -52,6 +52,7 @@ from napari_zssr.stack.plane import (
     without_artifacts,
 )
 from napari_zssr.stack.report import to_json_types, versions
+from napari_zssr.units import counted
 from napari_zssr.zssr.checkpoint import Checkpoint
 
 # Planes of a channel that are checked, spread evenly.
@@ -156,7 +157,7 @@ class Check:
         moved = sum(plane.spots.moved for plane in self.planes)
         return (
             "Summed intensities changed by more than 1 % beyond the noise in "
-            f"{changed} of {regions} regions; spots moved in {moved} of "
+            f"{changed} of {counted(regions, 'region')}; spots moved in {moved} of "
             f"{len(self.planes)} planes. {self._agreements} {self._details}"
         )
 
@@ -179,7 +180,9 @@ class Check:
             details = [getattr(plane.detail, name) for plane in self.planes]
             known = [d.period for d in details if d and d.outcome != "nothing"]
             if known:
-                number = f" ({len(known)} planes)" * (len(known) < len(details))
+                number = f" ({counted(len(known), 'plane')})" * (
+                    len(known) < len(details)
+                )
                 limits = sum(d.outcome == "pixel limit" for d in details if d)
                 limit = " (the limit of the pixels)" * (2 * limits > len(known))
                 found.append(f"{told} {np.median(known):.3g} {unit}{limit}{number}")

@@ -75,6 +75,7 @@ UNSAVED = (
     "The resolution of the result is not measured, because the filter of 'instant' "
     "is not saved."
 )
+INTERPOLATED = "The result was interpolated, which adds no detail."
 PENDING = "The resolution is not measured yet."
 UNTOLD = (
     "The resolution of the result is not measured, because the file does not say "
@@ -132,6 +133,8 @@ class Detail:
         range.
     part : tuple of int or None
         Size (Y, X) of the part that was measured, input pixels; None for all.
+    interpolated : bool
+        Whether the result is an interpolation, whose detail is that of the original.
     """
 
     unit: str
@@ -142,6 +145,7 @@ class Detail:
     correlations: dict[str, Curve] = field(default_factory=dict)
     spectra: dict[str, Curve] = field(default_factory=dict)
     part: tuple[int, int] | None = None
+    interpolated: bool = False
 
     @property
     def unit_text(self) -> str:
@@ -202,16 +206,9 @@ class Making:
         Back-projection is as strong as it was under the noise of the image, though
         that of halves is stronger: else another function would be measured.
         """
-        if self.share == 0:
-            return lambda colours: _interpolated(colours, self.config.factors)
         if self.checkpoint is None:
             return None
         return lambda colours: _through_networks(colours, self, noise)
-
-
-def _interpolated(colours: Colours, factors: Pair) -> Steps[Colours]:
-    yield Progress(stage="predict", step=0, total=1)
-    return imresize(colours, factors)
 
 
 def _through_networks(
@@ -345,6 +342,9 @@ def _detail_of_part(
         correlations=detail.correlations
         | {ORIGINAL: _correlation(first, second, scale.pixel)},
     )
+    if making is not None and making.share == 0:
+        sentence = f"{_halves(before, scale)}. {INTERPOLATED}"
+        return replace(detail, sentence=sentence, interpolated=True)
     enlarge = None if making is None else making.enlarger(noise)
     if enlarge is None:
         rest = _missing(making)

@@ -26,9 +26,11 @@ from napari_zssr.stack.recipe import (
     factor_along,
     part_text,
     psf_text,
+    range_text,
     size_after,
     was_trained,
 )
+from napari_zssr.units import counted, signed
 from napari_zssr.zssr.messages import baseline, decibels, delivered_gains
 
 ZSSR = (
@@ -230,8 +232,9 @@ def _steps(trained: Sequence[Mapping[str, Any]]) -> str:
     counts = sorted({one["steps"] for one in trained if one.get("steps")})
     if not counts:
         return ""
-    some = " to ".join(dict.fromkeys(map(str, (counts[0], counts[-1]))))
-    return f" ({some} steps)"
+    if counts[0] == counts[-1]:
+        return f" ({counted(counts[0], 'step')})"
+    return f" ({counts[0]} to {counts[-1]} steps)"
 
 
 def _outcome(recipe: Mapping[str, Any], factors: Pair) -> str:
@@ -288,13 +291,12 @@ def _noise(setting: Any, planes: Sequence[Mapping[str, Any]]) -> str:
         source = f"Noise was computed from the data of the {setting}"
     elif isinstance(setting, int | float):
         source = f"Noise was set to {100 * setting:.2g} % of the intensity range"
-    elif levels and np.median(levels) < CLEAN:
+    elif levels and max(levels) < CLEAN:
         return "No noise was found in the image."
     elif levels:
-        some = " in the median of the planes" if len(levels) > 1 else ""
         source = (
-            f"Noise was estimated from the image, {100 * np.median(levels):.2g} % of "
-            f"the intensity range{some}"
+            f"Noise was estimated from the image, {range_text(levels)} of the "
+            "intensity range"
         )
     else:
         return ""
@@ -372,8 +374,8 @@ def _along_z(recipe: Mapping[str, Any]) -> Iterator[str]:
     levels = [one["noise"] for one in learned if one.get("noise")]
     if levels:
         yield (
-            f"Noise of {100 * np.median(levels):.2g} % of the intensity range was "
-            "removed along with it."
+            f"Noise of {range_text(levels)} of the intensity range was removed along "
+            "with it, so XY planes are smoother too."
         )
     gains = delivered_gains(
         (one.get("returned"), one.get("gain_db")) for one in reports
@@ -410,9 +412,10 @@ def _checked(check: Check) -> str:
     if known.size:
         most = known[np.argmax(np.abs(known))]
         parts.append(
-            f"summed intensities above the background of {regions} regions changed "
-            f"by {100 * np.median(known):+.2f} % in the median and {100 * most:+.2f} "
-            "% at most;"
+            "summed intensities above the background of "
+            f"{counted(regions, 'region')} changed by "
+            f"{signed(100 * np.median(known))} % in the median and "
+            f"{signed(100 * most)} % at most;"
         )
     else:
         parts.append("no region was bright enough for its sum to be compared;")
@@ -422,9 +425,11 @@ def _checked(check: Check) -> str:
     weights = [one.spots for one in spots]
     y, x = np.average([one.mean for one in spots], axis=0, weights=weights)
     rms = math.sqrt(np.average([one.rms**2 for one in spots], weights=weights))
+    verb = "was" if sum(weights) == 1 else "were"
     parts.append(
-        f"{sum(weights)} bright spots were displaced by {y:+.3f} (Y) and {x:+.3f} "
-        f"(X) input pixels on average (root mean square distance {rms:.3f})."
+        f"in all, {counted(sum(weights), 'bright spot')} {verb} displaced by "
+        f"{signed(y, 3)} (Y) and {signed(x, 3)} (X) input pixels on average (root mean "
+        f"square distance {rms:.3f})."
     )
     return " ".join(parts)
 
@@ -436,10 +441,17 @@ def _agreed(check: Check) -> str:
         return ""
     agreeing = sum(not agreement.disagrees for agreement in found)
     explained = 100 * (1 - np.median([agreement.flagged for agreement in found]))
-    return (
-        f"Blurred and shrunk again, {agreeing} of {len(found)} planes agreed with "
-        f"the original to within its noise, which explained {explained:.4g} % of the "
-        f"area{' in the median' * (len(found) > 1)}."
+    kernel = ((check.recipe or {}).get("config") or {}).get("kernel") or {}
+    blurred = kernel.get("kind") != "bicubic"
+    again = "Blurred and shrunk again, " if max(check.factors) > 1 else ""
+    if not again and blurred:
+        again = "Blurred again, "
+    planes = "the plane" if len(found) == 1 else f"{agreeing} of {len(found)} planes"
+    verb = "did not agree" if len(found) == 1 and not agreeing else "agreed"
+    return sentence_case(
+        f"{again}{planes} {verb} with the original to within its noise, which "
+        f"explained {explained:.4g} % of the area"
+        f"{' in the median' * (len(found) > 1)}."
     )
 
 
@@ -461,6 +473,8 @@ def _resolved(check: Check, cited: _References) -> str:
                 f", and after processing by the same networks down to {after} "
                 f"{unit}, the best that can be expected of the result"
             )
+        if all(plane.detail.interpolated for plane in check.planes):
+            parts[0] += "; the result was interpolated, which adds none"
         parts[0] += "."
     others = _periods([b for b in befores if b and b.method == DECORRELATION])
     if others:

@@ -74,7 +74,7 @@ def artifacts_message(noise: NoiseModel, stripes: float, *, learned: bool) -> st
     """What is said of a plane's flaws, after other sentences."""
     sentences = ""
     if noise.jpeg and learned:
-        sentences += " JPEG traces were found and suppressed."
+        sentences += " Marks of JPEG compression were found and suppressed."
     if stripes:
         sentences += (
             f" Stripes of {100 * stripes:.2g} % of its intensity range were removed."

@@ -20,6 +20,8 @@ CLEAN = 0.0005
 # In the sentence on the blur of a channel: the optics, and the width of their PSF.
 PSF = re.compile(r"(?:Gaussian PSF|Vectorial PSF of ideal optics) \([^)]*\)")
 PSF_WIDTH = re.compile(r"FWHM [\d.]+(?: × [\d.]+)? µm")
+# In the sentence on the blur along Z: the optics, and the widths that they give.
+AXIAL_OPTICS = re.compile(r"from the optics \(([^)]*)\): (SD [^,]*, .*? in XY)")
 BLURS = {
     "bicubic": "default (bicubic)",
     "gaussian": "Gaussian, given",
@@ -142,6 +144,12 @@ def psf_text(entry: Recipe) -> str:
     return ", ".join(found.group() for found in (optics, width) if found)
 
 
+def range_text(shares: Sequence[float]) -> str:
+    """Fractions in percent, from the least to the most where they differ."""
+    least, most = (f"{100 * share:.2g}" for share in (min(shares), max(shares)))
+    return f"{most} %" if least == most else f"{least} to {most} %"
+
+
 def axial_blur_text(recipe: Recipe, report: Recipe) -> str:
     """Blur along Z that was assumed for a channel; empty where none was found."""
     width = report.get("width_slices")
@@ -151,4 +159,6 @@ def axial_blur_text(recipe: Recipe, report: Recipe) -> str:
     kind = setting.partition(":")[0]
     if kind == "section":
         return f"sections {width:.2g} slices thick"
-    return f"SD {width:.2g} slices, {AXIAL_BLURS.get(kind, kind)}"
+    optics = AXIAL_OPTICS.search(str(report.get("sentence") or ""))
+    named = f" ({optics[1]}; {optics[2]})" if optics else ""
+    return f"SD {width:.2g} slices, {AXIAL_BLURS.get(kind, kind)}{named}"

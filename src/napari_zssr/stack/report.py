@@ -14,6 +14,7 @@ from napari_zssr.imaging.intensity import IntensityMap
 from napari_zssr.imaging.quality import combined_quality
 from napari_zssr.stack.plane_result import PlaneReport
 from napari_zssr.stack.prepare import Prepared
+from napari_zssr.units import counted
 from napari_zssr.zssr.device import device_name, fallback_message
 from napari_zssr.zssr.messages import (
     FROM_SAVED,
@@ -277,7 +278,7 @@ def _shared(reports: tuple[PlaneReport, ...], config: Config) -> str:
     if not counts:
         return ""
     then = ", then on each" if config.strategy == "tuned" and config.tuned_steps else ""
-    return f" Trained on {max(counts)} planes of each channel{then}."
+    return f" Trained on {counted(max(counts), 'plane')} of each channel{then}."
 
 
 Ranges = Mapping[str, tuple[int, int]]

@@ -8,6 +8,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from napari_zssr.checks import LEARNED
+from napari_zssr.units import counted, signed
 
 if TYPE_CHECKING:
     from napari_zssr.imaging.quality import Quality
@@ -93,13 +94,13 @@ def origin_sentence(plan: TrainingPlan, shared: int, steps: int) -> str:
         return used_as_is_sentence(learned=True)
     if shared:
         then = ", then on this one" if plan.trains else ""
-        sentence = f" Trained on {shared} planes of the stack{then}."
+        sentence = f" Trained on {counted(shared, 'plane')} of the stack{then}."
     elif not plan.trains:
         return used_as_is_sentence(learned=learned)
     if plan.from_saved:
         return sentence + FROM_SAVED
     if learned and not shared:
-        return f" Training started from the {GENERATED}, {steps} steps."
+        return f" Training started from the {GENERATED}, {counted(steps, 'step')}."
     return sentence + start_sentence(plan.initialization)
 
 
@@ -294,15 +295,16 @@ def delivered_gains(
 
 def nothing_gained(gain: Gain, base: Baseline) -> str:
     """Sentence on a plane that came back as its baseline."""
+    chance = ", which may be chance" if gain.decibel > 0 else ""
     return (
         f"Training brought no improvement, so {base.name} was returned. Test on your "
-        f"image {base.test}: {gain.decibel:+.2f} ± {gain.error_decibel:.2f} dB "
-        f"compared with {base.name}."
+        f"image {base.test}: {signed(gain.decibel)} ± {gain.error_decibel:.2f} dB "
+        f"compared with {base.name}{chance}."
     )
 
 
 def used_as_is_sentence(*, learned: bool) -> str:
-    """Sentence, after others, on a learned start or saved networks, not trained on."""
+    """Sentence, after others, on a pretrained start or saved networks used as is."""
     what = f"The {GENERATED} was" if learned else "Saved networks were"
     return f" {what} used without further training."
 
@@ -323,4 +325,4 @@ def will_begin_from_learned(steps: int) -> str:
     """Sentence on a future run from the pretrained start, of at most so many steps."""
     if steps == 0:
         return f"The {GENERATED} is used without further training."
-    return f"Training starts from the {GENERATED}, at most {steps} steps."
+    return f"Training starts from the {GENERATED}, at most {counted(steps, 'step')}."

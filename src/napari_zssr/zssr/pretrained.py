@@ -1,4 +1,4 @@
-"""A learned start: weights for any blur, ratio and noise, as plain data. No torch.
+"""A pretrained start: weights for any blur, ratio and noise, as plain data. No torch.
 
 One residual network was learned from generated images. How it deals with a blur, a
 ratio and a noise is told by gains and shifts of its layers' channels, which a small
@@ -74,7 +74,7 @@ class PretrainedStart:
 def write_start(
     path: str | Path, start: PretrainedStart, *, overwrite: bool = False
 ) -> Path:
-    """Write a learned start into a file. Raises InputError and ComputeError."""
+    """Write a pretrained start into a file. Raises InputError and ComputeError."""
     header = {**_size(start), "card": dict(start.card), "clean": None}
     arrays = dict(start.arrays)
     if start.clean is not None:
@@ -86,12 +86,12 @@ def write_start(
 
 
 def load_start(path: str | Path) -> PretrainedStart:
-    """Learned start from a file that `write_start` has written. Raises InputError."""
+    """Pretrained start from a file of `write_start`. Raises InputError."""
     return load(path, START)
 
 
 def shipped_start() -> PretrainedStart:
-    """The learned start that belongs to this package. Raises InputError."""
+    """The pretrained start that belongs to this package. Raises InputError."""
     file = shipped_file()
     if not file.is_file():
         raise InputError(
@@ -101,7 +101,7 @@ def shipped_start() -> PretrainedStart:
 
 
 def shipped_file() -> Path:
-    """Where the learned start of this package stands."""
+    """Where the pretrained start of this package stands."""
     return SHIPPED
 
 
@@ -189,7 +189,7 @@ def modulated_weights(
 def start_for(
     start: PretrainedStart, samples: int, ratio: Ratio, noise: NoiseModel
 ) -> PretrainedStart:
-    """The part of a learned start that serves a plane with this noise."""
+    """The part of a pretrained start that serves a plane with this noise."""
     noisy = bool(noise.jpeg) or is_noisy(noise.sigma())
     clean = start.clean
     serves = clean is not None and ratio in clean.ratios(samples)
@@ -212,7 +212,7 @@ def _size(start: PretrainedStart) -> dict[str, Any]:
 
 
 def _start(header: Mapping[str, Any], arrays: Arrays) -> PretrainedStart:
-    """Learned start of a file."""
+    """Pretrained start of a file."""
     own: Weights = {}
     clean: Weights = {}
     for name, array in arrays.items():

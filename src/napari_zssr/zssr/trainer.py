@@ -198,7 +198,7 @@ CHECK_EVERY = 50
 PATIENCE = 4
 BETTER = 0.998
 EARLIEST_STOP = 0.4
-# From a learned start the held-out regions are looked at with every refresh, and so
+# From a pretrained start the held-out regions are looked at with every refresh, and so
 # often in vain before training ends.
 PRETRAINED_PATIENCE = 3
 LEAST_ERROR = 1e-12
@@ -275,7 +275,7 @@ class Trainer:
         return crop_index(self.pairs, table).unbind()
 
     def averaged(self) -> nn.Module:
-        """With averaged weights; from a learned start a copy, on the way to them."""
+        """With averaged weights; from a pretrained start a copy, on the way to them."""
         if self.initial is None:
             return self.average.network
         network = copy.deepcopy(self.average.network)
@@ -286,9 +286,9 @@ class Trainer:
     def held_out_error(self) -> tuple[float, float]:
         """Squared error of the averaged weights on the held-out regions, and the gain.
 
-        The gain is that over bicubic, in dB. From a learned start the error is the mean
-        of its logarithms: what suits a few bright regions must not make all dark ones
-        worse.
+        The gain is that over bicubic, in dB. From a pretrained start the error is the
+        mean of its logarithms: what suits a few bright regions must not make all dark
+        ones worse.
         """
         output = applied(self.averaged(), self.held_out.sons, self.precision)
         error = region_errors(output, self.held_out)

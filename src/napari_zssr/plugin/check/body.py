@@ -162,7 +162,9 @@ class Body(Column):
         bold = red(text, self.verdict) if found.is_good is False else f"<b>{text}</b>"
         lines = [bold, *map(html.escape, readings.notes(check))]
         if len(check.planes) < check.count:
-            lines.append(f"{len(check.planes)} of {check.count} planes were checked.")
+            done = len(check.planes)
+            verb = "was" if done == 1 else "were"
+            lines.append(f"{done} of {check.count} planes {verb} checked.")
         lines.append(LIMITS)
         self.verdict.value = "<br>".join(lines)
         self.residual.enabled = self.save.enabled = True

@@ -12,6 +12,7 @@ from napari_zssr.plugin.summary import form_sentence
 from napari_zssr.stack.check import Check, PlaneCheck
 from napari_zssr.stack.detail import ORIGINAL, PENDING, RESULT, Detail, Finest
 from napari_zssr.stack.detail import Curve as Measured
+from napari_zssr.units import counted, signed
 
 NAMES = (ORIGINAL, RESULT)
 FLUX, SPOTS, RESIDUAL, RESOLUTION = "Intensity", "Spots", "Residual", "Resolution"
@@ -34,7 +35,7 @@ TOOLTIPS = {
     "agree down to the pixels. Of a large image, the part with the most contrast is "
     "measured.",
 }
-WITHOUT, UNBOUNDED = "not measured", "no limit found"
+WITHOUT, UNBOUNDED = "not measured", "no limit found down to the pixels"
 NOT_YET = "not measured yet"
 DOUBTS = {"noise underrated", "noise overrated"}
 # Shifts that are not told any more exactly, pixels of the original.
@@ -81,10 +82,10 @@ def _flux(plane: PlaneCheck) -> str:
         return "no object found"
     count = len(flux.numbers)
     if count == 1:
-        return f"{100 * flux.median:+.2f} % in 1 object"
+        return f"{signed(100 * flux.median)} % in 1 object"
     return (
-        f"{100 * flux.median:+.2f} % in the median of {count} objects, "
-        f"{100 * flux.largest:+.2f} % at most"
+        f"{signed(100 * flux.median)} % in the median of {count} objects, "
+        f"{signed(100 * flux.largest)} % at most"
     )
 
 
@@ -101,7 +102,7 @@ def _spots(plane: PlaneCheck, pixel_um: tuple[float, float] | None) -> str:
         length *= max(pixel)
     if pixel_um is not None:
         told = f"{length:.2g} µm ({told})"
-    return f"moved by {less}{told}, mean of {spots.spots} spots"
+    return f"moved by {less}{told}, mean of {counted(spots.spots, 'spot')}"
 
 
 def _residual(plane: PlaneCheck) -> str:
@@ -118,6 +119,8 @@ def resolution(detail: Detail) -> str:
         return NOT_YET
     if detail.before is None and detail.after is None:
         return WITHOUT
+    if detail.interpolated and detail.before is not None:
+        return f"{_period(detail.before, detail.unit_text)}, unchanged by interpolation"
     before, after = (
         _period(f, detail.unit_text) for f in (detail.before, detail.after)
     )

@@ -102,6 +102,7 @@ def result_layer(layer: Layer | None) -> Image:
         raise InputError(
             f"{layer.name} is not finished; wait for the end of the run to check it."
         )
+    _check_slices(layer, recipe["input"])
     return layer
 
 
@@ -147,19 +148,17 @@ def subject_of(layer: Layer | None, viewer: ViewerModel) -> Subject:
         selection=selection_of(source),
         recipe=recipe,
     )
-    _check_slices(subject)
     return subject
 
 
-def _check_slices(subject: Subject) -> None:
+def _check_slices(result: Image, source: Mapping[str, Any]) -> None:
     """Refuse a result that has other slices than its original."""
-    sizes = dict(zip(subject.axes, level0(subject.result).shape, strict=True))
-    own = subject.recipe["input"]["shape"]
-    for letter, size in zip(subject.axes, own, strict=True):
-        if letter in "TCZ" and sizes[letter] != size:
+    sizes = level0(result).shape
+    for letter, size, own in zip(source["axes"], source["shape"], sizes, strict=True):
+        if letter in "TCZ" and own != size:
             raise InputError(
-                f"{subject.result.name} has {sizes[letter]} slices along {letter} and "
-                f"its original {size}; only results of the same slices are checked."
+                f"{result.name} has {own} slices along {letter} and its original "
+                f"{size}; only results with the same slices can be checked."
             )
 
 

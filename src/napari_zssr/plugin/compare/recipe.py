@@ -21,7 +21,9 @@ from napari_zssr.stack.recipe import (
     part_text,
     planes_name,
     psf_text,
+    range_text,
     size_after,
+    was_trained,
 )
 from napari_zssr.units import duration_text
 from napari_zssr.zssr.messages import baseline, decibels, delivered_gains
@@ -134,7 +136,7 @@ def _start(config: Recipe, report: Recipe) -> str:
     start = config.get("start")
     if start not in (None, LEARNED, "random"):
         return f"saved networks ({Path(str(start)).name})"
-    if start == LEARNED and not planes:
+    if start == LEARNED and not (planes or axial):
         return "pretrained on generated images"
     return "this image only" if start else ""
 
@@ -173,29 +175,19 @@ def _noise(recipe: Recipe, config: Recipe, report: Recipe) -> str:
     if setting == "off":
         return "ignored"
     suppressed = [one["noise"] for one in report.get("axial") or () if one.get("noise")]
-    known = _known(report, "noise")
-    levels = known or suppressed
+    levels = _known(report, "noise") or suppressed
     if isinstance(setting, float):
-        return f"{_percent(setting)} of the intensity range, given"
+        return f"{range_text([setting])} of the intensity range, given"
     if is_camera(setting):
         data = str(setting).removeprefix(f"{CAMERA_PREFIX}:").strip()
         return f"that of the camera ({data})"
     if not levels:
         return ""
-    level = median(levels)
-    if level < CLEAN:
+    if max(levels) < CLEAN:
         return "none found"
-    name = _planes_name(recipe)
-    some = f", median of the {name}" if len(known) > 1 else ""
     denoised = suppressed or any(p.get("denoised") for p in report.get("planes") or ())
     removed = ", removed" if denoised else ""
-    return (
-        f"{_percent(level)} of the intensity range, found in the image{some}{removed}"
-    )
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.2g} %"
+    return f"{range_text(levels)} of the intensity range, found in the image{removed}"
 
 
 def _gain(recipe: Recipe, config: Recipe, report: Recipe) -> str:
@@ -257,7 +249,7 @@ def _delivered(recipe: Recipe, config: Recipe, report: Recipe) -> str:
     kinds = [str(plane.get("returned")) for plane in planes]
     learned = kinds.count("learned")
     names = {
-        "learned": "trained networks",
+        "learned": "trained networks" if was_trained(recipe) else "networks",
         "bicubic": _base(config),
         "constant": "a plane of one value",
     }

@@ -21,7 +21,7 @@ from napari_zssr.plugin.form.rows import (
     text_label,
 )
 
-AS_PRESET = "as the preset"
+AS_PRESET = "the preset's"
 FILE = "file"
 NUMBERS = {
     "steps": "Training steps",
