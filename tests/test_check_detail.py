@@ -179,6 +179,8 @@ def test_a_band_limited_plane_gets_its_resolution(cutoff: float) -> None:
 class Made:
     """Stands for networks: any function of a plane (C, Y, X)."""
 
+    share = 1.0
+
     def __init__(self, function: Callable[[Any], Any]) -> None:
         self.function = function
 

@@ -749,7 +749,11 @@ def finest(period: float, outcome: Outcome = "found") -> Finest:
         (finest(0.4), finest(0.3), "0.4 µm → at best 0.3 µm"),
         (finest(0.4), None, "0.4 µm → not measured"),
         # Halves that agree down to the pixels are no better resolution.
-        (finest(0.4), finest(0.1, "pixel limit"), "0.4 µm → no limit found"),
+        (
+            finest(0.4),
+            finest(0.1, "pixel limit"),
+            "0.4 µm → no limit found down to the pixels",
+        ),
         (finest(0.2, "pixel limit"), None, "0.2 µm (pixel limit) → not measured"),
         (finest(math.nan, "nothing"), None, "nothing resolved → not measured"),
         (None, None, "not measured"),
@@ -759,6 +763,22 @@ def test_resolution_is_told_with_its_bounds(
     before: Finest | None, after: Finest | None, wanted: str
 ) -> None:
     assert readings.resolution(Detail(unit="um", before=before, after=after)) == wanted
+
+
+def test_an_interpolation_has_the_detail_of_its_original() -> None:
+    halves = {"before": finest(0.4), "after": finest(0.1, "pixel limit")}
+    told = readings.resolution(Detail(unit="um", interpolated=True, **halves))
+    assert told == "0.4 µm, unchanged by interpolation"
+
+
+def test_a_result_with_more_slices_cannot_be_checked(desk: Desk) -> None:
+    """The button says so, not a press on it."""
+    desk.add(rings(5, 48, 48), axis_labels=("z", "y", "x"), scale=(2, 1, 1))
+    desk.run(change(RIDGE, factor=1, factor_z=2, kernel_z="gaussian:1"))
+    desk.viewer.layers.selection.active = desk.viewer.layers[-1]
+    assert desk.viewer.layers[-1].data.shape == (10, 48, 48)
+    assert not desk.widget.check.button.enabled
+    assert "10 slices along Z" in desk.widget.check.message.value
 
 
 def test_a_flat_image_gets_no_good_word(qtbot: Any) -> None:

@@ -231,7 +231,7 @@ def test_what_was_not_delivered_is_not_praised() -> None:
     report = drain(upscale_steps(labelled(plane, axes="YX"), config)).report
     (made,) = report.planes
     for changes, says in (
-        ({"returned": "bicubic"}, "Nothing to gain, bicubic returned"),
+        ({"returned": "bicubic"}, "No improvement, bicubic returned"),
         (
             {"returned": "learned", "assessment": {"share": 0.4, "reason": "x"}},
             "Partly improved",

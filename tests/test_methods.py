@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,12 @@ from scipy import ndimage
 from napari_zssr.config import FAST, INSTANT, Config, change
 from napari_zssr.progress import drain
 from napari_zssr.stack.axis_labels import labelled
+from napari_zssr.stack.check import check_files
 from napari_zssr.stack.image import ImageStack
-from napari_zssr.stack.methods import methods_unchecked
+from napari_zssr.stack.methods import methods, methods_unchecked
 from napari_zssr.stack.report import recipe
 from napari_zssr.stack.run import upscale_steps
+from napari_zssr.units import counted, signed
 from napari_zssr.zssr.messages import decibels, delivered_gains
 
 recipe_module = pytest.importorskip("napari_zssr.plugin.compare.recipe")
@@ -90,6 +93,74 @@ def test_the_table_of_a_stack_enlarged_along_z(along_z: dict[str, Any]) -> None:
     assert f"SD {report['width_slices']:.2g} slices" in rows["Blur along Z"]
     assert rows["Start"] == "pretrained on generated images"
     assert "Blur" not in rows
+
+
+def test_the_start_is_that_of_the_networks_along_z(along_z: dict[str, Any]) -> None:
+    """A stack may be learned from random weights though the preset is pretrained."""
+    report = along_z["report"]
+    axial = [{**report["axial"][0], "began": "", "steps": 540}]
+    given = {**along_z, "report": {**report, "axial": axial}}
+    assert table(given)["Start"] == "this image only"
+    text = paragraph(given)
+    assert "neural networks trained on the image itself (540 steps)" in text
+    assert "pretrained" not in text
+
+
+def test_the_optics_along_z_are_in_the_methods() -> None:
+    stack = stack_of(sheets(12, 48, 48, sigma=(1.5, 1, 1)), "ZYX")
+    optics = "optics:na=0.8,wavelength_nm=520,modality=confocal"
+    config = change(FAST, factor=1, factor_z="isotropic", kernel_z="optics")
+    given = made(stack, change(config, kernel=optics, device="cpu"))
+    for text in (paragraph(given), table(given)["Blur along Z"]):
+        assert "confocal, NA 0.8, 520 nm" in text
+        assert re.search(r"SD [\d.]+ µm along Z, [\d.]+ µm in XY", text)
+
+
+def test_noise_is_one_figure_everywhere(channels: dict[str, Any]) -> None:
+    """Of channels that differ the range, in the message, the table and the methods."""
+    report = channels["report"]
+    levels = (0.006, 0.018, 0.018)
+    noisy = [
+        {**plane, "noise": level}
+        for plane, level in zip(report["planes"], levels, strict=True)
+    ]
+    given = {**channels, "report": {**report, "planes": noisy}}
+    assert "0.6 to 1.8 % of the intensity range" in paragraph(given)
+    assert table(given)["Noise"].startswith("0.6 to 1.8 % of the intensity range")
+    told = summary._noise(levels)
+    assert told == "Noise 0.6 to 1.8 % of the intensity range."
+
+
+@pytest.mark.parametrize(
+    ("factor", "kernel", "start"),
+    [
+        (2, "bicubic", "Blurred and shrunk again, the plane agreed"),
+        (1, "gaussian:1", "Blurred again, the plane agreed"),
+        (1, "bicubic", "The plane agreed"),
+    ],
+)
+def test_the_residual_is_told_as_it_was_found(
+    factor: int, kernel: str, start: str
+) -> None:
+    draw = np.random.default_rng(0)
+    noisy = sheets(64, 64, sigma=(1.5, 1.5)) + draw.normal(0, 0.02, (64, 64))
+    stack = stack_of(noisy, "YX")
+    config = change(INSTANT, factor=factor, kernel=kernel, device="cpu")
+    upscaled = drain(upscale_steps(stack, config))
+    check = check_files(upscaled.as_stack(), stack, recipe=recipe(stack, upscaled))
+    assert start in methods(check)[0] or "did not agree" in methods(check)[0]
+    assert start.split("agreed")[0] in methods(check)[0]
+
+
+@pytest.mark.parametrize(
+    ("value", "told"), [(-0.001, "+0.00"), (0.0, "+0.00"), (-0.01, "-0.01")]
+)
+def test_there_is_no_minus_zero(value: float, told: str) -> None:
+    assert signed(value) == told
+
+
+def test_one_thing_has_no_plural() -> None:
+    assert (counted(1, "plane"), counted(2, "plane")) == ("1 plane", "2 planes")
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
@@ -110,7 +111,7 @@ def finished_message(
     time = f"{duration_text(report.seconds)} on the {report.device_name}."
     details = [
         form_sentence(report.sentence),
-        *([_noise(report)] if report.planes else []),
+        *([_noise([plane.noise for plane in report.planes])] if report.planes else []),
         time,
         _blur(report, config.kernel),
         _opening(file),
@@ -208,8 +209,7 @@ def _short_width(kernel: FineKernel) -> str:
     return f"FWHM {_width(*kernel.fwhm_px)} px"
 
 
-def _noise(report: Report) -> str:
-    levels = [plane.noise for plane in report.planes]
+def _noise(levels: Sequence[float]) -> str:
     if max(levels) < CLEAN:
         return "No noise found."
     return f"Noise {range_text(levels)} of the intensity range."

@@ -206,9 +206,16 @@ class Making:
         Back-projection is as strong as it was under the noise of the image, though
         that of halves is stronger: else another function would be measured.
         """
+        if self.share == 0:
+            return lambda colours: _interpolated(colours, self.config.factors)
         if self.checkpoint is None:
             return None
         return lambda colours: _through_networks(colours, self, noise)
+
+
+def _interpolated(colours: Colours, factors: Pair) -> Steps[Colours]:
+    yield Progress(stage="predict", step=0, total=1)
+    return imresize(colours, factors)
 
 
 def _through_networks(
@@ -342,15 +349,16 @@ def _detail_of_part(
         correlations=detail.correlations
         | {ORIGINAL: _correlation(first, second, scale.pixel)},
     )
-    if making is not None and making.share == 0:
-        sentence = f"{_halves(before, scale)}. {INTERPOLATED}"
-        return replace(detail, sentence=sentence, interpolated=True)
     enlarge = None if making is None else making.enlarger(noise)
     if enlarge is None:
         rest = _missing(making)
         return replace(detail, sentence=f"{_halves(before, scale)}. {rest}")
     difference = (first - second) / 2
-    return (yield from _with_halves(detail, part, fine, difference, enlarge, scale))
+    halves = yield from _with_halves(detail, part, fine, difference, enlarge, scale)
+    if making is None or making.share > 0:
+        return halves
+    sentence = f"{_halves(before, scale)}. {INTERPOLATED}"
+    return replace(halves, sentence=sentence, interpolated=True)
 
 
 def _missing(making: Making | None) -> str:

@@ -467,13 +467,14 @@ def _resolved(check: Check, cited: _References) -> str:
             f"down to {halves} {unit} (Fourier ring correlation {cited.cite(RINGS)} "
             f"of 1/7 {cited.cite(RESOLUTION)})"
         )
-        after = _periods([plane.detail.after for plane in check.planes])
+        made = [p.detail for p in check.planes if not p.detail.interpolated]
+        after = _periods([detail.after for detail in made])
         if after:
             parts[0] += (
                 f", and after processing by the same networks down to {after} "
                 f"{unit}, the best that can be expected of the result"
             )
-        if all(plane.detail.interpolated for plane in check.planes):
+        if not made:
             parts[0] += "; the result was interpolated, which adds none"
         parts[0] += "."
     others = _periods([b for b in befores if b and b.method == DECORRELATION])
