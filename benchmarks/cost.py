@@ -155,7 +155,7 @@ def _memory_on_disk(job: Job, size: int) -> Table:
     measured = peak_memory(job.config, size, to_disk=True)
     rows: tuple[tuple[Cell, ...], ...] = (
         ("peak memory, GB", measured["peak_bytes"] / 1e9),
-        ("foretold by the plan, GB", measured["planned_bytes"] / 1e9),
+        ("estimated by the plan, GB", measured["planned_bytes"] / 1e9),
         ("scratch file, GB", measured["scratch_bytes"] / 1e9),
         ("before the run, GB", measured["before_bytes"] / 1e9),
         ("seconds", measured["seconds"]),

@@ -218,7 +218,7 @@ def _measured(
         elapsed = calibrate.CLOCK() - started
         pace.note(event, elapsed)
         if isinstance(event, Progress):
-            clock.tell(event)
+            clock.update(event)
         left = pace.left(elapsed)
         if left is None and _is_alone(event) and clock.share >= EARLY:
             left = seconds_left(clock.of_rest, elapsed, before)

@@ -151,7 +151,7 @@ def _workers_agree(stack: NDArray[Any], device: str) -> Check:
 
 
 def times(device: str, shrink: int) -> Iterator[tuple[Cell, ...]]:
-    """Rows of sizes and presets: seconds, seconds foretold, peak memory."""
+    """Rows of sizes and presets: seconds, seconds estimated, peak memory."""
     for size in SIZES:
         shape = tuple(max(4, side // shrink) for side in size)
         axes = "ZYX"[-len(shape) :]
@@ -159,10 +159,10 @@ def times(device: str, shrink: int) -> Iterator[tuple[Cell, ...]]:
         for name in PRESETS:
             config: Config = change(preset(name), device=device)
             starts = channel_starts(config, axes, shape)
-            foretold = make_plan(stack, config, starts).seconds
+            estimated = make_plan(stack, config, starts).seconds
             seconds, peak = _timed(partial(upscale_steps, stack, config), device)
             text = " x ".join(map(str, shape))
-            yield text, name, round(seconds, 2), round(foretold, 2), peak
+            yield text, name, round(seconds, 2), round(estimated, 2), peak
 
 
 def _timed(steps: Callable[[], Any], device: str) -> tuple[float, Cell]:
@@ -204,7 +204,7 @@ def main(
 
     table = Table(
         title=f"{description(device)}, torch {torch.__version__}",
-        columns=("pixels", "preset", "seconds", "foretold", "peak MB on the device"),
+        columns=("pixels", "preset", "seconds", "estimated", "peak MB on the device"),
         rows=tuple(times(device, shrink)),
         notes=("Seconds of a second run in one process, factor 2.",),
     )

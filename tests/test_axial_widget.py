@@ -327,7 +327,7 @@ def test_the_share_of_a_run_grows_to_the_whole() -> None:
         config = change(ISOTROPIC, factor=factor, factor_z=factor_z)
         clock = Clock(assumed_work(config, (), stack.data.shape, "ZYX", factor_z))
         steps = upscale_steps(stack, config)
-        shares = [clock.tell(e) for e in steps if isinstance(e, Progress)]
+        shares = [clock.update(e) for e in steps if isinstance(e, Progress)]
         assert shares == sorted(shares)
         assert shares[-1] == pytest.approx(1, abs=0.02)
         assert len({round(share, 1) for share in shares}) >= 3

@@ -52,7 +52,7 @@ def test_the_share_grows_to_the_whole(config: Config) -> None:
 
     def look(event: Any) -> None:
         if isinstance(event, Progress):
-            shares.append(clock.tell(event))
+            shares.append(clock.update(event))
         elif isinstance(event, PlaneDone):
             done.append(shares[-1])
 
@@ -79,7 +79,7 @@ def test_the_share_grows_with_every_step_whether_or_not_there_is_noise(
 
     def look(event: Any) -> None:
         if isinstance(event, Progress):
-            share = clock.tell(event)
+            share = clock.update(event)
             if event.stage == "train" and event.step:
                 shares.append(share)
 
@@ -103,7 +103,7 @@ def test_the_share_grows_where_nothing_is_trained(tmp_path: Path) -> None:
 
     def look(event: Any) -> None:
         if isinstance(event, Progress):
-            shares.append(clock.tell(event))
+            shares.append(clock.update(event))
         elif isinstance(event, PlaneDone):
             done.append(shares[-1])
 
@@ -115,7 +115,7 @@ def test_time_left_is_told_when_it_is_known() -> None:
     assert seconds_left(0.5, 1) is None
     assert seconds_left(0.01, 100) is None
     assert seconds_left(0.25, 10) == pytest.approx(30)
-    # Half of it is what was foretold, later nothing.
+    # Half of it is what was estimated, later nothing.
     assert seconds_left(0.25, 10, expected=20) == pytest.approx(20)
     assert seconds_left(0.5, 10, expected=90) == pytest.approx(10)
 
@@ -152,8 +152,8 @@ def test_the_blur_along_z_counts_as_done_before_training_begins() -> None:
         planes=0,
     )
     clock = Clock(work)
-    assert clock.tell(Progress(stage="axial blur", step=0, total=1)) == 0
-    assert clock.tell(Progress(stage="axial predict", step=0, total=6)) == 0.4
+    assert clock.update(Progress(stage="axial blur", step=0, total=1)) == 0
+    assert clock.update(Progress(stage="axial predict", step=0, total=6)) == 0.4
 
 
 def test_where_a_run_stands() -> None:
@@ -189,7 +189,7 @@ def test_layers_share_one_figure_by_their_sizes() -> None:
             jobs.begin_job()
             waiting.append(jobs.waiting)
         clock.share = share
-        shares.append(jobs.tell(clock))
+        shares.append(jobs.update(clock))
     assert shares == [0, 0.25, 0.25, 0.625, 1]
     assert (jobs.number, jobs.count) == (2, 2)
     assert waiting == [3, 0]
@@ -203,7 +203,7 @@ def test_networks_that_slices_share_are_counted() -> None:
 
     def look(event: Any) -> None:
         if isinstance(event, Progress):
-            clock.tell(event)
+            clock.update(event)
             seen.append(clock.network(event))
 
     drain(upscale_steps(labelled(stack, axes="ZCYX"), config), look)

@@ -17,7 +17,7 @@ def plan(config: Any = BALANCED, shape: Any = SHAPE, **options: Any) -> RunPlan:
     return plan_run(config, shape, np.dtype("uint16"), axes, **options)
 
 
-def test_output_is_foretold() -> None:
+def test_output_is_planned() -> None:
     made = plan(change(BALANCED, factor=(1.5, 2)))
     assert made.output_shape == (3, 5, 150, 402)
     assert made.output_axes == "CZYX"
@@ -128,7 +128,7 @@ def test_plan_is_frozen() -> None:
 
 
 @pytest.mark.parametrize("factor", [1.5, 4 / 3, 1.33333334, 1.1, 2.0000001, 2.7182818])
-def test_foretold_size_is_that_of_the_engine(factor: float) -> None:
+def test_planned_size_is_that_of_the_engine(factor: float) -> None:
     from napari_zssr.imaging.resample import output_size
 
     for size in (16, 30, 33, 90):

@@ -179,7 +179,7 @@ def thin_kernel() -> KernelSpec:
 
 
 @pytest.mark.parametrize("name", ["bicubic", "gaussian:1.2", "thin"])
-def test_residuals_change_as_foretold(name: str) -> None:
+def test_residuals_change_as_predicted(name: str) -> None:
     """After many iterations the worst part is all that is left."""
     factors = (2.0, 2.0)
     kernel = thin_kernel() if name == "thin" else KernelSpec.parse(name)

@@ -274,7 +274,7 @@ def expected(config: Config, *starts: Any, planes: int = 1) -> Any:
     return expected_plans(config, starts, planes)
 
 
-def test_costs_are_foretold_from_what_will_be_decided() -> None:
+def test_costs_are_estimated_from_what_will_be_decided() -> None:
     once, each = expected(BALANCED, START)
     assert once is None
     assert (each.steps, each.width, each.rate) == (200, 8, LEARNED_RATE)
@@ -286,13 +286,13 @@ def test_costs_are_foretold_from_what_will_be_decided() -> None:
     assert (once.steps, each.steps) == (FAST.steps * 3 // 2, 0)
 
 
-def test_the_widest_of_saved_networks_is_foretold() -> None:
+def test_the_widest_of_saved_networks_is_estimated() -> None:
     wide = replace(SAVED, width=20)
     _, each = expected(RANDOM, SAVED, None, wide)
     assert (each.width, each.blocks) == (20, 3)
 
 
-def test_any_blur_may_be_foretold() -> None:
+def test_any_blur_can_be_estimated() -> None:
     config = change(FAST, kernel="estimate")
     assert expected(config, START)[1].width == 8
 

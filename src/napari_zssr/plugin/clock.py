@@ -59,7 +59,7 @@ class Clock:
         number = min(self._done.get(event.stage, 0) // stages + 1, self._networks)
         return (number, self._networks) if passes else None
 
-    def tell(self, event: Progress) -> float:
+    def update(self, event: Progress) -> float:
         """Take in an event; returns the share of the run that is done, 0..1."""
         if event.stage in BEFORE:
             return self.share
@@ -198,7 +198,7 @@ class JobsClock:
         done = self._part(self.number - 1)
         self.share = max(self.share, done)
 
-    def tell(self, clock: Clock) -> float:
+    def update(self, clock: Clock) -> float:
         """Take in the share of the job that is running; returns that of the run."""
         before, after = self._part(self.number - 1), self._part(self.number)
         self.share = max(self.share, before + (after - before) * clock.share)

@@ -162,8 +162,8 @@ class RunController:
         jobs, network, left = self._jobs_clock, None, None
         sizes: Mapping[str, int] = {}
         if job.clock is not None:
-            job.clock.tell(event)
-            jobs.tell(job.clock)
+            job.clock.update(event)
+            jobs.update(job.clock)
             network, sizes = job.clock.network(event), job.clock.sizes
             left = self._seconds_left(job.clock, job.expected)
         which = f"{self.noun} {jobs.number} of {jobs.count}" if jobs.count > 1 else ""

@@ -431,7 +431,7 @@ class RegionFields(FactorFields):
         self.rows["slices"].visible = bool(set("TZ") & set(self._axes()))
         self.show_z("Z" in self._axes())
         self.rows["channel"].visible = len(self.fields["channel"].choices) > 1
-        self.more.tell_changes()
+        self.more.show_changes()
         self._hint_at_drawn()
 
     def leave_image(self) -> None:
@@ -592,7 +592,7 @@ class MethodFields(Column):
         self.blur.show_kernel(config.kernel)
         self.blur.axial.show_config(config)
         self.advanced.show_config(config, preset)
-        self.more.tell_changes()
+        self.more.show_changes()
 
     def _apply_preset(self, name: str) -> None:
         self._base = PRESETS[name]

@@ -269,7 +269,7 @@ class Foldable(Column):
         super().__init__([self.toggle, self.changes, *always, self.body])
         self._initial = {name: field.value for name, field in self.fields.items()}
         self.toggle.changed.connect(lambda: self.unfold(not self.is_open))
-        self.body.changed.connect(self.tell_changes)
+        self.body.changed.connect(self.show_changes)
         self.unfold(False)
 
     def unfold(self, is_open: bool) -> None:
@@ -278,9 +278,9 @@ class Foldable(Column):
         sign, state = ("\u25be", "open") if is_open else ("\u25b8", "closed")
         self.toggle.text = f"{sign} {self._title}"
         self.toggle.native.setAccessibleName(f"{self._title} ({state})")
-        self.tell_changes()
+        self.show_changes()
 
-    def tell_changes(self) -> None:
+    def show_changes(self) -> None:
         """Name the fields in a closed section that are not as they were at first."""
         changed = [
             self.rows[name].spoken
