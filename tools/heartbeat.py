@@ -79,6 +79,16 @@ def in_run() -> Gaps:
     return found
 
 
+def adding() -> Gaps:
+    """Napari alone that adds a layer of the size of the result of `in_run`."""
+    viewer, _ = opened(docked=False)
+    viewer.add_image(picture(SIDE_PX), name="field")
+    wait(seconds=2)
+    found = Heart().gaps(lambda: viewer.add_image(picture(2 * SIDE_PX)))
+    viewer.close()
+    return found
+
+
 def in_drag() -> Gaps:
     """A preview whose frame is dragged about."""
     viewer, widget = opened()
@@ -126,6 +136,7 @@ def with_many_layers(*, docked: bool = True) -> Gaps:
 
 MEASURED: dict[str, Callable[[], Gaps]] = {
     "run": in_run,
+    "adding its result, napari alone": adding,
     "drag": in_drag,
     "layers": with_many_layers,
     "layers, napari alone": lambda: with_many_layers(docked=False),

@@ -102,7 +102,8 @@ def result_layer(layer: Layer | None) -> Image:
         raise InputError(
             f"{layer.name} is not finished; wait for the end of the run to check it."
         )
-    _check_slices(layer, recipe["input"])
+    if "input" in recipe:
+        _check_slices(layer, recipe["input"])
     return layer
 
 

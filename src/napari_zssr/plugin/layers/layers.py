@@ -368,7 +368,7 @@ def layer_stack(
 
 # Share of the contrast limits' width by which a result may leave them; pixels along
 # each axis that are looked at; percentiles.
-EXCESS, SAMPLED_PX, OUTLIERS = 0.25, 512, (0.1, 99.9)
+EXCESS, SAMPLED_PX, OUTLIERS = 0.25, 256, (0.1, 99.9)
 # What places a layer in the world.
 PLACEMENT = (
     "scale",

@@ -97,7 +97,7 @@ class GrowingLayer:
         if result is None:
             result = self._add(enlarged.data)
         else:
-            result.data = enlarged.data
+            self._show_pixels(result, enlarged.data)
         self._match_contrast(result)
         result.metadata[KEY] = enlarged.recipe
         if enlarged.errors is not None:
@@ -185,7 +185,8 @@ class GrowingLayer:
             options = {"multiscale": isinstance(data, list), "cache": False}
             self.layer = Image(data, **self._job.kwargs | options)
             self._viewer.add_layer(self.layer)
-            self._match_contrast(self.layer)
+            if self.planes > 1:
+                self._match_contrast(self.layer)
         self._last_shown = time.monotonic()
         return self.layer
 
@@ -212,6 +213,16 @@ class GrowingLayer:
         else:
             layer.refresh()
         self._last_shown = time.monotonic()
+
+    def _show_pixels(self, layer: Image, data: Any) -> None:
+        """Show all pixels; where the layer holds them already it is only refreshed."""
+        shown = layer.data
+        arrays = isinstance(shown, np.ndarray) and isinstance(data, np.ndarray)
+        held = arrays and shown.shape == data.shape and np.may_share_memory(shown, data)
+        if not held:
+            layer.data = data
+        elif self.planes > 1:
+            layer.refresh()
 
 
 META = "zarr.json"
