@@ -19,7 +19,6 @@ from typing import Any
 import napari
 import numpy as np
 from qtpy.QtCore import QPoint, QTimer
-from qtpy.QtWidgets import QApplication
 
 from tools.measure_widget import field as picture
 from tools.screenshots import wait
@@ -41,7 +40,7 @@ class Heart:
         timer = QTimer()
         timer.timeout.connect(self._beat)
         timer.start(BEAT_MS)
-        QApplication.processEvents()
+        wait(seconds=0.05)
         during()
         wait(seconds=0.1)
         timer.stop()
