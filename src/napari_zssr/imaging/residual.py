@@ -450,8 +450,8 @@ def _sentence(found: Residual) -> str:
     who = f"In {area} the result" if found.flagged else "The result"
     # A shift, or noise that is underrated, shows in places too.
     explained = {"shifted", "noise underrated"} & set(found.reasons)
-    told = [r for r in found.reasons if r != "local" or not explained]
-    why = ", and ".join(_clause(reason, found) for reason in told)
+    reasons = [r for r in found.reasons if r != "local" or not explained]
+    why = ", and ".join(_clause(reason, found) for reason in reasons)
     return f"{who} disagrees with the image by more than {more}: {why}."
 
 

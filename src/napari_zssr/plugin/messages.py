@@ -33,7 +33,7 @@ DONE, STOPPED, PROBLEM = "\u2713", "\u25a0", "\u26a0"
 class Message:
     """A sentence, and what is shown when it is opened; both are plain text.
 
-    `sign` stands before it, so that nothing is told by colour alone.
+    `sign` stands before it, so that colour alone carries no meaning.
     """
 
     headline: str

@@ -139,11 +139,11 @@ def _outcome(report: Report, config: Config) -> str:
         return "Done"
     # The details tell the range, for which the line has no room.
     middle = median(gains)
-    told = f"{abs(middle):.2f} dB {'closer' if middle >= 0 else 'farther off'}"
+    distance = f"{abs(middle):.2f} dB {'closer' if middle >= 0 else 'farther off'}"
     if not learned or len(learned) == len(report.planes):
-        return f"{told} than {base}"
+        return f"{distance} than {base}"
     name = planes_name(len(report.planes), len(report.kernels))
-    return f"{told} in {len(learned)} of {len(report.planes)} {name}"
+    return f"{distance} in {len(learned)} of {len(report.planes)} {name}"
 
 
 def _opening(file: Path | None) -> str:

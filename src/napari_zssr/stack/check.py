@@ -176,7 +176,7 @@ class Check:
         """Sentence on the detail in the median."""
         unit = self.planes[0].detail.unit_text
         found = []
-        for name, told in HALVES.items():
+        for name, phrase in HALVES.items():
             details = [getattr(plane.detail, name) for plane in self.planes]
             known = [d.period for d in details if d and d.outcome != "nothing"]
             if known:
@@ -185,7 +185,7 @@ class Check:
                 )
                 limits = sum(d.outcome == "pixel limit" for d in details if d)
                 limit = " (the limit of the pixels)" * (2 * limits > len(known))
-                found.append(f"{told} {np.median(known):.3g} {unit}{limit}{number}")
+                found.append(f"{phrase} {np.median(known):.3g} {unit}{limit}{number}")
         if not found:
             return "The resolution could not be measured in any plane."
         return f"Median resolution: {', '.join(found)}."
@@ -456,7 +456,7 @@ def _grey_noise(
 ) -> NoiseModel:
     """Noise of the mean of the colours.
 
-    That of an image is also told where none was to be learned against, and of colours
+    That of an image is also given where none was to be learned against, and of colours
     it depends on how far these share theirs.
     """
     if len(colours) == 1 and config.noise != "off":
@@ -623,9 +623,9 @@ def _shares(recipe: Mapping[str, Any] | None) -> dict[int, float]:
     always = recipe is not None and recipe["config"].get("always", False)
     shares = {}
     for plane in report.get("planes", ()):
-        told = (plane.get("assessment") or {}).get("share", 1.0)
+        share = (plane.get("assessment") or {}).get("share", 1.0)
         learned = plane["returned"] == "learned"
-        shares[plane["plane"]] = (1.0 if always else float(told)) * learned
+        shares[plane["plane"]] = (1.0 if always else float(share)) * learned
     return shares
 
 
@@ -641,12 +641,12 @@ def _messages(
     recipe: Mapping[str, Any] | None, original: ImageStack
 ) -> tuple[str, ...]:
     source = (recipe or {}).get("input") or {}
-    told, found = source.get("checksum"), original.checksum
-    if not told or not found or told == found:
+    stated, found = source.get("checksum"), original.checksum
+    if not stated or not found or stated == found:
         return ()
     return (
         f"The result was made from {source.get('name') or 'an image'} with checksum "
-        f"{told}, but the given original has {found}; check that it is the same file "
+        f"{stated}, but the given original has {found}; check that it is the same file "
         "and was not changed since.",
     )
 

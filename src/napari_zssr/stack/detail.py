@@ -55,7 +55,7 @@ STAGE, TICKS = "resolution", 1000
 # parts are tried along each side.
 PART_PX, CANDIDATES = 512, 4
 SEED = 0
-# Two cut-offs that differ by less are told as the same.
+# Two cut-offs that differ by less are called the same.
 ALIKE = 0.1
 # Difference between a result and what the networks of a file make of the same image
 # from which these are others: share of what they change, and of the range.
@@ -422,16 +422,16 @@ def _of_several(event: Progress, number: int, count: int) -> Progress:
 
 def _change(before: Finest, after: Finest, scale: Scale) -> str:
     """Halves before and after, in words."""
-    told = f"{_halves(before, scale)}; after processing they agree on "
-    told += scale.text(after)
+    text = f"{_halves(before, scale)}; after processing they agree on "
+    text += scale.text(after)
     if after.outcome == "pixel limit":
-        return f"{told}, so the resolution of the result remains unknown."
+        return f"{text}, so the resolution of the result remains unknown."
     if after.outcome == "nothing":
-        return f"{told}."
+        return f"{text}."
     alike = abs(math.log(after.period / before.period)) < ALIKE
     if before.outcome == "found" and alike:
-        return f"{told}, the same within 10 %."
-    return f"{told}, the best that can be expected of the result."
+        return f"{text}, the same within 10 %."
+    return f"{text}, the best that can be expected of the result."
 
 
 def _halves(before: Finest, scale: Scale) -> str:

@@ -250,14 +250,14 @@ def _outcome(recipe: Mapping[str, Any], factors: Pair) -> str:
         "bicubic": base.name,
         "constant": "the one value of the plane",
     }
-    told: list[str] = []
+    parts: list[str] = []
     for kind in sorted(counts, key=lambda kind: kind != "learned"):
         channels = channels_returned(recipe, kind)
         which = f" ({channels_text(channels)})" if channels else ""
-        of = " was used for" if not told else " for"
-        planes_of = f" of {len(planes)} planes" if not told else ""
-        told.append(f"{names.get(kind, kind)}{of} {counts[kind]}{planes_of}{which}")
-    sentence = sentence_case(f"{', '.join(told)}.")
+        of = " was used for" if not parts else " for"
+        planes_of = f" of {len(planes)} planes" if not parts else ""
+        parts.append(f"{names.get(kind, kind)}{of} {counts[kind]}{planes_of}{which}")
+    sentence = sentence_case(f"{', '.join(parts)}.")
     if len(counts) == 1:
         (kind,) = counts
         every = f" for all {len(planes)} planes" if len(planes) > 1 else ""

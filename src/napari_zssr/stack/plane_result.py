@@ -55,7 +55,7 @@ class PlaneReport:
     quality : Quality or None
         Checks on the pixels; None where no networks made them, or too few.
     assessment : dict or None
-        What checks told of the networks, as `Assessment` has it: the share of what
+        What checks found of the networks, as `Assessment` has it: the share of what
         they change that is delivered (all with ``always``), why, and the likely gain
         of all of it against the truth.
     error : dict or None
@@ -96,7 +96,7 @@ class EnlargedPlane:
     dtype : of the result
     origin : row and column of the first pixel in the enlarged plane
     networks : those that made it, where networks did
-    error : standard error of the colours, where it was asked for and can be told
+    error : standard error of the colours, where it was asked for and is known
     """
 
     colours: Canvas

@@ -367,7 +367,7 @@ class DiskNeeds:
     ----------
     memory_bytes : of all workers on this machine together
     disk_bytes : with what is there for a while only; compression is not counted on
-    disk_free : in the folder of the result, None where it cannot be told
+    disk_free : in the folder of the result, None where it is not known
     """
 
     memory_bytes: int
@@ -417,7 +417,7 @@ def needs_message(plan: RunPlan, needs: DiskNeeds) -> str:
 
 
 def free_disk(target: Path) -> int | None:
-    """Free bytes of the disk that a file will be on, None where it cannot be told."""
+    """Free bytes of the disk that a file will be on, None where it is not known."""
     try:
         return shutil.disk_usage(target.parent).free
     except OSError:

@@ -102,8 +102,8 @@ class Upscaled:
         Centre of the input's first pixel; empty when it is 0.
     error : ndarray or None
         Standard error of every pixel, where it was asked for (``error_map``): float32
-        in units of the image, of its shape without samples; NaN where it cannot be
-        told.
+        in units of the image, of its shape without samples; NaN where it is not
+        known.
     """
 
     image: NDArray[Any]

@@ -42,7 +42,7 @@ def verdict(check: Check) -> Verdict:
     if problems:
         text = f"Look again before you publish: {'; '.join(problems)}."
         return Verdict(is_good=False, text=text)
-    kept, untold = _kept(check.planes)
+    kept, unknown = _kept(check.planes)
     if not kept:
         return Verdict(
             is_good=None,
@@ -50,8 +50,8 @@ def verdict(check: Check) -> Verdict:
             "noise to compare with.",
         )
     text = f"These checks found no problem: {'; '.join(kept)}."
-    if untold:
-        text += f" Not checked: {'; '.join(untold)}."
+    if unknown:
+        text += f" Not checked: {'; '.join(unknown)}."
     return Verdict(is_good=True, text=text)
 
 

@@ -112,7 +112,7 @@ def _time_pairs(
     for _ in range(2):
         started = CLOCK()
         pairs = build_pairs([plane], spec, generator)
-        # Wait until the device has done what it was told.
+        # Wait until the device has done what was asked of it.
         float(pairs[0].sons.flatten()[-1])
         seconds.append((CLOCK() - started) / plane[0].numel())
     return pairs, seconds[1], max(0.0, seconds[0] - seconds[1])

@@ -194,7 +194,7 @@ class Checkpoint:
     noise : noise of those planes where they are several, as `NoiseModel` has it
     gained : whether they have gained over bicubic on those planes, taken together
     began : what their training began from, as in `TrainingPlan.initialization`
-    assessment : what checks told of them on those planes, as `Assessment` has it
+    assessment : what checks found of them on those planes, as `Assessment` has it
     """
 
     network: str

@@ -269,7 +269,7 @@ def shrunk_figure(
 def decibels(gains: Sequence[float], error: float | None = None) -> str:
     """Gains as one figure, the same wherever they are told: range and median.
 
-    Those of a negative median, which are told as losses, are turned round. One gain has
+    Those of a negative median, which are losses, change their sign. One gain has
     its standard error.
     """
     middle = median(gains)

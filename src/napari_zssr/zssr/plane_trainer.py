@@ -102,7 +102,7 @@ class PlaneResult:
     denoised : whether training was against noise
     networks : those that made the image
     initialization : as in `TrainingPlan`
-    error : standard error of the image, where it was asked for and can be told
+    error : standard error of the image, where it was asked for and is known
     """
 
     image: Canvas
@@ -184,8 +184,8 @@ def upscale_plane(
         sentence += WIDE_BLUR if plan.has_wide_blur else ""
     else:
         if shared is not None:
-            told = shared.assessment
-            assessment = Assessment(**told) if told else None
+            assessed = shared.assessment
+            assessment = Assessment(**assessed) if assessed else None
         elif assessment is None:
             assessment = yield from assess(network, [plane], plan, execution)
         share, sentence = _delivered(assessment, gain, plan)
@@ -477,7 +477,7 @@ def train_shared(
     """Train networks once for so many planes; None where they cannot be kept.
 
     The checkpoint holds the noise of the planes, whether they gained over bicubic, and
-    what checks told of them.
+    what checks found of them.
     """
     if min(data.windows[0].shape[-2:]) < plan.smallest_px:
         return None

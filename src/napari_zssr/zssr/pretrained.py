@@ -1,9 +1,9 @@
 """A pretrained start: weights for any blur, ratio and noise, as plain data. No torch.
 
 One residual network was learned from generated images. How it deals with a blur, a
-ratio and a noise is told by gains and shifts of its layers' channels, which a small
-dense network gives. Multiplied into the weights they leave an ordinary network, from
-which training on an image goes on.
+ratio and a noise is described by gains and shifts of its layers' channels, which a
+small dense network gives. Multiplied into the weights they leave an ordinary network,
+from which training on an image goes on.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ Ratio = tuple[int, int]
 SHIPPED = Path(str(resources.files("napari_zssr"))) / "data" / "start.safetensors"
 INSTALL = "install napari-zssr again, or start from 'random'"
 FEATURES = 17
-# Signals at which the noise is told, and deviations that are told as 1.
+# Signals at which the noise is given, and deviations that are given as 1.
 SIGNALS = (0.0, 0.25, 1.0)
 NOISE_UNIT, SMALL_NOISE, JPEG_UNIT = 0.1, 0.004, 0.05
 JPEG_STEPS = 64

@@ -113,7 +113,7 @@ class TrainingPlan:
     start : initial weights; None is random
     initialization : ``learned`` for a pretrained start; else empty
     from_saved : whether the user has given saved networks to start from
-    noise_is_given : whether the user has told the noise
+    noise_is_given : whether the user has given the noise
     back_projection : iterations, before the kernel is asked whether they converge
     strength : share of each back-projection, 0..1
     ensemble, always, error_map : as in the settings

@@ -38,18 +38,18 @@ TOOLTIPS = {
 WITHOUT, UNBOUNDED = "not measured", "no limit found down to the pixels"
 NOT_YET = "not measured yet"
 DOUBTS = {"noise underrated", "noise overrated"}
-# Shifts that are not told any more exactly, pixels of the original.
+# Shifts that are not given more exactly, pixels of the original.
 LEAST_SHIFT = 0.01
 
 
 def notes(check: Check) -> list[str]:
     """Sentences below the verdict: why the first plane disagrees, and messages."""
     apart = [plane for plane in check.planes if plane.agreement.disagrees]
-    told = [
+    sentences = [
         f"{plane.name}: {plane.agreement.sentence}".removeprefix(": ")
         for plane in apart[:1]
     ]
-    return [form_sentence(sentence) for sentence in (*told, *check.messages)]
+    return [form_sentence(sentence) for sentence in (*sentences, *check.messages)]
 
 
 def rows(plane: PlaneCheck, pixel_um: tuple[float, float] | None) -> dict[str, str]:
@@ -94,15 +94,15 @@ def _spots(plane: PlaneCheck, pixel_um: tuple[float, float] | None) -> str:
     if not spots.spots:
         return "no spot found"
     shift = math.hypot(*spots.mean)
-    told, less = f"{shift:.2f} pixels", ""
+    distance, less = f"{shift:.2f} pixels", ""
     pixel = pixel_um or (math.nan, math.nan)
     length = math.hypot(*(s * p for s, p in zip(spots.mean, pixel, strict=True)))
     if shift < LEAST_SHIFT:
-        less, told, length = "less than ", f"{LEAST_SHIFT:g} pixels", LEAST_SHIFT
+        less, distance, length = "less than ", f"{LEAST_SHIFT:g} pixels", LEAST_SHIFT
         length *= max(pixel)
     if pixel_um is not None:
-        told = f"{length:.2g} µm ({told})"
-    return f"moved by {less}{told}, mean of {counted(spots.spots, 'spot')}"
+        distance = f"{length:.2g} µm ({distance})"
+    return f"moved by {less}{distance}, mean of {counted(spots.spots, 'spot')}"
 
 
 def _residual(plane: PlaneCheck) -> str:

@@ -192,10 +192,10 @@ def _noise(recipe: Recipe, config: Recipe, report: Recipe) -> str:
 
 def _gain(recipe: Recipe, config: Recipe, report: Recipe) -> str:
     """Held-out gain over plain interpolation."""
-    told, count = _gain_text(report.get("planes") or (), _base(config))
+    gain, count = _gain_text(report.get("planes") or (), _base(config))
     some = f" ({count} {_planes_name(recipe)})" if count > 1 else ""
     test = baseline(_factors(config)).test
-    return f"{told}, on the image {test}{some}" if told else ""
+    return f"{gain}, on the image {test}{some}" if gain else ""
 
 
 def _planes_name(recipe: Recipe) -> str:
@@ -218,9 +218,9 @@ def _gain_text(tested: Sequence[Recipe], base: str) -> tuple[str, int]:
 
 def _axial_gain(recipe: Recipe) -> str:
     """Gain along Z over cubic interpolation."""
-    told, count = _gain_text(axial_reports(recipe), "cubic interpolation")
+    gain, count = _gain_text(axial_reports(recipe), "cubic interpolation")
     some = f" ({count} channels)" if count > 1 else ""
-    return f"{told}, on XY planes made as coarse as Z{some}" if told else ""
+    return f"{gain}, on XY planes made as coarse as Z{some}" if gain else ""
 
 
 def _axial_blur(recipe: Recipe) -> str:
