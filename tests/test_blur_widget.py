@@ -186,7 +186,7 @@ def test_planes_that_keep_their_size_can_be_sharpened(window: Desk) -> None:
     (request,) = window.widget.form.requests()
     assert request.config.kernel == KernelSpec()
     assert not method.blur.rows["kernel"].native.isVisible()
-    assert "Only slices are added" in method.blur.no_planes.value
+    assert "Slices are added and noise is removed" in method.blur.no_planes.value
     assert method.blur.no_planes.native.isVisible()
     region.fields["along_z"].value = "as it is"
     window.widget.refresh()

@@ -248,8 +248,8 @@ class KernelView(Column):
 
 STORED = "stored"
 NO_BLUR = (
-    "Only slices are added, so only the blur along Z counts; with a factor above 1 the "
-    "blur of the planes counts too."
+    "Slices are added and noise is removed. The blur within planes stays; with a "
+    "factor above 1 it counts too."
 )
 KINDS = {
     "bicubic": "default (bicubic)",
