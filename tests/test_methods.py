@@ -152,6 +152,22 @@ def test_the_residual_is_told_as_it_was_found(
     assert start.split("agreed")[0] in methods(check)[0]
 
 
+def test_regions_that_are_not_measured_are_not_counted() -> None:
+    """Of two labelled regions one is no brighter than its noise."""
+    draw = np.random.default_rng(0)
+    image = 100 + draw.normal(0, 3, (64, 64))
+    image[10:22, 10:22] += 400
+    labels = np.zeros((64, 64), np.uint8)
+    labels[10:22, 10:22], labels[40:44, 40:44] = 1, 2
+    original = stack_of(image, "YX")
+    check = check_files(original, original, labels=labelled(labels, axes="YX"))
+    (plane,) = check.planes
+    assert len(plane.flux.numbers) == 2
+    assert np.isfinite(plane.flux.changes).sum() == 1
+    assert "of 1 region changed" in plane.flux.sentence
+    assert "of 1 region changed" in methods(check)[0]
+
+
 @pytest.mark.parametrize(
     ("value", "told"), [(-0.001, "+0.00"), (0.0, "+0.00"), (-0.01, "-0.01")]
 )

@@ -19,7 +19,7 @@ from napari_zssr.errors import InputError
 from napari_zssr.imaging.intensity import intensity_map
 from napari_zssr.imaging.noise import NoiseModel, estimate_noise, shows_signal
 from napari_zssr.imaging.resample import Array, Pair, output_size
-from napari_zssr.units import signed
+from napari_zssr.units import counted, signed
 
 Labels = NDArray[np.integer[Any]]
 
@@ -199,7 +199,7 @@ def _flux_sentence(
         return "No object was found, so no intensities were compared."
     if math.isnan(median):
         return "No region is brighter than its noise, so no change can be detected."
-    regions = f"{len(changes)} region{'s' * (len(changes) != 1)}"
+    regions = counted(int(np.isfinite(changes).sum()), "region")
     content = f"{_percent(median)} in the median and by {_percent(largest)} at most"
     sentence = f"The summed intensities of {regions} changed by {content}; "
     count = int(changed.sum())

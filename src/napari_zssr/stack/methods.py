@@ -405,7 +405,6 @@ def _checked(check: Check) -> str:
     """What sums of intensity and positions of spots came to."""
     number = len(check.planes)
     some = f"{number} of {check.count} planes" if check.count > 1 else "the image"
-    regions = sum(len(plane.flux.numbers) for plane in check.planes)
     changes = np.concatenate([plane.flux.changes for plane in check.planes])
     known = changes[np.isfinite(changes)]
     parts = [f"The result was checked on {some} (napari-zssr {_version(check)}):"]
@@ -413,7 +412,7 @@ def _checked(check: Check) -> str:
         most = known[np.argmax(np.abs(known))]
         parts.append(
             "summed intensities above the background of "
-            f"{counted(regions, 'region')} changed by "
+            f"{counted(known.size, 'region')} changed by "
             f"{signed(100 * np.median(known))} % in the median and "
             f"{signed(100 * most)} % at most;"
         )

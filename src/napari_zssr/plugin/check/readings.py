@@ -80,7 +80,7 @@ def _flux(plane: PlaneCheck) -> str:
     flux = plane.flux
     if math.isnan(flux.median):
         return "no object found"
-    count = len(flux.numbers)
+    count = int(np.isfinite(flux.changes).sum())
     if count == 1:
         return f"{signed(100 * flux.median)} % in 1 object"
     return (
