@@ -19,6 +19,7 @@ from PIL import Image
 from qtpy.QtWidgets import QApplication
 
 from benchmarks.volumes import generated, thinned
+from napari_zssr.plugin.preview.preview import FINISHED
 
 IMAGES = Path(__file__).parents[1] / "docs" / "images"
 SIZE = (1250, 960)
@@ -64,7 +65,7 @@ def shoot(theme: str) -> None:
     widget.form.method.preset.value = "fast"
     wait(seconds=8)
     widget.preview.start()
-    wait(seconds=8)
+    wait(lambda: FINISHED in widget.preview.message.value)
     picture(viewer, theme, "preview")
     widget.preview.stop()
     blur = widget.form.method.blur.fields
@@ -115,7 +116,7 @@ def shoot_stack(theme: str) -> None:
     widget.preview.start()
     wait(lambda: any("Preview of" in layer.name for layer in viewer.layers))
     widget.preview.sections.value = True
-    wait(seconds=4)
+    wait(lambda: FINISHED in widget.preview.message.value)
     picture(viewer, theme, "along_z")
     viewer.close()
 

@@ -231,12 +231,12 @@ class PreviewPanel:
         )
         self._turned = Row("", self.sections)
         # The height of most messages, so that nothing below jumps.
-        self._message = text_label(least_lines=MESSAGE_LINES)
+        self.message = text_label(least_lines=MESSAGE_LINES)
         self.view = Column(
             [
                 self.share.view,
                 self._turned,
-                self._message,
+                self.message,
             ]
         )
         self.button.changed.connect(self.toggle)
@@ -351,14 +351,14 @@ class PreviewPanel:
             self._scene.turn_back()
 
     def _say(self, text: str) -> None:
-        set_text(self._message, html.escape(text))
+        set_text(self.message, html.escape(text))
         # An empty line keeps its room while a preview is open.
-        self._message.visible = self.active or bool(text)
+        self.message.visible = self.active or bool(text)
 
     def _show_state(self) -> None:
         self.button.text = CLOSE if self.active else OPEN
         self.share.view.visible = self.active
-        self._message.visible = self.active or bool(self._message.value)
+        self.message.visible = self.active or bool(self.message.value)
         target = self._target
         self._turned.visible = target is not None and target.factor_z is not None
         if not self._turned.visible:
