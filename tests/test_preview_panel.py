@@ -238,7 +238,7 @@ class Desk:
         return [x for x in self.viewer.layers if x.name == "Preview frame"]
 
     def finished(self) -> bool:
-        return "bicubic" in self.panel._message.value
+        return "bicubic" in self.panel.message.value
 
 
 @pytest.fixture
@@ -275,9 +275,9 @@ def test_it_says_that_it_is_done_and_keeps_its_height(desk: Desk) -> None:
     desk.until(lambda: heights.add(panel.sizeHint().height()) or desk.finished())
     heights.add(panel.sizeHint().height())
     assert len(heights) == 1
-    assert desk.panel._message.value.startswith("Preview finished. ")
+    assert desk.panel.message.value.startswith("Preview finished. ")
     desk.panel.stop()
-    assert not desk.panel._message.visible
+    assert not desk.panel.message.visible
 
 
 def test_a_preview_shows_what_a_run_gives(desk: Desk) -> None:
@@ -392,13 +392,13 @@ def test_an_error_is_told(desk: Desk) -> None:
     layer = desk.viewer.add_image(data)
     desk.request.append(asked(layer))
     desk.panel.start()
-    desk.until(lambda: "NaN" in desk.panel._message.value)
+    desk.until(lambda: "NaN" in desk.panel.message.value)
 
 
 def test_what_is_not_in_view_is_told(desk: Desk) -> None:
     desk.viewer.scene.camera.center = (0, 5000, 5000)
     desk.panel.start()
-    assert "outside of the view" in desk.panel._message.value
+    assert "outside of the view" in desk.panel.message.value
     assert not desk.panel.active
 
 
