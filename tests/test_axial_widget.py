@@ -231,9 +231,9 @@ def test_a_preview_shows_the_columns(
     panel.share.slider.value = 1
     panel.start()
     # Slices by cubic interpolation come first.
-    qtbot.waitUntil(lambda: "cubic" in panel._message.value, timeout=30_000)
+    qtbot.waitUntil(lambda: "cubic" in panel.message.value, timeout=30_000)
     assert panel._scene.picture.data.shape == (16, 40, 44)
-    qtbot.waitUntil(lambda: "closer" in panel._message.value, timeout=30_000)
+    qtbot.waitUntil(lambda: "closer" in panel.message.value, timeout=30_000)
     picture = panel._scene.picture
     assert picture.data.shape == (16, 40, 44)
     np.testing.assert_allclose(picture.scale, (1, 1, 1))
@@ -244,7 +244,7 @@ def test_a_preview_shows_the_columns(
     monkeypatch.setattr(axial, "axial_channel", None)
     panel.stop()
     panel.start()
-    qtbot.waitUntil(lambda: "closer" in panel._message.value, timeout=30_000)
+    qtbot.waitUntil(lambda: "closer" in panel.message.value, timeout=30_000)
     order = desk.viewer.dims.order
     panel.sections.value = True
     assert desk.viewer.dims.displayed == (0, 2)
@@ -311,7 +311,7 @@ def test_planes_are_previewed_alone_and_it_is_said(desk: Any, qtbot: Any) -> Non
     panel = desk.widget.preview
     panel.start()
     qtbot.waitUntil(
-        lambda: "Z is not previewed" in panel._message.value, timeout=30_000
+        lambda: "Z is not previewed" in panel.message.value, timeout=30_000
     )
     assert panel._scene.picture.data.shape == (1, 80, 88)
     assert not panel._turned.visible
