@@ -395,7 +395,11 @@ def soak(seed: int, actions: int) -> list[str]:
 
 
 def memory() -> str:
-    """Resident memory in use; on Linux without what malloc holds back as free."""
+    """Resident memory in use; on Linux without what malloc holds back as free.
+
+    For every new size of an image oneDNN compiles functions and keeps a thousand, unless
+    it starts with ``ONEDNN_PRIMITIVE_CACHE_CAPACITY=16`` in the environment.
+    """
     with suppress(OSError, AttributeError):
         ctypes.CDLL("libc.so.6").malloc_trim(0)
     return f"{psutil.Process().memory_info().rss / 1e6:.0f}"
