@@ -397,8 +397,8 @@ def soak(seed: int, actions: int) -> list[str]:
 def memory() -> str:
     """Resident memory in use; on Linux without what malloc holds back as free.
 
-    For every new size of an image oneDNN compiles functions and keeps a thousand, unless
-    it starts with ``ONEDNN_PRIMITIVE_CACHE_CAPACITY=16`` in the environment.
+    For every new size of an image oneDNN compiles functions and keeps a thousand, or
+    as many as ``ONEDNN_PRIMITIVE_CACHE_CAPACITY`` in the environment says.
     """
     with suppress(OSError, AttributeError):
         ctypes.CDLL("libc.so.6").malloc_trim(0)
