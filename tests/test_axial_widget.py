@@ -310,9 +310,7 @@ def test_planes_are_previewed_alone_and_it_is_said(desk: Any, qtbot: Any) -> Non
     desk.set(change(ISOTROPIC, factor=2))
     panel = desk.widget.preview
     panel.start()
-    qtbot.waitUntil(
-        lambda: "Z is not previewed" in panel.message.value, timeout=30_000
-    )
+    qtbot.waitUntil(lambda: "Z is not previewed" in panel.message.value, timeout=30_000)
     assert panel._scene.picture.data.shape == (1, 80, 88)
     assert not panel._turned.visible
 
