@@ -451,14 +451,14 @@ def _planes(*planes: dict[str, Any]) -> dict[str, Any]:
         ),
         (_planes({"returned": "bicubic"}), "Delivered", "bicubic interpolation"),
         (
-            _planes({"returned": "learned"}, {"returned": "bicubic"}),
+            _planes({"returned": "learned", "steps": 9}, {"returned": "bicubic"}),
             "Delivered",
-            "trained networks in 1 slices, bicubic interpolation in 1 slices",
+            "trained networks in 1 slice, bicubic interpolation in 1 slice",
         ),
         (
             _planes({"returned": "learned", "assessment": {"share": 0.4}}),
             "Delivered",
-            "trained networks (40 % of their change)",
+            "networks (40 % of their change)",
         ),
         (
             {"finished": 2, "planes": 5},

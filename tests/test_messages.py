@@ -32,7 +32,7 @@ from napari_zssr.plugin.messages import (
     Message,
     Messages,
 )
-from napari_zssr.plugin.summary import finished_message
+from napari_zssr.plugin.summary import finished_message, stopped_message
 from napari_zssr.progress import Progress, drain
 from napari_zssr.stack import run as engine
 from napari_zssr.stack.axis_labels import labelled
@@ -312,3 +312,12 @@ def test_a_cancelled_run_is_not_told_as_ready(
     desk.widget.cancel()
     desk.wait()
     assert len(notification_manager.records) == before
+
+
+def test_one_black_slice_has_no_plural() -> None:
+    assert stopped_message("cells", 2, 3, black=1).details == (
+        "The last slice of the layer is not done and is black."
+    )
+    assert "last 2 slices of the layer are" in (
+        stopped_message("cells", 1, 3, black=2).details
+    )

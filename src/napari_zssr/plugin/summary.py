@@ -180,9 +180,9 @@ def stopped_message(
     if finished == 0:
         return Message(f"{what}, nothing was finished ({name})", details, STOPPED)
     if black and part is None:
-        details = (
-            f"The last {black} {slices} of the layer are not done, so they are black."
-        )
+        last = "slice" if black == 1 else f"{black} {slices}"
+        verb = "is" if black == 1 else "are"
+        details = f"The last {last} of the layer {verb} not done and {verb} black."
     headline = f"{what}, {finished} of {planes} {slices} done ({name})"
     return Message(headline, details, STOPPED)
 

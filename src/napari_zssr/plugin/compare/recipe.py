@@ -25,7 +25,7 @@ from napari_zssr.stack.recipe import (
     size_after,
     was_trained,
 )
-from napari_zssr.units import duration_text
+from napari_zssr.units import counted, duration_text
 from napari_zssr.zssr.messages import baseline, decibels, delivered_gains
 
 Recipe = Mapping[str, Any]
@@ -260,8 +260,8 @@ def _delivered(recipe: Recipe, config: Recipe, report: Recipe) -> str:
     for kind, count in counts.items():
         channels = channels_returned(recipe, kind)
         which = f" ({channels_text(channels)})" if channels else ""
-        name = _planes_name(recipe)
-        many = f" in {count} {name}{which}" if len(counts) > 1 else ""
+        place = counted(count, _planes_name(recipe).removesuffix("s"))
+        many = f" in {place}{which}" if len(counts) > 1 else ""
         texts.append(f"{names.get(kind, kind)}{many}")
     shares = [
         plane["assessment"]["share"]
