@@ -128,7 +128,7 @@ def add_labels(user: User) -> None:
 
 def draw(user: User) -> None:
     """Draw a rectangle, in a new Shapes layer or another one."""
-    drawn = user.of_kind(Shapes)
+    drawn = [s for s in user.of_kind(Shapes) if "Preview" not in s.name]
     layer = user.dice.choice(drawn) if drawn else user.viewer.add_shapes(ndim=2)
     user.viewer.layers.selection.active = layer
     layer.visible, layer.mode = True, "add_rectangle"

@@ -456,7 +456,9 @@ class SuperResolutionWidget(Container[Any]):
         self.cost.timed.connect(self.form.method.show_times)
         self.form.changed.connect(self._refresh_later)
         self.form.layers_changed.connect(self._refresh_later)
-        self.form.layers_changed.connect(self.preview.settle)
+        self.form.layers_changed.connect(
+            lambda: self.preview.settle(self.form.image.layer)
+        )
         viewer, self._connections = self._viewer, Connections()
         moved = viewer.dims.events.point, viewer.scene.camera.events
         self._connections.add(moved, self._refresh_later)

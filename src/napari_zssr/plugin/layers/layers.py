@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -127,15 +127,7 @@ def in_rectangle(layer: Image, axes: str, shapes: Shapes) -> Ranges:
         )
     index = max(shapes.selected_data, default=len(shapes.data) - 1)
     world = [shapes.data_to_world(vertex) for vertex in np.asarray(shapes.data[index])]
-    return around(layer, axes, world, shapes.units)
-
-
-def around(layer: Image, axes: str, world: Iterable[Any], units: Any) -> Ranges:
-    """Ranges of the box (Y, X) around points in the world, given in these units.
-
-    InputError where it lies outside of the layer.
-    """
-    pixels = np.array([to_pixels(layer, at, units) for at in world])
+    pixels = np.array([to_pixels(layer, at, shapes.units) for at in world])
     return _bounding_box(layer, axes, pixels, "The shape lies outside of the layer")
 
 

@@ -7,76 +7,92 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-from napari.layers import Image
+from napari.layers import Shapes
 from napari.viewer import Viewer
 from numpy.typing import NDArray
 
-from napari_zssr.plugin.layers.aids import PREVIEW, selection_kept
-from napari_zssr.plugin.layers.layers import to_pixels
+from napari_zssr.plugin.layers.aids import PREVIEW, is_preview, selection_kept
+from napari_zssr.plugin.layers.layers import to_pixels, unwrapped
 
-YELLOW = (255, 214, 10, 255)
-# The longer side, in widths of the edge.
-SIDE = 100
+YELLOW = "#ffd60a"
+# Width of the edge, as a fraction of the side.
+EDGE_WIDTH = 0.012
 LEFT_BUTTON = 1
-NAME = "Preview frame"
+# Names of the layer, which says why it stays.
+SHOWN, HIDDEN = "Preview frame", "Preview frame (hidden)"
 POINTING, STANDARD = "pointing", "standard"
 
 
 class Frame:
     """A rectangle in the viewer; `on_moved` is called after it was moved.
 
-    It is drawn by an Image layer: napari may crash in the graphics driver when a Shapes
-    layer is added after one was removed.
+    The layer is hidden, not removed, when it is not needed: napari may crash in the
+    graphics driver when a Shapes layer is added after one was removed.
     """
 
     def __init__(self, viewer: Viewer, on_moved: Callable[[], object]) -> None:
         self._viewer = viewer
         self._on_moved = on_moved
         self._pointed_at = False
-        self.layer: Image | None = None
-        # Corners (4, 2) in the world.
-        self.corners: NDArray[np.float64] = np.zeros((4, 2))
+        self.layer: Shapes | None = None
         self.held = False
+
+    @property
+    def corners(self) -> NDArray[np.float64]:
+        """Corners (4, 2) of the frame in the world."""
+        assert self.layer is not None
+        return np.asarray(self.layer.data[0], dtype=np.float64)
 
     def lay(self, corners: NDArray[np.float64], units: Any) -> None:
         """Show the frame at corners (4, 2) in the world."""
-        outline = _outline(corners)
         if self.layer is None:
-            self.layer = _new_layer(outline)
-            self._viewer.mouse_drag_callbacks.append(self._drag)
-            self._viewer.mouse_move_callbacks.append(self._point)
-        if self.layer.data.shape != outline.shape:
-            self.layer.data = outline
-        if not np.allclose(self.corners, corners):
+            self.layer = self._hidden() or _new_layer()
+            self._listen(self.layer)
+        moved = not self.layer.data or not np.allclose(self.corners, corners)
+        if moved or self.layer.units != units:
             self._place(corners)
-        self.match(units)
+            self.layer.units = units
+            self.layer.edge_width = np.ptp(corners, axis=0).max() * EDGE_WIDTH
         # Showing a layer that is shown would end its mode.
         if not self.layer.visible:
-            self.layer.visible = True
+            self.layer.visible, self.layer.name = True, SHOWN
         if self.layer not in self._viewer.layers:
             with selection_kept(self._viewer):
                 self._viewer.add_layer(self.layer)
 
     def match(self, units: Any) -> None:
-        """Give the layer the units of an image, also while it is not visible.
+        """Give the layer the units of an image, also while it is hidden.
 
         With others, napari complains and does not draw to scale.
         """
-        if self.layer is not None and self.layer.units != units:
-            self.layer.units = units
+        layer = self.layer or self._hidden()
+        if layer is not None and layer.units != units:
+            layer.units = units
 
     def hide(self) -> None:
-        """Remove the frame."""
+        """Hide the frame, and let go of it."""
         layer, self.layer = self.layer, None
-        if layer is None:
-            return
-        self.corners = np.zeros((4, 2))
-        self._viewer.mouse_drag_callbacks.remove(self._drag)
-        self._viewer.mouse_move_callbacks.remove(self._point)
-        self._show_pointer(self._viewer, False)
-        if layer in self._viewer.layers:
-            with selection_kept(self._viewer):
-                self._viewer.layers.remove(layer)
+        if layer is not None:
+            layer.events.data.disconnect(self._moved)
+            self._viewer.mouse_drag_callbacks.remove(self._drag)
+            self._viewer.mouse_move_callbacks.remove(self._point)
+            self._show_pointer(self._viewer, False)
+            layer.visible, layer.name = False, HIDDEN
+
+    def _listen(self, layer: Shapes) -> None:
+        layer.events.data.connect(self._moved)
+        self._viewer.mouse_drag_callbacks.append(self._drag)
+        self._viewer.mouse_move_callbacks.append(self._point)
+
+    def _moved(self, _event: Any = None) -> None:
+        self._on_moved()
+
+    def _hidden(self) -> Shapes | None:
+        """The layer of an earlier preview."""
+        for layer in map(unwrapped, self._viewer.layers):
+            if isinstance(layer, Shapes) and is_preview(layer):
+                return layer
+        return None
 
     # The mouse.
 
@@ -96,19 +112,10 @@ class Frame:
             self._on_moved()
 
     def _place(self, corners: NDArray[np.float64]) -> None:
-        if self.layer is None:
-            return
-        self.corners = corners
-        corner, right, _, down = corners
-        # Within the edge, which lies around the corners.
-        rows, columns = np.array(self.layer.data.shape[:2]) - 2
-        affine = np.eye(3)
-        affine[:2, 0], affine[:2, 1] = (
-            (down - corner) / rows,
-            (right - corner) / columns,
-        )
-        affine[:2, 2] = corner - affine[:2, :2] @ (0.5, 0.5)
-        self.layer.affine = affine
+        # napari would measure all layers anew at each step of a drag.
+        if self.layer is not None:
+            with self.layer.events.data.blocker():
+                self.layer.data = [corners]
 
     @contextmanager
     def _only_this_drag(self, viewer: Viewer) -> Iterator[None]:
@@ -144,7 +151,7 @@ class Frame:
 
     def _under(self, event: Any) -> bool:
         """Whether the mouse is within the frame."""
-        if self.layer is None or not self.layer.visible:
+        if self.layer is None or not self.layer.visible or not self.layer.data:
             return False
         if len(event.dims_displayed) != 2:
             return False
@@ -155,27 +162,16 @@ class Frame:
 
     def _position(self, event: Any) -> NDArray[np.float64]:
         """Where the mouse is, as the corners are given."""
-        layer = self.layer
-        assert layer is not None
-        pixel = to_pixels(layer, event.position, self._viewer.layers.extent.units)
-        return np.asarray(layer.data_to_world(pixel), dtype=np.float64)
+        assert self.layer is not None
+        return to_pixels(self.layer, event.position, self._viewer.layers.extent.units)
 
 
-def _outline(corners: NDArray[np.float64]) -> NDArray[np.uint8]:
-    """Picture (Y, X, RGBA) of an edge around a rectangle as long and as high."""
-    corner, right, _, down = corners
-    sides = np.array([np.linalg.norm(end - corner) for end in (down, right)])
-    rows, columns = np.maximum(1, np.round(SIDE * sides / sides.max())).astype(int)
-    picture = np.full((rows + 2, columns + 2, 4), YELLOW, dtype=np.uint8)
-    picture[1:-1, 1:-1] = 0
-    return picture
-
-
-def _new_layer(outline: NDArray[np.uint8]) -> Image:
-    return Image(
-        outline,
-        rgb=True,
-        name=NAME,
-        blending="translucent",
+def _new_layer() -> Shapes:
+    return Shapes(
+        ndim=2,
+        name=SHOWN,
+        edge_color=YELLOW,
+        face_color="transparent",
+        opacity=1.0,
         metadata={PREVIEW: True},
     )

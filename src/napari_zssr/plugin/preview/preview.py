@@ -202,10 +202,12 @@ class PreviewPanel:
             self._interrupted |= self._latest.run.running or self._retry.isActive()
             self._abandon()
 
-    def settle(self) -> None:
+    def settle(self, layer: Image | None) -> None:
         """Stay on the same pixels where the layer of the form has been moved."""
         if self._target is not None:
             self._scene.follow(self._target)
+        elif layer is not None:
+            self._scene.frame.match(layer.units[-2:])
 
     def close(self) -> None:
         """Stop, and ignore the viewer from now on."""

@@ -22,7 +22,7 @@ from napari_zssr.plugin.layers.layers import (
     PLACEMENT,
     Ranges,
     Selection,
-    around,
+    in_rectangle,
     lazy_stack,
     result_kwargs,
 )
@@ -212,8 +212,7 @@ class Scene:
         frame = self.frame.layer
         if frame is None or not frame.visible:
             return {letter: target.box[letter] for letter in "YX"}
-        request = target.request
-        return around(request.layer, request.axes, self.frame.corners, frame.units)
+        return in_rectangle(target.request.layer, target.request.axes, frame)
 
     def turn(self, target: Target) -> None:
         """Show X and Z, at the middle of the window."""
@@ -247,7 +246,7 @@ class Scene:
         self._order = None
 
     def clear(self) -> None:
-        """Remove the picture and the frame."""
+        """Remove the picture and hide the frame."""
         self._remove_picture()
         self.frame.hide()
 
