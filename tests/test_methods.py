@@ -168,6 +168,21 @@ def test_regions_that_are_not_measured_are_not_counted() -> None:
     assert "of 1 region changed" in methods(check)[0]
 
 
+def test_a_loss_is_called_a_loss(channels: dict[str, Any]) -> None:
+    """A minus before a range would be read as that of its first figure."""
+    report = channels["report"]
+    losses = [
+        {**plane, "returned": "bicubic", "gain_db": gain}
+        for plane, gain in zip(report["planes"], (-0.42, -0.23, -0.35), strict=True)
+    ]
+    text = paragraph({**channels, "report": {**report, "planes": losses}})
+    assert (
+        "the loss against bicubic interpolation was 0.23 to 0.42 dB (median 0.35)"
+        in text
+    )
+    assert "minus" not in text
+
+
 @pytest.mark.parametrize(
     ("value", "told"), [(-0.001, "+0.00"), (0.0, "+0.00"), (-0.01, "-0.01")]
 )

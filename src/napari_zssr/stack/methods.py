@@ -267,8 +267,8 @@ def _outcome(recipe: Mapping[str, Any], factors: Pair) -> str:
         return sentence
     apart = " held out from training" if was_trained(recipe) else ""
     return (
-        f"{sentence} On regions of the image{apart}, {base.test}, the gain over "
-        f"{base.name} was {_signed(gains)}."
+        f"{sentence} On regions of the image{apart}, {base.test}, "
+        f"{_gain_over(base.name, gains)}."
     )
 
 
@@ -382,8 +382,8 @@ def _along_z(recipe: Mapping[str, Any]) -> Iterator[str]:
     )
     if gains:
         yield (
-            "On XY planes made as coarse as Z, the gain over cubic interpolation was "
-            f"{_signed(gains)}."
+            "On XY planes made as coarse as Z, "
+            f"{_gain_over('cubic interpolation', gains)}."
         )
 
 
@@ -396,9 +396,10 @@ def _which(
     return f" in {channels_text([one['channel'] + 1 for one in some])}"
 
 
-def _signed(gains: Sequence[float]) -> str:
-    """Gains in decibels; a loss has a minus, as `decibels` has none."""
-    return f"{'minus ' * bool(np.median(gains) < 0)}{decibels(gains)}"
+def _gain_over(base: str, gains: Sequence[float]) -> str:
+    """Gains over a baseline, or losses against it, in decibels."""
+    what = "loss against" if np.median(gains) < 0 else "gain over"
+    return f"the {what} {base} was {decibels(gains)}"
 
 
 def _checked(check: Check) -> str:

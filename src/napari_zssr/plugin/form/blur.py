@@ -248,8 +248,8 @@ class KernelView(Column):
 
 STORED = "stored"
 NO_BLUR = (
-    "Slices are added and noise is removed. The blur within planes stays; with a "
-    "factor above 1 it counts too."
+    "Slices are added and noise is removed. Planes are sharpened only with a factor "
+    "above 1."
 )
 KINDS = {
     "bicubic": "default (bicubic)",
