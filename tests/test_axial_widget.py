@@ -88,6 +88,24 @@ def test_the_rows_are_those_of_stacks(desk: Any) -> None:
     assert not rows["along_z"].visible
 
 
+def test_factors_that_are_mistaken_are_explained(desk: Any) -> None:
+    region = desk.widget.form.region
+    desk.add(cells()[0], name="flat")
+    desk.add(cells(), **GIVEN)
+    desk.widget.native.show()
+    desk.widget.form.image.fields["layer"].value = desk.viewer.layers[-1]
+    desk.set(change(ISOTROPIC, factor=2))
+    assert "cubes of 1/2 pixel. With factor 1" in region.meaning.value
+    desk.set(ISOTROPIC)
+    assert not region.meaning.visible
+    # The factor stays for an image without Z, where it does something else.
+    desk.widget.form.image.fields["layer"].value = desk.viewer.layers[0]
+    assert "keeps the size" in region.meaning.value
+    assert region.meaning.visible
+    desk.set(INSTANT)
+    assert not region.meaning.visible
+
+
 def test_the_distance_of_slices_is_asked_for(desk: Any) -> None:
     layer = desk.add(cells(), axis_labels=("z", "y", "x"))
     desk.widget.native.show()

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from napari_zssr.config import BALANCED, FAST, INSTANT, PAPER, Config, change
+from napari_zssr.kernelspec import KernelSpec
 from napari_zssr.plugin.clock import Clock, JobsClock, Pace, seconds_left, status
+from napari_zssr.plugin.messages import NOTHING_GAINED
 from napari_zssr.plugin.summary import (
     finished_message,
     form_sentence,
@@ -218,11 +220,51 @@ def test_what_came_of_it() -> None:
     gain = report.planes[0].gain_db
     assert gain is not None
     closer = "closer than" if gain >= 0 else "farther off than"
-    assert message.headline.startswith(f"{abs(gain):.2f} dB {closer} bicubic, ")
+    assert message.headline.startswith(f"{abs(gain):.2f} dB {closer} bicubic")
     assert report.sentence in message.details
     assert "No noise found." in message.details
     assert "on the processor (" in message.details
     assert not message.problem
+
+
+GAUSSIAN = KernelSpec(kind="gaussian", sigma_px=(0.8, 0.8))
+
+
+@pytest.mark.parametrize(
+    ("changes", "advised"),
+    [
+        ({}, "'estimate from image' under Blur and the preset Balanced;"),
+        ({"kernel": GAUSSIAN}, "You may try the preset Balanced;"),
+        ({"preset": "balanced", "kernel": GAUSSIAN}, "details. More pixels will"),
+    ],
+)
+def test_nothing_gained_is_no_success(changes: dict[str, Any], advised: str) -> None:
+    config = change(INSTANT, noise="off", device="cpu")
+    plane = np.random.default_rng(0).random((24, 24))
+    report = drain(upscale_steps(labelled(plane, axes="YX"), config)).report
+    (made,) = report.planes
+    told = replace(
+        report, planes=(replace(made, returned="bicubic"),), sentence="The details."
+    )
+    message = finished_message("cells", told, change(config, **changes))
+    assert message.sign == NOTHING_GAINED
+    assert not message.problem
+    assert advised in message.details.replace("The details", "details")
+
+
+@pytest.mark.parametrize(
+    ("gain", "denoised"), [(0.3, False), (0.3, True), (0.9, False)]
+)
+def test_the_line_says_what_can_hardly_be_seen(gain: float, denoised: bool) -> None:
+    config = change(INSTANT, noise="off", always=True, device="cpu")
+    plane = np.random.default_rng(0).random((24, 24))
+    report = drain(upscale_steps(labelled(plane, axes="YX"), config)).report
+    (made,) = report.planes
+    (made,) = (replace(made, gain_db=gain, denoised=denoised, returned="learned"),)
+    headline = finished_message(
+        "cells", replace(report, planes=(made,)), config
+    ).headline
+    assert ("rarely visible" in headline) == (gain < 0.5 and not denoised)
 
 
 def test_what_was_not_delivered_is_not_praised() -> None:

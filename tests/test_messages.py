@@ -298,7 +298,8 @@ def test_napari_tells_of_the_end_of_a_long_run(
     desk.add(rings(24, 24))
     desk.run()
     said = [record.message for record in list(notification_manager.records)[before:]]
-    assert any("cells is ready" in text for text in said) == told
+    outcome = desk.widget.controls.messages.rows[0].message.headline
+    assert (f"Super-resolution: {outcome}." in said) == told
 
 
 def test_a_cancelled_run_is_not_told_as_ready(

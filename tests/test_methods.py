@@ -65,7 +65,8 @@ def test_what_was_done_along_z_is_in_the_methods(along_z: dict[str, Any]) -> Non
     assert "without enlargement" not in text
     assert "12 × 48 × 48 to 36 × 48 × 48 pixels of 0.1 × 0.1 × 0.1 µm" in text
     assert f"SD {report['width_slices']:.2g} slices" in text
-    assert f"over cubic interpolation was {report['gain_db']:.2f} dB" in text
+    gain = f"{report['gain_db']:.2f} ± {report['gain_error_db']:.2f} dB"
+    assert f"over cubic interpolation was {gain}" in text
     assert report["noise"] > 0
     assert f"Noise of {100 * report['noise']:.2g} %" in text
     assert "removed" in text
@@ -206,6 +207,24 @@ def channels() -> dict[str, Any]:
     return found
 
 
+def test_what_was_tested_and_not_used_has_processed_nothing(
+    channels: dict[str, Any],
+) -> None:
+    report = channels["report"]
+    assert "Planes were processed by a linear filter" in paragraph(channels)
+    planes = [{**plane, "returned": "bicubic"} for plane in report["planes"]]
+    text = paragraph({**channels, "report": {**report, "planes": planes}})
+    assert "Planes were processed" not in text
+    assert "The result of a linear filter fitted to the image itself was tested" in text
+
+
+def test_nothing_is_said_to_be_trained_where_nothing_was() -> None:
+    config = change(FAST, start="random", device="cpu")
+    text = paragraph(made(stack_of(np.full((48, 48), 7, np.uint8), "YX"), config))
+    assert "Nothing was trained." in text
+    assert "networks" not in text.partition("Nothing was trained.")[2]
+
+
 def test_one_gain_is_told_everywhere(channels: dict[str, Any]) -> None:
     from napari_zssr.stack.plane_result import PlaneReport
     from napari_zssr.stack.report import _tested
@@ -220,6 +239,7 @@ def test_one_gain_is_told_everywhere(channels: dict[str, Any]) -> None:
     class Told:
         axial = ()
         kernels = (None,) * 3
+        only_interpolated = False
 
     Told.planes = planes  # type: ignore[attr-defined]
     # There is room for the median only.

@@ -122,8 +122,8 @@ def test_light_sheet_is_widefield_laterally() -> None:
 def test_index_is_guessed_and_said(na: float, index: float) -> None:
     psf = gaussian_psf(na=na, wavelength_nm=520)
     assert psf.index == index
-    assert f"index {index:g} assumed from NA {na:g}" in psf.sentence
-    assert "guessed" not in gaussian_psf(na=na, wavelength_nm=520, index=1.52).sentence
+    assert f"assumed refractive index {index:g}" in psf.sentence
+    assert "assumed" not in gaussian_psf(na=na, wavelength_nm=520, index=1.52).sentence
 
 
 def test_an_aperture_as_large_as_the_index() -> None:

@@ -321,6 +321,20 @@ def test_a_real_file_end_to_end(window: Desk, tmp_path: Path) -> None:
     assert [plane["returned"] for plane in learned] == ["learned"] * 3
 
 
+@pytest.mark.parametrize(
+    ("factor", "name"), [(2, "cells x2 interpolated"), (1, "cells x1 unchanged")]
+)
+def test_what_is_only_interpolated_is_named_so(
+    desk: Desk, factor: float, name: str
+) -> None:
+    desk.add(np.full((24, 24), 7, np.uint8))
+    desk.run(change(RIDGE, factor=factor, noise="auto"))
+    assert desk.names == ["cells", name]
+    (row,) = desk.widget.controls.messages.rows
+    assert row.message.line.startswith("○ No improvement")
+    assert f"({name})" in row.message.line
+
+
 def test_slices_appear_while_others_are_computed(window: Desk) -> None:
     window.add(rings(3, 24, 24), axis_labels=("z", "y", "x"))
     window.set(RIDGE)

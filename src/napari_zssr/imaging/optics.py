@@ -58,6 +58,7 @@ class CheckedOptics:
     wavelength_nm: float
     excitation_nm: float | None
     index: float
+    index_text: str
     modality: str
     remarks: str
 
@@ -87,10 +88,9 @@ def checked_optics(
                 f"the emission ({emission:g} nm); swap them, or measure the blur on "
                 "beads if two photons excite."
             )
-    remarks = ""
+    remarks = assumed = ""
     if index is None:
-        index = guessed_index(na)
-        remarks += f"; refractive index {index:g} assumed from NA {na:g}"
+        index, assumed = guessed_index(na), "assumed "
     index = _checked_number("refractive index", "--index 1.515", index)
     low, high = INDICES
     if not low <= index <= high:
@@ -119,6 +119,7 @@ def checked_optics(
         wavelength_nm=emission,
         excitation_nm=excitation,
         index=index,
+        index_text=f"{assumed}refractive index {index:g}",
         modality=modality,
         remarks=remarks,
     )
@@ -287,10 +288,7 @@ def _optics_text(optics: CheckedOptics) -> str:
     light = f"{optics.wavelength_nm:g} nm"
     if optics.excitation_nm is not None:
         light = f"{optics.excitation_nm:g}/{light}"
-    return (
-        f"{optics.modality}, NA {optics.na:g}, {light}, refractive index "
-        f"{optics.index:g}"
-    )
+    return f"{optics.modality}, NA {optics.na:g}, {light}, {optics.index_text}"
 
 
 def _gaussian_sentence(optics: CheckedOptics, fwhm_um: float) -> str:
@@ -353,7 +351,7 @@ def vectorial_psf(**settings: Any) -> VectorialPsf:
         fwhm_um=(half_width(profile, step_z), lateral, lateral),
         sentence=(
             f"Vectorial PSF of ideal optics ({optics.modality}, NA {optics.na:g}, "
-            f"{optics.wavelength_nm:g} nm, refractive index {optics.index:g}; "
+            f"{optics.wavelength_nm:g} nm, {optics.index_text}; "
             f"psf-generator), FWHM {lateral:.3f} µm; real objectives blur slightly "
             f"more{optics.remarks}."
         ),

@@ -277,7 +277,7 @@ class BatchWidget(Container[Any]):
             native=self.native,
             controls=self.controls,
             on_event=self._on_event,
-            on_result=lambda job, written: job.row.finish(written),
+            on_result=self._on_result,
             on_error=self._on_error,
             on_job_end=self._on_job_end,
             on_end=self._on_end,
@@ -368,6 +368,11 @@ class BatchWidget(Container[Any]):
             job.row.planes = event.done
         job.row.seconds = self._run.elapsed
         self.table.update_row(job.row)
+
+    def _on_result(self, job: FileJob, written: Written) -> str:
+        job.row.finish(written)
+        outcome = "enlarged" if job.row.state == DONE else "incomplete"
+        return f"{job.name} is {outcome}, {duration_text(self._run.elapsed)}"
 
     def _on_error(self, job: FileJob, error: ZSSRError) -> None:
         job.row.state, job.row.sentence = FAILED, form_sentence(str(error))

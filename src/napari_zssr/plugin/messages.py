@@ -26,7 +26,7 @@ from napari_zssr.plugin.form.rows import HeightForWidth, error_colour, tooltip
 # Messages that are visible without scrolling, and lines when one is opened.
 VISIBLE, OPENED = 3, 9
 # Signs for what kind a message is of.
-DONE, STOPPED, PROBLEM = "\u2713", "\u25a0", "\u26a0"
+DONE, NOTHING_GAINED, STOPPED, PROBLEM = "\u2713", "\u25cb", "\u25a0", "\u26a0"
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,7 +45,8 @@ class RunJob(Protocol):
 class RunController:
     """Runs the jobs of a dock widget in turn and shows their progress.
 
-    All callbacks but the last three get the job first. `on_job_end` is called last for
+    All callbacks but the last three get the job first. `on_result` returns what came of
+    it, in a few words. `on_job_end` is called last for
     each job, also for one that was cancelled, `on_end` after the last job. `on_leave`
     is called when the widget is taken out of the window, `on_delete` before it is
     deleted; it is not while `is_busy`. `noun` is what a job is about.
@@ -54,7 +55,7 @@ class RunController:
     native: Any
     controls: RunFields
     on_event: Callable[[Any, Event], object]
-    on_result: Callable[[Any, Any], object]
+    on_result: Callable[[Any, Any], str]
     on_error: Callable[[Any, ZSSRError], object]
     on_job_end: Callable[[Any], object]
     on_end: Callable[[], object]
@@ -145,8 +146,7 @@ class RunController:
                 self._jobs_clock.begin_job()
 
     def _take_result(self, job: RunJob, result: Any) -> None:
-        self._finished.append(job.name)
-        self.on_result(job, result)
+        self._finished.append(self.on_result(job, result))
 
     def _follow(self, event: Event) -> None:
         job = self.job
@@ -204,8 +204,10 @@ class RunController:
         seconds, done = time.monotonic() - self._began, self._finished
         if not done or seconds < NOTIFIED_S:
             return
-        what = f"{len(done)} {self.noun}s are" if len(done) > 1 else f"{done[0]} is"
-        show_info(f"Super-resolution: {what} ready, {duration_text(seconds)}.")
+        what = done[0]
+        if len(done) > 1:
+            what = f"{len(done)} {self.noun}s are finished, {duration_text(seconds)}"
+        show_info(f"Super-resolution: {what}.")
 
     def _leave(self) -> None:
         """The widget was taken out of the window: stop, keep what is finished."""

@@ -13,12 +13,12 @@ from napari_zssr.config import Config
 from napari_zssr.imaging.kernel import FineKernel
 from napari_zssr.imaging.optics import FWHM
 from napari_zssr.kernelspec import KernelSpec
-from napari_zssr.plugin.messages import STOPPED, Message
+from napari_zssr.plugin.messages import DONE, NOTHING_GAINED, STOPPED, Message
 from napari_zssr.plugin.request import kernel_from
 from napari_zssr.stack.recipe import CLEAN, planes_name, psf_text, range_text
 from napari_zssr.stack.report import Report
 from napari_zssr.units import duration_text
-from napari_zssr.zssr.messages import baseline, delivered_gains
+from napari_zssr.zssr.messages import baseline, delivered_gains, is_rarely_visible
 
 # Weights below this fraction of the largest one are not shown.
 FAINT = 0.01
@@ -108,9 +108,11 @@ def finished_message(
     file: Path | None = None,
 ) -> Message:
     """Gain and time of a finished run; its checks, noise, device, blur and file."""
+    gained = not report.only_interpolated
     time = f"{duration_text(report.seconds)} on the {report.device_name}."
     details = [
         form_sentence(report.sentence),
+        "" if gained else _to_try(config),
         *([_noise([plane.noise for plane in report.planes])] if report.planes else []),
         time,
         _blur(report, config.kernel),
@@ -118,7 +120,23 @@ def finished_message(
         HIDDEN if hidden else "",
     ]
     headline = f"{_outcome(report, config)}, {duration_text(report.seconds)} ({name})"
-    return Message(headline, " ".join(filter(None, details)))
+    sign = DONE if gained else NOTHING_GAINED
+    return Message(headline, " ".join(filter(None, details)), sign)
+
+
+def _to_try(config: Config) -> str:
+    """What may help where nothing was gained."""
+    ways = []
+    if config.kernel.kind == "bicubic":
+        ways.append("'estimate from image' under Blur")
+    if config.preset in ("instant", "fast"):
+        ways.append("the preset Balanced")
+    if not ways:
+        return "More pixels will not show more detail in this image."
+    return (
+        f"You may try {' and '.join(ways)}; if nothing is gained then either, more "
+        "pixels will not show more detail in this image."
+    )
 
 
 def _outcome(report: Report, config: Config) -> str:
@@ -126,8 +144,8 @@ def _outcome(report: Report, config: Config) -> str:
     # What comes first is read even where the line is cut off.
     base = baseline(config.factors).name.removesuffix(" interpolation")
     learned = [plane for plane in report.planes if plane.returned == "learned"]
-    if report.planes and not learned:
-        return f"No improvement, {base} returned"
+    if report.only_interpolated:
+        return f"No improvement, {base if report.planes else 'cubic along Z'} returned"
     shares = [plane.assessment["share"] for plane in learned if plane.assessment]
     if min(shares, default=1) < 1 and not config.always:
         return "Partly improved, checks doubt the rest"
@@ -140,10 +158,13 @@ def _outcome(report: Report, config: Config) -> str:
     # The details tell the range, for which the line has no room.
     middle = median(gains)
     distance = f"{abs(middle):.2f} dB {'closer' if middle >= 0 else 'farther off'}"
+    denoised = any(plane.denoised for plane in learned) or not learned
+    faint = is_rarely_visible(middle, denoised=denoised)
+    hint = " (rarely visible)" if faint else ""
     if not learned or len(learned) == len(report.planes):
-        return f"{distance} than {base}"
+        return f"{distance} than {base}{hint}"
     name = planes_name(len(report.planes), len(report.kernels))
-    return f"{distance} in {len(learned)} of {len(report.planes)} {name}"
+    return f"{distance} in {len(learned)} of {len(report.planes)} {name}{hint}"
 
 
 def _opening(file: Path | None) -> str:

@@ -302,7 +302,7 @@ class SuperResolutionWidget(Container[Any]):
         if isinstance(event, PlaneDone) and self._growing is not None:
             self._growing.show(event)
 
-    def _on_result(self, job: Job, enlarged: Enlarged) -> None:
+    def _on_result(self, job: Job, enlarged: Enlarged) -> str:
         assert self._growing is not None
         hidden = self._growing.complete(enlarged)
         self.result.undo.add(self._growing.added)
@@ -312,8 +312,9 @@ class SuperResolutionWidget(Container[Any]):
         self._networks_file = folder / f"{Path(job.name).name}{NETWORKS_SUFFIX}"
         self.form.method.blur.seen.keep_all(job.request, enlarged.report)
         self.form.result.finished(job.request.target)
+        result = self._growing.layer
         message = finished_message(
-            job.kwargs["name"],
+            job.kwargs["name"] if result is None else result.name,
             enlarged.report,
             job.request.config,
             hidden=hidden,
@@ -321,6 +322,7 @@ class SuperResolutionWidget(Container[Any]):
         )
         self.controls.show_message(message, self._growing.layers)
         self._growing = None
+        return message.headline
 
     def _on_error(self, job: Job, error: ZSSRError) -> None:
         text = form_sentence(str(error))

@@ -111,8 +111,8 @@ def _processing(
     method, program = cited.cite(ZSSR), cited.cite(PROGRAM)
     if recipe is None:
         return (
-            f"Images were {_done(factors)}; the settings are unknown, because the file "
-            f"contains no recipe of napari-zssr {program} (zero-shot "
+            f"The image was {_done(factors)}; the settings are unknown, because the "
+            f"file contains no recipe of napari-zssr {program} (zero-shot "
             f"super-resolution {method})."
         )
     config, report = recipe["config"], recipe.get("report") or {}
@@ -121,7 +121,7 @@ def _processing(
     listed = f" ({others})" if others else ""
     part = part_text(recipe)
     sentences = [
-        f"Images were {_done(factors, recipe)} with napari-zssr "
+        f"The image was {_done(factors, recipe)} with napari-zssr "
         f"{used.get('napari-zssr', 'of unknown version')} {program}{listed} "
         f"(zero-shot super-resolution {method}).",
         f"Only a part of the image was processed ({part})." if part else "",
@@ -197,7 +197,7 @@ def _planes(recipe: Mapping[str, Any], factors: Pair) -> str:
     if not planes and axial_reports(recipe):
         return ""
     sentences = [
-        f"Planes were processed by {_learner(recipe)}.",
+        _processed_by(_learner(recipe), planes),
         f"Assumed blur: {_blur(recipe)}.",
         _noise(config.get("noise", "auto"), planes),
         _outcome(recipe, factors),
@@ -205,7 +205,17 @@ def _planes(recipe: Mapping[str, Any], factors: Pair) -> str:
     return " ".join(filter(None, sentences))
 
 
+def _processed_by(learner: str, planes: Sequence[Mapping[str, Any]]) -> str:
+    """What was learned, and whether any plane was processed by it."""
+    if not learner:
+        return "Nothing was trained."
+    if planes and all(plane.get("returned") != "learned" for plane in planes):
+        return f"The result of {learner} was tested and not used."
+    return f"Planes were processed by {learner}."
+
+
 def _learner(recipe: Mapping[str, Any]) -> str:
+    """What was fitted or trained; empty where nothing was."""
     config, report = recipe["config"], recipe.get("report") or {}
     planes = report.get("planes", ())
     if config.get("network") == "ridge":
@@ -221,7 +231,7 @@ def _learner(recipe: Mapping[str, Any]) -> str:
     elif trained:
         return f"neural networks trained on the image itself{steps}"
     else:
-        return "no networks, because nothing was trained"
+        return ""
     if trained:
         return f"{networks} and then trained on the image itself{steps}"
     return f"{networks}, used without further training"
@@ -268,7 +278,7 @@ def _outcome(recipe: Mapping[str, Any], factors: Pair) -> str:
     apart = " held out from training" if was_trained(recipe) else ""
     return (
         f"{sentence} On regions of the image{apart}, {base.test}, "
-        f"{_gain_over(base.name, gains)}."
+        f"{_gain_over(base.name, gains, _error(planes))}."
     )
 
 
@@ -383,7 +393,7 @@ def _along_z(recipe: Mapping[str, Any]) -> Iterator[str]:
     if gains:
         yield (
             "On XY planes made as coarse as Z, "
-            f"{_gain_over('cubic interpolation', gains)}."
+            f"{_gain_over('cubic interpolation', gains, _error(reports))}."
         )
 
 
@@ -396,10 +406,15 @@ def _which(
     return f" in {channels_text([one['channel'] + 1 for one in some])}"
 
 
-def _gain_over(base: str, gains: Sequence[float]) -> str:
+def _gain_over(base: str, gains: Sequence[float], error: float | None) -> str:
     """Gains over a baseline, or losses against it, in decibels."""
     what = "loss against" if np.median(gains) < 0 else "gain over"
-    return f"the {what} {base} was {decibels(gains)}"
+    return f"the {what} {base} was {decibels(gains, error)}"
+
+
+def _error(tested: Sequence[Mapping[str, Any]]) -> float | None:
+    """Standard error of the gain, where there is only one."""
+    return tested[0].get("gain_error_db") if len(tested) == 1 else None
 
 
 def _checked(check: Check) -> str:

@@ -60,6 +60,12 @@ class Report:
     remarks: tuple[str, ...] = ()
     axial: tuple[AxialReport, ...] = ()
 
+    @property
+    def only_interpolated(self) -> bool:
+        """Whether networks have made no part of the result."""
+        parts = (*self.planes, *self.axial)
+        return bool(parts) and all(one.returned != "learned" for one in parts)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain, JSON-serialisable form."""
         return dataclasses.asdict(self)
@@ -227,7 +233,8 @@ def _changed(learned: list[PlaneReport], config: Config) -> str:
 def _tested(learned: list[PlaneReport], base: Baseline) -> str:
     """What held-out regions told."""
     gains = delivered_gains((r.returned, r.gain_db) for r in learned)
-    return f" {shrunk_figure(gains, base)}" if gains else ""
+    denoised = any(report.denoised for report in learned)
+    return f" {shrunk_figure(gains, base, denoised=denoised)}" if gains else ""
 
 
 def _errors(reports: tuple[PlaneReport, ...]) -> str:

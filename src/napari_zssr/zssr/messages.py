@@ -248,22 +248,37 @@ def _agreement(quality: Quality, base: Baseline) -> str:
     )
 
 
-def shrunk_test(gain: Gain, base: Baseline) -> str:
+def shrunk_test(gain: Gain, base: Baseline, *, denoised: bool) -> str:
     """What held-out regions told of networks whose result was delivered."""
-    return shrunk_figure([gain.decibel], base, gain.error_decibel)
+    figure = [gain.decibel]
+    return shrunk_figure(figure, base, gain.error_decibel, denoised=denoised)
 
 
 def shrunk_figure(
-    gains: Sequence[float], base: Baseline, error: float | None = None
+    gains: Sequence[float],
+    base: Baseline,
+    error: float | None = None,
+    *,
+    denoised: bool,
 ) -> str:
     """The figure of the test on held-out regions, and its error."""
     middle = median(gains)
     closer = "closer to" if middle >= 0 else "farther from"
-    hint = " (under 0.5 dB is rarely visible)" if abs(middle) < VISIBLE_DB else ""
+    faint = is_rarely_visible(middle, denoised=denoised)
+    hint = " (under 0.5 dB is rarely visible)" if faint else ""
     return (
         f"Test on your image {base.test}: {decibels(gains, error)} {closer} the "
         f"original than {base.name}{hint}."
     )
+
+
+def is_rarely_visible(gain_db: float, *, denoised: bool) -> bool:
+    """Whether a gain is too small to be seen.
+
+    Not where noise was removed: the regions it was tested on are noisy themselves, so
+    the figure says little of what can be seen.
+    """
+    return abs(gain_db) < VISIBLE_DB and not denoised
 
 
 def decibels(gains: Sequence[float], error: float | None = None) -> str:

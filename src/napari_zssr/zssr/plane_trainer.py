@@ -357,7 +357,7 @@ def _delivered(
     """
     base = baseline(plan.factors)
     if assessment is None or assessment.share == 1:
-        return 1.0, shrunk_test(gain, base)
+        return 1.0, shrunk_test(gain, base, denoised=plan.is_noisy)
     sentence = held_back_sentence(
         [assessment.share],
         assessment.supported,

@@ -296,6 +296,9 @@ PRESET_WORDS = {
 }
 
 AS_IT_IS, BY_NUMBER = "as it is", "by a number"
+ONLY_RESTORED = (
+    "Factor 1 keeps the size: noise is removed, and the blur if you give one."
+)
 AXIAL_CHOICES = [AS_IT_IS, ISOTROPIC, BY_NUMBER]
 
 
@@ -318,16 +321,20 @@ class FactorFields(Column):
             "Y and X.",
         )
         self._has_z = True
+        self.meaning = text_label()
         super().__init__(
             [
                 Row("Factor", FloatSpinBox(name="factor_y", value=2, **limits)),
                 Row("Factor X", FloatSpinBox(name="factor_x", value=2, **limits)),
                 Row("Along Z", ComboBox(name="along_z", choices=AXIAL_CHOICES)),
                 Row("Factor Z", FloatSpinBox(name="factor_z", value=2, **limits)),
+                self.meaning,
                 *first,
                 self.more,
             ]
         )
+        for name in ("factor_y", "factor_x"):
+            self.fields[name].changed.connect(self._show_meaning)
         self.fields["linked"].changed.connect(self._link)
         self.fields["along_z"].changed.connect(self._show_along_z)
         self._link()
@@ -374,6 +381,19 @@ class FactorFields(Column):
         by_number = self.fields["along_z"].value == BY_NUMBER
         self.rows["along_z"].visible = self._has_z
         self.rows["factor_z"].visible = self._has_z and by_number
+        self._show_meaning()
+
+    def _show_meaning(self) -> None:
+        """Say what factors mean that are easily taken for something else."""
+        finest, text = max(self.factors), ""
+        if finest == 1 == self.factor_z:
+            text = ONLY_RESTORED
+        elif finest > 1 and self.factor_z == ISOTROPIC:
+            text = (
+                f"Voxels become cubes of 1/{finest:g} pixel. With factor 1 they are of "
+                "a whole pixel, in fewer slices."
+            )
+        set_text(self.meaning, text)
 
     def _link(self) -> None:
         linked = self.fields["linked"].value
@@ -381,6 +401,7 @@ class FactorFields(Column):
         self.rows["factor_y"].rename("Factor" if linked else "Factor Y")
         if not linked:
             self.fields["factor_x"].value = self.fields["factor_y"].value
+        self._show_meaning()
 
 
 class RegionFields(FactorFields):

@@ -16,6 +16,7 @@ import zarr
 from napari.layers import Image
 from numpy.typing import NDArray
 
+from napari_zssr.config import factors_text
 from napari_zssr.io.ngff import zarr_axes
 from napari_zssr.io.read import read
 from napari_zssr.plugin.layers.aids import selection_kept
@@ -26,6 +27,7 @@ from napari_zssr.plugin.layers.layers import (
     level0,
     match_contrast,
     placement_of,
+    result_name,
     unwrapped,
 )
 from napari_zssr.progress import PlaneDone
@@ -99,6 +101,8 @@ class GrowingLayer:
         else:
             self._show_pixels(result, enlarged.data)
         self._match_contrast(result)
+        if enlarged.report.only_interpolated:
+            self._name_as_interpolated(result)
         result.metadata[KEY] = enlarged.recipe
         if enlarged.errors is not None:
             self._add_errors(enlarged.errors, result)
@@ -119,6 +123,16 @@ class GrowingLayer:
         given = self._job.kwargs.get("contrast_limits")
         if given is not None and tuple(result.contrast_limits) == tuple(given):
             match_contrast(self._job.request.layer, result)
+
+    def _name_as_interpolated(self, result: Image) -> None:
+        """Let the name not promise a method that has brought nothing."""
+        request, given = self._job.request, self._job.kwargs["name"]
+        what = "unchanged" if set(request.factors) == {1.0} else "interpolated"
+        *along_z, y, x = request.factors
+        factors = factors_text((y, x), *along_z)
+        name = result_name(request.layer.name, factors, what)
+        # The user may have renamed it, or napari have added a number.
+        result.name = result.name.replace(given, name)
 
     def keep_finished(self) -> None:
         """Keep the finished slices, with a recipe that says how many they are."""
