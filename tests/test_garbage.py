@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import gc
+import os
+import subprocess
+import sys
 import weakref
 from collections.abc import Iterator
 
@@ -67,3 +70,41 @@ def test_the_last_of_two_runs_ends_it() -> None:
     second.end()
     second.end()
     assert gc.get_freeze_count() == 0
+
+
+WIDGET_IN_GARBAGE = """
+import gc
+import os
+import subprocess
+import sys
+from qtpy.QtWidgets import QApplication, QWidget
+from napari_zssr.plugin.form.rows import LatestRun
+
+class Owner:
+    def __init__(self):
+        self.widget = QWidget()
+        self.widget.owner = self
+        gc.collect()
+        self.latest = LatestRun(self.widget)
+
+app, owner = QApplication([]), Owner()
+gc.disable()
+# As after a run: what is young comes first.
+gc.freeze()
+gc.unfreeze()
+del owner
+gc.collect()
+"""
+
+
+def test_a_widget_in_garbage_calls_nothing_that_is_garbage_too() -> None:
+    """It crashed: Qt called a function that Python had emptied."""
+    plain = os.environ | {"QT_QPA_PLATFORM": "offscreen"}
+    ended = subprocess.run(
+        [sys.executable, "-c", WIDGET_IN_GARBAGE],
+        env=plain,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr

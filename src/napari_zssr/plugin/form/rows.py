@@ -537,9 +537,13 @@ class LatestRun:
 
     def __init__(self, widget: QWidget) -> None:
         self.run = Run()
-        # Qt keeps the function, and with it this object, which the garbage collector
-        # would otherwise empty together with its owner before the widget is destroyed.
-        widget.destroyed.connect(lambda: self.run.close())
+        # A method, which Qt holds weakly: a function that the garbage collector has
+        # emptied before the widget is destroyed would crash.
+        widget.destroyed.connect(self.close)
+
+    def close(self) -> None:
+        """Cancel, and call no callback."""
+        self.run.close()
 
     def replace(self) -> Run:
         """Abandon the current run for a new one; return it, perhaps still running."""
