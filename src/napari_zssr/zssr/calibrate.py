@@ -6,7 +6,6 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from statistics import median
 
 import torch
 from torch import Tensor, nn
@@ -40,10 +39,11 @@ from napari_zssr.zssr.training_plan import Execution, TrainingPlan
 CLOCK = time.perf_counter
 ENLARGED_SIDE_PX = 192
 WARM_UP_STEPS = 2
+LEAST_STEPS = 6
 MOST_STEPS = 20
 ENOUGH_S = 0.4
-# Times of one part, of which the median counts: a core that is taken away for a moment
-# must not count for the whole run.
+# How often a part is timed; the quickest time counts, for what else the computer does
+# only adds to it.
 REPEATS = 3
 
 
@@ -117,7 +117,7 @@ def _time_pairs(
         # Wait until the device has done what was asked of it.
         float(pairs[0].sons.flatten()[-1])
         seconds.append((CLOCK() - started) / plane[0].numel())
-    usual = median(seconds[1:])
+    usual = min(seconds[1:])
     return pairs, usual, max(0.0, seconds[0] - usual)
 
 
@@ -170,9 +170,9 @@ def _time_steps(
         trainer.average.update(trainer.network)
         seconds.append(CLOCK() - started)
         yield _event(1)
-        if len(seconds) >= REPEATS and sum(seconds) > ENOUGH_S:
+        if len(seconds) >= LEAST_STEPS and sum(seconds) > ENOUGH_S:
             break
-    step_s = median(seconds)
+    step_s = min(seconds)
     if plan.kind.schedule != "one cycle":
         return network, step_s
     every = CHECK_EVERY if trainer.initial is None else REFRESH_EVERY
@@ -192,13 +192,13 @@ def _time_version(
 
 
 def _timed(compute: Callable[[], object]) -> float:
-    """Usual seconds of a computation."""
+    """Seconds of a computation."""
     seconds = []
     for _ in range(REPEATS):
         started = CLOCK()
         compute()
         seconds.append(CLOCK() - started)
-    return median(seconds)
+    return min(seconds)
 
 
 def _plane(channels: int, sides: tuple[int, int], device: str) -> Tensor:
