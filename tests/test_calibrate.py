@@ -192,6 +192,37 @@ def test_rates_are_measured(
     assert min(found[0].step_s, found[0].pairs_s, found[0].version_s) > 0
 
 
+@pytest.mark.parametrize("config", [change(FAST, **TINY), INSTANT])
+def test_a_core_that_is_taken_away_for_a_moment_does_not_count(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One part that took longer by chance was multiplied to minutes."""
+    plan, now, calls, stalled = one_plan(config), 0.0, 0, -1
+
+    def clock() -> float:
+        nonlocal now, calls
+        now += 1000.0 if calls == stalled else 1.0
+        calls += 1
+        return now
+
+    monkeypatch.setattr(calibrate, "CLOCK", clock)
+
+    def measured() -> Rates:
+        nonlocal calls
+        calls = 0
+        rates = drain(
+            calibrate_steps(plan, size=(64, 64), device="cpu", precision="float32")
+        )
+        # What comes once in a run, the fit too, and the checks with their first time.
+        step_s = rates.step_s if plan.kind.is_trained else 0.0
+        return replace(rates, step_s=step_s, first_s=0.0, check_s=0.0)
+
+    usual, last = measured(), calls
+    for number in range(last):
+        stalled = number
+        assert measured() == usual
+
+
 @pytest.mark.parametrize("size", [(16, 16), (17, 63), (40, 18), (33, 200)])
 @pytest.mark.parametrize("noise_estimate", [NoiseEstimate(), NOISY], ids=["clean", ""])
 @pytest.mark.parametrize("factor", [1, 2, 4])

@@ -158,7 +158,7 @@ def test_the_result_of_a_part_is_beside_that_part(desk: Desk) -> None:
     shapes = desk.viewer.add_shapes([[[30, 8], [30, 19], [39, 19], [39, 8]]])
     desk.widget.form.region.fields["area"].value = shapes
     desk.run()
-    result = desk.viewer.layers[-1]
+    result = desk.viewer.layers[-2]
     assert result.data.shape == (20, 24)
     desk.viewer.layers.selection.active = result
     before = state(desk.viewer)

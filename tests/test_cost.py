@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from napari_zssr.config import BALANCED, FAST, PAPER, change
+from napari_zssr.config import BALANCED, FAST, PAPER, PRESETS, change
 from napari_zssr.errors import ComputeError, InputError
 from napari_zssr.imaging.noise import NoiseModel
 from napari_zssr.plugin.estimate import (
@@ -204,6 +204,32 @@ def test_presets_have_their_times_once_one_is_measured() -> None:
     paper = replace(asked, config=change(PAPER, device="auto"), starts=(None,))
     assert times["paper"] == cost([paper], LAPTOP, found).short
     assert cost([paper], LAPTOP, found).seconds[0] > 600
+
+
+@pytest.mark.parametrize("preset", ["fast", "instant"])
+def test_what_is_not_trained_tells_nothing_of_training(preset: str) -> None:
+    """After the speed of Fast or Instant, Paper took minutes, or eight hours."""
+    given: dict[str, Any] = {"starts": (shipped_start(),), "noise_estimate": NOISY}
+    asked = workload((350, 350), "YX", **given)
+    paper = replace(asked, config=change(PAPER, device="auto"), starts=(None,))
+    other = replace(asked, config=change(PRESETS[preset], device="auto"))
+    balanced = known([asked], LAPTOP, replace(RATES, step_s=0.02))
+    # Of a fit that takes long, and of no steps at all.
+    step_s = 1.0 if preset == "instant" else 0.0
+    measured = known([other], LAPTOP, replace(RATES, step_s=step_s))
+    assert measured.keys() != balanced.keys()
+    wanted = cost([paper], LAPTOP, balanced).seconds
+    assert cost([paper], LAPTOP, {**balanced, **measured}).seconds == wanted
+    if preset == "fast":
+        assert cost([paper], LAPTOP, measured).seconds[0] > 600
+
+
+def test_what_a_run_took_is_told_of_the_same_run() -> None:
+    asked, other = workload((64, 64), "YX"), workload((64, 65), "YX")
+    found = cost([asked, other], LAPTOP, known([asked], LAPTOP))
+    after = replace(found, taken=[(asked, 38.0)])
+    assert after.work(0).seconds == pytest.approx(38)
+    assert after.work(1) == found.work(1)
 
 
 def test_what_will_not_fit_is_told_with_a_way_out() -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -238,6 +239,47 @@ def test_after_a_run_that_interrupted_measuring_one_figure_is_told(
     assert not known(card)
     card.pause(False)
     qtbot.waitUntil(lambda: known(card))
+
+
+def test_a_run_that_has_ended_tells_how_long_the_same_one_takes(
+    card: CostCard, qtbot: Any
+) -> None:
+    """After a run of 38 s the form went on saying that it takes 2 minutes."""
+    asked, other = request(), request(steps=50)
+    card.update([asked])
+    qtbot.waitUntil(lambda: known(card))
+    before = card._summary.value
+    card.note_taken(asked, 38.0)
+    card.update([asked])
+    assert "about 38 s" in card._summary.value
+    work = card.work(asked)
+    assert work is not None
+    assert work.seconds == pytest.approx(38)
+    assert card.times["balanced"] == "about 38 s"
+    card.update([other])
+    assert "about 38 s" not in card._summary.value
+    card.note_taken(replace(asked, target=Path("cells.ome.tif")), 7.0)
+    card.update([asked])
+    assert "about 38 s" in card._summary.value != before
+
+
+def test_speed_is_not_measured_beside_a_preview(
+    card: CostCard, bench: Bench, qtbot: Any
+) -> None:
+    """It took the device three times as long, and the form said so for good."""
+    busy = [True]
+    card._is_busy = lambda: busy[0]
+    card.update([request()])
+    qtbot.waitUntil(lambda: "speed being measured" in card._table.value)
+    qtbot.wait(50)
+    assert bench.measured == []
+    # Nor does it count if a preview is opened meanwhile.
+    key = next(iter(card._cost(card._workloads).unmeasured()))  # type: ignore[union-attr]
+    card._keep_rates(key, bench.measured, RATES)  # type: ignore[arg-type]
+    assert card._known == {}
+    busy[0] = False
+    qtbot.waitUntil(lambda: known(card))
+    assert len(bench.measured) == 1
 
 
 def test_layers_are_told_together(card: CostCard, qtbot: Any) -> None:

@@ -81,6 +81,24 @@ def test_results_do_not_take_the_choice(desk: Desk, error_map: bool) -> None:
 # ---- what belongs to one image
 
 
+def test_a_result_does_not_cover_the_outline_of_its_area(desk: Desk) -> None:
+    first = desk.add(noise(32, 32))
+    drawn = desk.viewer.add_shapes([square(3, 20)], name="here")
+    region = desk.widget.form.region.fields
+    region["area"].value = drawn
+    desk.run()
+    assert [desk.names[0], desk.names[2]] == [first.name, "here"]
+    # A later one lies on an earlier one; a whole image's lies on all.
+    desk.widget.form.image.fields["layer"].value = first
+    desk.run()
+    assert desk.names[-1] == "here"
+    assert len(desk.names) == 4
+    assert "here" not in desk.viewer.layers.selection
+    region["area"].value = "whole"
+    desk.run()
+    assert desk.names[-2] == "here"
+
+
 def test_a_part_is_that_of_one_image(desk: Desk) -> None:
     axes = {"axis_labels": ("c", "z", "y", "x")}
     first = desk.add(noise(2, 6, 32, 32), "first", **axes)

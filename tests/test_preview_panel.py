@@ -29,6 +29,7 @@ from napari_zssr.plugin.preview import preview
 from napari_zssr.plugin.preview.detail import most_detailed
 from napari_zssr.plugin.preview.preview import PreviewPanel, progress_text
 from napari_zssr.plugin.preview.scene import (
+    LOOK,
     SIDE_PX,
     centred,
     nearest_target,
@@ -385,6 +386,27 @@ def test_a_layer_that_is_deleted_ends_the_preview(desk: Desk, which: str) -> Non
     desk.viewer.layers.remove(layer)
     assert not desk.panel.active
     assert desk.pictures() == []
+
+
+def test_a_picture_is_shown_as_its_layer_is(desk: Desk) -> None:
+    before = [len(desk.layer.events[name].callbacks) for name in LOOK]
+    desk.panel.start()
+    desk.until(desk.finished)
+    (picture,) = desk.pictures()
+    picture.contrast_limits = 0, 70
+    picture.colormap = "magma"
+    desk.layer.contrast_limits = 1500, 9000
+    assert picture.contrast_limits == [1500, 9000]
+    # The line between before and after is still seen.
+    assert picture.data[0].max() == 9000
+    assert picture.colormap.name == "magma"
+    desk.layer.gamma = 0.5
+    desk.layer.colormap = "viridis"
+    assert (picture.gamma, picture.colormap.name) == (0.5, "viridis")
+    desk.layer.reset_contrast_limits()
+    assert picture.contrast_limits == desk.layer.contrast_limits
+    desk.panel.stop()
+    assert [len(desk.layer.events[name].callbacks) for name in LOOK] == before
 
 
 def test_an_error_is_told(desk: Desk) -> None:

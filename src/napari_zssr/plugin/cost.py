@@ -19,6 +19,7 @@ from napari_zssr.plugin.estimate import (
     Estimate,
     Key,
     Measured,
+    Taken,
     Workload,
     advice_text,
     estimate,
@@ -46,12 +47,14 @@ class CostCard:
 
     `problem` says why a run is impossible; `changed` is emitted when it changes.
     `times` are those of the presets, by name; `timed` is emitted when they change.
+    Speed is not measured while something else `is_busy` on the device.
     """
 
     changed = Signal(str)
     timed = Signal(dict)
 
-    def __init__(self) -> None:
+    def __init__(self, is_busy: Callable[[], bool] = lambda: False) -> None:
+        self._is_busy = is_busy
         self._summary, self._table = text_label(), text_label()
         self._problem, self._advice = text_label(), text_label()
         self._summary.tooltip = self._table.tooltip = (
@@ -72,6 +75,7 @@ class CostCard:
         self._machine: Machine | None = None
         self._examined = -STALE_S
         self._known: dict[Key, Measured | str] = {}
+        self._taken: list[Taken] = []
         self._noise = NoiseCache()
         self._run = Run()
         self._paused = False
@@ -106,6 +110,14 @@ class CostCard:
         cost = self._cost([_workload(request, self._noise.get(request))])
         return None if cost is None else cost.work(0, possible(cost.workloads[0])[-1])
 
+    def note_taken(self, request: Request, seconds: float) -> None:
+        """Learn from a finished run how long the same request takes."""
+        # What is written to disk may be the rest of an earlier run.
+        if request.target is None:
+            done = _workload(request, self._noise.get(request))
+            others = [one for one in self._taken if one[0] != done]
+            self._taken = [*others, (done, seconds)]
+
     def _current_workloads(self) -> list[Workload]:
         return [_workload(one, self._noise.get(one)) for one in self._requests]
 
@@ -123,6 +135,9 @@ class CostCard:
                 return
         cost = self._cost(self._workloads)
         for key, plan in ({} if cost is None else cost.unmeasured()).items():
+            if self._is_busy():
+                self._later.start()
+                return
             starts = next(w.starts for w in self._workloads)
             measure = partial(_calibrate_steps, key, plan, starts)
             self._start(measure, partial(self._keep_rates, key, plan))
@@ -150,12 +165,19 @@ class CostCard:
         except (InputError, ComputeError):
             return None
         return Cost(
-            workloads=workloads, plans=plans, cores=machine.cores, known=self._known
+            workloads=workloads,
+            plans=plans,
+            cores=machine.cores,
+            known=self._known,
+            taken=self._taken,
         )
 
     def _keep_rates(
         self, key: Key, plan: TrainingPlan, rates: Rates | ZSSRError
     ) -> None:
+        # Beside a preview that was opened meanwhile, everything takes longer.
+        if self._is_busy():
+            return
         if isinstance(rates, Rates):
             self._known[key] = Measured(plan=plan, rates=rates)
         else:
@@ -174,7 +196,7 @@ class CostCard:
         self._advice.visible = bool(self._advice.value)
         result = Estimate()
         if self._workloads:
-            result = estimate(self._workloads, self._machine, self._known)
+            result = estimate(self._workloads, self._machine, self._known, self._taken)
         set_text(self._summary, html.escape(result.summary))
         set_text(self._table, table_html(result.rows))
         problem = html.escape(result.problem)

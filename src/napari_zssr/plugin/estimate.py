@@ -77,6 +77,10 @@ class Workload:
         return self.shape[self.axes.index("Y")], self.shape[self.axes.index("X")]
 
 
+# A run that has ended, and its seconds.
+Taken = tuple[Workload, float]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
     """What is said of the cost.
@@ -96,7 +100,10 @@ class Estimate:
 
 
 def estimate(
-    workloads: Sequence[Workload], machine: Machine | None, known: Known
+    workloads: Sequence[Workload],
+    machine: Machine | None,
+    known: Known,
+    taken: Sequence[Taken] = (),
 ) -> Estimate:
     """Describe what enlarging layers in turn takes; without a machine the result."""
     result = result_text([planned(workload) for workload in workloads])
@@ -108,7 +115,13 @@ def estimate(
         plans = _plans(workloads, machine, device)
     except (InputError, ComputeError) as error:
         return Estimate(rows=tuple(rows), problem=str(error), summary=result)
-    cost = Cost(workloads=workloads, plans=plans, cores=machine.cores, known=known)
+    cost = Cost(
+        workloads=workloads,
+        plans=plans,
+        cores=machine.cores,
+        known=known,
+        taken=taken,
+    )
     largest = max(plans, key=lambda plan: plan.memory_bytes)
     rows.append(("Memory", memory_text(largest, machine)))
     targets = [workload.target for workload in workloads if workload.target]
@@ -230,13 +243,15 @@ def disk_text(plans: Sequence[RunPlan], targets: Sequence[Path]) -> str:
 class Cost:
     """Time of runs in turn, by what is known of noise and speed.
 
-    `plans` are those of the workloads, all for one device.
+    `plans` are those of the workloads, all for one device. What `taken` tells of the
+    same workload counts more than what was measured of its parts.
     """
 
     workloads: Sequence[Workload]
     plans: Sequence[RunPlan]
     cores: int
     known: Known
+    taken: Sequence[Taken] = ()
 
     @property
     def text(self) -> str:
@@ -269,7 +284,9 @@ class Cost:
     def work(self, number: int, workload: Workload | None = None) -> Work:
         """Expected work of a workload."""
         wanted = workload or self.workloads[number]
-        return self._work(wanted, lambda plan: self._rates(plan, number))
+        work = self._work(wanted, lambda plan: self._rates(plan, number))
+        seconds = next((s for one, s in self.taken if one == wanted), work.seconds)
+        return work.lasting(seconds)
 
     def unmeasured(self) -> dict[Key, TrainingPlan]:
         """Plans whose rates are not known, nor why; those of noise if it is known."""
@@ -310,11 +327,16 @@ class Cost:
             return found.rates
         assumed = self._assumed(plan)
         others = self._measured_here()
-        # A fit tells little of training.
-        alike = [one for one in others if one.plan.kind == plan.kind] or others
-        if not alike:
+        if not others:
             return assumed
-        nearest = alike[-1]
+        # What is not trained tells little of training; of equals, the last counts.
+        nearest = max(
+            reversed(others),
+            key=lambda one: (
+                one.plan.kind == plan.kind,
+                _takes_steps(one.plan) == _takes_steps(plan),
+            ),
+        )
         return assumed.in_proportion(nearest.rates, self._assumed(nearest.plan))
 
     def _assumed(self, plan: TrainingPlan) -> Rates:
@@ -330,6 +352,10 @@ class Cost:
             for key, one in self.known.items()
             if isinstance(one, Measured) and key[1:] == here
         ]
+
+
+def _takes_steps(plan: TrainingPlan) -> bool:
+    return plan.kind.is_trained and plan.trains
 
 
 def _is_reason(found: Measured | str | None) -> bool:

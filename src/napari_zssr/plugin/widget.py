@@ -84,7 +84,7 @@ class SuperResolutionWidget(Container[Any]):
         self._networks_file = Path()
         self.form = Form(napari_viewer)
         self.preview = PreviewPanel(napari_viewer, self._request_to_preview)
-        self.cost = CostCard()
+        self.cost = CostCard(lambda: self.preview.computing)
         self.check = CheckPanel(napari_viewer)
         self.result = ResultPanel(napari_viewer, self.check.check_of)
         self.help = HelpRow()
@@ -304,6 +304,7 @@ class SuperResolutionWidget(Container[Any]):
 
     def _on_result(self, job: Job, enlarged: Enlarged) -> str:
         assert self._growing is not None
+        self.cost.note_taken(job.request, self._run.elapsed)
         hidden = self._growing.complete(enlarged)
         self.result.undo.add(self._growing.added)
         self._networks = enlarged.networks

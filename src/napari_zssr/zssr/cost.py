@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -86,10 +86,11 @@ class Rates:
     def in_proportion(self, measured: Rates, assumed: Rates) -> Rates:
         """These assumed rates, as the measured ones are to assumed ones of their plan.
 
-        Where nothing is trained the steps tell nothing.
+        Where nothing is trained, here or there, the steps tell nothing.
         """
         version = measured.version_s / assumed.version_s
-        steps = measured.step_s / assumed.step_s if assumed.step_s else version
+        trained = measured.step_s and assumed.step_s
+        steps = measured.step_s / assumed.step_s if trained else version
         pairs = measured.pairs_s / assumed.pairs_s if assumed.pairs_s else 1.0
         return Rates(
             step_s=self.step_s * steps,
@@ -164,6 +165,15 @@ class Work:
     def seconds(self) -> float:
         """Of the whole run."""
         return total(self.shared) + self.planes * total(self.plane) + total(self.axial)
+
+    def lasting(self, seconds: float) -> Work:
+        """The same parts in the same proportion, for a run that takes so long."""
+        share = seconds / self.seconds if self.seconds else 1.0
+        shared, plane, axial = (
+            {stage: (share * each, count) for stage, (each, count) in passes.items()}
+            for passes in (self.shared, self.plane, self.axial)
+        )
+        return replace(self, shared=shared, plane=plane, axial=axial)
 
 
 def total(passes: Passes) -> float:

@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary, ref
 
 import numpy as np
 import zarr
-from napari.layers import Image
+from napari.layers import Image, Shapes
 from numpy.typing import NDArray
 
 from napari_zssr.config import factors_text
@@ -181,7 +181,7 @@ class GrowingLayer:
             metadata={KEY: {}},
         )
         with selection_kept(self._viewer):
-            self._viewer.add_layer(layer)
+            self._insert(layer)
         self.errors = layer
 
     def _layer_in_viewer(self) -> Image | None:
@@ -198,11 +198,20 @@ class GrowingLayer:
             # Dask would cache slices as they were before they were finished.
             options = {"multiscale": isinstance(data, list), "cache": False}
             self.layer = Image(data, **self._job.kwargs | options)
-            self._viewer.add_layer(self.layer)
+            self._insert(self.layer)
             if self.planes > 1:
                 self._match_contrast(self.layer)
         self._last_shown = time.monotonic()
         return self.layer
+
+    def _insert(self, layer: Image) -> None:
+        """Add a layer on top; one of an area stays below the outline of the area."""
+        layers = self._viewer.layers
+        index = len(layers)
+        if set("YX") & set(self._job.request.selection.ranges):
+            while index and isinstance(layers[index - 1], Shapes):
+                index -= 1
+        layers.insert(index, layer)
 
     def _interrupted_layer(self) -> Image | None:
         """Layer left by the run that is resumed; removed if its settings differ."""

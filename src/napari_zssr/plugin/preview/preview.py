@@ -168,6 +168,11 @@ class PreviewPanel:
         """Whether a preview is open."""
         return self._target is not None
 
+    @property
+    def computing(self) -> bool:
+        """Whether a preview is being computed, or stops after its current step."""
+        return any(run.running for run in (self._latest.run, *self._abandoned))
+
     def toggle(self) -> None:
         """Open a preview, or close it."""
         if self.active:

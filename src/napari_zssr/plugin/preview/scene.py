@@ -12,6 +12,7 @@ from napari.viewer import Viewer
 from numpy.typing import NDArray
 
 from napari_zssr.imaging.resample import Window, output_window
+from napari_zssr.plugin.connections import Connections
 from napari_zssr.plugin.layers.aids import (
     PREVIEW,
     SplitPixels,
@@ -31,6 +32,8 @@ from napari_zssr.plugin.request import Request
 from napari_zssr.stack.image import ImageStack, PlaneIndex, planes
 
 SIDE_PX = 128
+# What a picture takes over from its layer whenever it is changed there.
+LOOK = "contrast_limits", "gamma", "colormap"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -150,6 +153,7 @@ class Scene:
         self._order: tuple[int, ...] | None = None
         self._laid: tuple[Any, ...] = ()
         self._point: tuple[float, ...] = ()
+        self._look = Connections()
         self.frame = Frame(viewer, on_moved)
         self.picture: Image | None = None
 
@@ -201,6 +205,9 @@ class Scene:
             self._remove_picture()
             self.picture, self._pictured = _new_picture(target, learned), target
             self._add(self.picture)
+            if not self.picture.rgb:
+                events = target.request.layer.events
+                self._look.add([events[name] for name in LOOK], self._follow_look)
         before, after = map(target.with_layer_axes, (plain, learned))
         line = line_brightness(self.picture, learned.dtype)
         self.picture.data = SplitPixels(
@@ -254,7 +261,16 @@ class Scene:
         with selection_kept(self._viewer):
             self._viewer.add_layer(layer)
 
+    def _follow_look(self, event: Any) -> None:
+        """Show the picture as its layer is now; the user may have set it otherwise."""
+        picture = self.picture
+        if picture is not None:
+            setattr(picture, event.type, getattr(event.source, event.type))
+            picture.data.line = line_brightness(picture, picture.data.dtype)
+            picture.refresh()
+
     def _remove_picture(self) -> None:
+        self._look.close()
         picture, self.picture, self._pictured = self.picture, None, None
         if picture is not None and picture in self._viewer.layers:
             with selection_kept(self._viewer):
