@@ -630,7 +630,7 @@ def test_an_empty_field_says_what_is_used_instead(desk: Desk) -> None:
     desk.widget.refresh()
     fields = blur(desk).fields
     told = {n: fields[n].native.placeholderText() for n in ("na", "excitation_nm")}
-    assert told == {"na": "not in the image", "excitation_nm": "as the emission"}
+    assert told == {"na": "required", "excitation_nm": "as the emission"}
     excitation = fields["excitation_nm"]
     assert "the emission wavelength is used instead" in excitation.tooltip
 

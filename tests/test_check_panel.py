@@ -841,6 +841,24 @@ def test_a_check_that_was_stopped_says_what_it_lacks(
     qtbot.wait(1)
 
 
+def test_a_part_is_named_as_in_the_whole(
+    qtbot: Any, stacks: tuple[Image, Image]
+) -> None:
+    from napari.components import ViewerModel
+
+    part = Selection(ranges={"Z": (2, 4), "C": (1, 2)})
+    original = copied(stacks[0])
+    bench = Bench(ViewerModel(), qtbot, original, enlarged(original, "ZCYX", part))
+    bench.viewer.dims.set_current_step(0, 3)
+    bench.start()
+    assert bench.body.title.value.endswith("<i>stack</i> (Z 2 to 3, channel 2)")
+    assert bench.body.verdict.value.startswith("Checked: both slices.")
+    assert bench.body.note.value == "Figures and plots are of Z 3."
+    bench.panel.close()
+    bench.panel.view.native.deleteLater()
+    qtbot.wait(1)
+
+
 def test_an_interpolated_channel_is_told() -> None:
     entries = [{"plane": 0, "returned": "bicubic"}, {"plane": 1, "returned": "learned"}]
     stack = labelled(channels(2).data, axes="CYX")
@@ -868,7 +886,16 @@ def test_a_verdict_says_on_how_little_it_rests(qtbot: Any) -> None:
     kept, unknown = _kept(check.planes)
     assert not any("spots" in sentence for sentence in kept)
     assert "positions (only 2 spots found)" in unknown
-    assert "too few to judge" in readings.rows(check.planes[0], None)[readings.SPOTS]
+    one = replace(check, planes=(replace(plane, spots=replace(few, spots=1)),))
+    assert readings.rows(one.planes[0], None)[readings.SPOTS] == (
+        "only 1 spot (too few to judge) shifted by less than 0.01 pixels"
+    )
+    assert (
+        "1 bright spot was shifted by less than 0.01 input pixels (" in methods(one)[0]
+    )
+    assert readings.rows(check.planes[0], None)[readings.SPOTS].startswith(
+        "only 2 spots (too few to judge) shifted by"
+    )
 
 
 def test_the_shift_of_spots_is_the_same_in_the_panel_and_the_methods(
@@ -881,8 +908,8 @@ def test_the_shift_of_spots_is_the_same_in_the_panel_and_the_methods(
     told = replace(plane.spots, spots=40, mean=(0.001, -0.002), rms=0.076, moved=False)
     check = replace(check, planes=(replace(plane, spots=told),))
     assert readings.rows(check.planes[0], (0.1, 0.1))[readings.SPOTS] == (
-        "shifted by less than 0.01 pixels (0.001 µm) on average, each by 0.076 pixels "
-        "(root mean square); 40 spots"
+        "40 spots shifted by less than 0.01 pixels (0.001 µm) on average, each by "
+        "0.076 pixels (root mean square)"
     )
     assert (
         "40 bright spots were shifted by less than 0.01 input pixels on average "

@@ -426,13 +426,15 @@ def _checked(check: Check) -> str:
     weights = [one.spots for one in spots]
     y, x = np.average([one.mean for one in spots], axis=0, weights=weights)
     rms = math.sqrt(np.average([one.rms**2 for one in spots], weights=weights))
-    verb = "was" if sum(weights) == 1 else "were"
-    parts.append(
-        f"{counted(sum(weights), 'bright spot')} {verb} shifted by "
-        f"{distance_text(math.hypot(y, x))} input pixels on average "
-        f"({signed(y, 3)} along Y, {signed(x, 3)} along X), and each by "
-        f"{distance_text(rms)} (root mean square)."
-    )
+    shift = distance_text(math.hypot(y, x))
+    along = f"{signed(y, 3)} along Y, {signed(x, 3)} along X"
+    if sum(weights) == 1:
+        parts.append(f"1 bright spot was shifted by {shift} input pixels ({along}).")
+    else:
+        parts.append(
+            f"{sum(weights)} bright spots were shifted by {shift} input pixels on "
+            f"average ({along}), and each by {distance_text(rms)} (root mean square)."
+        )
     return " ".join(parts)
 
 

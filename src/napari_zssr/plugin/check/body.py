@@ -25,6 +25,7 @@ from napari_zssr.plugin.form.split_slider import SplitSlider
 from napari_zssr.plugin.summary import form_sentence
 from napari_zssr.progress import Progress
 from napari_zssr.stack.check import Check, PlaneCheck
+from napari_zssr.stack.recipe import part_text
 from napari_zssr.stack.verdict import LIMITS, verdict
 
 NO_LINE = (
@@ -125,7 +126,9 @@ class Body(Column):
         """Show what is compared, and that nothing is known yet."""
         names = (subject.result.name, subject.original.name)
         result, original = (f"<i>{html.escape(name)}</i>" for name in names)
-        self.title.value = f"{result}, made from {original}"
+        part = part_text(subject.recipe)
+        of = f" ({html.escape(part)})" if part else ""
+        self.title.value = f"{result}, made from {original}{of}"
         self.verdict.value = "Comparing the result with its original."
         set_text(self.note, "")
         for label in self.values.values():

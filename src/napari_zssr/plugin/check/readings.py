@@ -142,11 +142,12 @@ def _spots(plane: PlaneCheck, pixel_um: tuple[float, float] | None) -> str:
         um = math.hypot(*(s * p for s, p in zip(spots.mean, pixel_um, strict=True)))
         least = LEAST_SHIFT * max(pixel_um)
         length = f" ({least if shift < LEAST_SHIFT else um:.2g} µm)"
-    few = ", too few to judge" if spots.spots < LEAST_SPOTS else ""
+    few = " (too few to judge)" if spots.spots < LEAST_SPOTS else ""
+    scatter = f" on average, each by {distance_text(spots.rms)} pixels"
+    scatter += " (root mean square)"
     return (
-        f"shifted by {distance_text(shift)} pixels{length} on average, each by "
-        f"{distance_text(spots.rms)} pixels (root mean square); "
-        f"{only_counted(spots.spots, 'spot')}{few}"
+        f"{only_counted(spots.spots, 'spot')}{few} shifted by {distance_text(shift)} "
+        f"pixels{length}{scatter * (spots.spots > 1)}"
     )
 
 

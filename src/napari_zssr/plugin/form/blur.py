@@ -43,7 +43,7 @@ from napari_zssr.plugin.request import (
 from napari_zssr.plugin.summary import lines, picture
 from napari_zssr.stack.image import Channel
 
-EACH_IMAGE, KNOWN, UNKNOWN = "from each image", "from the image", "not in the image"
+EACH_IMAGE, KNOWN, UNKNOWN = "from each image", "from the image", "required"
 # What an empty field stands for where the image does not tell.
 OPTIONAL = {"index": "guessed from the NA", "excitation_nm": "as the emission"}
 # Label, and attribute of `Channel`.
