@@ -624,6 +624,17 @@ def test_what_is_no_bead_image_is_refused() -> None:
     assert BeadImage(source=one).key != BeadImage(source=other).key
 
 
+def test_an_empty_field_says_what_is_used_instead(desk: Desk) -> None:
+    desk.add(rings(24, 32))
+    choose(desk, "optics", modality="confocal")
+    desk.widget.refresh()
+    fields = blur(desk).fields
+    told = {n: fields[n].native.placeholderText() for n in ("na", "excitation_nm")}
+    assert told == {"na": "required", "excitation_nm": "as the emission"}
+    excitation = fields["excitation_nm"]
+    assert "the emission wavelength is used instead" in excitation.tooltip
+
+
 def test_a_batch_measures_beads_of_a_file(qtbot: Any, tmp_path: Path) -> None:
     from napari_zssr.plugin.batch_form import BatchForm
 

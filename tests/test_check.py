@@ -219,10 +219,13 @@ def test_planes_of_stacks_are_matched_by_their_axes() -> None:
     done = check_files(result, original)
     assert done.factors == (2, 1.5)
     assert done.factors_from == "shapes"
-    assert [plane.name for plane in done.planes[:2]] == ["DAPI, Z 0", "DAPI, Z 1"]
+    assert [plane.name for plane in done.planes[:2]] == [
+        "channel 1 (DAPI), Z 0",
+        "channel 1 (DAPI), Z 1",
+    ]
     assert len(done.planes) == done.count == 10
     changed = [p.name for p in done.planes if p.flux.changed.any()]
-    assert changed == ["actin, Z 4"]
+    assert changed == ["channel 2 (actin), Z 4"]
     assert done.planes[-1].flux.total == pytest.approx(0.1, abs=0.01)
 
 

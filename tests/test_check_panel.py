@@ -5,6 +5,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -43,12 +44,14 @@ from napari_zssr.plugin.layers.aids import NearestPixels, SplitPixels, is_aid
 from napari_zssr.plugin.layers.files import read_image
 from napari_zssr.plugin.layers.layers import KEY, WHOLE, Selection, result_kwargs
 from napari_zssr.progress import Progress, Steps, drain
+from napari_zssr.stack import check as _check
 from napari_zssr.stack.axis_labels import labelled
 from napari_zssr.stack.check import check_files, check_steps
 from napari_zssr.stack.detail import Detail, Finest
+from napari_zssr.stack.methods import methods
 from napari_zssr.stack.report import recipe
 from napari_zssr.stack.run import upscale_steps
-from napari_zssr.stack.verdict import LIMITS, verdict
+from napari_zssr.stack.verdict import LIMITS, _kept, verdict
 
 CONFIG = change(INSTANT, ensemble=False, always=True, device="cpu")
 UM = 0.2
@@ -478,7 +481,8 @@ def test_a_stack_is_checked_as_by_the_command(
     assert job.check is not None
     assert job.check.count == 8
     assert [p.place["Z"] for p in job.check.planes] == [3, 3, 0, 0, 2, 2]
-    assert job.check.planes[0].name == "channel 1, Z 3"
+    # Also the channel.
+    assert job.check.planes[0].name == "channel 2, Z 3"
     whole = check_files(
         job.stacks["result"], job.stacks["original"], recipe=job.check.recipe
     )
@@ -748,6 +752,171 @@ def finest(period: float, outcome: Outcome = "found") -> Finest:
     return Finest(period=period, outcome=outcome, method="ring correlation")
 
 
+def channels(count: int, size: int = 96) -> Image:
+    """An image of several channels, the second of which has one large object."""
+    data = np.stack([blobs(seed, size) for seed in range(count)])
+    y, x = np.mgrid[:size, :size] - size // 2
+    draw = np.random.default_rng(9)
+    disc = 200 + 3000 / (1 + np.exp((np.hypot(y, x) - size / 4) / 3))
+    data[1] = disc + draw.normal(0, 12, disc.shape)
+    return Image(
+        data,
+        name="channels",
+        scale=(1, UM, UM),
+        units=("pixel", "um", "um"),
+        axis_labels=("c", "y", "x"),
+    )
+
+
+def held(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Hold every check where the detail of a plane is measured, until it is set."""
+    release, detail_steps = threading.Event(), _check.detail_steps
+
+    def waiting(*given: Any) -> Steps[Detail]:
+        while not release.is_set():
+            yield Progress(stage="resolution", step=0, total=1)
+            time.sleep(0.01)
+        return (yield from detail_steps(*given))
+
+    monkeypatch.setattr(_check, "detail_steps", waiting)
+    return release
+
+
+def test_all_channels_are_judged_and_the_shown_one_first(
+    qtbot: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from napari.components import ViewerModel
+
+    release = held(monkeypatch)
+    original = channels(3)
+    bench = Bench(ViewerModel(), qtbot, original, enlarged(original, "CYX"))
+    bench.viewer.dims.set_current_step(0, 2)
+    bench.panel.start()
+    bench.until(lambda: "Checked" in bench.body.verdict.value)
+    assert bench.body.verdict.value.startswith(
+        "Checked so far: channel 3 (1 of 3 channels).<br>"
+    )
+    assert "found no problem" not in bench.body.verdict.value
+    assert bench.body.note.value == (
+        "Figures and plots are of channel 3. napari counts channels from 0: its slider "
+        "shows 2."
+    )
+    release.set()
+    bench.quiet()
+    assert bench.body.verdict.value.startswith("Checked: all 3 channels.<br>")
+    bench.viewer.dims.set_current_step(0, 0)
+    bench.quiet()
+    assert "are of channel 1. napari" in bench.body.note.value
+    assert "slider shows 0" in bench.body.note.value
+    bench.panel.close()
+    bench.panel.view.native.deleteLater()
+    qtbot.wait(1)
+
+
+def test_a_check_that_was_stopped_says_what_it_lacks(
+    qtbot: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from napari.components import ViewerModel
+
+    held(monkeypatch)
+    original = channels(2)
+    bench = Bench(ViewerModel(), qtbot, original, enlarged(original, "CYX"))
+    bench.viewer.dims.set_current_step(0, 1)
+    bench.panel.start()
+    bench.until(lambda: "Checked" in bench.body.verdict.value)
+    bench.panel.cancel()
+    bench.quiet()
+    assert bench.body.verdict.value.startswith(
+        "Checked: channel 2 (1 of 2 channels). Close the check and start it "
+        "again for the others.<br>"
+    )
+    bench.viewer.dims.set_current_step(0, 0)
+    bench.quiet()
+    assert bench.body.note.value == (
+        "Figures and plots are of channel 2, because channel 1, which is "
+        "shown, is not checked."
+    )
+    bench.panel.close()
+    bench.panel.view.native.deleteLater()
+    qtbot.wait(1)
+
+
+def test_a_part_is_named_as_in_the_whole(
+    qtbot: Any, stacks: tuple[Image, Image]
+) -> None:
+    from napari.components import ViewerModel
+
+    part = Selection(ranges={"Z": (2, 4), "C": (1, 2)})
+    original = copied(stacks[0])
+    bench = Bench(ViewerModel(), qtbot, original, enlarged(original, "ZCYX", part))
+    bench.viewer.dims.set_current_step(0, 3)
+    bench.start()
+    assert bench.body.title.value.endswith("<i>stack</i> (Z 2 to 3, channel 2)")
+    assert bench.body.verdict.value.startswith("Checked: both slices.")
+    assert bench.body.note.value == "Figures and plots are of Z 3."
+    bench.panel.close()
+    bench.panel.view.native.deleteLater()
+    qtbot.wait(1)
+
+
+def test_an_interpolated_channel_is_told() -> None:
+    entries = [{"plane": 0, "returned": "bicubic"}, {"plane": 1, "returned": "learned"}]
+    stack = labelled(channels(2).data, axes="CYX")
+    made = enlarged(channels(2), "CYX")
+    result = labelled(made.data, axes="CYX")
+    kept = {**made.metadata[KEY], "report": {"planes": entries}}
+    check = check_files(result, stack, recipe=kept)
+    assert readings.checked(check, "finished") == (
+        "Checked: both channels. In channel 1 the result is bicubic interpolation."
+    )
+
+
+def test_a_verdict_says_on_how_little_it_rests(qtbot: Any) -> None:
+    image = channels(2).data[1]
+    made = np.repeat(np.repeat(image, 2, 0), 2, 1)
+    check = check_files(labelled(made, axes="YX"), labelled(image, axes="YX"))
+    (plane,) = check.planes
+    assert len(plane.flux.numbers) == 1
+    assert "intensities are preserved (only 1 object)" in " ".join(
+        _kept(check.planes)[0]
+    )
+    assert readings.rows(plane, None)[readings.FLUX].endswith("in only 1 object")
+    few = replace(plane.spots, spots=2, lost=0, mean=(0.0, 0.0), rms=0.076, moved=False)
+    check = replace(check, planes=(replace(plane, spots=few),))
+    kept, unknown = _kept(check.planes)
+    assert not any("spots" in sentence for sentence in kept)
+    assert "positions (only 2 spots found)" in unknown
+    one = replace(check, planes=(replace(plane, spots=replace(few, spots=1)),))
+    assert readings.rows(one.planes[0], None)[readings.SPOTS] == (
+        "only 1 spot (too few to judge) shifted by less than 0.01 pixels"
+    )
+    assert (
+        "1 bright spot was shifted by less than 0.01 input pixels (" in methods(one)[0]
+    )
+    assert readings.rows(check.planes[0], None)[readings.SPOTS].startswith(
+        "only 2 spots (too few to judge) shifted by"
+    )
+
+
+def test_the_shift_of_spots_is_the_same_in_the_panel_and_the_methods(
+    pair: tuple[np.ndarray, Image],
+) -> None:
+    image, result = pair
+    stack = labelled(image, axes="YX")
+    check = check_files(labelled(result.data, axes="YX"), stack)
+    (plane,) = check.planes
+    told = replace(plane.spots, spots=40, mean=(0.001, -0.002), rms=0.076, moved=False)
+    check = replace(check, planes=(replace(plane, spots=told),))
+    assert readings.rows(check.planes[0], (0.1, 0.1))[readings.SPOTS] == (
+        "40 spots shifted by less than 0.01 pixels (0.001 µm) on average, each by "
+        "0.076 pixels (root mean square)"
+    )
+    assert (
+        "40 bright spots were shifted by less than 0.01 input pixels on average "
+        "(+0.001 along Y, -0.002 along X), and each by 0.076 (root mean square)."
+    ) in methods(check)[0]
+
+
 @pytest.mark.parametrize(
     ("before", "after", "wanted"),
     [
@@ -800,7 +969,7 @@ def test_figures_and_profile_follow_the_slice(
     bench.start()
     bench.body.draw.changed.emit(True)
     bench.until(lambda: bench.body.profile.curves)
-    assert "4 of 8 planes were checked" in bench.body.verdict.value
+    assert "Checked: 4 of 8 planes. To check another slice" in bench.body.verdict.value
     shown = bench.panel.shown_plane()
     assert shown is not None
     assert shown.place["Z"] == 0
@@ -813,7 +982,13 @@ def test_figures_and_profile_follow_the_slice(
     bench.viewer.dims.set_current_step(1, 1)
     bench.quiet()
     assert shown is not bench.panel.shown_plane()
-    assert "channel 2, Z " in bench.body.note.value
+    shown = bench.panel.shown_plane()
+    assert shown is not None
+    note = bench.body.note.value
+    assert f"are of {shown.name}" in note
+    assert ("channel 2, Z 3, which is shown, is not checked" in note) == (
+        shown.place["Z"] != 3
+    )
     assert (bench.body.profile.curves[0].y != first).any()
     bench.panel.close()
     bench.panel.view.native.deleteLater()

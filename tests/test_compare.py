@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 pytest.importorskip("napari")
 
 from napari.layers import Image
+from napari.utils.notifications import notification_manager
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QShortcut
 from qtpy.QtWidgets import QApplication
@@ -310,6 +311,24 @@ def test_a_saved_result_has_its_pixel_size_and_its_recipe(
     assert saved.data.shape == (48, 52)
     assert saved.spacing == pytest.approx((0.1, 0.1))
     assert read_provenance(tmp_path / "kept.ome.tif")["config"]["preset"] == "instant"
+    assert notification_manager.records[-1].message.endswith(
+        "kept.ome.tif, with pixel size and recipe."
+    )
+
+
+def test_no_pixel_size_is_promised_where_none_is_known(
+    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "kept.ome.tif"
+    monkeypatch.setattr(_widget, "ask_path", lambda *_: str(path))
+    desk.add(rings(24, 26), axis_labels=("y", "x"))
+    desk.run()
+    desk.widget.refresh()
+    desk.widget.result.save.changed.emit(True)
+    assert read(path).size_um("X") is None
+    assert notification_manager.records[-1].message == (
+        f"Saved as {path}, with recipe, but without pixel size, which is not known."
+    )
 
 
 # ---- undo

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+A_HANDFUL = 5
+
 
 def bytes_text(count: float | None) -> str:
     """Bytes with their unit: ``1.2 GB``."""
@@ -26,6 +28,11 @@ def duration_text(seconds: float) -> str:
 def counted(count: int, noun: str) -> str:
     """A number with its noun: ``1 plane``, ``2 planes``."""
     return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def only_counted(count: int, noun: str) -> str:
+    """`counted`, which says of a handful that a statement rests on little."""
+    return f"{'only ' * (count < A_HANDFUL)}{counted(count, noun)}"
 
 
 def signed(value: float, digits: int = 2) -> str:

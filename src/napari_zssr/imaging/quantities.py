@@ -39,8 +39,8 @@ HEIGHT, SHARE, REACH_PX = 5.0, 0.1, 2
 # Least over largest bend of a spot: along a ridge the place of a maximum is chance.
 ROUND = 0.2
 LEAST_SPOTS, MOST_SPOTS = 3, 2000
-# Mean shift that counts, input pixels.
-MOVED_PX = 0.05
+# Mean shift that counts, and distances not told more exactly, input pixels.
+MOVED_PX, LEAST_SHIFT = 0.05, 0.01
 # Median absolute deviation to standard deviation, for Gaussian noise.
 TO_SIGMA = 1.4826
 
@@ -96,7 +96,7 @@ class SpotShift:
     mean : tuple of float
         Mean shift along (Y, X), input pixels, positive downwards and to the right.
     rms : float
-        Root mean square distance, input pixels.
+        Root mean square distance of single spots from their place, input pixels.
     moved : bool
         Whether the mean shift of three spots or more exceeds 0.05 pixels and three of
         its standard errors.
@@ -367,6 +367,8 @@ def spot_shift(
 
 def _spot_sentence(spots: int, lost: int, mean: Pair, rms: float, moved: bool) -> str:
     what = f"{spots} spots lie" if spots != 1 else "One spot lies"
+    scatter = f" on average, each by {distance_text(rms)} (root mean square)"
+    average = scatter if spots != 1 else ""
     if spots < LEAST_SPOTS:
         verdict = "too few to judge"
     else:
@@ -374,9 +376,15 @@ def _spot_sentence(spots: int, lost: int, mean: Pair, rms: float, moved: bool) -
     missing = f" Not found in the result: {lost} more." if lost else ""
     return (
         f"{what} {signed(mean[0], 3)} pixels along Y and {signed(mean[1], 3)} along X "
-        f"from their position in the image (root mean square distance {rms:.3f}): "
-        f"{verdict}.{missing}"
+        f"from their position in the image{average}: {verdict}.{missing}"
     )
+
+
+def distance_text(pixels: float) -> str:
+    """A distance of spots in pixels, as exactly as it is known."""
+    if pixels < LEAST_SHIFT:
+        return f"less than {LEAST_SHIFT:g}"
+    return f"{pixels:.2g}"
 
 
 def _spotness(plane: Array) -> Array:

@@ -32,7 +32,12 @@ from napari_zssr.plugin.jobs import DiskJob, Enlarged, Job, MemoryJob
 from napari_zssr.plugin.keys import Shortcuts
 from napari_zssr.plugin.layers.aids import KeptSlice
 from napari_zssr.plugin.layers.files import write_ome_tiff
-from napari_zssr.plugin.layers.layers import layer_file, level0, unwrapped
+from napari_zssr.plugin.layers.layers import (
+    layer_file,
+    lazy_stack,
+    level0,
+    unwrapped,
+)
 from napari_zssr.plugin.layers.opened import complete_placement
 from napari_zssr.plugin.layers.pixel_size import view_kept
 from napari_zssr.plugin.layers.results import GrowingLayer
@@ -431,7 +436,7 @@ class SuperResolutionWidget(Container[Any]):
             show_info(f"Saved the networks to {path}.")
 
     def _save_result(self) -> None:
-        """Save the selected results in one file that keeps their pixel size."""
+        """Save the selected results in one file that keeps the pixel size, if known."""
         layers = self.result.saved_layers()
         proposed = self.form.result.file_beside(layers[0])
         chosen = ask_path(self.native, proposed, TIFF_FILES)
@@ -443,7 +448,10 @@ class SuperResolutionWidget(Container[Any]):
         except ZSSRError as error:
             show_error(form_sentence(str(error)))
         else:
-            show_info(f"Saved as {path}, with pixel size and recipe.")
+            content = "with pixel size and recipe"
+            if None in (lazy_stack(layers[0]).size_um(letter) for letter in "YX"):
+                content = "with recipe, but without pixel size, which is not known"
+            show_info(f"Saved as {path}, {content}.")
 
     def _connect(self) -> None:
         self.controls.run.changed.connect(self.start)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -51,6 +52,7 @@ from napari_zssr.stack.plane import (
     plane_noise,
     without_artifacts,
 )
+from napari_zssr.stack.recipe import channel_text
 from napari_zssr.stack.report import to_json_types, versions
 from napari_zssr.units import counted
 from napari_zssr.zssr.checkpoint import Checkpoint
@@ -126,8 +128,8 @@ class Check:
     factors_from : {"recipe", "shapes"}
         Where they were found.
     planes : tuple of PlaneCheck
-    count : int
-        Planes of the result, of which those are some.
+    count, channels : int
+        Planes of the result, of which those are some, and its channels.
     before : bool
         Whether the truth has the size of the original, so that the result was degraded.
     versions : dict
@@ -142,6 +144,7 @@ class Check:
     factors_from: str
     planes: tuple[PlaneCheck, ...]
     count: int
+    channels: int
     before: bool
     versions: dict[str, str]
     recipe: Mapping[str, Any] | None
@@ -286,6 +289,7 @@ def check_steps(
     networks: str | Path | None = None,
     nonfinite: str = "refuse",
     most: int = MOST_PLANES,
+    first: int = 0,
     on_found: Callable[[Check], object] = lambda _: None,
 ) -> Steps[Check]:
     """Check a result in steps; what takes longest of a plane, its detail, comes last.
@@ -307,6 +311,8 @@ def check_steps(
         What to do with NaN and Inf.
     most : int
         Planes of a channel that are checked, spread evenly.
+    first : int
+        Channel that is checked first.
     on_found : callable
         Called with what is known so far, before the step after it.
 
@@ -353,12 +359,13 @@ def check_steps(
         factors_from=source,
         planes=(),
         count=len(listed),
+        channels=len({plane.channel for plane in listed}),
         before=before,
         versions=dict(versions()),
         recipe=made,
         messages=(*_messages(made, original), *_unknown_blur(made)),
     )
-    chosen = _chosen(listed, most)
+    chosen = _chosen(listed, most, first)
     for number, plane in enumerate(chosen):
         place = _place(plane, original.axes)
         given = tuple(
@@ -367,7 +374,7 @@ def check_steps(
         )
         regions = None if labels is None else _labels_at(labels, place)
         where = {
-            "name": _name(place, original),
+            "name": plane_name(place, original),
             "channel": plane.channel,
             "place": place,
         }
@@ -514,13 +521,13 @@ def _check_planes(
             )
 
 
-def _chosen(listed: tuple[PlaneIndex, ...], most: int) -> list[PlaneIndex]:
-    """Some planes of every channel, in their order."""
+def _chosen(listed: tuple[PlaneIndex, ...], most: int, first: int) -> list[PlaneIndex]:
+    """Some planes of every channel, in their order but for the first channel."""
     channels: dict[int, list[PlaneIndex]] = {}
     for plane in listed:
         channels.setdefault(plane.channel, []).append(plane)
     chosen = [p for own in channels.values() for p in spread_evenly(own, most)]
-    return sorted(chosen, key=lambda plane: (plane.channel, plane.number))
+    return sorted(chosen, key=lambda p: (p.channel != first, p.channel, p.number))
 
 
 def _place(plane: PlaneIndex, axes: str) -> dict[str, int]:
@@ -531,16 +538,24 @@ def _place(plane: PlaneIndex, axes: str) -> dict[str, int]:
     }
 
 
-def _name(place: Mapping[str, int], original: ImageStack) -> str:
-    """Channel and position along the axes that have several."""
+def plane_name(
+    place: Mapping[str, int],
+    original: ImageStack,
+    starts: Mapping[str, int] = MappingProxyType({}),
+) -> str:
+    """Channel and position along the axes that have several.
+
+    `starts` are the first indices, by letter, of a part of an image.
+    """
     sizes = dict(zip(original.axes, original.data.shape, strict=True))
     parts = []
     for letter in (a for a in "CTZ" if sizes.get(a, 1) > 1):
         at = place[letter]
+        index = at + starts.get(letter, 0)
         known = original.channels[at : at + 1] if letter == "C" else ()
         title = known[0].name if known else ""
-        number = f"channel {at + 1}" if letter == "C" else f"{letter} {at}"
-        parts.append(title or number)
+        is_channel = letter == "C"
+        parts.append(channel_text(index, title) if is_channel else f"{letter} {index}")
     return ", ".join(parts)
 
 

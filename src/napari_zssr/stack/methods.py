@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from napari_zssr.checks import LEARNED, is_camera
+from napari_zssr.imaging.quantities import distance_text
 from napari_zssr.imaging.resample import Pair
 from napari_zssr.imaging.resolution import DECORRELATION, RING_CORRELATION
 from napari_zssr.progress import sentence_case
@@ -30,6 +31,7 @@ from napari_zssr.stack.recipe import (
     size_after,
     was_trained,
 )
+from napari_zssr.stack.verdict import scope
 from napari_zssr.units import counted, signed
 from napari_zssr.zssr.messages import baseline, decibels, delivered_gains
 
@@ -419,8 +421,7 @@ def _error(tested: Sequence[Mapping[str, Any]]) -> float | None:
 
 def _checked(check: Check) -> str:
     """What sums of intensity and positions of spots came to."""
-    number = len(check.planes)
-    some = f"{number} of {check.count} planes" if check.count > 1 else "the image"
+    some = scope(check) or "the image"
     changes = np.concatenate([plane.flux.changes for plane in check.planes])
     known = changes[np.isfinite(changes)]
     parts = [f"The result was checked on {some} (napari-zssr {_version(check)}):"]
@@ -440,12 +441,15 @@ def _checked(check: Check) -> str:
     weights = [one.spots for one in spots]
     y, x = np.average([one.mean for one in spots], axis=0, weights=weights)
     rms = math.sqrt(np.average([one.rms**2 for one in spots], weights=weights))
-    verb = "was" if sum(weights) == 1 else "were"
-    parts.append(
-        f"in all, {counted(sum(weights), 'bright spot')} {verb} displaced by "
-        f"{signed(y, 3)} (Y) and {signed(x, 3)} (X) input pixels on average (root mean "
-        f"square distance {rms:.3f})."
-    )
+    shift = distance_text(math.hypot(y, x))
+    along = f"{signed(y, 3)} along Y, {signed(x, 3)} along X"
+    if sum(weights) == 1:
+        parts.append(f"1 bright spot was shifted by {shift} input pixels ({along}).")
+    else:
+        parts.append(
+            f"{sum(weights)} bright spots were shifted by {shift} input pixels on "
+            f"average ({along}), and each by {distance_text(rms)} (root mean square)."
+        )
     return " ".join(parts)
 
 

@@ -111,6 +111,12 @@ def channels_returned(recipe: Recipe, kind: str) -> tuple[int, ...]:
     return tuple(n for n, found in sorted(kinds.items()) if n and found == {kind})
 
 
+def channel_text(index: int, name: str = "") -> str:
+    """A channel in words, which count from 1, with its name: channel 2 (DAPI)."""
+    number = f"channel {index + 1}"
+    return f"{number} ({name})" if name not in ("", number) else number
+
+
 def channels_text(numbers: Sequence[int]) -> str:
     """Channels in words: channel 2; channels 1 and 3."""
     *first, last = map(str, numbers)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
+from napari_zssr.imaging.quantities import LEAST_SPOTS
 from napari_zssr.stack.check import Check, PlaneCheck
 from napari_zssr.stack.recipe import planes_name
+from napari_zssr.units import counted, only_counted
 
 LIMITS = (
     "These checks cannot show whether detail finer than that of the original is "
@@ -16,16 +19,8 @@ LIMITS = (
 TOO_CLOSE = ("noise overrated",)
 BEYOND = "the result differs from the original by more than its noise"
 WITHIN = "there is less noise than assumed, or the result reproduces it"
-# What is said of intensities, spots and residual where they are as they were, and the
-# names of what is not known.
-KEPT = (
-    ("intensities are preserved", "intensities (no object found)"),
-    ("spots have not moved", "positions (no spot found)"),
-    (
-        "the result agrees with the original within its noise",
-        "agreement with the original",
-    ),
-)
+# Planes that are named one by one.
+NAMED = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,8 +31,22 @@ class Verdict:
     text: str
 
 
-def verdict(check: Check) -> Verdict:
-    """One sentence on all planes that were checked."""
+def scope(check: Check) -> str:
+    """Which planes were checked; empty where there is only one."""
+    count, done = check.count, len(check.planes)
+    if count == 1:
+        return ""
+    name = planes_name(count, check.channels)
+    if done == count:
+        return f"both {name}" if count == 2 else f"all {count} {name}"
+    some = f"{done} of {count} {name}"
+    if done > NAMED:
+        return some
+    return f"{'; '.join(plane.name for plane in check.planes)} ({some})"
+
+
+def verdict(check: Check, *, so_far: bool = False) -> Verdict:
+    """One sentence on all planes that were checked, perhaps not the last word."""
     problems = _problems(check)
     if problems:
         text = f"Look again before you publish: {'; '.join(problems)}."
@@ -49,7 +58,8 @@ def verdict(check: Check) -> Verdict:
             text="Nothing could be checked: there are no objects, no spots, and no "
             "noise to compare with.",
         )
-    text = f"These checks found no problem: {'; '.join(kept)}."
+    found = "No problem so far" if so_far else "These checks found no problem"
+    text = f"{found}: {'; '.join(kept)}."
     if unknown:
         text += f" Not checked: {'; '.join(unknown)}."
     return Verdict(is_good=True, text=text)
@@ -58,33 +68,55 @@ def verdict(check: Check) -> Verdict:
 def _problems(check: Check) -> list[str]:
     """What disagrees with the original, in plain words."""
     planes, found = check.planes, []
-    name = planes_name(len(planes), len({plane.place.get("C", 0) for plane in planes}))
     changed = sum(int(plane.flux.changed.sum()) for plane in planes)
     objects = sum(len(plane.flux.numbers) for plane in planes)
     if changed:
-        of = f"{objects} object{'s' * (objects != 1)}"
-        found.append(f"the intensity changed in {changed} of {of}")
-    moved = [plane for plane in planes if plane.spots.moved]
-    if moved:
-        where = "" if len(planes) == 1 else f" in {len(moved)} of {len(planes)} {name}"
-        found.append(f"spots moved{where}")
+        found.append(
+            f"the intensity changed in {changed} of {counted(objects, 'object')}"
+        )
     apart = [plane for plane in planes if plane.agreement.disagrees]
     close = [plane for plane in apart if plane.agreement.reasons == TOO_CLOSE]
     for which, text in (
+        ([plane for plane in planes if plane.spots.moved], "spots moved"),
         ([plane for plane in apart if plane not in close], BEYOND),
         (close, WITHIN),
     ):
-        where = "" if len(planes) == 1 else f" in {len(which)} of {len(planes)} {name}"
-        found += [f"{text}{where}"] if which else []
+        found += [f"{text}{_where(which, check)}"] if which else []
     return found
 
 
+def _where(some: Sequence[PlaneCheck], check: Check) -> str:
+    """In which of the planes that were checked; empty where there is only one."""
+    if check.count == 1:
+        return ""
+    if len(some) <= NAMED:
+        return f" in {' and '.join(plane.name for plane in some)}"
+    name = planes_name(check.count, check.channels)
+    return f" in {len(some)} of {len(check.planes)} {name}"
+
+
 def _kept(planes: Sequence[PlaneCheck]) -> tuple[list[str], list[str]]:
-    """What is as it was, and of what nothing is known."""
-    known = [
-        (any(not math.isnan(plane.flux.median) for plane in planes), *KEPT[0]),
-        (any(plane.spots.spots for plane in planes), *KEPT[1]),
-        (any(plane.agreement.unit for plane in planes), *KEPT[2]),
-    ]
-    kept = [sentence for is_known, sentence, _ in known if is_known]
-    return kept, [name for is_known, _, name in known if not is_known]
+    """What is as it was, with what it rests on, and of what nothing is known."""
+    objects = sum(int(np.isfinite(plane.flux.changes).sum()) for plane in planes)
+    spots = [plane.spots.spots for plane in planes]
+    judged = sum(count for count in spots if count >= LEAST_SPOTS)
+    too_few = f"only {counted(sum(spots), 'spot')}" if any(spots) else "no spot"
+    listed = (
+        (
+            objects,
+            f"intensities are preserved ({only_counted(objects, 'object')})",
+            "intensities (no object found)",
+        ),
+        (
+            judged,
+            f"spots have not moved ({only_counted(judged, 'spot')})",
+            f"positions ({too_few} found)",
+        ),
+        (
+            any(plane.agreement.unit for plane in planes),
+            "the result agrees with the original within its noise",
+            "agreement with the original",
+        ),
+    )
+    kept = [sentence for is_known, sentence, _ in listed if is_known]
+    return kept, [name for is_known, _, name in listed if not is_known]

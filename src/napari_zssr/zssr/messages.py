@@ -117,12 +117,13 @@ def quality_sentence(quality: Quality, base: Baseline, *, whole: bool = True) ->
     percent = f"{100 * quality.change:.2g} % of the intensity range"
     if quality.change < LEAST_CHANGE:
         return f"Hardly differs from {base.name} (by {percent})."
+    kind = _kind(quality)
     parts = [
-        f"changed by {percent}",
+        f"{kind}: changed by {percent}" if kind else f"Changed by {percent}",
         _grain(quality),
         _agreement(quality, base) if whole else "",
     ]
-    sentence = f"{_kind(quality)}: {', '.join(part for part in parts if part)}."
+    sentence = f"{', '.join(part for part in parts if part)}."
     if quality.overshoot > OVERSHOOT:
         sentence += (
             f" Edges overshoot by {100 * quality.overshoot:.0f} % of their height; "
@@ -232,11 +233,12 @@ def _percent(part: float) -> str:
 
 
 def _kind(quality: Quality) -> str:
+    """What the change comes to; empty where it has no name."""
     if quality.sharpness >= 1 + LEAST_SHARPNESS:
         return "Sharper"
     if quality.grain is not None and quality.grain < 1 - LEAST_GRAIN:
         return "Less noisy"
-    return "Softer" if quality.sharpness <= 1 - LEAST_SHARPNESS else "Changed"
+    return "Softer" if quality.sharpness <= 1 - LEAST_SHARPNESS else ""
 
 
 def _agreement(quality: Quality, base: Baseline) -> str:

@@ -8,8 +8,9 @@ from typing import Any
 from magicgui.widgets import Container, ProgressBar, PushButton
 
 from napari_zssr.plugin.check import readings
+from napari_zssr.plugin.check.job import State
 from napari_zssr.plugin.check.plot import Plot, Style
-from napari_zssr.plugin.check.subject import Subject
+from napari_zssr.plugin.check.subject import Place, Subject
 from napari_zssr.plugin.clock import status
 from napari_zssr.plugin.controls import RESOLUTION
 from napari_zssr.plugin.form.rows import (
@@ -24,6 +25,7 @@ from napari_zssr.plugin.form.split_slider import SplitSlider
 from napari_zssr.plugin.summary import form_sentence
 from napari_zssr.progress import Progress
 from napari_zssr.stack.check import Check, PlaneCheck
+from napari_zssr.stack.recipe import part_text
 from napari_zssr.stack.verdict import LIMITS, verdict
 
 NO_LINE = (
@@ -124,7 +126,9 @@ class Body(Column):
         """Show what is compared, and that nothing is known yet."""
         names = (subject.result.name, subject.original.name)
         result, original = (f"<i>{html.escape(name)}</i>" for name in names)
-        self.title.value = f"{result}, made from {original}"
+        part = part_text(subject.recipe)
+        of = f" ({html.escape(part)})" if part else ""
+        self.title.value = f"{result}, made from {original}{of}"
         self.verdict.value = "Comparing the result with its original."
         set_text(self.note, "")
         for label in self.values.values():
@@ -155,24 +159,20 @@ class Body(Column):
         self.running.visible = False
         set_text(self.progress, "")
 
-    def show_verdict(self, check: Check) -> None:
-        """Show the verdict on what is checked so far."""
-        found = verdict(check)
+    def show_verdict(self, check: Check, state: State) -> None:
+        """Show which planes are checked so far, and the verdict on them."""
+        found = verdict(check, so_far=state == "running")
         text = html.escape(found.text)
         bold = red(text, self.verdict) if found.is_good is False else f"<b>{text}</b>"
-        lines = [bold, *map(html.escape, readings.notes(check))]
-        if len(check.planes) < check.count:
-            done = len(check.planes)
-            verb = "was" if done == 1 else "were"
-            lines.append(f"{done} of {check.count} planes {verb} checked.")
-        lines.append(LIMITS)
+        checked = readings.checked(check, state)
+        lines = [html.escape(checked)] if checked else []
+        lines += [bold, *map(html.escape, readings.notes(check)), LIMITS]
         self.verdict.value = "<br>".join(lines)
         self.residual.enabled = self.save.enabled = True
 
-    def show_plane(self, plane: PlaneCheck, subject: Subject) -> None:
-        """Show table and plots of one plane."""
-        name = f"<i>{html.escape(plane.name)}</i>"
-        set_text(self.note, f"Figures and plots are of {name}." if plane.name else "")
+    def show_plane(self, plane: PlaneCheck, subject: Subject, shown: Place) -> None:
+        """Show table and plots of one plane, the nearest to the one that is shown."""
+        set_text(self.note, html.escape(readings.shown_plane(plane, subject, shown)))
         for name, value in readings.rows(plane, subject.pixel_um).items():
             self.values[name].value = html.escape(value)
         x = FINER.format(unit=plane.detail.unit_text)

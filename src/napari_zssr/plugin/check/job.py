@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Literal
 
 from napari_zssr.plugin.check.subject import Place, Subject, cut, places
 from napari_zssr.progress import Progress, Steps, map_events
@@ -16,23 +16,37 @@ from napari_zssr.stack.image import ImageStack, planes
 from napari_zssr.zssr.checkpoint import Checkpoint, write_networks
 
 Networks = tuple[Checkpoint | None, ...]
+State = Literal["running", "finished", "stopped"]
 
 
 class CheckJob:
-    """Check a result, beginning with the position that is shown.
+    """Check a result, beginning with the plane that is shown.
 
-    `check` holds what is known so far, None until the first figures are.
+    `check` holds what is known so far, None until the first figures are. `positions`
+    along T and Z are checked, in all channels.
     """
 
     def __init__(self, subject: Subject, first: Place, networks: Networks) -> None:
         self.subject = subject
         self.stacks: dict[str, ImageStack] = subject.lazy_stacks()
         self.check: Check | None = None
+        self.state: State = "running"
+        self.positions = places(self.stacks["original"], first, MOST_PLANES)
         self._first = first
         self._networks = networks
 
     def steps(self) -> Steps[Check]:
         """The check itself, in the worker thread, with `Progress` at every stage."""
+        try:
+            yield from self._all_positions()
+            self.state = "finished"
+        finally:
+            if self.state != "finished":
+                self.state = "stopped"
+        assert self.check is not None
+        return self.check
+
+    def _all_positions(self) -> Steps[None]:
         yield Progress(stage="read", step=0, total=1)
         self.stacks = self.subject.stacks()
         with TemporaryDirectory() as folder:
@@ -40,13 +54,11 @@ class CheckJob:
             if any(self._networks):
                 file = Path(folder) / "made.safetensors"
                 networks = write_networks(file, self._networks)
-            listed = places(self.stacks["original"], self._first, MOST_PLANES)
-            for number, place in enumerate(listed):
-                renamed = partial(_of_several, number=number, count=len(listed))
+            for number, place in enumerate(self.positions):
+                count = len(self.positions)
+                renamed = partial(_of_several, number=number, count=count)
                 steps = self._add(place, networks)
                 yield from map_events(steps, Progress, renamed)
-        assert self.check is not None
-        return self.check
 
     def _add(self, place: Place, networks: Path | None) -> Steps[None]:
         """Check all channels at a position."""
@@ -60,6 +72,7 @@ class CheckJob:
             cut(original, place),
             recipe=recipe_at(self.subject.recipe, original, place),
             networks=networks,
+            first=self._first.get("C", 0),
             nonfinite=self.subject.recipe["config"].get("nonfinite", "refuse"),
             on_found=keep,
         )
@@ -67,11 +80,16 @@ class CheckJob:
     def _with(self, found: Check, earlier: Check | None, place: Place) -> Check:
         """What is found at a position after what is known of others."""
         original = self.stacks["original"]
-        checked = tuple(_placed(plane, place, original) for plane in found.planes)
+        checked = tuple(self._placed(plane, place) for plane in found.planes)
         if earlier is not None:
             checked = (*earlier.planes, *checked)
         count = len(planes(original.axes, original.data.shape))
         return replace(found, planes=checked, count=count, recipe=self.subject.recipe)
+
+    def _placed(self, plane: PlaneCheck, place: Place) -> PlaneCheck:
+        """A check with its place and name in the whole image."""
+        where = plane.place | place
+        return replace(plane, place=where, name=self.subject.plane_name(where))
 
 
 def _of_several(event: Progress, number: int, count: int) -> Progress:
@@ -99,12 +117,3 @@ def recipe_at(
         {**known[old], "plane": new} for new, old in enumerate(numbers) if old in known
     ]
     return {**recipe, "report": report}
-
-
-def _placed(plane: PlaneCheck, place: Place, original: ImageStack) -> PlaneCheck:
-    """A check with its place and name in the whole stack."""
-    where = plane.place | place
-    sizes = dict(zip(original.axes, original.data.shape, strict=True))
-    parts = [plane.name] if plane.name else []
-    parts += [f"{a} {place[a]}" for a in "TZ" if a in place and sizes[a] > 1]
-    return replace(plane, place=where, name=", ".join(parts))

@@ -199,13 +199,14 @@ class CheckPanel:
     def _end(self) -> None:
         if self.body is not None:
             self.body.show_idle()
+            self._show_check()
 
     def _show_check(self) -> None:
         """Show what is known so far."""
         if self.job is None or self.job.check is None:
             return
         assert self.body is not None
-        self.body.show_verdict(self.job.check)
+        self.body.show_verdict(self.job.check, self.job.state)
         self._show_plane()
 
     def shown_plane(self) -> PlaneCheck | None:
@@ -225,7 +226,7 @@ class CheckPanel:
         if plane is None or self.subject is None:
             return
         assert self.body is not None
-        self.body.show_plane(plane, self.subject)
+        self.body.show_plane(plane, self.subject, self.subject.place(self._viewer))
         if self.layers is not None and any(map(self.layers.has, MAPS)):
             self._show_maps()
 

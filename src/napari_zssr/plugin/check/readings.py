@@ -7,12 +7,19 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from napari_zssr.imaging.quantities import LEAST_SHIFT, LEAST_SPOTS, distance_text
+from napari_zssr.plugin.check.job import State
 from napari_zssr.plugin.check.plot import Curve
+from napari_zssr.plugin.check.subject import Place, Subject
 from napari_zssr.plugin.summary import form_sentence
+from napari_zssr.progress import sentence_case
 from napari_zssr.stack.check import Check, PlaneCheck
 from napari_zssr.stack.detail import ORIGINAL, PENDING, RESULT, Detail, Finest
 from napari_zssr.stack.detail import Curve as Measured
-from napari_zssr.units import counted, signed
+from napari_zssr.stack.recipe import channels_returned, channels_text
+from napari_zssr.stack.verdict import scope
+from napari_zssr.units import only_counted, signed
+from napari_zssr.zssr.messages import baseline
 
 NAMES = (ORIGINAL, RESULT)
 FLUX, SPOTS, RESIDUAL, RESOLUTION = "Intensity", "Spots", "Residual", "Resolution"
@@ -21,8 +28,9 @@ TOOLTIPS = {
     "in the median of all objects and where it changed most. A change counts if it is "
     "more than 1 % and more than three times its noise. Light that moved within an "
     "object is not detected.",
-    SPOTS: "How far bright round spots moved on average, and how many were found. A "
-    "shift counts if it is more than 0.05 pixels of the original and not due to "
+    SPOTS: "How far bright round spots are shifted: on average, which says whether the "
+    "image moved, and each by itself (root mean square), which noise increases. The "
+    "average counts if it is more than 0.05 pixels of the original and not due to "
     "chance. Areas without spots are not checked.",
     RESIDUAL: "Blurred and shrunk as assumed, the result should equal the original "
     "apart from noise. This is the share of the area where it does not. Detail finer "
@@ -38,15 +46,49 @@ TOOLTIPS = {
 WITHOUT, UNBOUNDED = "not measured", "no limit found down to the pixels"
 NOT_YET = "not measured yet"
 DOUBTS = {"noise underrated", "noise overrated"}
-# Shifts that are not given more exactly, pixels of the original.
-LEAST_SHIFT = 0.01
+AGAIN = {
+    "running": "",
+    "finished": " To check another slice, show it, close the check and start it again.",
+    "stopped": " Close the check and start it again for the others.",
+}
+
+
+def checked(check: Check, state: State) -> str:
+    """Sentence on which planes were checked; empty where there is only one."""
+    which = scope(check)
+    if not which:
+        return ""
+    so_far = " so far" if state == "running" else ""
+    is_part = len(check.planes) < check.count
+    sentences = f"Checked{so_far}: {which}.{AGAIN[state] * is_part}"
+    if numbers := channels_returned(check.recipe or {}, "bicubic"):
+        base = baseline(check.factors).name
+        sentences += f" In {channels_text(numbers)} the result is {base}."
+    return sentences
+
+
+def shown_plane(plane: PlaneCheck, subject: Subject, shown: Place) -> str:
+    """Sentence on which plane the figures are of; empty where there is only one."""
+    if not plane.name:
+        return ""
+    if any(plane.place[letter] != at for letter, at in shown.items()):
+        wanted = subject.plane_name(shown)
+        return (
+            f"Figures and plots are of {plane.name}, because {wanted}, which is shown, "
+            "is not checked."
+        )
+    text = f"Figures and plots are of {plane.name}."
+    if "channel" in plane.name:
+        at = plane.place["C"] + subject.starts["C"]
+        text += f" napari counts channels from 0: its slider shows {at}."
+    return text
 
 
 def notes(check: Check) -> list[str]:
     """Sentences below the verdict: why the first plane disagrees, and messages."""
     apart = [plane for plane in check.planes if plane.agreement.disagrees]
     sentences = [
-        f"{plane.name}: {plane.agreement.sentence}".removeprefix(": ")
+        f"{sentence_case(plane.name)}: {plane.agreement.sentence}".removeprefix(": ")
         for plane in apart[:1]
     ]
     return [form_sentence(sentence) for sentence in (*sentences, *check.messages)]
@@ -82,9 +124,10 @@ def _flux(plane: PlaneCheck) -> str:
         return "no object found"
     count = int(np.isfinite(flux.changes).sum())
     if count == 1:
-        return f"{signed(100 * flux.median)} % in 1 object"
+        return f"{signed(100 * flux.median)} % in only 1 object"
     return (
-        f"{signed(100 * flux.median)} % in the median of {count} objects, "
+        f"{signed(100 * flux.median)} % in the median of "
+        f"{only_counted(count, 'object')}, "
         f"{signed(100 * flux.largest)} % at most"
     )
 
@@ -94,15 +137,18 @@ def _spots(plane: PlaneCheck, pixel_um: tuple[float, float] | None) -> str:
     if not spots.spots:
         return "no spot found"
     shift = math.hypot(*spots.mean)
-    distance, less = f"{shift:.2f} pixels", ""
-    pixel = pixel_um or (math.nan, math.nan)
-    length = math.hypot(*(s * p for s, p in zip(spots.mean, pixel, strict=True)))
-    if shift < LEAST_SHIFT:
-        less, distance, length = "less than ", f"{LEAST_SHIFT:g} pixels", LEAST_SHIFT
-        length *= max(pixel)
+    length = ""
     if pixel_um is not None:
-        distance = f"{length:.2g} µm ({distance})"
-    return f"moved by {less}{distance}, mean of {counted(spots.spots, 'spot')}"
+        um = math.hypot(*(s * p for s, p in zip(spots.mean, pixel_um, strict=True)))
+        least = LEAST_SHIFT * max(pixel_um)
+        length = f" ({least if shift < LEAST_SHIFT else um:.2g} µm)"
+    few = " (too few to judge)" if spots.spots < LEAST_SPOTS else ""
+    scatter = f" on average, each by {distance_text(spots.rms)} pixels"
+    scatter += " (root mean square)"
+    return (
+        f"{only_counted(spots.spots, 'spot')}{few} shifted by {distance_text(shift)} "
+        f"pixels{length}{scatter * (spots.spots > 1)}"
+    )
 
 
 def _residual(plane: PlaneCheck) -> str:

@@ -24,6 +24,7 @@ from napari_zssr.plugin.layers.layers import (
     unwrapped,
 )
 from napari_zssr.plugin.layers.results import ORIGINS
+from napari_zssr.stack.check import plane_name
 from napari_zssr.stack.image import ImageStack, factor_per_axis
 from napari_zssr.zssr.checkpoint import Checkpoint
 
@@ -70,6 +71,16 @@ class Subject:
         sizes = dict(zip(stack.axes, stack.data.shape, strict=True))
         shown = current_slice(self.result, self.axes, viewer)
         return {a: min(at, sizes[a] - 1) for a, (at, _) in shown.items()}
+
+    @property
+    def starts(self) -> dict[str, int]:
+        """First index along T, C and Z of the part that was enlarged, by letter."""
+        return dict(zip("TCZ", self.selection.starts("TCZ"), strict=True))
+
+    def plane_name(self, place: Mapping[str, int]) -> str:
+        """Channel and position of a plane, counted in the whole original."""
+        stack = self.lazy_stacks()["original"]
+        return plane_name(place, stack, self.starts)
 
     @property
     def by_axis(self) -> tuple[float, ...]:

@@ -43,8 +43,9 @@ from napari_zssr.plugin.request import (
 from napari_zssr.plugin.summary import lines, picture
 from napari_zssr.stack.image import Channel
 
-EACH_IMAGE, KNOWN, UNKNOWN = "from each image", "from the image", "not in the image"
-GUESSED = "guessed from the NA"
+EACH_IMAGE, KNOWN, UNKNOWN = "from each image", "from the image", "required"
+# What an empty field stands for where the image does not tell.
+OPTIONAL = {"index": "guessed from the NA", "excitation_nm": "as the emission"}
 # Label, and attribute of `Channel`.
 NUMBERS = {
     "na": ("NA", "na"),
@@ -163,7 +164,7 @@ class OpticsFields(Column):
             text = EACH_IMAGE
             if channel is not None:
                 value = getattr(channel, attribute)
-                missing = GUESSED if name == "index" else UNKNOWN
+                missing = OPTIONAL.get(name, UNKNOWN)
                 text = missing if value is None else f"{KNOWN}: {value:g}"
             self.fields[name].native.setPlaceholderText(text)
         refill(self.fields["modality"])

@@ -56,7 +56,8 @@ TOOLTIPS = {
     "area": "The whole image, the part that the viewer shows, or a rectangle: 'draw a "
     "rectangle' adds a layer to draw it in; those of other Shapes layers can be chosen "
     "too.",
-    "channel": "All channels, each with its own network, or only one of them.",
+    "channel": "All channels, each with its own network, or only one of them. They are "
+    "counted from 1; the slider of napari counts from 0.",
     "kernel": "How your microscope blurs. The result gets sharper if this is known: "
     "describe the objective, give an image of beads, or have it estimated from the "
     "image. The default is a general-purpose blur.",
@@ -67,7 +68,8 @@ TOOLTIPS = {
     "wavelength_nm": "Emission wavelength in nanometres, about 520 for GFP. Leave it "
     "empty to use the value stored in the image.",
     "excitation_nm": "Wavelength of the laser in nanometres. A small pinhole is "
-    "assumed. Leave it empty to use the value stored in the image.",
+    "assumed. If it is empty here and not stored in the image, the emission wavelength "
+    "is used instead.",
     "index": "Refractive index of the immersion: air 1, water 1.33, oil 1.515. Leave "
     "it empty to use the value stored in the image.",
     "method": "Gaussian is instant and a good approximation. Vectorial is more exact "
