@@ -479,39 +479,39 @@ def _resolved(check: Check, cited: _References) -> str:
     unit = check.planes[0].detail.unit_text
     befores = [plane.detail.before for plane in check.planes]
     parts = []
-    halves = _periods([b for b in befores if b and b.method == RING_CORRELATION])
+    halves = _periods([b for b in befores if b and b.method == RING_CORRELATION], unit)
     if halves:
         parts.append(
             "Two halves of the original with independent noise agreed in detail "
-            f"down to {halves} {unit} (Fourier ring correlation {cited.cite(RINGS)} "
+            f"down to {halves} (Fourier ring correlation {cited.cite(RINGS)} "
             f"of 1/7 {cited.cite(RESOLUTION)})"
         )
         made = [p.detail for p in check.planes if not p.detail.interpolated]
-        after = _periods([detail.after for detail in made])
+        after = _periods([detail.after for detail in made], unit)
         if after:
             parts[0] += (
-                f", and after processing by the same networks down to {after} "
-                f"{unit}, the best that can be expected of the result"
+                f", and after processing by the same networks down to {after}, "
+                f"the best that can be expected of the result"
             )
         if not made:
             parts[0] += "; the result was interpolated, which adds none"
         parts[0] += "."
-    others = _periods([b for b in befores if b and b.method == DECORRELATION])
+    others = _periods([b for b in befores if b and b.method == DECORRELATION], unit)
     if others:
         parts.append(
             f"Decorrelation analysis {cited.cite(PHASES)} found detail down to "
-            f"{others} {unit} in the original."
+            f"{others} in the original."
         )
     return " ".join(parts)
 
 
-def _periods(details: Sequence[Finest | None]) -> str:
+def _periods(details: Sequence[Finest | None], unit: str) -> str:
     """Finest period in the median; empty where none was found."""
     known = [one for one in details if one is not None and one.outcome != "nothing"]
     if not known:
         return ""
     limits = sum(one.outcome == "pixel limit" for one in known)
-    middle = f"{np.median([one.period for one in known]):.3g}"
+    middle = f"{np.median([one.period for one in known]):.3g} {unit}"
     return f"{middle} (the limit of the pixels)" if 2 * limits > len(known) else middle
 
 
@@ -523,12 +523,10 @@ def _compared(check: Check, cited: _References) -> str:
     def middle(name: str) -> float:
         return _median([getattr(one, name) for one in scores])
 
-    finest = _periods([plane.detail.with_truth for plane in check.planes])
     unit = check.planes[0].detail.unit_text
+    finest = _periods([plane.detail.with_truth for plane in check.planes], unit)
     correlated = (
-        f" Their ring correlation stayed above 1/2 down to {finest} {unit}."
-        if finest
-        else ""
+        f" Their ring correlation stayed above 1/2 down to {finest}." if finest else ""
     )
     return (
         f"Compared with a truth, {degraded}after registration and a linear fit of "

@@ -63,8 +63,9 @@ class Report:
     @property
     def only_interpolated(self) -> bool:
         """Whether networks have made no part of the result."""
-        parts = (*self.planes, *self.axial)
-        return bool(parts) and all(one.returned != "learned" for one in parts)
+        returned = [plane.returned for plane in self.planes]
+        returned += [channel.returned for channel in self.axial]
+        return bool(returned) and "learned" not in returned
 
     def to_dict(self) -> dict[str, Any]:
         """Plain, JSON-serialisable form."""
