@@ -257,7 +257,9 @@ def test_a_preview_shows_the_columns(
     np.testing.assert_allclose(picture.scale, (1, 1, 1))
     np.testing.assert_allclose(picture.translate, (-0.5, 0, 0))
     wanted = in_memory(layer).astype(float)
-    assert np.abs(picture.data - wanted).max() <= 0.002 * np.ptp(wanted)
+    # But for the frame.
+    error = np.abs(picture.data - wanted)[:, 3:-3, 3:-3]
+    assert error.max() <= 0.002 * np.ptp(wanted)
     # Elsewhere it need not be learned again.
     monkeypatch.setattr(axial, "axial_channel", None)
     panel.stop()
@@ -266,10 +268,8 @@ def test_a_preview_shows_the_columns(
     order = desk.viewer.dims.order
     panel.sections.value = True
     assert desk.viewer.dims.displayed == (0, 2)
-    assert not panel._scene.frame.layer.visible
     panel.sections.value = False
     assert desk.viewer.dims.order == order
-    assert panel._scene.frame.layer.visible
     panel.sections.value = True
     panel.stop()
     assert desk.viewer.dims.order == order

@@ -421,7 +421,7 @@ def test_split_pixels_are_those_of_arrays(index: Any) -> None:
     nearest = NearestPixels(before, after.shape, factors)
     wide = before[np.ix_(*source)]
     np.testing.assert_array_equal(nearest[index], wide[index])
-    split = SplitPixels(nearest, after, x=2, share=0.4, line=77)
+    split = SplitPixels(nearest, after, x=2, share=0.4, lines=(77, 0))
     edge = round(0.4 * 14)
     mixed = after.copy()
     mixed[..., :edge] = wide[..., :edge]

@@ -467,9 +467,7 @@ class SuperResolutionWidget(Container[Any]):
         self.cost.timed.connect(self.form.method.show_times)
         self.form.changed.connect(self._refresh_later)
         self.form.layers_changed.connect(self._refresh_later)
-        self.form.layers_changed.connect(
-            lambda: self.preview.settle(self.form.image.layer)
-        )
+        self.form.layers_changed.connect(self.preview.settle)
         viewer, self._connections = self._viewer, Connections()
         moved = viewer.dims.events.point, viewer.scene.camera.events
         self._connections.add(moved, self._refresh_later)

@@ -18,7 +18,7 @@ from napari_zssr.plugin.layers.aids import (
     NearestPixels,
     ReadWhenIndexed,
     SplitPixels,
-    line_brightness,
+    line_values,
     selection_kept,
 )
 from napari_zssr.plugin.layers.layers import (
@@ -126,7 +126,7 @@ class CheckLayers:
         assert self._split is not None
         layer = self._layers[SPLIT]
         self._split.share = share
-        self._split.line = line_brightness(layer, self._split.dtype)
+        self._split.lines = line_values(layer, self._split.dtype)
         layer.refresh(extent=False)
 
     def _add_split(self) -> None:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 # Mark such layers in their metadata; they are not images to be enlarged.
 PREVIEW, CHECK = "napari_zssr_preview", "napari_zssr_check"
 COMPARISON = "napari_zssr_comparison"
+# Width of the lines of a framed picture, as a fraction of its side.
+LINE_WIDTH = 0.012
 
 
 def is_preview(layer: Layer) -> bool:
@@ -102,15 +104,23 @@ class SplitPixels(ReadWhenIndexed):
     before, after : array-likes of one shape, the left and the right picture
     x : axis of the width
     share : where the line stands, 0 (nothing of `before`) to 1; may be changed
-    line : brightness of the line; may be changed
+    lines : value of the line, and a dark one that is seen beside it; may be changed
+    framed : axes along which a frame of both values covers the edges
     """
 
     def __init__(
-        self, before: Any, after: Any, *, x: int, share: float = 0.5, line: Any = 0
+        self,
+        before: Any,
+        after: Any,
+        *,
+        x: int,
+        share: float = 0.5,
+        lines: tuple[Any, Any] = (0, 0),
+        framed: Sequence[int] = (),
     ) -> None:
         super().__init__(after.shape, after.dtype)
         self._before, self._after, self._x = before, after, x
-        self.share, self.line = share, line
+        self.share, self.lines, self._framed = share, lines, framed
         # What was read last: a line is dragged over the same pixels.
         self._read: tuple[Any, Any, Any] = (None, None, None)
 
@@ -128,8 +138,30 @@ class SplitPixels(ReadWhenIndexed):
         mixed = np.moveaxis(after.copy(), axis, 0)
         mixed[shown < edge] = np.moveaxis(before, axis, 0)[shown < edge]
         if 0 < edge < width:
-            mixed[shown == edge] = self.line
-        return np.moveaxis(mixed, 0, axis)
+            line = _line_width(width) if self._framed else 1
+            mixed[(shown >= edge) & (shown < edge + line)] = self.lines[0]
+        picture: NDArray[Any] = np.moveaxis(mixed, 0, axis)
+        self._frame(picture, index)
+        return picture
+
+    def _frame(self, pixels: NDArray[Any], index: tuple[int | slice, ...]) -> None:
+        """Draw the frame: bright along the edges, and dark within."""
+        bright, dark = self.lines
+        for value, lines in ((dark, 2), (bright, 1)):
+            for axis in self._framed:
+                size, part = self.shape[axis], index[axis]
+                if isinstance(part, int):
+                    continue
+                width = lines * _line_width(size)
+                shown = np.arange(size)[part]
+                edges = (shown < width) | (shown >= size - width)
+                before = sum(isinstance(one, slice) for one in index[:axis])
+                np.moveaxis(pixels, before, 0)[edges] = value
+
+
+def _line_width(size: int) -> int:
+    """Width of a line in a picture, so that it is seen from afar."""
+    return max(1, round(LINE_WIDTH * size))
 
 
 class NearestPixels(ReadWhenIndexed):
@@ -161,11 +193,12 @@ class NearestPixels(ReadWhenIndexed):
         return np.asarray(np.minimum(centres.astype(np.intp), last))
 
 
-def line_brightness(picture: Image, dtype: np.dtype[Any]) -> Any:
-    """Brightness of a line that is seen in a picture."""
+def line_values(picture: Image, dtype: np.dtype[Any]) -> tuple[Any, Any]:
+    """Values of a bright line that is seen in a picture, and of a dark one."""
     if picture.rgb:
-        return np.iinfo(dtype).max if dtype.kind in "iu" else 1.0
-    bright = float(picture.contrast_limits[1])
+        return (np.iinfo(dtype).max if dtype.kind in "iu" else 1.0), 0
+    dark, bright = map(float, picture.contrast_limits)
     if dtype.kind in "iu":
-        return int(min(max(bright, np.iinfo(dtype).min), np.iinfo(dtype).max))
-    return bright
+        low, high = np.iinfo(dtype).min, np.iinfo(dtype).max
+        return int(min(max(bright, low), high)), int(min(max(dark, low), high))
+    return bright, dark

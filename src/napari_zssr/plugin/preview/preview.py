@@ -207,12 +207,10 @@ class PreviewPanel:
             self._interrupted |= self._latest.run.running or self._retry.isActive()
             self._abandon()
 
-    def settle(self, layer: Image | None) -> None:
-        """Stay on the same pixels where the layer of the form has been moved."""
+    def settle(self) -> None:
+        """Stay on the same pixels where the layer has been moved."""
         if self._target is not None:
             self._scene.follow(self._target)
-        elif layer is not None:
-            self._scene.frame.match(layer.units[-2:])
 
     def close(self) -> None:
         """Stop, and ignore the viewer from now on."""
@@ -223,8 +221,8 @@ class PreviewPanel:
         self.button = PushButton(
             text=OPEN,
             tooltip="Shows the result for a part of the current slice: a first one at "
-            "once, better ones while the network trains. Drag the yellow frame to "
-            "another part. Key: Ctrl+P.",
+            "once, better ones while the network trains. Drag it to another part. "
+            "Key: Ctrl+P.",
         )
         self.share = SplitSlider(
             "Far left shows only 'before': the image enlarged by bicubic "
@@ -253,24 +251,22 @@ class PreviewPanel:
     def _follow(self, request: Request) -> None:
         """Preview the current slice in the window, or in the view of another layer."""
         layer, axes, viewer = request.layer, request.axes, self._viewer
-        # Under the user's hand the frame stays as it is.
-        if self._scene.frame.held:
+        # Under the user's hand it stays as it is.
+        if self._scene.held:
             return
         target = self._target if self._shows(layer) else None
         try:
             if target is not None:
-                box = self._scene.box(target)
+                box = self._scene.box
             else:
                 box = most_detailed(request, current_view(layer, axes, viewer))
         except InputError as error:
             self._say(str(error))
-            if target is not None:
-                self._scene.settle(target)
             return
         target = nearest_target(request, {**box, **current_slice(layer, axes, viewer)})
         same = self._target is not None and self._target.key == target.key
         if same and not self._interrupted:
-            self._scene.settle(target)
+            self._scene.settle()
             return
         self._interrupted = False
         self._abandon()
@@ -313,15 +309,16 @@ class PreviewPanel:
     def _follow_layers(self, event: Any) -> None:
         if self._target is None:
             return
-        parts = (*self._scene.layers, self._target.request.layer)
+        parts = (self._scene.picture, self._target.request.layer)
         if unwrapped(event.value) in parts:
             self.stop()
 
     def _show_event(self, event: Event) -> None:
         if isinstance(event, Snapshot) and event.step == BEFORE:
-            self._plain = event.image
+            self._plain = self._learned = event.image
+            self._draw()
             if self._target is not None and self._target.factor_z is not None:
-                self._show(event.image, INTERPOLATED)
+                self._say(INTERPOLATED)
         elif isinstance(event, Snapshot):
             self._prefix = "" if event.step else self._first_look()
             self._show(event.image, self._prefix)

@@ -1,9 +1,9 @@
-"""The layers of a preview in the viewer: a picture, and the frame around it."""
+"""The picture of a preview in the viewer, which can be dragged over its layer."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,24 +16,26 @@ from napari_zssr.plugin.connections import Connections
 from napari_zssr.plugin.layers.aids import (
     PREVIEW,
     SplitPixels,
-    line_brightness,
+    line_values,
     selection_kept,
 )
 from napari_zssr.plugin.layers.layers import (
     PLACEMENT,
     Ranges,
     Selection,
-    in_rectangle,
     lazy_stack,
     result_kwargs,
+    to_pixels,
 )
-from napari_zssr.plugin.preview.frame import Frame
+from napari_zssr.plugin.preview.drag import Drag
 from napari_zssr.plugin.request import Request
 from napari_zssr.stack.image import ImageStack, PlaneIndex, planes
 
 SIDE_PX = 128
 # What a picture takes over from its layer whenever it is changed there.
-LOOK = "contrast_limits", "gamma", "colormap"
+DISPLAY = "contrast_limits", "gamma", "colormap"
+# Of a picture that is dragged over other pixels than those it shows.
+DRAGGED_OPACITY = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -145,50 +147,56 @@ def centred(around: tuple[int, int], side: int, low: int, high: int) -> tuple[in
 
 
 class Scene:
-    """The layers of a preview; `on_moved` is called when the user moves the frame."""
+    """The picture of a preview; `on_moved` is called after the user has dragged it."""
 
     def __init__(self, viewer: Viewer, on_moved: Callable[[], object]) -> None:
         self._viewer = viewer
+        self._target: Target | None = None
         self._pictured: Target | None = None
+        self._box: Ranges = {}
         self._order: tuple[int, ...] | None = None
-        self._laid: tuple[Any, ...] = ()
+        self._place: tuple[Any, ...] = ()
         self._point: tuple[float, ...] = ()
-        self._look = Connections()
-        self.frame = Frame(viewer, on_moved)
+        self._display = Connections()
+        self._drag = Drag(
+            viewer,
+            is_over=self._is_over,
+            pixel=self._pixel,
+            on_drag=self._move,
+            on_drop=on_moved,
+        )
         self.picture: Image | None = None
 
     @property
-    def layers(self) -> list[Layer | None]:
-        """The layers that are in use."""
-        return [self.frame.layer, self.picture]
+    def held(self) -> bool:
+        """Whether the picture is being dragged."""
+        return self._drag.held
+
+    @property
+    def box(self) -> Ranges:
+        """Pixels of the layer along Y and X, to which the picture was dragged."""
+        return self._box
 
     def aim(self, target: Target) -> None:
-        """Lay the frame around a target."""
-        self._laid = _place(target)
-        corners = _corners(target)
-        if corners is None:
-            self.frame.hide()
-        # From the side there is no frame.
-        elif self._order is None:
-            self.frame.lay(corners, target.request.layer.units[-2:])
+        """Take another target; an earlier picture is seen until there is a new one."""
+        self._target = target
+        self._box = {letter: target.box[letter] for letter in "YX"}
+        self._lay()
 
-    def settle(self, target: Target) -> None:
-        """Lay a frame that is seen back around its target."""
-        if self.frame.layer is not None and self.frame.layer.visible:
-            self.aim(target)
+    def settle(self) -> None:
+        """Lay the picture back on its target, from which it was hardly dragged."""
+        if self._target is not None and self.picture is not None:
+            self.aim(self._target)
+            self.picture.opacity = 1.0
 
     def follow(self, target: Target) -> None:
-        """Lay frame and picture on a layer that has another pixel size or place.
+        """Lay the picture on a layer that has another pixel size or place.
 
         At once, or napari would complain of units that do not go together.
         """
         place = _place(target)
-        if place == self._laid:
-            return
-        self._laid = place
-        self.settle(target)
-        self.frame.match(target.request.layer.units[-2:])
-        if self.picture is not None:
+        if self.picture is not None and place != self._place:
+            self._place = place
             for name, value in _placed(target).items():
                 if name in PLACEMENT:
                     setattr(self.picture, name, value)
@@ -204,22 +212,23 @@ class Scene:
         if self.picture is None or self._pictured is not target:
             self._remove_picture()
             self.picture, self._pictured = _new_picture(target, learned), target
+            self._place = _place(target)
             self._add(self.picture)
+            self._drag.connect()
             if not self.picture.rgb:
                 events = target.request.layer.events
-                self._look.add([events[name] for name in LOOK], self._follow_look)
+                signals = [events[name] for name in DISPLAY]
+                self._display.add(signals, self._follow_display)
         before, after = map(target.with_layer_axes, (plain, learned))
-        line = line_brightness(self.picture, learned.dtype)
+        axes = target.stack.axes
         self.picture.data = SplitPixels(
-            before, after, x=target.stack.axes.index("X"), share=share, line=line
+            before,
+            after,
+            x=axes.index("X"),
+            share=share,
+            lines=line_values(self.picture, learned.dtype),
+            framed=(axes.index("Y"), axes.index("X")),
         )
-
-    def box(self, target: Target) -> Ranges:
-        """Pixels of the layer in the frame, along Y and X; InputError if outside."""
-        frame = self.frame.layer
-        if frame is None or not frame.visible:
-            return {letter: target.box[letter] for letter in "YX"}
-        return in_rectangle(target.request.layer, target.request.axes, frame)
 
     def turn(self, target: Target) -> None:
         """Show X and Z, at the middle of the window."""
@@ -231,8 +240,6 @@ class Scene:
         y, z, x = (before + axes.index(letter) for letter in "YZX")
         rest = [axis for axis in range(dims.ndim) if axis not in (y, z, x)]
         middle = [sum(box.get(a, (0, 1))) / 2 - 0.5 for a in axes[: layer.ndim]]
-        if self.frame.layer is not None:
-            self.frame.layer.visible = False
         dims.order = (*rest, y, z, x)
         dims.set_point(y, layer.data_to_world(middle)[axes.index("Y")])
         self._viewer.reset_view()
@@ -243,8 +250,6 @@ class Scene:
         dims = self._viewer.dims
         if order is None or len(order) != dims.ndim:
             return
-        if self.frame.layer is not None:
-            self.frame.layer.visible = True
         dims.order, dims.point = order, self._point
         self._viewer.reset_view()
 
@@ -253,46 +258,81 @@ class Scene:
         self._order = None
 
     def clear(self) -> None:
-        """Remove the picture and hide the frame."""
+        """Remove the picture."""
         self._remove_picture()
-        self.frame.hide()
+        self._target = None
 
     def _add(self, layer: Layer) -> None:
         with selection_kept(self._viewer):
             self._viewer.add_layer(layer)
 
-    def _follow_look(self, event: Any) -> None:
+    def _follow_display(self, event: Any) -> None:
         """Show the picture as its layer is now; the user may have set it otherwise."""
         picture = self.picture
         if picture is not None:
             setattr(picture, event.type, getattr(event.source, event.type))
-            picture.data.line = line_brightness(picture, picture.data.dtype)
+            picture.data.lines = line_values(picture, picture.data.dtype)
             picture.refresh()
 
     def _remove_picture(self) -> None:
-        self._look.close()
+        self._display.close()
+        self._drag.disconnect()
         picture, self.picture, self._pictured = self.picture, None, None
         if picture is not None and picture in self._viewer.layers:
             with selection_kept(self._viewer):
                 self._viewer.layers.remove(picture)
 
+    # The drag.
 
-def _corners(target: Target) -> NDArray[np.float64] | None:
-    """Corners of the frame in the world (4, 2), None unless Y and X are last.
+    def _is_over(self, event: Any) -> bool:
+        """Whether the mouse is over the picture, and Y and X are displayed."""
+        target = self._target
+        if self.picture is None or target is None or not self.picture.visible:
+            return False
+        before = self._viewer.dims.ndim - target.request.layer.ndim
+        shown = {before + target.stack.axes.index(letter) for letter in "YX"}
+        if shown != set(event.dims_displayed):
+            return False
+        edges = zip(self._pixel(event), self._box.values(), strict=True)
+        return all(first <= at + 0.5 <= last for at, (first, last) in edges)
 
-    Shapes of two axes are visible in every slice.
-    """
-    layer = target.request.layer
-    axes = target.stack.axes[: layer.ndim]
-    if axes[-2:] not in ("YX", "XY"):
-        return None
-    position = np.array([target.box[letter][0] for letter in axes], dtype=float)
-    corners = []
-    for corner in ((0, 0), (0, 1), (1, 1), (1, 0)):
-        ends = zip(axes[-2:], corner, strict=True)
-        position[-2:] = [target.box[letter][end] - 0.5 for letter, end in ends]
-        corners.append(layer.data_to_world(position)[-2:])
-    return np.array(corners)
+    def _pixel(self, event: Any) -> NDArray[np.float64]:
+        """Where the mouse is in the layer that is previewed, (Y, X)."""
+        assert self._target is not None
+        layer, axes = self._target.request.layer, self._target.stack.axes
+        units = self._viewer.layers.extent.units
+        pixel = to_pixels(layer, event.position, units)
+        return pixel[[axes.index("Y"), axes.index("X")]]
+
+    def _move(self, by: NDArray[np.float64]) -> None:
+        """Move the picture by so many pixels (Y, X) from its target."""
+        if self._target is not None and self.picture is not None:
+            self._box = moved(self._target, by)
+            # What it shows is still that of the target.
+            self.picture.opacity = DRAGGED_OPACITY
+            self._lay()
+
+    def _lay(self) -> None:
+        """Lay the picture on the box."""
+        target = self._pictured
+        if self.picture is None or target is None or self._target is None:
+            return
+        if target.request.layer is self._target.request.layer:
+            there = replace(target, box={**target.box, **self._box})
+            self.picture.translate = _placed(there)["translate"]
+
+
+def moved(target: Target, by: NDArray[np.float64]) -> Ranges:
+    """Pixels of a target along Y and X, moved (Y, X) within the request."""
+    axes, shape = target.stack.axes, target.stack.data.shape
+    starts = target.request.selection.starts(axes)
+    box = {}
+    for letter, distance in zip("YX", np.rint(by).astype(int).tolist(), strict=True):
+        axis, (first, last) = axes.index(letter), target.box[letter]
+        low = starts[axis]
+        around = (first + distance, last + distance)
+        box[letter] = centred(around, last - first, low, low + shape[axis])
+    return box
 
 
 def _new_picture(target: Target, learned: NDArray[Any]) -> Image:
