@@ -59,5 +59,5 @@ def test_the_page_says_how_far_off_they_were() -> None:
     assert f"{within(EARLY, 0.3, 'yes')} within 30 %" in text
     of_four = f"{within(BEFORE, 0.5, 'no')} and {within(EARLY, 0.3, 'no')}"
     assert f"of the four, {of_four}." in text
-    assert f"the linear filter, told {furthest(BEFORE)} before" in text
-    assert f"had not seen, {furthest(EARLY)}" in text
+    assert f"model had not seen, told {furthest(BEFORE)} before" in text
+    assert f"the stack along Z, {furthest(EARLY)}" in text
