@@ -13,7 +13,7 @@ from qtpy.QtTest import QTest
 from test_widget import rings
 
 from napari_zssr.config import INSTANT
-from napari_zssr.plugin.layers.aids import is_preview
+from napari_zssr.plugin.layers.aids import PREVIEW
 
 
 def type_size(desk: Desk, text: str) -> None:
@@ -84,7 +84,7 @@ def test_a_preview_stays_where_a_pixel_size_is_typed(desk: Desk) -> None:
     desk.qtbot.waitUntil(lambda: preview._scene.picture is not None, timeout=10_000)
     box = preview._target.box
     type_size(desk, "0.1")
-    aids = [one for one in desk.viewer.layers if is_preview(one)]
+    aids = [one for one in desk.viewer.layers if PREVIEW in one.metadata]
     assert len(aids) == 1
     assert desk.viewer.layers.extent.units is not None
     for aid in aids:

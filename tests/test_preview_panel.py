@@ -19,10 +19,10 @@ from qtpy.QtWidgets import QApplication
 
 from napari_zssr.config import INSTANT, change
 from napari_zssr.plugin.layers.aids import (
+    PREVIEW,
     ReadWhenIndexed,
     SplitPixels,
     _line_width,
-    is_preview,
 )
 from napari_zssr.plugin.layers.layers import Selection
 from napari_zssr.plugin.preview import preview
@@ -262,7 +262,7 @@ class Desk:
         self.until(lambda: not any(run.running for run in runs))
 
     def pictures(self) -> list[Image]:
-        return [x for x in self.viewer.layers if isinstance(x, Image) and is_preview(x)]
+        return [x for x in self.viewer.layers if PREVIEW in x.metadata]
 
     def finished(self) -> bool:
         return "bicubic" in self.panel.message.value
@@ -279,7 +279,7 @@ def desk(
     # Two threads on busy cores wait for one another.
     torch.set_num_threads(1)
     viewer = make_napari_viewer()
-    layer = viewer.add_image(blobs(3, 150, 140), scale=(2, 0.5, 0.5))
+    layer = viewer.add_image(blobs(3, 190, 180), scale=(2, 0.5, 0.5))
     made = Desk(viewer, qtbot, layer, None, [asked(layer)])  # type: ignore[arg-type]
     made.panel = PreviewPanel(viewer, lambda: made.request[-1])
     yield made
@@ -527,6 +527,12 @@ def middle(desk: Desk) -> Any:
     return np.mean(picture.extent.world, axis=0)[-2:]
 
 
+def inward(desk: Desk) -> Any:
+    """Some steps towards the side where there is room to drag the picture."""
+    room = np.mean(desk.layer.extent.world, axis=0)[-2:] - middle(desk)
+    return np.where(room < 0, -1, 1)
+
+
 def modes() -> dict[str, Any]:
     """Layers, and a mode in which a drag would do something else."""
     flat = np.zeros((2, 2))
@@ -553,11 +559,12 @@ def test_the_picture_is_dragged_in_any_mode(
     camera = desk.viewer.scene.camera
     view = (*camera.center, camera.zoom, camera.mouse_pan)
     first, target = middle(desk), desk.panel._target
+    there = first + inward(desk) * (5, 4)
     mouse.press(first)
     for share in (0.3, 0.6, 1):
-        mouse.move(first + share * np.array([-5, -4]))
-    np.testing.assert_allclose(middle(desk), np.add(first, (-5, -4)), atol=0.5)
-    mouse.release(np.add(first, (-5, -4)))
+        mouse.move(first + share * (there - first))
+    np.testing.assert_allclose(middle(desk), there, atol=0.5)
+    mouse.release(there)
     desk.until(lambda: desk.panel._target is not target)
     assert (*camera.center, camera.zoom, camera.mouse_pan) == view
     assert desk.viewer.layers.selection.active is layer
@@ -581,12 +588,11 @@ def test_beside_the_picture_the_view_is_panned(desk: Desk, mouse: Mouse) -> None
     np.testing.assert_allclose(middle(desk), first)
 
 
-def test_a_picture_that_is_held_is_not_moved_by_anyone(
-    desk: Desk, mouse: Mouse
-) -> None:
+def test_a_held_picture_is_not_moved_by_anyone(desk: Desk, mouse: Mouse) -> None:
     first, target = middle(desk), desk.panel._target
+    step = inward(desk)
     mouse.press(first)
-    mouse.move(np.add(first, (-4, -4)))
+    mouse.move(first + 4 * step)
     held = middle(desk)
     desk.request.append(asked(desk.layer, factor=3))
     desk.panel.update(desk.request[-1])
@@ -594,9 +600,9 @@ def test_a_picture_that_is_held_is_not_moved_by_anyone(
     desk.panel.update(desk.request[-1])
     desk.qtbot.wait(2 * preview.MOVED_MS)
     np.testing.assert_allclose(middle(desk), held)
-    mouse.move(np.add(first, (-5, -5)))
-    np.testing.assert_allclose(middle(desk), first - 5, atol=0.5)
-    mouse.release(np.add(first, (-5, -5)))
+    mouse.move(first + 5 * step)
+    np.testing.assert_allclose(middle(desk), first + 5 * step, atol=0.5)
+    mouse.release(first + 5 * step)
     desk.until(lambda: desk.panel._target is not target)
     assert desk.panel._target is not None
     assert desk.panel._target.request is desk.request[-1]
@@ -606,8 +612,14 @@ def test_a_picture_stays_on_its_layer(desk: Desk, mouse: Mouse) -> None:
     first = middle(desk)
     mouse.press(first)
     mouse.move(np.add(first, (-200, 0)))
-    mouse.release(np.add(first, (-200, 0)))
-    desk.until(lambda: np.allclose(middle(desk), first))
+    top = desk.pictures()[0].extent.world[0][-2]
+    assert top == pytest.approx(desk.layer.extent.world[0][-2], abs=0.3)
+    # What is dragged shows other pixels than those below it.
+    assert desk.pictures()[0].opacity < 1
+    mouse.move(first)
+    mouse.release(first)
+    desk.until(lambda: desk.pictures()[0].opacity == 1)
+    np.testing.assert_allclose(middle(desk), first, atol=0.3)
     assert desk.panel.active
 
 

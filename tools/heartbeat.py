@@ -89,7 +89,7 @@ def adding() -> Gaps:
 
 
 def in_drag() -> Gaps:
-    """A preview whose frame is dragged about."""
+    """A preview that is dragged about."""
     viewer, widget = opened()
     viewer.add_image(picture(SIDE_PX), name="field")
     wait(lambda: widget.preview.button.enabled)
@@ -98,6 +98,7 @@ def in_drag() -> Gaps:
     wait(seconds=2)
 
     def about() -> None:
+        before = widget.preview._scene.box
         middle = QPoint(canvas().width() // 2, canvas().height() // 2)
         away = middle + QPoint(90, 60)
         share = np.linspace(0, 1, 40)[1:, None]
@@ -105,6 +106,7 @@ def in_drag() -> Gaps:
         points = [QPoint(round(x), round(y)) for x, y in way]
         for _ in range(3):
             drag(middle, points)
+            assert widget.preview._scene.box != before
             wait(seconds=1)
             drag(away, [*points[-2::-1], middle])
             wait(seconds=1)

@@ -128,7 +128,7 @@ def add_labels(user: User) -> None:
 
 def draw(user: User) -> None:
     """Draw a rectangle, in a new Shapes layer or another one."""
-    drawn = [s for s in user.of_kind(Shapes) if "Preview" not in s.name]
+    drawn = user.of_kind(Shapes)
     layer = user.dice.choice(drawn) if drawn else user.viewer.add_shapes(ndim=2)
     user.viewer.layers.selection.active = layer
     layer.visible, layer.mode = True, "add_rectangle"
@@ -187,8 +187,8 @@ def preview(user: User) -> None:
         user.widget.preview.button.native.click()
 
 
-def drag_frame(user: User) -> None:
-    """Drag from the middle of the canvas, where the frame mostly is."""
+def drag_preview(user: User) -> None:
+    """Drag from the middle of the canvas, where a preview mostly is."""
     middle = QPoint(user.canvas.width() // 2, user.canvas.height() // 2)
     drag(middle, [user.point(), user.point(), user.point()])
 
@@ -282,7 +282,7 @@ ACTIONS: dict[Callable[[User], None], int] = {
     preset: 3,
     blur: 3,
     preview: 8,
-    drag_frame: 8,
+    drag_preview: 8,
     run: 8,
     cancel: 4,
     check: 4,

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from statistics import median
 
 import torch
 from torch import Tensor, nn
@@ -42,8 +43,7 @@ WARM_UP_STEPS = 2
 LEAST_STEPS = 6
 MOST_STEPS = 20
 ENOUGH_S = 0.4
-# How often a part is timed; the quickest time counts, for what else the computer does
-# only adds to it.
+# How often a part is timed; the median counts, as a core may be taken away meanwhile.
 REPEATS = 3
 
 
@@ -117,7 +117,7 @@ def _time_pairs(
         # Wait until the device has done what was asked of it.
         float(pairs[0].sons.flatten()[-1])
         seconds.append((CLOCK() - started) / plane[0].numel())
-    usual = min(seconds[1:])
+    usual = median(seconds[1:])
     return pairs, usual, max(0.0, seconds[0] - usual)
 
 
@@ -172,7 +172,7 @@ def _time_steps(
         yield _event(1)
         if len(seconds) >= LEAST_STEPS and sum(seconds) > ENOUGH_S:
             break
-    step_s = min(seconds)
+    step_s = median(seconds)
     if plan.kind.schedule != "one cycle":
         return network, step_s
     every = CHECK_EVERY if trainer.initial is None else REFRESH_EVERY
@@ -198,7 +198,7 @@ def _timed(compute: Callable[[], object]) -> float:
         started = CLOCK()
         compute()
         seconds.append(CLOCK() - started)
-    return min(seconds)
+    return median(seconds)
 
 
 def _plane(channels: int, sides: tuple[int, int], device: str) -> Tensor:

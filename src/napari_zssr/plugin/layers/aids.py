@@ -23,11 +23,6 @@ COMPARISON = "napari_zssr_comparison"
 LINE_WIDTH = 0.012
 
 
-def is_preview(layer: Layer) -> bool:
-    """Whether a layer belongs to a preview."""
-    return bool(layer.metadata.get(PREVIEW))
-
-
 def is_aid(layer: Layer) -> bool:
     """Whether a layer belongs to a preview, a check or a comparison."""
     return any(layer.metadata.get(mark) for mark in (PREVIEW, CHECK, COMPARISON))
