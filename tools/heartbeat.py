@@ -24,6 +24,8 @@ from tools.measure_widget import field as picture
 from tools.screenshots import wait
 from tools.soak import canvas, drag, keep_programs
 
+# Between the mouse and the centre of what it drags, at most.
+CLOSE_PX = 8
 BEAT_MS, SIDE_PX, LAYERS, ROUNDS = 10, 512, 200, 3
 Gaps = tuple[float, float, float]
 
@@ -88,6 +90,14 @@ def adding() -> Gaps:
     return found
 
 
+def centre(viewer: napari.Viewer) -> QPoint:
+    """Where the centre of the preview is on the canvas."""
+    picture = next(one for one in viewer.layers if "Preview of" in one.name)
+    camera, middle = viewer.scene.camera, picture.extent.world.mean(axis=0)[-2:]
+    y, x = (middle - camera.center[-2:]) * camera.zoom
+    return QPoint(canvas().width() // 2 + round(x), canvas().height() // 2 + round(y))
+
+
 def in_drag() -> Gaps:
     """A preview that is dragged about."""
     viewer, widget = opened()
@@ -98,15 +108,16 @@ def in_drag() -> Gaps:
     wait(seconds=2)
 
     def about() -> None:
-        before = widget.preview._scene.box
-        middle = QPoint(canvas().width() // 2, canvas().height() // 2)
-        away = middle + QPoint(90, 60)
+        middle = centre(viewer)
+        # Towards the middle of the image, where there is room.
+        aside = middle.x() < canvas().width() // 2
+        away = middle + QPoint(90 if aside else -90, 0)
         share = np.linspace(0, 1, 40)[1:, None]
         way = (1 - share) * (middle.x(), middle.y()) + share * (away.x(), away.y())
         points = [QPoint(round(x), round(y)) for x, y in way]
         for _ in range(3):
             drag(middle, points)
-            assert widget.preview._scene.box != before
+            assert (centre(viewer) - away).manhattanLength() < CLOSE_PX
             wait(seconds=1)
             drag(away, [*points[-2::-1], middle])
             wait(seconds=1)

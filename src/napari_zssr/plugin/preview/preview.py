@@ -158,7 +158,7 @@ class PreviewPanel:
         self._latest = LatestRun(self.view.native)
         self._later = after_pause(self.view.native, MOVED_MS, self._follow_window)
         self._retry = after_pause(self.view.native, RETRY_MS, self._launch)
-        self._scene = Scene(viewer, on_moved=self._later.start)
+        self._scene = Scene(viewer, self.view.native, on_moved=self._later.start)
         self._connections = Connections()
         self._connections.add([viewer.layers.events.removed], self._follow_layers)
         self._show_state()

@@ -7,12 +7,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from napari.layers import Image, Layer
+from napari.layers import Image
 from napari.viewer import Viewer
 from numpy.typing import NDArray
+from qtpy.QtWidgets import QWidget
 
 from napari_zssr.imaging.resample import Window, output_window
 from napari_zssr.plugin.connections import Connections
+from napari_zssr.plugin.form.rows import after_pause
 from napari_zssr.plugin.layers.aids import (
     PREVIEW,
     SplitPixels,
@@ -147,9 +149,14 @@ def centred(around: tuple[int, int], side: int, low: int, high: int) -> tuple[in
 
 
 class Scene:
-    """The picture of a preview; `on_moved` is called after the user has dragged it."""
+    """The picture of a preview; `on_moved` is called after the user has dragged it.
 
-    def __init__(self, viewer: Viewer, on_moved: Callable[[], object]) -> None:
+    Its timer is deleted with the `owner`.
+    """
+
+    def __init__(
+        self, viewer: Viewer, owner: QWidget, on_moved: Callable[[], object]
+    ) -> None:
         self._viewer = viewer
         self._target: Target | None = None
         self._pictured: Target | None = None
@@ -158,6 +165,8 @@ class Scene:
         self._place: tuple[Any, ...] = ()
         self._point: tuple[float, ...] = ()
         self._display = Connections()
+        # Not in the event of the mouse itself: several may have come meanwhile.
+        self._dragged = after_pause(owner, 0, self._follow_mouse)
         self._drag = Drag(
             viewer,
             is_over=self._is_over,
@@ -185,6 +194,7 @@ class Scene:
 
     def settle(self) -> None:
         """Lay the picture back on its target, from which it was hardly dragged."""
+        self._dragged.stop()
         if self._target is not None and self.picture is not None:
             self.aim(self._target)
             self.picture.opacity = 1.0
@@ -194,12 +204,8 @@ class Scene:
 
         At once, or napari would complain of units that do not go together.
         """
-        place = _place(target)
-        if self.picture is not None and place != self._place:
-            self._place = place
-            for name, value in _placed(target).items():
-                if name in PLACEMENT:
-                    setattr(self.picture, name, value)
+        if self.picture is not None and _place(target) != self._place:
+            self._place_picture(target)
 
     def show(
         self,
@@ -209,16 +215,10 @@ class Scene:
         share: float,
     ) -> None:
         """Show a picture of a target, its left `share` by plain interpolation."""
-        if self.picture is None or self._pictured is not target:
+        moved = self._pictured is not target
+        if self.picture is None or (moved and not self._fits(target, learned)):
             self._remove_picture()
-            self.picture, self._pictured = _new_picture(target, learned), target
-            self._place = _place(target)
-            self._add(self.picture)
-            self._drag.connect()
-            if not self.picture.rgb:
-                events = target.request.layer.events
-                signals = [events[name] for name in DISPLAY]
-                self._display.add(signals, self._follow_display)
+            self.picture = self._add_picture(target, learned)
         before, after = map(target.with_layer_axes, (plain, learned))
         axes = target.stack.axes
         self.picture.data = SplitPixels(
@@ -229,6 +229,10 @@ class Scene:
             lines=line_values(self.picture, learned.dtype),
             framed=(axes.index("Y"), axes.index("X")),
         )
+        if moved:
+            self._pictured = target
+            self._place_picture(target)
+            self.picture.opacity = 1.0
 
     def turn(self, target: Target) -> None:
         """Show X and Z, at the middle of the window."""
@@ -259,12 +263,38 @@ class Scene:
 
     def clear(self) -> None:
         """Remove the picture."""
+        self._dragged.stop()
         self._remove_picture()
         self._target = None
 
-    def _add(self, layer: Layer) -> None:
+    def _fits(self, target: Target, learned: NDArray[Any]) -> bool:
+        """Whether the picture can show another target: a new layer takes longer."""
+        before = self._pictured
+        if self.picture is None or before is None:
+            return False
+        same_layer = before.request.layer is target.request.layer
+        same_axes = before.stack.axes == target.stack.axes
+        return same_layer and same_axes and self.picture.dtype == learned.dtype
+
+    def _add_picture(self, target: Target, learned: NDArray[Any]) -> Image:
+        picture = _new_picture(target, learned)
         with selection_kept(self._viewer):
-            self._viewer.add_layer(layer)
+            self._viewer.add_layer(picture)
+        self._drag.connect()
+        if not picture.rgb:
+            events = target.request.layer.events
+            signals = [events[name] for name in DISPLAY]
+            self._display.add(signals, self._follow_display)
+        return picture
+
+    def _place_picture(self, target: Target) -> None:
+        """Lay the picture where a target is; only what differs takes time."""
+        self._place, placed = _place(target), _placed(target)
+        for name in PLACEMENT:
+            current = getattr(self.picture, name)
+            current = getattr(current, "affine_matrix", current)
+            if not np.array_equal(current, placed[name]):
+                setattr(self.picture, name, placed[name])
 
     def _follow_display(self, event: Any) -> None:
         """Show the picture as its layer is now; the user may have set it otherwise."""
@@ -308,8 +338,13 @@ class Scene:
         """Move the picture by so many pixels (Y, X) from its target."""
         if self._target is not None and self.picture is not None:
             self._box = moved(self._target, by)
-            # What it shows is still that of the target.
-            self.picture.opacity = DRAGGED_OPACITY
+            self._dragged.start()
+
+    def _follow_mouse(self) -> None:
+        """Lay the picture where it was dragged to; it shows what lies elsewhere."""
+        if self.picture is not None:
+            if self.picture.opacity != DRAGGED_OPACITY:
+                self.picture.opacity = DRAGGED_OPACITY
             self._lay()
 
     def _lay(self) -> None:
