@@ -197,7 +197,8 @@ class Scene:
         self._dragged.stop()
         if self._target is not None and self.picture is not None:
             self.aim(self._target)
-            self.picture.opacity = 1.0
+            if self.picture.opacity == DRAGGED_OPACITY:
+                self.picture.opacity = 1.0
 
     def follow(self, target: Target) -> None:
         """Lay the picture on a layer that has another pixel size or place.
@@ -354,7 +355,9 @@ class Scene:
             return
         if target.request.layer is self._target.request.layer:
             there = replace(target, box={**target.box, **self._box})
-            self.picture.translate = _placed(there)["translate"]
+            translate = _placed(there)["translate"]
+            if not np.array_equal(self.picture.translate, translate):
+                self.picture.translate = translate
 
 
 def moved(target: Target, by: NDArray[np.float64]) -> Ranges:
