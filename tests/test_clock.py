@@ -233,7 +233,7 @@ GAUSSIAN = KernelSpec(kind="gaussian", sigma_px=(0.8, 0.8))
 @pytest.mark.parametrize(
     ("changes", "advised"),
     [
-        ({}, "'estimate from image' under Blur and the preset Balanced;"),
+        ({}, "'estimate from image' under Blur, or the preset Balanced;"),
         ({"kernel": GAUSSIAN}, "You may try the preset Balanced;"),
         ({"preset": "balanced", "kernel": GAUSSIAN}, "details. More pixels will"),
     ],
@@ -248,6 +248,10 @@ def test_nothing_gained_is_no_success(changes: dict[str, Any], advised: str) -> 
     )
     message = finished_message("cells", told, change(config, **changes))
     assert message.sign == NOTHING_GAINED
+    (noisy,) = (replace(plane, noise=0.02) for plane in told.planes)
+    details = finished_message("cells", replace(told, planes=(noisy,)), config).details
+    assert "a factor of 1, which removes the noise" in details
+    assert "factor of 1" not in message.details
     assert not message.problem
     assert advised in message.details.replace("The details", "details")
 

@@ -69,6 +69,15 @@ def test_the_test_at_the_end_is_a_point_of_its_network() -> None:
     assert [len(line) for line in made.lines] == [1, 1]
 
 
+def test_the_test_after_training_is_the_last_point() -> None:
+    """At the same step, both made a vertical drop at the end of each network."""
+    made = curve(0.1, 0.6)
+    made.follow(Progress(stage="check", step=0, total=1, gain_db=0.4))
+    (line,) = made.lines
+    assert [(point.step, point.gain) for point in line] == [(0, 0.1), (20, 0.4)]
+    assert made.latest == 0.4
+
+
 @pytest.mark.parametrize("gain", [math.nan, math.inf, None])
 def test_what_cannot_be_drawn_is_left_out(gain: float | None) -> None:
     made = curve(0.1)

@@ -308,10 +308,15 @@ def test_training_is_asked_for_where_there_is_some(desk: Desk) -> None:
     def hidden() -> list[bool]:
         return [rows[name].native.isHidden() for name in ("steps", "learned_steps")]
 
-    # With none at all, it can be taken back.
-    for config in (FAST, change(FAST, steps=0), change(FAST, factor=1, kernel=BLUR)):
+    for config in (FAST, change(FAST, factor=1, kernel=BLUR)):
         desk.set(change(config, device="cpu"))
-        assert hidden() == [False, False]
+        # From the pretrained network the tuning steps count.
+        assert hidden() == [True, False]
+    # With none at all, it can be taken back.
+    desk.set(change(FAST, steps=0, device="cpu"))
+    assert hidden() == [False, False]
+    desk.set(change(FAST, start="random", device="cpu"))
+    assert hidden() == [False, True]
     for config in (change(FAST, factor=1), RIDGE):
         desk.set(change(config, device="cpu"))
         assert hidden() == [True, True]

@@ -74,7 +74,10 @@ def test_what_is_given_goes_before_metadata() -> None:
     given = Kernel.from_optics(na=0.7, wavelength_nm=520, index=1, modality="confocal")
     one, other = Kernel.of(cells(), given)
     assert width(one) == width(other)
-    assert "confocal, NA 0.7, 520 nm, refractive index 1)" in one.sentence
+    assert (
+        "confocal, NA 0.7, 520 nm assumed for excitation too, refractive index 1)"
+        in one.sentence
+    )
 
 
 def test_kernel_is_that_of_the_formula() -> None:

@@ -18,7 +18,7 @@ from napari_zssr.stack.methods import methods, methods_unchecked
 from napari_zssr.stack.report import recipe
 from napari_zssr.stack.run import upscale_steps
 from napari_zssr.units import counted, signed
-from napari_zssr.zssr.messages import decibels, delivered_gains
+from napari_zssr.zssr.messages import decibels, delivered_gains, side
 
 recipe_module = pytest.importorskip("napari_zssr.plugin.compare.recipe")
 summary = pytest.importorskip("napari_zssr.plugin.summary")
@@ -247,13 +247,21 @@ def test_one_gain_is_told_everywhere(channels: dict[str, Any]) -> None:
     assert summary._outcome(Told, INSTANT) == headline
 
 
+def test_gains_beside_losses_are_not_called_closer() -> None:
+    assert side([-0.47, 0.04, -0.04]) == "compared with"
+    assert side([-0.5, -0.2]) == "farther off than"
+    assert side([-0.001, 0.3]) == "closer than"
+
+
 @pytest.mark.parametrize(
     ("gains", "told"),
     [
         ([0.5], "0.50 dB"),
         ([0.501, 0.499], "0.50 dB"),
         ([0.9, 0.2, 0.5], "0.20 to 0.90 dB (median 0.50)"),
-        ([-0.1, 0.4, 0.6], "-0.10 to 0.60 dB (median 0.40)"),
+        ([-0.47, 0.04, -0.04], "-0.47 to +0.04 dB (median -0.04)"),
+        ([-0.001, 0.3], "0.00 to 0.30 dB (median 0.15)"),
+        ([-0.1, 0.4, 0.6], "-0.10 to +0.60 dB (median +0.40)"),
         ([-0.5, -0.2, -0.3], "0.20 to 0.50 dB (median 0.30)"),
     ],
 )

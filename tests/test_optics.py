@@ -105,7 +105,7 @@ def test_confocal_is_excitation_times_emission() -> None:
     assert "488/520 nm" in both.sentence
     alone = gaussian_psf(**OIL, modality="confocal")
     assert alone.sigma_um == pytest.approx(seen.sigma_um / np.sqrt(2))
-    assert "no excitation wavelength given" in alone.sentence
+    assert "520 nm assumed for excitation too" in alone.sentence
 
 
 def test_light_sheet_is_widefield_laterally() -> None:

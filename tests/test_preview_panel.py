@@ -346,6 +346,10 @@ def test_before_and_after_can_be_slid(desk: Desk) -> None:
     rest = slice(half + line, None)
     np.testing.assert_array_equal(picture.data[..., rest], after[..., rest])
     assert (before != after).any()
+    # The next one is of another image, perhaps.
+    desk.panel.share.slider.value = 0
+    desk.panel.stop()
+    assert desk.panel.share.slider.value == 0.5
 
 
 def test_it_follows_the_slice(desk: Desk) -> None:

@@ -103,10 +103,6 @@ def checked_optics(
             f"NA {na:g} is larger than the refractive index {index:g}, which is "
             "impossible; check --na, or give the immersion's --index."
         )
-    if modality == "confocal" and excitation is None:
-        remarks += (
-            "; no excitation wavelength given, the emission wavelength is used instead"
-        )
     if modality == "widefield" and excitation_nm is not None:
         remarks += "; the excitation wavelength does not matter in widefield"
     if modality == "lightsheet":
@@ -288,6 +284,8 @@ def _optics_text(optics: CheckedOptics) -> str:
     light = f"{optics.wavelength_nm:g} nm"
     if optics.excitation_nm is not None:
         light = f"{optics.excitation_nm:g}/{light}"
+    elif optics.modality == "confocal":
+        light += " assumed for excitation too"
     return f"{optics.modality}, NA {optics.na:g}, {light}, {optics.index_text}"
 
 

@@ -76,7 +76,11 @@ class GainCurve(QWidget):
         if not self.lines:
             self.lines.append([])
         self._ended = not trains
-        self.lines[-1].append(Point(self._before + self._steps, event.gain_db))
+        line, step = self.lines[-1], self._before + self._steps
+        if line and line[-1].step == step:
+            # The test after training is the one that counts.
+            line.pop()
+        line.append(Point(step, event.gain_db))
         self._redraw()
 
     @property

@@ -112,7 +112,7 @@ def finished_message(
     time = f"{duration_text(report.seconds)} on the {report.device_name}."
     details = [
         form_sentence(report.sentence),
-        "" if gained else _to_try(config),
+        "" if gained else _to_try(report, config),
         *([_noise([plane.noise for plane in report.planes])] if report.planes else []),
         time,
         _blur(report, config.kernel),
@@ -124,9 +124,12 @@ def finished_message(
     return Message(headline, " ".join(filter(None, details)), sign)
 
 
-def _to_try(config: Config) -> str:
+def _to_try(report: Report, config: Config) -> str:
     """What may help where nothing was gained."""
     ways = []
+    noisy = any(plane.noise >= CLEAN for plane in report.planes)
+    if noisy and config.factors != (1.0, 1.0):
+        ways.append("a factor of 1, which removes the noise that was found")
     if config.kernel.kind == "bicubic":
         ways.append("'estimate from image' under Blur")
     if config.preset in ("instant", "fast"):
@@ -134,7 +137,7 @@ def _to_try(config: Config) -> str:
     if not ways:
         return "More pixels will not show more detail in this image."
     return (
-        f"You may try {' and '.join(ways)}; if nothing is gained then either, more "
+        f"You may try {', or '.join(ways)}; if nothing is gained then either, more "
         "pixels will not show more detail in this image."
     )
 

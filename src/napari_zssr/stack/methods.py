@@ -33,7 +33,7 @@ from napari_zssr.stack.recipe import (
 )
 from napari_zssr.stack.verdict import scope
 from napari_zssr.units import counted, signed
-from napari_zssr.zssr.messages import baseline, decibels, delivered_gains
+from napari_zssr.zssr.messages import baseline, decibels, delivered_gains, is_mixed
 
 ZSSR = (
     'Shocher A, Cohen N, Irani M. "Zero-Shot" Super-Resolution Using Deep Internal '
@@ -410,7 +410,8 @@ def _which(
 
 def _gain_over(base: str, gains: Sequence[float], error: float | None) -> str:
     """Gains over a baseline, or losses against it, in decibels."""
-    what = "loss against" if np.median(gains) < 0 else "gain over"
+    loss = np.median(gains) < 0 and not is_mixed(gains)
+    what = "loss against" if loss else "gain over"
     return f"the {what} {base} was {decibels(gains, error)}"
 
 

@@ -264,13 +264,11 @@ def shrunk_figure(
     denoised: bool,
 ) -> str:
     """The figure of the test on held-out regions, and its error."""
-    middle = median(gains)
-    closer = "closer to" if middle >= 0 else "farther from"
-    faint = is_rarely_visible(middle, denoised=denoised)
+    faint = is_rarely_visible(median(gains), denoised=denoised)
     hint = " (under 0.5 dB is rarely visible)" if faint else ""
     return (
-        f"Test on your image {base.test}: {decibels(gains, error)} {closer} the "
-        f"original than {base.name}{hint}."
+        f"Test on your image {base.test}: {decibels(gains, error)} "
+        f"{side(gains, ' to the original', ' from the original')} {base.name}{hint}."
     )
 
 
@@ -286,16 +284,31 @@ def is_rarely_visible(gain_db: float, *, denoised: bool) -> bool:
 def decibels(gains: Sequence[float], error: float | None = None) -> str:
     """Gains as one figure, the same wherever they are told: range and median.
 
-    Those of a negative median, which are losses, change their sign. One gain has
-    its standard error.
+    Where some are gains and others losses they have signs; where the median is a loss,
+    losses have none. One gain has its standard error.
     """
     middle = median(gains)
+    if is_mixed(gains):
+        low, high = (signed(gain) for gain in (min(gains), max(gains)))
+        return f"{low} to {high} dB (median {signed(middle)})"
     sizes = sorted(-gain if middle < 0 else gain for gain in gains)
-    low, high = (f"{size:.2f}" for size in (sizes[0], sizes[-1]))
+    low, high = (f"{round(size, 2) + 0.0:.2f}" for size in (sizes[0], sizes[-1]))
     if low == high:
         margin = f" ± {error:.2f}" if error is not None and len(sizes) == 1 else ""
         return f"{low}{margin} dB"
     return f"{low} to {high} dB (median {abs(middle):.2f})"
+
+
+def is_mixed(gains: Sequence[float]) -> bool:
+    """Whether some are gains and others losses, in hundredths of a decibel."""
+    return round(min(gains), 2) < 0 < round(max(gains), 2)
+
+
+def side(gains: Sequence[float], nearer: str = "", further: str = " off") -> str:
+    """What stands between decibels and a baseline: ``closer than``."""
+    if is_mixed(gains):
+        return "compared with"
+    return f"closer{nearer} than" if median(gains) >= 0 else f"farther{further} than"
 
 
 def delivered_gains(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 from napari_zssr.checks import CAMERA_PREFIX, ISOTROPIC, LEARNED, is_camera
@@ -26,7 +25,7 @@ from napari_zssr.stack.recipe import (
     was_trained,
 )
 from napari_zssr.units import counted, duration_text
-from napari_zssr.zssr.messages import baseline, decibels, delivered_gains
+from napari_zssr.zssr.messages import baseline, decibels, delivered_gains, side
 
 Recipe = Mapping[str, Any]
 Rows = list[tuple[str, str]]
@@ -212,8 +211,7 @@ def _gain_text(tested: Sequence[Recipe], base: str) -> tuple[str, int]:
         return "", 0
     errors = [one.get("gain_error_db") for one in tested]
     error = errors[0] if len(errors) == 1 else None
-    side = "closer" if median(gains) >= 0 else "farther off"
-    return f"{decibels(gains, error)} {side} than {base}", len(gains)
+    return f"{decibels(gains, error)} {side(gains)} {base}", len(gains)
 
 
 def _axial_gain(recipe: Recipe) -> str:

@@ -233,7 +233,9 @@ class AdvancedFields(Column):
             self.rows[name].visible = noise == CAMERA_PREFIX
         start = self.fields["start"].value or self._preset_start
         self.rows["start_file"].visible = start == FILE
-        self.rows["steps"].visible = self._has_training
+        # From the pretrained network the fewer tuning steps count.
+        counts = start != LEARNED or bool(self.fields["steps"].value)
+        self.rows["steps"].visible = self._has_training and counts
         self.rows["learned_steps"].visible = self._has_training and start != RANDOM
 
 

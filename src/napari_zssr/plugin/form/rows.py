@@ -34,7 +34,8 @@ TOOLTIPS = {
     "scale bar and saved files are right. Empty the field and press Enter to undo.",
     "factor_y": "How many times more pixels along this axis; fractions are allowed. 2 "
     "is usual. More pixels do not mean more resolution. 1 keeps the number of pixels: "
-    "it removes noise and, if you choose a blur, sharpens.",
+    "it removes noise and, if you choose a blur, sharpens; where slices are added, "
+    "along Z only.",
     "factor_x": "How many times more pixels along X; fractions are allowed.",
     "linked": "Untick to enlarge Y and X by different factors, for example if pixels "
     "are not square.",

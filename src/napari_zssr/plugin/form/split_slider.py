@@ -6,6 +6,8 @@ from magicgui.widgets import FloatSlider, Label
 
 from napari_zssr.plugin.form.rows import name_for_screen_readers, side_by_side
 
+HALF = 0.5
+
 
 class SplitSlider:
     """Shows all of the picture before at its left end, all of that after at its right.
@@ -15,13 +17,17 @@ class SplitSlider:
 
     def __init__(self, tooltip: str) -> None:
         self.slider = FloatSlider(
-            name="share", value=0.5, min=0, max=1, readout=False, tooltip=tooltip
+            name="share", value=HALF, min=0, max=1, readout=False, tooltip=tooltip
         )
         self.changed = self.slider.changed
         self.view = side_by_side(
             Label(value="before"), self.slider, Label(value="after")
         )
         name_for_screen_readers(self.slider.native, "Before or after", tooltip)
+
+    def reset(self) -> None:
+        """Show half of each."""
+        self.slider.value = HALF
 
     @property
     def line(self) -> float:

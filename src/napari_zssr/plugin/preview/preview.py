@@ -195,6 +195,8 @@ class PreviewPanel:
         self.sections.value = False
         self._target = self._plain = self._learned = None
         self._scene.clear()
+        # The next one may be of another image.
+        self.share.reset()
         self._say("")
         self._show_state()
 
