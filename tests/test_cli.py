@@ -505,11 +505,11 @@ def test_info_of_a_stack_along_z(
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--start", "learned", "--noise", "off"], "images only), at most 200 steps."),
+        (["--start", "learned", "--noise", "off"], "generated images, at most 200 steps."),
         (["--start", "learned"], "network pretrained on generated images, at most"),
         (
             ["--start", "learned", "--learned-steps", "0"],
-            "only) is used without further training.",
+            "images is used without further training.",
         ),
         (["--start", "random"], "uses this image only."),
         (["--preset", "instant"], ""),
