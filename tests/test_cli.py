@@ -505,7 +505,7 @@ def test_info_of_a_stack_along_z(
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--start", "learned", "--noise", "off"], "generated images, at most 200 steps."),
+        (["--start", "learned", "--noise", "off"], "images, at most 200 steps."),
         (["--start", "learned"], "network pretrained on generated images, at most"),
         (
             ["--start", "learned", "--learned-steps", "0"],
