@@ -95,7 +95,7 @@ def test_factors_that_are_mistaken_are_explained(desk: Any) -> None:
     desk.widget.native.show()
     desk.widget.form.image.fields["layer"].value = desk.viewer.layers[-1]
     desk.set(change(ISOTROPIC, factor=2))
-    assert "cubes of 1/2 pixel. With factor 1" in region.meaning.value
+    assert "cubes, 1/2 of a pixel wide. With factor 1" in region.meaning.value
     desk.set(ISOTROPIC)
     assert not region.meaning.visible
     # The factor stays for an image without Z, where it does something else.

@@ -87,7 +87,7 @@ def test_everything_at_once(folder: Path, capsys: pytest.CaptureFixture[str]) ->
     out = capsys.readouterr().out
     header, row = (re.split(r"  +", line) for line in out.splitlines()[4:6])
     table = dict(zip(header, row, strict=True))
-    assert table["regions"] == "2"
+    assert table["objects"] == "2"
     assert float(table["RSP"]) > 0.99
     content = json.loads((folder / "c.json").read_text())
     (plane,) = content["planes"]
@@ -289,7 +289,7 @@ def test_no_object_is_no_error() -> None:
     done = check_files(stack_of(np.kron(flat, np.ones((2, 2)))), stack_of(flat))
     assert done.planes[0].flux.sentence.startswith("No object")
     assert done.to_dict()["planes"][0]["flux"]["median"] is None
-    assert "no region was bright enough" in methods(done)[0]
+    assert "no object was bright enough" in methods(done)[0]
 
 
 @pytest.mark.parametrize(

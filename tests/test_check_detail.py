@@ -274,7 +274,7 @@ def test_what_is_made_up_agrees_with_itself() -> None:
 def test_other_networks_are_noticed() -> None:
     assert "a different result" not in measured(smooth).sentence
     sharper = measured(smooth, lambda colours: 2 * colours - smooth(colours))
-    assert "make a different result from the image" in sharper.sentence
+    assert "produce a different result" in sharper.sentence
 
 
 @pytest.mark.parametrize(

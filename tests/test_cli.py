@@ -328,7 +328,7 @@ def test_training_begins_from_the_learned_start(
     assert main([*arguments, *how, "-o", "one.tif"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["planes"][0]["steps"] == 3
-    assert "the pretrained network (generated images only), 3 steps" in told["sentence"]
+    assert "the network pretrained on generated images, 3 steps" in told["sentence"]
     told_file = ["--start", str(shipped), "--steps", "3"]
     assert main([*arguments, *told_file, "-o", "two.tif"]) == 0
     one, two = tifffile.imread("one.tif"), tifffile.imread("two.tif")
@@ -505,11 +505,11 @@ def test_info_of_a_stack_along_z(
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--start", "learned", "--noise", "off"], "images only), at most 200 steps."),
-        (["--start", "learned"], "pretrained network (generated images only), at most"),
+        (["--start", "learned", "--noise", "off"], "images, at most 200 steps."),
+        (["--start", "learned"], "network pretrained on generated images, at most"),
         (
             ["--start", "learned", "--learned-steps", "0"],
-            "only) is used without further training.",
+            "images is used without further training.",
         ),
         (["--start", "random"], "uses this image only."),
         (["--preset", "instant"], ""),

@@ -477,7 +477,7 @@ def _planes(*planes: dict[str, Any]) -> dict[str, Any]:
         (
             _planes({"returned": "learned", "assessment": {"share": 0.4}}),
             "Delivered",
-            "networks (40 % of their change)",
+            "networks (40 % of the change used)",
         ),
         (
             {"finished": 2, "planes": 5},

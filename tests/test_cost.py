@@ -237,7 +237,7 @@ def test_what_will_not_fit_is_told_with_a_way_out() -> None:
     small = Machine(devices=(replace(CPU, free_bytes=200 * 10**6),), cores=8)
     found = told(workload(), small, RATES)
     assert found.problem.startswith("This will not fit: about ")
-    assert "200 MB are free" in found.problem
+    assert "only 200 MB is free" in found.problem
     assert "the current slice" in found.problem
 
 

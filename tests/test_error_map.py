@@ -117,7 +117,7 @@ def test_small_planes_are_not_calibrated_and_say_so() -> None:
     assert not error["is_calibrated"]
     assert "too small" in report.sentence
     large = with_errors(coarse(scene(), 0.05), factor=2).report
-    assert "regions kept out of training" in large.sentence
+    assert "regions not used for training" in large.sentence
 
 
 @pytest.mark.parametrize("ending", ["ome.tif", "ome.zarr"])

@@ -165,8 +165,8 @@ def test_regions_that_are_not_measured_are_not_counted() -> None:
     (plane,) = check.planes
     assert len(plane.flux.numbers) == 2
     assert np.isfinite(plane.flux.changes).sum() == 1
-    assert "of 1 region changed" in plane.flux.sentence
-    assert "of 1 region changed" in methods(check)[0]
+    assert "of 1 object changed" in plane.flux.sentence
+    assert "of 1 object changed" in methods(check)[0]
 
 
 def test_a_loss_is_called_a_loss(channels: dict[str, Any]) -> None:
@@ -294,7 +294,7 @@ def test_untrained_networks_have_no_trained_result() -> None:
     text = paragraph(given)
     assert "used without further training" in text
     assert "trained result" not in text
-    assert "held out from training" not in text
+    assert "not used for training" not in text
     assert "2 % of the intensity range" in text
     assert "and removed (fine grain in flat areas -93 %)" in text
     del planes[0]["denoised"]

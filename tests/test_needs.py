@@ -56,7 +56,7 @@ def test_a_small_disk_is_told_and_a_tiny_one_refused(disk: list[int]) -> None:
     disk[0] = GB
     found = disk_needs(huge, Path("a.ome.zarr"))
     assert "only if the image compresses" in needs_message(huge, found)
-    with pytest.raises(StorageError, match=r"need 1\.07 GB .* 1 GB are free"):
+    with pytest.raises(StorageError, match=r"need 1\.07 GB .* 1 GB is free"):
         check_room(huge, found, Path("a.ome.zarr"))
 
 
@@ -67,7 +67,7 @@ def test_a_tiff_that_cannot_be_assembled_is_refused_before_the_first_plane(
     deep = plan(planes=100)
     disk[0] = deep.output_bytes - 1
     found = disk_needs(deep, Path("a.ome.tif"))
-    with pytest.raises(StorageError, match=r"needs 839 MB .* 839 MB are free; make"):
+    with pytest.raises(StorageError, match=r"needs 839 MB .* 839 MB is free; make"):
         check_room(deep, found, Path("a.ome.tif"))
     check_room(deep, found, Path("a.ome.zarr"))
     disk[0] += 1

@@ -97,7 +97,9 @@ def test_told_noise_takes_fewer_fathers() -> None:
 
 
 def test_too_large_for_the_memory_is_told() -> None:
-    with pytest.raises(ComputeError, match=r"GB of memory, 1 GB are free") as caught:
+    with pytest.raises(
+        ComputeError, match=r"GB of memory, but only 1 GB is free"
+    ) as caught:
         plan(shape=(20000, 20000), axes="YX", free_bytes=10**9)
     assert "\n" not in str(caught.value)
 

@@ -290,6 +290,8 @@ def test_want_of_memory_is_told_from_other_failures(
         raise error
     assert ("(cuda:0) ran out of memory" in str(raised.value)) is is_memory
     assert is_memory or "illegal memory access" in str(raised.value)
+    # What to do is said, whatever failed.
+    assert str(raised.value).endswith("use device='cpu'.")
 
 
 def test_the_callers_random_numbers_of_gpus_are_left_alone() -> None:

@@ -80,7 +80,7 @@ def test_bicubic_keeps_the_flux(factors: tuple[float, float]) -> None:
     assert np.abs(found.changes).max() < 0.002
     assert abs(found.total) < 0.002
     assert not found.changed.any()
-    assert "20 regions" in found.sentence
+    assert "20 objects" in found.sentence
     assert "none by more than 1 %" in found.sentence
 
 

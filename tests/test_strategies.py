@@ -386,8 +386,8 @@ def test_sentences_tell_what_was_done() -> None:
     assert f"{on}, then on this one" in tuned.planes[0].sentence
     assert "planes of the stack" not in alone.planes[0].sentence
     assert "on 3 planes of each channel" in shared.sentence
-    assert "then on each" in tuned.sentence
-    assert "then on each" not in shared.sentence
+    assert "then on every plane" in tuned.sentence
+    assert "then on every plane" not in shared.sentence
     assert "planes of each channel" not in alone.sentence
     assert [p.steps for p in shared.planes] == [0, 0, 0]
     assert [p.steps for p in tuned.planes] == [3, 3, 3]

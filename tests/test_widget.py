@@ -910,11 +910,11 @@ def begins(desk: Desk) -> str:
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({}, "the pretrained network (generated images only), at most 50 steps."),
-        ({"noise": 0.02}, "the pretrained network (generated images only), at most"),
+        ({}, "the network pretrained on generated images, at most 50 steps."),
+        ({"noise": 0.02}, "the network pretrained on generated images, at most"),
         (
             {"learned_steps": 0},
-            "(generated images only) is used without further training.",
+            "network pretrained on generated images is used without further training.",
         ),
         ({"start": "random"}, "uses this image only."),
     ],
@@ -982,8 +982,7 @@ def test_the_learned_start_is_chosen_and_told(
     desk.widget.start()
     desk.wait()
     assert (
-        "started from the pretrained network (generated images only), 3 steps"
-        in desk.said
+        "started from the network pretrained on generated images, 3 steps" in desk.said
     )
     desk.widget.form.method.preset.value = "paper"
     desk.widget.refresh()

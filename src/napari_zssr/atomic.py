@@ -135,13 +135,13 @@ def storage_errors(
         if error.errno in _FORBIDDEN:
             raise InputError(
                 f"{target} cannot be written ({error.strerror}); close it in other "
-                f"programs or choose another folder, {left}."
+                f"programs or choose another folder; {left}."
             ) from error
         reason = f"could not be written ({error}); {left}."
         if error.errno in _FULL:
             reason = (
                 f"could not be written, the disk is full ({error.strerror}); free some "
-                f"space and try again, {left}."
+                f"space and try again; {left}."
             )
         raise StorageError(f"{target} {reason}") from error
     except ValueError as error:

@@ -76,7 +76,8 @@ def compute_errors(what: str, device: str) -> Iterator[None]:
                 f"of the plane or close other programs{advice}."
             ) from error
         first = str(error).partition("\n")[0].removesuffix(".")
-        raise ComputeError(f"{what} failed on {where}: {first}.") from error
+        advice = "" if is_processor else "; use device='cpu'"
+        raise ComputeError(f"{what} failed on {where}: {first}{advice}.") from error
 
 
 def internal_error(error: BaseException) -> str:

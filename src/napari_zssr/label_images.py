@@ -28,7 +28,7 @@ from napari_zssr.stack.image import (
 )
 
 SENTENCE = (
-    "Labels: each pixel takes the value of its nearest pixel, so no new values appear."
+    "Labels: each pixel takes the nearest pixel's value, so no new values appear."
 )
 
 Factor = float | tuple[float, float]

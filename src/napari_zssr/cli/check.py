@@ -47,8 +47,8 @@ def check(
             "--labels",
             metavar="IMAGE",
             help=(
-                "Label image of the regions of the original whose intensities are "
-                "compared. Default: regions found by a threshold."
+                "Label image of the objects of the original whose intensities are "
+                "compared. Default: objects found by a threshold."
             ),
         ),
     ] = None,
@@ -59,7 +59,7 @@ def check(
             metavar="FILE",
             help=(
                 "Networks of the result, saved by upscale --save-networks; needed "
-                "to measure the finest detail of the result that can be trusted."
+                "to measure the resolution of the result."
             ),
         ),
     ] = None,

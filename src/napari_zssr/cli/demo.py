@@ -166,8 +166,8 @@ def report_markdown(stack: ImageStack, result: Upscaled, shown: str) -> str:
             "",
             "Noise is the standard deviation at half the signal, in percent of the "
             "intensity range. Changed is the difference from bicubic interpolation "
-            "(root mean square). The shrunk test is measured on regions held out "
-            "from training, shrunk and re-enlarged; the true fine detail of this "
+            "(root mean square). The shrunk test is measured on regions not used "
+            "for training, shrunk and re-enlarged; the true fine detail of this "
             "image is not known.",
             "",
             *(

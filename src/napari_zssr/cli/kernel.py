@@ -205,7 +205,7 @@ def kernel(
     overwrite: options.Overwrite = False,
     json: options.Json = False,
 ) -> None:
-    """Show the blur that would be assumed for an image: estimated, without --kernel.
+    """Show the blur assumed for an image; without --kernel, it is estimated.
 
     Widths are those of the blur between the image and the enlarged one, which is
     narrower than the point spread function.

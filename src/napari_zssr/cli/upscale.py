@@ -115,7 +115,7 @@ def upscale(
             "--always",
             help=(
                 "Return the full result even where it is no better than bicubic "
-                "interpolation or checks do not support it; then they only warn."
+                "interpolation or checks do not support it; only a warning is given."
             ),
         ),
     ] = False,

@@ -189,7 +189,7 @@ class _Queue:
         for future in ended:
             number = self.running.pop(future)
             error = (
-                ComputeError("The task was cancelled by the cluster.")
+                ComputeError("The cluster cancelled the task.")
                 if future.cancelled()
                 else future.exception()
             )

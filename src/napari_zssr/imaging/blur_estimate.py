@@ -89,7 +89,7 @@ SOFT = (
 NOISY = (
     "Blur could not be estimated (the edges are too noisy); the default blur was used."
 )
-SHARP = "The edges are as sharp as the default blur leaves them; it was used."
+SHARP = "Edges are as sharp as the default blur makes them, so it was used."
 
 
 @dataclass(frozen=True, slots=True)

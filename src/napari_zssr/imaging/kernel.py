@@ -287,7 +287,7 @@ def loaded_kernel(spec: KernelSpec) -> KernelSpec:
         return spec
     path = Path(spec.path)
     if not path.is_file():
-        raise InputError(f"Kernel file {str(path)!r} does not exist.")
+        raise InputError(f"Kernel file {str(path)!r} does not exist; check the name.")
     try:
         array = _read_array(path)
     except (OSError, ValueError, TypeError, KeyError, NotImplementedError) as error:

@@ -198,10 +198,10 @@ def _flux_sentence(
     if not changes.size:
         return "No object was found, so no intensities were compared."
     if math.isnan(median):
-        return "No region is brighter than its noise, so no change can be detected."
-    regions = counted(int(np.isfinite(changes).sum()), "region")
+        return "No object is brighter than its noise, so no change can be detected."
+    objects = counted(int(np.isfinite(changes).sum()), "object")
     content = f"{_percent(median)} in the median and by {_percent(largest)} at most"
-    sentence = f"The summed intensities of {regions} changed by {content}; "
+    sentence = f"The summed intensities of {objects} changed by {content}; "
     count = int(changed.sum())
     if not count:
         return sentence + "none by more than 1 % beyond its noise."
@@ -366,8 +366,8 @@ def spot_shift(
 
 
 def _spot_sentence(spots: int, lost: int, mean: Pair, rms: float, moved: bool) -> str:
-    what = f"{spots} spots lie" if spots != 1 else "One spot lies"
-    scatter = f" on average, each by {distance_text(rms)} (root mean square)"
+    what = f"{spots} spots are" if spots != 1 else "One spot is"
+    scatter = f" on average, and each by {distance_text(rms)} (root mean square)"
     average = scatter if spots != 1 else ""
     if spots < LEAST_SPOTS:
         verdict = "too few to judge"
@@ -375,8 +375,8 @@ def _spot_sentence(spots: int, lost: int, mean: Pair, rms: float, moved: bool) -
         verdict = "they moved" if moved else "no relevant shift"
     missing = f" Not found in the result: {lost} more." if lost else ""
     return (
-        f"{what} {signed(mean[0], 3)} pixels along Y and {signed(mean[1], 3)} along X "
-        f"from their position in the image{average}: {verdict}.{missing}"
+        f"{what} shifted by {signed(mean[0], 3)} pixels along Y and "
+        f"{signed(mean[1], 3)} along X{average}: {verdict}.{missing}"
     )
 
 

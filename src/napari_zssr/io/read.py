@@ -132,7 +132,9 @@ def _module_of(path: Path) -> str:
         with path.open("rb") as file:
             head = file.read(8)
     except OSError as error:
-        raise InputError(f"{path} cannot be opened ({error.strerror}).") from error
+        raise InputError(
+            f"{path} cannot be opened ({error.strerror}); check its permissions."
+        ) from error
     if not head:
         raise InputError(f"{path.name} is an empty file; save or copy it again.")
     if path.suffix.lower() in _VENDOR:

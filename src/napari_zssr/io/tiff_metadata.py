@@ -412,7 +412,7 @@ def _color(table: Any) -> int | None:
 def _value_messages(metadata: dict[str, Any], dtype: np.dtype[Any]) -> tuple[str, ...]:
     """Message on ImageJ's calibration of the pixel values, if there is one."""
     if _is_signed(metadata, dtype):
-        return ("ImageJ stores signed pixels with 32768 added; it was subtracted.",)
+        return ("ImageJ stores signed pixels with 32768 added; this was subtracted.",)
     if dtype.kind not in "iu" or metadata.get("cf", _UNCALIBRATED) == _UNCALIBRATED:
         return ()
     if _offset_and_slope(metadata) in ((0, 1), (_SIGNED_OFFSET, 1)):

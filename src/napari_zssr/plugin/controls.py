@@ -25,8 +25,8 @@ class RunFields(Column):
     def __init__(self, *buttons: PushButton) -> None:
         self.run = PushButton(
             text="Run",
-            tooltip="Trains on this image, then adds the result as a layer. A preview "
-            "is closed. You can keep using napari meanwhile. Key: Ctrl+Enter.",
+            tooltip="Trains on this image, then adds the result as a layer. Closes the "
+            "preview. You can keep using napari meanwhile. Key: Ctrl+Enter.",
         )
         self.cancel = PushButton(
             text="Cancel",

@@ -421,8 +421,8 @@ def memory_problem(workload: Workload, plan: RunPlan, machine: Machine) -> str:
         return ""
     fewer = "the current slice, " if plan.planes > 1 and workload.target is None else ""
     return (
-        f"This will not fit: about {bytes_text(needed)} of memory are needed and "
-        f"{bytes_text(free)} are free. Choose {fewer}a part of the plane or a "
+        f"This will not fit: about {bytes_text(needed)} of memory is needed, but only "
+        f"{bytes_text(free)} is free. Choose {fewer}a part of the plane or a "
         f"smaller factor, or close other programs{_disk_advice(workload, machine)}."
     )
 

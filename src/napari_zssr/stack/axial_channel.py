@@ -316,7 +316,8 @@ def axial_blur(run: AxialRun, channel: int, sample: ChannelSample) -> AxialBlur 
         return AxialBlur(
             width=width,
             shape="section",
-            sentence=f"Blur along Z: sections {width:g} slices thick.",
+            sentence=f"Blur along Z: sections {width:g} slice{'s' * (width != 1)} "
+            "thick.",
         )
     return AxialBlur(
         width=width / run.factor, sentence="Blur along Z: Gaussian, as given."

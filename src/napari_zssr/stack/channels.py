@@ -120,7 +120,7 @@ def _check_network(network: str, config: Config) -> None:
         known = network in KINDS
         kind = KINDS[network].presets if known else f"of an unknown kind ({network})"
         raise InputError(
-            f"The saved networks are {kind}, the settings ask for those "
+            f"The saved networks are {kind}, but the settings need those "
             f"{KINDS[config.network].presets}; choose the preset that they were "
             "saved with."
         )

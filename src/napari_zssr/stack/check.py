@@ -155,12 +155,12 @@ class Check:
         """What the checks of all planes come to."""
         if len(self.planes) == 1:
             return " ".join(self.planes[0].sentences)
-        regions = sum(len(plane.flux.numbers) for plane in self.planes)
+        objects = sum(len(plane.flux.numbers) for plane in self.planes)
         changed = sum(int(plane.flux.changed.sum()) for plane in self.planes)
         moved = sum(plane.spots.moved for plane in self.planes)
         return (
             "Summed intensities changed by more than 1 % beyond the noise in "
-            f"{changed} of {counted(regions, 'region')}; spots moved in {moved} of "
+            f"{changed} of {counted(objects, 'object')}; spots moved in {moved} of "
             f"{len(self.planes)} planes. {self._agreements} {self._details}"
         )
 

@@ -41,7 +41,7 @@ blockquote { margin: 1em 0; padding: .5em 1em; background: #f4f4f4; }
 """
 EXPLAINED = (
     "Changes of the summed intensity above background: median and largest of all "
-    "regions, and the whole plane. A region counts as changed if its sum differs by "
+    "objects, and the whole plane. An object counts as changed if its sum differs by "
     "more than 1 % and by more than three standard deviations of its noise. Shifts "
     "of spots are in pixels of the original, positive downwards and to the right."
 )

@@ -25,7 +25,7 @@ def image_rows(check: Check, stacks: dict[str, ImageStack]) -> list[tuple[str, s
     ]
 
 
-HEADER = ("plane", "regions", "sum median", "largest", "total", "changed")
+HEADER = ("plane", "objects", "sum median", "largest", "total", "changed")
 HEADER_SPOTS = ("spots", "shift Y", "shift X", "rms px")
 HEADER_TRUTH = ("RSP", "RSE", "PSNR", "SSIM")
 

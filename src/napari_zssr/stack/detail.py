@@ -401,7 +401,7 @@ def _with_halves(
     differs, changed = (_rms(result - other, scale.factors) for other in (again, plain))
     if differs > max(OTHERS * changed, LEAST_OTHERS):
         sentence += (
-            " The given networks make a different result from the image (by "
+            " The given networks produce a different result (by "
             f"{100 * differs:.2g} % of the intensity range), so this figure may "
             "not hold for the given result."
         )

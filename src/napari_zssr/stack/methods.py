@@ -260,7 +260,7 @@ def _outcome(recipe: Mapping[str, Any], factors: Pair) -> str:
     names = {
         "learned": f"the result of the {used}",
         "bicubic": base.name,
-        "constant": "the one value of the plane",
+        "constant": "the constant value of the plane",
     }
     parts: list[str] = []
     for kind in sorted(counts, key=lambda kind: kind != "learned"):
@@ -277,7 +277,7 @@ def _outcome(recipe: Mapping[str, Any], factors: Pair) -> str:
     gains = delivered_gains((p["returned"], p.get("gain_db")) for p in planes)
     if not gains:
         return sentence
-    apart = " held out from training" if was_trained(recipe) else ""
+    apart = " not used for training" if was_trained(recipe) else ""
     return (
         f"{sentence} On regions of the image{apart}, {base.test}, "
         f"{_gain_over(base.name, gains, _error(planes))}."
@@ -430,12 +430,12 @@ def _checked(check: Check) -> str:
         most = known[np.argmax(np.abs(known))]
         parts.append(
             "summed intensities above the background of "
-            f"{counted(known.size, 'region')} changed by "
+            f"{counted(known.size, 'object')} changed by "
             f"{signed(100 * np.median(known))} % in the median and "
             f"{signed(100 * most)} % at most;"
         )
     else:
-        parts.append("no region was bright enough for its sum to be compared;")
+        parts.append("no object was bright enough for its sum to be compared;")
     spots = [plane.spots for plane in check.planes if plane.spots.spots]
     if not spots:
         return " ".join([*parts, "no bright spots were found in both."])

@@ -77,7 +77,7 @@ def artifacts_message(noise: NoiseModel, stripes: float, *, learned: bool) -> st
         sentences += " Marks of JPEG compression were found and suppressed."
     if stripes:
         sentences += (
-            f" Stripes of {100 * stripes:.2g} % of its intensity range were removed."
+            f" Stripes of {100 * stripes:.2g} % of the intensity range were removed."
         )
     return sentences
 

@@ -164,7 +164,7 @@ def axial_blur_text(recipe: Recipe, report: Recipe) -> str:
     setting = str((recipe.get("config") or {}).get("kernel_z", "estimate"))
     kind = setting.partition(":")[0]
     if kind == "section":
-        return f"sections {width:.2g} slices thick"
+        return f"sections {width:.2g} slice{'s' * (width != 1)} thick"
     optics = AXIAL_OPTICS.search(str(report.get("sentence") or ""))
     named = f" ({optics[1]}; {optics[2]})" if optics else ""
     return f"SD {width:.2g} slices, {AXIAL_BLURS.get(kind, kind)}{named}"

@@ -285,7 +285,11 @@ def _shared(reports: tuple[PlaneReport, ...], config: Config) -> str:
     counts = {report.shared for report in reports if report.shared}
     if not counts:
         return ""
-    then = ", then on each" if config.strategy == "tuned" and config.tuned_steps else ""
+    then = (
+        ", then on every plane"
+        if config.strategy == "tuned" and config.tuned_steps
+        else ""
+    )
     return f" Trained on {counted(max(counts), 'plane')} of each channel{then}."
 
 

@@ -305,8 +305,8 @@ def _refuse_too_large(working: int, free_bytes: int | None, to_disk: bool) -> No
     if to_disk:
         what, instead = "One plane and its result", "a part"
     raise ComputeError(
-        f"{what} need {bytes_text(working)} of memory, {bytes_text(free_bytes)} are "
-        f"free; enlarge {instead} of the plane."
+        f"{what} need {bytes_text(working)} of memory, but only "
+        f"{bytes_text(free_bytes)} is free; enlarge {instead} of the plane."
     )
 
 
@@ -393,14 +393,14 @@ def check_room(plan: RunPlan, needs: DiskNeeds, target: Path) -> None:
     if target.suffix.lower() in _TIFF and plan.output_bytes > needs.disk_free:
         raise StorageError(
             f"The OME-TIFF needs {bytes_text(plan.output_bytes)} on the disk of "
-            f"{target.parent}, {bytes_text(needs.disk_free)} are free; make room, "
-            "choose another folder, or write an .ome.zarr, which is compressed."
+            f"{target.parent}, but only {bytes_text(needs.disk_free)} is free; make "
+            "room, choose another folder, or write an .ome.zarr, which is compressed."
         )
     if plan.scratch_bytes > needs.disk_free:
         raise StorageError(
             f"Temporary files need {bytes_text(plan.scratch_bytes)} on the disk of "
-            f"{target.parent}, {bytes_text(needs.disk_free)} are free; make room, "
-            "or choose another folder."
+            f"{target.parent}, but only {bytes_text(needs.disk_free)} is free; make "
+            "room, or choose another folder."
         )
 
 

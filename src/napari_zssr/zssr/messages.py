@@ -23,7 +23,7 @@ WIDE_BLUR = (
     " The blur is too wide to be removed at this pixel size; shrink the image two "
     "to four times and enlarge it instead."
 )
-GENERATED = "pretrained network (generated images only)"
+GENERATED = "network pretrained on generated images"
 # Changes of a result (fraction of the range, shares) from which they are worth a word.
 LEAST_CHANGE, LEAST_SHARPNESS, LEAST_GRAIN = 0.003, 0.03, 0.05
 # Misfit in standard deviations of the noise up to which a result agrees with its image.
@@ -155,7 +155,7 @@ def error_sentence(error: Mapping[str, Any] | None) -> str:
         )
     return (
         f" The standard error of the result is {size}, tested on {error['regions']} "
-        "regions kept out of training."
+        "regions not used for training."
     )
 
 

@@ -315,7 +315,10 @@ class CheckPanel:
         if line is None:
             line = new_line(self.subject)
             if line is None:
-                show_info("Line profiles need an image whose last axes are Y and X.")
+                show_info(
+                    "Line profiles need an image whose last axes are Y and X; "
+                    "reorder its axes and run again."
+                )
                 return
             self._viewer.add_layer(line)
         line.visible = True

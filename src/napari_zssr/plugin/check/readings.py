@@ -28,8 +28,8 @@ TOOLTIPS = {
     "in the median of all objects and where it changed most. A change counts if it is "
     "more than 1 % and more than three times its noise. Light that moved within an "
     "object is not detected.",
-    SPOTS: "How far bright round spots are shifted: on average, which says whether the "
-    "image moved, and each by itself (root mean square), which noise increases. The "
+    SPOTS: "How far bright round spots are shifted: on average, which shows whether "
+    "the image moved, and each one (root mean square), which includes noise. The "
     "average counts if it is more than 0.05 pixels of the original and not due to "
     "chance. Areas without spots are not checked.",
     RESIDUAL: "Blurred and shrunk as assumed, the result should equal the original "
@@ -38,10 +38,10 @@ TOOLTIPS = {
     RESOLUTION: "The finest detail above the noise, in the original and in the "
     "result. The original is split into two halves with independent noise; both are "
     "enlarged by the same networks and compared. For the result this needs the "
-    "networks, which are known after a run in memory, and it is a best case, because "
-    "networks may invent the same detail twice. No limit is found if both halves "
-    "agree down to the pixels. Of a large image, the part with the most contrast is "
-    "measured.",
+    "networks, which are available after a run in memory, and it is a best case, "
+    "because networks may invent the same detail twice. No limit is found if both "
+    "halves agree down to the pixels. Of a large image, the part with the most "
+    "contrast is measured.",
 }
 WITHOUT, UNBOUNDED = "not measured", "no limit found down to the pixels"
 NOT_YET = "not measured yet"
@@ -215,5 +215,5 @@ def missing_correlation(plane: PlaneCheck) -> str:
     if ORIGINAL not in known:
         return plane.detail.sentence or "Not measured in this plane."
     if RESULT not in known:
-        return "Not measured for the result, because its networks are not known."
+        return "Not measured for the result, because its networks are not available."
     return ""

@@ -249,7 +249,7 @@ def _delivered(recipe: Recipe, config: Recipe, report: Recipe) -> str:
     names = {
         "learned": "trained networks" if was_trained(recipe) else "networks",
         "bicubic": _base(config),
-        "constant": "a plane of one value",
+        "constant": "constant value",
     }
     if config.get("network") == "ridge":
         names["learned"] = "a fitted filter"
@@ -267,7 +267,7 @@ def _delivered(recipe: Recipe, config: Recipe, report: Recipe) -> str:
         if plane.get("assessment") and plane.get("returned") == "learned"
     ]
     held = learned and shares and min(shares) < 1 and not config.get("always")
-    part = f" ({100 * min(shares):.0f} % of their change)" if held else ""
+    part = f" ({100 * min(shares):.0f} % of the change used)" if held else ""
     return ", ".join(texts) + part
 
 

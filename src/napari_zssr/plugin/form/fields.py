@@ -390,8 +390,8 @@ class FactorFields(Column):
             text = ONLY_RESTORED
         elif finest > 1 and self.factor_z == ISOTROPIC:
             text = (
-                f"Voxels become cubes of 1/{finest:g} pixel. With factor 1 they are of "
-                "a whole pixel, in fewer slices."
+                f"Voxels become cubes, 1/{finest:g} of a pixel wide. With factor 1 "
+                "they are one pixel wide, in fewer slices."
             )
         set_text(self.meaning, text)
 
