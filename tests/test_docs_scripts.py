@@ -117,8 +117,8 @@ def test_the_console_page_runs(console: Console) -> None:
     widget = console.names["widget"]
     assert widget.controls.cancel.enabled
     console.wait(lambda: not widget.controls.cancel.enabled)
-    check_lies_on(layer, layers["plate x2 instant"])
-    np.testing.assert_array_equal(layers["plate x2 instant"].data, seeded)
+    check_lies_on(layer, layers["plate x2 interpolated"])
+    np.testing.assert_array_equal(layers["plate x2 interpolated"].data, seeded)
 
     layers.selection = {layers[1]}
     widget.form.region.show_factors((3, 3))
