@@ -69,7 +69,7 @@ class Body(Column):
             ),
             "How well two halves of the image with independent noise agree, by size "
             "of detail. Below 1/7 there is mostly noise: the resolution is where the "
-            "smoothed line first falls so close to 1/7 that it may be chance.",
+            "smoothed curve first falls so close to 1/7 that the rest may be chance.",
         )
         self.profile = Plot(
             Style(title="Line profile", y="intensity, as in the image"),
