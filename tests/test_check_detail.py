@@ -264,8 +264,12 @@ def test_of_large_planes_the_measured_part_is_told() -> None:
 
 def test_what_is_made_up_agrees_with_itself() -> None:
     """Why the detail after is no more than a bound, and is told as one."""
-    pattern = np.random.default_rng(9).normal(0, 0.2, (256, 256))
-    detail = measured(lambda colours: smooth(colours) + pattern)
+
+    def makes_up(colours: Any) -> Any:
+        draw = np.random.default_rng(9)
+        return smooth(colours) + draw.normal(0, 0.2, colours.shape)
+
+    detail = measured(makes_up)
     assert detail.after is not None
     assert detail.after.outcome == "pixel limit"
     assert "so the resolution of the result remains unknown" in detail.sentence

@@ -25,6 +25,7 @@ from napari_zssr.config import FAST, INSTANT, change
 from napari_zssr.errors import InputError
 from napari_zssr.imaging.resolution import Outcome
 from napari_zssr.io.write import write
+from napari_zssr.plugin.check import body as _body
 from napari_zssr.plugin.check import job as _job
 from napari_zssr.plugin.check import panel as _panel
 from napari_zssr.plugin.check import readings
@@ -316,6 +317,20 @@ def test_a_check_stops_within_a_long_stage(
     assert time.monotonic() - started < 5
     assert bench.panel.active
     assert "%" in bench.value(readings.FLUX)
+
+
+def test_a_check_says_how_long_it_takes(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.start()
+    now = 100.0
+    monkeypatch.setattr(_body.time, "monotonic", lambda: now)
+    assert bench.panel.subject is not None
+    bench.body.begin(bench.panel.subject)
+    now += 25
+    bench.body.show_progress(Progress(stage="resolution", step=250, total=1000))
+    assert bench.body.bar.value == 250
+    assert bench.body.progress.value.endswith("about 75 s left")
 
 
 def test_what_cannot_be_checked_is_told(bench: Bench) -> None:
@@ -728,6 +743,27 @@ def test_the_report_is_written(bench: Bench, tmp_path: Path) -> None:
     assert picture.height() > 300
 
 
+def test_a_report_before_the_end_says_what_it_lacks(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(_panel, "show_info", said.append)
+    release = held(monkeypatch)
+    bench.panel.start()
+    bench.until(lambda: bench.panel.job and bench.panel.job.check)
+    bench.panel.write_report(tmp_path / "early.html")
+    bench.until(lambda: said)
+    assert said[0].endswith(
+        "early.png. The check is not finished: this covers the image, except for the "
+        "resolution."
+    )
+    release.set()
+    bench.quiet()
+    bench.panel.write_report(tmp_path / "late.html")
+    bench.until(lambda: len(said) > 1)
+    assert said[1].endswith("late.png.")
+
+
 def test_the_button_asks_where(
     bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -801,8 +837,14 @@ def test_all_channels_are_judged_and_the_shown_one_first(
         "Figures and plots are of channel 3. napari counts channels from 0: its slider "
         "shows 2."
     )
+    assert bench.panel.job is not None
+    assert readings.unfinished(bench.panel.job) == (
+        "The check is not finished: this covers channel 3 (1 of 3 channels), except "
+        "for the resolution of channel 3."
+    )
     release.set()
     bench.quiet()
+    assert readings.unfinished(bench.panel.job) == ""
     assert bench.body.verdict.value.startswith("Checked: all 3 channels.<br>")
     bench.viewer.dims.set_current_step(0, 0)
     bench.quiet()
@@ -826,6 +868,10 @@ def test_a_check_that_was_stopped_says_what_it_lacks(
     bench.until(lambda: "Checked" in bench.body.verdict.value)
     bench.panel.cancel()
     bench.quiet()
+    assert bench.panel.job is not None
+    assert "The check was stopped: this covers channel 2" in readings.unfinished(
+        bench.panel.job
+    )
     assert bench.body.verdict.value.startswith(
         "Checked: channel 2 (1 of 2 channels). Close the check and start it "
         "again for the others.<br>"

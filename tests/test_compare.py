@@ -26,6 +26,7 @@ from napari_zssr import read
 from napari_zssr.config import FAST, INSTANT, change
 from napari_zssr.io.write import read_provenance
 from napari_zssr.plugin import help as _help
+from napari_zssr.plugin import texts as _texts
 from napari_zssr.plugin import widget as _widget
 from napari_zssr.plugin.compare.comparison import NO_RESULT, Mode
 from napari_zssr.plugin.compare.panel import SIDE, SINGLE
@@ -514,7 +515,9 @@ def test_the_panel_shows_and_copies_the_recipe(desk: Desk) -> None:
     assert "was checked" not in clipboard.text()
 
 
-def test_a_checked_result_has_the_whole_paragraph(desk: Desk) -> None:
+def test_a_checked_result_has_the_whole_paragraph(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
     original = desk.add(rings(64, 64, noise=20))
     desk.run()
     desk.viewer.layers.selection.active = desk.viewer.layers[-1]
@@ -523,8 +526,17 @@ def test_a_checked_result_has_the_whole_paragraph(desk: Desk) -> None:
     desk.qtbot.waitUntil(
         lambda: not check._latest.run.running and check.job is not None, timeout=60_000
     )
+    said: list[str] = []
+    monkeypatch.setattr(_texts, "show_info", said.append)
     desk.widget.result.copy_methods()
     assert "was checked on" in QApplication.clipboard().text()
+    assert check.job is not None
+    check.job.state = "running"
+    desk.widget.result.copy_methods()
+    assert said == [
+        "Copied to the clipboard.",
+        "Copied to the clipboard. The check is not finished: this covers the image.",
+    ]
     assert original in desk.viewer.layers
     check.stop()
 

@@ -66,12 +66,19 @@ def test_captures() -> None:
         assert [cell.split()[0] for cell in cells.split(" | ")] == [
             f"{float(figure.split()[0]):.2f}" for figure in figures
         ]
-    # A bound, and far from what is true.
-    halves, true = (
-        [float(row[column].split()[0]) for row in measured]
-        for column in ("made of each half", "result and truth")
-    )
-    assert all(a < 1.1 * b for a, b in zip(halves, true, strict=True))
+    # A bound, and far from what is true; but for one.
+    figures = {
+        row["image"]: [
+            float(row[column].split()[0])
+            for column in ("made of each half", "result and truth")
+        ]
+        for row in measured
+    }
+    halves, true = figures.pop("Confocal_FISH_1")
+    assert (
+        f"they agree on less ({halves:.2f} pixels) than result and truth do ({true})"
+    ) in PAGE
+    assert all(halves < 0.9 * true for halves, true in figures.values())
 
 
 def test_captures_that_nothing_was_chosen_on() -> None:

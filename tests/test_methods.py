@@ -153,6 +153,20 @@ def test_the_residual_is_told_as_it_was_found(
     assert start.split("agreed")[0] in methods(check)[0]
 
 
+def test_a_resolution_is_that_of_a_channel_or_their_median() -> None:
+    """One whose halves agree on nothing does not count."""
+    cells = sheets(3, 64, 64, sigma=(0, 1.5, 1.5))
+    flat = np.full((64, 64), 500, np.uint16)
+    for planes, told in (
+        (cells, "in the median of 3 channels (Fourier"),
+        (np.stack([*cells[:2], flat]), "in the median of 2 channels (Fourier"),
+        (np.stack([flat, cells[0]]), "in channel 2 (Fourier"),
+        (cells[0], "µm (Fourier"),
+    ):
+        stack = stack_of(planes, "CYX"[3 - planes.ndim :])
+        assert told in methods(check_files(stack, stack))[0]
+
+
 def test_regions_that_are_not_measured_are_not_counted() -> None:
     """Of two labelled regions one is no brighter than its noise."""
     draw = np.random.default_rng(0)

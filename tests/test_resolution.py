@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,8 +23,10 @@ from benchmarks.cutoff_scenes import (
     widefield,
 )
 from napari_zssr.errors import InputError
+from napari_zssr.imaging import resolution as _resolution
 from napari_zssr.imaging.noise import CLEAN, NoiseModel
 from napari_zssr.imaging.resolution import (
+    THRESHOLD,
     Resolution,
     decorrelation_resolution,
     radial_spectrum,
@@ -311,6 +315,56 @@ def test_correlation_of_known_noise() -> None:
     rings = ring_correlation(*(signal + noise for noise in noises))
     mean = np.average(rings.correlation, weights=rings.counts)
     assert mean == pytest.approx(0.5, abs=0.03)
+
+
+def halves_that_correlate(
+    by_frequency: Callable[[Array], Array], seed: int
+) -> tuple[Array, Array]:
+    """Two images (256, 256) whose rings are expected to correlate by so much."""
+    draw = np.random.default_rng(seed)
+    y, x = np.fft.fftfreq(256)[:, None], np.fft.rfftfreq(256)[None]
+    share = by_frequency(np.hypot(y, x))
+    signal, *noises = draw.normal(size=(3, 256, 256))
+    passed = np.fft.rfft2(signal) * np.sqrt(share / (1 - share))
+    shaped = np.fft.irfft2(passed, s=signal.shape)
+    return shaped + noises[0], shaped + noises[1]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_what_wobbles_about_the_threshold_is_no_detail(seed: int) -> None:
+    """The first fall counts, not the last of many by chance."""
+
+    def falls(frequency: Array) -> Array:
+        return np.interp(frequency, [0.15, 0.2, 0.5], [0.9, 0.16, 0.13])
+
+    halves = halves_that_correlate(falls, seed)
+    rings = ring_correlation(*halves)
+    wobbling = rings.correlation[rings.frequency > 0.22] > THRESHOLD
+    assert 0.3 < wobbling.mean() < 0.7
+    assert 0.17 < found(ring_resolution(*halves)) < 0.22
+
+
+def test_one_ring_that_dips_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    halves = halves_that_correlate(
+        lambda frequency: np.interp(frequency, [0.15, 0.2], [0.9, 0.0]), 0
+    )
+    rings = ring_correlation(*halves)
+    for dip in (2, 10, 30):
+        curve = rings.correlation.copy()
+        curve[dip] = 0.0
+        dipping = replace(rings, correlation=curve)
+        monkeypatch.setattr(_resolution, "ring_correlation", lambda *_, r=dipping: r)
+        assert found(ring_resolution(*halves)) == pytest.approx(0.19, rel=0.04)
+
+
+def test_what_agrees_again_behind_the_first_fall_is_no_detail() -> None:
+    """As networks do that draw the same pattern into both halves."""
+
+    def rises(frequency: Array) -> Array:
+        return np.interp(frequency, [0.15, 0.2, 0.4, 0.45], [0.9, 0.05, 0.05, 0.4])
+
+    resolution = ring_resolution(*halves_that_correlate(rises, 0))
+    assert found(resolution) == pytest.approx(0.19, rel=0.04)
 
 
 def test_spectrum_of_white_noise_is_its_variance() -> None:

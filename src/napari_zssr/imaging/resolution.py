@@ -37,17 +37,12 @@ SMOOTHING_PX = 5
 LEAST_COUNT, MANY_PHOTONS = -0.5, 1e6
 # Correlation of two halves at which the whole correlates by 1/2 with its pure signal.
 THRESHOLD, WITH_TRUTH = 1 / 7, 1 / 2
-# No ring needs to correlate more, however few its coefficients.
-HIGHEST = 1 / 2
 # Reach of the running median over the ring correlation, to either side: share of the
 # frequency, and least number of rings.
 SMOOTHING, LEAST_RINGS = 0.08, 1.5
-# Up to this multiple of a crossing, and at least so many rings, the mean correlation
-# must stay below the threshold.
-BEYOND, LEAST_BEYOND = 1.25, 3
-# Standard deviations of the correlation of mere noise that a single ring must exceed,
-# and how much wider a median spreads than a mean.
-CERTAIN, MEDIAN = 3.0, np.sqrt(np.pi / 2)
+# Standard errors by which the median must exceed a threshold, and how much wider a
+# median spreads than a mean.
+CERTAIN, MEDIAN = 2.0, np.sqrt(np.pi / 2)
 # Standard deviations of the correlation of mere noise from which there is a signal.
 SIGNIFICANT = 4.0
 # Share of the Fourier coefficients that the Hann window leaves independent, both axes.
@@ -223,12 +218,12 @@ def ring_resolution(
     spacing_um: Pair | None = None,
     threshold: float = THRESHOLD,
 ) -> Resolution:
-    """Where the smoothed ring correlation of two images falls below a threshold.
+    """Where the smoothed ring correlation of two images first falls to a threshold.
 
     1/7 for two halves (Nieuwenhuizen et al., Nature Methods 10, 2013), `WITH_TRUTH`
-    for an image and its truth. A crossing counts if the correlation stays below, on
-    average, up to 1.25 times its frequency. Other arguments, and errors, as of
-    `ring_correlation`.
+    for an image and its truth. It has fallen where it is above by less than two
+    standard errors: what wobbles about the threshold is no detail. Other arguments, and
+    errors, as of `ring_correlation`.
     """
     rings = ring_correlation(first, second, spacing_um)
     cutoff = _crossing(rings, threshold)
@@ -238,22 +233,18 @@ def ring_resolution(
     return _resolution(RING_CORRELATION, cutoff, outcome, spacing_um)
 
 
-def smoothed(
-    rings: RingCorrelation, threshold: float = THRESHOLD
-) -> tuple[Array, Array]:
-    """Running median of a ring correlation, and the threshold for it; both (rings,).
+def smoothed(rings: RingCorrelation) -> tuple[Array, Array]:
+    """Running median of a ring correlation, and its standard error; both (rings,).
 
     A median keeps the fall where it is. Its width grows with the frequency, so that
-    this is known to the same share. The threshold is that given, or as many standard
-    deviations of mere noise where few coefficients make these wider.
+    this is known to the same share.
     """
     step = rings.frequency[1] - rings.frequency[0]
     reach = np.maximum(SMOOTHING * rings.frequency, LEAST_RINGS * step)
     distance = np.abs(rings.frequency[None] - rings.frequency[:, None])
     near = distance <= reach[:, None]
     curve = np.nanmedian(np.where(near, rings.correlation[None], np.nan), axis=1)
-    deviation = _deviation(near @ rings.counts) * MEDIAN
-    return curve, np.clip(CERTAIN * deviation, threshold, HIGHEST)
+    return curve, (1 - curve**2) * _deviation(near @ rings.counts) * MEDIAN
 
 
 def _deviation(counts: Any) -> Any:
@@ -264,23 +255,23 @@ def _deviation(counts: Any) -> Any:
     return 1 / np.sqrt(counts / 2 * INDEPENDENT)
 
 
-def _crossing(rings: RingCorrelation, least: float) -> float | None:
-    """Frequency at which the threshold is crossed; half a cycle where it never is.
+def _crossing(rings: RingCorrelation, threshold: float) -> float | None:
+    """Frequency of the first fall to a threshold; half a cycle where there is none.
 
     None if nothing is above.
     """
-    curve, threshold = smoothed(rings, least)
-    frequency, margin = rings.frequency, curve - threshold
+    curve, error = smoothed(rings)
+    frequency, margin = rings.frequency, curve - CERTAIN * error - threshold
     above = margin >= 0
-    for n in map(int, np.flatnonzero(above[:-1] & ~above[1:])):
+    if not above.any():
+        return None
+    falls = np.flatnonzero(above[:-1] & ~above[1:])
+    found = NYQUIST
+    if len(falls):
+        n = int(falls[0])
         share = margin[n] / (margin[n] - margin[n + 1])
         found = float(frequency[n] + share * (frequency[n + 1] - frequency[n]))
-        last = max(n + LEAST_BEYOND, int((frequency <= BEYOND * found).sum()) - 1)
-        counts = rings.counts[n + 1 : last + 1]
-        mean = np.average(rings.correlation[n + 1 : last + 1], weights=counts)
-        if mean < max(least, CERTAIN * _deviation(counts.sum())):
-            return found if _is_signal(rings, frequency <= found) else None
-    return NYQUIST if above[-1] and _is_signal(rings, frequency > 0) else None
+    return found if _is_signal(rings, frequency <= found) else None
 
 
 def _is_signal(rings: RingCorrelation, chosen: NDArray[np.bool_]) -> bool:

@@ -23,12 +23,12 @@ def table_html(rows: Iterable[tuple[str, str]]) -> str:
     return f"<table cellspacing='0' width='100%'>{lines}</table>" if lines else ""
 
 
-def copy_text(text: str) -> None:
-    """Put a text on the clipboard, and say so."""
+def copy_text(text: str, note: str = "") -> None:
+    """Put a text on the clipboard, and say so, and what else is to be known of it."""
     clipboard = QApplication.clipboard()
     assert clipboard is not None
     clipboard.setText(text)
-    show_info("Copied to the clipboard.")
+    show_info(f"Copied to the clipboard. {note}".rstrip())
 
 
 def _unbroken(name: str) -> str:

@@ -91,7 +91,7 @@ class SuperResolutionWidget(Container[Any]):
         self.preview = PreviewPanel(napari_viewer, self._request_to_preview)
         self.cost = CostCard(lambda: self.preview.computing)
         self.check = CheckPanel(napari_viewer)
-        self.result = ResultPanel(napari_viewer, self.check.check_of)
+        self.result = ResultPanel(napari_viewer, self.check.job_of)
         self.help = HelpRow()
         self.measurements = Measurements(
             napari_viewer, self.form.method, lambda: self._request, self._refresh_later

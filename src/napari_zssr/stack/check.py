@@ -62,12 +62,13 @@ MOST_PLANES = 8
 # Largest denominator of a factor that is found from shapes.
 FINEST = 8
 BICUBIC = KernelSpec()
-# From which share of the check of a plane to which its stages last, and all steps.
+# From which share of the check of a plane to which its stages last, where its halves
+# are sent through networks, and all steps.
 STAGES = {
-    "intensities": (0.0, 0.05),
-    "positions": (0.05, 0.1),
-    "residual": (0.1, 0.3),
-    "resolution": (0.3, 1.0),
+    "intensities": (0.0, 0.02),
+    "positions": (0.02, 0.04),
+    "residual": (0.04, 0.1),
+    "resolution": (0.1, 1.0),
 }
 TICKS = 1000
 HALVES = {

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,9 +60,9 @@ ALIKE = 0.1
 # Difference between a result and what the networks of a file make of the same image
 # from which these are others: share of what they change, and of the range.
 OTHERS, LEAST_OTHERS = 0.2, 0.004
-# Side of the tiles that networks enlarge at once: small, so that a check can be
-# cancelled soon.
-TILE_PX = 256
+# Side of the part on which a result is compared with what the networks of a file make
+# of the image, input pixels.
+COMPARED_PX = 128
 # Beside the borders of a part networks see other surroundings, input pixels.
 BORDER_PX = 16
 UNIT_TEXTS = {"um": "µm", "px": "pixels"}
@@ -229,7 +229,7 @@ def _through_networks(
     from napari_zssr.zssr.predict import enlarged, predict_spec, with_mean_of
     from napari_zssr.zssr.training_plan import Execution, Facts, resolve
 
-    execution = Execution(device=resolve_device("auto"), tile_px=TILE_PX)
+    execution = Execution(device=resolve_device("auto"), tile_px=PART_PX)
     plane = torch.from_numpy(np.ascontiguousarray(colours, dtype=np.float32))
     plane = plane.to(execution.device)
     level = noise_level(plane, noise)
@@ -385,20 +385,28 @@ def _with_halves(
     scale: Scale,
 ) -> Steps[Detail]:
     """Send each half by itself through what made the result, and correlate both."""
+    window = busiest_part(part, scale.factors, COMPARED_PX)
     # The last is what the file's networks make of the image itself.
-    given: tuple[NDArray[Any], ...] = (part + difference, part - difference, part)
-    made = []
-    for number, colours in enumerate(given):
-        renamed = partial(_of_several, number=number, count=len(given))
+    given = (part + difference, part - difference, part[:, *window])
+    whole = sum(colours.size for colours in given)
+    made: list[Colours] = []
+    done = 0.0
+    for colours in given:
+        share = colours.size / whole
+        renamed = partial(_of_several, done=done, share=share)
         steps = enlarge(colours.astype(np.float32))
         made.append((yield from map_events(steps, Progress, renamed)))
+        done += share
     again = made.pop()
     first, second = (half.mean(axis=0, dtype=np.float64) for half in made)
     after = _finest(ring_resolution(first, second, scale.fine), scale.fine)
     assert detail.before is not None
     sentence = _change(detail.before, after, scale)
-    plain = imresize(part, scale.factors)
-    differs, changed = (_rms(result - other, scale.factors) for other in (again, plain))
+    compared = result[:, *output_window(window, scale.factors)]
+    plain = imresize(part[:, *window], scale.factors)
+    differs, changed = (
+        _rms(compared - other, scale.factors) for other in (again, plain)
+    )
     if differs > max(OTHERS * changed, LEAST_OTHERS):
         sentence += (
             " The given networks produce a different result (by "
@@ -414,10 +422,10 @@ def _with_halves(
     )
 
 
-def _of_several(event: Progress, number: int, count: int) -> Progress:
-    """An event of one of several planes that are enlarged."""
-    share = (number + event.step / max(1, event.total)) / count
-    return Progress(stage=STAGE, step=round(TICKS * share), total=TICKS)
+def _of_several(event: Progress, done: float, share: float) -> Progress:
+    """An event of one of several planes that are enlarged, a share of them all."""
+    done += share * event.step / max(1, event.total)
+    return Progress(stage=STAGE, step=round(TICKS * done), total=TICKS)
 
 
 def _change(before: Finest, after: Finest, scale: Scale) -> str:
@@ -512,13 +520,13 @@ def _rms(difference: Colours, factors: Pair) -> float:
     return float((kept if kept.size else difference).std())
 
 
-def busiest_part(colours: Colours, factors: Pair) -> Window:
-    """Part (Y, X) of at most 512 pixels a side whose contrast is highest.
+def busiest_part(colours: Colours, factors: Pair, side_px: int = PART_PX) -> Window:
+    """Part (Y, X) of at most so many pixels a side whose contrast is highest.
 
     It begins on a whole output pixel.
     """
     size = colours.shape[1:]
-    side = [min(PART_PX, n) for n in size]
+    side = [min(side_px, n) for n in size]
     rows, columns = (
         _starts(n, s, f) for n, s, f in zip(size, side, factors, strict=True)
     )

@@ -14,8 +14,7 @@ from napari_zssr.imaging.quantities import distance_text
 from napari_zssr.imaging.resample import Pair
 from napari_zssr.imaging.resolution import DECORRELATION, RING_CORRELATION
 from napari_zssr.progress import sentence_case
-from napari_zssr.stack.check import Check
-from napari_zssr.stack.detail import Finest
+from napari_zssr.stack.check import Check, PlaneCheck
 from napari_zssr.stack.image import in_um
 from napari_zssr.stack.recipe import (
     BLURS,
@@ -26,6 +25,7 @@ from napari_zssr.stack.recipe import (
     channels_text,
     factor_along,
     part_text,
+    planes_name,
     psf_text,
     range_text,
     size_after,
@@ -477,18 +477,16 @@ def _agreed(check: Check) -> str:
 
 def _resolved(check: Check, cited: _References) -> str:
     """Detail by ring correlation, or by decorrelation, in the median."""
-    unit = check.planes[0].detail.unit_text
-    befores = [plane.detail.before for plane in check.planes]
-    parts = []
-    halves = _periods([b for b in befores if b and b.method == RING_CORRELATION], unit)
+    planes, parts = check.planes, []
+    halves = _finest(planes, "before", RING_CORRELATION)
     if halves:
         parts.append(
             "Two halves of the original with independent noise agreed in detail "
             f"down to {halves} (Fourier ring correlation {cited.cite(RINGS)} "
             f"of 1/7 {cited.cite(RESOLUTION)})"
         )
-        made = [p.detail for p in check.planes if not p.detail.interpolated]
-        after = _periods([detail.after for detail in made], unit)
+        made = [plane for plane in planes if not plane.detail.interpolated]
+        after = _finest(made, "after", RING_CORRELATION)
         if after:
             parts[0] += (
                 f", and after processing by the same networks down to {after}, "
@@ -497,7 +495,7 @@ def _resolved(check: Check, cited: _References) -> str:
         if not made:
             parts[0] += "; the result was interpolated, which adds none"
         parts[0] += "."
-    others = _periods([b for b in befores if b and b.method == DECORRELATION], unit)
+    others = _finest(planes, "before", DECORRELATION)
     if others:
         parts.append(
             f"Decorrelation analysis {cited.cite(PHASES)} found detail down to "
@@ -506,14 +504,29 @@ def _resolved(check: Check, cited: _References) -> str:
     return " ".join(parts)
 
 
-def _periods(details: Sequence[Finest | None], unit: str) -> str:
-    """Finest period in the median; empty where none was found."""
-    known = [one for one in details if one is not None and one.outcome != "nothing"]
+def _finest(planes: Sequence[PlaneCheck], name: str, method: str) -> str:
+    """Finest period by a method, and in the median of what; empty without."""
+    found = {plane: getattr(plane.detail, name) for plane in planes}
+    known = {
+        plane: one
+        for plane, one in found.items()
+        if one is not None and one.outcome != "nothing" and one.method == method
+    }
     if not known:
         return ""
-    limits = sum(one.outcome == "pixel limit" for one in known)
-    middle = f"{np.median([one.period for one in known]):.3g} {unit}"
-    return f"{middle} (the limit of the pixels)" if 2 * limits > len(known) else middle
+    unit = planes[0].detail.unit_text
+    limits = sum(one.outcome == "pixel limit" for one in known.values())
+    middle = f"{np.median([one.period for one in known.values()]):.3g} {unit}"
+    limit = " (the limit of the pixels)" * (2 * limits > len(known))
+    return f"{middle}{limit}{_median_of(list(known))}"
+
+
+def _median_of(planes: Sequence[PlaneCheck]) -> str:
+    """In the median of how many planes a figure is, or in which one of several."""
+    if len(planes) == 1:
+        return f" in {planes[0].name}" if planes[0].name else ""
+    channels = len({plane.channel for plane in planes})
+    return f" in the median of {len(planes)} {planes_name(len(planes), channels)}"
 
 
 def _compared(check: Check, cited: _References) -> str:
@@ -524,8 +537,7 @@ def _compared(check: Check, cited: _References) -> str:
     def middle(name: str) -> float:
         return _median([getattr(one, name) for one in scores])
 
-    unit = check.planes[0].detail.unit_text
-    finest = _periods([plane.detail.with_truth for plane in check.planes], unit)
+    finest = _finest(check.planes, "with_truth", RING_CORRELATION)
     correlated = (
         f" Their ring correlation stayed above 1/2 down to {finest}." if finest else ""
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import time
 from typing import Any
 
 from magicgui.widgets import Container, ProgressBar, PushButton
@@ -11,7 +12,7 @@ from napari_zssr.plugin.check import readings
 from napari_zssr.plugin.check.job import State
 from napari_zssr.plugin.check.plot import Plot, Style
 from napari_zssr.plugin.check.subject import Place, Subject
-from napari_zssr.plugin.clock import status
+from napari_zssr.plugin.clock import seconds_left, status
 from napari_zssr.plugin.controls import RESOLUTION
 from napari_zssr.plugin.form.rows import (
     Column,
@@ -39,6 +40,7 @@ class Body(Column):
     """Verdict, table, plots and buttons of an open check."""
 
     def __init__(self) -> None:
+        self._began = time.monotonic()
         self.title = text_label()
         self.verdict = text_label()
         self.note = text_label()
@@ -66,7 +68,8 @@ class Body(Column):
                 level=(1 / 7, "1/7"),
             ),
             "How well two halves of the image with independent noise agree, by size "
-            "of detail. Below 1/7 there is mostly noise.",
+            "of detail. Below 1/7 there is mostly noise: the resolution is where the "
+            "smoothed curve first falls so close to 1/7 that the rest may be chance.",
         )
         self.profile = Plot(
             Style(title="Line profile", y="intensity, as in the image"),
@@ -141,11 +144,14 @@ class Body(Column):
         self.bar.value = 0
         self.running.visible = True
         self.cancel.enabled = True
+        self._began = time.monotonic()
 
     def show_progress(self, event: Progress) -> None:
-        """Show how far the check is."""
-        self.bar.value = RESOLUTION * event.step // max(1, event.total)
-        set_text(self.progress, html.escape(status(event)))
+        """Show how far the check is, and how long the rest takes."""
+        share = event.step / max(1, event.total)
+        left = seconds_left(share, time.monotonic() - self._began)
+        self.bar.value = int(RESOLUTION * share)
+        set_text(self.progress, html.escape(status(event, left)))
 
     def show_cancelling(self) -> None:
         """Show that the check will stop after the current step."""

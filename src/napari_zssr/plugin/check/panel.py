@@ -134,11 +134,11 @@ class CheckPanel:
         self._follow_lines()
         self._read_planes()
 
-    def check_of(self, result: Image) -> Check | None:
-        """What the open check has found of a result."""
-        if self.subject is None or self.job is None:
+    def job_of(self, result: Image) -> CheckJob | None:
+        """The open check of a result."""
+        if self.subject is None or self.subject.result is not result:
             return None
-        return self.job.check if self.subject.result is result else None
+        return self.job
 
     def cancel(self) -> None:
         """Stop after the current step, and keep what is known."""
@@ -397,11 +397,14 @@ class CheckPanel:
         if self.job is None or self.job.check is None or self.body is None:
             return
         picture = path.with_suffix(".png")
+        rest = readings.unfinished(self.job)
         self.body.native.grab().save(str(picture))
         self._writing.replace()
         self._writing.run.start(
             partial(_write_page, path, self.job.check, self.job.stacks),
-            on_result=lambda _: show_info(f"Saved {path} and {picture.name}."),
+            on_result=lambda _: show_info(
+                f"Saved {path} and {picture.name}. {rest}".rstrip()
+            ),
             on_error=lambda error: show_error(str(error)),
         )
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from napari_zssr.imaging.quantities import LEAST_SHIFT, LEAST_SPOTS, distance_text
-from napari_zssr.plugin.check.job import State
+from napari_zssr.plugin.check.job import CheckJob, State
 from napari_zssr.plugin.check.plot import Curve
 from napari_zssr.plugin.check.subject import Place, Subject
 from napari_zssr.plugin.summary import form_sentence
@@ -65,6 +65,22 @@ def checked(check: Check, state: State) -> str:
         base = baseline(check.factors).name
         sentences += f" In {channels_text(numbers)} the result is {base}."
     return sentences
+
+
+def unfinished(job: CheckJob) -> str:
+    """Sentence on what a check covers that has not ended; empty if it has."""
+    if job.state == "finished":
+        return ""
+    is_running = job.state == "running"
+    start = "The check is not finished" if is_running else "The check was stopped"
+    if job.check is None:
+        return f"{start}: nothing of it is included."
+    covered = scope(job.check) or "the image"
+    last = job.check.planes[-1]
+    if last.detail.sentence == PENDING:
+        of = f" of {last.name}" if last.name else ""
+        covered += f", except for the resolution{of}"
+    return f"{start}: this covers {covered}."
 
 
 def shown_plane(plane: PlaneCheck, subject: Subject, shown: Place) -> str:

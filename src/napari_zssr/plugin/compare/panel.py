@@ -11,6 +11,8 @@ from napari.viewer import Viewer
 from qtpy.QtCore import Qt
 
 from napari_zssr.errors import InputError
+from napari_zssr.plugin.check import readings
+from napari_zssr.plugin.check.job import CheckJob
 from napari_zssr.plugin.compare.comparison import (
     Comparison,
     Mode,
@@ -26,7 +28,6 @@ from napari_zssr.plugin.compare.undo import Undo
 from napari_zssr.plugin.form.rows import Column, set_text, side_by_side, text_label
 from napari_zssr.plugin.layers.layers import layer_file, layer_recipe, unwrapped
 from napari_zssr.plugin.texts import copy_text, table_html
-from napari_zssr.stack.check import Check
 from napari_zssr.stack.methods import methods, methods_unchecked, with_references
 
 SIDE, SINGLE = "Side by side", "Single view"
@@ -35,16 +36,16 @@ SIDE, SINGLE = "Side by side", "Single view"
 class ResultPanel:
     """What can be done with the selected result: `buttons`, and its recipe as `view`.
 
-    `check_of` gives the check of a result, None where it was not checked.
+    `job_of` gives the check of a result, None where it was not checked.
     """
 
     def __init__(
         self,
         viewer: Viewer,
-        check_of: Callable[[Image], Check | None] = lambda _: None,
+        job_of: Callable[[Image], CheckJob | None] = lambda _: None,
     ) -> None:
         self._viewer = viewer
-        self._check_of = check_of
+        self._job_of = job_of
         self._rows: Rows = []
         self.comparison = Comparison(viewer, self.update)
         self.undo = Undo(viewer)
@@ -125,12 +126,13 @@ class ResultPanel:
         result = selected_result(self._viewer)
         if result is None:
             return
-        check = self._check_of(result)
-        if check is None:
+        job = self._job_of(result)
+        if job is None or job.check is None:
             text = methods_unchecked(layer_recipe(result))
         else:
-            text = methods(check)
-        copy_text(with_references(*text))
+            text = methods(job.check)
+        rest = "" if job is None else readings.unfinished(job)
+        copy_text(with_references(*text), rest)
 
     def close(self) -> None:
         """End a comparison, and ignore the viewer from now on."""
