@@ -184,13 +184,14 @@ class Made:
     def __init__(self, function: Callable[[Any], Any]) -> None:
         self.function = function
 
-    def enlarger(self, _: NoiseModel) -> Callable[[Any], Steps[Any]]:
+    def enlarger(self, _: NoiseModel) -> Callable[[Any, Any], Steps[Any]]:
         return self._steps
 
-    def _steps(self, colours: Any) -> Steps[Any]:
+    def _steps(self, colours: Any, window: Any) -> Steps[Any]:
         for step in range(8):
             yield Progress(stage="predict", step=step, total=8)
-        return self.function(colours)
+        made = self.function(colours)
+        return made if window is None else made[:, *window]
 
 
 def measured(function: Callable[[Any], Any], result: Any = None) -> Detail:
@@ -279,6 +280,12 @@ def test_other_networks_are_noticed() -> None:
     assert "a different result" not in measured(smooth).sentence
     sharper = measured(smooth, lambda colours: 2 * colours - smooth(colours))
     assert "produce a different result" in sharper.sentence
+
+
+def test_networks_see_the_whole_part_though_less_is_compared() -> None:
+    """How they are applied follows the level of the noise in all of it."""
+    same = measured(lambda colours: smooth(colours) * colours.shape[-1])
+    assert "a different result" not in same.sentence
 
 
 @pytest.mark.parametrize(

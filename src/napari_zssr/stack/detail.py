@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,7 +47,8 @@ if TYPE_CHECKING:
     from napari_zssr.imaging.comparison import Comparison
 
 Colours = NDArray[np.float32]
-Enlarge = Callable[[Colours], Steps[Colours]]
+# Of colours (C, Y, X), and the part of the plane that is wanted, or all of it.
+Enlarge = Callable[[Colours, Window | None], Steps[Colours]]
 
 # Name of the stage, and its steps.
 STAGE, TICKS = "resolution", 1000
@@ -207,21 +208,29 @@ class Making:
         that of halves is stronger: else another function would be measured.
         """
         if self.share == 0:
-            return lambda colours: _interpolated(colours, self.config.factors)
+            return lambda colours, window: _interpolated(
+                colours, self.config.factors, window
+            )
         if self.checkpoint is None:
             return None
-        return lambda colours: _through_networks(colours, self, noise)
+        return lambda colours, window: _through_networks(colours, window, self, noise)
 
 
-def _interpolated(colours: Colours, factors: Pair) -> Steps[Colours]:
+def _interpolated(
+    colours: Colours, factors: Pair, window: Window | None
+) -> Steps[Colours]:
     yield Progress(stage="predict", step=0, total=1)
-    return imresize(colours, factors)
+    fine = imresize(colours, factors)
+    return fine if window is None else fine[:, *output_window(window, factors)]
 
 
 def _through_networks(
-    colours: Colours, making: Making, noise: NoiseModel
+    colours: Colours, window: Window | None, making: Making, noise: NoiseModel
 ) -> Steps[Colours]:
-    """Apply networks as they are to colours (C, Y, X), normalised."""
+    """Apply networks as they are to colours (C, Y, X), normalised, or to a part.
+
+    The level of the noise is that of all of them.
+    """
     import torch
 
     from napari_zssr.zssr.device import resolve_device
@@ -239,8 +248,8 @@ def _through_networks(
     network, _ = yield from train_network(data, plan, execution)
     spec = predict_spec(plan, plan.factors, execution)
     spec = replace(spec, share=making.share)
-    canvas = yield from enlarged(network, plane, spec)
-    with_mean = with_mean_of(canvas, plane)
+    canvas = yield from enlarged(network, plane, spec, window)
+    with_mean = with_mean_of(canvas, plane if window is None else plane[:, *window])
     return np.asarray(with_mean[:, :, :].numpy())
 
 
@@ -387,16 +396,16 @@ def _with_halves(
     """Send each half by itself through what made the result, and correlate both."""
     window = busiest_part(part, scale.factors, COMPARED_PX)
     # The last is what the file's networks make of the image itself.
-    given = (part + difference, part - difference, part[:, *window])
-    whole = sum(colours.size for colours in given)
+    given: tuple[tuple[NDArray[Any], Window | None], ...] = (
+        (part + difference, None),
+        (part - difference, None),
+        (part, window),
+    )
     made: list[Colours] = []
-    done = 0.0
-    for colours in given:
-        share = colours.size / whole
-        renamed = partial(_of_several, done=done, share=share)
-        steps = enlarge(colours.astype(np.float32))
+    for number, (colours, wanted) in enumerate(given):
+        renamed = partial(_of_several, number=number, count=len(given))
+        steps = enlarge(colours.astype(np.float32), wanted)
         made.append((yield from map_events(steps, Progress, renamed)))
-        done += share
     again = made.pop()
     first, second = (half.mean(axis=0, dtype=np.float64) for half in made)
     after = _finest(ring_resolution(first, second, scale.fine), scale.fine)
@@ -422,10 +431,10 @@ def _with_halves(
     )
 
 
-def _of_several(event: Progress, done: float, share: float) -> Progress:
-    """An event of one of several planes that are enlarged, a share of them all."""
-    done += share * event.step / max(1, event.total)
-    return Progress(stage=STAGE, step=round(TICKS * done), total=TICKS)
+def _of_several(event: Progress, number: int, count: int) -> Progress:
+    """An event of one of several planes that are enlarged."""
+    share = (number + event.step / max(1, event.total)) / count
+    return Progress(stage=STAGE, step=round(TICKS * share), total=TICKS)
 
 
 def _change(before: Finest, after: Finest, scale: Scale) -> str:
