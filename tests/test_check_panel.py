@@ -966,7 +966,7 @@ def test_the_shift_of_spots_is_the_same_in_the_panel_and_the_methods(
 @pytest.mark.parametrize(
     ("before", "after", "wanted"),
     [
-        (finest(0.4), finest(0.3), "0.4 µm → at best 0.3 µm"),
+        (finest(0.4), finest(0.3), "0.4 µm → about 0.3 µm at best"),
         (finest(0.4), None, "0.4 µm → not measured"),
         # Halves that agree down to the pixels are no better resolution.
         (

@@ -448,7 +448,7 @@ def _change(before: Finest, after: Finest, scale: Scale) -> str:
     alike = abs(math.log(after.period / before.period)) < ALIKE
     if before.outcome == "found" and alike:
         return f"{text}, the same within 10 %."
-    return f"{text}, the best that can be expected of the result."
+    return f"{text}, about the best that can be expected of the result."
 
 
 def _halves(before: Finest, scale: Scale) -> str:

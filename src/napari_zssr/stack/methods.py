@@ -490,7 +490,7 @@ def _resolved(check: Check, cited: _References) -> str:
         if after:
             parts[0] += (
                 f", and after processing by the same networks down to {after}, "
-                f"the best that can be expected of the result"
+                f"about the best that can be expected of the result"
             )
         if not made:
             parts[0] += "; the result was interpolated, which adds none"

@@ -189,7 +189,7 @@ def resolution(detail: Detail) -> str:
     if detail.after is not None:
         # Halves that agree down to the pixels bound nothing.
         is_bound = detail.after.outcome == "found"
-        after = f"at best {after}" if is_bound else UNBOUNDED
+        after = f"about {after} at best" if is_bound else UNBOUNDED
     return f"{before} \N{RIGHTWARDS ARROW} {after}"
 
 
