@@ -972,9 +972,13 @@ def test_the_shift_of_spots_is_the_same_in_the_panel_and_the_methods(
         (
             finest(0.4),
             finest(0.1, "pixel limit"),
-            "0.4 µm → no limit found down to the pixels",
+            "0.4 µm → finer than its pixels can show",
         ),
-        (finest(0.2, "pixel limit"), None, "0.2 µm (pixel limit) → not measured"),
+        (
+            finest(0.2, "pixel limit"),
+            None,
+            "0.2 µm (limit of its pixels) → not measured",
+        ),
         (finest(math.nan, "nothing"), None, "nothing resolved → not measured"),
         (None, None, "not measured"),
     ],

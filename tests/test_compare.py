@@ -145,6 +145,26 @@ def test_side_by_side_ends_with_the_grid_and_with_the_dock(desk: Desk) -> None:
     assert state(desk.viewer) == before
 
 
+@pytest.mark.parametrize("compare", ["toggle_side_by_side", "toggle_flip"])
+def test_both_have_one_contrast_while_they_are_compared(
+    desk: Desk, compare: str
+) -> None:
+    original, result = compared(desk)
+    result.contrast_limits, result.gamma = (20, 90), 0.7
+    original.contrast_limits = before = [5, 300]
+    toggle = getattr(desk.widget.result, compare)
+    toggle()
+    assert (original.contrast_limits, original.gamma) == ([20, 90], 0.7)
+    original.contrast_limits = 30, 80
+    assert result.contrast_limits == [30, 80]
+    result.gamma = 1.2
+    assert original.gamma == 1.2
+    toggle()
+    assert (original.contrast_limits, original.gamma) == (before, 1.0)
+    result.contrast_limits = 10, 60
+    assert original.contrast_limits == before
+
+
 def test_a_grid_of_the_users_own_is_given_back(desk: Desk) -> None:
     compared(desk)
     grid = desk.viewer.canvas.grid

@@ -25,6 +25,8 @@ from napari_zssr.config import INSTANT, change
 from napari_zssr.errors import InputError
 from napari_zssr.plugin import run_controller
 from napari_zssr.plugin.messages import (
+    DONE,
+    NOTHING_GAINED,
     OPENED,
     PROBLEM,
     STOPPED,
@@ -71,6 +73,18 @@ def test_what_a_run_has_gained_fits_the_line(messages: Messages, learned: int) -
     gain, _, _ = row.message.line.rpartition(" (")
     room = messages.width() - row.arrow.width() - row.layout().spacing()
     assert row.headline.fontMetrics().horizontalAdvance(f"{gain} ...") <= room
+
+
+@pytest.mark.parametrize(
+    ("sign", "opened"),
+    [(DONE, False), (NOTHING_GAINED, True), (STOPPED, False), (PROBLEM, True)],
+)
+def test_what_says_what_to_do_is_open(
+    messages: Messages, sign: str, opened: bool
+) -> None:
+    messages.add(Message("cells", "What to do.", sign))
+    (row,) = messages.rows
+    assert row.arrow.isChecked() is opened
 
 
 def test_the_newest_is_on_top_and_few_are_seen(messages: Messages) -> None:

@@ -63,13 +63,14 @@ def test_what_was_done_along_z_is_in_the_methods(along_z: dict[str, Any]) -> Non
     text, (report,) = paragraph(along_z), along_z["report"]["axial"]
     assert "enlarged ×3 along Z" in text
     assert "without enlargement" not in text
-    assert "12 × 48 × 48 to 36 × 48 × 48 pixels of 0.1 × 0.1 × 0.1 µm" in text
+    before = "12 × 48 × 48 pixels of 0.3 × 0.1 × 0.1 µm"
+    assert f"from {before} to 36 × 48 × 48 pixels of 0.1 × 0.1 × 0.1 µm" in text
     assert f"SD {report['width_slices']:.2g} slices" in text
     gain = f"{report['gain_db']:.2f} ± {report['gain_error_db']:.2f} dB"
     assert f"over cubic interpolation was {gain}" in text
     assert report["noise"] > 0
     assert f"Noise of {100 * report['noise']:.2g} %" in text
-    assert "removed" in text
+    assert "reduced" in text
 
 
 @pytest.mark.parametrize("steps", [0, 40])
@@ -89,7 +90,7 @@ def test_the_table_of_a_stack_enlarged_along_z(along_z: dict[str, Any]) -> None:
     assert rows["Result size"] == "Z 36 × Y 48 × X 48"
     assert rows["Pixel size"] == "0.3 × 0.1 × 0.1 → 0.1 µm"
     assert "3×" in rows["Enlarged"]
-    assert rows["Noise"].endswith("found in the image, removed")
+    assert rows["Noise"].endswith("found in the image, reduced")
     assert rows["Test along Z"].startswith(f"{report['gain_db']:.2f} ± ")
     assert f"SD {report['width_slices']:.2g} slices" in rows["Blur along Z"]
     assert rows["Start"] == "pretrained on generated images"
@@ -310,9 +311,9 @@ def test_untrained_networks_have_no_trained_result() -> None:
     assert "trained result" not in text
     assert "not used for training" not in text
     assert "2 % of the intensity range" in text
-    assert "and removed (fine grain in flat areas -93 %)" in text
+    assert "and reduced (fine grain in flat areas -93 %)" in text
     del planes[0]["denoised"]
-    assert "not removed" in paragraph(given)
+    assert "not reduced" in paragraph(given)
 
 
 def test_pretrained_channels_are_told_as_untrained_in_both() -> None:

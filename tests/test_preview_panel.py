@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from html import unescape
 from threading import Thread
 from types import SimpleNamespace
 from typing import Any
@@ -329,6 +330,15 @@ def test_a_preview_shows_what_a_run_gives(desk: Desk) -> None:
         (z, found.window[0].start - 0.25, found.window[1].start - 0.25)
     )
     np.testing.assert_allclose(corner, wanted, atol=1e-9)
+
+
+def test_a_preview_without_a_gain_says_what_may_help(desk: Desk) -> None:
+    flat = desk.viewer.add_image(np.full((150, 140), 9, np.uint16))
+    desk.request.append(asked(flat, "YX"))
+    desk.panel.start()
+    desk.until(lambda: "Preview finished" in desk.panel.message.value)
+    message = unescape(desk.panel.message.value)
+    assert "You may try 'estimate from image' under Blur" in message
 
 
 def test_before_and_after_can_be_slid(desk: Desk) -> None:

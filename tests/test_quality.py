@@ -165,7 +165,9 @@ def test_the_line_says_only_what_was_measured() -> None:
     assert "grain" not in said(grain=None)
     assert said(sharpness=1.0).startswith("Less noisy:")
     assert said(sharpness=0.9, grain=None).startswith("Softer:")
-    assert said(sharpness=1.0, grain=None).startswith("Changed by 1.8 % of")
+    assert said(sharpness=1.0, grain=None).startswith(
+        "Differs from bicubic interpolation by 1.8 % of"
+    )
     apart = said(misfit=4.9)
     assert "consistent" not in apart
     assert "differs from your image by 4.9 times" in apart

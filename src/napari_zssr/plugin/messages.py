@@ -46,6 +46,11 @@ class Message:
         return self.sign == PROBLEM
 
     @property
+    def opened(self) -> bool:
+        """Whether its details say what to do, and are shown at once."""
+        return self.sign in (PROBLEM, NOTHING_GAINED)
+
+    @property
     def line(self) -> str:
         """The headline after its sign."""
         return f"{self.sign} {self.headline}"
@@ -54,7 +59,7 @@ class Message:
 class MessageRow(QFrame):
     """One message; a click or the key on its arrow opens it.
 
-    A problem is open from the start: what to do must not be missed.
+    What says what to do is open from the start: it must not be missed.
     """
 
     def __init__(self, message: Message, layers: Sequence[Layer]) -> None:
@@ -87,8 +92,8 @@ class MessageRow(QFrame):
         layout.addWidget(self.arrow, 0, Qt.AlignmentFlag.AlignTop)
         layout.addWidget(self.headline, 1)
         layout.addWidget(self.details, 1)
-        self.arrow.setChecked(message.problem)
-        self.open(message.problem)
+        self.arrow.setChecked(message.opened)
+        self.open(message.opened)
         self._colour()
 
     def open(self, open_: bool) -> None:

@@ -15,6 +15,7 @@ from napari_zssr.imaging.optics import FWHM
 from napari_zssr.kernelspec import KernelSpec
 from napari_zssr.plugin.messages import DONE, NOTHING_GAINED, STOPPED, Message
 from napari_zssr.plugin.request import kernel_from
+from napari_zssr.stack.plane_result import PlaneReport
 from napari_zssr.stack.recipe import CLEAN, planes_name, psf_text, range_text
 from napari_zssr.stack.report import Report
 from napari_zssr.units import duration_text
@@ -112,7 +113,7 @@ def finished_message(
     time = f"{duration_text(report.seconds)} on the {report.device_name}."
     details = [
         form_sentence(report.sentence),
-        "" if gained else _to_try(report, config),
+        "" if gained else advice(report.planes, config),
         *([_noise([plane.noise for plane in report.planes])] if report.planes else []),
         time,
         _blur(report, config.kernel),
@@ -124,10 +125,10 @@ def finished_message(
     return Message(headline, " ".join(filter(None, details)), sign)
 
 
-def _to_try(report: Report, config: Config) -> str:
+def advice(planes: Sequence[PlaneReport], config: Config) -> str:
     """What may help where nothing was gained."""
     ways = []
-    noisy = any(plane.noise >= CLEAN for plane in report.planes)
+    noisy = any(plane.noise >= CLEAN for plane in planes)
     if noisy and config.factors != (1.0, 1.0):
         ways.append("a factor of 1, which removes the noise that was found")
     if config.kernel.kind == "bicubic":

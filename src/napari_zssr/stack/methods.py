@@ -157,23 +157,31 @@ def _done(factors: Pair, recipe: Mapping[str, Any] | None = None) -> str:
 
 def _sizes(recipe: Mapping[str, Any]) -> str:
     """Numbers of pixels before and after, and the size of a pixel of the result."""
-    after, source = size_after(recipe), recipe.get("input") or {}
-    if after is None:
+    size, source = size_after(recipe), recipe.get("input") or {}
+    if size is None:
         return ""
-    axes, shape = after
+    axes, shape = size
     letters = [letter for letter in "ZYX" if letter in axes]
     sizes = (
         " × ".join(str(given[axes.index(letter)]) for letter in letters)
         for given in (source["shape"], shape)
     )
     named, pixel = ", ".join(letters), _pixel(recipe, letters)
+    before, after = sizes
     if list(source["shape"]) == list(shape):
-        return f"The size ({named}) is {next(sizes)} pixels{pixel}."
-    return f"Sizes ({named}) changed from {' to '.join(sizes)} pixels{pixel}."
+        return f"The size ({named}) is {before} pixels{pixel}."
+    coarse = _pixel(recipe, letters, before=True)
+    coarse = f" pixels{coarse}" if coarse else ""
+    return f"Sizes ({named}) changed from {before}{coarse} to {after} pixels{pixel}."
 
 
-def _pixel(recipe: Mapping[str, Any], letters: Sequence[str]) -> str:
-    """Size of a pixel of the result, after its number; empty if it is not known."""
+def _pixel(
+    recipe: Mapping[str, Any], letters: Sequence[str], *, before: bool = False
+) -> str:
+    """Size of a pixel, after the number of pixels; empty if it is not known.
+
+    Of the result, or of the image `before`.
+    """
     source = recipe.get("input") or {}
     axes = str(source.get("axes") or "")
     lengths = dict(
@@ -185,7 +193,7 @@ def _pixel(recipe: Mapping[str, Any], letters: Sequence[str]) -> str:
     )
     known = [in_um(*lengths.get(letter, (None, None))) for letter in letters]
     sizes = [
-        f"{size / (factor_along(recipe, letter) or 1):.4g}"
+        f"{size / (1 if before else factor_along(recipe, letter) or 1):.4g}"
         for letter, size in zip(letters, known, strict=True)
         if size is not None
     ]
@@ -315,7 +323,7 @@ def _noise(setting: Any, planes: Sequence[Mapping[str, Any]]) -> str:
     made = [plane for plane in planes if plane["returned"] == "learned"]
     denoised = [plane for plane in made if plane.get("denoised")]
     if not denoised:
-        return f"{source}, and not removed."
+        return f"{source}, and not reduced."
     grains = [
         plane["quality"]["grain"]
         for plane in denoised
@@ -327,7 +335,7 @@ def _noise(setting: Any, planes: Sequence[Mapping[str, Any]]) -> str:
         if grains
         else ""
     )
-    return f"{source}, and removed{grain}."
+    return f"{source}, and reduced{grain}."
 
 
 def _blur(recipe: Mapping[str, Any]) -> str:
@@ -386,7 +394,7 @@ def _along_z(recipe: Mapping[str, Any]) -> Iterator[str]:
     levels = [one["noise"] for one in learned if one.get("noise")]
     if levels:
         yield (
-            f"Noise of {range_text(levels)} of the intensity range was removed along "
+            f"Noise of {range_text(levels)} of the intensity range was reduced along "
             "with it, so XY planes are smoother too."
         )
     gains = delivered_gains(

@@ -119,7 +119,9 @@ def quality_sentence(quality: Quality, base: Baseline, *, whole: bool = True) ->
         return f"Hardly differs from {base.name} (by {percent})."
     kind = _kind(quality)
     parts = [
-        f"{kind}: changed by {percent}" if kind else f"Changed by {percent}",
+        f"{kind}: changed by {percent}"
+        if kind
+        else f"Differs from {base.name} by {percent}",
         _grain(quality),
         _agreement(quality, base) if whole else "",
     ]

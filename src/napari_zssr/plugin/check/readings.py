@@ -43,7 +43,7 @@ TOOLTIPS = {
     "halves agree down to the pixels. Of a large image, the part with the most "
     "contrast is measured.",
 }
-WITHOUT, UNBOUNDED = "not measured", "no limit found down to the pixels"
+WITHOUT, UNBOUNDED = "not measured", "finer than its pixels can show"
 NOT_YET = "not measured yet"
 DOUBTS = {"noise underrated", "noise overrated"}
 AGAIN = {
@@ -198,7 +198,7 @@ def _period(finest: Finest | None, unit: str) -> str:
         return WITHOUT
     if finest.outcome == "nothing":
         return "nothing resolved"
-    limit = " (pixel limit)" if finest.outcome == "pixel limit" else ""
+    limit = " (limit of its pixels)" if finest.outcome == "pixel limit" else ""
     return f"{finest.period:.2g} {unit}{limit}"
 
 

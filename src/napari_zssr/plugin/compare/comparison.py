@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,7 @@ from napari_zssr.plugin.layers.results import TRANSPARENT_BLENDING, results_of
 NO_RESULT = "Select a result in the layer list to compare it with its original."
 GRID = ("enabled", "stride", "shape", "spacing")
 CAMERA = ("center", "zoom", "angles", "perspective")
+CONTRAST = ("contrast_limits", "gamma")
 # Of half a canvas, what an area that is seen whole fills side by side.
 FILLED = 0.95
 # Between both, in pixels of the screen.
@@ -47,6 +49,7 @@ class Before:
     """What is restored when a comparison ends."""
 
     visible: list[tuple[Layer, bool]]
+    contrast: tuple[Image, dict[str, Any]]
     grid: dict[str, Any]
     camera: dict[str, Any]
 
@@ -54,11 +57,12 @@ class Before:
 class Comparison:
     """Shows a result beside its original, or the one in place of the other.
 
-    Everything is as it was before when it ends: when `stop` is called, when a layer is
-    added or removed, or when the grid is switched off. Both views of the grid share one
-    camera and the sliders. Beside the result of a part stands that part of the
-    original, as a layer of its own meanwhile. `on_changed` is called when `mode` has
-    changed.
+    Both have the contrast of the result meanwhile: else the one with more of it looks
+    better. Everything is as it was before when it ends: when `stop` is called, when a
+    layer is added or removed, or when the grid is switched off. Both views of the grid
+    share one camera and the sliders. Beside the result of a part stands that part of
+    the original, as a layer of its own meanwhile. `on_changed` is called when `mode`
+    has changed.
     """
 
     def __init__(self, viewer: Viewer, on_changed: Callable[[], object]) -> None:
@@ -72,6 +76,7 @@ class Comparison:
         self._connections.add([layers.inserted, layers.removed], self._end)
         self._connections.add([layers.reordered], self._order)
         self._connections.add([viewer.canvas.grid.events.enabled], self._follow_grid)
+        self._shared = Connections()
 
     def toggle_side_by_side(self, original: Image, result: Image) -> None:
         """Show both beside each other and hide all other layers, or end that."""
@@ -90,6 +95,7 @@ class Comparison:
         camera = self._viewer.scene.camera
         self._before = Before(
             visible=[(layer, layer.visible) for layer in layers],
+            contrast=_contrast(pair[0]),
             grid={name: getattr(grid, name) for name in GRID},
             camera={name: getattr(camera, name) for name in CAMERA},
         )
@@ -99,6 +105,7 @@ class Comparison:
         grid.shape, grid.spacing = (1, 2), SPACING_PX
         self._order()
         self._fit(result)
+        self._share_contrast(pair)
         grid.enabled = True
         self._set(Mode.SIDE_BY_SIDE)
 
@@ -110,9 +117,13 @@ class Comparison:
             return
         pair = (original, result)
         self._before = Before(
-            visible=[(layer, layer.visible) for layer in pair], grid={}, camera={}
+            visible=[(layer, layer.visible) for layer in pair],
+            contrast=_contrast(original),
+            grid={},
+            camera={},
         )
         self._pair = pair
+        self._share_contrast(pair)
         shows_result = result.visible
         result.visible = not shows_result
         if shows_result:
@@ -127,6 +138,10 @@ class Comparison:
         if before is None:
             return
         present = {unwrapped(layer) for layer in self._viewer.layers}
+        self._shared.close()
+        original, contrast = before.contrast
+        for name, value in contrast.items():
+            setattr(original, name, value)
         for layer, visible in before.visible:
             if layer in present:
                 layer.visible = visible
@@ -146,6 +161,17 @@ class Comparison:
         """Stop, and ignore the viewer from now on."""
         self._connections.close()
         self.stop()
+
+    def _share_contrast(self, pair: tuple[Image, Image]) -> None:
+        """Give the original the contrast of the result, and each that of the other."""
+        if any(layer.rgb for layer in pair):
+            return
+        original, result = pair
+        for name in CONTRAST:
+            setattr(original, name, getattr(result, name))
+        for changed, follower in (pair, pair[::-1]):
+            signals = [changed.events[name] for name in CONTRAST]
+            self._shared.add(signals, partial(_follow_contrast, follower))
 
     def _set(self, mode: Mode) -> None:
         self.mode = mode
@@ -184,6 +210,17 @@ class Comparison:
                 low, high = seen
         camera.center = (*camera.center[:-2], *map(float, (low + high) / 2))
         camera.zoom = FILLED * float(min(canvas * (1, 0.5) / (high - low)))
+
+
+def _contrast(layer: Image) -> tuple[Image, dict[str, Any]]:
+    """A layer with its contrast; nothing for colours, which have none."""
+    return layer, {} if layer.rgb else {n: getattr(layer, n) for n in CONTRAST}
+
+
+def _follow_contrast(follower: Image, event: Any) -> None:
+    value = getattr(event.source, event.type)
+    if getattr(follower, event.type) != value:
+        setattr(follower, event.type, value)
 
 
 def _edges(layer: Image, axis: int, units: Any) -> tuple[float, float]:

@@ -137,7 +137,8 @@ def _start(config: Recipe, report: Recipe) -> str:
         return f"saved networks ({Path(str(start)).name})"
     if start == LEARNED and not (planes or axial):
         return "pretrained on generated images"
-    return "this image only" if start else ""
+    trained = any(one.get("steps") or one.get("shared") for one in (*planes, *axial))
+    return "this image only" if start and (trained or not planes) else ""
 
 
 def _blur(config: Recipe, report: Recipe) -> str:
@@ -185,8 +186,8 @@ def _noise(recipe: Recipe, config: Recipe, report: Recipe) -> str:
     if max(levels) < CLEAN:
         return "none found"
     denoised = suppressed or any(p.get("denoised") for p in report.get("planes") or ())
-    removed = ", removed" if denoised else ""
-    return f"{range_text(levels)} of the intensity range, found in the image{removed}"
+    reduced = ", reduced" if denoised else ""
+    return f"{range_text(levels)} of the intensity range, found in the image{reduced}"
 
 
 def _gain(recipe: Recipe, config: Recipe, report: Recipe) -> str:

@@ -31,7 +31,7 @@ from napari_zssr.plugin.layers.layers import current_slice, current_view, unwrap
 from napari_zssr.plugin.preview.detail import most_detailed
 from napari_zssr.plugin.preview.scene import Scene, Target, nearest_target
 from napari_zssr.plugin.request import Request
-from napari_zssr.plugin.summary import form_sentence
+from napari_zssr.plugin.summary import advice, form_sentence
 from napari_zssr.plugin.worker import Run
 from napari_zssr.progress import Event, Progress, Snapshot, Steps
 from napari_zssr.stack.preview import (
@@ -131,7 +131,7 @@ ONLY_PLANES = " Z is not previewed; to see it, set the factor in XY to 1."
 INTERPOLATED = "Cubic interpolation, while the network trains."
 OPEN, CLOSE = "Preview", "Close preview"
 # Height that is kept for messages while a preview is open.
-MESSAGE_LINES = 6
+MESSAGE_LINES = 7
 
 
 class PreviewPanel:
@@ -333,12 +333,20 @@ class PreviewPanel:
 
     def _complete(self, result: PreviewResult | AxialPreview) -> None:
         target, sentence = self._target, form_sentence(result.report.sentence)
+        if target is not None and isinstance(result, PreviewResult):
+            sentence += self._advice(target, result)
         if target is not None and target.factor_z is None and target.request.factor_z:
             sentence += ONLY_PLANES
         self._show(result.image, FINISHED + sentence)
         if target is not None and isinstance(result, PreviewResult):
             channel = target.plane_index.channel
             self.blur_estimated.emit(target.request, channel, result.kernel)
+
+    def _advice(self, target: Target, result: PreviewResult) -> str:
+        """What may help where nothing was gained, after a sentence."""
+        if result.report.returned == "learned":
+            return ""
+        return f" {advice([result.report], target.request.config)}"
 
     def _show(self, image: NDArray[Any], sentence: str) -> None:
         self._learned = image
