@@ -942,10 +942,10 @@ def test_the_preset_decides_what_training_begins_from(
     desk.widget.native.show()
     assert rows["learned_steps"].visible
     for preset, says in (
-        ("fast", "the pretrained network"),
+        ("fast", "the network pretrained"),
         ("paper", "this image only"),
         ("instant", ""),
-        ("balanced", "the pretrained network"),
+        ("balanced", "the network pretrained"),
     ):
         how.preset.value = preset
         desk.widget.refresh()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import html
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from magicgui.widgets import ComboBox, Container, FileEdit, Label, PushButton, Widget
 from qtpy.QtCore import QEvent, QObject, QSize, Qt, QTimer
-from qtpy.QtGui import QPalette, QResizeEvent
+from qtpy.QtGui import QFontMetricsF, QPalette, QResizeEvent
 from qtpy.QtWidgets import (
     QBoxLayout,
     QComboBox,
@@ -463,7 +464,9 @@ class HeightForWidth(QObject):
             # Qt never reports less than the minimum that is set.
             self._fitted = current
             label.setMinimumHeight(0)
-        least = self._least_lines * label.fontMetrics().lineSpacing()
+        # Whole pixels for each line would be too few for several.
+        line = QFontMetricsF(label.font()).lineSpacing()
+        least = math.ceil(self._least_lines * line)
         needed = max(least, label.heightForWidth(label.width()))
         if needed != label.minimumHeight():
             label.setMinimumHeight(needed)
