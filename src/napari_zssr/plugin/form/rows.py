@@ -9,7 +9,7 @@ from typing import Any
 
 from magicgui.widgets import ComboBox, Container, FileEdit, Label, PushButton, Widget
 from qtpy.QtCore import QEvent, QObject, QSize, Qt, QTimer
-from qtpy.QtGui import QFontMetricsF, QPalette, QResizeEvent
+from qtpy.QtGui import QPalette, QResizeEvent, QTextDocument
 from qtpy.QtWidgets import (
     QBoxLayout,
     QComboBox,
@@ -464,15 +464,24 @@ class HeightForWidth(QObject):
             # Qt never reports less than the minimum that is set.
             self._fitted = current
             label.setMinimumHeight(0)
-        # Whole pixels for each line would be too few for several.
-        line = QFontMetricsF(label.font()).lineSpacing()
-        least = math.ceil(self._least_lines * line)
+        least = _lines_height(label, self._least_lines)
         needed = max(least, label.heightForWidth(label.width()))
         if needed != label.minimumHeight():
             label.setMinimumHeight(needed)
             if self._least_lines:
                 # Qt would like to be taller than the text needs.
                 label.setMaximumHeight(needed)
+
+
+def _lines_height(label: QLabel, lines: int) -> int:
+    """Height of so many lines of rich text, more than their spacing in whole pixels."""
+    if not lines:
+        return 0
+    document = QTextDocument()
+    document.setDefaultFont(label.font())
+    document.setDocumentMargin(0)
+    document.setHtml("<br>".join("x" * lines))
+    return math.ceil(document.size().height())
 
 
 def refill(box: ComboBox) -> None:
