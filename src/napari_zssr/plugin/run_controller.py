@@ -46,10 +46,10 @@ class RunController:
     """Runs the jobs of a dock widget in turn and shows their progress.
 
     All callbacks but the last three get the job first. `on_result` returns what came of
-    it, in a few words. `on_job_end` is called last for
-    each job, also for one that was cancelled, `on_end` after the last job. `on_leave`
-    is called when the widget is taken out of the window, `on_delete` before it is
-    deleted; it is not while `is_busy`. `noun` is what a job is about.
+    it, in a few words. `on_job_end` is called last for each job, also for one that was
+    cancelled, `on_end` after the last job. `on_leave` is called when the widget is
+    taken out of the window, `on_delete` before it is deleted; it is not while
+    `is_busy`. `noun` is what a job is about.
     """
 
     native: Any

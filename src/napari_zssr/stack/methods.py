@@ -24,6 +24,7 @@ from napari_zssr.stack.recipe import (
     channels_returned,
     channels_text,
     factor_along,
+    gain_error,
     part_text,
     planes_name,
     psf_text,
@@ -288,7 +289,7 @@ def _outcome(recipe: Mapping[str, Any], factors: Pair) -> str:
     apart = " not used for training" if was_trained(recipe) else ""
     return (
         f"{sentence} On regions of the image{apart}, {base.test}, "
-        f"{_gain_over(base.name, gains, _error(planes))}."
+        f"{_gain_over(base.name, gains, gain_error(planes))}."
     )
 
 
@@ -403,7 +404,7 @@ def _along_z(recipe: Mapping[str, Any]) -> Iterator[str]:
     if gains:
         yield (
             "On XY planes made as coarse as Z, "
-            f"{_gain_over('cubic interpolation', gains, _error(reports))}."
+            f"{_gain_over('cubic interpolation', gains, gain_error(reports))}."
         )
 
 
@@ -421,11 +422,6 @@ def _gain_over(base: str, gains: Sequence[float], error: float | None) -> str:
     loss = np.median(gains) < 0 and not is_mixed(gains)
     what = "loss against" if loss else "gain over"
     return f"the {what} {base} was {decibels(gains, error)}"
-
-
-def _error(tested: Sequence[Mapping[str, Any]]) -> float | None:
-    """Standard error of the gain, where there is only one."""
-    return tested[0].get("gain_error_db") if len(tested) == 1 else None
 
 
 def _checked(check: Check) -> str:
@@ -498,7 +494,7 @@ def _resolved(check: Check, cited: _References) -> str:
         if after:
             parts[0] += (
                 f", and after processing by the same networks down to {after}, "
-                f"about the best that can be expected of the result"
+                "about the best that can be expected of the result"
             )
         if not made:
             parts[0] += "; the result was interpolated, which adds none"

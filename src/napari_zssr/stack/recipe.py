@@ -87,6 +87,11 @@ def part_text(recipe: Recipe) -> str:
     return ", ".join(texts)
 
 
+def gain_error(tested: Sequence[Recipe]) -> float | None:
+    """Standard error of the gain of planes or channels, where there is only one."""
+    return tested[0].get("gain_error_db") if len(tested) == 1 else None
+
+
 def planes_name(planes: int, channels: int) -> str:
     """What so many planes of so many channels are to a user."""
     if channels < 2:

@@ -17,6 +17,7 @@ from napari_zssr.stack.recipe import (
     channels_returned,
     channels_text,
     factor_along,
+    gain_error,
     part_text,
     planes_name,
     psf_text,
@@ -210,9 +211,7 @@ def _gain_text(tested: Sequence[Recipe], base: str) -> tuple[str, int]:
     gains = delivered_gains((one.get("returned"), one.get("gain_db")) for one in tested)
     if not gains:
         return "", 0
-    errors = [one.get("gain_error_db") for one in tested]
-    error = errors[0] if len(errors) == 1 else None
-    return f"{decibels(gains, error)} {side(gains)} {base}", len(gains)
+    return f"{decibels(gains, gain_error(tested))} {side(gains)} {base}", len(gains)
 
 
 def _axial_gain(recipe: Recipe) -> str:

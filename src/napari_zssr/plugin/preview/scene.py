@@ -216,8 +216,8 @@ class Scene:
         share: float,
     ) -> None:
         """Show a picture of a target, its left `share` by plain interpolation."""
-        moved = self._pictured is not target
-        if self.picture is None or (moved and not self._fits(target, learned)):
+        is_other = self._pictured is not target
+        if self.picture is None or (is_other and not self._fits(target, learned)):
             self._remove_picture()
             self.picture = self._add_picture(target, learned)
         before, after = map(target.with_layer_axes, (plain, learned))
@@ -230,7 +230,7 @@ class Scene:
             lines=line_values(self.picture, learned.dtype),
             framed=(axes.index("Y"), axes.index("X")),
         )
-        if moved:
+        if is_other:
             self._pictured = target
             self._place_picture(target)
             self.picture.opacity = 1.0
