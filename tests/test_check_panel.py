@@ -238,19 +238,63 @@ def test_without_its_original_a_result_is_not_checked(bench: Bench) -> None:
     assert "open cells again" in bench.panel.message.value
 
 
-def test_a_result_along_z_is_refused(bench: Bench) -> None:
-    original = bench.viewer.add_image(np.stack([blobs()] * 2), name="stack")
-    result = bench.viewer.add_image(np.ones((4, 192, 192)), name="stack x2")
-    source = {"name": "stack", "axes": "ZYX", "shape": [2, 96, 96]}
-    result.metadata[KEY] = {"config": CONFIG.to_dict(), "input": source}
-    with pytest.raises(InputError, match="has 4 slices along Z and its original 2"):
-        subject_of(result, bench.viewer)
-    assert original.data.shape[0] == 2
-    # The button says so, not a press on it.
+def isotropic(bench: Bench, slices: int = 6, factor: float = 2.5) -> Image:
+    """A stack and its result with more slices, added to the viewer."""
+    volume = np.stack([blobs(seed, 64) for seed in range(slices)])
+    scale, units = (factor * UM, UM, UM), ("um", "um", "um")
+    original = bench.viewer.add_image(volume, name="z", scale=scale, units=units)
+    size = {"Z": factor * UM, "Y": UM, "X": UM}
+    stack = labelled(volume, axes="ZYX", spacing=size, units="um", name="z")
+    config = change(CONFIG, factor=1, factor_z="isotropic", kernel_z="gaussian:1")
+    made = drain(upscale_steps(stack, config))
+    factors = (factor, 1.0, 1.0)
+    kwargs = result_kwargs(original, "ZYX", WHOLE, factors, {})
+    kwargs["metadata"] = {KEY: recipe(stack, made)}
+    result = bench.viewer.add_image(made.image, **kwargs)
     bench.select(result)
+    return result
+
+
+def test_an_isotropic_result_is_checked_in_the_slices_of_its_original(
+    bench: Bench,
+) -> None:
+    result = isotropic(bench)
+    assert result.data.shape == (15, 64, 64)
+    bench.panel.update()
+    assert bench.panel.button.enabled
+    # Slice 9 of the result lies at 3.3 of the original.
+    bench.viewer.dims.set_point(0, result.data_to_world((9, 0, 0))[0])
+    bench.start()
+    check, body = bench.panel.job.check, bench.body
+    assert check.count == 6
+    assert [plane.place["Z"] for plane in check.planes] == [3, 0, 1, 2, 4, 5]
+    assert "reduced along Z to the slices of the original" in body.verdict.value
+    assert all(plane.agreement.unit for plane in check.planes)
+    assert "% of the area differs" in bench.value(readings.RESIDUAL)
+    assert "not measured" in bench.value(readings.RESOLUTION)
+    # The map lies on the original, before and after on the result.
+    body.residual.changed.emit(True)
+    shown = bench.viewer.layers[f"{result.name} residual"]
+    assert shown.data.shape == (6, 64, 64)
+    body.compare.changed.emit(True)
+    mixed = np.asarray(bench.viewer.layers[f"{result.name} {SPLIT}"].data)
+    half, original = 32, bench.viewer.layers["z"].data
+    np.testing.assert_array_equal(mixed[9, :, :half], original[3, :, :half])
+    np.testing.assert_array_equal(
+        mixed[9, :, half + 1 :], result.data[9, :, half + 1 :]
+    )
+
+
+def test_slices_that_no_run_made_are_refused(bench: Bench) -> None:
+    result = isotropic(bench)
+    result.data = result.data[:-1]
+    wanted = "has 14 slices along Z, but enlarging its original makes 15"
+    with pytest.raises(InputError, match=wanted):
+        subject_of(result, bench.viewer)
+    # The button says so, not a press on it.
     bench.panel.update()
     assert not bench.panel.button.enabled
-    assert "has 4 slices along Z" in bench.panel.message.value
+    assert wanted in bench.panel.message.value
 
 
 @pytest.mark.parametrize("which", ["result", "original"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 A_HANDFUL = 5
 
 
@@ -33,6 +35,13 @@ def counted(count: int, noun: str) -> str:
 def only_counted(count: int, noun: str) -> str:
     """`counted`, which says of a handful that a statement rests on little."""
     return f"{'only ' * (count < A_HANDFUL)}{counted(count, noun)}"
+
+
+def list_text(names: Sequence[str]) -> str:
+    """Names in words: a; a and b; a, b and c; by semicolons where they hold commas."""
+    *first, last = names
+    mark = "; " if any("," in name for name in names) else ", "
+    return f"{mark.join(first)} and {last}" if first else last
 
 
 def signed(value: float, digits: int = 2) -> str:

@@ -89,6 +89,7 @@ def check(
     """
     from napari_zssr.io.read import read
     from napari_zssr.stack.check import check_files
+    from napari_zssr.stack.original_slices import in_original_slices
 
     for file, endings in ((html, (".html", ".htm")), (json, (".json",))):
         if file is not None:
@@ -99,13 +100,15 @@ def check(
     }
     if truth is not None:
         stacks["truth"] = read_image(truth, lazy=True)
+    recipe = _recipe(result)
+    stacks["result"] = in_original_slices(stacks["result"], stacks["original"], recipe)
     regions = None if labels is None else read(labels, lazy=True, labels=True)
     done = check_files(
         stacks["result"],
         stacks["original"],
         truth=stacks.get("truth"),
         labels=regions,
-        recipe=_recipe(result),
+        recipe=recipe,
         networks=networks,
         nonfinite="fill" if fill_nonfinite else "refuse",
     )

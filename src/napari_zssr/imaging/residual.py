@@ -37,8 +37,9 @@ FALSE_RATE = 0.01
 LEAST_LEVEL, LARGEST_LEVEL = 0.75, 1.2
 # Shift that is tolerated, input pixels.
 SHIFT_PX = 0.1
-# Share of the area that may be flagged in a result that agrees.
-LOCAL_SHARE = 0.001
+# Area that may be flagged in a result that agrees: a share, and input pixels; in small
+# planes chance flags one patch of up to 30 in one of 50 (blurred spots with noise).
+LOCAL_SHARE, LOCAL_PX = 0.001, 32
 # Least deviation anywhere as a share of that at the mean signal: the straight line of
 # a noise model says little of the darkest places.
 DARK_SHARE = 0.25
@@ -167,7 +168,7 @@ def residual_steps(
         "noise underrated": level > largest,
         "noise overrated": level < least and tested.may_be_weak,
         "shifted": is_shifted,
-        "local": float(strong.mean()) > LOCAL_SHARE,
+        "local": int(strong.sum()) > max(LOCAL_PX, LOCAL_SHARE * strong.size),
     }
     return Residual(
         standardised=standardised.astype(np.float32),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -92,6 +92,20 @@ def agreement_steps(
         unit=found.unit,
         map=step * reduced(found.standardised.mean(axis=0)),
         flags=reduced(found.flags) > 0,
+    )
+
+
+def of_interpolation(found: Agreement) -> Agreement:
+    """Agreement of a result that was interpolated: that it keeps the noise is right."""
+    if found.reasons != ("noise overrated",):
+        return found
+    flags = None if found.flags is None else np.zeros_like(found.flags)
+    return replace(
+        found,
+        reasons=(),
+        flagged=0.0,
+        flags=flags,
+        sentence="The result was interpolated, so it keeps the noise of the image.",
     )
 
 

@@ -25,9 +25,16 @@ from napari_zssr.imaging.quantities import Flux, SpotShift, flux, spot_shift
 from napari_zssr.imaging.resample import Array, Pair, output_size, spread_evenly
 from napari_zssr.kernelspec import KernelSpec
 from napari_zssr.progress import Progress, Steps, drain, map_events
-from napari_zssr.stack.agreement import Agreement, agreement_steps, reduced
+from napari_zssr.stack.agreement import (
+    Agreement,
+    agreement_steps,
+    of_interpolation,
+    reduced,
+)
 from napari_zssr.stack.detail import (
+    ENLARGED_ALONG_Z,
     PENDING,
+    UNTOLD,
     Detail,
     Making,
     Scale,
@@ -45,6 +52,7 @@ from napari_zssr.stack.image import (
     to_cyx,
     to_native,
 )
+from napari_zssr.stack.original_slices import in_original_slices
 from napari_zssr.stack.plane import (
     ChannelSetup,
     colours_of,
@@ -52,7 +60,7 @@ from napari_zssr.stack.plane import (
     plane_noise,
     without_artifacts,
 )
-from napari_zssr.stack.recipe import channel_text
+from napari_zssr.stack.recipe import axial_reports, channel_text
 from napari_zssr.stack.report import to_json_types, versions
 from napari_zssr.units import counted
 from napari_zssr.zssr.checkpoint import Checkpoint
@@ -71,6 +79,10 @@ STAGES = {
     "resolution": (0.1, 1.0),
 }
 TICKS = 1000
+REDUCED_ALONG_Z = (
+    "Before these checks, the result was {blurred}reduced along Z to the slices of the "
+    "original."
+)
 HALVES = {
     "before": "halves of the original agree down to",
     "after": "halves of the result down to",
@@ -223,6 +235,8 @@ class _Facts:
     kernels, maps, checkpoints : by channel
     shares : of what networks change that was delivered, by the number of the plane
     before : as of `Check`
+    along_z : what was done along Z, by channel: ``learned`` or ``cubic``; empty where
+        nothing was
     """
 
     scale: Scale
@@ -233,6 +247,7 @@ class _Facts:
     shares: Mapping[int, float]
     checkpoints: tuple[Checkpoint | None, ...]
     before: bool
+    along_z: Mapping[int, str]
 
     def setup(self, channel: int) -> ChannelSetup:
         """Settings of a channel, with its blur."""
@@ -240,10 +255,17 @@ class _Facts:
         config = change(self.config, kernel=kernel)
         return ChannelSetup(number=channel, config=config, mapping=self.maps[channel])
 
-    def making(self, plane: PlaneIndex) -> Making | None:
-        """How a plane was made; None where the recipe does not tell."""
+    def is_interpolated(self, plane: PlaneIndex) -> bool:
+        """Whether the recipe tells that a plane was only interpolated."""
+        in_plane = self.shares.get(plane.number, 0.0 if self.along_z else 1.0)
+        return in_plane == 0 and self.along_z.get(plane.channel) != "learned"
+
+    def making(self, plane: PlaneIndex) -> Making | str:
+        """How a plane was made; a sentence where the recipe does not tell."""
+        if self.along_z:
+            return ENLARGED_ALONG_Z
         if plane.number not in self.shares:
-            return None
+            return UNTOLD
         known = self.checkpoints
         return Making(
             config=self.setup(plane.channel).config,
@@ -268,7 +290,7 @@ def check_files(
     Parameters, result and errors are those of `check_steps`.
     """
     steps = check_steps(
-        result,
+        in_original_slices(result, original, recipe),
         original,
         truth=truth,
         labels=labels,
@@ -298,7 +320,8 @@ def check_steps(
     Parameters
     ----------
     result, original : ImageStack
-        With the same planes; colours count by their mean.
+        With the same planes, as `in_original_slices` gives them of results that were
+        enlarged along Z; colours count by their mean.
     truth : ImageStack, optional
         With the same planes, in the pixels of the result or in those of the original.
     labels : ImageStack, optional
@@ -325,7 +348,7 @@ def check_steps(
     ------
     InputError
         Sizes or planes do not fit together, or pixels are not finite; the networks are
-        those of other images or settings; the result was enlarged along Z.
+        those of other images or settings.
     """
     if recipe is not None and CONTENT in recipe:
         raise InputError(
@@ -333,7 +356,6 @@ def check_steps(
             "result, not the result itself; give the result."
         )
     made = recipe if _is_recipe(recipe) else None
-    _check_is_lateral(made)
     _check_planes(result, original, "result")
     if truth is not None:
         _check_planes(truth, original, "truth")
@@ -354,6 +376,10 @@ def check_steps(
         shares=_shares(made),
         checkpoints=checkpoints,
         before=before,
+        along_z={
+            report["channel"]: report["returned"]
+            for report in axial_reports(made or {})
+        },
     )
     done = Check(
         factors=factors,
@@ -364,7 +390,7 @@ def check_steps(
         before=before,
         versions=dict(versions()),
         recipe=made,
-        messages=(*_messages(made, original), *_unknown_blur(made)),
+        messages=(*_messages(made, original), *_assumed_blur(made)),
     )
     chosen = _chosen(listed, most, first)
     for number, plane in enumerate(chosen):
@@ -442,6 +468,8 @@ def _checks_of_plane(
     agreement = yield from agreement_steps(
         colours, fine, factors, setup.config.kernel, own
     )
+    if facts.is_interpolated(plane):
+        agreement = of_interpolation(agreement)
     found["agreement"] = agreement
     keep(found | {"detail": Detail(unit=facts.scale.unit, sentence=PENDING)})
     grey_noise = _grey_noise(colours, own, setup.config)
@@ -602,15 +630,6 @@ def _noise(recipe: Mapping[str, Any] | None) -> NoiseModel | None:
     return NoiseModel.of_camera(parsed_camera(noise))
 
 
-def _check_is_lateral(recipe: Mapping[str, Any] | None) -> None:
-    """Refuse what was enlarged along Z."""
-    if recipe is not None and recipe["config"].get("factor_z", 1) != 1:
-        raise InputError(
-            "The result was enlarged along Z, but check compares plane by plane; "
-            "give a result made without --factor-z."
-        )
-
-
 def _settings(recipe: Mapping[str, Any] | None) -> Config:
     """Settings of the recipe; the usual ones where a version cannot read them."""
     with contextlib.suppress(InputError):
@@ -629,6 +648,11 @@ def _applied(
             "The result contains no recipe (record of how it was made), so it is "
             f"unknown how the networks {networks} were applied; leave out "
             "--networks, or give the result as napari-zssr wrote it."
+        )
+    if axial_reports(recipe):
+        raise InputError(
+            "The result was enlarged along Z by other networks than those in "
+            f"{networks}; leave out --networks."
         )
     return checkpoints_of(networks, _settings(recipe), original)
 
@@ -667,7 +691,13 @@ def _messages(
     )
 
 
-def _unknown_blur(recipe: Mapping[str, Any] | None) -> tuple[str, ...]:
+def _assumed_blur(recipe: Mapping[str, Any] | None) -> tuple[str, ...]:
+    """How the result was blurred before it was compared, where that is not plain."""
+    along_z = axial_reports(recipe or {})
+    if along_z:
+        is_blurred = any(report["returned"] == "learned" for report in along_z)
+        blurred = "blurred as assumed and " * is_blurred
+        return (REDUCED_ALONG_Z.format(blurred=blurred),)
     if ((recipe or {}).get("report") or {}).get("kernels"):
         return ()
     return (

@@ -78,6 +78,9 @@ UNSAVED = (
 )
 INTERPOLATED = "The result was interpolated, which adds no detail."
 PENDING = "The resolution is not measured yet."
+ENLARGED_ALONG_Z = (
+    "The resolution of the result is not measured, because it was enlarged along Z."
+)
 UNTOLD = (
     "The resolution of the result is not measured, because the file does not say "
     "how this plane was made."
@@ -284,7 +287,7 @@ def detail_of(
     result: Colours,
     noise: NoiseModel,
     scale: Scale,
-    making: Making | None,
+    making: Making | str,
     comparison: tuple[Comparison, Array, Pair] | None = None,
 ) -> Detail:
     """Measure the detail of a plane and of its result on the part with most contrast.
@@ -299,7 +302,7 @@ def detail_steps(
     result: Colours,
     noise: NoiseModel,
     scale: Scale,
-    making: Making | None,
+    making: Making | str,
     comparison: tuple[Comparison, Array, Pair] | None = None,
 ) -> Steps[Detail]:
     """`detail_of` in steps, which can be cancelled.
@@ -311,8 +314,8 @@ def detail_steps(
     noise : NoiseModel
         Of the mean of the colours.
     scale : Scale
-    making : Making or None
-        How the result was made, where that is known.
+    making : Making or str
+        How the result was made, or a sentence on why that is not known.
     comparison : tuple, optional
         The result compared with a truth, the truth, and the size of its pixels.
     """
@@ -334,7 +337,7 @@ def _detail_of_part(
     fine: Colours,
     noise: NoiseModel,
     scale: Scale,
-    making: Making | None,
+    making: Making | str,
     comparison: tuple[Comparison, Array, Pair] | None,
 ) -> Steps[Detail]:
     """`detail_steps` of all of a part, the same of its result."""
@@ -358,22 +361,22 @@ def _detail_of_part(
         correlations=detail.correlations
         | {ORIGINAL: _correlation(first, second, scale.pixel)},
     )
-    enlarge = None if making is None else making.enlarger(noise)
+    enlarge = None if isinstance(making, str) else making.enlarger(noise)
     if enlarge is None:
         rest = _missing(making)
         return replace(detail, sentence=f"{_halves(before, scale)}. {rest}")
     difference = (first - second) / 2
     halves = yield from _with_halves(detail, part, fine, difference, enlarge, scale)
-    if making is None or making.share > 0:
+    if isinstance(making, str) or making.share > 0:
         return halves
     sentence = f"{_halves(before, scale)}. {INTERPOLATED}"
     return replace(halves, sentence=sentence, interpolated=True)
 
 
-def _missing(making: Making | None) -> str:
+def _missing(making: Making | str) -> str:
     """Why there are no results of the halves."""
-    if making is None:
-        return UNTOLD
+    if isinstance(making, str):
+        return making
     return WITHOUT_NETWORKS if KINDS[making.config.network].is_trained else UNSAVED
 
 

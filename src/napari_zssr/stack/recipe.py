@@ -12,6 +12,7 @@ from napari_zssr.config import Config
 from napari_zssr.errors import InputError
 from napari_zssr.imaging.resample import output_size
 from napari_zssr.stack.image import planes
+from napari_zssr.units import list_text
 
 Recipe = Mapping[str, Any]
 
@@ -124,9 +125,7 @@ def channel_text(index: int, name: str = "") -> str:
 
 def channels_text(numbers: Sequence[int]) -> str:
     """Channels in words: channel 2; channels 1 and 3."""
-    *first, last = map(str, numbers)
-    listed = f"{', '.join(first)} and {last}" if first else last
-    return f"channel{'s' * bool(first)} {listed}"
+    return f"channel{'s' * (len(numbers) > 1)} {list_text([str(n) for n in numbers])}"
 
 
 def was_trained(recipe: Recipe) -> bool:
@@ -161,13 +160,18 @@ def range_text(shares: Sequence[float]) -> str:
     return f"{most} %" if least == most else f"{least} to {most} %"
 
 
+def axial_blur_kind(recipe: Recipe) -> str:
+    """How the blur along Z was set: ``estimate``, ``optics``, ``section`` and so on."""
+    setting = str((recipe.get("config") or {}).get("kernel_z", "estimate"))
+    return setting.partition(":")[0]
+
+
 def axial_blur_text(recipe: Recipe, report: Recipe) -> str:
     """Blur along Z that was assumed for a channel; empty where none was found."""
     width = report.get("width_slices")
     if width is None:
         return ""
-    setting = str((recipe.get("config") or {}).get("kernel_z", "estimate"))
-    kind = setting.partition(":")[0]
+    kind = axial_blur_kind(recipe)
     if kind == "section":
         return f"sections {width:.2g} slice{'s' * (width != 1)} thick"
     optics = AXIAL_OPTICS.search(str(report.get("sentence") or ""))

@@ -10,7 +10,7 @@ import numpy as np
 from napari_zssr.imaging.quantities import LEAST_SPOTS
 from napari_zssr.stack.check import Check, PlaneCheck
 from napari_zssr.stack.recipe import planes_name
-from napari_zssr.units import counted, only_counted
+from napari_zssr.units import counted, list_text, only_counted
 
 LIMITS = (
     "These checks cannot show whether detail finer than that of the original is "
@@ -90,7 +90,7 @@ def _where(some: Sequence[PlaneCheck], check: Check) -> str:
     if check.count == 1:
         return ""
     if len(some) <= NAMED:
-        return f" in {' and '.join(plane.name for plane in some)}"
+        return f" in {list_text([plane.name for plane in some])}"
     name = planes_name(check.count, check.channels)
     return f" in {len(some)} of {len(check.planes)} {name}"
 

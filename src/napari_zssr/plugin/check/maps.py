@@ -23,6 +23,7 @@ from napari_zssr.plugin.layers.aids import (
 )
 from napari_zssr.plugin.layers.layers import (
     PLACEMENT,
+    lazy_stack,
     placement_of,
     result_kwargs,
     unwrapped,
@@ -130,11 +131,10 @@ class CheckLayers:
         layer.refresh(extent=False)
 
     def _add_split(self) -> None:
-        stacks, result = self._subject.lazy_stacks(), self._subject.result
-        after = stacks["result"].data
-        before = NearestPixels(
-            stacks["original"].data, after.shape, self._subject.by_axis
-        )
+        subject, result = self._subject, self._subject.result
+        after = lazy_stack(result, subject.axes).data
+        original = subject.lazy_stacks()["original"].data
+        before = NearestPixels(original, after.shape, subject.by_axis)
         self._split = SplitPixels(before, after, x=self._subject.axes.index("X"))
         colours = {} if result.rgb else {"colormap": result.colormap}
         if not result.rgb:

@@ -12,7 +12,7 @@ from napari.components import ViewerModel
 from napari.layers import Image, Layer
 
 from napari_zssr.errors import InputError
-from napari_zssr.imaging.resample import Pair
+from napari_zssr.imaging.resample import Pair, output_size
 from napari_zssr.plugin.layers.files import lazy_layers
 from napari_zssr.plugin.layers.layers import (
     Selection,
@@ -26,6 +26,8 @@ from napari_zssr.plugin.layers.layers import (
 from napari_zssr.plugin.layers.results import ORIGINS
 from napari_zssr.stack.check import plane_name
 from napari_zssr.stack.image import ImageStack, factor_per_axis
+from napari_zssr.stack.original_slices import in_original_slices
+from napari_zssr.stack.recipe import axial_reports, factor_along
 from napari_zssr.zssr.checkpoint import Checkpoint
 
 Place = dict[str, int]
@@ -53,10 +55,18 @@ class Subject:
         return y, x
 
     @property
+    def factor_z(self) -> float | None:
+        """Enlargement along Z; None where nothing was done along it."""
+        return factor_z(self.recipe)
+
+    @property
     def networks(self) -> tuple[Checkpoint | None, ...]:
-        """The networks that made the result, empty where they are not known."""
+        """The networks that made the result, empty where they are not known.
+
+        Those of a result along Z are not among them.
+        """
         origin = ORIGINS.get(self.result)
-        return () if origin is None else origin.networks
+        return () if origin is None or self.factor_z else origin.networks
 
     @property
     def pixel_um(self) -> Pair | None:
@@ -70,7 +80,10 @@ class Subject:
         stack = self.lazy_stacks()["original"]
         sizes = dict(zip(stack.axes, stack.data.shape, strict=True))
         shown = current_slice(self.result, self.axes, viewer)
-        return {a: min(at, sizes[a] - 1) for a, (at, _) in shown.items()}
+        # The slice in which that of the result has its centre.
+        factors = {"Z": self.factor_z or 1.0}
+        found = {a: int((at + 0.5) / factors.get(a, 1)) for a, (at, _) in shown.items()}
+        return {a: min(at, sizes[a] - 1) for a, at in found.items()}
 
     @property
     def starts(self) -> dict[str, int]:
@@ -85,13 +98,15 @@ class Subject:
     @property
     def by_axis(self) -> tuple[float, ...]:
         """Enlargement along each axis."""
-        return factor_per_axis(self.axes, self.factors)
+        return factor_per_axis(self.axes, (self.factor_z or 1.0, *self.factors))
 
     def lazy_stacks(self) -> dict[str, ImageStack]:
-        """Result and original, their pixels not loaded."""
+        """Result and original in the same slices, their pixels not loaded."""
+        original = lazy_stack(self.original, self.axes, self.selection)
+        result = lazy_stack(self.result, self.axes)
         return {
-            "result": lazy_stack(self.result, self.axes),
-            "original": lazy_stack(self.original, self.axes, self.selection),
+            "result": in_original_slices(result, original, self.recipe),
+            "original": original,
         }
 
     def stacks(self) -> dict[str, ImageStack]:
@@ -163,14 +178,21 @@ def subject_of(layer: Layer | None, viewer: ViewerModel) -> Subject:
     return subject
 
 
+def factor_z(recipe: Mapping[str, Any]) -> float | None:
+    """Enlargement along Z; None where nothing was done along it."""
+    return factor_along(recipe, "Z") if axial_reports(recipe) else None
+
+
 def _check_slices(result: Image, source: Mapping[str, Any]) -> None:
-    """Refuse a result that has other slices than its original."""
+    """Refuse a result that has other slices than were made of its original."""
     sizes = level0(result).shape
+    factors = {"Z": factor_z(layer_recipe(result)) or 1.0}
     for letter, size, own in zip(source["axes"], source["shape"], sizes, strict=True):
-        if letter in "TCZ" and own != size:
+        made = output_size(size, factors.get(letter, 1.0))
+        if letter in "TCZ" and own != made:
             raise InputError(
-                f"{result.name} has {own} slices along {letter} and its original "
-                f"{size}; only results with the same slices can be checked."
+                f"{result.name} has {own} slices along {letter}, but enlarging "
+                f"its original makes {made}; select the result as the run added it."
             )
 
 
