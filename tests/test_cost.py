@@ -23,7 +23,7 @@ from napari_zssr.plugin.estimate import (
     planned,
 )
 from napari_zssr.stack import resources
-from napari_zssr.units import bytes_text
+from napari_zssr.units import bytes_text, duration_text
 from napari_zssr.zssr.cost import Rates
 from napari_zssr.zssr.device import DeviceReport, Machine, NvidiaGpu, advice
 from napari_zssr.zssr.pretrained import shipped_start
@@ -202,8 +202,25 @@ def test_presets_have_their_times_once_one_is_measured() -> None:
     assert list(times) == ["instant", "fast", "balanced", "paper"]
     assert times["balanced"] == cost([asked], LAPTOP, found).short
     paper = replace(asked, config=change(PAPER, device="auto"), starts=(None,))
-    assert times["paper"] == cost([paper], LAPTOP, found).short
+    assert times["paper"] == cost([paper], LAPTOP, found).expected
     assert cost([paper], LAPTOP, found).seconds[0] > 600
+
+
+def test_speed_in_proportion_to_that_of_other_runs_is_a_range() -> None:
+    """A stranger read 'about 2 min', then 38 s, when the speed had been measured."""
+    asked = workload((64, 64), "YX", starts=(shipped_start(),))
+    other = replace(asked, shape=(512, 512))
+    found = known([asked], LAPTOP)
+    time = rows(estimate([other], LAPTOP, found))["Time"]
+    low, high = cost([other], LAPTOP, found).seconds
+    assert low == high
+    assert time.endswith(", speed being measured")
+    assert f"{duration_text(low / 2)} to {duration_text(2 * low)}" in time
+    measured = {**found, **known([other], LAPTOP)}
+    assert " to " not in rows(estimate([other], LAPTOP, measured))["Time"]
+    # What a run took needs no speed.
+    taken = replace(cost([other], LAPTOP, found), taken=[(other, 38.0)])
+    assert taken.short == "about 38 s"
 
 
 @pytest.mark.parametrize("preset", ["fast", "instant"])

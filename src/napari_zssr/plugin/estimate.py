@@ -32,8 +32,8 @@ TIMES = " × "
 SAMPLES = {1: "grey", 2: "grey with alpha", 3: "RGB", 4: "RGBA"}
 # What a layer may turn out to be, while its noise is unknown: clean, or noisy.
 POSSIBLE = NoiseEstimate(), NoiseEstimate(noise=NoiseModel(offset=0.05**2), level=0.05)
-# How far rates may be off that are only assumed.
-UNSURE = 3.0
+# How far rates may be off that are only assumed, and those in proportion to others.
+UNSURE, IN_PROPORTION = 3.0, 2.0
 # Settings that another preset takes over from those in the form.
 KEPT = (
     *("factor", "factor_z", "kernel", "kernel_z", "noise", "error_map", "always"),
@@ -268,18 +268,30 @@ class Cost:
     @property
     def short(self) -> str:
         """One figure where noise and speed are known, a range where they are not."""
-        low, high = map(duration_text, self.seconds)
-        return f"about {low}" if low == high else f"{low} to {high}"
+        low, high = self.seconds
+        margin = self._margin()
+        return _time_text(low / margin, high * margin)
+
+    @property
+    def expected(self) -> str:
+        """`short`, but with the speed as it is known or assumed."""
+        return _time_text(*self.seconds)
 
     @property
     def seconds(self) -> tuple[float, float]:
-        """Least and most seconds of all workloads together."""
+        """Least and most seconds of all workloads together, by the speed assumed."""
         low = high = 0.0
         for number, workload in enumerate(self.workloads):
             each = [self.work(number, one).seconds for one in possible(workload)]
             low, high = low + min(each), high + max(each)
-        sure = self._measured_here() or not self.unmeasured()
-        return (low, high) if sure else (low / UNSURE, high * UNSURE)
+        return low, high
+
+    def _margin(self) -> float:
+        """How far the speed may be off."""
+        done = [workload for workload, _ in self.taken]
+        if not self.unmeasured() or all(one in done for one in self.workloads):
+            return 1.0
+        return IN_PROPORTION if self._measured_here() else UNSURE
 
     def work(self, number: int, workload: Workload | None = None) -> Work:
         """Expected work of a workload."""
@@ -354,6 +366,11 @@ class Cost:
         ]
 
 
+def _time_text(low: float, high: float) -> str:
+    least, most = duration_text(low), duration_text(high)
+    return f"about {least}" if least == most else f"{least} to {most}"
+
+
 def _takes_steps(plan: TrainingPlan) -> bool:
     return plan.kind.is_trained and plan.trains
 
@@ -386,7 +403,7 @@ def preset_times(cost: Cost) -> dict[str, str]:
             others = [_with_preset(workload, preset) for workload in cost.workloads]
         except InputError:
             continue
-        times[name] = replace(cost, workloads=others).short
+        times[name] = replace(cost, workloads=others).expected
     return times
 
 
