@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from napari_zssr.errors import ComputeError, InputError
 from napari_zssr.execution.executors import Workers
 from napari_zssr.execution.run import upscale_to_disk_steps
 from napari_zssr.imaging.axial_blur import (
+    UNKNOWN_BLUR,
     AxialBlur,
     AxialSpectra,
     is_too_wide,
@@ -216,7 +218,6 @@ def test_the_blur_of_optics_and_of_sections() -> None:
     widths = f"fwhm:{FWHM * psf.sigma_z_um},{FWHM * psf.sigma_um}"
     ready = prepare_axial(stack_of(volume), change(FILTER, kernel_z=widths), 2.0)
     measured = channel_blur(ready, 0)
-    assert measured is not None
     assert measured.width == pytest.approx(excess / 0.4, rel=1e-4)
     box = AxialBlur(width=1.0, shape="section").kernel(4)
     assert box.array is not None
@@ -241,8 +242,31 @@ def test_a_blur_that_the_stack_does_not_tell() -> None:
     haze = gaussian_filter(rng.normal(size=(24, 48, 48)), (9, 0.7, 0.7))
     volume = (100 + 400 * haze / haze.std()).astype(np.float32)
     result = enlarged(volume, change(KNOWN, kernel_z="estimate"))
-    assert "kernel_z" in result.report.sentence
+    (report,) = result.report.axial
+    assert "kernel_z" in report.sentence
+    assert "left out for a test were predicted no better" in report.sentence
+    assert report.width_slices is None
     np.testing.assert_allclose(result.image, cubic(volume), rtol=1e-3, atol=2)
+
+
+def test_noise_goes_where_the_blur_is_unknown(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Such stacks came back cubic, with all of their noise."""
+    monkeypatch.setattr(AxialSpectra, "estimated_blur", lambda _: UNKNOWN_BLUR)
+    truth = fibres(3)
+    noise = np.random.default_rng(3).normal(0, 0.1, seen(truth).shape)
+    volume = (seen(truth, width=0.3) + noise).astype(np.float32)
+    config = change(KNOWN, kernel_z="estimate", noise="auto")
+    result = enlarged(volume, config)
+    (report,) = result.report.axial
+    assert report.returned == "learned"
+    assert report.width_slices is None
+    assert "none beyond that in XY was assumed" in report.sentence
+    found = re.search(r"were predicted ([0-9.]+) dB better", report.sentence)
+    assert found is not None
+    assert float(found[1]) > 0.5
+    assert error_db(result.image, truth) < error_db(cubic(volume), truth) - 4
 
 
 def test_power_of_noise_and_its_growth() -> None:

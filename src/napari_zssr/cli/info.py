@@ -130,15 +130,15 @@ def summary(stack: ImageStack, config: Config) -> dict[str, Any]:
 
 def axial_blurs(stack: ImageStack, config: Config, factor: float) -> list[str]:
     """Sentence on the blur of each channel along Z."""
-    from napari_zssr.stack.axial_channel import BLUR_UNKNOWN, channel_blur
+    from napari_zssr.stack.axial_channel import channel_blur
     from napari_zssr.stack.axial_run import prepare_axial
 
     ready = prepare_axial(stack, config, factor)
     blurs = (channel_blur(ready, channel) for channel in sorted(ready.maps))
     return [
-        f"{BLUR_UNKNOWN} Otherwise cubic interpolation is returned."
-        if blur is None
-        else f"{blur.sentence} This is SD {blur.width:.2f} slices."
+        f"{blur.sentence} This is SD {blur.width:.2f} slices."
+        if blur.known
+        else blur.sentence
         for blur in blurs
     ]
 

@@ -49,11 +49,13 @@ class AxialBlur:
     width : standard deviation of a Gaussian, or thickness of a section, in slices
     shape : "gaussian" or "section"
     sentence : origin, and how far to trust it
+    known : False where the stack hides its blur, and hardly any is assumed
     """
 
     width: float
     shape: str = "gaussian"
     sentence: str = ""
+    known: bool = True
 
     def kernel(self, factor: float) -> KernelSpec:
         """Kernel along the first axis, on `factor` fine planes a slice."""
@@ -75,6 +77,18 @@ def _box(width: float) -> NDArray[np.float64]:
     if reach:
         weights[[0, -1]] = (width - (2 * reach - 1)) / 2
     return np.asarray(weights / weights.sum())
+
+
+# Without a blur, slices are only too far apart: enlarging them is safe, and noise goes.
+UNKNOWN_BLUR = AxialBlur(
+    width=NARROWEST,
+    sentence=(
+        "The blur along Z could not be estimated (the stack is too small, too hazy or "
+        "too noisy), so none beyond that in XY was assumed. To have it undone, give it "
+        "(--kernel-z, kernel_z) as optics, fwhm:Z,XY or gaussian:SIGMA."
+    ),
+    known=False,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -121,14 +135,14 @@ class AxialSpectra:
         son, section = (np.mean(part, axis=0)[1:] for part in (sons, sections))
         return float(np.mean(np.log((son + noise) / section) ** 2))
 
-    def estimated_blur(self) -> AxialBlur | None:
+    def estimated_blur(self) -> AxialBlur:
         """The Gaussian under which spectra agree best, a little narrower to be safe.
 
-        None where no width that is tried is wide enough, since haze or noise misleads
-        it, and where the volume is too small.
+        Unknown where no width that is tried is wide enough, since haze or noise
+        misleads it, and where the volume is too small.
         """
         if self.length < SHORTEST:
-            return None
+            return UNKNOWN_BLUR
 
         def error(logarithm: float) -> float:
             return self.mismatch(math.exp(logarithm))
@@ -137,7 +151,7 @@ class AxialSpectra:
         grid = np.log(np.geomspace(NARROWEST, widest, WIDTHS))
         best = int(np.argmin([error(value) for value in grid]))
         if best == WIDTHS - 1:
-            return None
+            return UNKNOWN_BLUR
         around = grid[max(0, best - 1)], grid[best + 1]
         found = math.exp(minimize_scalar(error, bounds=around, method="bounded").x)
         return AxialBlur(

@@ -41,10 +41,8 @@ if TYPE_CHECKING:
 CANDIDATES = 6
 # Narrower blurs that are tried, as shares, where a result shows too much along Z.
 NARROWER = (1.0, 0.8, 0.64)
-BLUR_UNKNOWN = (
-    "The blur along Z could not be estimated (the stack is too small, too hazy or "
-    "too noisy); give it (--kernel-z, kernel_z) as optics, fwhm:Z,XY or "
-    "gaussian:SIGMA."
+LEFT_OUT = (
+    "Slices left out for a test were predicted {} better than by cubic interpolation."
 )
 AXIAL_SEED = 700_001
 
@@ -60,7 +58,8 @@ class AxialReport:
         Enlargement along Z.
     returned : {"learned", "cubic"}
     width_slices : float or None
-        Width of the blur that was assumed, in slices; None where none was found.
+        Width of the blur that was assumed, in slices; None where it is unknown, and
+        next to none was.
     gain_db, gain_error_db : float or None
         Gain over cubic interpolation on held-out regions of lateral planes.
     growth : float or None
@@ -125,8 +124,8 @@ class ChannelSample:
     sigma: float
 
 
-def channel_blur(run: AxialRun, channel: int) -> AxialBlur | None:
-    """Blur along Z that a run would assume first; None where the stack hides it."""
+def channel_blur(run: AxialRun, channel: int) -> AxialBlur:
+    """Blur along Z that a run would assume first."""
     return axial_blur(run, channel, _sample(run, channel))
 
 
@@ -135,13 +134,13 @@ def train_channel(run: AxialRun, channel: int) -> Steps[AxialChannel]:
     yield Progress(stage="blur", step=0, total=1)
     sample = _sample(run, channel)
     blur = axial_blur(run, channel, sample)
-    network, growth, reason = None, None, BLUR_UNKNOWN
+    network, growth, reason = None, None, ""
     smallest = smallest_axial_px(run.factor)
     if min(sample.columns.shape[1:]) < smallest:
         reason = f"Planes must be at least {smallest} pixels high and wide to train on."
     elif not shows_signal(np.stack(sample.planes)):
         reason = "The channel shows only noise."
-    elif blur is not None:
+    else:
         with compute_errors(
             f"Training along Z, channel {channel + 1}", run.plan.device
         ):
@@ -155,8 +154,8 @@ def train_channel(run: AxialRun, channel: int) -> Steps[AxialChannel]:
             f"{reason} Slices are already as close as pixels are wide, so the stack "
             "was left unchanged."
         )
-    if network is not None and blur is not None:
-        sentence = _learned_sentence(network, network.blur.width / blur.width)
+    if network is not None:
+        sentence = _learned_sentence(network, network.blur.width / blur.width, reason)
     plan = network.plan if network else None
     return AxialChannel(
         network=network,
@@ -164,7 +163,7 @@ def train_channel(run: AxialRun, channel: int) -> Steps[AxialChannel]:
             channel=channel,
             factor=run.factor,
             returned="learned" if network else "cubic",
-            width_slices=assumed.width if assumed else None,
+            width_slices=assumed.width if assumed.known else None,
             gain_db=network.gain.decibel if network else None,
             gain_error_db=network.gain.error_decibel if network else None,
             growth=growth,
@@ -181,13 +180,14 @@ def _supported_network(
 ) -> Steps[tuple[AxialNetwork | None, float | None, str]]:
     """A network whose result shows no more detail along Z than across.
 
-    With its growth of power; or None, and why. Where the blur gives too much a narrower
-    one is tried.
+    With its growth of power and what was tested beside; or None, and why. Where the
+    blur gives too much a narrower one is tried.
     """
     import torch
 
     from napari_zssr.zssr.axial import (
         enlarge_block,
+        gain_on_left_out_slices,
         train_axial_network,
         with_mean_kept,
     )
@@ -197,7 +197,7 @@ def _supported_network(
     block = torch.from_numpy(np.ascontiguousarray(sample.columns)).to(device)
     whole = slice(0, block.shape[1]), slice(0, block.shape[2])
     execution = axial_execution(run, channel)
-    growth = None
+    growth, tested = None, ""
     for share in NARROWER:
         network = yield from train_axial_network(
             planes,
@@ -210,12 +210,17 @@ def _supported_network(
         )
         if not network.gain.significant and not always:
             return None, growth, "Training brought no improvement."
+        if not first.known and not always:
+            gain = yield from gain_on_left_out_slices(network, block, execution)
+            if gain <= 0:
+                return None, growth, f"{first.sentence} {LEFT_OUT.format('no')}"
+            tested = f" {LEFT_OUT.format(f'{gain:.2f} dB')}"
         result = yield from enlarge_block(network, block, whole, execution)
         growth = power_growth(result.numpy(), run.factor)
         trenches = undershoot(sample.columns, result.numpy())
         wide = is_too_wide(growth, trenches, noisy=network.plan.is_noisy)
         if always or not wide:
-            return with_mean_kept(network, block, whole, result), growth, ""
+            return with_mean_kept(network, block, whole, result), growth, tested
     return (
         None,
         growth,
@@ -223,7 +228,7 @@ def _supported_network(
     )
 
 
-def _learned_sentence(network: AxialNetwork, share: float) -> str:
+def _learned_sentence(network: AxialNetwork, share: float, tested: str) -> str:
     narrowed = (
         f" Only {100 * share:.0f} % of this width was used, because more gave bright "
         "structures dark rims."
@@ -236,7 +241,7 @@ def _learned_sentence(network: AxialNetwork, share: float) -> str:
     return (
         f"{network.blur.sentence}{narrowed if share < 1 else ''} Test on XY planes "
         f"made as coarse as Z: {gain.decibel:.2f} \u00b1 {gain.error_decibel:.2f} dB "
-        "closer to the original than cubic interpolation."
+        f"closer to the original than cubic interpolation.{tested}"
         f"{smoothed if plan.is_noisy else ''}{origin_sentence(plan, 0, network.steps)}"
     )
 
@@ -295,11 +300,8 @@ def _liveliest(plane: NDArray[np.floating], side: int) -> Window:
     return max(windows, key=lambda window: float(plane[window].std()))
 
 
-def axial_blur(run: AxialRun, channel: int, sample: ChannelSample) -> AxialBlur | None:
-    """Blur along Z beyond that across, as the settings ask for.
-
-    None where the stack does not tell it. Raises InputError.
-    """
+def axial_blur(run: AxialRun, channel: int, sample: ChannelSample) -> AxialBlur:
+    """Blur along Z beyond that across, as the settings ask for. Raises InputError."""
     kind, numbers = run.config.axial_kernel
     if kind == "estimate":
         spectra = AxialSpectra(

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_zssr.errors import InputError
-from napari_zssr.imaging.axial_blur import AxialBlur
+from napari_zssr.imaging.axial_blur import NARROWEST, AxialBlur
 from napari_zssr.imaging.degrade import degradation
 from napari_zssr.imaging.resample import output_size, resize_operator
 from napari_zssr.stack.image import ImageStack, Index, Pixels
@@ -109,7 +109,7 @@ def _blur(
     if report["returned"] != "learned":
         return None
     shape = "section" if axial_blur_kind(recipe) == "section" else "gaussian"
-    return float(report["width_slices"]), shape
+    return float(report["width_slices"] or NARROWEST), shape
 
 
 @lru_cache(maxsize=8)
