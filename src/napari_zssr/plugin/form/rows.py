@@ -21,6 +21,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_zssr.plugin.form.wheel import guard_from_wheel
 from napari_zssr.plugin.worker import Run
 
 TOOLTIPS = {
@@ -193,6 +194,7 @@ class Row(_Tight):
             letter = box.fontMetrics().averageCharWidth()
             box.setMinimumWidth(MIN_CHOICE_WIDTH * letter)
         super().__init__([field], layout="horizontal")
+        guard_from_wheel(field.native)
         if label:
             self.native.layout().insertWidget(0, self.title)
         self.native.layout().setStretch(1, 1)
