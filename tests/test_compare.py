@@ -376,7 +376,62 @@ def test_undo_removes_the_result_and_shows_the_original(
     desk.widget.result.undo_button.changed.emit(True)
     assert state(desk.viewer)["layers"] == before["layers"]
     assert set(desk.viewer.layers.selection) == selected
-    assert not desk.widget.result.undo_button.enabled
+
+
+def test_redo_puts_the_layers_back_where_and_as_they_were(desk: Desk) -> None:
+    original = desk.add(rings(24, 24), blending="additive")
+    desk.add(rings(24, 24), "other")
+    desk.widget.form.image.fields["layer"].value = original
+    desk.run()
+    result, button = desk.viewer.layers[-1], desk.widget.result.undo_button
+    desk.viewer.layers.move(2, 1)
+    result.opacity = 0.5
+    desk.viewer.layers.selection = {original, result}
+    desk.widget.refresh()
+    before, selected = state(desk.viewer), set(desk.viewer.layers.selection)
+    undo = button.tooltip
+    button.changed.emit(True)
+    assert result not in desk.viewer.layers
+    desk.widget.refresh()
+    assert not desk.widget.folds["result"].native.isHidden()
+    assert (button.text, button.enabled) == ("Redo", True)
+    assert button.tooltip != undo
+    button.changed.emit(True)
+    assert state(desk.viewer) == before
+    assert set(desk.viewer.layers.selection) == selected
+    assert result.opacity == 0.5
+    assert (button.text, button.enabled, button.tooltip) == ("Undo", True, undo)
+    # It is a result with its original still.
+    desk.viewer.layers.selection.active = result
+    desk.widget.refresh()
+    assert desk.widget.result.side.enabled
+
+
+@pytest.mark.parametrize("ends", ["run", "original removed", "closed"])
+def test_what_was_undone_is_not_kept_longer_than_it_can_be_redone(
+    desk: Desk, ends: str
+) -> None:
+    import gc
+    import weakref
+
+    other = desk.add(rings(24, 24), "other")
+    original = desk.add(rings(24, 24))
+    desk.run()
+    undone = weakref.ref(desk.viewer.layers[-1])
+    desk.widget.result.undo_run()
+    desk.viewer.layers.remove(other)
+    assert desk.widget.result.undo_button.text == "Redo"
+    if ends == "run":
+        desk.run()
+    elif ends == "closed":
+        desk.widget.result.close()
+    else:
+        desk.viewer.layers.remove(original)
+        assert not desk.widget.result.undo_button.enabled
+    desk.widget.refresh()
+    assert desk.widget.result.undo_button.text == "Undo"
+    gc.collect()
+    assert undone() is None
 
 
 def test_undo_takes_back_only_the_last_run_and_what_is_left_of_it(desk: Desk) -> None:
