@@ -590,6 +590,28 @@ def test_the_panel_shows_and_copies_the_recipe(desk: Desk) -> None:
     assert "was checked" not in clipboard.text()
 
 
+def test_what_was_copied_is_shown_until_another_result_is(desk: Desk) -> None:
+    original, _ = compared(desk)
+    panel = desk.widget.result
+    copied = panel.copied
+    assert copied.native.isHidden()
+    panel.copy_methods()
+    clipboard = QApplication.clipboard()
+    assert copied.text.value == clipboard.text()
+    assert copied.text.native.isReadOnly()
+    assert copied.is_open
+    assert not copied.native.isHidden()
+    desk.widget.refresh()
+    assert not copied.native.isHidden()
+    desk.viewer.layers.selection.active = original
+    desk.run(change(RIDGE, factor=3))
+    desk.widget.refresh()
+    assert copied.native.isHidden()
+    desk.widget.after.python.changed.emit(True)
+    assert desk.widget.after.copied.text.value == clipboard.text()
+    assert "upscale" in clipboard.text()
+
+
 def test_a_checked_result_has_the_whole_paragraph(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -52,7 +52,6 @@ from napari_zssr.plugin.summary import (
     stopped_message,
 )
 from napari_zssr.plugin.tabs import Tabs
-from napari_zssr.plugin.texts import copy_text
 from napari_zssr.progress import Event, PlaneDone
 from napari_zssr.zssr.checkpoint import Checkpoint, write_networks
 
@@ -421,7 +420,7 @@ class SuperResolutionWidget(Container[Any]):
 
     def _copy(self, to_text: Callable[[Request], str]) -> None:
         if self._request is not None:
-            copy_text(to_text(self._request))
+            self.after.copied.copy(to_text(self._request))
 
     def _save_networks(self) -> None:
         chosen = ask_path(self.native, self._networks_file, NETWORKS_FILES)

@@ -25,6 +25,7 @@ from napari_zssr.plugin.compare.recipe import (
     recipe_text,
 )
 from napari_zssr.plugin.compare.undo import Undo
+from napari_zssr.plugin.copied import CopiedText
 from napari_zssr.plugin.form.rows import Column, set_text, side_by_side, text_label
 from napari_zssr.plugin.layers.layers import layer_file, layer_recipe, unwrapped
 from napari_zssr.plugin.texts import copy_text, table_html
@@ -83,7 +84,10 @@ class ResultPanel:
         if pair is not None and mode is Mode.SIDE_BY_SIDE:
             reason = f"Left: {pair[0].name}. Right: {pair[1].name}."
         set_text(self.message, html.escape(reason))
-        self._rows = [] if result is None else _rows_of(result)
+        rows = [] if result is None else _rows_of(result)
+        if rows != self._rows:
+            self.copied.clear()
+        self._rows = rows
         set_text(self.table, table_html(self._rows))
         self.copies.visible = bool(self._rows)
 
@@ -147,7 +151,7 @@ class ResultPanel:
         else:
             text = methods(job.check)
         rest = "" if job is None else readings.unfinished(job)
-        copy_text(with_references(*text), rest)
+        self.copied.copy(with_references(*text), rest)
 
     def close(self) -> None:
         """End a comparison, and ignore the viewer from now on."""
@@ -195,7 +199,8 @@ class ResultPanel:
         paragraph = PushButton(
             text="Copy methods",
             tooltip="Copies a paragraph for the methods section of a paper, with its "
-            "references. After a check it includes what the check found.",
+            "references, and shows it below. After a check it includes what the check "
+            "found.",
         )
         self.copies = side_by_side(copy, paragraph)
         rows = [
@@ -203,7 +208,8 @@ class ResultPanel:
             side_by_side(self.save, self.undo_button),
         ]
         self.buttons = Column([*rows, self.message])
-        self.view = Column([self.table, self.copies])
+        self.copied = CopiedText()
+        self.view = Column([self.table, self.copies, self.copied])
         self.side.changed.connect(self.toggle_side_by_side)
         self.flip.changed.connect(self.toggle_flip)
         self.undo_button.changed.connect(self.undo_run)
