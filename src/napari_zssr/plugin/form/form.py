@@ -26,7 +26,8 @@ from napari_zssr.errors import InputError
 from napari_zssr.execution.ledger import part_folder
 from napari_zssr.io.write import check_output
 from napari_zssr.plugin.connections import Connections
-from napari_zssr.plugin.form.fields import ImageFields, MethodFields, RegionFields
+from napari_zssr.plugin.form.fields import MethodFields, RegionFields
+from napari_zssr.plugin.form.image import ImageFields
 from napari_zssr.plugin.form.rows import Column, Row, heading, path_field
 from napari_zssr.plugin.layers.edits import Edits
 from napari_zssr.plugin.layers.layers import (
