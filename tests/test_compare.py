@@ -31,6 +31,7 @@ from napari_zssr.plugin import widget as _widget
 from napari_zssr.plugin.compare.comparison import NO_RESULT, Mode
 from napari_zssr.plugin.compare.panel import SIDE, SINGLE
 from napari_zssr.plugin.compare.recipe import recipe_rows, recipe_text
+from napari_zssr.plugin.form.fields import ONLY_RESTORED, VERY_NOISY
 from napari_zssr.plugin.layers.layers import layer_recipe
 from napari_zssr.progress import drain
 from napari_zssr.stack.axis_labels import labelled
@@ -717,6 +718,37 @@ def test_the_noise_is_measured_as_a_run_does(desk: Desk) -> None:
     desk.widget.form.image.fields["layer"].value = desk.viewer.layers["another"]
     desk.widget.refresh()
     assert advanced.noise_message.value == ""
+
+
+@pytest.mark.parametrize("by", ["button", "run"])
+def test_strong_noise_hints_at_factor_1(desk: Desk, by: str) -> None:
+    desk.add(rings(96, 96, noise=20), "faint")
+    region, config = desk.widget.form.region, change(RIDGE, noise="auto")
+
+    def measure() -> None:
+        if by == "run":
+            desk.run(config)
+            return
+        button = desk.widget.form.method.advanced.measure
+        desk.widget.measurements.measure_noise()
+        desk.qtbot.waitUntil(lambda: button.enabled, timeout=30_000)
+
+    desk.set(config)
+    measure()
+    assert region.meaning.value == ""
+    draw = np.random.default_rng(0).normal(5000, 600, (96, 96))
+    desk.add((rings(96, 96) + draw).astype(np.uint16), "strong")
+    desk.set(config)
+    measure()
+    desk.widget.refresh()
+    assert region.meaning.value == VERY_NOISY
+    assert region.factors == (2, 2)
+    region.show_factors((1, 1))
+    assert region.meaning.value == ONLY_RESTORED
+    region.show_factors((2, 2))
+    desk.viewer.layers.selection.active = desk.viewer.layers["faint"]
+    desk.widget.refresh()
+    assert region.meaning.value == ""
 
 
 def test_a_measured_noise_is_proposed_for_its_image(window: Desk) -> None:

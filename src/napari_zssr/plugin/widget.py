@@ -93,7 +93,11 @@ class SuperResolutionWidget(Container[Any]):
         self.result = ResultPanel(napari_viewer, self.check.job_of)
         self.help = HelpRow()
         self.measurements = Measurements(
-            napari_viewer, self.form.method, lambda: self._request, self._refresh_later
+            napari_viewer,
+            self.form.method,
+            lambda: self._request,
+            on_blur=self._refresh_later,
+            on_noise=self.form.region.show_noise,
         )
         self.after = AfterFields()
         self.controls = RunFields(self.preview.button)
@@ -316,6 +320,8 @@ class SuperResolutionWidget(Container[Any]):
         folder = Path.home() if source is None else source.parent
         self._networks_file = folder / f"{Path(job.name).name}{NETWORKS_SUFFIX}"
         self.form.method.blur.seen.keep_all(job.request, enlarged.report)
+        noise = max((plane.noise for plane in enlarged.report.planes), default=0.0)
+        self.measurements.note_noise(job.request, noise)
         self.form.result.finished(job.request.target)
         result = self._growing.layer
         message = finished_message(

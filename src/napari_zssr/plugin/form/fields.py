@@ -63,6 +63,9 @@ AS_IT_IS, BY_NUMBER = "as it is", "by a number"
 ONLY_RESTORED = (
     "Factor 1 keeps the size: noise is removed, and the blur if you give one."
 )
+# From this fraction of the intensity range on, noise is what is seen first.
+STRONG_NOISE = 0.1
+VERY_NOISY = "Very noisy: with factor 1 the noise is reduced without enlarging."
 AXIAL_CHOICES = [AS_IT_IS, ISOTROPIC, BY_NUMBER]
 
 
@@ -85,6 +88,7 @@ class FactorFields(Column):
             "Y and X.",
         )
         self._has_z = True
+        self._noise = 0.0
         self.meaning = text_label()
         super().__init__(
             [
@@ -136,6 +140,11 @@ class FactorFields(Column):
             self.fields["factor_z"].value = factor_z
         self.fields["along_z"].value = kind
 
+    def show_noise(self, level: float) -> None:
+        """Hint at factor 1 where noise, as a fraction of the range, is strong."""
+        self._noise = level
+        self._show_meaning()
+
     def show_z(self, present: bool) -> None:
         """Show the rows for Z, or hide them for images without it."""
         self._has_z = present
@@ -157,6 +166,8 @@ class FactorFields(Column):
                 f"Voxels become cubes, 1/{finest:g} of a pixel wide. With factor 1 "
                 "they are one pixel wide, in fewer slices."
             )
+        if finest > 1 and self._noise >= STRONG_NOISE:
+            text = f"{text} {VERY_NOISY}".lstrip()
         set_text(self.meaning, text)
 
     def _link(self) -> None:
