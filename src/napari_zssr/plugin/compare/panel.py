@@ -83,6 +83,8 @@ class ResultPanel:
         self.save.enabled = result is not None
         if pair is not None and mode is Mode.SIDE_BY_SIDE:
             reason = f"Left: {pair[0].name}. Right: {pair[1].name}."
+            if self.comparison.from_side:
+                reason += " From the side: Z downwards, X to the right."
         set_text(self.message, html.escape(reason))
         rows = [] if result is None else _rows_of(result)
         if rows != self._rows:
@@ -170,9 +172,9 @@ class ResultPanel:
     def _add_widgets(self) -> None:
         self.side = PushButton(
             text=SIDE,
-            tooltip="Shows the original on the left and the result on the right. Both "
-            "move and zoom together; other layers are hidden meanwhile. Press again "
-            "to restore the view.",
+            tooltip="Shows the original on the left and the result on the right, from "
+            "the side where the result has more slices. Both move and zoom together; "
+            "other layers are hidden meanwhile. Press again to restore the view.",
         )
         self.flip = PushButton(
             text="Show original",
