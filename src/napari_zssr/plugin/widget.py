@@ -333,7 +333,7 @@ class SuperResolutionWidget(Container[Any]):
         )
         self.controls.show_message(message, self._growing.layers)
         self._growing = None
-        return message.headline
+        return message.named
 
     def _on_error(self, job: Job, error: ZSSRError) -> None:
         text = form_sentence(str(error))
