@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from qtpy.QtWidgets import QApplication
 
 from napari_zssr import read
 from napari_zssr.config import FAST, INSTANT, change
-from napari_zssr.io.write import read_provenance
+from napari_zssr.io.write import read_provenance, write
 from napari_zssr.plugin import help as _help
 from napari_zssr.plugin import texts as _texts
 from napari_zssr.plugin import widget as _widget
@@ -32,10 +33,11 @@ from napari_zssr.plugin.compare.comparison import NO_RESULT, Mode
 from napari_zssr.plugin.compare.panel import SIDE, SINGLE
 from napari_zssr.plugin.compare.recipe import recipe_rows, recipe_text
 from napari_zssr.plugin.form.fields import ONLY_RESTORED, VERY_NOISY
+from napari_zssr.plugin.form.form import common_name
 from napari_zssr.plugin.layers.layers import layer_recipe
 from napari_zssr.progress import drain
 from napari_zssr.stack.axis_labels import labelled
-from napari_zssr.stack.image import planes
+from napari_zssr.stack.image import Channel, planes
 from napari_zssr.stack.methods import methods_unchecked
 from napari_zssr.stack.noise_estimate import plane_noise_level
 from napari_zssr.stack.report import recipe
@@ -336,6 +338,51 @@ def test_a_saved_result_has_its_pixel_size_and_its_recipe(
     assert notification_manager.records[-1].message.endswith(
         "kept.ome.tif, with pixel size and recipe."
     )
+
+
+def test_results_are_saved_beside_their_original(
+    window: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "plate 3.ome.tif"
+    stack = labelled(rings(2, 24, 24), axes="CYX", name="plate 3")
+    channels = tuple(Channel(name=f"A02_c{n}.tif") for n in (1, 2))
+    write(path, replace(stack, channels=channels))
+    window.viewer.open(path, plugin="napari-zssr")
+    window.widget.form.image.fields["in_turn"].value = True
+    window.run()
+    asked: list[Path] = []
+
+    def answer(_: Any, proposed: Path, files: tuple[str, str]) -> str:
+        asked.append(proposed)
+        return str(proposed)
+
+    monkeypatch.setattr(_widget, "ask_path", answer)
+    window.widget.refresh()
+    window.widget.result.save.changed.emit(True)
+    results = list(window.viewer.layers)[2:]
+    window.viewer.layers.selection = set(results)
+    window.widget.result.save.changed.emit(True)
+    names = ["plate 3 c2 x2 instant.ome.tif", "plate 3 x2 instant.ome.tif"]
+    assert asked == [tmp_path / name for name in names]
+    again = window.viewer.open(asked[-1], plugin="napari-zssr")
+    assert [layer.name for layer in again] == [
+        "plate 3 x2 instant c1",
+        "plate 3 x2 instant c2",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("names", "shared"),
+    [
+        (["cells x2"], "cells x2"),
+        (["cells c1 x2", "cells c2 x2"], "cells x2"),
+        (["actin", "DNA"], "actin"),
+    ],
+)
+def test_channels_are_saved_under_what_their_names_share(
+    names: list[str], shared: str
+) -> None:
+    assert common_name(names) == shared
 
 
 def test_no_pixel_size_is_promised_where_none_is_known(

@@ -443,7 +443,7 @@ class SuperResolutionWidget(Container[Any]):
     def _save_result(self) -> None:
         """Save the selected results in one file that keeps the pixel size, if known."""
         layers = self.result.saved_layers()
-        proposed = self.form.result.file_beside(layers[0])
+        proposed = self.form.result.file_beside(layers)
         chosen = ask_path(self.native, proposed, TIFF_FILES)
         if chosen is None:
             return
