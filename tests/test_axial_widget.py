@@ -64,6 +64,39 @@ def test_planes_and_z_in_one_run(desk: Any) -> None:
     np.testing.assert_allclose(made.scale, (0.5, 0.5, 0.5))
 
 
+@pytest.mark.parametrize("starts_with", ["t", ""])
+def test_side_by_side_shows_more_slices_from_the_side(
+    desk: Any, starts_with: str
+) -> None:
+    stack, labels = cells(), ("z", "y", "x")
+    scale = (2, 1, 1)
+    if starts_with:
+        stack, labels, scale = stack[None], ("t", *labels), (1, *scale)
+    desk.add(stack, axis_labels=labels, scale=scale, units=("um",) * len(scale))
+    desk.run(change(ISOTROPIC, factor=2))
+    viewer, panel = desk.viewer, desk.widget.result
+    viewer.layers.selection.active = viewer.layers[-1]
+    viewer.dims.set_point(-3, 6)
+    viewer.scene.camera.center, viewer.scene.camera.zoom = (0, 20, 30), 9
+    dims, camera = viewer.dims, viewer.scene.camera
+    before = dims.order, dims.point, camera.center, camera.zoom
+    desk.widget.refresh()
+    panel.toggle_side_by_side()
+    last = dims.ndim - 1
+    assert dims.displayed == (last - 2, last)
+    # The plane in the middle of what was seen.
+    assert dims.point[last - 1] == pytest.approx(20, abs=0.5)
+    # All slices and the whole width, each in half of the canvas.
+    height, width = np.array(viewer.canvas.size) / camera.zoom
+    assert height > 16
+    assert width / 2 > 44
+    assert camera.center[-2:] == pytest.approx((7, 21.5), abs=1)
+    assert "From the side" in panel.message.value
+    panel.toggle_side_by_side()
+    assert (dims.order, dims.point, camera.center, camera.zoom) == before
+    assert "From the side" not in panel.message.value
+
+
 def test_the_rows_are_those_of_stacks(desk: Any) -> None:
     rows = desk.widget.form.region.rows
     blur = desk.widget.form.method.blur.axial

@@ -298,12 +298,12 @@ def test_what_was_not_delivered_is_not_praised() -> None:
     ],
 )
 def test_what_is_left(finished: int, words: str) -> None:
-    assert stopped_message("cells", finished, 9).headline == words
+    assert stopped_message("cells", finished, 9).named == words
 
 
 @pytest.mark.parametrize(("planes", "name"), [(2, "channels"), (8, "planes")])
 def test_what_is_left_of_channels(planes: int, name: str) -> None:
-    left = stopped_message("cells", 1, planes, channels=2).headline
+    left = stopped_message("cells", 1, planes, channels=2).named
     assert left == f"Cancelled, 1 of {planes} {name} done (cells)"
 
 

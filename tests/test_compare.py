@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -24,17 +25,19 @@ from qtpy.QtWidgets import QApplication
 
 from napari_zssr import read
 from napari_zssr.config import FAST, INSTANT, change
-from napari_zssr.io.write import read_provenance
+from napari_zssr.io.write import read_provenance, write
 from napari_zssr.plugin import help as _help
 from napari_zssr.plugin import texts as _texts
 from napari_zssr.plugin import widget as _widget
 from napari_zssr.plugin.compare.comparison import NO_RESULT, Mode
 from napari_zssr.plugin.compare.panel import SIDE, SINGLE
 from napari_zssr.plugin.compare.recipe import recipe_rows, recipe_text
+from napari_zssr.plugin.form.fields import ONLY_RESTORED, VERY_NOISY
+from napari_zssr.plugin.form.form import common_name
 from napari_zssr.plugin.layers.layers import layer_recipe
 from napari_zssr.progress import drain
 from napari_zssr.stack.axis_labels import labelled
-from napari_zssr.stack.image import planes
+from napari_zssr.stack.image import Channel, planes
 from napari_zssr.stack.methods import methods_unchecked
 from napari_zssr.stack.noise_estimate import plane_noise_level
 from napari_zssr.stack.report import recipe
@@ -337,6 +340,51 @@ def test_a_saved_result_has_its_pixel_size_and_its_recipe(
     )
 
 
+def test_results_are_saved_beside_their_original(
+    window: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "plate 3.ome.tif"
+    stack = labelled(rings(2, 24, 24), axes="CYX", name="plate 3")
+    channels = tuple(Channel(name=f"A02_c{n}.tif") for n in (1, 2))
+    write(path, replace(stack, channels=channels))
+    window.viewer.open(path, plugin="napari-zssr")
+    window.widget.form.image.fields["in_turn"].value = True
+    window.run()
+    asked: list[Path] = []
+
+    def answer(_: Any, proposed: Path, files: tuple[str, str]) -> str:
+        asked.append(proposed)
+        return str(proposed)
+
+    monkeypatch.setattr(_widget, "ask_path", answer)
+    window.widget.refresh()
+    window.widget.result.save.changed.emit(True)
+    results = list(window.viewer.layers)[2:]
+    window.viewer.layers.selection = set(results)
+    window.widget.result.save.changed.emit(True)
+    names = ["plate 3 c2 x2 instant.ome.tif", "plate 3 x2 instant.ome.tif"]
+    assert asked == [tmp_path / name for name in names]
+    again = window.viewer.open(asked[-1], plugin="napari-zssr")
+    assert [layer.name for layer in again] == [
+        "plate 3 x2 instant c1",
+        "plate 3 x2 instant c2",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("names", "shared"),
+    [
+        (["cells x2"], "cells x2"),
+        (["cells c1 x2", "cells c2 x2"], "cells x2"),
+        (["actin", "DNA"], "actin"),
+    ],
+)
+def test_channels_are_saved_under_what_their_names_share(
+    names: list[str], shared: str
+) -> None:
+    assert common_name(names) == shared
+
+
 def test_no_pixel_size_is_promised_where_none_is_known(
     desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -376,7 +424,62 @@ def test_undo_removes_the_result_and_shows_the_original(
     desk.widget.result.undo_button.changed.emit(True)
     assert state(desk.viewer)["layers"] == before["layers"]
     assert set(desk.viewer.layers.selection) == selected
-    assert not desk.widget.result.undo_button.enabled
+
+
+def test_redo_puts_the_layers_back_where_and_as_they_were(desk: Desk) -> None:
+    original = desk.add(rings(24, 24), blending="additive")
+    desk.add(rings(24, 24), "other")
+    desk.widget.form.image.fields["layer"].value = original
+    desk.run()
+    result, button = desk.viewer.layers[-1], desk.widget.result.undo_button
+    desk.viewer.layers.move(2, 1)
+    result.opacity = 0.5
+    desk.viewer.layers.selection = {original, result}
+    desk.widget.refresh()
+    before, selected = state(desk.viewer), set(desk.viewer.layers.selection)
+    undo = button.tooltip
+    button.changed.emit(True)
+    assert result not in desk.viewer.layers
+    desk.widget.refresh()
+    assert not desk.widget.folds["result"].native.isHidden()
+    assert (button.text, button.enabled) == ("Redo", True)
+    assert button.tooltip != undo
+    button.changed.emit(True)
+    assert state(desk.viewer) == before
+    assert set(desk.viewer.layers.selection) == selected
+    assert result.opacity == 0.5
+    assert (button.text, button.enabled, button.tooltip) == ("Undo", True, undo)
+    # It is a result with its original still.
+    desk.viewer.layers.selection.active = result
+    desk.widget.refresh()
+    assert desk.widget.result.side.enabled
+
+
+@pytest.mark.parametrize("ends", ["run", "original removed", "closed"])
+def test_what_was_undone_is_not_kept_longer_than_it_can_be_redone(
+    desk: Desk, ends: str
+) -> None:
+    import gc
+    import weakref
+
+    other = desk.add(rings(24, 24), "other")
+    original = desk.add(rings(24, 24))
+    desk.run()
+    undone = weakref.ref(desk.viewer.layers[-1])
+    desk.widget.result.undo_run()
+    desk.viewer.layers.remove(other)
+    assert desk.widget.result.undo_button.text == "Redo"
+    if ends == "run":
+        desk.run()
+    elif ends == "closed":
+        desk.widget.result.close()
+    else:
+        desk.viewer.layers.remove(original)
+        assert not desk.widget.result.undo_button.enabled
+    desk.widget.refresh()
+    assert desk.widget.result.undo_button.text == "Undo"
+    gc.collect()
+    assert undone() is None
 
 
 def test_undo_takes_back_only_the_last_run_and_what_is_left_of_it(desk: Desk) -> None:
@@ -535,6 +638,28 @@ def test_the_panel_shows_and_copies_the_recipe(desk: Desk) -> None:
     assert "was checked" not in clipboard.text()
 
 
+def test_what_was_copied_is_shown_until_another_result_is(desk: Desk) -> None:
+    original, _ = compared(desk)
+    panel = desk.widget.result
+    copied = panel.copied
+    assert copied.native.isHidden()
+    panel.copy_methods()
+    clipboard = QApplication.clipboard()
+    assert copied.text.value == clipboard.text()
+    assert copied.text.native.isReadOnly()
+    assert copied.is_open
+    assert not copied.native.isHidden()
+    desk.widget.refresh()
+    assert not copied.native.isHidden()
+    desk.viewer.layers.selection.active = original
+    desk.run(change(RIDGE, factor=3))
+    desk.widget.refresh()
+    assert copied.native.isHidden()
+    desk.widget.after.python.changed.emit(True)
+    assert desk.widget.after.copied.text.value == clipboard.text()
+    assert "upscale" in clipboard.text()
+
+
 def test_a_checked_result_has_the_whole_paragraph(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -640,6 +765,37 @@ def test_the_noise_is_measured_as_a_run_does(desk: Desk) -> None:
     desk.widget.form.image.fields["layer"].value = desk.viewer.layers["another"]
     desk.widget.refresh()
     assert advanced.noise_message.value == ""
+
+
+@pytest.mark.parametrize("by", ["button", "run"])
+def test_strong_noise_hints_at_factor_1(desk: Desk, by: str) -> None:
+    desk.add(rings(96, 96, noise=20), "faint")
+    region, config = desk.widget.form.region, change(RIDGE, noise="auto")
+
+    def measure() -> None:
+        if by == "run":
+            desk.run(config)
+            return
+        button = desk.widget.form.method.advanced.measure
+        desk.widget.measurements.measure_noise()
+        desk.qtbot.waitUntil(lambda: button.enabled, timeout=30_000)
+
+    desk.set(config)
+    measure()
+    assert region.meaning.value == ""
+    draw = np.random.default_rng(0).normal(5000, 600, (96, 96))
+    desk.add((rings(96, 96) + draw).astype(np.uint16), "strong")
+    desk.set(config)
+    measure()
+    desk.widget.refresh()
+    assert region.meaning.value == VERY_NOISY
+    assert region.factors == (2, 2)
+    region.show_factors((1, 1))
+    assert region.meaning.value == ONLY_RESTORED
+    region.show_factors((2, 2))
+    desk.viewer.layers.selection.active = desk.viewer.layers["faint"]
+    desk.widget.refresh()
+    assert region.meaning.value == ""
 
 
 def test_a_measured_noise_is_proposed_for_its_image(window: Desk) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,10 @@ from napari.layers import Image, Shapes
 from qtpy.QtGui import QColor, QPalette
 
 from napari_zssr.config import FAST, change
+from napari_zssr.io.write import write
 from napari_zssr.plugin.form.rows import RED
 from napari_zssr.plugin.messages import PROBLEM, Message
+from napari_zssr.stack.axis_labels import labelled
 
 
 def noise(*shape: int) -> Any:
@@ -76,6 +79,99 @@ def test_results_do_not_take_the_choice(desk: Desk, error_map: bool) -> None:
     made = desk.viewer.layers[desk.names[1]]
     desk.widget.form.image.fields["layer"].value = made
     assert chosen(desk) == made.name
+
+
+# ---- several layers in turn
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> dict[str, Path]:
+    """Files of three channels, of two, and of one."""
+    made = {}
+    for name, count in {"three": 3, "two": 2, "one": 1}.items():
+        stack = labelled(noise(count, 24, 24), axes="CYX", name=name)
+        made[name] = write(tmp_path / f"{name}.ome.tif", stack)
+    return made
+
+
+def opened(desk: Desk, path: Path) -> list[Any]:
+    layers: list[Any] = desk.viewer.open(path, plugin="napari-zssr")
+    return layers
+
+
+def offered(desk: Desk) -> str:
+    """What the box says that offers several layers; empty where it is hidden."""
+    image = desk.widget.form.image
+    hidden = image.rows["in_turn"].native.isHidden()
+    return "" if hidden else str(image.fields["in_turn"].text)
+
+
+def in_turn(desk: Desk) -> list[str]:
+    return [request.layer.name for request in desk.widget.form.requests()]
+
+
+def test_the_channels_of_a_file_are_offered_at_once(
+    window: Desk, files: dict[str, Path]
+) -> None:
+    layers = opened(window, files["three"])
+    image = window.widget.form.image.fields
+    assert offered(window) == "All 3 channels"
+    assert in_turn(window) == [layers[-1].name]
+    image["in_turn"].value = True
+    window.set(RIDGE)
+    names = [layer.name for layer in layers]
+    assert in_turn(window) == names
+    window.run()
+    # A result is selected now; the choice is still the same.
+    made = [f"{name} x2 instant" for name in names]
+    assert window.names == names + made
+    assert window.viewer.layers.selection.active.name == made[-1]
+    assert (offered(window), in_turn(window)) == ("All 3 channels", names)
+    # The results of all channels are selected to be saved in one file.
+    window.viewer.layers.selection = set(window.viewer.layers[3:])
+    assert in_turn(window) == names
+    window.viewer.layers.selection.active = layers[0]
+    assert in_turn(window) == names
+    window.widget.use_settings()
+    window.viewer.layers.selection.active = window.viewer.layers[-1]
+    window.widget.use_settings()
+    assert in_turn(window) == names[-1:]
+
+
+def test_channels_are_those_of_the_same_image(
+    window: Desk, files: dict[str, Path]
+) -> None:
+    opened(window, files["three"])
+    two = opened(window, files["two"])
+    assert offered(window) == "All 2 channels"
+    again = opened(window, files["two"])
+    window.widget.form.image.fields["in_turn"].value = True
+    assert in_turn(window) == [layer.name for layer in again]
+    assert not {layer.name for layer in two} & set(in_turn(window))
+    # Another image is not taken whole because one was.
+    window.viewer.layers.selection.active = window.viewer.layers[0]
+    assert offered(window) == "All 3 channels"
+    assert in_turn(window) == [window.viewer.layers[0].name]
+    opened(window, files["one"])
+    assert offered(window) == ""
+    window.add(noise(24, 24), "of no file")
+    assert offered(window) == ""
+    window.widget.form.image.fields["layer"].value = two[0]
+    assert offered(window) == "All 2 channels"
+
+
+def test_layers_selected_before_a_run_stay_chosen_after_it(desk: Desk) -> None:
+    layers = [desk.add(noise(24, 24), name) for name in ("one", "two", "three")]
+    desk.viewer.layers.selection = set(layers[:2])
+    assert offered(desk) == "All 2 selected layers"
+    desk.widget.form.image.fields["in_turn"].value = True
+    desk.run()
+    assert offered(desk) == "The 2 layers selected before"
+    assert in_turn(desk) == ["one", "two"]
+    desk.viewer.layers.remove(layers[0])
+    assert (offered(desk), in_turn(desk)) == ("", ["two"])
+    desk.viewer.layers.selection.active = layers[2]
+    assert (offered(desk), in_turn(desk)) == ("", ["three"])
 
 
 # ---- what belongs to one image

@@ -76,6 +76,31 @@ def test_what_a_run_has_gained_fits_the_line(messages: Messages, learned: int) -
 
 
 @pytest.mark.parametrize(
+    ("name", "shown"),
+    [("cells", "(cells)"), ("a_very_long_name_of_cells x2 balanced", "…")],
+)
+def test_only_the_name_is_cut_in_its_middle(
+    messages: Messages, qtbot: Any, name: str, shown: str
+) -> None:
+    outcome = "0.73 dB closer than bicubic, 78 s"
+    messages.add(Message(outcome, name=name))
+    (row,) = messages.rows
+    messages.show()
+    messages.resize(320, 60)
+    qtbot.wait(20)
+    line = row.headline.text()
+    assert line.startswith(f"{DONE} {outcome} (")
+    assert shown in line
+    assert line.endswith(f"{name[-1]})")
+    assert row.headline.fontMetrics().horizontalAdvance(line) <= row.headline.width()
+    assert name in row.text
+    # Where there is no room for it, the name is left out.
+    messages.resize(row.headline.fontMetrics().horizontalAdvance(outcome) + 50, 60)
+    qtbot.wait(20)
+    assert row.headline.text() == f"{DONE} {outcome}"
+
+
+@pytest.mark.parametrize(
     ("sign", "opened"),
     [(DONE, False), (NOTHING_GAINED, True), (STOPPED, False), (PROBLEM, True)],
 )
@@ -151,8 +176,8 @@ def test_in_the_widget_they_go_when_source_and_result_are_removed(desk: Desk) ->
     desk.widget.form.image.fields["in_turn"].value = True
     desk.run()
     rows = desk.widget.controls.messages.rows
-    names = [row.message.headline.rpartition(" (")[2] for row in rows]
-    assert names == [f"{name} x2 instant)" for name in "cba"]
+    names = [row.message.name for row in rows]
+    assert names == [f"{name} x2 instant" for name in "cba"]
     desk.viewer.layers.remove("a")
     assert len(desk.widget.controls.messages.rows) == 3
     desk.viewer.layers.remove("a x2 instant")
@@ -312,7 +337,7 @@ def test_napari_tells_of_the_end_of_a_long_run(
     desk.add(rings(24, 24))
     desk.run()
     said = [record.message for record in list(notification_manager.records)[before:]]
-    outcome = desk.widget.controls.messages.rows[0].message.headline
+    outcome = desk.widget.controls.messages.rows[0].message.named
     assert (f"Super-resolution: {outcome}." in said) == told
 
 

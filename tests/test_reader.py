@@ -120,6 +120,29 @@ def test_a_result_and_its_file_carry_what_was_read(tmp_path: Path) -> None:
     assert [layer.name for layer in again] == names
 
 
+@pytest.mark.parametrize(
+    ("stored", "names"),
+    [
+        (["plate_A02_s9_c1.tif", "plate_A02_s9_c2.tif"], ["c1", "c2"]),
+        (["DAPI filter", "GFP filter"], ["DAPI", "GFP"]),
+        (["Alexa 488", "Alexa 568"], ["Alexa 488", "Alexa 568"]),
+        (["actin", "actin 2"], ["actin", "actin 2"]),
+        (["DNA", "DNA"], ["DNA", "DNA"]),
+        (["cells a", "cells b x2"], ["a", "b x2"]),
+    ],
+)
+def test_channels_are_told_apart_at_the_beginning_of_their_names(
+    tmp_path: Path, stored: list[str], names: list[str]
+) -> None:
+    channels = tuple(Channel(name=name) for name in stored)
+    stack = labelled(np.zeros((2, 8, 8), np.uint8), axes="CYX", name="cells")
+    write(tmp_path / "cells.ome.tif", replace(stack, channels=channels))
+    reader = read_image(str(tmp_path / "cells.ome.tif"))
+    assert reader is not None
+    found = [attributes["name"] for _, attributes, _ in reader("")]
+    assert found == [f"cells {name}" for name in names]
+
+
 def test_imagej_stack_in_time(tmp_path: Path) -> None:
     data = noise(3, 4, 9, 8)
     told = {"axes": "TZYX", "unit": "micron", "spacing": 0.5}

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from magicgui.widgets import ProgressBar, PushButton
 from napari.layers import Layer
 
+from napari_zssr.plugin.copied import CopiedText
 from napari_zssr.plugin.curve import GainCurve
 from napari_zssr.plugin.form.rows import Column, set_text, side_by_side, text_label
 from napari_zssr.plugin.messages import Message, Messages
@@ -128,7 +129,8 @@ class AfterFields(Column):
         )
         buttons = [self.settings, self.python, self.command, self.networks]
         self._tooltips = [(button, button.tooltip) for button in buttons]
-        super().__init__(buttons)
+        self.copied = CopiedText()
+        super().__init__([*buttons, self.copied])
 
     def offer(self, button: PushButton, refusal: str = "") -> None:
         """Enable a button, or disable it with the reason in its tooltip."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from weakref import ref
 
@@ -19,7 +19,6 @@ from qtpy.QtWidgets import (
     QVBoxLayout,
     QWidget,
 )
-from superqt import QElidingLabel
 
 from napari_zssr.plugin.form.rows import HeightForWidth, error_colour, tooltip
 
@@ -33,12 +32,14 @@ DONE, NOTHING_GAINED, STOPPED, PROBLEM = "\u2713", "\u25cb", "\u25a0", "\u26a0"
 class Message:
     """A sentence, and what is shown when it is opened; both are plain text.
 
-    `sign` stands before it, so that colour alone carries no meaning.
+    `sign` stands before it, so that colour alone carries no meaning; `name` is that of
+    the layer it is about.
     """
 
     headline: str
     details: str = ""
     sign: str = DONE
+    name: str = ""
 
     @property
     def problem(self) -> bool:
@@ -51,9 +52,45 @@ class Message:
         return self.sign in (PROBLEM, NOTHING_GAINED)
 
     @property
+    def named(self) -> str:
+        """The headline with the name of the layer."""
+        return f"{self.headline} ({self.name})" if self.name else self.headline
+
+    @property
     def line(self) -> str:
-        """The headline after its sign."""
-        return f"{self.sign} {self.headline}"
+        """All of it after its sign."""
+        return f"{self.sign} {self.named}"
+
+
+class Headline(QLabel):
+    """The line of a message: where it is too long, only the name is cut, if possible.
+
+    It is cut in its middle: names of results differ at both ends.
+    """
+
+    def __init__(self, message: Message) -> None:
+        super().__init__()
+        self._message = message
+        self.setTextFormat(Qt.TextFormat.PlainText)
+        policy = QSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+        self.setSizePolicy(policy)
+        self.setText(message.line)
+
+    def resizeEvent(self, event: Any) -> None:
+        """Show what there is room for."""
+        super().resizeEvent(event)
+        self.setText(self._fitting(self.width()))
+
+    def _fitting(self, width: int) -> str:
+        message, letters = self._message, self.fontMetrics()
+        if letters.horizontalAdvance(message.line) <= width:
+            return message.line
+        bare = replace(message, name="").line
+        room = width - letters.horizontalAdvance(f"{bare} ()")
+        name = letters.elidedText(message.name, Qt.TextElideMode.ElideMiddle, room)
+        if room > letters.horizontalAdvance("mm") and len(name) > 2:
+            return f"{bare} ({name})"
+        return letters.elidedText(bare, Qt.TextElideMode.ElideRight, width)
 
 
 class MessageRow(QFrame):
@@ -66,8 +103,7 @@ class MessageRow(QFrame):
         super().__init__()
         self.message = message
         self.layers = [ref(layer) for layer in layers]
-        self.headline = QElidingLabel(message.line)
-        self.headline.setTextFormat(Qt.TextFormat.PlainText)
+        self.headline = Headline(message)
         self.headline.setAccessibleName(message.line)
         self.headline.setToolTip(tooltip(message.line))
         self.headline.installEventFilter(self)
@@ -84,7 +120,7 @@ class MessageRow(QFrame):
         self.arrow.setAutoRaise(True)
         side = self.fontMetrics().lineSpacing()
         self.arrow.setFixedSize(side, side)
-        self.arrow.setAccessibleName(f"Details: {message.headline}")
+        self.arrow.setAccessibleName(f"Details: {message.named}")
         self.arrow.toggled.connect(self.open)
         layout = QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)

@@ -120,9 +120,9 @@ def finished_message(
         _opening(file),
         HIDDEN if hidden else "",
     ]
-    headline = f"{_outcome(report, config)}, {duration_text(report.seconds)} ({name})"
+    headline = f"{_outcome(report, config)}, {duration_text(report.seconds)}"
     sign = DONE if gained else NOTHING_GAINED
-    return Message(headline, " ".join(filter(None, details)), sign)
+    return Message(headline, " ".join(filter(None, details)), sign, name)
 
 
 def advice(planes: Sequence[PlaneReport], config: Config) -> str:
@@ -203,13 +203,13 @@ def stopped_message(
     details = "" if part is None else kept
     slices = planes_name(planes, channels)
     if finished == 0:
-        return Message(f"{what}, nothing was finished ({name})", details, STOPPED)
+        return Message(f"{what}, nothing was finished", details, STOPPED, name)
     if black and part is None:
         last = "slice" if black == 1 else f"{black} {slices}"
         verb = "is" if black == 1 else "are"
         details = f"The last {last} of the layer {verb} not done and {verb} black."
-    headline = f"{what}, {finished} of {planes} {slices} done ({name})"
-    return Message(headline, details, STOPPED)
+    headline = f"{what}, {finished} of {planes} {slices} done"
+    return Message(headline, details, STOPPED, name)
 
 
 def form_sentence(sentence: str) -> str:

@@ -52,7 +52,6 @@ from napari_zssr.plugin.summary import (
     stopped_message,
 )
 from napari_zssr.plugin.tabs import Tabs
-from napari_zssr.plugin.texts import copy_text
 from napari_zssr.progress import Event, PlaneDone
 from napari_zssr.zssr.checkpoint import Checkpoint, write_networks
 
@@ -94,7 +93,11 @@ class SuperResolutionWidget(Container[Any]):
         self.result = ResultPanel(napari_viewer, self.check.job_of)
         self.help = HelpRow()
         self.measurements = Measurements(
-            napari_viewer, self.form.method, lambda: self._request, self._refresh_later
+            napari_viewer,
+            self.form.method,
+            lambda: self._request,
+            on_blur=self._refresh_later,
+            on_noise=self.form.region.show_noise,
         )
         self.after = AfterFields()
         self.controls = RunFields(self.preview.button)
@@ -317,6 +320,8 @@ class SuperResolutionWidget(Container[Any]):
         folder = Path.home() if source is None else source.parent
         self._networks_file = folder / f"{Path(job.name).name}{NETWORKS_SUFFIX}"
         self.form.method.blur.seen.keep_all(job.request, enlarged.report)
+        noise = max((plane.noise for plane in enlarged.report.planes), default=0.0)
+        self.measurements.note_noise(job.request, noise)
         self.form.result.finished(job.request.target)
         result = self._growing.layer
         message = finished_message(
@@ -328,7 +333,7 @@ class SuperResolutionWidget(Container[Any]):
         )
         self.controls.show_message(message, self._growing.layers)
         self._growing = None
-        return message.headline
+        return message.named
 
     def _on_error(self, job: Job, error: ZSSRError) -> None:
         text = form_sentence(str(error))
@@ -421,7 +426,7 @@ class SuperResolutionWidget(Container[Any]):
 
     def _copy(self, to_text: Callable[[Request], str]) -> None:
         if self._request is not None:
-            copy_text(to_text(self._request))
+            self.after.copied.copy(to_text(self._request))
 
     def _save_networks(self) -> None:
         chosen = ask_path(self.native, self._networks_file, NETWORKS_FILES)
@@ -438,7 +443,7 @@ class SuperResolutionWidget(Container[Any]):
     def _save_result(self) -> None:
         """Save the selected results in one file that keeps the pixel size, if known."""
         layers = self.result.saved_layers()
-        proposed = self.form.result.file_beside(layers[0])
+        proposed = self.form.result.file_beside(layers)
         chosen = ask_path(self.native, proposed, TIFF_FILES)
         if chosen is None:
             return

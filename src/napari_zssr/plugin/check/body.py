@@ -77,7 +77,7 @@ class Body(Column):
         )
         self.bar = ProgressBar(min=0, max=RESOLUTION, tooltip="Progress of the check.")
         self.cancel = PushButton(
-            text="Cancel", tooltip="Stops the check and keeps the figures so far."
+            text="Stop check", tooltip="Ends the check and keeps the figures so far."
         )
         self.progress = text_label()
         self.residual = PushButton(

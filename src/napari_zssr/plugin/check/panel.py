@@ -50,7 +50,7 @@ from napari_zssr.progress import Event, Progress, Steps
 from napari_zssr.stack.check import Check, PlaneCheck, plane_at
 from napari_zssr.stack.image import ImageStack
 
-OPEN, CLOSE = "Check", "Close check"
+OPEN, CLOSE = "Start check", "Close check"
 MOVED_MS = 30
 
 

@@ -13,7 +13,7 @@ from napari.layers import Image, Layer
 from napari.viewer import Viewer
 
 from napari_zssr.errors import InputError
-from napari_zssr.plugin.check.subject import original_of, selection_of
+from napari_zssr.plugin.check.subject import factor_z, original_of, selection_of
 from napari_zssr.plugin.connections import Connections
 from napari_zssr.plugin.layers.aids import COMPARISON, selection_kept
 from napari_zssr.plugin.layers.layers import (
@@ -29,6 +29,7 @@ from napari_zssr.plugin.layers.results import TRANSPARENT_BLENDING, results_of
 NO_RESULT = "Select a result in the layer list to compare it with its original."
 GRID = ("enabled", "stride", "shape", "spacing")
 CAMERA = ("center", "zoom", "angles", "perspective")
+DIMS = ("order", "point")
 CONTRAST = ("contrast_limits", "gamma")
 # Of half a canvas, what an area that is seen whole fills side by side.
 FILLED = 0.95
@@ -52,6 +53,7 @@ class Before:
     contrast: tuple[Image, dict[str, Any]]
     grid: dict[str, Any]
     camera: dict[str, Any]
+    dims: dict[str, Any]
 
 
 class Comparison:
@@ -61,8 +63,9 @@ class Comparison:
     better. Everything is as it was before when it ends: when `stop` is called, when a
     layer is added or removed, or when the grid is switched off. Both views of the grid
     share one camera and the sliders. Beside the result of a part stands that part of
-    the original, as a layer of its own meanwhile. `on_changed` is called when `mode`
-    has changed.
+    the original, as a layer of its own meanwhile. A result with more slices is shown
+    `from_side`, because its planes alone look like those of the original. `on_changed`
+    is called when `mode` has changed.
     """
 
     def __init__(self, viewer: Viewer, on_changed: Callable[[], object]) -> None:
@@ -72,6 +75,7 @@ class Comparison:
         self._pair: tuple[Image, Image] | None = None
         self._part: Image | None = None
         self.mode = Mode.OFF
+        self.from_side = False
         layers, self._connections = viewer.layers.events, Connections()
         self._connections.add([layers.inserted, layers.removed], self._end)
         self._connections.add([layers.reordered], self._order)
@@ -92,18 +96,20 @@ class Comparison:
             with selection_kept(self._viewer):
                 self._viewer.add_layer(self._part)
         pair = (self._part or original, result)
-        camera = self._viewer.scene.camera
+        camera, dims = self._viewer.scene.camera, self._viewer.dims
         self._before = Before(
             visible=[(layer, layer.visible) for layer in layers],
             contrast=_contrast(pair[0]),
             grid={name: getattr(grid, name) for name in GRID},
             camera={name: getattr(camera, name) for name in CAMERA},
+            dims={name: getattr(dims, name) for name in DIMS},
         )
         self._pair = pair
         for layer in layers:
             layer.visible = layer in pair
         grid.shape, grid.spacing = (1, 2), SPACING_PX
         self._order()
+        self._turn(result)
         self._fit(result)
         self._share_contrast(pair)
         grid.enabled = True
@@ -121,6 +127,7 @@ class Comparison:
             contrast=_contrast(original),
             grid={},
             camera={},
+            dims={},
         )
         self._pair = pair
         self._share_contrast(pair)
@@ -149,7 +156,10 @@ class Comparison:
         if part in present:
             with selection_kept(self._viewer):
                 self._viewer.layers.remove(part)
+        dims, self.from_side = self._viewer.dims, False
+        same_axes = len(before.dims.get("order", ())) == dims.ndim
         for target, values in (
+            (dims, before.dims if same_axes else {}),
             (self._viewer.canvas.grid, before.grid),
             (self._viewer.scene.camera, before.camera),
         ):
@@ -190,10 +200,28 @@ class Comparison:
             original, result = map(self._viewer.layers.index, self._pair)
             self._viewer.canvas.grid.stride = 1 if original < result else -1
 
+    def _turn(self, result: Image) -> None:
+        """Show X and Z, Z downwards, where only more slices tell a result apart."""
+        dims, recipe = self._viewer.dims, layer_recipe(result)
+        self.from_side = dims.ndisplay == 2 and factor_z(recipe) is not None
+        if not self.from_side:
+            return
+        axes = recipe["input"]["axes"]
+        before = dims.ndim - result.ndim
+        y, z, x = (before + axes.index(letter) for letter in "YZX")
+        low, high = _edges(result, y - dims.ndim, self._viewer.layers.extent.units)
+        shown = dims.point[y]
+        if y in dims.displayed:
+            seen = self._viewer.scene.camera.center[dims.displayed.index(y) - 2]
+            shown = min(max(seen, low), high)
+        rest = [axis for axis in range(dims.ndim) if axis not in (y, z, x)]
+        dims.order = (*rest, y, z, x)
+        dims.set_point(y, shown)
+
     def _fit(self, result: Image) -> None:
         """Show in half of the canvas what the whole has shown of the result.
 
-        The result of a part is shown whole.
+        The result of a part, and one seen from the side, is shown whole.
         """
         dims, camera = self._viewer.dims, self._viewer.scene.camera
         axes = [axis - dims.ndim for axis in dims.displayed]
@@ -203,7 +231,7 @@ class Comparison:
         units = self._viewer.layers.extent.units
         edges = np.array([_edges(result, axis, units) for axis in axes])
         low, high = edges.T
-        if self._part is None:
+        if self._part is None and not self.from_side:
             reach = canvas / camera.zoom / 2
             seen = np.clip(camera.center[-2:] + np.outer((-1, 1), reach), low, high)
             if (seen[0] < seen[1]).all():

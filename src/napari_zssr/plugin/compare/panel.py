@@ -25,12 +25,24 @@ from napari_zssr.plugin.compare.recipe import (
     recipe_text,
 )
 from napari_zssr.plugin.compare.undo import Undo
+from napari_zssr.plugin.copied import CopiedText
 from napari_zssr.plugin.form.rows import Column, set_text, side_by_side, text_label
 from napari_zssr.plugin.layers.layers import layer_file, layer_recipe, unwrapped
 from napari_zssr.plugin.texts import copy_text, table_html
 from napari_zssr.stack.methods import methods, methods_unchecked, with_references
 
 SIDE, SINGLE = "Side by side", "Single view"
+# Names of the button, and what it does then.
+UNDO = (
+    "Undo",
+    "Removes the layers of the last run and shows the original as it was. 'Redo' puts "
+    "them back. A file that was written is kept.",
+)
+REDO = (
+    "Redo",
+    "Puts back the layers that 'Undo' has removed. They are kept until the next run "
+    "starts or the original is removed.",
+)
 
 
 class ResultPanel:
@@ -48,7 +60,7 @@ class ResultPanel:
         self._job_of = job_of
         self._rows: Rows = []
         self.comparison = Comparison(viewer, self.update)
-        self.undo = Undo(viewer)
+        self.undo = Undo(viewer, self.update)
         self._add_widgets()
         self.update()
 
@@ -65,24 +77,30 @@ class ResultPanel:
         self.side.enabled = self.flip.enabled = pair is not None
         shown = pair is None or pair[1].visible or mode is Mode.SIDE_BY_SIDE
         self.flip.text = "Show original" if shown else "Show result"
-        self.undo_button.enabled = self.undo.possible
+        redo = self.undo.redo_possible
+        self.undo_button.text, self.undo_button.tooltip = REDO if redo else UNDO
+        self.undo_button.enabled = redo or self.undo.possible
         self.save.enabled = result is not None
         if pair is not None and mode is Mode.SIDE_BY_SIDE:
             reason = f"Left: {pair[0].name}. Right: {pair[1].name}."
+            if self.comparison.from_side:
+                reason += " From the side: Z downwards, X to the right."
         set_text(self.message, html.escape(reason))
-        self._rows = [] if result is None else _rows_of(result)
+        rows = [] if result is None else _rows_of(result)
+        if rows != self._rows:
+            self.copied.clear()
+        self._rows = rows
         set_text(self.table, table_html(self._rows))
         self.copies.visible = bool(self._rows)
 
     @property
     def has_results(self) -> bool:
-        """Whether the layer list holds a result, or a run that can be undone."""
+        """Whether the layer list holds a result, or a run can be undone or redone."""
         images = (
             one for one in map(unwrapped, self._viewer.layers) if isinstance(one, Image)
         )
-        return self.undo.possible or any(
-            "config" in layer_recipe(one) for one in images
-        )
+        changeable = self.undo.possible or self.undo.redo_possible
+        return changeable or any("config" in layer_recipe(one) for one in images)
 
     def saved_layers(self) -> list[Image]:
         """Results that are saved: those selected, or that of the selected image."""
@@ -110,11 +128,14 @@ class ResultPanel:
         self._compare(self.comparison.toggle_flip)
 
     def undo_run(self) -> None:
-        """Remove the layers of the latest run and show the original as it was."""
+        """Remove the layers of the latest run, or put them back, and what was shown."""
         if not self.undo_button.enabled:
             return
         self.comparison.stop()
-        self.undo.undo()
+        if self.undo.redo_possible:
+            self.undo.redo()
+        else:
+            self.undo.undo()
         self.update()
 
     def copy_recipe(self) -> None:
@@ -132,11 +153,12 @@ class ResultPanel:
         else:
             text = methods(job.check)
         rest = "" if job is None else readings.unfinished(job)
-        copy_text(with_references(*text), rest)
+        self.copied.copy(with_references(*text), rest)
 
     def close(self) -> None:
         """End a comparison, and ignore the viewer from now on."""
         self.comparison.close()
+        self.undo.close()
 
     def _compare(self, toggle: Callable[[Image, Image], None]) -> None:
         try:
@@ -150,9 +172,9 @@ class ResultPanel:
     def _add_widgets(self) -> None:
         self.side = PushButton(
             text=SIDE,
-            tooltip="Shows the original on the left and the result on the right. Both "
-            "move and zoom together; other layers are hidden meanwhile. Press again "
-            "to restore the view.",
+            tooltip="Shows the original on the left and the result on the right, from "
+            "the side where the result has more slices. Both move and zoom together; "
+            "other layers are hidden meanwhile. Press again to restore the view.",
         )
         self.flip = PushButton(
             text="Show original",
@@ -160,9 +182,8 @@ class ResultPanel:
             "again. Key: H.",
         )
         self.undo_button = PushButton(
-            text="Undo",
-            tooltip="Removes the layers of the last run and shows the original as it "
-            "was. A file that was written is kept.",
+            text=UNDO[0],
+            tooltip=UNDO[1],
             enabled=False,
         )
         self.save = PushButton(
@@ -180,7 +201,8 @@ class ResultPanel:
         paragraph = PushButton(
             text="Copy methods",
             tooltip="Copies a paragraph for the methods section of a paper, with its "
-            "references. After a check it includes what the check found.",
+            "references, and shows it below. After a check it includes what the check "
+            "found.",
         )
         self.copies = side_by_side(copy, paragraph)
         rows = [
@@ -188,7 +210,8 @@ class ResultPanel:
             side_by_side(self.save, self.undo_button),
         ]
         self.buttons = Column([*rows, self.message])
-        self.view = Column([self.table, self.copies])
+        self.copied = CopiedText()
+        self.view = Column([self.table, self.copies, self.copied])
         self.side.changed.connect(self.toggle_side_by_side)
         self.flip.changed.connect(self.toggle_flip)
         self.undo_button.changed.connect(self.undo_run)

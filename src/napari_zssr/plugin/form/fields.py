@@ -1,23 +1,19 @@
-"""The fields of the form for image, enlargement, region and method."""
+"""The fields of the form for enlargement, region and method."""
 
 from __future__ import annotations
 
 import html
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
-from weakref import WeakKeyDictionary, ref
 
 from magicgui.widgets import (
     CheckBox,
     ComboBox,
     FloatSpinBox,
-    LineEdit,
     Widget,
 )
-from napari.layers import Image, Labels, Layer, Shapes
+from napari.layers import Image, Shapes
 from napari.viewer import Viewer
-from psygnal import Signal
-from qtpy.QtCore import Qt
 
 from napari_zssr.checks import ISOTROPIC, MAX_FACTOR
 from napari_zssr.config import PRESETS, Config, change
@@ -25,12 +21,12 @@ from napari_zssr.errors import InputError
 from napari_zssr.plugin.form.advanced import NUMBERS, AdvancedFields
 from napari_zssr.plugin.form.beads import Images
 from napari_zssr.plugin.form.blur import BlurFields
+from napari_zssr.plugin.form.image import ImageFields, layers_of
 from napari_zssr.plugin.form.rows import (
     Choice,
     Column,
     Foldable,
     Row,
-    link,
     refill,
     set_text,
     text_label,
@@ -41,241 +37,9 @@ from napari_zssr.plugin.layers.layers import (
     Selection,
     current_slice,
     current_view,
-    describe_axes,
     in_rectangle,
-    is_result,
-    layer_axes,
     level0,
-    unwrapped,
 )
-from napari_zssr.plugin.layers.pixel_size import (
-    has_spacing,
-    set_spacing,
-    size_text,
-    view_kept,
-)
-from napari_zssr.stack.axis_labels import parse_axes
-
-
-class ImageFields(Column):
-    """The layer to enlarge, its axes and pixel size.
-
-    The choice follows the layers that are selected in the viewer until the user has
-    chosen one here; results never take it. The pixel size can be typed where it is
-    unknown, and changed after that until another layer is chosen; one from a file can
-    be changed by a link. `layer_chosen` is emitted for another layer, and for the same
-    with other axes; `left` only for another layer.
-    """
-
-    layer_chosen = Signal()
-    left = Signal()
-
-    def __init__(self, viewer: Viewer) -> None:
-        self._viewer = viewer
-        self._corrected: WeakKeyDictionary[Image, str] = WeakKeyDictionary()
-        self._unsized: WeakKeyDictionary[Image, tuple[Any, Any]] = WeakKeyDictionary()
-        self._asks_z = False
-        self._sizing = False
-        self._shown: ref[Image] | None = None
-        self._picked: Image | None = None
-        self.understood = text_label()
-        super().__init__(
-            [
-                Row("Layer", ComboBox(name="layer", choices=self.images)),
-                Row("", CheckBox(name="in_turn")),
-                self.understood,
-                Row("Axes, guessed", LineEdit(name="axes")),
-                Row("Pixel size", LineEdit(name="spacing")),
-            ]
-        )
-        self.fields["spacing"].native.setPlaceholderText("unknown; in µm")
-        self.fields["layer"].changed.connect(self._pick)
-        self.fields["axes"].changed.connect(self._correct_axes)
-        self.fields["axes"].native.editingFinished.connect(self._confirm_axes)
-        self.fields["spacing"].native.editingFinished.connect(self._set_spacing)
-        flags = Qt.TextInteractionFlag
-        self.understood.native.setTextInteractionFlags(
-            flags.LinksAccessibleByMouse | flags.LinksAccessibleByKeyboard
-        )
-        self.understood.native.linkActivated.connect(self.change_size)
-        self.refresh()
-
-    @property
-    def layer(self) -> Image | None:
-        """The chosen layer."""
-        layer: Image | None = self.fields["layer"].value
-        return layer
-
-    def images(self, _widget: Any = None) -> list[Image]:
-        """All image layers but those of a preview or a check."""
-        return [
-            layer
-            for layer in layers_of(self._viewer)
-            if isinstance(layer, Image) and not is_aid(layer)
-        ]
-
-    @property
-    def only_labels(self) -> bool:
-        """Whether there are layers of labels, and none that can be enlarged."""
-        labels = (isinstance(layer, Labels) for layer in layers_of(self._viewer))
-        return not self.images() and any(labels)
-
-    def layers(self) -> list[Image]:
-        """Layers that a run would enlarge, in the order of the layer list."""
-        selected = self._selected()
-        if len(selected) > 1 and self.fields["in_turn"].value:
-            return selected
-        return [] if self.layer is None else [self.layer]
-
-    def axes(self, layer: Image) -> str:
-        """Axis letters of a layer, as corrected; InputError where they do not fit."""
-        text = self._corrected.get(layer)
-        if text is None:
-            return layer_axes(layer)[0]
-        return parse_axes(text, len(level0(layer).shape))
-
-    def guessed(self, layer: Image) -> bool:
-        """Whether some of the axes were guessed, and nobody has confirmed them."""
-        return layer not in self._corrected and layer_axes(layer)[1]
-
-    def ask_z(self, asks: bool) -> None:
-        """Ask for the distance of the slices where it is not known, or do not."""
-        if asks != self._asks_z:
-            self._asks_z = asks
-            self.show_layer()
-
-    def refresh(self) -> None:
-        """Follow the layer list."""
-        refill(self.fields["layer"])
-        self.follow_selection()
-        self.show_layer()
-
-    def follow_selection(self) -> None:
-        """Follow the layers that are selected, but not the layer list."""
-        selected = self._selected()
-        self.fields["in_turn"].text = f"All {len(selected)} selected layers"
-        self.rows["in_turn"].visible = len(selected) > 1
-        field = self.fields["layer"]
-        if self._picked in field.choices:
-            return
-        self._picked = None
-        originals = [layer for layer in selected if not is_result(layer)]
-        if originals and self.layer not in originals:
-            with field.changed.blocked():
-                field.value = originals[-1]
-            self.show_layer()
-
-    def choose(self, name: str, axes: str | None) -> None:
-        """Choose the layer of that name, if there is one, with the axes of a recipe."""
-        for layer in self.images():
-            if layer.name == name:
-                self.fields["layer"].value = layer
-                if axes is not None and axes != self.axes(layer):
-                    self._corrected[layer] = axes
-                self.show_layer()
-
-    def _pick(self, layer: Image | None) -> None:
-        self._picked = layer
-        self.show_layer()
-
-    def show_layer(self) -> None:
-        """Tell what is known of the chosen layer."""
-        layer = self.layer
-        if layer is not (self._shown and self._shown()):
-            self._shown = None if layer is None else ref(layer)
-            self._sizing = False
-            self.fields["spacing"].native.setModified(False)
-            self.left.emit()
-        self.understood.visible = layer is not None
-        if layer is None:
-            self.rows["axes"].visible = self.rows["spacing"].visible = False
-            self.layer_chosen.emit()
-            return
-        try:
-            axes, guessed = layer_axes(layer)
-        except InputError:
-            axes, guessed = "", True
-        with self.fields["axes"].changed.blocked():
-            self.fields["axes"].value = self._corrected.get(layer, axes)
-        self.rows["axes"].visible = guessed or layer in self._corrected
-        self._show_axes(layer)
-
-    def _correct_axes(self, text: str) -> None:
-        if self.layer is not None:
-            self._corrected[self.layer] = text
-            self._show_axes(self.layer)
-
-    def _confirm_axes(self) -> None:
-        """Enter says that a guess is right."""
-        self._correct_axes(self.fields["axes"].value)
-        self.changed.emit(self)
-
-    def _show_axes(self, layer: Image) -> None:
-        known = True
-        try:
-            axes = self.axes(layer)
-            along_z = self._asks_z and "Z" in axes
-            known = has_spacing(layer, axes, along_z=along_z) and not self._sizing
-            self._show_size(size_text(layer, axes))
-            line = html.escape(describe_axes(layer, axes))
-            if known:
-                line += f" {link('Change', self.understood)}"
-            self.understood.value = line
-            guessed = self.guessed(layer)
-            self.rows["axes"].rename("Axes, guessed" if guessed else "Axes")
-        except InputError as error:
-            self.understood.value = html.escape(str(error))
-        self.rows["spacing"].visible = not known
-        self.layer_chosen.emit()
-
-    def change_size(self, _link: str = "") -> None:
-        """Let the pixel size be changed."""
-        self._sizing = True
-        self.show_layer()
-        self.fields["spacing"].native.setFocus()
-        self.fields["spacing"].native.selectAll()
-
-    def _show_size(self, text: str) -> None:
-        """Show a pixel size in its field, but not over what is being typed."""
-        field = self.fields["spacing"]
-        if not field.native.isModified():
-            with field.changed.blocked():
-                field.value = text
-
-    def _set_spacing(self) -> None:
-        """Write the pixel size to the layer; an empty field restores what it had."""
-        layer, field = self.layer, self.fields["spacing"]
-        if layer is None:
-            return
-        text, before = field.value.strip(), (layer.scale, layer.units)
-        try:
-            if text == size_text(layer, self.axes(layer)):
-                return
-            with view_kept(self._viewer, layer):
-                if text:
-                    set_spacing(layer, self.axes(layer), text)
-                    self._unsized.setdefault(layer, before)
-                elif layer in self._unsized:
-                    layer.scale, layer.units = self._unsized.pop(layer)
-                # napari draws nothing after units were set until it slices again.
-                layer.refresh()
-        except InputError as error:
-            self.understood.value = html.escape(str(error))
-            return
-        self._sizing = True
-        field.native.setModified(False)
-        self.show_layer()
-        self.changed.emit(self)
-
-    def _selected(self) -> list[Image]:
-        selection = set(self._viewer.layers.selection)
-        return [layer for layer in self.images() if layer in selection]
-
-
-def layers_of(viewer: Viewer) -> Iterator[Layer]:
-    """Layers of a viewer, without napari's proxies."""
-    return map(unwrapped, viewer.layers)
-
 
 WHOLE, VIEW, ALL, CURRENT, STORED = "whole", "view", "all", "current", "stored"
 DRAW, DRAWN_NAME = "draw", "Area"
@@ -299,6 +63,9 @@ AS_IT_IS, BY_NUMBER = "as it is", "by a number"
 ONLY_RESTORED = (
     "Factor 1 keeps the size: noise is removed, and the blur if you give one."
 )
+# From this fraction of the intensity range on, noise is what is seen first.
+STRONG_NOISE = 0.1
+VERY_NOISY = "Very noisy: with factor 1 the noise is reduced without enlarging."
 AXIAL_CHOICES = [AS_IT_IS, ISOTROPIC, BY_NUMBER]
 
 
@@ -321,6 +88,7 @@ class FactorFields(Column):
             "Y and X.",
         )
         self._has_z = True
+        self._noise = 0.0
         self.meaning = text_label()
         super().__init__(
             [
@@ -372,6 +140,11 @@ class FactorFields(Column):
             self.fields["factor_z"].value = factor_z
         self.fields["along_z"].value = kind
 
+    def show_noise(self, level: float) -> None:
+        """Hint at factor 1 where noise, as a fraction of the range, is strong."""
+        self._noise = level
+        self._show_meaning()
+
     def show_z(self, present: bool) -> None:
         """Show the rows for Z, or hide them for images without it."""
         self._has_z = present
@@ -393,6 +166,8 @@ class FactorFields(Column):
                 f"Voxels become cubes, 1/{finest:g} of a pixel wide. With factor 1 "
                 "they are one pixel wide, in fewer slices."
             )
+        if finest > 1 and self._noise >= STRONG_NOISE:
+            text = f"{text} {VERY_NOISY}".lstrip()
         set_text(self.meaning, text)
 
     def _link(self) -> None:

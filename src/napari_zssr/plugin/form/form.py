@@ -26,7 +26,8 @@ from napari_zssr.errors import InputError
 from napari_zssr.execution.ledger import part_folder
 from napari_zssr.io.write import check_output
 from napari_zssr.plugin.connections import Connections
-from napari_zssr.plugin.form.fields import ImageFields, MethodFields, RegionFields
+from napari_zssr.plugin.form.fields import MethodFields, RegionFields
+from napari_zssr.plugin.form.image import ImageFields
 from napari_zssr.plugin.form.rows import Column, Row, heading, path_field
 from napari_zssr.plugin.layers.edits import Edits
 from napari_zssr.plugin.layers.layers import (
@@ -37,6 +38,7 @@ from napari_zssr.plugin.layers.layers import (
     lazy_stack,
     level0,
 )
+from napari_zssr.plugin.layers.results import ORIGINS
 from napari_zssr.plugin.request import Request
 from napari_zssr.plugin.summary import form_sentence
 from napari_zssr.stack.axial_factor import axial_factor, needs_slice_distance
@@ -111,12 +113,15 @@ class ResultFields(Column):
         if field.value != self._proposed:
             field.value = self._proposed
 
-    def file_beside(self, layer: Image) -> Path:
-        """OME-TIFF named like a layer, in the folder of its file or at home."""
-        source = _source(layer)
+    def file_beside(self, layers: Sequence[Image]) -> Path:
+        """OME-TIFF named like results, in the folder of their original or at home."""
+        source = _source(layers[0])
+        origin = ORIGINS.get(layers[0])
+        if source is None and origin is not None:
+            source = origin.file
         folder = Path.home() if source is None else source.parent
-        stem = FORBIDDEN.sub("_", layer.name.strip()) or "result"
-        return folder / f"{stem}{TIFF}"
+        stem = FORBIDDEN.sub("_", common_name([layer.name for layer in layers]))
+        return folder / f"{stem or 'result'}{TIFF}"
 
     def targets(
         self, layers: Sequence[Image], factor_text: str
@@ -189,6 +194,17 @@ class ResultFields(Column):
         existing = any(os.path.exists(t) or t == self._refused for t in targets)
         self.rows["file"].visible = self.to_disk
         self.rows["overwrite"].visible = self.to_disk and (existing or self.overwrite)
+
+
+def common_name(names: Sequence[str]) -> str:
+    """The words that names share: ``cells x2`` of ``cells c1 x2`` and ``cells c2 x2``.
+
+    The first of them where they share none.
+    """
+    others = [name.split() for name in names[1:]]
+    words = names[0].split()
+    shared = [word for word in words if all(word in other for other in others)]
+    return " ".join(shared or words)
 
 
 def proposed_name(name: str, factor_text: str, ending: str = ZARR) -> str:

@@ -21,13 +21,14 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_zssr.plugin.form.wheel import guard_from_wheel
 from napari_zssr.plugin.worker import Run
 
 TOOLTIPS = {
     "layer": "The image layer to enlarge. For a multiscale layer, its full-resolution "
     "level is used.",
-    "in_turn": "Enlarges every image layer selected in the layer list, one after the "
-    "other. Each one is trained on its own pixels.",
+    "in_turn": "Enlarges all channels of the file, or every image layer selected in "
+    "the layer list, one after the other. Each one is trained on its own pixels.",
     "axes": "One letter for each axis: T time, C channel, Z depth, Y and X. The layer "
     "does not name its axes, so they were guessed. Correct the letters if needed.",
     "spacing": "Pixel size in micrometres: one number for Y and X, or one for each of "
@@ -193,6 +194,7 @@ class Row(_Tight):
             letter = box.fontMetrics().averageCharWidth()
             box.setMinimumWidth(MIN_CHOICE_WIDTH * letter)
         super().__init__([field], layout="horizontal")
+        guard_from_wheel(field.native)
         if label:
             self.native.layout().insertWidget(0, self.title)
         self.native.layout().setStretch(1, 1)

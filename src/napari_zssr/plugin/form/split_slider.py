@@ -5,6 +5,7 @@ from __future__ import annotations
 from magicgui.widgets import FloatSlider, Label
 
 from napari_zssr.plugin.form.rows import name_for_screen_readers, side_by_side
+from napari_zssr.plugin.form.wheel import guard_from_wheel
 
 HALF = 0.5
 
@@ -23,6 +24,7 @@ class SplitSlider:
         self.view = side_by_side(
             Label(value="before"), self.slider, Label(value="after")
         )
+        guard_from_wheel(self.slider.native)
         name_for_screen_readers(self.slider.native, "Before or after", tooltip)
 
     def reset(self) -> None:

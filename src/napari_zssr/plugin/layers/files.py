@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import struct
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -288,9 +289,26 @@ def _names(stack: ImageStack, count: int) -> list[str]:
     names = [name or f"channel {number}" for number, name in enumerate(stored, 1)]
     # Files that we wrote hold the names of layers, which start so already.
     return [
-        name if name.startswith(stack.name) else f"{stack.name} {name}"
-        for name in names
+        name if name.startswith(stack.name) else f"{stack.name} {part}"
+        for name, part in zip(names, _distinct_parts(names), strict=True)
     ]
+
+
+def _distinct_parts(names: Sequence[str]) -> list[str]:
+    """Names of channels without the words that all of them begin and end with.
+
+    Lists of layers cut long names before the part that tells channels apart, such as
+    c1 of ``plate_A02_s9_c1.tif``. Numbers alone would say too little, as 488 of
+    ``Alexa 488``: then names stay as they are.
+    """
+    words = [re.findall(r"[^\W_]+|[\W_]+", name) for name in names]
+    while all(words) and len({each[0] for each in words}) == 1:
+        words = [each[1:] for each in words]
+    while all(words) and len({each[-1] for each in words}) == 1:
+        words = [each[:-1] for each in words]
+    parts = ["".join(each) for each in words]
+    tell = all(any(map(str.isalpha, part)) for part in parts)
+    return parts if tell else list(names)
 
 
 def _colormaps(stack: ImageStack, count: int) -> list[str]:

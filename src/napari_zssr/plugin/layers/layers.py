@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -289,6 +290,34 @@ def layer_file(layer: Image) -> Path | None:
     """File that a layer was read from or written to, or None."""
     path = layer.source.path or layer_recipe(layer).get("file")
     return Path(path) if path else None
+
+
+def channels_beside(layer: Image | None, layers: Sequence[Image]) -> list[Image]:
+    """Those of some layers that are channels of a layer's image; it is one of them."""
+    if layer is None:
+        return []
+    image = _image_of(layer)
+    if image is None or is_result(layer):
+        return [layer]
+    return [one for one in layers if _image_of(one) == image and not is_result(one)]
+
+
+def _image_of(layer: Image) -> tuple[Any, ...] | None:
+    """What the channels of one image have in common; None where it is of no file."""
+    source = layer.source
+    if source.path is None and source.sample is None:
+        return None
+    # What napari adds to the names of a file that is opened again.
+    number = re.search(r" \[\d+\]$", layer.name)
+    shape = tuple(level0(layer).shape)
+    return (
+        source.path,
+        source.sample,
+        image_index(layer),
+        shape,
+        layer.rgb,
+        number and number.group(),
+    )
 
 
 def describe_axes(layer: Image, axes: str) -> str:
