@@ -342,7 +342,7 @@ def test_training_goes_on_from_the_start(
     (plane,) = made.report.planes
     assert (plane.steps, plane.began) == (3, "learned")
     assert plane.sentence.endswith(
-        "Training started from the network pretrained on generated images, 3 steps."
+        "Training started from the network pretrained on synthetic images, 3 steps."
     )
     (kept,) = made.networks
     assert kept is not None
@@ -392,7 +392,7 @@ def test_without_steps_the_start_is_applied_as_it_is(
 ) -> None:
     made = run(rings(), change(LEARNED, back_projection=0, **changes))
     assert made.report.planes[0].steps == 0
-    assert "The network pretrained on generated images was used without" in (
+    assert "The network pretrained on synthetic images was used without" in (
         made.report.sentence
     )
     (kept,) = made.networks
@@ -625,9 +625,9 @@ def test_shared_learning_begins_from_it(
     for plane in made.report.planes:
         assert plane.steps == (2 if strategy == "tuned" else 0)
         assert plane.sentence.endswith(
-            "Training started from the network pretrained on generated images."
+            "Training started from the network pretrained on synthetic images."
         )
-    assert made.report.sentence.count("network pretrained on generated images") == 1
+    assert made.report.sentence.count("network pretrained on synthetic images") == 1
     assert made.image.shape == (4, 40 * factor, 44 * factor)
 
 

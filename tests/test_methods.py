@@ -93,7 +93,7 @@ def test_the_table_of_a_stack_enlarged_along_z(along_z: dict[str, Any]) -> None:
     assert rows["Noise"].endswith("found in the image, reduced")
     assert rows["Test along Z"].startswith(f"{report['gain_db']:.2f} ± ")
     assert f"SD {report['width_slices']:.2g} slices" in rows["Blur along Z"]
-    assert rows["Start"] == "pretrained on generated images"
+    assert rows["Start"] == "pretrained on synthetic images"
     assert "Blur" not in rows
 
 

@@ -236,7 +236,7 @@ def _learner(recipe: Mapping[str, Any]) -> str:
     start = config.get("start")
     pretrained = any(plane.get("began") == LEARNED for plane in planes)
     if pretrained or (start == LEARNED and not planes):
-        networks = "neural networks pretrained on generated images"
+        networks = "neural networks pretrained on synthetic images"
     elif start not in (None, LEARNED, "random"):
         networks = "neural networks saved by an earlier run"
     elif trained:
@@ -377,7 +377,7 @@ def _along_z(recipe: Mapping[str, Any]) -> Iterator[str]:
         pretrained = any(one.get("began") == LEARNED for one in learned)
         networks = "neural networks"
         if pretrained:
-            networks += " pretrained on generated images"
+            networks += " pretrained on synthetic images"
         steps = _steps(learned)
         how = f"{' and then' * pretrained} trained on the image itself{steps}"
         if not steps:

@@ -23,7 +23,7 @@ WIDE_BLUR = (
     " The blur is too wide to be removed at this pixel size; shrink the image two "
     "to four times and enlarge it instead."
 )
-GENERATED = "network pretrained on generated images"
+PRETRAINED = "network pretrained on synthetic images"
 # Changes of a result (fraction of the range, shares) from which they are worth a word.
 LEAST_CHANGE, LEAST_SHARPNESS, LEAST_GRAIN = 0.003, 0.03, 0.05
 # Misfit in standard deviations of the noise up to which a result agrees with its image.
@@ -100,7 +100,7 @@ def origin_sentence(plan: TrainingPlan, shared: int, steps: int) -> str:
     if plan.from_saved:
         return sentence + FROM_SAVED
     if learned and not shared:
-        return f" Training started from the {GENERATED}, {counted(steps, 'step')}."
+        return f" Training started from the {PRETRAINED}, {counted(steps, 'step')}."
     return sentence + start_sentence(plan.initialization)
 
 
@@ -337,13 +337,13 @@ def nothing_gained(gain: Gain, base: Baseline) -> str:
 
 def used_as_is_sentence(*, learned: bool) -> str:
     """Sentence, after others, on a pretrained start or saved networks used as is."""
-    what = f"The {GENERATED} was" if learned else "Saved networks were"
+    what = f"The {PRETRAINED} was" if learned else "Saved networks were"
     return f" {what} used without further training."
 
 
 def start_sentence(began: str) -> str:
     """Sentence, after others, on what training started from."""
-    return f" Training started from the {GENERATED}." if began == LEARNED else ""
+    return f" Training started from the {PRETRAINED}." if began == LEARNED else ""
 
 
 def will_begin_from_saved(steps: int) -> str:
@@ -356,5 +356,5 @@ def will_begin_from_saved(steps: int) -> str:
 def will_begin_from_learned(steps: int) -> str:
     """Sentence on a future run from the pretrained start, of at most so many steps."""
     if steps == 0:
-        return f"The {GENERATED} is used without further training."
-    return f"Training starts from the {GENERATED}, at most {counted(steps, 'step')}."
+        return f"The {PRETRAINED} is used without further training."
+    return f"Training starts from the {PRETRAINED}, at most {counted(steps, 'step')}."

@@ -132,12 +132,12 @@ def _start(config: Recipe, report: Recipe) -> str:
         return "a filter fitted to this image"
     axial: Sequence[Recipe] = report.get("axial") or ()
     if any(one.get("began") == LEARNED for one in (*planes, *axial)):
-        return "pretrained on generated images"
+        return "pretrained on synthetic images"
     start = config.get("start")
     if start not in (None, LEARNED, "random"):
         return f"saved networks ({Path(str(start)).name})"
     if start == LEARNED and not (planes or axial):
-        return "pretrained on generated images"
+        return "pretrained on synthetic images"
     trained = any(one.get("steps") or one.get("shared") for one in (*planes, *axial))
     return "this image only" if start and (trained or not planes) else ""
 
