@@ -30,11 +30,13 @@ from napari_zssr.stack.channels import channel_starts
 from napari_zssr.stack.image import PlaneIndex
 from napari_zssr.stack.prepare import prepare
 from napari_zssr.stack.preview import preview_steps
+from napari_zssr.stack.recipe import was_trained
 from napari_zssr.stack.report import recipe
 from napari_zssr.stack.resources import plan_run
 from napari_zssr.stack.run import Upscaled, upscale_steps
-from napari_zssr.zssr import pretrained, trainer, training_plan
+from napari_zssr.zssr import plane_trainer, pretrained, trainer, training_plan
 from napari_zssr.zssr.checkpoint import KEY, load_networks
+from napari_zssr.zssr.judge import Gain
 from napari_zssr.zssr.networks import restored, shuffle
 from napari_zssr.zssr.pretrained import (
     PretrainedStart,
@@ -402,6 +404,31 @@ def test_without_steps_the_start_is_applied_as_it_is(
         np.testing.assert_array_equal(array, wanted[name])
 
 
+@pytest.mark.parametrize(
+    ("steps", "tested"),
+    [(0, "The network pretrained on synthetic images"), (3, "Training")],
+)
+@pytest.mark.parametrize("planes", [1, 2])
+def test_what_gained_nothing_is_what_was_tried(
+    steps: int,
+    tested: str,
+    planes: int,
+    shipped: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Training is not blamed where there was none."""
+    loss = Gain(decibel=-0.5, error_decibel=0.1, significant=False)
+    monkeypatch.setattr(plane_trainer, "judge", lambda *_, **__: loss)
+    config = change(LEARNED, learned_steps=steps, tuned_steps=0, always=False)
+    report = run(stack_of(planes), config, "ZYX").report
+    assert report.only_interpolated
+    (sentence, *_) = {plane.sentence for plane in report.planes}
+    assert sentence.startswith(f"{tested} brought no improvement, so bicubic")
+    assert "without further training" not in sentence
+    if planes > 1:
+        assert report.sentence.startswith(f"{tested} improved none of 2 planes")
+
+
 @pytest.mark.parametrize("noise", NOISES, ids=range(len(NOISES)))
 def test_noise_and_jpeg_are_told_to_the_start(
     noise: NoiseModel, small_start: PretrainedStart
@@ -633,7 +660,11 @@ def test_shared_learning_begins_from_it(
 
 def test_untrained_shared_networks_are_the_start(shipped: Path) -> None:
     config = change(LEARNED, learned_steps=0, tuned_steps=0)
-    (kept,) = run(stack_of(), config, "ZYX").networks
+    made = run(stack_of(), config, "ZYX")
+    assert not was_trained(recipe(labelled(stack_of(), axes="ZYX"), made))
+    assert "Trained on" not in made.report.sentence
+    assert made.report.planes[0].sentence.endswith("used without further training.")
+    (kept,) = made.networks
     assert kept is not None
     wanted = modulated_weights(shipped_start(), 1, (2, 2), KernelSpec(), CLEAN)[
         "head.weight"
