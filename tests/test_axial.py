@@ -312,7 +312,7 @@ def test_what_gained_nothing_along_z_is_what_was_tried(
 ) -> None:
     loss = Gain(decibel=-0.5, error_decibel=0.1, significant=False)
     monkeypatch.setattr("napari_zssr.zssr.axial.judge", lambda *_, **__: loss)
-    config = change(KNOWN, steps=steps, learned_steps=steps)
+    config = change(KNOWN, learned_steps=steps)
     report = enlarged(seen(fibres(shape=(24, 40, 40))), config).report
     assert report.sentence == (
         f"Along Z, ×4: {tested} brought no improvement. Cubic interpolation was "
