@@ -38,6 +38,7 @@ from napari_zssr.stack.axis_labels import labelled
 from napari_zssr.stack.image import ImageStack
 from napari_zssr.stack.run import Upscaled, upscale_steps
 from napari_zssr.zssr.axial import merge_sections
+from napari_zssr.zssr.judge import Gain
 
 Volume = NDArray[np.float32]
 WIDTH = 0.6
@@ -324,6 +325,23 @@ def test_a_few_pixels(kernel_z: str) -> None:
     result = enlarged(volume, config)
     assert result.image.shape == (32, 16, 18)
     assert "must be at least" in result.report.sentence
+
+
+@pytest.mark.parametrize(
+    ("steps", "tested"),
+    [(0, "The network pretrained on synthetic images"), (4, "Training")],
+)
+def test_what_gained_nothing_along_z_is_what_was_tried(
+    steps: int, tested: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loss = Gain(decibel=-0.5, error_decibel=0.1, significant=False)
+    monkeypatch.setattr("napari_zssr.zssr.axial.judge", lambda *_, **__: loss)
+    config = change(KNOWN, learned_steps=steps)
+    report = enlarged(seen(fibres(shape=(24, 40, 40))), config).report
+    assert report.sentence == (
+        f"Along Z, ×4: {tested} brought no improvement. Cubic interpolation was "
+        "returned."
+    )
 
 
 @pytest.mark.parametrize("factor", [1.5, 5])

@@ -232,7 +232,7 @@ def test_it_says_what_training_will_begin_from(bench: Bench, shipped: Path) -> N
     bench.image("a.tif", 20, 24)
     said = bench.widget.form.method.advanced._start_message
     bench.choose(change(FAST, start="learned"))
-    assert "the network pretrained on generated images, at most 50" in str(said.value)
+    assert "the network pretrained on synthetic images, at most 50" in str(said.value)
     bench.choose(change(FAST, start=str(shipped), steps=0))
     assert "is used without further training" in str(said.value)
     shipped.unlink()

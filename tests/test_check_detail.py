@@ -415,7 +415,7 @@ def test_methods_of_a_restored_image(folder: Path) -> None:
     original, result = read(folder / "a.ome.tif"), read(folder / "r1.tif")
     done = check_files(result, original, recipe=read_provenance(folder / "r1.tif"))
     paragraph, references = methods(done)
-    assert "restored without enlargement" in paragraph
+    assert "denoised without enlargement" in paragraph
     assert "gain over the input" in paragraph
     assert "bicubic interpolation" not in paragraph
     assert "enlarged" not in paragraph

@@ -328,7 +328,7 @@ def test_training_begins_from_the_learned_start(
     assert main([*arguments, *how, "-o", "one.tif"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["planes"][0]["steps"] == 3
-    assert "the network pretrained on generated images, 3 steps" in told["sentence"]
+    assert "the network pretrained on synthetic images, 3 steps" in told["sentence"]
     told_file = ["--start", str(shipped), "--steps", "3"]
     assert main([*arguments, *told_file, "-o", "two.tif"]) == 0
     one, two = tifffile.imread("one.tif"), tifffile.imread("two.tif")
@@ -506,7 +506,7 @@ def test_info_of_a_stack_along_z(
     ("arguments", "says"),
     [
         (["--start", "learned", "--noise", "off"], "images, at most 200 steps."),
-        (["--start", "learned"], "network pretrained on generated images, at most"),
+        (["--start", "learned"], "network pretrained on synthetic images, at most"),
         (
             ["--start", "learned", "--learned-steps", "0"],
             "images is used without further training.",

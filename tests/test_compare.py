@@ -560,7 +560,7 @@ def test_the_recipe_is_told_in_plain_words(made: dict[str, Any]) -> None:
         "closer than bicubic interpolation, on the image shrunk and re-enlarged "
         "(3 slices)"
     )
-    assert rows["Delivered"].startswith("a fitted filter")
+    assert rows["Result"].startswith("a fitted filter")
     assert rows["Seed"] == "0"
     assert "napari-zssr" in rows["Version"]
     assert rows["Device"].startswith("processor")
@@ -592,20 +592,20 @@ def _planes(*planes: dict[str, Any]) -> dict[str, Any]:
             "Test",
             "0.50 ± 0.10 dB farther off than bicubic interpolation",
         ),
-        (_planes({"returned": "bicubic"}), "Delivered", "bicubic interpolation"),
+        (_planes({"returned": "bicubic"}), "Result", "bicubic interpolation"),
         (
             _planes({"returned": "learned", "steps": 9}, {"returned": "bicubic"}),
-            "Delivered",
+            "Result",
             "trained networks in 1 slice, bicubic interpolation in 1 slice",
         ),
         (
             _planes({"returned": "learned", "assessment": {"share": 0.4}}),
-            "Delivered",
+            "Result",
             "networks (40 % of the change used)",
         ),
         (
             {"finished": 2, "planes": 5},
-            "Delivered",
+            "Result",
             "2 of 5 slices; the run was stopped",
         ),
         ({"config": {"start": "a/nets.safetensors"}}, "Start", "saved networks (nets."),

@@ -30,11 +30,13 @@ from napari_zssr.stack.channels import channel_starts
 from napari_zssr.stack.image import PlaneIndex
 from napari_zssr.stack.prepare import prepare
 from napari_zssr.stack.preview import preview_steps
+from napari_zssr.stack.recipe import was_trained
 from napari_zssr.stack.report import recipe
 from napari_zssr.stack.resources import plan_run
 from napari_zssr.stack.run import Upscaled, upscale_steps
-from napari_zssr.zssr import pretrained, trainer, training_plan
+from napari_zssr.zssr import plane_trainer, pretrained, trainer, training_plan
 from napari_zssr.zssr.checkpoint import KEY, load_networks
+from napari_zssr.zssr.judge import Gain
 from napari_zssr.zssr.networks import restored, shuffle
 from napari_zssr.zssr.pretrained import (
     PretrainedStart,
@@ -342,7 +344,7 @@ def test_training_goes_on_from_the_start(
     (plane,) = made.report.planes
     assert (plane.steps, plane.began) == (3, "learned")
     assert plane.sentence.endswith(
-        "Training started from the network pretrained on generated images, 3 steps."
+        "Training started from the network pretrained on synthetic images, 3 steps."
     )
     (kept,) = made.networks
     assert kept is not None
@@ -392,7 +394,7 @@ def test_without_steps_the_start_is_applied_as_it_is(
 ) -> None:
     made = run(rings(), change(LEARNED, back_projection=0, **changes))
     assert made.report.planes[0].steps == 0
-    assert "The network pretrained on generated images was used without" in (
+    assert "The network pretrained on synthetic images was used without" in (
         made.report.sentence
     )
     (kept,) = made.networks
@@ -400,6 +402,31 @@ def test_without_steps_the_start_is_applied_as_it_is(
     wanted = modulated_weights(shipped_start(), 1, (2, 2), KernelSpec(), CLEAN)
     for name, array in kept.weights.items():
         np.testing.assert_array_equal(array, wanted[name])
+
+
+@pytest.mark.parametrize(
+    ("steps", "tested"),
+    [(0, "The network pretrained on synthetic images"), (3, "Training")],
+)
+@pytest.mark.parametrize("planes", [1, 2])
+def test_what_gained_nothing_is_what_was_tried(
+    steps: int,
+    tested: str,
+    planes: int,
+    shipped: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Training is not blamed where there was none."""
+    loss = Gain(decibel=-0.5, error_decibel=0.1, significant=False)
+    monkeypatch.setattr(plane_trainer, "judge", lambda *_, **__: loss)
+    config = change(LEARNED, learned_steps=steps, tuned_steps=0, always=False)
+    report = run(stack_of(planes), config, "ZYX").report
+    assert report.only_interpolated
+    (sentence, *_) = {plane.sentence for plane in report.planes}
+    assert sentence.startswith(f"{tested} brought no improvement, so bicubic")
+    assert "without further training" not in sentence
+    if planes > 1:
+        assert report.sentence.startswith(f"{tested} improved none of 2 planes")
 
 
 @pytest.mark.parametrize("noise", NOISES, ids=range(len(NOISES)))
@@ -625,15 +652,19 @@ def test_shared_learning_begins_from_it(
     for plane in made.report.planes:
         assert plane.steps == (2 if strategy == "tuned" else 0)
         assert plane.sentence.endswith(
-            "Training started from the network pretrained on generated images."
+            "Training started from the network pretrained on synthetic images."
         )
-    assert made.report.sentence.count("network pretrained on generated images") == 1
+    assert made.report.sentence.count("network pretrained on synthetic images") == 1
     assert made.image.shape == (4, 40 * factor, 44 * factor)
 
 
 def test_untrained_shared_networks_are_the_start(shipped: Path) -> None:
     config = change(LEARNED, learned_steps=0, tuned_steps=0)
-    (kept,) = run(stack_of(), config, "ZYX").networks
+    made = run(stack_of(), config, "ZYX")
+    assert not was_trained(recipe(labelled(stack_of(), axes="ZYX"), made))
+    assert "Trained on" not in made.report.sentence
+    assert made.report.planes[0].sentence.endswith("used without further training.")
+    (kept,) = made.networks
     assert kept is not None
     wanted = modulated_weights(shipped_start(), 1, (2, 2), KernelSpec(), CLEAN)[
         "head.weight"

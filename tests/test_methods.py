@@ -11,6 +11,7 @@ from scipy import ndimage
 
 from napari_zssr.config import FAST, INSTANT, Config, change
 from napari_zssr.progress import drain
+from napari_zssr.stack.axial_channel import BLUR_UNKNOWN
 from napari_zssr.stack.axis_labels import labelled
 from napari_zssr.stack.check import check_files
 from napari_zssr.stack.image import ImageStack
@@ -18,7 +19,12 @@ from napari_zssr.stack.methods import methods, methods_unchecked
 from napari_zssr.stack.report import recipe
 from napari_zssr.stack.run import upscale_steps
 from napari_zssr.units import counted, signed
-from napari_zssr.zssr.messages import decibels, delivered_gains, side
+from napari_zssr.zssr.messages import (
+    NOTHING_TO_RESTORE,
+    decibels,
+    delivered_gains,
+    side,
+)
 
 recipe_module = pytest.importorskip("napari_zssr.plugin.compare.recipe")
 summary = pytest.importorskip("napari_zssr.plugin.summary")
@@ -80,9 +86,9 @@ def test_training_is_told_as_it_was(along_z: dict[str, Any], steps: int) -> None
     assert "used without further training" in report["sentence"]
     axial = [{**report["axial"][0], "steps": steps}]
     text = paragraph({**along_z, "report": {**report, "axial": axial}})
-    trained = "and then trained on the image itself (40 steps)"
-    assert (trained in text) == bool(steps)
-    assert ("used without further training" in text) != bool(steps)
+    trained = "and then trained on the image itself (zero-shot super-resolution [2]; "
+    assert (f"{trained}40 steps)" in text) == bool(steps)
+    assert ("applied without training on the image" in text) != bool(steps)
 
 
 def test_the_table_of_a_stack_enlarged_along_z(along_z: dict[str, Any]) -> None:
@@ -93,18 +99,24 @@ def test_the_table_of_a_stack_enlarged_along_z(along_z: dict[str, Any]) -> None:
     assert rows["Noise"].endswith("found in the image, reduced")
     assert rows["Test along Z"].startswith(f"{report['gain_db']:.2f} ± ")
     assert f"SD {report['width_slices']:.2g} slices" in rows["Blur along Z"]
-    assert rows["Start"] == "pretrained on generated images"
+    assert rows["Start"] == (
+        "network pretrained on synthetic images (drawn by a program)"
+    )
+    assert rows["Training"] == "none on this image along Z"
     assert "Blur" not in rows
 
 
 def test_the_start_is_that_of_the_networks_along_z(along_z: dict[str, Any]) -> None:
     """A stack may be learned from random weights though the preset is pretrained."""
     report = along_z["report"]
-    axial = [{**report["axial"][0], "began": "", "steps": 540}]
+    axial = [{**report["axial"][0], "began": "", "steps": 540, "most_steps": 900}]
     given = {**along_z, "report": {**report, "axial": axial}}
     assert table(given)["Start"] == "this image only"
     text = paragraph(given)
-    assert "neural networks trained on the image itself (540 steps)" in text
+    assert (
+        "neural networks trained on the image itself (zero-shot super-resolution [2]; "
+        "540 of at most 900 steps, stopped early because more brought no gain)"
+    ) in text
     assert "pretrained" not in text
 
 
@@ -230,14 +242,112 @@ def test_what_was_tested_and_not_used_has_processed_nothing(
     planes = [{**plane, "returned": "bicubic"} for plane in report["planes"]]
     text = paragraph({**channels, "report": {**report, "planes": planes}})
     assert "Planes were processed" not in text
-    assert "The result of a linear filter fitted to the image itself was tested" in text
+    assert "The program's filter was not used, because it brought no" in text
 
 
 def test_nothing_is_said_to_be_trained_where_nothing_was() -> None:
     config = change(FAST, start="random", device="cpu")
     text = paragraph(made(stack_of(np.full((48, 48), 7, np.uint8), "YX"), config))
-    assert "Nothing was trained." in text
-    assert "networks" not in text.partition("Nothing was trained.")[2]
+    assert "The plane has the same value everywhere" in text
+    assert "trained" not in text
+    assert "networks" not in text
+
+
+def _of_planes(*planes: dict[str, Any], **config: Any) -> dict[str, Any]:
+    """Recipe of planes, made by the preset 'balanced' of known versions."""
+    report = {"planes": list(planes), "versions": {"napari-zssr": "1.2", "torch": "2"}}
+    return {"config": Config(**config).to_dict(), "report": report}
+
+
+def test_nothing_untrained_is_called_zero_shot() -> None:
+    """ZSSR trains on the image itself: a reviewer knows that."""
+    plane = {"returned": "learned", "began": "learned", "gain_db": 1.0, "steps": 0}
+    text, references = methods_unchecked(_of_planes(plane))
+    assert "zero-shot" not in text
+    assert not any("Shocher" in reference for reference in references)
+    assert (
+        "neural networks pretrained on synthetic images (drawn by a program), applied "
+        "without training on the image."
+    ) in text
+    trained = _of_planes({**plane, "steps": 125, "most_steps": 200})
+    text, references = methods_unchecked(trained)
+    assert "Shocher" in references[1]
+    assert "trained on the image itself (zero-shot super-resolution [2]; 125 of" in text
+
+
+def test_what_was_only_interpolated_is_told_so() -> None:
+    plane = {"returned": "bicubic", "began": "learned", "steps": 0, "noise": 0.01}
+    plane |= {"gain_db": -0.55, "gain_error_db": 0.07}
+    given = _of_planes(plane)
+    text, references = methods_unchecked(given)
+    assert text == (
+        "The image was enlarged ×2 along Y and X by bicubic interpolation with "
+        "napari-zssr 1.2 [1]. The program's networks were not used, because they "
+        "brought no improvement beyond chance on regions of the image kept aside for a "
+        "test, shrunk and re-enlarged: the loss against bicubic interpolation was "
+        "0.55 ± 0.07 dB."
+    )
+    assert len(references) == 1
+    rows = table(given)
+    assert rows["Result"] == "bicubic interpolation"
+    assert not rows.keys() & {"Start", "Training", "Blur", "Delivered"}
+    doubted = {**plane, "assessment": {"share": 0.0, "reason": "edges overshoot"}}
+    assert "did not support what they changed: edges overshoot." in paragraph(
+        _of_planes(doubted)
+    )
+
+
+def test_an_input_that_was_returned_is_told_so() -> None:
+    plane = {"returned": "bicubic", "gain_db": None, "sentence": NOTHING_TO_RESTORE}
+    given = _of_planes(plane, factor=1)
+    assert paragraph(given) == (
+        f"The image was returned unchanged by napari-zssr 1.2 [1]. {NOTHING_TO_RESTORE}"
+    )
+    assert table(given)["Result"] == "unchanged input"
+
+
+def test_what_was_interpolated_along_z_is_told_with_its_reason() -> None:
+    cubic = {"factor": 3.0, "returned": "cubic", "width_slices": 1.0, "channel": 0}
+    cubic["sentence"] = f"{BLUR_UNKNOWN} Cubic interpolation was returned."
+    given = _of_planes(factor=1, factor_z="isotropic")
+    given["report"]["axial"] = [cubic]
+    text, references = methods_unchecked(given)
+    assert text == (
+        "The image was enlarged ×3 along Z by cubic interpolation with napari-zssr 1.2 "
+        "[1]. Cubic interpolation was used along Z, because the blur along Z could not "
+        "be estimated (the stack is too small, too hazy or too noisy)."
+    )
+    assert len(references) == 1
+    assert not table(given).keys() & {"Start", "Training", "Blur along Z"}
+    learned = {**cubic, "returned": "learned", "steps": 9, "channel": 1}
+    given["report"]["axial"] = [cubic, learned]
+    text = paragraph(given)
+    assert "used along Z in channel 1, because the blur along Z" in text
+    assert "9 steps) in channel 2." in text
+
+
+def test_a_size_that_is_kept_assumes_no_blur() -> None:
+    plane = {"returned": "learned", "began": "learned", "denoised": True, "noise": 0.02}
+    given = _of_planes(plane, factor=1)
+    assert "blur" not in paragraph(given)
+    assert "Blur" not in table(given)
+    blurred = _of_planes(plane, factor=1, kernel="gaussian:1.5")
+    assert "Assumed blur: Gaussian, SD 1.5" in paragraph(blurred)
+    assert table(blurred)["Blur"].startswith("Gaussian, given")
+
+
+def test_steps_are_told_with_the_reason_why_they_are_few() -> None:
+    plane = {"returned": "learned", "began": "learned", "gain_db": 1.0}
+    early = "75 of at most 200 steps, stopped early because more brought no gain"
+    noisy = "50 steps, a quarter of the usual number because the image is noisy"
+    for steps, most, told in (
+        (75, 200, early),
+        (50, 50, noisy),
+        (200, 200, "200 steps"),
+    ):
+        given = _of_planes({**plane, "steps": steps, "most_steps": most})
+        assert f"; {told})" in paragraph(given)
+        assert table(given)["Training"] == told
 
 
 def test_one_gain_is_told_everywhere(channels: dict[str, Any]) -> None:
@@ -294,7 +404,7 @@ def test_channels_and_part_are_in_the_methods(channels: dict[str, Any]) -> None:
     assert "bicubic interpolation for 1 (channel 3)" in text
     assert "for 2 of 3 planes (channels 1 and 2)" in text
     assert "Only a part of the image was processed (Y 8 to 55, X 3 to 50)" in text
-    assert "(channel 3)" in table(channels)["Delivered"]
+    assert "(channel 3)" in table(channels)["Result"]
 
 
 def test_untrained_networks_have_no_trained_result() -> None:
@@ -307,7 +417,7 @@ def test_untrained_networks_have_no_trained_result() -> None:
         "report": {"planes": planes},
     }
     text = paragraph(given)
-    assert "used without further training" in text
+    assert "applied without training on the image" in text
     assert "trained result" not in text
     assert "not used for training" not in text
     assert "2 % of the intensity range" in text
@@ -321,8 +431,11 @@ def test_pretrained_channels_are_told_as_untrained_in_both() -> None:
     found = made(stack, change(FAST, always=True, device="cpu"))
     report = found["report"]
     trained = any(plane["steps"] for plane in report["planes"])
-    for text in (report["sentence"], paragraph(found)):
-        assert ("used without further training" in text) != trained
+    for text, told in (
+        (report["sentence"], "used without further training"),
+        (paragraph(found), "applied without training on the image"),
+    ):
+        assert (told in text) != trained
 
 
 @pytest.mark.parametrize("method", ["gaussian"])

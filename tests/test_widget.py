@@ -910,11 +910,11 @@ def begins(desk: Desk) -> str:
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({}, "the network pretrained on generated images, at most 50 steps."),
-        ({"noise": 0.02}, "the network pretrained on generated images, at most"),
+        ({}, "the network pretrained on synthetic images, at most 50 steps."),
+        ({"noise": 0.02}, "the network pretrained on synthetic images, at most"),
         (
             {"learned_steps": 0},
-            "network pretrained on generated images is used without further training.",
+            "network pretrained on synthetic images is used without further training.",
         ),
         ({"start": "random"}, "uses this image only."),
     ],
@@ -982,7 +982,7 @@ def test_the_learned_start_is_chosen_and_told(
     desk.widget.start()
     desk.wait()
     assert (
-        "started from the network pretrained on generated images, 3 steps" in desk.said
+        "started from the network pretrained on synthetic images, 3 steps" in desk.said
     )
     desk.widget.form.method.preset.value = "paper"
     desk.widget.refresh()

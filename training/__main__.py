@@ -1,4 +1,4 @@
-"""``python -m training``: learn a pretrained start from generated images."""
+"""``python -m training``: learn a pretrained start from synthetic images."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def learn_start(
         typer.Option(metavar="N", help="Seed of images and weights. Default: 0."),
     ] = None,
     scenes: Annotated[
-        int | None, typer.Option(metavar="N", help="Images that are generated.")
+        int | None, typer.Option(metavar="N", help="Images that are drawn.")
     ] = None,
     steps: Annotated[
         int | None, typer.Option(metavar="N", help="Steps of learning.")
@@ -63,7 +63,7 @@ def learn_start(
     overwrite: options.Overwrite = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
 ) -> None:
-    """Learn a start from generated images alone; takes an hour or more.
+    """Learn a start from synthetic images alone; takes an hour or more.
 
     A run that was stopped goes on where its state was last kept, when it is started
     again with the same options.
@@ -85,7 +85,7 @@ def learn_start(
         kept.unlink(missing_ok=True)
     size = bytes_text(out.expanduser().stat().st_size)
     typer.echo(
-        f"{out}: learned in {spec.steps} steps from {spec.scenes} generated images, "
+        f"{out}: learned in {spec.steps} steps from {spec.scenes} synthetic images, "
         f"{size}."
     )
 

@@ -56,7 +56,7 @@ class Config:
         Closed-form filter, coarse-grid residual network, or the network of the paper.
     start : str
         Weights that training starts from: ``random``, ``learned`` (a network that was
-        learned from generated images), or a ``.safetensors`` file of saved networks
+        learned from synthetic images), or a ``.safetensors`` file of saved networks
         or of a pretrained start. Architecture and number then are those of the start.
     steps : int
         Training steps at most, for each gradual factor; half as many again where

@@ -122,7 +122,7 @@ Start = Annotated[
         "--start",
         metavar="learned|random|FILE",
         help=(
-            "What training starts from: learned (a network pretrained on generated "
+            "What training starts from: learned (a network pretrained on synthetic "
             "images), random (this image only), or a file of --save-networks. "
             "Default: the preset's."
         ),

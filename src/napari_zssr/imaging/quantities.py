@@ -41,6 +41,8 @@ ROUND = 0.2
 LEAST_SPOTS, MOST_SPOTS = 3, 2000
 # Mean shift that counts, and distances not told more exactly, input pixels.
 MOVED_PX, LEAST_SHIFT = 0.05, 0.01
+# Of the root mean square of their shifts, which noise moves by itself.
+SCATTER = "by {} pixels, including the noise of their positions"
 # Median absolute deviation to standard deviation, for Gaussian noise.
 TO_SIGMA = 1.4826
 
@@ -81,6 +83,17 @@ class Flux:
     total: float
     background: float
     sentence: str
+
+    @property
+    def largest_beside_noise(self) -> str:
+        """Whether the largest change is noise, in words; empty without one."""
+        if math.isnan(self.largest):
+            return ""
+        at = int(np.nanargmax(np.abs(self.changes)))
+        if self.changed[at]:
+            return "more than 1 % beyond its noise"
+        is_noise = abs(self.after[at] - self.before[at]) <= DEVIATIONS * self.noise[at]
+        return "within its noise" if is_noise else "at most 1 % beyond its noise"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -367,8 +380,10 @@ def spot_shift(
 
 def _spot_sentence(spots: int, lost: int, mean: Pair, rms: float, moved: bool) -> str:
     what = f"{spots} spots are" if spots != 1 else "One spot is"
-    scatter = f" on average, and each by {distance_text(rms)} (root mean square)"
-    average = scatter if spots != 1 else ""
+    scatter = f" Single spots scatter {SCATTER.format(distance_text(rms))}." * (
+        spots != 1
+    )
+    average = " on average" * (spots != 1)
     if spots < LEAST_SPOTS:
         verdict = "too few to judge"
     else:
@@ -376,7 +391,7 @@ def _spot_sentence(spots: int, lost: int, mean: Pair, rms: float, moved: bool) -
     missing = f" Not found in the result: {lost} more." if lost else ""
     return (
         f"{what} shifted by {signed(mean[0], 3)} pixels along Y and "
-        f"{signed(mean[1], 3)} along X{average}: {verdict}.{missing}"
+        f"{signed(mean[1], 3)} along X{average}: {verdict}.{scatter}{missing}"
     )
 
 

@@ -31,7 +31,7 @@ from napari_zssr.stack.channels import completed_optics, shared_planes
 from napari_zssr.stack.image import Channel, ImageStack, plane_axes, planes, to_cyx
 from napari_zssr.stack.plane import PLANE_SEED, colours_of, common_noise
 from napari_zssr.zssr.cost import AXIAL_SAMPLE_PX, AXIAL_SIDE_PX
-from napari_zssr.zssr.messages import origin_sentence
+from napari_zssr.zssr.messages import origin_sentence, what_was_tested
 from napari_zssr.zssr.training_plan import Execution, smallest_axial_px
 
 if TYPE_CHECKING:
@@ -64,7 +64,8 @@ class AxialReport:
         Gain over cubic interpolation on held-out regions of lateral planes.
     growth : float or None
         By how much power along Z outgrows that across towards fine detail, in log10.
-    steps : int
+    steps, most_steps : int
+        Training steps done, and at most.
     began : str
         ``learned`` where networks began from a pretrained start; else empty.
     noise : float or None
@@ -80,6 +81,7 @@ class AxialReport:
     gain_error_db: float | None = None
     growth: float | None = None
     steps: int = 0
+    most_steps: int = 0
     began: str = ""
     noise: float | None = None
     sentence: str
@@ -168,6 +170,7 @@ def train_channel(run: AxialRun, channel: int) -> Steps[AxialChannel]:
             gain_error_db=network.gain.error_decibel if network else None,
             growth=growth,
             steps=network.steps if network else 0,
+            most_steps=plan.most_steps if plan else 0,
             began=LEARNED if plan and plan.initialization == LEARNED else "",
             noise=plan.level if plan and plan.is_noisy else None,
             sentence=sentence,
@@ -209,7 +212,9 @@ def _supported_network(
             execution,
         )
         if not network.gain.significant and not always:
-            return None, growth, "Training brought no improvement."
+            learned = network.plan.initialization == LEARNED
+            what = what_was_tested(trained=network.steps > 0, learned=learned)
+            return None, growth, f"{what} brought no improvement."
         if not first.known and not always:
             gain = yield from gain_on_left_out_slices(network, block, execution)
             if gain <= 0:

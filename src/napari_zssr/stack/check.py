@@ -85,8 +85,8 @@ REDUCED_ALONG_Z = (
 )
 HALVES = {
     "before": "halves of the original agree down to",
-    "after": "halves of the result down to",
-    "with_truth": "result and truth down to",
+    "after": "the result is hardly finer (no proof of a gain) than",
+    "with_truth": "result and truth agree down to",
 }
 
 

@@ -56,8 +56,9 @@ EXPLAINED_DETAIL = (
     "explain. Fine residual: how much fine detail differs, in multiples of the "
     "assumed noise; about 1 is expected where noise was removed. Detail: "
     "the finest period on which two halves of the original agree, each with half of "
-    "its light; after: the same for the halves after processing. The second is a "
-    "best case, because the same network may invent the same detail in both halves."
+    "its light. Result hardly finer than: the same for the halves after processing. "
+    "This is a bound and no measured resolution: it does not prove a gain, because the "
+    "same network may invent the same detail in both halves."
 )
 EXPLAINED_MAP = (
     "Residual: the result, blurred and shrunk as assumed, minus the original, in "

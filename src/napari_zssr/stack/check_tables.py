@@ -47,7 +47,7 @@ def detail_rows(check: Check) -> list[tuple[str, ...]]:
     """Table of what the residual and the detail of each plane came to."""
     details = [plane.detail for plane in check.planes]
     unit = details[0].unit_text
-    finest = {"before": f"detail {unit}", "after": "after, at best"}
+    finest = {"before": f"detail {unit}", "after": "result hardly finer than"}
     if any(detail.with_truth for detail in details):
         finest["with_truth"] = "with truth"
     cells = [("plane", "agrees", "flagged", "fine residual", *finest.values())]

@@ -451,7 +451,10 @@ def _change(before: Finest, after: Finest, scale: Scale) -> str:
     alike = abs(math.log(after.period / before.period)) < ALIKE
     if before.outcome == "found" and alike:
         return f"{text}, the same within 10 %."
-    return f"{text}, about the best that can be expected of the result."
+    return (
+        f"{text}, so the result is hardly finer than that; this does not prove a gain, "
+        "because networks may invent the same detail twice."
+    )
 
 
 def _halves(before: Finest, scale: Scale) -> str:

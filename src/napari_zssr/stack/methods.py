@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from napari_zssr.checks import LEARNED, is_camera
-from napari_zssr.imaging.quantities import distance_text
+from napari_zssr.imaging.quantities import SCATTER, distance_text
 from napari_zssr.imaging.resample import Pair
 from napari_zssr.imaging.resolution import DECORRELATION, RING_CORRELATION
 from napari_zssr.progress import sentence_case
@@ -30,6 +31,8 @@ from napari_zssr.stack.recipe import (
     psf_text,
     range_text,
     size_after,
+    training_steps,
+    was_interpolated,
     was_trained,
 )
 from napari_zssr.stack.verdict import scope
@@ -68,6 +71,9 @@ PHASES = (
     "estimation based on decorrelation analysis. Nature Methods 16, 918-924 (2019). "
     "doi:10.1038/s41592-019-0515-7"
 )
+
+PRETRAINED = "neural networks pretrained on synthetic images (drawn by a program)"
+AS_THEY_ARE = ", applied without training on the image"
 
 
 class _References:
@@ -111,49 +117,77 @@ def _processing(
     recipe: Mapping[str, Any] | None, factors: Pair, cited: _References
 ) -> str:
     """Settings, programs and outcome, from the recipe."""
-    method, program = cited.cite(ZSSR), cited.cite(PROGRAM)
+    program = cited.cite(PROGRAM)
     if recipe is None:
         return (
             f"The image was {_done(factors)}; the settings are unknown, because the "
-            f"file contains no recipe of napari-zssr {program} (zero-shot "
-            f"super-resolution {method})."
+            f"file contains no recipe of napari-zssr {program}."
         )
     config, report = recipe["config"], recipe.get("report") or {}
     used = report.get("versions") or {}
     others = ", ".join(f"{k} {v}" for k, v in used.items() if k != "napari-zssr")
-    listed = f" ({others})" if others else ""
     part = part_text(recipe)
+    made = [*(report.get("planes") or ()), *axial_reports(recipe)]
+    by_networks = not was_interpolated(made)
+    listed = f" ({others})" if others and by_networks else ""
+    settings = f"Settings: {', '.join(_settings(config, report))}."
+    done = _done(factors, recipe)
+    how = "by" if done.endswith("unchanged") else "with"
     sentences = [
-        f"The image was {_done(factors, recipe)} with napari-zssr "
-        f"{used.get('napari-zssr', 'of unknown version')} {program}{listed} "
-        f"(zero-shot super-resolution {method}).",
+        f"The image was {done} {how} napari-zssr "
+        f"{used.get('napari-zssr', 'of unknown version')} {program}{listed}.",
         f"Only a part of the image was processed ({part})." if part else "",
         _sizes(recipe),
-        f"Settings: {', '.join(_settings(config, report))}.",
-        _planes(recipe, factors),
-        *_along_z(recipe),
+        settings if by_networks else "",
+        _planes(recipe, factors, cited),
+        *_along_z(recipe, cited),
     ]
     return " ".join(filter(None, sentences))
 
 
 def _done(factors: Pair, recipe: Mapping[str, Any] | None = None) -> str:
-    y, x = factors
-    across = f"×{y:g} along Y, ×{x:g} along X"
-    if y == x:
-        across = f"×{y:g} along Y and X"
+    """What became of the image, along each axis, and where it was interpolated."""
+    listed = ((recipe or {}).get("report") or {}).get("planes") or ()
     axial = axial_reports(recipe or {})
-    if not axial:
-        return (
-            "restored without enlargement"
-            if factors == (1, 1)
-            else f"enlarged {across}"
+    parts = []
+    if listed or not axial:
+        parts.append(_done_across(factors, recipe or {}, listed))
+    if axial:
+        parts.append(_done_along_z(axial))
+    if not any("interpolation" in part for part in parts):
+        parts[1:] = [part.removeprefix("enlarged ") for part in parts[1:]]
+    return " and ".join(parts)
+
+
+def _done_across(
+    factors: Pair, recipe: Mapping[str, Any], listed: Sequence[Mapping[str, Any]]
+) -> str:
+    """What became of planes."""
+    y, x = factors
+    is_plain = was_interpolated(listed)
+    if factors != (1.0, 1.0):
+        across = (
+            f"×{y:g} along Y and X" if y == x else f"×{y:g} along Y, ×{x:g} along X"
         )
-    factor = axial[0]["factor"]
-    along = f"enlarged ×{factor:.3g} along Z" if factor > 1 else "restored along Z"
-    if max(factors) > 1:
-        return f"enlarged {across} and {along.removeprefix('enlarged ')}"
-    restored = "restored without enlargement along Y and X and "
-    return f"{restored * bool((recipe or {})['report'].get('planes'))}{along}"
+        return f"enlarged {across}{' by bicubic interpolation' * is_plain}"
+    if is_plain and axial_reports(recipe):
+        return "left unchanged along Y and X"
+    if is_plain:
+        return "returned unchanged"
+    entries = (recipe.get("report") or {}).get("kernels") or ()
+    kinds = {(entry.get("kernel") or {}).get("kind") for entry in entries}
+    is_denoised = any(plane.get("denoised") for plane in listed)
+    only = is_denoised and kinds <= {"bicubic"}
+    return f"{'denoised' if only else 'restored'} without enlargement"
+
+
+def _done_along_z(axial: Sequence[Mapping[str, Any]]) -> str:
+    """What became of a stack along Z."""
+    factor, is_plain = axial[0]["factor"], was_interpolated(axial)
+    if factor > 1:
+        how = " by cubic interpolation" * is_plain
+        return f"enlarged ×{factor:.3g} along Z{how}"
+    return "left unchanged along Z" if is_plain else "restored along Z"
 
 
 def _sizes(recipe: Mapping[str, Any]) -> str:
@@ -201,61 +235,82 @@ def _pixel(
     return f" of {' × '.join(sizes)} µm" if len(sizes) == len(letters) else ""
 
 
-def _planes(recipe: Mapping[str, Any], factors: Pair) -> str:
-    """What was assumed of planes, which networks made them, and their test."""
+def _planes(recipe: Mapping[str, Any], factors: Pair, cited: _References) -> str:
+    """What was assumed of planes, what made them, and their test."""
     config, report = recipe["config"], recipe.get("report") or {}
     planes = report.get("planes", ())
     if not planes and axial_reports(recipe):
         return ""
+    if was_interpolated(planes):
+        return _why_interpolated(recipe, factors, planes)
     sentences = [
-        _processed_by(_learner(recipe), planes),
-        f"Assumed blur: {_blur(recipe)}.",
+        f"Planes were processed by {_learner(recipe, cited)}.",
+        _assumed_blur(recipe, factors),
         _noise(config.get("noise", "auto"), planes),
         _outcome(recipe, factors),
     ]
     return " ".join(filter(None, sentences))
 
 
-def _processed_by(learner: str, planes: Sequence[Mapping[str, Any]]) -> str:
-    """What was learned, and whether any plane was processed by it."""
-    if not learner:
-        return "Nothing was trained."
-    if planes and all(plane.get("returned") != "learned" for plane in planes):
-        return f"The result of {learner} was tested and not used."
-    return f"Planes were processed by {learner}."
-
-
-def _learner(recipe: Mapping[str, Any]) -> str:
-    """What was fitted or trained; empty where nothing was."""
+def _learner(recipe: Mapping[str, Any], cited: _References) -> str:
+    """What has made planes, and whether it was trained on the image."""
     config, report = recipe["config"], recipe.get("report") or {}
     planes = report.get("planes", ())
     if config.get("network") == "ridge":
-        return "a linear filter fitted to the image itself"
-    trained = was_trained(recipe) or not planes
-    steps = _steps(planes)
+        return f"a linear filter fitted to the image itself ({_zero_shot(cited)})"
     start = config.get("start")
     pretrained = any(plane.get("began") == LEARNED for plane in planes)
     if pretrained or (start == LEARNED and not planes):
-        networks = "neural networks pretrained on generated images"
+        networks = PRETRAINED
     elif start not in (None, LEARNED, "random"):
         networks = "neural networks saved by an earlier run"
-    elif trained:
-        return f"neural networks trained on the image itself{steps}"
     else:
-        return ""
-    if trained:
-        return f"{networks} and then trained on the image itself{steps}"
-    return f"{networks}, used without further training"
+        networks = ""
+    if networks and not planes:
+        return f"{networks}; whether they were then trained on the image is unknown"
+    if networks and not was_trained(recipe):
+        return f"{networks}{AS_THEY_ARE}"
+    return _trained(networks, training_steps(recipe, planes), cited)
 
 
-def _steps(trained: Sequence[Mapping[str, Any]]) -> str:
-    """Steps of training, in brackets; empty where there were none."""
-    counts = sorted({one["steps"] for one in trained if one.get("steps")})
-    if not counts:
-        return ""
-    if counts[0] == counts[-1]:
-        return f" ({counted(counts[0], 'step')})"
-    return f" ({counts[0]} to {counts[-1]} steps)"
+def _trained(networks: str, steps: str, cited: _References) -> str:
+    """Networks that were trained on the image, perhaps after something else."""
+    done = f"{networks or 'neural networks'}{' and then' * bool(networks)}"
+    known = f"; {steps}" if steps else ""
+    return f"{done} trained on the image itself ({_zero_shot(cited)}{known})"
+
+
+def _zero_shot(cited: _References) -> str:
+    """The method, which trains on the image itself; nothing else is named so."""
+    return f"zero-shot super-resolution {cited.cite(ZSSR)}"
+
+
+def _why_interpolated(
+    recipe: Mapping[str, Any], factors: Pair, planes: Sequence[Mapping[str, Any]]
+) -> str:
+    """Why networks have made none of these planes."""
+    base = baseline((float(factors[0]), float(factors[1])))
+    judged = [one for one in planes if one.get("gain_db") is not None]
+    doubted = [one for one in judged if (one.get("assessment") or {}).get("reason")]
+    worse = [one for one in judged if one not in doubted]
+    is_filter = recipe["config"].get("network") == "ridge"
+    unused = f"The program's {'filter was' if is_filter else 'networks were'} not used"
+    they = "it" if is_filter else "they"
+    sentences = []
+    if worse:
+        gains = [one["gain_db"] for one in worse]
+        sentences.append(
+            f"{unused}, because {they} brought no improvement beyond chance on regions "
+            f"of the image kept aside for a test, {base.test}: "
+            f"{_gain_over(base.name, gains, gain_error(worse))}."
+        )
+    reasons = dict.fromkeys(one["assessment"]["reason"] for one in doubted)
+    sentences += [
+        f"{unused}, because checks did not support what {they} changed: {reason}."
+        for reason in reasons
+    ]
+    others = dict.fromkeys(one.get("sentence") for one in planes if one not in judged)
+    return " ".join(filter(None, (*sentences, *others)))
 
 
 def _outcome(recipe: Mapping[str, Any], factors: Pair) -> str:
@@ -275,14 +330,15 @@ def _outcome(recipe: Mapping[str, Any], factors: Pair) -> str:
     for kind in sorted(counts, key=lambda kind: kind != "learned"):
         channels = channels_returned(recipe, kind)
         which = f" ({channels_text(channels)})" if channels else ""
+        if kind == "bicubic":
+            which += f" where the {used} brought no confirmed improvement"
         of = " was used for" if not parts else " for"
         planes_of = f" of {len(planes)} planes" if not parts else ""
         parts.append(f"{names.get(kind, kind)}{of} {counts[kind]}{planes_of}{which}")
     sentence = sentence_case(f"{', '.join(parts)}.")
     if len(counts) == 1:
-        (kind,) = counts
         every = f" for all {len(planes)} planes" if len(planes) > 1 else ""
-        sentence = sentence_case(f"{names.get(kind, kind)} was used{every}.")
+        sentence = sentence_case(f"{names['learned']} was used{every}.")
     gains = delivered_gains((p["returned"], p.get("gain_db")) for p in planes)
     if not gains:
         return sentence
@@ -339,7 +395,15 @@ def _noise(setting: Any, planes: Sequence[Mapping[str, Any]]) -> str:
     return f"{source}, and reduced{grain}."
 
 
-def _blur(recipe: Mapping[str, Any]) -> str:
+def _assumed_blur(recipe: Mapping[str, Any], factors: Pair) -> str:
+    """The blur that was assumed; empty where none was, and planes kept their size."""
+    kernel = recipe["config"].get("kernel") or {}
+    if factors == (1.0, 1.0) and kernel.get("kind") == "bicubic":
+        return ""
+    return f"Assumed blur: {_blur(recipe, factors)}."
+
+
+def _blur(recipe: Mapping[str, Any], factors: Pair) -> str:
     """Kind of the blur, and its optics or width in each channel."""
     kernel = recipe["config"].get("kernel") or {}
     kind = str(kernel.get("kind", "unknown"))
@@ -351,7 +415,8 @@ def _blur(recipe: Mapping[str, Any]) -> str:
     found = []
     for entry in (recipe.get("report") or {}).get("kernels", ()):
         if (entry.get("kernel") or {}).get("kind") == "bicubic":
-            found.append("not found, so that of bicubic shrinking was used")
+            other = "none" if factors == (1.0, 1.0) else "that of bicubic shrinking"
+            found.append(f"not found, so {other} was used")
         elif psf := psf_text(entry):
             found.append(psf)
         elif entry.get("fwhm_px"):
@@ -367,28 +432,22 @@ def _blur(recipe: Mapping[str, Any]) -> str:
     return f"{name} ({widths}){of_pixels}" if widths else name
 
 
-def _along_z(recipe: Mapping[str, Any]) -> Iterator[str]:
+def _along_z(recipe: Mapping[str, Any], cited: _References) -> Iterator[str]:
     """What was done along Z: networks, blur, noise, and their test."""
     reports = axial_reports(recipe)
     learned = [one for one in reports if one.get("returned") == "learned"]
     if not reports:
         return
     if learned:
-        pretrained = any(one.get("began") == LEARNED for one in learned)
-        networks = "neural networks"
-        if pretrained:
-            networks += " pretrained on generated images"
-        steps = _steps(learned)
-        how = f"{' and then' * pretrained} trained on the image itself{steps}"
-        if not steps:
-            how = ", used without further training"
-        which = _which(learned, reports)
-        yield f"Sections along Z were enlarged by {networks}{how}{which}."
-    others = [one for one in reports if one not in learned]
-    if others:
-        yield f"Cubic interpolation was used along Z{_which(others, reports)}."
+        networks = _axial_learner(recipe, learned, cited)
+        yield f"Sections along Z were enlarged by {networks}{_which(learned, reports)}."
+    for reason, some in _reasons_along_z(reports).items():
+        yield (
+            f"Cubic interpolation was used along Z{_which(some, reports)}, because "
+            f"{reason}."
+        )
     blurs = dict.fromkeys(
-        filter(None, (axial_blur_text(recipe, one) for one in reports))
+        filter(None, (axial_blur_text(recipe, one) for one in learned))
     )
     if blurs:
         yield f"Assumed blur along Z, in addition to that in XY: {'; '.join(blurs)}."
@@ -399,13 +458,41 @@ def _along_z(recipe: Mapping[str, Any]) -> Iterator[str]:
             "with it, so XY planes are smoother too."
         )
     gains = delivered_gains(
-        (one.get("returned"), one.get("gain_db")) for one in reports
+        (one.get("returned"), one.get("gain_db")) for one in learned
     )
     if gains:
         yield (
             "On XY planes made as coarse as Z, "
-            f"{_gain_over('cubic interpolation', gains, gain_error(reports))}."
+            f"{_gain_over('cubic interpolation', gains, gain_error(learned))}."
         )
+
+
+def _axial_learner(
+    recipe: Mapping[str, Any],
+    learned: Sequence[Mapping[str, Any]],
+    cited: _References,
+) -> str:
+    """What has made sections along Z, and whether it was trained on the image."""
+    if recipe["config"].get("network") == "ridge":
+        return f"a linear filter fitted to the image itself ({_zero_shot(cited)})"
+    pretrained = any(one.get("began") == LEARNED for one in learned)
+    networks, steps = PRETRAINED * pretrained, training_steps(recipe, learned)
+    return _trained(networks, steps, cited) if steps else f"{networks}{AS_THEY_ARE}"
+
+
+def _reasons_along_z(
+    reports: Sequence[Mapping[str, Any]],
+) -> dict[str, list[Mapping[str, Any]]]:
+    """Channels along Z that networks have not made, by the reason for it."""
+    found: dict[str, list[Mapping[str, Any]]] = {}
+    for one in reports:
+        if one.get("returned") != "learned":
+            sentence = str(one.get("sentence") or "")
+            # The report goes on with advice, and with what was returned.
+            reason = re.split(r"; give it|\. ", sentence)[0].rstrip(".")
+            known = reason[:1].lower() + reason[1:] or "networks were of no use"
+            found.setdefault(known, []).append(one)
+    return found
 
 
 def _which(
@@ -431,12 +518,15 @@ def _checked(check: Check) -> str:
     known = changes[np.isfinite(changes)]
     parts = [f"The result was checked on {some} (napari-zssr {_version(check)}):"]
     if known.size:
+        changed = sum(int(plane.flux.changed.sum()) for plane in check.planes)
+        beyond = changed or "none"
         most = known[np.argmax(np.abs(known))]
         parts.append(
             "summed intensities above the background of "
             f"{counted(known.size, 'object')} changed by "
             f"{signed(100 * np.median(known))} % in the median and "
-            f"{signed(100 * most)} % at most;"
+            f"{signed(100 * most)} % at most, {beyond} of them by more than 1 % "
+            "beyond the noise;"
         )
     else:
         parts.append("no object was bright enough for its sum to be compared;")
@@ -453,7 +543,8 @@ def _checked(check: Check) -> str:
     else:
         parts.append(
             f"{sum(weights)} bright spots were shifted by {shift} input pixels on "
-            f"average ({along}), and each by {distance_text(rms)} (root mean square)."
+            f"average ({along}); single spots scattered "
+            f"{SCATTER.format(distance_text(rms))}."
         )
     return " ".join(parts)
 
@@ -493,8 +584,9 @@ def _resolved(check: Check, cited: _References) -> str:
         after = _finest(made, "after", RING_CORRELATION)
         if after:
             parts[0] += (
-                f", and after processing by the same networks down to {after}, "
-                "about the best that can be expected of the result"
+                ". After processing by the same networks, they agreed down to "
+                f"{after}; the result is hardly finer than this bound, which does not "
+                "prove a gain in resolution"
             )
         if not made:
             parts[0] += "; the result was interpolated, which adds none"

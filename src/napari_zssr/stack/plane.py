@@ -314,6 +314,7 @@ def _report(
         gain_error_db=None if gain is None else gain.error_decibel,
         returned=result.returned,
         steps=result.steps,
+        most_steps=result.most_steps,
         sentence="".join(sentences),
         denoised=result.denoised,
         shared=work.shared.planes if work.shared else 0,

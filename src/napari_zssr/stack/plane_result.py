@@ -43,13 +43,14 @@ class PlaneReport:
     gain_db, gain_error_db : float or None
         Held-out gain over bicubic and its standard error.
     returned : {"learned", "bicubic", "constant"}
-    steps : int
-        Training steps done.
+    steps, most_steps : int
+        Training steps done, and at most.
     sentence : str
     denoised : bool
         Whether training was against noise.
     shared : int
-        Planes that shared networks were learned from; 0 for a plane on its own.
+        Planes that shared networks were trained on; 0 for a plane on its own, and where
+        they were used as they are.
     began : str
         ``learned`` where training began from a pretrained start; else empty.
     quality : Quality or None
@@ -77,6 +78,7 @@ class PlaneReport:
     quality: Quality | None = None
     assessment: dict[str, Any] | None = None
     error: dict[str, Any] | None = None
+    most_steps: int = 0
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> PlaneReport:

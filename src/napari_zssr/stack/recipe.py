@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from napari_zssr.checks import ISOTROPIC, LEARNED
-from napari_zssr.config import Config
-from napari_zssr.errors import InputError
+from napari_zssr.checks import ISOTROPIC
 from napari_zssr.imaging.resample import output_size
 from napari_zssr.stack.image import planes
 from napari_zssr.units import list_text
+from napari_zssr.zssr.messages import steps_text
 
 Recipe = Mapping[str, Any]
 
@@ -129,18 +127,28 @@ def channels_text(numbers: Sequence[int]) -> str:
 
 
 def was_trained(recipe: Recipe) -> bool:
-    """Whether networks were trained on the planes of the image itself."""
-    config, report = recipe.get("config") or {}, recipe.get("report") or {}
-    listed = report.get("planes") or ()
-    if any(plane.get("steps") for plane in listed):
-        return True
-    if not any(plane.get("shared") for plane in listed) or config.get("steps") == 0:
-        return False
-    # Networks that only denoise are shared as they are.
-    pretrained = any(plane.get("began") == LEARNED for plane in listed)
-    with contextlib.suppress(InputError):
-        return not (pretrained and Config.from_dict(config).only_denoises)
-    return True
+    """Whether anything was trained on the planes of the image itself."""
+    planes = (recipe.get("report") or {}).get("planes") or ()
+    return any(plane.get("steps") or plane.get("shared") for plane in planes)
+
+
+def was_interpolated(reports: Sequence[Recipe]) -> bool:
+    """Whether networks have made none of these planes, or of these channels along Z."""
+    return bool(reports) and all(
+        one.get("returned") not in (None, "learned") for one in reports
+    )
+
+
+def training_steps(recipe: Recipe, reports: Sequence[Recipe]) -> str:
+    """Training steps of planes, or of channels along Z; empty where there were none."""
+    counts = [one["steps"] for one in reports if one.get("steps")]
+    if not counts:
+        return ""
+    config = recipe.get("config") or {}
+    most = max(one.get("most_steps") or 0 for one in reports)
+    usual = min(config.get("steps", 0), config.get("learned_steps", 0))
+    alone = [one for one in reports if one.get("began") and not one.get("shared")]
+    return steps_text(counts, most, is_quarter=bool(alone) and 0 < most < usual)
 
 
 def psf_text(entry: Recipe) -> str:

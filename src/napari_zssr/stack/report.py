@@ -29,6 +29,7 @@ from napari_zssr.zssr.messages import (
     shrunk_figure,
     start_sentence,
     used_as_is_sentence,
+    what_was_tested,
 )
 from napari_zssr.zssr.start import start_checksum
 
@@ -171,8 +172,8 @@ def _sentence(reports: tuple[PlaneReport, ...], config: Config) -> str:
         if all(report.sentence == NOTHING_TO_RESTORE for report in reports):
             return f"All {len(reports)} planes: {NOTHING_TO_RESTORE}"
         return (
-            f"Training improved none of {len(reports)} planes, so {base.name} was "
-            "returned."
+            f"{_tested_kind(reports)} improved none of {len(reports)} planes, so "
+            f"{base.name} was returned."
         )
     others = len(reports) - len(learned)
     rest = (
@@ -183,9 +184,9 @@ def _sentence(reports: tuple[PlaneReport, ...], config: Config) -> str:
         if others
         else ""
     )
+    what = "trained result" if _is_trained(reports) else "result of the networks"
     sentence = (
-        f"The trained result was returned for {len(learned)} of {len(reports)} "
-        f"planes.{rest}"
+        f"The {what} was returned for {len(learned)} of {len(reports)} planes.{rest}"
     )
     parts = (
         _changed(learned, config),
@@ -194,6 +195,18 @@ def _sentence(reports: tuple[PlaneReport, ...], config: Config) -> str:
         _errors(reports),
     )
     return sentence + "".join(parts)
+
+
+def _is_trained(reports: Iterable[PlaneReport]) -> bool:
+    """Whether anything was trained on the image."""
+    return any(report.steps or report.shared for report in reports)
+
+
+def _tested_kind(reports: tuple[PlaneReport, ...]) -> str:
+    """What has improved no plane."""
+    is_judged = any(report.gain_db is not None for report in reports)
+    trained = _is_trained(reports) or not is_judged
+    return what_was_tested(trained=trained, learned=any(r.began for r in reports))
 
 
 def _held_back(reports: tuple[PlaneReport, ...], config: Config) -> str:
@@ -253,8 +266,7 @@ def _trained(reports: tuple[PlaneReport, ...], config: Config) -> str:
     textures = (faint_texture_sentence(r.quality) for r in learned if r.denoised)
     texture = next(filter(None, textures), "")
     pretrained = any(report.began for report in reports)
-    as_is = config.only_denoises or not any(r.steps or r.shared for r in reports)
-    if config.steps == 0 or (pretrained and as_is):
+    if not _is_trained(reports):
         return used_as_is_sentence(learned=pretrained) + texture
     saved = FROM_SAVED if config.start_file else ""
     began = start_sentence(LEARNED) if pretrained else saved

@@ -104,12 +104,13 @@ def _kept(planes: Sequence[PlaneCheck]) -> tuple[list[str], list[str]]:
     listed = (
         (
             objects,
-            f"intensities are preserved ({only_counted(objects, 'object')})",
+            "no object's intensity changed by more than 1 % beyond its noise "
+            f"({only_counted(objects, 'object')})",
             "intensities (no object found)",
         ),
         (
             judged,
-            f"spots have not moved ({only_counted(judged, 'spot')})",
+            f"spots have not moved on average ({only_counted(judged, 'spot')})",
             f"positions ({too_few} found)",
         ),
         (

@@ -190,7 +190,7 @@ class Checkpoint:
     kernel : blur that they were trained for, as `KernelSpec.to_dict` gives it
     weights : float32 arrays of the network by their names
     further : networks for what these have enlarged, where they are others
-    planes : planes that they were learned from
+    planes : planes that they were trained on; 0 where they are used as they were
     noise : noise of those planes where they are several, as `NoiseModel` has it
     gained : whether they have gained over bicubic on those planes, taken together
     began : what their training began from, as in `TrainingPlan.initialization`

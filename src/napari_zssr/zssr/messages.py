@@ -23,7 +23,7 @@ WIDE_BLUR = (
     " The blur is too wide to be removed at this pixel size; shrink the image two "
     "to four times and enlarge it instead."
 )
-GENERATED = "network pretrained on generated images"
+PRETRAINED = "network pretrained on synthetic images"
 # Changes of a result (fraction of the range, shares) from which they are worth a word.
 LEAST_CHANGE, LEAST_SHARPNESS, LEAST_GRAIN = 0.003, 0.03, 0.05
 # Misfit in standard deviations of the noise up to which a result agrees with its image.
@@ -83,25 +83,42 @@ def not_saved(base: Baseline) -> str:
     return f"The file has no networks for this channel; {base.name} was returned."
 
 
-def origin_sentence(plan: TrainingPlan, shared: int, steps: int) -> str:
+def origin_sentence(
+    plan: TrainingPlan, shared: int, steps: int, *, delivered: bool = True
+) -> str:
     """Where the networks of a plane come from, after others; empty for the usual.
 
-    They were learned from `shared` planes of the stack, 0 for this one alone.
+    They were trained on `shared` planes of the stack, 0 for this one alone.
     """
     learned = plan.initialization == LEARNED
     sentence = ""
-    if learned and plan.only_denoises:
-        return used_as_is_sentence(learned=True)
     if shared:
         then = ", then on this one" if plan.trains else ""
         sentence = f" Trained on {counted(shared, 'plane')} of the stack{then}."
     elif not plan.trains:
-        return used_as_is_sentence(learned=learned)
+        return used_as_is_sentence(learned=learned, delivered=delivered)
     if plan.from_saved:
         return sentence + FROM_SAVED
     if learned and not shared:
-        return f" Training started from the {GENERATED}, {counted(steps, 'step')}."
+        done = steps_text([steps], plan.most_steps, is_quarter=plan.is_noisy)
+        return f" Training started from the {PRETRAINED}, {done}."
     return sentence + start_sentence(plan.initialization)
+
+
+def steps_text(counts: Sequence[int], most: int, *, is_quarter: bool = False) -> str:
+    """Training steps that were done, of how many at most, and why they are fewer.
+
+    `is_quarter`: whether there were fewer at most than usual, because of noise.
+    """
+    least, last = min(counts), max(counts)
+    number = f"{least}" if least == last else f"{least} to {last}"
+    if least < most:
+        return (
+            f"{number} of at most {counted(most, 'step')}, stopped early because more "
+            "brought no gain"
+        )
+    fewer = ", a quarter of the usual number because the image is noisy"
+    return f"{number} step{'s' * (last != 1)}{fewer * is_quarter}"
 
 
 def too_small(height: int, width: int, smallest: int, base: Baseline) -> str:
@@ -220,8 +237,7 @@ def held_back_sentence(
     if most == 0:
         name = base.name[0].upper() + base.name[1:]
         return (
-            f"{name} was returned, because checks do not support the trained result: "
-            f"{reason}."
+            f"{name} was returned, because checks support none of the change: {reason}."
         )
     part = _percent(most) if least == most else f"{100 * least:.2g} to {_percent(most)}"
     return (
@@ -325,25 +341,38 @@ def delivered_gains(
     return learned or [gain for _, gain in known]
 
 
-def nothing_gained(gain: Gain, base: Baseline) -> str:
-    """Sentence on a plane that came back as its baseline."""
+def what_was_tested(*, trained: bool, learned: bool) -> str:
+    """What gained something or nothing: training, or networks used as they are.
+
+    `learned`: whether those are the pretrained start, and not saved networks.
+    """
+    if trained:
+        return "Training"
+    return f"The {PRETRAINED}" if learned else "The saved networks"
+
+
+def nothing_gained(gain: Gain, base: Baseline, tested: str) -> str:
+    """Sentence on a plane that came back as its baseline; of `what_was_tested`."""
     chance = ", which may be chance" if gain.decibel > 0 else ""
     return (
-        f"Training brought no improvement, so {base.name} was returned. Test on your "
+        f"{tested} brought no improvement, so {base.name} was returned. Test on your "
         f"image {base.test}: {signed(gain.decibel)} ± {gain.error_decibel:.2f} dB "
         f"compared with {base.name}{chance}."
     )
 
 
-def used_as_is_sentence(*, learned: bool) -> str:
-    """Sentence, after others, on a pretrained start or saved networks used as is."""
-    what = f"The {GENERATED} was" if learned else "Saved networks were"
-    return f" {what} used without further training."
+def used_as_is_sentence(*, learned: bool, delivered: bool = True) -> str:
+    """Sentence, after others, on a pretrained start or saved networks used as is.
+
+    `delivered`: whether the result is theirs.
+    """
+    what = f"The {PRETRAINED} was" if learned else "Saved networks were"
+    return f" {what} {'used' if delivered else 'tested'} without further training."
 
 
 def start_sentence(began: str) -> str:
     """Sentence, after others, on what training started from."""
-    return f" Training started from the {GENERATED}." if began == LEARNED else ""
+    return f" Training started from the {PRETRAINED}." if began == LEARNED else ""
 
 
 def will_begin_from_saved(steps: int) -> str:
@@ -356,5 +385,5 @@ def will_begin_from_saved(steps: int) -> str:
 def will_begin_from_learned(steps: int) -> str:
     """Sentence on a future run from the pretrained start, of at most so many steps."""
     if steps == 0:
-        return f"The {GENERATED} is used without further training."
-    return f"Training starts from the {GENERATED}, at most {counted(steps, 'step')}."
+        return f"The {PRETRAINED} is used without further training."
+    return f"Training starts from the {PRETRAINED}, at most {counted(steps, 'step')}."

@@ -22,6 +22,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from napari_zssr.checks import LEARNED
 from napari_zssr.imaging.noise import NoiseModel
 from napari_zssr.imaging.resample import Window, spread_evenly
 from napari_zssr.progress import Progress, Snapshot, Steps, drain
@@ -48,6 +49,7 @@ from napari_zssr.zssr.messages import (
     origin_sentence,
     shrunk_test,
     too_small,
+    what_was_tested,
 )
 from napari_zssr.zssr.networks import (
     InterpolationNetwork,
@@ -97,7 +99,7 @@ class PlaneResult:
         planes a `ScratchCanvas`, which is to be closed
     returned : {"learned", "bicubic", "constant"}
     gain : held-out gain over bicubic, None where nothing was learned
-    steps : training steps done
+    steps, most_steps : training steps done, and at most
     sentence : what training came to, for the user
     denoised : whether training was against noise
     networks : those that made the image
@@ -109,6 +111,7 @@ class PlaneResult:
     returned: str
     gain: Gain | None = None
     steps: int = 0
+    most_steps: int = 0
     sentence: str
     denoised: bool = False
     networks: Checkpoint | None = None
@@ -179,9 +182,10 @@ def upscale_plane(
     # Networks that a stack shares were judged on several planes before.
     gain = judge(network, data, plan, execution, draws=1 if shared else DRAWS)
     yield Progress(stage=STAGE, step=0, total=1, gain_db=gain.decibel)
+    planes = shared.planes if shared else 0
     if not (_is_gain(gain, shared) or plan.always):
-        assessment, share, sentence = None, 0.0, nothing_gained(gain, base)
-        sentence += WIDE_BLUR if plan.has_wide_blur else ""
+        assessment, share = None, 0.0
+        sentence = _without_gain(gain, plan, planes, steps)
     else:
         if shared is not None:
             assessed = shared.assessment
@@ -189,7 +193,7 @@ def upscale_plane(
         elif assessment is None:
             assessment = yield from assess(network, [plane], plan, execution)
         share, sentence = _delivered(assessment, gain, plan)
-    sentence += origin_sentence(plan, shared.planes if shared else 0, steps)
+        sentence += origin_sentence(plan, planes, steps, delivered=share > 0)
     spec = replace(predict_spec(plan, plan.factors, execution), share=share)
     if share == 0:
         network, spec = InterpolationNetwork(), bicubic_spec(spec)
@@ -216,6 +220,7 @@ def upscale_plane(
         error=error,
         gain=gain,
         steps=steps,
+        most_steps=plan.most_steps,
         initialization=plan.initialization,
         assessment=assessment,
     )
@@ -345,6 +350,18 @@ def _is_gain(gain: Gain, shared: Checkpoint | None) -> bool:
     """
     trusted = shared is not None and shared.gained and gain.decibel > 0
     return gain.significant or trusted
+
+
+def _without_gain(gain: Gain, plan: TrainingPlan, planes: int, steps: int) -> str:
+    """Sentence on a plane that comes back as its baseline.
+
+    Its networks were trained on so many planes that share them, 0 for none.
+    """
+    trained, learned = bool(planes or steps), plan.initialization == LEARNED
+    tested = what_was_tested(trained=trained, learned=learned)
+    sentence = nothing_gained(gain, baseline(plan.factors), tested)
+    sentence += WIDE_BLUR if plan.has_wide_blur else ""
+    return sentence + (origin_sentence(plan, planes, steps) if trained else "")
 
 
 def _delivered(
@@ -481,7 +498,7 @@ def train_shared(
     """
     if min(data.windows[0].shape[-2:]) < plan.smallest_px:
         return None
-    network, _ = yield from train_network(data, plan, execution)
+    network, steps = yield from train_network(data, plan, execution)
     checkpoint = checkpoint_of(network, plan)
     if checkpoint is None:
         return None
@@ -491,7 +508,7 @@ def train_shared(
     yield Progress(stage="check", step=1, total=1)
     return replace(
         checkpoint,
-        planes=planes,
+        planes=planes if steps else 0,
         noise=asdict(plan.noise),
         gained=gain.significant,
         assessment=None if assessment is None else asdict(assessment),

@@ -1,6 +1,6 @@
 """A pretrained start: weights for any blur, ratio and noise, as plain data. No torch.
 
-One residual network was learned from generated images. How it deals with a blur, a
+One residual network was learned from synthetic images. How it deals with a blur, a
 ratio and a noise is described by gains and shifts of its layers' channels, which a
 small dense network gives. Multiplied into the weights they leave an ordinary network,
 from which training on an image goes on.

@@ -150,6 +150,11 @@ class TrainingPlan:
         return self.steps > 0
 
     @property
+    def most_steps(self) -> int:
+        """Training steps at most, of all stages."""
+        return self.steps * len(self.stages)
+
+    @property
     def is_noisy(self) -> bool:
         """Whether training is against noise (recorruption)."""
         return is_noisy(self.level)

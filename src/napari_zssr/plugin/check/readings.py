@@ -7,7 +7,12 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from napari_zssr.imaging.quantities import LEAST_SHIFT, LEAST_SPOTS, distance_text
+from napari_zssr.imaging.quantities import (
+    LEAST_SHIFT,
+    LEAST_SPOTS,
+    SCATTER,
+    distance_text,
+)
 from napari_zssr.plugin.check.job import CheckJob, State
 from napari_zssr.plugin.check.plot import Curve
 from napari_zssr.plugin.check.subject import Place, Subject
@@ -29,21 +34,23 @@ TOOLTIPS = {
     "more than 1 % and more than three times its noise. Light that moved within an "
     "object is not detected.",
     SPOTS: "How far bright round spots are shifted: on average, which shows whether "
-    "the image moved, and each one (root mean square), which includes noise. The "
-    "average counts if it is more than 0.05 pixels of the original and not due to "
-    "chance. Areas without spots are not checked.",
+    "the image moved, and the scatter of single spots (root mean square), which "
+    "includes the noise of their positions. The average counts if it is more than "
+    "0.05 pixels of the original and not due to chance. Areas without spots are not "
+    "checked.",
     RESIDUAL: "Blurred and shrunk as assumed, the result should equal the original "
     "apart from noise. This is the share of the area where it does not. Detail finer "
     "than the original can show, real or invented, is not checked.",
     RESOLUTION: "The finest detail above the noise, in the original and in the "
     "result. The original is split into two halves with independent noise; both are "
     "enlarged by the same networks and compared. For the result this needs the "
-    "networks, which are available after a run in memory, and it is a best case, "
-    "because networks may invent the same detail twice. No limit is found if both "
-    "halves agree down to the pixels. Of a large image, the part with the most "
-    "contrast is measured.",
+    "networks, which are available after a run in memory. It is a bound, not a "
+    "measured resolution: the result is hardly finer, but may be coarser, because "
+    "networks may invent the same detail twice. No bound is found if both halves agree "
+    "down to the pixels. Of a large image, the part with the most contrast is "
+    "measured.",
 }
-WITHOUT, UNBOUNDED = "not measured", "finer than its pixels can show"
+WITHOUT, UNBOUNDED = "not measured", "no bound found down to its pixels"
 NOT_YET = "not measured yet"
 DOUBTS = {"noise underrated", "noise overrated"}
 AGAIN = {
@@ -140,11 +147,12 @@ def _flux(plane: PlaneCheck) -> str:
         return "no object found"
     count = int(np.isfinite(flux.changes).sum())
     if count == 1:
-        return f"{signed(100 * flux.median)} % in only 1 object"
+        change = f"{signed(100 * flux.median)} % in only 1 object"
+        return f"{change} ({flux.largest_beside_noise})"
     return (
         f"{signed(100 * flux.median)} % in the median of "
         f"{only_counted(count, 'object')}, "
-        f"{signed(100 * flux.largest)} % at most"
+        f"{signed(100 * flux.largest)} % at most ({flux.largest_beside_noise})"
     )
 
 
@@ -159,8 +167,9 @@ def _spots(plane: PlaneCheck, pixel_um: tuple[float, float] | None) -> str:
         least = LEAST_SHIFT * max(pixel_um)
         length = f" ({least if shift < LEAST_SHIFT else um:.2g} µm)"
     few = " (too few to judge)" if spots.spots < LEAST_SPOTS else ""
-    scatter = f" on average, each by {distance_text(spots.rms)} pixels"
-    scatter += " (root mean square)"
+    scatter = (
+        f" on average; single spots scatter {SCATTER.format(distance_text(spots.rms))}"
+    )
     return (
         f"{only_counted(spots.spots, 'spot')}{few} shifted by {distance_text(shift)} "
         f"pixels{length}{scatter * (spots.spots > 1)}"
@@ -188,9 +197,10 @@ def resolution(detail: Detail) -> str:
     )
     if detail.after is not None:
         # Halves that agree down to the pixels bound nothing.
-        is_bound = detail.after.outcome == "found"
-        after = f"about {after} at best" if is_bound else UNBOUNDED
-    return f"{before} \N{RIGHTWARDS ARROW} {after}"
+        bound = f"unknown, hardly finer than {after} (no proof of a gain)"
+        told = {"found": bound, "pixel limit": UNBOUNDED}
+        after = told.get(detail.after.outcome, after)
+    return f"original: {before}; result: {after}"
 
 
 def _period(finest: Finest | None, unit: str) -> str:

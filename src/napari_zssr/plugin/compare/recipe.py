@@ -23,10 +23,18 @@ from napari_zssr.stack.recipe import (
     psf_text,
     range_text,
     size_after,
+    training_steps,
+    was_interpolated,
     was_trained,
 )
 from napari_zssr.units import counted, duration_text
-from napari_zssr.zssr.messages import baseline, decibels, delivered_gains, side
+from napari_zssr.zssr.messages import (
+    RESTORED,
+    baseline,
+    decibels,
+    delivered_gains,
+    side,
+)
 
 Recipe = Mapping[str, Any]
 Rows = list[tuple[str, str]]
@@ -49,12 +57,13 @@ def recipe_rows(recipe: Recipe, file: Path | None = None) -> Rows:
         ("Enlarged", _enlarged(recipe)),
         ("Preset", str(config.get("preset") or "")),
         ("Start", _start(config, report)),
+        ("Training", _training(recipe, report)),
         ("Blur", "" if only_along_z else _blur(config, report)),
         ("Noise", _noise(recipe, config, report)),
         ("Test", _gain(recipe, config, report)),
         ("Blur along Z", _axial_blur(recipe)),
         ("Test along Z", _axial_gain(recipe)),
-        ("Delivered", _delivered(recipe, config, report)),
+        ("Result", _result(recipe, config, report)),
         ("Seed", str(config.get("seed", ""))),
         ("Version", _version(report)),
         ("Device", _device(report)),
@@ -127,30 +136,54 @@ def _enlarged(recipe: Recipe) -> str:
 
 
 def _start(config: Recipe, report: Recipe) -> str:
-    planes: Sequence[Recipe] = report.get("planes") or ()
+    """What networks began from; empty where they have made no part of the result."""
+    made: list[Recipe] = [*(report.get("planes") or ()), *(report.get("axial") or ())]
+    if was_interpolated(made):
+        return ""
     if config.get("network") == "ridge":
         return "a filter fitted to this image"
-    axial: Sequence[Recipe] = report.get("axial") or ()
-    if any(one.get("began") == LEARNED for one in (*planes, *axial)):
-        return "pretrained on generated images"
     start = config.get("start")
+    if any(one.get("began") == LEARNED for one in made) or (
+        start == LEARNED and not made
+    ):
+        return "network pretrained on synthetic images (drawn by a program)"
     if start not in (None, LEARNED, "random"):
         return f"saved networks ({Path(str(start)).name})"
-    if start == LEARNED and not (planes or axial):
-        return "pretrained on generated images"
-    trained = any(one.get("steps") or one.get("shared") for one in (*planes, *axial))
-    return "this image only" if start and (trained or not planes) else ""
+    trained = any(one.get("steps") or one.get("shared") for one in made)
+    return "this image only" if start and (trained or not made) else ""
+
+
+def _training(recipe: Recipe, report: Recipe) -> str:
+    """Training on the image: steps, or that there was none."""
+    config = recipe.get("config") or {}
+    if config.get("network") == "ridge":
+        return ""
+    texts = []
+    for name, suffix in (("planes", ""), ("axial", " along Z")):
+        made: Sequence[Recipe] = report.get(name) or ()
+        if not made or was_interpolated(made):
+            continue
+        shared = max(one.get("shared") or 0 for one in made)
+        on_some = f"on {counted(shared, 'slice')} of the stack" if shared else ""
+        steps = training_steps(recipe, made)
+        parts = filter(None, (on_some, steps))
+        texts.append(f"{', then '.join(parts) or 'none on this image'}{suffix}")
+    return "; ".join(dict.fromkeys(texts))
 
 
 def _blur(config: Recipe, report: Recipe) -> str:
     """What blur was assumed, and its width in each channel."""
     kind = (config.get("kernel") or {}).get("kind")
-    if kind is None:
+    keeps_size = _factors(config) == (1, 1)
+    if kind is None or (kind == "bicubic" and keeps_size):
+        return ""
+    if was_interpolated(report.get("planes") or ()):
         return ""
     texts = []
     for entry in report.get("kernels") or ():
         if (entry.get("kernel") or {}).get("kind") == "bicubic":
-            found = "" if kind == "bicubic" else "not found, default used"
+            other = "none" if keeps_size else "default"
+            found = "" if kind == "bicubic" else f"not found, {other} used"
         else:
             found = f"FWHM {_width(entry.get('fwhm_px'))} result pixels"
             psf = psf_text(entry)
@@ -193,10 +226,10 @@ def _noise(recipe: Recipe, config: Recipe, report: Recipe) -> str:
 
 def _gain(recipe: Recipe, config: Recipe, report: Recipe) -> str:
     """Held-out gain over plain interpolation."""
-    gain, count = _gain_text(report.get("planes") or (), _base(config))
+    base = baseline(_factors(config))
+    gain, count = _gain_text(report.get("planes") or (), base.name)
     some = f" ({count} {_planes_name(recipe)})" if count > 1 else ""
-    test = baseline(_factors(config)).test
-    return f"{gain}, on the image {test}{some}" if gain else ""
+    return f"{gain}, on the image {base.test}{some}" if gain else ""
 
 
 def _planes_name(recipe: Recipe) -> str:
@@ -222,13 +255,9 @@ def _axial_gain(recipe: Recipe) -> str:
 
 
 def _axial_blur(recipe: Recipe) -> str:
-    found = (axial_blur_text(recipe, one) for one in axial_reports(recipe))
+    learned = (one for one in axial_reports(recipe) if one["returned"] == "learned")
+    found = (axial_blur_text(recipe, one) for one in learned)
     return "; ".join(dict.fromkeys(filter(None, found)))
-
-
-def _base(config: Recipe) -> str:
-    name = baseline(_factors(config)).name
-    return "bicubic interpolation" if name == "bicubic" else name
 
 
 def _factors(config: Recipe) -> tuple[float, float]:
@@ -236,19 +265,20 @@ def _factors(config: Recipe) -> tuple[float, float]:
     return y or 2.0, x or 2.0
 
 
-def _delivered(recipe: Recipe, config: Recipe, report: Recipe) -> str:
-    """How many slices were learned, and how much of it was kept."""
+def _result(recipe: Recipe, config: Recipe, report: Recipe) -> str:
+    """What made the slices, and how much of what networks changed was kept."""
     if "finished" in recipe:
         name = _planes_name(recipe)
         return f"{recipe['finished']} of {recipe['planes']} {name}; the run was stopped"
     planes = report.get("planes") or ()
     if not planes:
-        return _delivered_along_z(recipe)
+        return _result_along_z(recipe)
     kinds = [str(plane.get("returned")) for plane in planes]
+    base = baseline(_factors(config))
     learned = kinds.count("learned")
     names = {
-        "learned": "trained networks" if was_trained(recipe) else "networks",
-        "bicubic": _base(config),
+        "learned": _networks(recipe),
+        "bicubic": "unchanged input" if base == RESTORED else base.name,
         "constant": "constant value",
     }
     if config.get("network") == "ridge":
@@ -271,7 +301,16 @@ def _delivered(recipe: Recipe, config: Recipe, report: Recipe) -> str:
     return ", ".join(texts) + part
 
 
-def _delivered_along_z(recipe: Recipe) -> str:
+def _networks(recipe: Recipe) -> str:
+    """The networks that made planes."""
+    if was_trained(recipe):
+        return "trained networks"
+    planes = (recipe.get("report") or {}).get("planes") or ()
+    began = any(plane.get("began") == LEARNED for plane in planes)
+    return "pretrained network" if began else "networks"
+
+
+def _result_along_z(recipe: Recipe) -> str:
     """What came of the channels of a stack of which only Z was enlarged."""
     found: dict[str, list[int]] = {}
     for one in axial_reports(recipe):

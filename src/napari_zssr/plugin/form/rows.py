@@ -97,9 +97,10 @@ TOOLTIPS = {
     "gain": "Electrons per count, from the camera's data sheet.",
     "offset": "Counts that the camera reports in the dark.",
     "read_noise": "Standard deviation of the read noise, in electrons.",
-    "start": "Where training starts: from a network pretrained on computer-generated "
-    "images (never on photographs), from this image only, or from networks saved "
-    "after a run on a similar image. With 0 training steps they are used unchanged.",
+    "start": "Where training starts: from a network pretrained on synthetic images "
+    "(drawn by a program, never photographs), from this image only, or from networks "
+    "saved after a run on a similar image. With 0 training steps they are used "
+    "unchanged.",
     "start_file": "A .safetensors file written by 'Save networks', from an image with "
     "one channel or with as many channels as this one.",
     "steps": "Training steps of each network, at most. More steps take longer; "
