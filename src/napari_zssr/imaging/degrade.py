@@ -92,13 +92,17 @@ def degradation(
 
 
 def degrade_array(
-    image: NDArray[Any], spec: KernelSpec, factors: Pair
+    image: NDArray[Any],
+    spec: KernelSpec,
+    factors: Pair,
+    son_size: Size | None = None,
 ) -> NDArray[np.float64]:
     """`Degradation.degrade` for arrays of shape (..., Y, X), computed in float64."""
     import torch
 
     tensor = torch.from_numpy(np.ascontiguousarray(image, dtype=np.float64))
-    operator = degradation(spec, factors, (tensor.shape[-2], tensor.shape[-1]))
+    size = tensor.shape[-2], tensor.shape[-1]
+    operator = degradation(spec, factors, size, son_size)
     return operator.degrade(tensor).numpy()
 
 

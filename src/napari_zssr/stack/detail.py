@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from napari_zssr.config import Config, change
 from napari_zssr.errors import InputError
+from napari_zssr.imaging.confirmation import DetailConfirmation, confirmed_detail
 from napari_zssr.imaging.noise import NoiseModel
 from napari_zssr.imaging.resample import (
     Array,
@@ -139,6 +140,9 @@ class Detail:
         Size (Y, X) of the part that was measured, input pixels; None for all.
     interpolated : bool
         Whether the result is an interpolation, whose detail is that of the original.
+    confirmed : DetailConfirmation or None
+        How much of the detail that networks make of each half the other half contains;
+        None where there are no such results.
     """
 
     unit: str
@@ -150,6 +154,7 @@ class Detail:
     spectra: dict[str, Curve] = field(default_factory=dict)
     part: tuple[int, int] | None = None
     interpolated: bool = False
+    confirmed: DetailConfirmation | None = None
 
     @property
     def unit_text(self) -> str:
@@ -362,15 +367,33 @@ def _detail_of_part(
         | {ORIGINAL: _correlation(first, second, scale.pixel)},
     )
     enlarge = None if isinstance(making, str) else making.enlarger(noise)
-    if enlarge is None:
+    if isinstance(making, str) or enlarge is None:
         rest = _missing(making)
         return replace(detail, sentence=f"{_halves(before, scale)}. {rest}")
     difference = (first - second) / 2
-    halves = yield from _with_halves(detail, part, fine, difference, enlarge, scale)
-    if isinstance(making, str) or making.share > 0:
-        return halves
-    sentence = f"{_halves(before, scale)}. {INTERPOLATED}"
-    return replace(halves, sentence=sentence, interpolated=True)
+    detail, results = yield from _with_halves(
+        detail, part, fine, difference, enlarge, scale
+    )
+    if making.share == 0:
+        sentence = f"{_halves(before, scale)}. {INTERPOLATED}"
+        return replace(detail, sentence=sentence, interpolated=True)
+    confirmed = confirmed_detail(
+        results, (first, second), noise, making.config.kernel, scale.factors
+    )
+    sentence = f"{detail.sentence} {_confirmed_sentence(confirmed)}".rstrip()
+    return replace(detail, sentence=sentence, confirmed=confirmed)
+
+
+def _confirmed_sentence(confirmed: DetailConfirmation) -> str:
+    """How much of the detail is confirmed; empty where there is too little to tell."""
+    if confirmed.all is None:
+        return ""
+    faint = confirmed.faint
+    of_faint = f"; of faint detail {faint.text}" if faint else ""
+    return (
+        f"Of the fine detail made from one half of the data, {confirmed.all.text} is "
+        f"also in the other half, whose noise is independent{of_faint}."
+    )
 
 
 def _missing(making: Making | str) -> str:
@@ -395,8 +418,11 @@ def _with_halves(
     difference: Array,
     enlarge: Enlarge,
     scale: Scale,
-) -> Steps[Detail]:
-    """Send each half by itself through what made the result, and correlate both."""
+) -> Steps[tuple[Detail, tuple[Array, Array]]]:
+    """Send each half by itself through what made the result, and correlate both.
+
+    Also the results of the halves.
+    """
     window = busiest_part(part, scale.factors, COMPARED_PX)
     # The last is what the file's networks make of the image itself.
     given: tuple[tuple[NDArray[Any], Window | None], ...] = (
@@ -425,13 +451,14 @@ def _with_halves(
             f"{100 * differs:.2g} % of the intensity range), so this figure may "
             "not hold for the given result."
         )
-    return replace(
+    found = replace(
         detail,
         after=after,
         sentence=sentence,
         correlations=detail.correlations
         | {RESULT: _correlation(first, second, scale.fine)},
     )
+    return found, (first, second)
 
 
 def _of_several(event: Progress, number: int, count: int) -> Progress:
