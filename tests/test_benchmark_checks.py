@@ -34,6 +34,13 @@ def test_captures_against_their_mean(tmp_path: Path) -> None:
         assert isinstance(after, float)
         assert 2 < after < 1.1 * before
     assert table.column("agrees")[0] == "yes"
+    for confirmed, true in zip(
+        table.column("confirmed %"), table.column("in the truth %"), strict=True
+    ):
+        assert isinstance(confirmed, float)
+        assert isinstance(true, float)
+        assert 50 < confirmed < 150
+        assert abs(confirmed - true) < 30
     with pytest.raises(InputError, match=r"no capture|No image|\*.tif"):
         checks.capture_table(tmp_path, "*.tif")
 

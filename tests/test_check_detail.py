@@ -181,6 +181,7 @@ class Made:
     """Stands for networks: any function of a plane (C, Y, X)."""
 
     share = 1.0
+    config = Config()
 
     def __init__(self, function: Callable[[Any], Any]) -> None:
         self.function = function
@@ -215,6 +216,9 @@ def test_smoothing_does_not_pass_for_resolution() -> None:
     assert detail.after.period == pytest.approx(detail.before.period, rel=0.05)
     first, last = (detail.correlations[name].values for name in ("original", "result"))
     assert np.abs(last - first)[:100].max() < 0.1
+    assert detail.confirmed is not None
+    assert detail.confirmed.all is not None
+    assert detail.confirmed.all.share > 0.7
 
 
 def test_long_work_can_be_stopped_at_many_steps() -> None:
@@ -275,6 +279,11 @@ def test_what_is_made_up_agrees_with_itself() -> None:
     assert detail.after is not None
     assert detail.after.outcome == "pixel limit"
     assert "so the resolution of the result remains unknown" in detail.sentence
+    # The other half does not agree with it.
+    assert detail.confirmed is not None
+    assert detail.confirmed.all is not None
+    assert detail.confirmed.all.share < 0.25
+    assert "is also in the other half" in detail.confirmed.sentence
 
 
 def test_other_networks_are_noticed() -> None:

@@ -23,6 +23,7 @@ from qtpy.QtGui import QImage
 from napari_zssr import upscale_to_disk
 from napari_zssr.config import FAST, INSTANT, change
 from napari_zssr.errors import InputError
+from napari_zssr.imaging.confirmation import Confirmation, DetailConfirmation
 from napari_zssr.imaging.resolution import Outcome
 from napari_zssr.io.write import write
 from napari_zssr.plugin.check import body as _body
@@ -1172,3 +1173,32 @@ def test_a_result_that_is_opened_again_can_be_checked(
     # The map of errors is no result.
     with pytest.raises(InputError, match="Select a result"):
         subject_of(errors, viewer)
+
+
+@pytest.mark.parametrize(
+    ("share", "error", "said"),
+    [
+        (0.91, 0.04, "91 % of the fine detail is confirmed by independent data"),
+        (1.3, 0.04, "100 % of the fine detail is confirmed"),
+        (0.45, 0.04, "45 % of the fine detail is confirmed"),
+        (0.3, 0.04, "most of the fine detail is not confirmed by independent data"),
+    ],
+)
+def test_detail_that_is_invented_is_a_problem(
+    pair: tuple[np.ndarray, Image], share: float, error: float, said: str
+) -> None:
+    """Less than half of it, beyond twice the error."""
+    image, result = pair
+    stack = labelled(image, axes="YX")
+    check = check_files(
+        labelled(result.data, axes="YX"), stack, recipe=result.metadata[KEY]
+    )
+    (plane,) = check.planes
+    assert readings.confirmed(plane.detail) == "not measured"
+    found = DetailConfirmation(all=Confirmation(share=share, error=error), faint=None)
+    plane = replace(plane, detail=replace(plane.detail, confirmed=found))
+    told = verdict(replace(check, planes=(plane,)))
+    assert said in told.text
+    assert told.is_good is (share > 0.4)
+    shown = f"{min(100, 100 * share):.0f} ± 4 % is confirmed by independent data"
+    assert readings.confirmed(plane.detail) == shown

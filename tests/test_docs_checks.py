@@ -90,6 +90,25 @@ def test_captures_that_nothing_was_chosen_on() -> None:
     assert doubted == ["WideField_BPAE_B_1", "WideField_BPAE_G_1"]
 
 
+def test_confirmed_detail() -> None:
+    shown = (DOCS / "checks.md").read_text(encoding="utf-8")
+    part = shown.split("<!-- confirmed -->")[1]
+    lines = re.findall(r"^\| (\S*_1) \| (\d) \| (.*) \|$", part, re.MULTILINE)
+    rows = {(r["image"], r["factor"]): r for r in table("captures")}
+    rows |= {(r["image"], r["factor"]): r for r in table("captures_rest")}
+    assert len(lines) == len(rows) == 16
+    for name, factor, cells in lines:
+        row = rows[name, factor]
+        columns = ("confirmed %", "faint, confirmed %", "in the truth %")
+        for cell, column in zip(cells.split(" | "), columns, strict=True):
+            figure = row[column]
+            assert cell.split()[0] == (f"{float(figure):.0f}" if figure else "not")
+        # Told too high by little, and not at all where the noise is in doubt.
+        confirmed, true = row["confirmed %"], float(row["in the truth %"])
+        assert bool(confirmed) is ("noise" not in row["agrees"])
+        assert not confirmed or min(float(confirmed), 100) < true + 12
+
+
 def test_standard_errors() -> None:
     with (DOCS / "benchmarks" / "errors.csv").open(
         newline="", encoding="utf-8"

@@ -10,8 +10,9 @@ import pytest
 from scipy import ndimage
 
 from napari_zssr.config import FAST, INSTANT, Config, change
+from napari_zssr.imaging.axial_blur import UNKNOWN_BLUR
 from napari_zssr.progress import drain
-from napari_zssr.stack.axial_channel import BLUR_UNKNOWN
+from napari_zssr.stack.axial_channel import LEFT_OUT
 from napari_zssr.stack.axis_labels import labelled
 from napari_zssr.stack.check import check_files
 from napari_zssr.stack.image import ImageStack
@@ -308,21 +309,22 @@ def test_an_input_that_was_returned_is_told_so() -> None:
 
 def test_what_was_interpolated_along_z_is_told_with_its_reason() -> None:
     cubic = {"factor": 3.0, "returned": "cubic", "width_slices": 1.0, "channel": 0}
-    cubic["sentence"] = f"{BLUR_UNKNOWN} Cubic interpolation was returned."
+    reason = f"{LEFT_OUT.format('no')} {UNKNOWN_BLUR.sentence}"
+    cubic["sentence"] = f"{reason} Cubic interpolation was returned."
     given = _of_planes(factor=1, factor_z="isotropic")
     given["report"]["axial"] = [cubic]
     text, references = methods_unchecked(given)
     assert text == (
         "The image was enlarged ×3 along Z by cubic interpolation with napari-zssr 1.2 "
-        "[1]. Cubic interpolation was used along Z, because the blur along Z could not "
-        "be estimated (the stack is too small, too hazy or too noisy)."
+        "[1]. Cubic interpolation was used along Z, because slices left out for a test "
+        "were predicted no better than by cubic interpolation."
     )
     assert len(references) == 1
     assert not table(given).keys() & {"Start", "Training", "Blur along Z"}
     learned = {**cubic, "returned": "learned", "steps": 9, "channel": 1}
     given["report"]["axial"] = [cubic, learned]
     text = paragraph(given)
-    assert "used along Z in channel 1, because the blur along Z" in text
+    assert "used along Z in channel 1, because slices left out" in text
     assert "9 steps) in channel 2." in text
 
 

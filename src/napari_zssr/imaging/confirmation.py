@@ -55,6 +55,17 @@ class DetailConfirmation:
     all: Confirmation | None
     faint: Confirmation | None
 
+    @property
+    def sentence(self) -> str:
+        """How much is confirmed; empty where there is too little to tell."""
+        if self.all is None:
+            return ""
+        of_faint = f"; of faint detail {self.faint.text}" if self.faint else ""
+        return (
+            f"Of the fine detail made from one half of the data, {self.all.text} is "
+            f"also in the other half, whose noise is independent{of_faint}."
+        )
+
 
 def confirmed_detail(
     results: tuple[Array, Array],

@@ -218,7 +218,7 @@ def _supported_network(
         if not first.known and not always:
             gain = yield from gain_on_left_out_slices(network, block, execution)
             if gain <= 0:
-                return None, growth, f"{first.sentence} {LEFT_OUT.format('no')}"
+                return None, growth, f"{LEFT_OUT.format('no')} {first.sentence}"
             tested = f" {LEFT_OUT.format(f'{gain:.2f} dB')}"
         result = yield from enlarge_block(network, block, whole, execution)
         growth = power_growth(result.numpy(), run.factor)

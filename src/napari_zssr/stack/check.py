@@ -127,7 +127,9 @@ class PlaneCheck:
     def sentences(self) -> tuple[str, ...]:
         """What the checks say."""
         parts = (self.flux, self.spots, self.agreement, self.detail)
-        return tuple(part.sentence for part in parts)
+        confirmed = self.detail.confirmed
+        more = confirmed.sentence if confirmed else ""
+        return (*(part.sentence for part in parts), *([more] if more else []))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -50,7 +50,8 @@ def detail_rows(check: Check) -> list[tuple[str, ...]]:
     finest = {"before": f"detail {unit}", "after": "result hardly finer than"}
     if any(detail.with_truth for detail in details):
         finest["with_truth"] = "with truth"
-    cells = [("plane", "agrees", "flagged", "fine residual", *finest.values())]
+    header = ("plane", "agrees", "flagged", "fine residual", "detail confirmed")
+    cells = [(*header, *finest.values())]
     for plane in check.planes:
         found = plane.agreement
         answer = ("no" if found.disagrees else "yes") if found.unit else "-"
@@ -60,10 +61,16 @@ def detail_rows(check: Check) -> list[tuple[str, ...]]:
                 answer,
                 _number(100 * found.flagged, ".3g", " %"),
                 _number(found.level, ".2f", f" × {found.unit}"),
+                _confirmed(plane),
                 *(_period(getattr(plane.detail, name)) for name in finest),
             )
         )
     return _named(check, cells)
+
+
+def _confirmed(plane: PlaneCheck) -> str:
+    found = plane.detail.confirmed
+    return found.all.text if found and found.all else "-"
 
 
 def _period(finest: Finest | None) -> str:

@@ -380,20 +380,7 @@ def _detail_of_part(
     confirmed = confirmed_detail(
         results, (first, second), noise, making.config.kernel, scale.factors
     )
-    sentence = f"{detail.sentence} {_confirmed_sentence(confirmed)}".rstrip()
-    return replace(detail, sentence=sentence, confirmed=confirmed)
-
-
-def _confirmed_sentence(confirmed: DetailConfirmation) -> str:
-    """How much of the detail is confirmed; empty where there is too little to tell."""
-    if confirmed.all is None:
-        return ""
-    faint = confirmed.faint
-    of_faint = f"; of faint detail {faint.text}" if faint else ""
-    return (
-        f"Of the fine detail made from one half of the data, {confirmed.all.text} is "
-        f"also in the other half, whose noise is independent{of_faint}."
-    )
+    return replace(detail, confirmed=confirmed)
 
 
 def _missing(making: Making | str) -> str:
@@ -404,11 +391,14 @@ def _missing(making: Making | str) -> str:
 
 
 def in_doubt(detail: Detail) -> Detail:
-    """Detail whose halves were made under a noise that the residual doubts."""
+    """Detail whose halves were made under a noise that the residual doubts.
+
+    Of noise that is in both halves, one confirms what was made of the other.
+    """
     if detail.before is None or detail.before.method != RING_CORRELATION:
         return detail
     doubt = "This is uncertain, because the residual disagrees with the assumed noise."
-    return replace(detail, sentence=f"{detail.sentence} {doubt}")
+    return replace(detail, sentence=f"{detail.sentence} {doubt}", confirmed=None)
 
 
 def _with_halves(

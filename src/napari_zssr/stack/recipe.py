@@ -175,10 +175,11 @@ def axial_blur_kind(recipe: Recipe) -> str:
 
 
 def axial_blur_text(recipe: Recipe, report: Recipe) -> str:
-    """Blur along Z that was assumed for a channel; empty where none was found."""
+    """Blur along Z that was assumed for a channel; empty for interpolation."""
     width = report.get("width_slices")
     if width is None:
-        return ""
+        is_used = report.get("returned") == "learned"
+        return "none, since it could not be estimated" * is_used
     kind = axial_blur_kind(recipe)
     if kind == "section":
         return f"sections {width:.2g} slice{'s' * (width != 1)} thick"

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from napari_zssr.imaging.confirmation import Confirmation
 from napari_zssr.imaging.quantities import LEAST_SPOTS
 from napari_zssr.stack.check import Check, PlaneCheck
 from napari_zssr.stack.recipe import planes_name
@@ -19,6 +20,9 @@ LIMITS = (
 TOO_CLOSE = ("noise overrated",)
 BEYOND = "the result differs from the original by more than its noise"
 WITHIN = "there is less noise than assumed, or the result reproduces it"
+UNCONFIRMED = "most of the fine detail is not confirmed by independent data"
+# Share of the detail that must be confirmed, beyond twice its error.
+LEAST_CONFIRMED = 0.5
 # Planes that are named one by one.
 NAMED = 3
 
@@ -80,9 +84,20 @@ def _problems(check: Check) -> list[str]:
         ([plane for plane in planes if plane.spots.moved], "spots moved"),
         ([plane for plane in apart if plane not in close], BEYOND),
         (close, WITHIN),
+        ([plane for plane in planes if _is_unconfirmed(plane)], UNCONFIRMED),
     ):
         found += [f"{text}{_where(which, check)}"] if which else []
     return found
+
+
+def _confirmed(plane: PlaneCheck) -> Confirmation | None:
+    found = plane.detail.confirmed
+    return None if found is None else found.all
+
+
+def _is_unconfirmed(plane: PlaneCheck) -> bool:
+    found = _confirmed(plane)
+    return found is not None and found.share + 2 * found.error < LEAST_CONFIRMED
 
 
 def _where(some: Sequence[PlaneCheck], check: Check) -> str:
@@ -119,5 +134,11 @@ def _kept(planes: Sequence[PlaneCheck]) -> tuple[list[str], list[str]]:
             "agreement with the original",
         ),
     )
+    shares = [found.share for found in map(_confirmed, planes) if found is not None]
     kept = [sentence for is_known, sentence, _ in listed if is_known]
+    if shares:
+        share = 100 * min(1.0, float(np.median(shares)))
+        kept.append(
+            f"{share:.0f} % of the fine detail is confirmed by independent data"
+        )
     return kept, [name for is_known, _, name in listed if not is_known]

@@ -28,6 +28,7 @@ from napari_zssr.zssr.messages import baseline
 
 NAMES = (ORIGINAL, RESULT)
 FLUX, SPOTS, RESIDUAL, RESOLUTION = "Intensity", "Spots", "Residual", "Resolution"
+CONFIRMED = "Detail"
 TOOLTIPS = {
     FLUX: "How the light in each bright object changed: its sum above the background, "
     "in the median of all objects and where it changed most. A change counts if it is "
@@ -41,6 +42,12 @@ TOOLTIPS = {
     RESIDUAL: "Blurred and shrunk as assumed, the result should equal the original "
     "apart from noise. This is the share of the area where it does not. Detail finer "
     "than the original can show, real or invented, is not checked.",
+    CONFIRMED: "How much of the fine detail is true rather than noise turned into "
+    "structures. The original is split into two halves with independent noise; the "
+    "same networks make a result of one half, whose detail (finer than 3 pixels) is "
+    "compared with the other. Faint detail is weaker than half of the noise. Detail "
+    "counts by its strength, on average of the image: a single line may still be "
+    "wrong. Detail finer than the pixels of the original is not checked.",
     RESOLUTION: "The finest detail above the noise, in the original and in the "
     "result. The original is split into two halves with independent noise; both are "
     "enlarged by the same networks and compared. For the result this needs the "
@@ -123,6 +130,7 @@ def rows(plane: PlaneCheck, pixel_um: tuple[float, float] | None) -> dict[str, s
         FLUX: _flux(plane),
         SPOTS: _spots(plane, pixel_um),
         RESIDUAL: _residual(plane),
+        CONFIRMED: confirmed(plane.detail),
         RESOLUTION: resolution(plane.detail) + _part(plane.detail) + _doubt(plane),
     }
 
@@ -182,6 +190,17 @@ def _residual(plane: PlaneCheck) -> str:
         return WITHOUT
     unit = "the noise" if agreement.unit == "noise" else "rounding"
     return f"{100 * agreement.flagged:.3g} % of the area differs by more than {unit}"
+
+
+def confirmed(detail: Detail) -> str:
+    """Share of the detail that independent data confirm, and of faint detail."""
+    if detail.sentence == PENDING:
+        return NOT_YET
+    if detail.confirmed is None or detail.confirmed.all is None:
+        return WITHOUT
+    faint = detail.confirmed.faint
+    of_faint = f" (of faint detail, {faint.text})" if faint else ""
+    return f"{detail.confirmed.all.text} is confirmed by independent data{of_faint}"
 
 
 def resolution(detail: Detail) -> str:
