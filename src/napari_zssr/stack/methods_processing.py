@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -432,7 +431,7 @@ def _reasons_along_z(
         if one.get("returned") != "learned":
             sentence = str(one.get("sentence") or "")
             # The report goes on with advice, and with what was returned.
-            reason = re.split(r"; give it|\. ", sentence)[0].rstrip(".")
+            reason = sentence.partition(". ")[0].rstrip(".")
             known = reason[:1].lower() + reason[1:] or "networks were of no use"
             found.setdefault(known, []).append(one)
     return found
