@@ -465,9 +465,12 @@ def test_what_was_undone_is_not_kept_longer_than_it_can_be_redone(
     other = desk.add(rings(24, 24), "other")
     original = desk.add(rings(24, 24))
     desk.run()
-    undone = weakref.ref(desk.viewer.layers[-1])
+    made, undone = desk.names[-1], weakref.ref(desk.viewer.layers[-1])
     desk.widget.result.undo_run()
+    said = desk.said
+    assert made in said
     desk.viewer.layers.remove(other)
+    assert desk.said == said
     assert desk.widget.result.undo_button.text == "Redo"
     if ends == "run":
         desk.run()
@@ -480,6 +483,7 @@ def test_what_was_undone_is_not_kept_longer_than_it_can_be_redone(
     assert desk.widget.result.undo_button.text == "Undo"
     gc.collect()
     assert undone() is None
+    assert desk.said.count("on the processor") == (ends != "original removed")
 
 
 def test_undo_takes_back_only_the_last_run_and_what_is_left_of_it(desk: Desk) -> None:

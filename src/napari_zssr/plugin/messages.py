@@ -24,6 +24,8 @@ from napari_zssr.plugin.form.rows import HeightForWidth, error_colour, tooltip
 
 # Messages that are visible without scrolling, and lines when one is opened.
 VISIBLE, OPENED = 3, 9
+# Of a name for which there is less room nothing is shown.
+NAME_LETTERS = 4
 # Signs for what kind a message is of.
 DONE, NOTHING_GAINED, STOPPED, PROBLEM = "\u2713", "\u25cb", "\u25a0", "\u26a0"
 
@@ -76,6 +78,10 @@ class Headline(QLabel):
         self.setSizePolicy(policy)
         self.setText(message.line)
 
+    def minimumSizeHint(self) -> QSize:
+        """As low as its letters, so that a few lines need no scrolling."""
+        return QSize(0, self.fontMetrics().height())
+
     def resizeEvent(self, event: Any) -> None:
         """Show what there is room for."""
         super().resizeEvent(event)
@@ -88,7 +94,7 @@ class Headline(QLabel):
         bare = replace(message, name="").line
         room = width - letters.horizontalAdvance(f"{bare} ()")
         name = letters.elidedText(message.name, Qt.TextElideMode.ElideMiddle, room)
-        if room > letters.horizontalAdvance("mm") and len(name) > 2:
+        if room >= letters.horizontalAdvance("m" * NAME_LETTERS):
             return f"{bare} ({name})"
         return letters.elidedText(bare, Qt.TextElideMode.ElideRight, width)
 

@@ -161,6 +161,7 @@ class SuperResolutionWidget(Container[Any]):
         self.cost.pause(True)
         requests = [replace(one, work=self.cost.work(one)) for one in requests]
         self.result.begin([request.layer for request in requests])
+        self._forget_messages()
         self._run.start(map(self._new_job, requests), _weights(requests))
         self.preview.update(None)
         self._refresh_files()
@@ -386,7 +387,9 @@ class SuperResolutionWidget(Container[Any]):
             self._complete_placement(layer)
 
     def _forget_messages(self, *_: Any) -> None:
-        self.controls.messages.keep_of(map(unwrapped, self._viewer.layers))
+        """Remove what was said of layers that are gone for good."""
+        layers = map(unwrapped, self._viewer.layers)
+        self.controls.messages.keep_of([*layers, *self.result.undo.removed])
 
     def _on_end(self) -> None:
         self.cost.pause(False)

@@ -64,15 +64,19 @@ class Undo:
         """Whether there is nothing to undo, but something that was undone."""
         return bool(self._removed) and not self.possible
 
+    @property
+    def removed(self) -> list[Layer]:
+        """Layers that can be put back."""
+        return [layer for _, layer in self._removed]
+
     def undo(self) -> None:
         """Remove the added layers and restore what was visible and selected."""
         added = self._present(self._added)
         shown = [one for reference, _ in self._before.visible if (one := reference())]
         self._after = self._look([*shown, *added])
         for layer in added:
-            index = self._viewer.layers.index(layer)
+            self._removed.append((self._viewer.layers.index(layer), layer))
             self._viewer.layers.remove(layer)
-            self._removed.append((index, layer))
         self._show(self._before)
 
     def redo(self) -> None:
