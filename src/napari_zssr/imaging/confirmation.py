@@ -41,8 +41,9 @@ class Confirmation:
 
     @property
     def text(self) -> str:
-        """Share in percent, at most 100, with its error."""
-        return f"{100 * min(self.share, 1):.0f} ± {100 * self.error:.0f} %"
+        """Share in percent, at most 100, with its error, at least 1."""
+        error = max(1, round(100 * self.error))
+        return f"{100 * min(self.share, 1):.0f} ± {error} %"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
