@@ -771,34 +771,24 @@ def test_the_noise_is_measured_as_a_run_does(desk: Desk) -> None:
     assert advanced.noise_message.value == ""
 
 
-@pytest.mark.parametrize("by", ["button", "run"])
-def test_strong_noise_hints_at_factor_1(desk: Desk, by: str) -> None:
+def test_strong_noise_hints_at_factor_1(desk: Desk) -> None:
+    """Before anything is run or pressed, as soon as the time is estimated."""
     desk.add(rings(96, 96, noise=20), "faint")
     region, config = desk.widget.form.region, change(RIDGE, noise="auto")
-
-    def measure() -> None:
-        if by == "run":
-            desk.run(config)
-            return
-        button = desk.widget.form.method.advanced.measure
-        desk.widget.measurements.measure_noise()
-        desk.qtbot.waitUntil(lambda: button.enabled, timeout=30_000)
-
     desk.set(config)
-    measure()
-    assert region.meaning.value == ""
     draw = np.random.default_rng(0).normal(5000, 600, (96, 96))
     desk.add((rings(96, 96) + draw).astype(np.uint16), "strong")
-    desk.set(config)
-    measure()
     desk.widget.refresh()
-    assert region.meaning.value == VERY_NOISY
+    assert region.meaning.value == ""
+    desk.widget.cost._measure()
+    desk.qtbot.waitUntil(lambda: region.meaning.value == VERY_NOISY, timeout=30_000)
     assert region.factors == (2, 2)
     region.show_factors((1, 1))
     assert region.meaning.value == ONLY_RESTORED
     region.show_factors((2, 2))
     desk.viewer.layers.selection.active = desk.viewer.layers["faint"]
     desk.widget.refresh()
+    desk.qtbot.waitUntil(lambda: not desk.widget.cost._run.running, timeout=30_000)
     assert region.meaning.value == ""
 
 

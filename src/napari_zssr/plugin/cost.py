@@ -47,11 +47,14 @@ class CostCard:
 
     `problem` says why a run is impossible; `changed` is emitted when it changes.
     `times` are those of the presets, by name; `timed` is emitted when they change.
-    Speed is not measured while something else `is_busy` on the device.
+    `noise` is emitted with the strongest noise of what is asked for, as a fraction of
+    the range, 0 while it is not known. Speed is not measured while something else
+    `is_busy` on the device.
     """
 
     changed = Signal(str)
     timed = Signal(dict)
+    noise = Signal(float)
 
     def __init__(self, is_busy: Callable[[], bool] = lambda: False) -> None:
         self._is_busy = is_busy
@@ -204,6 +207,8 @@ class CostCard:
         if result.problem != self.problem:
             self.problem = result.problem
             self.changed.emit(result.problem)
+        estimates = (one for work in self._workloads for one in work.noise_estimates)
+        self.noise.emit(max((one.level for one in estimates), default=0.0))
         if result.times != self.times:
             self.times = dict(result.times)
             self.timed.emit(self.times)

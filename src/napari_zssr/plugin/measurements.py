@@ -28,8 +28,7 @@ class Measurements:
     """Estimates the blur or measures the noise of what the form asks to enlarge.
 
     `get_request` gives what that is; `on_blur` is called when a blur is known, which
-    the form then has in `BlurFields.seen`, and `on_noise` with the level of the noise
-    when that is known, with 0 when it no longer counts.
+    the form then has in `BlurFields.seen`.
     """
 
     def __init__(
@@ -38,13 +37,11 @@ class Measurements:
         method: MethodFields,
         get_request: Callable[[], Request | None],
         on_blur: Callable[[], object],
-        on_noise: Callable[[float], object],
     ) -> None:
         self._viewer = viewer
         self._blur, self._advanced = method.blur, method.advanced
         self._get_request = get_request
         self._on_blur = on_blur
-        self._on_noise = on_noise
         self._noise_key: Key = ()
         self._blur_run = LatestRun(method.blur.native)
         self._noise_run = LatestRun(method.advanced.native)
@@ -100,12 +97,6 @@ class Measurements:
         if request is None or self._key(request) != self._noise_key:
             self._noise_key = ()
             set_text(self._advanced.noise_message, "")
-            self._on_noise(0.0)
-
-    def note_noise(self, request: Request, level: float) -> None:
-        """Tell of the noise that a run has measured."""
-        self._noise_key = self._key(request)
-        self._on_noise(level)
 
     def stop(self) -> None:
         """Forget what is being computed."""
@@ -129,7 +120,6 @@ class Measurements:
         if self._noise_key:
             sentence = noise_sentence(level, several=several)
             self._advanced.show_noise(level, sentence)
-            self._on_noise(level or 0.0)
 
     def _refuse_noise(self, error: ZSSRError) -> None:
         message = self._advanced.noise_message

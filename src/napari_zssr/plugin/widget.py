@@ -97,7 +97,6 @@ class SuperResolutionWidget(Container[Any]):
             self.form.method,
             lambda: self._request,
             on_blur=self._refresh_later,
-            on_noise=self.form.region.show_noise,
         )
         self.after = AfterFields()
         self.controls = RunFields(self.preview.button)
@@ -321,8 +320,6 @@ class SuperResolutionWidget(Container[Any]):
         folder = Path.home() if source is None else source.parent
         self._networks_file = folder / f"{Path(job.name).name}{NETWORKS_SUFFIX}"
         self.form.method.blur.seen.keep_all(job.request, enlarged.report)
-        noise = max((plane.noise for plane in enlarged.report.planes), default=0.0)
-        self.measurements.note_noise(job.request, noise)
         self.form.result.finished(job.request.target)
         result = self._growing.layer
         message = finished_message(
@@ -473,6 +470,7 @@ class SuperResolutionWidget(Container[Any]):
         self.preview.blur_estimated.connect(self._keep_blur)
         self.cost.changed.connect(self._enable_run)
         self.cost.timed.connect(self.form.method.show_times)
+        self.cost.noise.connect(self.form.region.show_noise)
         self.form.changed.connect(self._refresh_later)
         self.form.layers_changed.connect(self._refresh_later)
         self.form.layers_changed.connect(self.preview.settle)
