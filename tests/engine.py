@@ -15,7 +15,6 @@ from napari_zssr.zssr import networks, pairs
 from napari_zssr.zssr.judge import Assessment
 from napari_zssr.zssr.plane_trainer import (
     PlaneResult,
-    noise_level,
     trial_assessment,
     upscale_plane,
 )
@@ -36,7 +35,7 @@ def plan_of(config: Config, plane: Tensor | None = None, **facts: Any) -> Traini
     """What is decided for a plane (C, Y, X)."""
     noise = facts.get("noise", CLEAN)
     if plane is not None:
-        facts = {"samples": len(plane), "level": noise_level(plane, noise), **facts}
+        facts = {"samples": len(plane), "level": noise.level(plane), **facts}
     return resolve(config, Facts(**facts))
 
 

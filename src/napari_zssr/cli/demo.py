@@ -164,7 +164,7 @@ def report_markdown(stack: ImageStack, result: Upscaled, shown: str) -> str:
             "|" + "---|" * len(report_rows(stack, result)[0]),
             *rows,
             "",
-            "Noise is the standard deviation at half the signal, in percent of the "
+            "Noise is the standard deviation at the mean signal, in percent of the "
             "intensity range. Changed is the difference from bicubic interpolation "
             "(root mean square). The shrunk test is measured on regions not used "
             "for training, shrunk and re-enlarged; the true fine detail of this "

@@ -144,7 +144,7 @@ def axial_blurs(stack: ImageStack, config: Config, factor: float) -> list[str]:
 
 
 def noise_levels(stack: ImageStack) -> list[float | None]:
-    """Noise of each channel at half its signal range, as a fraction of that range.
+    """Noise of each channel at its mean signal, as a fraction of the range.
 
     Estimated on the middle plane of each channel; None for a plane without contrast or
     with NaN or Inf.
@@ -168,7 +168,8 @@ def _noise(plane: Any, axes: str) -> float | None:
     low, high = np.percentile(grey, (0.1, 99.9))
     if not np.isfinite(grey).all() or high <= low:
         return None
-    return float(estimate_noise((grey - low) / (high - low)).sigma(0.5))
+    normal = (grey - low) / (high - low)
+    return estimate_noise(normal).level(normal)
 
 
 def _lines(stack: ImageStack, content: dict[str, Any]) -> list[tuple[str, str]]:

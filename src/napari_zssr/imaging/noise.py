@@ -108,6 +108,10 @@ class NoiseModel:
         """Standard deviation at a signal level, in units of the intensity."""
         return math.sqrt(max(0.0, self.gain * signal + self.offset))
 
+    def level(self, image: Tensor | NDArray[Any]) -> float:
+        """Standard deviation at the mean signal of an image, normalised."""
+        return self.sigma(min(1.0, max(0.0, float(image.mean()))))
+
     def variance(self, signal: Tensor) -> Tensor:
         """Variance for every pixel of a tensor of signals, same shape."""
         return (self.gain * signal + self.offset).clamp_min(0.0)

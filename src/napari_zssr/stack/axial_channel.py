@@ -259,12 +259,12 @@ def _sample(run: AxialRun, channel: int) -> ChannelSample:
     depth = stack.data.shape[stack.axes.index("Z")]
     middle = stack.data[volume.index((slice(None), slice(None)), depth // 2)]
     noise = common_noise([plane[None] for plane in lateral], run.config, mapping)
-    signal = float(np.mean([plane.mean() for plane in lateral]))
+    signal = np.array([plane.mean() for plane in lateral])
     return ChannelSample(
         planes=lateral,
         columns=mapping.normalise(volume.columns(_liveliest(middle, AXIAL_SAMPLE_PX))),
         noise=noise,
-        sigma=noise.sigma(min(1.0, max(0.0, signal))),
+        sigma=noise.level(signal),
     )
 
 

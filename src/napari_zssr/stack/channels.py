@@ -175,7 +175,6 @@ def shared_steps(
     """
     from napari_zssr.zssr.plane_trainer import (
         TrainingData,
-        noise_level,
         plane_sample,
         train_shared,
     )
@@ -200,7 +199,7 @@ def shared_steps(
     noise = common_noise(windows, channel.config, channel.mapping)
     with compute_errors(f"Training for channel {channel.number + 1}", run.device):
         data = TrainingData.of_samples(samples, run.device)
-        levels = [noise_level(window, noise) for window in data.windows]
+        levels = [noise.level(window) for window in data.windows]
         facts = Facts(
             samples=len(data.windows[0]),
             noise=noise,
@@ -278,7 +277,7 @@ def channel_assessment(
     """
     import torch
 
-    from napari_zssr.zssr.plane_trainer import noise_level, trial_assessment
+    from napari_zssr.zssr.plane_trainer import trial_assessment
 
     listed = planes(stack.axes, stack.data.shape)
     chosen = shared_planes(listed, channel.number)
@@ -294,9 +293,7 @@ def channel_assessment(
         what = f"Test on plane {chosen[number].number}"
         with compute_errors(what, run.device):
             plane = torch.from_numpy(colours).to(run.device)
-            facts = Facts(
-                samples=len(plane), noise=noise, level=noise_level(plane, noise)
-            )
+            facts = Facts(samples=len(plane), noise=noise, level=noise.level(plane))
             execution = Execution(
                 device=run.device, tile_px=run.tile_px, seed=channel.config.seed
             )

@@ -242,14 +242,14 @@ def _through_networks(
     import torch
 
     from napari_zssr.zssr.device import resolve_device
-    from napari_zssr.zssr.plane_trainer import TrainingData, noise_level, train_network
+    from napari_zssr.zssr.plane_trainer import TrainingData, train_network
     from napari_zssr.zssr.predict import enlarged, predict_spec, with_mean_of
     from napari_zssr.zssr.training_plan import Execution, Facts, resolve
 
     execution = Execution(device=resolve_device("auto"), tile_px=PART_PX)
     plane = torch.from_numpy(np.ascontiguousarray(colours, dtype=np.float32))
     plane = plane.to(execution.device)
-    level = noise_level(plane, noise)
+    level = noise.level(plane)
     facts = Facts(samples=len(plane), noise=noise, level=level, start=making.checkpoint)
     plan = resolve(making.config, facts)
     data = TrainingData.of_plane(plane)

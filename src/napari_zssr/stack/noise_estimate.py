@@ -95,9 +95,6 @@ def _estimate(
     *,
     shares: bool,
 ) -> NoiseEstimate:
-    import torch
-
-    from napari_zssr.zssr.plane_trainer import noise_level
 
     number = chosen[0].channel
     mapping = intensity_maps(stack.data, stack.axes, tuple(chosen))[number]
@@ -114,7 +111,7 @@ def _estimate(
         noise = common_noise(colours, config, mapping)
     else:
         noise = plane_noise(colours[0], parts[0], channel)
-    levels = [noise_level(torch.from_numpy(each), noise) for each in colours]
+    levels = [noise.level(each) for each in colours]
     level = sum(levels) / len(levels)
     gained = not shares or _gained(colours, config, start, noise, level)
     return NoiseEstimate(noise=noise, level=level, gained=gained)
@@ -164,8 +161,8 @@ def plane_noise_level(
 ) -> float | None:
     """Noise of a plane as a run estimates it, fraction of the range.
 
-    Its standard deviation at the middle of the range; None for a plane that shows
-    nothing but noise. Of lazy pixels this plane is read, and the few that intensities
+    Its standard deviation at the mean signal; None for a plane that shows nothing but
+    noise. Of lazy pixels this plane is read, and the few that intensities
     are taken from.
     """
     stack, config = enlargeable(stack, config.nonfinite), change(config, noise="auto")
@@ -178,7 +175,7 @@ def plane_noise_level(
     colours, _ = without_artifacts(colours_of(normal), config)
     if not shows_signal(colours):
         return None
-    return common_noise([colours], config, mapping).sigma()
+    return common_noise([colours], config, mapping).level(colours)
 
 
 def _chosen(

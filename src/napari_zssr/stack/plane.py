@@ -168,8 +168,10 @@ def upscale_plane_steps(work: PlaneInput, run: RunPlan) -> Steps[EnlargedPlane]:
         mapping=mapping,
         dtype=np.dtype(run.output_dtype),
         origin=work.origin,
-        report=_report(
-            result, quality, work, noise, stripes, time.monotonic() - started
+        report=replace(
+            _report(result, quality, work, noise, stripes),
+            noise=noise.level(colours),
+            seconds=time.monotonic() - started,
         ),
         networks=result.networks,
         error=result.error,
@@ -236,12 +238,11 @@ def _result(
 
 
 def _training_plan(plane: Tensor, noise: NoiseModel, work: PlaneInput) -> TrainingPlan:
-    from napari_zssr.zssr.plane_trainer import noise_level
 
     facts = Facts(
         samples=len(plane),
         noise=noise,
-        level=noise_level(plane, noise),
+        level=noise.level(plane),
         start=work.channel.start,
         shared=work.shared,
     )
@@ -290,8 +291,8 @@ def _report(
     work: PlaneInput,
     noise: NoiseModel,
     stripes: float,
-    seconds: float,
 ) -> PlaneReport:
+    """Report of a plane, without its noise and time."""
     gain, assessment = result.gain, result.assessment
     error = None if result.error is None else result.error.to_dict()
     whole = work.config.always or assessment is None or assessment.share == 1
@@ -308,8 +309,8 @@ def _report(
     )
     return PlaneReport(
         plane=work.plane_index.number,
-        seconds=seconds,
-        noise=noise.sigma(),
+        seconds=0.0,
+        noise=0.0,
         gain_db=None if gain is None else gain.decibel,
         gain_error_db=None if gain is None else gain.error_decibel,
         returned=result.returned,

@@ -39,7 +39,7 @@ class PlaneReport:
         Number of the plane.
     seconds : float
     noise : float
-        Standard deviation at mid signal, fraction of the range.
+        Standard deviation at the mean signal, fraction of the range.
     gain_db, gain_error_db : float or None
         Held-out gain over bicubic and its standard error.
     returned : {"learned", "bicubic", "constant"}

@@ -35,7 +35,6 @@ from napari_zssr.zssr.networks import applied
 from napari_zssr.zssr.plane_trainer import (
     TrainingData,
     judge,
-    noise_level,
     train_network,
 )
 from napari_zssr.zssr.predict import (
@@ -117,7 +116,7 @@ def train_axial_network(
     data = axial_data(planes, ratio / factor)
     kernel = blur.kernel(ratio)
     settings = axial_config(config, factor, kernel, learned=start is not None)
-    levels = [noise_level(plane, noise) for plane in planes]
+    levels = [noise.level(plane) for plane in planes]
     facts = Facts(
         noise=noise,
         level=sum(levels) / len(levels),

@@ -40,7 +40,10 @@ SURE_NOISE, UNDERRATED = 0.01, 2.0
 # blur is named as the reason: 6 % of right blurs have less, and 77 % of those half too
 # wide.
 TOO_WIDE = -0.3
-FAINT = " Faint texture may have been removed with the noise."
+FAINT = (
+    " Faint texture may have been removed with the noise, and noise drawn as faint "
+    "lines: the check tells how much of the detail is confirmed."
+)
 FROM_SAVED = " Training started from saved networks."
 ALONE = "Training uses this image only."
 

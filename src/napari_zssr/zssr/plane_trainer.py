@@ -535,8 +535,3 @@ def trial_assessment(
         return None
     network, _ = yield from train_network(TrainingData.of_plane(plane), plan, execution)
     return (yield from assess(network, [plane], plan, execution))
-
-
-def noise_level(plane: Tensor, noise: NoiseModel) -> float:
-    """Standard deviation of the noise at the plane's mean signal."""
-    return noise.sigma(min(1.0, max(0.0, float(plane.mean()))))
