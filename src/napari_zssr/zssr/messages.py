@@ -42,7 +42,7 @@ SURE_NOISE, UNDERRATED = 0.01, 2.0
 TOO_WIDE = -0.3
 FAINT = (
     " Faint texture may have been removed with the noise, and noise drawn as faint "
-    "lines: the check tells how much of the detail is confirmed."
+    "lines; the check shows how much of the detail is confirmed."
 )
 FROM_SAVED = " Training started from saved networks."
 ALONE = "Training uses this image only."
