@@ -12,11 +12,15 @@ from napari_zssr.kernelspec import KernelSpec
 from napari_zssr.plugin.clock import Clock, JobsClock, Pace, seconds_left, status
 from napari_zssr.plugin.messages import NOTHING_GAINED
 from napari_zssr.plugin.summary import (
+    EVENLY_SPACED,
+    STRONG_NOISE,
+    VERY_NOISY,
     finished_message,
     form_sentence,
     stopped_message,
 )
 from napari_zssr.progress import PlaneDone, Progress, drain
+from napari_zssr.stack.axial_channel import AxialReport
 from napari_zssr.stack.axis_labels import labelled
 from napari_zssr.stack.channels import channel_starts
 from napari_zssr.stack.run import upscale_steps
@@ -254,6 +258,32 @@ def test_nothing_gained_is_no_success(changes: dict[str, Any], advised: str) -> 
     assert "factor of 1" not in message.details
     assert not message.problem
     assert advised in message.details.replace("The details", "details")
+
+
+def test_what_may_mislead_is_shown_at_once() -> None:
+    """Before all else: that noise may be lines, and what is only evenly spaced."""
+    config = change(INSTANT, noise="off", device="cpu")
+    plane = np.random.default_rng(0).random((24, 24))
+    report = drain(upscale_steps(labelled(plane, axes="YX"), config)).report
+    (made,) = (replace(one, returned="learned") for one in report.planes)
+    strong = replace(made, denoised=True, noise=STRONG_NOISE)
+    for shown, warns in (
+        (strong, True),
+        (replace(strong, denoised=False), False),
+        (replace(strong, noise=0.9 * STRONG_NOISE), False),
+        (replace(strong, returned="bicubic"), False),
+    ):
+        message = finished_message("cells", replace(report, planes=(shown,)), config)
+        assert message.details.startswith(VERY_NOISY) is warns
+        assert message.warns is warns
+        assert message.opened is (warns or shown.returned == "bicubic")
+    along = AxialReport(
+        channel=0, factor=3, returned="learned", width_slices=None, sentence=""
+    )
+    for axial, warns in ((along, True), (replace(along, width_slices=0.5), False)):
+        told = replace(report, planes=(), axial=(axial,))
+        message = finished_message("cells", told, config)
+        assert message.details.startswith(EVENLY_SPACED) is message.opened is warns
 
 
 @pytest.mark.parametrize(

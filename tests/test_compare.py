@@ -32,7 +32,7 @@ from napari_zssr.plugin import widget as _widget
 from napari_zssr.plugin.compare.comparison import NO_RESULT, Mode
 from napari_zssr.plugin.compare.panel import SIDE, SINGLE
 from napari_zssr.plugin.compare.recipe import recipe_rows, recipe_text
-from napari_zssr.plugin.form.fields import ONLY_RESTORED, VERY_NOISY
+from napari_zssr.plugin.form.fields import HINT_AT_1, ONLY_RESTORED
 from napari_zssr.plugin.form.form import common_name
 from napari_zssr.plugin.layers.layers import layer_recipe
 from napari_zssr.progress import drain
@@ -586,7 +586,7 @@ def _planes(*planes: dict[str, Any]) -> dict[str, Any]:
         (
             {"config": {"factor": [1, 1], "factor_z": "isotropic"}},
             "Enlarged",
-            "not along Y and X (same pixels), Z to cubic voxels",
+            "same pixels along Y and X, Z to cubic voxels",
         ),
         ({"config": {"noise": 0.02}}, "Noise", "2 % of the intensity range, given"),
         ({"config": {"noise": "off"}}, "Noise", "ignored"),
@@ -781,7 +781,7 @@ def test_strong_noise_hints_at_factor_1(desk: Desk) -> None:
     desk.widget.refresh()
     assert region.meaning.value == ""
     desk.widget.cost._measure()
-    desk.qtbot.waitUntil(lambda: region.meaning.value == VERY_NOISY, timeout=30_000)
+    desk.qtbot.waitUntil(lambda: region.meaning.value == HINT_AT_1, timeout=30_000)
     assert region.factors == (2, 2)
     region.show_factors((1, 1))
     assert region.meaning.value == ONLY_RESTORED

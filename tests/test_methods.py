@@ -341,7 +341,7 @@ def test_a_size_that_is_kept_assumes_no_blur() -> None:
 def test_steps_are_told_with_the_reason_why_they_are_few() -> None:
     plane = {"returned": "learned", "began": "learned", "gain_db": 1.0}
     early = "75 of at most 200 steps, stopped early because more brought no gain"
-    noisy = "50 steps, a quarter of the usual number because the image is noisy"
+    noisy = "50 steps, a quarter of the usual number, as for every image with noise"
     for steps, most, told in (
         (75, 200, early),
         (50, 50, noisy),

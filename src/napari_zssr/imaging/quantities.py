@@ -28,6 +28,7 @@ Labels = NDArray[np.integer[Any]]
 SMOOTHING_PX, BINS = 1.0, 256
 LEAST_AREA, MOST_REGIONS, RIM_PX = 20, 300, 3
 DIMMED = 0.1
+WITHIN_NOISE = "within its noise"
 # Relative change of a sum from which it counts as changed, and standard deviations that
 # count: of hundreds of regions hardly one exceeds three by chance.
 CHANGED, DEVIATIONS = 0.01, 3.0
@@ -93,7 +94,7 @@ class Flux:
         if self.changed[at]:
             return "more than 1 % beyond its noise"
         is_noise = abs(self.after[at] - self.before[at]) <= DEVIATIONS * self.noise[at]
-        return "within its noise" if is_noise else "at most 1 % beyond its noise"
+        return WITHIN_NOISE if is_noise else "at most 1 % beyond its noise"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

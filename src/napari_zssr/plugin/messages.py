@@ -35,13 +35,14 @@ class Message:
     """A sentence, and what is shown when it is opened; both are plain text.
 
     `sign` stands before it, so that colour alone carries no meaning; `name` is that of
-    the layer it is about.
+    the layer it is about; what warns of something is opened at once.
     """
 
     headline: str
     details: str = ""
     sign: str = DONE
     name: str = ""
+    warns: bool = False
 
     @property
     def problem(self) -> bool:
@@ -51,7 +52,7 @@ class Message:
     @property
     def opened(self) -> bool:
         """Whether its details say what to do, and are shown at once."""
-        return self.sign in (PROBLEM, NOTHING_GAINED)
+        return self.warns or self.sign in (PROBLEM, NOTHING_GAINED)
 
     @property
     def named(self) -> str:

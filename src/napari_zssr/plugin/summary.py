@@ -67,6 +67,18 @@ FORM_ADVICE = {
 }
 
 
+# Noise, as a fraction of the range, from which factor 1 often serves better.
+STRONG_NOISE = 0.05
+VERY_NOISY = (
+    "The image is very noisy, and noise may have been drawn as faint lines: the check "
+    "shows how much of the detail is confirmed."
+)
+EVENLY_SPACED = (
+    "Slices are evenly spaced now, but not sharper along Z, because the blur along Z "
+    "is not known."
+)
+
+
 def picture(kernel: FineKernel) -> NDArray[np.float64]:
     """The central part of a kernel with visible weights, shape (odd, odd)."""
     weights = kernel.array
@@ -111,7 +123,9 @@ def finished_message(
     """Gain and time of a finished run; its checks, noise, device, blur and file."""
     gained = not report.only_interpolated
     time = f"{duration_text(report.seconds)} on the {report.device_name}."
+    warning = caution(report) if gained else ""
     details = [
+        warning,
         form_sentence(report.sentence),
         "" if gained else advice(report.planes, config),
         *([_noise([plane.noise for plane in report.planes])] if report.planes else []),
@@ -122,7 +136,8 @@ def finished_message(
     ]
     headline = f"{_outcome(report, config)}, {duration_text(report.seconds)}"
     sign = DONE if gained else NOTHING_GAINED
-    return Message(headline, " ".join(filter(None, details)), sign, name)
+    text = " ".join(filter(None, details))
+    return Message(headline, text, sign, name, warns=bool(warning))
 
 
 def advice(planes: Sequence[PlaneReport], config: Config) -> str:
@@ -141,6 +156,20 @@ def advice(planes: Sequence[PlaneReport], config: Config) -> str:
         f"You may try {', or '.join(ways)}; if nothing is gained then either, more "
         "pixels will not show more detail in this image."
     )
+
+
+def caution(report: Report) -> str:
+    """What to look out for in a result that networks have made."""
+    noise = [plane.noise for plane in report.planes if plane.denoised]
+    noise += [one.noise for one in report.axial if one.noise]
+    sentences = []
+    if max(noise, default=0) >= STRONG_NOISE:
+        sentences.append(VERY_NOISY)
+    if any(
+        one.returned == "learned" and one.width_slices is None for one in report.axial
+    ):
+        sentences.append(EVENLY_SPACED)
+    return " ".join(sentences)
 
 
 def _outcome(report: Report, config: Config) -> str:

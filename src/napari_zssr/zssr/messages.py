@@ -120,7 +120,7 @@ def steps_text(counts: Sequence[int], most: int, *, is_quarter: bool = False) ->
             f"{number} of at most {counted(most, 'step')}, stopped early because more "
             "brought no gain"
         )
-    fewer = ", a quarter of the usual number because the image is noisy"
+    fewer = ", a quarter of the usual number, as for every image with noise"
     return f"{number} step{'s' * (last != 1)}{fewer * is_quarter}"
 
 

@@ -11,6 +11,7 @@ from napari_zssr.imaging.quantities import (
     LEAST_SHIFT,
     LEAST_SPOTS,
     SCATTER,
+    WITHIN_NOISE,
     distance_text,
 )
 from napari_zssr.plugin.check.job import CheckJob, State
@@ -157,11 +158,12 @@ def _flux(plane: PlaneCheck) -> str:
     if count == 1:
         change = f"{signed(100 * flux.median)} % in only 1 object"
         return f"{change} ({flux.largest_beside_noise})"
-    return (
-        f"{signed(100 * flux.median)} % in the median of "
-        f"{only_counted(count, 'object')}, "
-        f"{signed(100 * flux.largest)} % at most ({flux.largest_beside_noise})"
-    )
+    median = f"{signed(100 * flux.median)} % in the median of "
+    median += only_counted(count, "object")
+    if flux.largest_beside_noise == WITHIN_NOISE:
+        return f"{median}, each within its noise"
+    largest = f"{signed(100 * flux.largest)} % at most ({flux.largest_beside_noise})"
+    return f"{median}, {largest}"
 
 
 def _spots(plane: PlaneCheck, pixel_um: tuple[float, float] | None) -> str:
@@ -200,7 +202,7 @@ def confirmed(detail: Detail) -> str:
         return WITHOUT
     faint = detail.confirmed.faint
     of_faint = f" (of faint detail, {faint.text})" if faint else ""
-    return f"{detail.confirmed.all.text} is confirmed by independent data{of_faint}"
+    return f"{detail.confirmed.all.text} is confirmed by the other half{of_faint}"
 
 
 def resolution(detail: Detail) -> str:

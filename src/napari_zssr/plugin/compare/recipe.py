@@ -125,7 +125,7 @@ def _enlarged(recipe: Recipe) -> str:
         return ""
     parts = [f"{y:g}× along Y and X" if y == x else f"Y {y:g}×, X {x:g}×"]
     if (y, x) == (1, 1):
-        parts = ["not along Y and X (same pixels)"]
+        parts = ["same pixels along Y and X"]
     along_z = config.get("factor_z", 1.0)
     if along_z != 1:
         factor = factor_along(recipe, "Z")

@@ -40,6 +40,7 @@ from napari_zssr.plugin.layers.layers import (
     in_rectangle,
     level0,
 )
+from napari_zssr.plugin.summary import STRONG_NOISE
 
 WHOLE, VIEW, ALL, CURRENT, STORED = "whole", "view", "all", "current", "stored"
 DRAW, DRAWN_NAME = "draw", "Area"
@@ -63,9 +64,7 @@ AS_IT_IS, BY_NUMBER = "as it is", "by a number"
 ONLY_RESTORED = (
     "Factor 1 keeps the size: noise is removed, and the blur if you give one."
 )
-# From this fraction of the intensity range on, noise is what is seen first.
-STRONG_NOISE = 0.1
-VERY_NOISY = "Very noisy: with factor 1 the noise is reduced without enlarging."
+HINT_AT_1 = "Very noisy: with factor 1 the noise is reduced without enlarging."
 AXIAL_CHOICES = [AS_IT_IS, ISOTROPIC, BY_NUMBER]
 
 
@@ -167,7 +166,7 @@ class FactorFields(Column):
                 "they are one pixel wide, in fewer slices."
             )
         if finest > 1 and self._noise >= STRONG_NOISE:
-            text = f"{text} {VERY_NOISY}".lstrip()
+            text = f"{text} {HINT_AT_1}".lstrip()
         set_text(self.meaning, text)
 
     def _link(self) -> None:
