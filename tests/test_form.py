@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 pytest.importorskip("napari")
 
 from napari.utils.notifications import notification_manager
-from qtpy.QtCore import QPoint, Qt
+from qtpy.QtCore import QEvent, QObject, QPoint, Qt
 from qtpy.QtWidgets import (
     QAbstractButton,
     QApplication,
@@ -25,6 +25,7 @@ from qtpy.QtWidgets import (
     QLabel,
     QStyle,
     QStyleOptionComboBox,
+    QVBoxLayout,
     QWidget,
 )
 
@@ -32,7 +33,7 @@ from napari_zssr.config import FAST, change
 from napari_zssr.errors import InputError
 from napari_zssr.imaging.intensity import check_finite
 from napari_zssr.kernelspec import KernelSpec
-from napari_zssr.plugin.form.rows import TOOLTIPS, Foldable, rows_in
+from napari_zssr.plugin.form.rows import TOOLTIPS, Foldable, rows_in, text_label
 from napari_zssr.plugin.messages import PROBLEM, Message
 from napari_zssr.plugin.widget import FILES_BUSY, LAYERS_BUSY, SuperResolutionWidget
 
@@ -515,3 +516,39 @@ def test_the_dock_may_be_moved_while_files_are_enlarged_or_not(
     files.start()
     docked.qtbot.waitUntil(lambda: not files.running, timeout=30_000)
     assert files.table.rows[0].state == "done"
+
+
+class Paints(QObject):
+    """Counts how often a widget is painted."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def eventFilter(self, _: Any, event: Any) -> bool:
+        self.count += event.type() == QEvent.Type.Paint
+        return False
+
+
+def test_a_label_at_rest_is_not_painted(qtbot: Any) -> None:
+    """Each paint had asked for the next: the window was drawn without end."""
+    label = text_label("A <b>sentence</b> that needs <i>some</i> lines. " * 8)
+    window = QWidget()
+    qtbot.addWidget(window)
+    layout = QVBoxLayout(window)
+    layout.addWidget(label.native)
+    layout.addStretch()
+    window.resize(300, 400)
+    window.show()
+    qtbot.wait(300)
+    tall = label.native.height()
+    paints = Paints()
+    label.native.installEventFilter(paints)
+    qtbot.wait(300)
+    assert paints.count <= 1
+    # Still as tall as its text.
+    label.value = "Short."
+    qtbot.waitUntil(lambda: label.native.height() < tall / 2)
+    window.resize(200, 400)
+    label.value = "A <b>sentence</b> that needs <i>some</i> lines. " * 8
+    qtbot.waitUntil(lambda: label.native.height() > tall)

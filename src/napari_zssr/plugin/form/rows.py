@@ -444,7 +444,7 @@ class HeightForWidth(QObject):
             top_left = Qt.AlignmentFlag.AlignTop | Qt.AlignmentFlag.AlignLeft
             label.setAlignment(top_left)
         self._least_lines = least_lines
-        self._fitted = ("", 0)
+        self._fitted = ("", 0, "")
         self._fitting = False
 
     def eventFilter(self, watched: Any, event: Any) -> bool:
@@ -462,11 +462,13 @@ class HeightForWidth(QObject):
         text = label.text()
         if in_theme(text, label) != text:
             label.setText(in_theme(text, label))
-        current = (label.text(), label.width())
-        if current != self._fitted:
-            # Qt never reports less than the minimum that is set.
-            self._fitted = current
-            label.setMinimumHeight(0)
+        current = (label.text(), label.width(), label.font().key())
+        if current == self._fitted:
+            # To ask for the height lays the text out, which asks for another paint.
+            return
+        self._fitted = current
+        # Qt never reports less than the minimum that is set.
+        label.setMinimumHeight(0)
         least = _lines_height(label, self._least_lines)
         needed = max(least, label.heightForWidth(label.width()))
         if needed != label.minimumHeight():
