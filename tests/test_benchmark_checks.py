@@ -34,13 +34,15 @@ def test_captures_against_their_mean(tmp_path: Path) -> None:
         assert isinstance(after, float)
         assert 2 < after < 1.1 * before
     assert table.column("agrees")[0] == "yes"
-    for confirmed, true in zip(
-        table.column("confirmed %"), table.column("in the truth %"), strict=True
-    ):
-        assert isinstance(confirmed, float)
-        assert isinstance(true, float)
-        assert 50 < confirmed < 150
-        assert abs(confirmed - true) < 30
+    confirmed, true = (
+        table.column(name)[0] for name in ("confirmed %", "in the truth %")
+    )
+    assert isinstance(confirmed, float)
+    assert isinstance(true, float)
+    assert 50 < confirmed < 150
+    assert abs(confirmed - true) < 30
+    # Of 64 x 64 pixels there are too few blocks.
+    assert table.column("confirmed %")[1] is None
     with pytest.raises(InputError, match=r"no capture|No image|\*.tif"):
         checks.capture_table(tmp_path, "*.tif")
 

@@ -35,7 +35,7 @@ def test_a_start_is_learned_and_written(
     command = ["--out", str(out), "--seed", "5", *TINY, *CPU]
     assert main(command) == 0
     said = capsys.readouterr().out
-    assert "learned in 3 steps from 4 generated" in said
+    assert "learned in 3 steps from 4 synthetic" in said
     start = load_start(out)
     assert start.card["settings"]["seed"] == 5
     assert start.card["settings"]["device"] == "cpu"
