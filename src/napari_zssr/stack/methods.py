@@ -14,7 +14,7 @@ from napari_zssr.progress import sentence_case
 from napari_zssr.stack.check import Check, PlaneCheck
 from napari_zssr.stack.methods_processing import References, processing
 from napari_zssr.stack.recipe import planes_name
-from napari_zssr.stack.verdict import scope
+from napari_zssr.stack.verdict import median_confirmed, scope
 from napari_zssr.units import counted, signed
 
 SQUIRREL = (
@@ -143,17 +143,12 @@ def _resolved(check: Check, cited: References) -> str:
                 f"{after}; the result is hardly finer than this bound, which does not "
                 "prove a gain in resolution"
             )
-        shares = [
-            plane.detail.confirmed.all.share
-            for plane in made
-            if plane.detail.confirmed and plane.detail.confirmed.all
-        ]
-        if shares:
-            share = 100 * min(1.0, float(np.median(shares)))
+        share = median_confirmed(made)
+        if not math.isnan(share):
             parts[0] += (
-                f". Of the fine detail that they made of one half, {share:.0f} % was "
-                "confirmed by the other (regression of the other half on the detail, "
-                "weighted by the noise)"
+                f". Of the fine detail that they made of one half, {100 * share:.0f} % "
+                "was confirmed by the other (regression of the other half on the "
+                "detail, weighted by the noise)"
             )
         if not made:
             parts[0] += "; the result was interpolated, which adds none"

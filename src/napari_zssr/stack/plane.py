@@ -168,9 +168,12 @@ def upscale_plane_steps(work: PlaneInput, run: RunPlan) -> Steps[EnlargedPlane]:
         mapping=mapping,
         dtype=np.dtype(run.output_dtype),
         origin=work.origin,
-        report=replace(
-            _report(result, quality, work, noise, stripes),
-            noise=noise.level(colours),
+        report=_report(
+            result,
+            quality,
+            work,
+            artifacts_message(noise, stripes, learned=result.returned == "learned"),
+            level=noise.level(colours),
             seconds=time.monotonic() - started,
         ),
         networks=result.networks,
@@ -238,7 +241,6 @@ def _result(
 
 
 def _training_plan(plane: Tensor, noise: NoiseModel, work: PlaneInput) -> TrainingPlan:
-
     facts = Facts(
         samples=len(plane),
         noise=noise,
@@ -289,10 +291,12 @@ def _report(
     result: PlaneResult,
     quality: Quality | None,
     work: PlaneInput,
-    noise: NoiseModel,
-    stripes: float,
+    artifacts: str,
+    *,
+    level: float,
+    seconds: float,
 ) -> PlaneReport:
-    """Report of a plane, without its noise and time."""
+    """Report of a plane, with a sentence on artifacts and the level of its noise."""
     gain, assessment = result.gain, result.assessment
     error = None if result.error is None else result.error.to_dict()
     whole = work.config.always or assessment is None or assessment.share == 1
@@ -304,13 +308,13 @@ def _report(
         checked,
         result.sentence,
         faint_texture_sentence(quality) if result.denoised else "",
-        artifacts_message(noise, stripes, learned=result.returned == "learned"),
+        artifacts,
         error_sentence(error) if work.config.error_map else "",
     )
     return PlaneReport(
         plane=work.plane_index.number,
-        seconds=0.0,
-        noise=0.0,
+        seconds=seconds,
+        noise=level,
         gain_db=None if gain is None else gain.decibel,
         gain_error_db=None if gain is None else gain.error_decibel,
         returned=result.returned,

@@ -87,7 +87,7 @@ def _problems(check: Check) -> list[str]:
         ([plane for plane in planes if plane.spots.moved], "spots moved"),
         ([plane for plane in apart if plane not in close], BEYOND),
         (close, WITHIN),
-        (doubted, UNCONFIRMED.format(100 * (1 - _median_share(doubted)))),
+        (doubted, UNCONFIRMED.format(100 * (1 - median_confirmed(doubted)))),
     ):
         found += [f"{text}{_where(which, check)}"] if which else []
     return found
@@ -98,7 +98,7 @@ def _confirmed(plane: PlaneCheck) -> Confirmation | None:
     return None if found is None else found.all
 
 
-def _median_share(planes: Sequence[PlaneCheck]) -> float:
+def median_confirmed(planes: Sequence[PlaneCheck]) -> float:
     """Share of the detail that is confirmed, at most 1; NaN where nothing is known."""
     shares = [found.share for found in map(_confirmed, planes) if found is not None]
     return min(1.0, float(np.median(shares))) if shares else math.nan
@@ -146,7 +146,7 @@ def _kept(planes: Sequence[PlaneCheck]) -> tuple[list[str], list[str]]:
     kept = [sentence for is_known, sentence, _ in listed if is_known]
     if any(map(_confirmed, planes)):
         kept.append(
-            f"{100 * _median_share(planes):.0f} % of the fine detail is confirmed "
+            f"{100 * median_confirmed(planes):.0f} % of the fine detail is confirmed "
             "(halves of the image with independent noise agree on it)"
         )
     return kept, [name for is_known, _, name in listed if not is_known]
