@@ -142,6 +142,59 @@ def test_the_first_view_fits_without_scrolling(docked: Desk) -> None:
     assert len(row) == 1
 
 
+def test_no_button_moves_when_something_is_said(docked: Desk) -> None:
+    widget = docked.widget
+    controls, result = widget.controls, widget.result
+
+    def places() -> list[int]:
+        """Of Run and its neighbours above the bottom; of others below the top."""
+        docked.qtbot.wait(50)
+        last = (widget.preview.button, controls.run, controls.cancel)
+        after = (result.side, result.save, result.undo_button)
+        height = widget.native.height()
+        found = [height - place(widget, one) for one in last]
+        if result.has_results:
+            check = widget.folds["check"].toggle
+            found += [place(widget, one) for one in (*after, check)]
+        return found
+
+    before = places()
+    controls.show_running()
+    assert places() == before
+    controls.show_idle()
+    docked.run()
+    done = places()
+    assert done[:3] == before
+    for change_it in (
+        lambda: controls.messages.rows[0].arrow.toggle(),
+        lambda: controls.show_message(Message("More", "To be read.", PROBLEM)),
+        lambda: setattr(controls.question, "visible", True),
+        lambda: controls.show_reason("Something is missing. " * 4),
+        result.toggle_flip,
+        result.toggle_side_by_side,
+        result.toggle_side_by_side,
+        result.undo_run,
+        result.undo_run,
+        controls.clear,
+    ):
+        change_it()
+        assert places() == done
+
+
+def test_a_figure_in_place_of_a_range_moves_nothing(docked: Desk) -> None:
+    widget, found = docked.widget, set()
+    for text in ("3 layers, 2 MB", "Z 40 × Y 2048 × X 2048, 84 MB; 13 s to 2 min"):
+        widget.cost._summary.value = text
+        docked.qtbot.wait(50)
+        found.add(place(widget, widget.folds["reuse"].toggle))
+    assert len(found) == 1
+
+
+def place(widget: SuperResolutionWidget, button: Any) -> int:
+    """How far a button is below the top of the widget, in pixels."""
+    return int(button.native.mapTo(widget.native, QPoint()).y())
+
+
 @pytest.mark.parametrize("letters", [1, 1.5])
 def test_nothing_is_cut_off(docked: Desk, letters: float) -> None:
     widget = docked.widget

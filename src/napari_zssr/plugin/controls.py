@@ -18,9 +18,10 @@ RESOLUTION = 1000
 
 
 class RunFields(Column):
-    """Run, Cancel, progress and messages; always visible below the form.
+    """Messages, progress, Run and Cancel; always visible below the form.
 
-    Other buttons may stand before Run.
+    The buttons come last, so that nothing that comes and goes moves them under the
+    mouse. Other buttons may stand before Run.
     """
 
     def __init__(self, *buttons: PushButton) -> None:
@@ -44,11 +45,10 @@ class RunFields(Column):
         self.question = Question()
         self.messages = Messages()
         row = side_by_side(*buttons, self.run, self.cancel)
-        super().__init__([self._reason, row, self._bar, self._status])
+        super().__init__([self._bar, self._status, self._reason, self.question, row])
         layout = self.native.layout()
-        layout.addWidget(self.curve)
-        layout.addWidget(self.question.native)
-        layout.addWidget(self.messages)
+        layout.insertWidget(0, self.messages)
+        layout.insertWidget(1, self.curve)
         self.show_idle()
 
     def show_reason(self, reason: str) -> None:

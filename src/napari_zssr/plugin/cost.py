@@ -40,6 +40,8 @@ from napari_zssr.zssr.training_plan import NoiseEstimate, TrainingPlan
 SETTLED_MS = 600
 # Free memory that was determined longer ago is determined again.
 STALE_S = 20.0
+# Height that is kept for the line below the heading.
+SUMMARY_LINES = 2
 
 
 class CostCard:
@@ -58,7 +60,10 @@ class CostCard:
 
     def __init__(self, is_busy: Callable[[], bool] = lambda: False) -> None:
         self._is_busy = is_busy
-        self._summary, self._table = text_label(), text_label()
+        # What is seen while the details are folded away; it does not move what follows
+        # when a figure takes the place of a range.
+        self._summary = text_label(least_lines=SUMMARY_LINES)
+        self._table = text_label()
         self._problem, self._advice = text_label(), text_label()
         self._summary.tooltip = self._table.tooltip = (
             "Size of the result, memory and time. The time is estimated from the "
@@ -67,8 +72,6 @@ class CostCard:
         )
         selectable = Qt.TextInteractionFlag.TextSelectableByMouse
         self._advice.native.setTextInteractionFlags(selectable)
-        # What is seen while the details are folded away.
-        self._summary = text_label()
         self.brief = Column([self._summary, self._problem])
         self.view = Column([self._advice, self._table])
         self.problem = ""

@@ -31,6 +31,7 @@ from napari_zssr.plugin.layers.layers import layer_file, layer_recipe, unwrapped
 from napari_zssr.plugin.texts import copy_text, table_html
 from napari_zssr.stack.methods import methods, methods_unchecked, with_references
 
+MESSAGE_LINES = 2
 SIDE, SINGLE = "Side by side", "Single view"
 # Names of the button, and what it does then.
 UNDO = (
@@ -85,7 +86,7 @@ class ResultPanel:
             reason = f"Left: {pair[0].name}. Right: {pair[1].name}."
             if self.comparison.from_side:
                 reason += " From the side: Z downwards, X to the right."
-        set_text(self.message, html.escape(reason))
+        self.message.value = html.escape(reason)
         rows = [] if result is None else _rows_of(result)
         if rows != self._rows:
             self.copied.clear()
@@ -165,7 +166,7 @@ class ResultPanel:
             pair = compared_pair(self._viewer)
         except InputError as error:
             self.comparison.stop()
-            set_text(self.message, html.escape(str(error)))
+            self.message.value = html.escape(str(error))
             return
         toggle(*pair)
 
@@ -191,7 +192,9 @@ class ResultPanel:
             tooltip="Saves the selected result as OME-TIFF with pixel size, channel "
             "names and recipe; several selected results as channels of one file.",
         )
-        self.message, self.table = text_label(), text_label()
+        # Its height is kept, so that the check below it stays where it is.
+        self.message = text_label(least_lines=MESSAGE_LINES)
+        self.table = text_label()
         self.table.native.setAccessibleName("How the selected result was made")
         selectable = Qt.TextInteractionFlag.TextSelectableByMouse
         self.table.native.setTextInteractionFlags(selectable)

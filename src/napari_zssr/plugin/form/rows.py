@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import html
-import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from magicgui.widgets import ComboBox, Container, FileEdit, Label, PushButton, Widget
 from qtpy.QtCore import QEvent, QObject, QSize, Qt, QTimer
-from qtpy.QtGui import QPalette, QResizeEvent, QTextDocument
+from qtpy.QtGui import QPalette, QResizeEvent
 from qtpy.QtWidgets import (
     QBoxLayout,
     QComboBox,
@@ -479,14 +478,14 @@ class HeightForWidth(QObject):
 
 
 def _lines_height(label: QLabel, lines: int) -> int:
-    """Height of so many lines of rich text, more than their spacing in whole pixels."""
+    """Height of a label with so many lines, and with what its style keeps free."""
     if not lines:
         return 0
-    document = QTextDocument()
-    document.setDefaultFont(label.font())
-    document.setDocumentMargin(0)
-    document.setHtml("<br>".join("x" * lines))
-    return math.ceil(document.size().height())
+    text = label.text()
+    label.setText("<br>".join("x" * lines))
+    height = label.heightForWidth(label.width())
+    label.setText(text)
+    return height
 
 
 def refill(box: ComboBox) -> None:
