@@ -83,6 +83,8 @@ def test_only_the_name_is_cut_in_its_middle(
     messages: Messages, qtbot: Any, name: str, shown: str
 ) -> None:
     outcome = "0.73 dB closer than bicubic, 78 s"
+    # napari's style keeps room beside texts, too.
+    messages.setStyleSheet("QLabel { padding: 4px; }")
     messages.add(Message(outcome, name=name))
     (row,) = messages.rows
     messages.show()
@@ -92,7 +94,7 @@ def test_only_the_name_is_cut_in_its_middle(
     assert line.startswith(f"{DONE} {outcome} (")
     assert shown in line
     assert line.endswith(f"{name[-1]})")
-    assert row.headline.fontMetrics().horizontalAdvance(line) <= row.headline.width()
+    assert row.headline.sizeHint().width() <= row.headline.width()
     assert name in row.text
     # Where there is no room for it, the name is left out.
     messages.resize(row.headline.fontMetrics().horizontalAdvance(outcome) + 50, 60)
@@ -102,7 +104,7 @@ def test_only_the_name_is_cut_in_its_middle(
 
 @pytest.mark.parametrize(
     ("sign", "opened"),
-    [(DONE, False), (NOTHING_GAINED, True), (STOPPED, False), (PROBLEM, True)],
+    [(DONE, False), (NOTHING_GAINED, True), (STOPPED, True), (PROBLEM, True)],
 )
 def test_what_says_what_to_do_is_open(
     messages: Messages, sign: str, opened: bool
@@ -143,7 +145,7 @@ def test_problems_are_open_and_have_a_sign(messages: Messages) -> None:
     messages.add(Message("cells: cancelled", sign=STOPPED))
     stopped, problem = messages.rows
     assert problem.arrow.isChecked()
-    assert not stopped.arrow.isChecked()
+    assert stopped.arrow.isChecked()
     assert problem.text.startswith("\u26a0 ")
     assert problem.arrow.accessibleName() == "Details: The kernel is odd."
 
@@ -352,6 +354,40 @@ def test_a_cancelled_run_is_not_told_as_ready(
     desk.widget.cancel()
     desk.wait()
     assert len(notification_manager.records) == before
+
+
+def test_a_cancelled_run_of_several_layers_says_how_many_are_done(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_controller, "NOTIFIED_S", 0.0)
+    layers = [desk.add(rings(24, 24), name) for name in ("c1", "c2", "c3")]
+    desk.viewer.layers.selection = set(layers)
+    desk.widget.form.image.fields["in_turn"].value = True
+    told, follow = len(notification_manager.records), desk.widget._run._follow
+
+    def cancel_last(event: Any) -> None:
+        follow(event)
+        if desk.widget._run.counts[0] == 2:
+            desk.widget.cancel()
+
+    desk.widget._run._follow = cancel_last  # type: ignore[method-assign]
+    desk.run()
+    assert desk.names[3:] == ["c1 x2 instant", "c2 x2 instant"]
+    newest = desk.widget.controls.messages.rows[0]
+    assert newest.text == f"{STOPPED} Cancelled, 2 of 3 layers done"
+    assert newest.details.isVisibleTo(newest)
+    # Nothing else is said of it elsewhere.
+    assert len(notification_manager.records) == told
+
+
+def test_what_is_done_of_the_layer_that_was_cancelled_is_told_as_well() -> None:
+    left = stopped_message("c3", 1, 4, layers=(2, 3))
+    assert (
+        left.named
+        == "Cancelled, 2 of 3 layers done, and 1 of 4 slices of the next (c3)"
+    )
+    failed = stopped_message("c3", 1, 4, failed=True, layers=(2, 3))
+    assert failed.named == "Stopped, 1 of 4 slices done (c3)"
 
 
 def test_one_black_slice_has_no_plural() -> None:

@@ -52,7 +52,7 @@ class Message:
     @property
     def opened(self) -> bool:
         """Whether its details say what to do, and are shown at once."""
-        return self.warns or self.sign in (PROBLEM, NOTHING_GAINED)
+        return self.warns or self.sign in (PROBLEM, NOTHING_GAINED, STOPPED)
 
     @property
     def named(self) -> str:
@@ -81,21 +81,27 @@ class Headline(QLabel):
 
     def minimumSizeHint(self) -> QSize:
         """As low as its letters, so that a few lines need no scrolling."""
-        return QSize(0, self.fontMetrics().height())
+        frame = self.height() - self.contentsRect().height()
+        return QSize(0, self.fontMetrics().height() + frame)
 
     def resizeEvent(self, event: Any) -> None:
         """Show what there is room for."""
         super().resizeEvent(event)
-        self.setText(self._fitting(self.width()))
+        # The style keeps some of the width free beside the text.
+        beside = self.sizeHint().width() - self._advance(self.text())
+        self.setText(self._fitting(self.width() - beside))
+
+    def _advance(self, text: str) -> int:
+        return self.fontMetrics().horizontalAdvance(text)
 
     def _fitting(self, width: int) -> str:
         message, letters = self._message, self.fontMetrics()
-        if letters.horizontalAdvance(message.line) <= width:
+        if self._advance(message.line) <= width:
             return message.line
         bare = replace(message, name="").line
-        room = width - letters.horizontalAdvance(f"{bare} ()")
+        room = width - self._advance(f"{bare} ()")
         name = letters.elidedText(message.name, Qt.TextElideMode.ElideMiddle, room)
-        if room >= letters.horizontalAdvance("m" * NAME_LETTERS):
+        if room >= self._advance("m" * NAME_LETTERS):
             return f"{bare} ({name})"
         return letters.elidedText(bare, Qt.TextElideMode.ElideRight, width)
 

@@ -74,7 +74,7 @@ class RunController:
         self._jobs_clock = JobsClock([1.0])
         self._activity = Activity()
         self._finished: list[str] = []
-        self._active = self._left_window = False
+        self._active = self._left_window = self._cancelled = False
         self.controls.cancel.changed.connect(self.cancel)
         self.native.destroyed.connect(self._run.close)
         self.native.destroyed.connect(self.garbage.end)
@@ -91,6 +91,11 @@ class RunController:
         """Seconds since the latest job was started."""
         return time.monotonic() - self._started
 
+    @property
+    def counts(self) -> tuple[int, int]:
+        """How many jobs of the latest run have brought a result, and all of them."""
+        return len(self._finished), self._jobs_clock.count
+
     def start(self, jobs: Iterable[RunJob], weights: Sequence[float]) -> None:
         """Run jobs in turn; each is created when the one before it has ended.
 
@@ -103,7 +108,7 @@ class RunController:
         self.garbage.begin()
         self._began = time.monotonic()
         self._jobs_clock = JobsClock(weights)
-        self._finished = []
+        self._finished, self._cancelled = [], False
         self._activity.begin()
         self._waiting = iter(jobs)
         self._start_next()
@@ -114,6 +119,7 @@ class RunController:
 
     def cancel(self) -> None:
         """Stop after the current step."""
+        self._cancelled = True
         self.drop_waiting()
         self._run.cancel()
         self.controls.show_stopping()
@@ -202,7 +208,7 @@ class RunController:
     def _notify(self) -> None:
         """Tell of results that took long: the user may look at something else."""
         seconds, done = time.monotonic() - self._began, self._finished
-        if not done or seconds < NOTIFIED_S:
+        if not done or self._cancelled or seconds < NOTIFIED_S:
             return
         what = done[0]
         if len(done) > 1:

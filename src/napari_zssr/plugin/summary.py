@@ -222,23 +222,34 @@ def stopped_message(
     failed: bool = False,
     black: int = 0,
     part: Path | None = None,
+    layers: tuple[int, int] = (0, 1),
 ) -> Message:
     """What remains of a run of `channels` that was cancelled, or has failed.
 
     So many planes of its layer are black; on disk, it is kept in the folder `part`.
+    `layers`: how many the same run had finished before, and all of them.
     """
+    before, count = layers
     what = "Stopped" if failed else "Cancelled"
     kept = f"What is finished is kept in {part}. Press Run to continue."
     details = "" if part is None else kept
     slices = planes_name(planes, channels)
-    if finished == 0:
-        return Message(f"{what}, nothing was finished", details, STOPPED, name)
-    if black and part is None:
+    done = f"{finished} of {planes} {slices}"
+    if count > 1 and not failed:
+        next_ = f", and {done} of the next" if finished else ""
+        what, name = (
+            f"{what}, {before} of {count} layers done{next_}",
+            name * bool(next_),
+        )
+    elif finished:
+        what = f"{what}, {done} done"
+    else:
+        what = f"{what}, nothing was finished"
+    if finished and black and part is None:
         last = "slice" if black == 1 else f"{black} {slices}"
         verb = "is" if black == 1 else "are"
         details = f"The last {last} of the layer {verb} not done and {verb} black."
-    headline = f"{what}, {finished} of {planes} {slices} done"
-    return Message(headline, details, STOPPED, name)
+    return Message(what, details, STOPPED, name)
 
 
 def form_sentence(sentence: str) -> str:

@@ -363,6 +363,7 @@ class SuperResolutionWidget(Container[Any]):
                 failed=self._failed,
                 black=black,
                 part=job.part,
+                layers=self._run.counts,
             )
             self.controls.show_message(left, growing.layers)
         # A part on disk is always kept, and resumed by the next run.
