@@ -389,6 +389,23 @@ def test_it_follows_the_settings(desk: Desk) -> None:
     desk.until(lambda: desk.pictures()[0].data.shape[-1] == 3 * 128)
 
 
+def test_the_picture_keeps_to_its_own_layer_until_there_is_another(
+    desk: Desk,
+) -> None:
+    """A layer of other axes is chosen: until its first picture nothing fits it."""
+    desk.panel.start()
+    desk.until(desk.finished)
+    flat = desk.viewer.add_image(blobs(150, 140), scale=(3, 3), units=("um", "um"))
+    desk.request.append(asked(flat, "YX"))
+    desk.panel.update(desk.request[-1])
+    desk.layer.scale = (4, 1, 1)
+    desk.panel.settle()
+    (picture,) = desk.pictures()
+    np.testing.assert_allclose(picture.scale, (4, 0.5, 0.5))
+    desk.until(lambda: desk.pictures()[0].ndim == 2)
+    np.testing.assert_allclose(desk.pictures()[0].scale, (1.5, 1.5))
+
+
 def test_closing_takes_the_layers_away(desk: Desk) -> None:
     desk.viewer.layers.selection = {desk.layer}
     desk.panel.start()

@@ -211,8 +211,7 @@ class PreviewPanel:
 
     def settle(self) -> None:
         """Stay on the same pixels where the layer has been moved."""
-        if self._target is not None:
-            self._scene.follow(self._target)
+        self._scene.follow()
 
     def close(self) -> None:
         """Stop, and ignore the viewer from now on."""

@@ -200,13 +200,15 @@ class Scene:
             if self.picture.opacity == DRAGGED_OPACITY:
                 self.picture.opacity = 1.0
 
-    def follow(self, target: Target) -> None:
-        """Lay the picture on a layer that has another pixel size or place.
+    def follow(self) -> None:
+        """Lay the picture on its layer, which may have another pixel size or place.
 
-        At once, or napari would complain of units that do not go together.
+        At once, or napari would complain of units that do not go together. The picture
+        may still be that of an earlier target, of another layer and fewer axes.
         """
-        if self.picture is not None and _place(target) != self._place:
-            self._place_picture(target)
+        pictured = self._pictured
+        if pictured is not None and _place(pictured) != self._place:
+            self._place_picture(pictured)
 
     def show(
         self,
