@@ -97,7 +97,7 @@ def is_cut(part: QWidget) -> bool:
         return part.fontMetrics().horizontalAdvance(part.currentText()) > room
     if isinstance(part, QAbstractButton) and part.text() == "...":
         return part.fontMetrics().horizontalAdvance("...") > part.width()
-    if isinstance(part, (QLabel, QAbstractButton)):
+    if isinstance(part, (QLabel, QAbstractButton)) and part.text():
         return part.sizeHint().width() > part.width()
     return False
 
@@ -119,7 +119,10 @@ def cut(widget: SuperResolutionWidget) -> list[str]:
         part.currentText() if isinstance(part, QComboBox) else part.text()
         for part in parts
     ]
-    return texts + beyond(widget.native, widget.native)
+    viewport, column = widget.scrolled.viewport(), widget.scrolled.widget()
+    assert viewport is not None
+    assert column is not None
+    return texts + beyond(widget.native, widget.native) + beyond(viewport, column)
 
 
 # ---- what is seen first
@@ -217,6 +220,24 @@ def test_nothing_is_cut_off(docked: Desk, letters: float) -> None:
     widget.tabs.setCurrentIndex(1)
     docked.qtbot.wait(50)
     assert widget.native.width() <= 325
+    assert cut(widget) == []
+
+
+@pytest.mark.parametrize("letters", [1, 1.5, 1.7])
+def test_nothing_is_cut_off_in_a_check(docked: Desk, letters: float) -> None:
+    widget = docked.widget
+    enlarge_letters(letters)
+    docked.run()
+    for fold in widget.folds.values():
+        fold.unfold(True)
+    widget.check.button.native.click()
+    docked.qtbot.wait(50)
+    body = widget.check.body
+    assert body is not None
+    docked.qtbot.wait(500)
+    assert cut(widget) == []
+    docked.qtbot.waitUntil(lambda: not body.running.visible, timeout=60_000)
+    docked.qtbot.wait(500)
     assert cut(widget) == []
 
 

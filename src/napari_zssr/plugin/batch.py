@@ -26,9 +26,9 @@ from napari_zssr.plugin.controls import RunFields
 from napari_zssr.plugin.form.rows import (
     Column,
     Scrolled,
+    SideBySide,
     after_pause,
     set_text,
-    side_by_side,
     text_label,
     tooltip,
 )
@@ -270,7 +270,7 @@ class BatchWidget(Container[Any]):
         layout = self.native.layout()
         layout.insertWidget(0, Scrolled(Column([self.form])), 2)
         layout.insertWidget(1, self.table, 1)
-        self._below = Column([self.message, side_by_side(self.open)])
+        self._below = Column([self.message, SideBySide([self.open])])
         layout.insertWidget(2, self._below.native)
         self._later = after_pause(self.native, UPDATE_MS, self.refresh)
         self._run = RunController(

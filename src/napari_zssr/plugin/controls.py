@@ -10,7 +10,7 @@ from napari.layers import Layer
 
 from napari_zssr.plugin.copied import CopiedText
 from napari_zssr.plugin.curve import GainCurve
-from napari_zssr.plugin.form.rows import Column, set_text, side_by_side, text_label
+from napari_zssr.plugin.form.rows import Column, SideBySide, set_text, text_label
 from napari_zssr.plugin.messages import Message, Messages
 
 # Steps of the progress bar.
@@ -44,7 +44,7 @@ class RunFields(Column):
         self.curve = GainCurve()
         self.question = Question()
         self.messages = Messages()
-        row = side_by_side(*buttons, self.run, self.cancel)
+        row = SideBySide([*buttons, self.run, self.cancel])
         super().__init__([self._bar, self._status, self._reason, self.question, row])
         layout = self.native.layout()
         layout.insertWidget(0, self.messages)
@@ -100,7 +100,7 @@ class Question(Column):
             text="Discard slices",
             tooltip="Removes the layer with the finished slices.",
         )
-        super().__init__([side_by_side(self.keep, self.discard)])
+        super().__init__([SideBySide([self.keep, self.discard])])
         self.visible = False
 
 

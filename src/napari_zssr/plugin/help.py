@@ -12,7 +12,7 @@ from magicgui.widgets import PushButton
 from qtpy.QtCore import QUrl
 from qtpy.QtGui import QDesktopServices
 
-from napari_zssr.plugin.form.rows import Column, side_by_side
+from napari_zssr.plugin.form.rows import Column, SideBySide
 
 NAME = "napari-zssr"
 QUESTION = "What did you do, what did you expect, and what happened instead?"
@@ -30,7 +30,7 @@ class HelpRow(Column):
             tooltip="Opens a new issue in the browser, with the versions of the "
             "programs filled in. Nothing is sent before you submit it there.",
         )
-        super().__init__([side_by_side(self.docs, self.report)])
+        super().__init__([SideBySide([self.docs, self.report])])
         self.docs.changed.connect(lambda: _open(docs_url()))
         self.report.changed.connect(lambda: _open(issue_url()))
 

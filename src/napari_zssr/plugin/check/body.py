@@ -17,9 +17,9 @@ from napari_zssr.plugin.controls import RESOLUTION
 from napari_zssr.plugin.form.rows import (
     Column,
     Row,
+    SideBySide,
     red,
     set_text,
-    side_by_side,
     text_label,
 )
 from napari_zssr.plugin.form.split_slider import SplitSlider
@@ -106,7 +106,7 @@ class Body(Column):
             tooltip="Writes a page with all figures and a paragraph for the methods "
             "section, and a picture of this panel beside it.",
         )
-        self.running = side_by_side(self.bar, self.cancel)
+        self.running = SideBySide([self.bar, self.cancel])
         self.plots: Container[Any] = Column([])
         for plot in (self.spectrum, self.correlation, self.profile):
             self.plots.native.layout().addWidget(plot)
@@ -119,8 +119,8 @@ class Body(Column):
                 self.note,
                 *table,
                 self.plots,
-                side_by_side(self.draw, self.residual),
-                side_by_side(self.compare, self.save),
+                SideBySide([self.draw, self.residual]),
+                SideBySide([self.compare, self.save]),
                 self.share.view,
             ]
         )

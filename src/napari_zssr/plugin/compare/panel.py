@@ -26,7 +26,7 @@ from napari_zssr.plugin.compare.recipe import (
 )
 from napari_zssr.plugin.compare.undo import Undo
 from napari_zssr.plugin.copied import CopiedText
-from napari_zssr.plugin.form.rows import Column, set_text, side_by_side, text_label
+from napari_zssr.plugin.form.rows import Column, SideBySide, set_text, text_label
 from napari_zssr.plugin.layers.layers import layer_file, layer_recipe, unwrapped
 from napari_zssr.plugin.texts import copy_text, table_html
 from napari_zssr.stack.methods import methods, methods_unchecked, with_references
@@ -207,10 +207,10 @@ class ResultPanel:
             "references, and shows it below. After a check it includes what the check "
             "found.",
         )
-        self.copies = side_by_side(copy, paragraph)
+        self.copies = SideBySide([copy, paragraph])
         rows = [
-            side_by_side(self.side, self.flip),
-            side_by_side(self.save, self.undo_button),
+            SideBySide([self.side, self.flip]),
+            SideBySide([self.save, self.undo_button]),
         ]
         self.buttons = Column([*rows, self.message])
         self.copied = CopiedText()

@@ -209,11 +209,7 @@ class Row(_Tight):
 
     def stack(self, stacked: bool) -> None:
         """Put the label above the field, or left of it, both in the same font."""
-        above, beside = (
-            QBoxLayout.Direction.TopToBottom,
-            QBoxLayout.Direction.LeftToRight,
-        )
-        self.native.layout().setDirection(above if stacked else beside)
+        self.native.layout().setDirection(_direction(down=stacked))
         # napari's style leaves out fields for text.
         for text in self.native.findChildren(QLineEdit):
             if text.font().pointSize() != self.title.font().pointSize():
@@ -232,13 +228,31 @@ class Column(_Tight):
         super().__init__(widgets)
 
 
+class SideBySide(_Tight):
+    """Widgets in one row, without a label; below one another where it is too narrow."""
+
+    def __init__(self, widgets: Sequence[Widget]) -> None:
+        super().__init__(widgets, layout="horizontal")
+
+    def fit(self, width: int) -> None:
+        """Use one row if it needs no more than so many pixels."""
+        spaces = self.native.layout().spacing() * (len(self) - 1)
+        needed = sum(_needed(widget.native) for widget in self) + spaces
+        self.native.layout().setDirection(_direction(down=needed > width))
+
+
+def widgets_in(widgets: Iterable[Widget]) -> Iterator[Widget]:
+    """Rows and other widgets among some widgets and in their columns."""
+    for widget in widgets:
+        if isinstance(widget, Column):
+            yield from widgets_in(widget)
+        else:
+            yield widget
+
+
 def rows_in(widgets: Iterable[Widget]) -> Iterator[Row]:
     """All rows among some widgets and in their columns."""
-    for widget in widgets:
-        if isinstance(widget, Row):
-            yield widget
-        elif isinstance(widget, Column):
-            yield from rows_in(widget)
+    return (widget for widget in widgets_in(widgets) if isinstance(widget, Row))
 
 
 def name_for_screen_readers(widget: QWidget, name: str, description: str) -> None:
@@ -339,8 +353,17 @@ class Scrolled(QScrollArea):
     def _place_labels(self) -> None:
         # Not the width of the viewport, which the scroll bar changes again.
         stacked = self.width() < self._letters(BESIDE_WIDTH)
-        for row in rows_in(self._column):
-            row.stack(stacked)
+        room = self.width() - self._bar_width() - self._column.margins[2]
+        for widget in widgets_in(self._column):
+            if isinstance(widget, Row):
+                widget.stack(stacked)
+            elif isinstance(widget, SideBySide):
+                widget.fit(room)
+
+    def _bar_width(self) -> int:
+        bar = self.verticalScrollBar()
+        assert bar is not None
+        return bar.sizeHint().width()
 
     def _letters(self, count: int) -> int:
         # napari's style gives labels, not the column, the font of the preferences.
@@ -349,9 +372,7 @@ class Scrolled(QScrollArea):
 
     def minimumSizeHint(self) -> QSize:
         """As wide as the column, with labels above fields, and the scroll bar need."""
-        bar = self.verticalScrollBar()
-        assert bar is not None
-        width = _least_width(self._column) + bar.sizeHint().width()
+        width = _least_width(self._column) + self._bar_width()
         return QSize(width, super().minimumSizeHint().height())
 
     def sizeHint(self) -> QSize:
@@ -360,15 +381,20 @@ class Scrolled(QScrollArea):
         return QSize(width, super().sizeHint().height())
 
 
-def _least_width(column: Column) -> int:
-    """Width that a column needs with its labels above the fields."""
+def _direction(*, down: bool) -> QBoxLayout.Direction:
+    directions = QBoxLayout.Direction
+    return directions.TopToBottom if down else directions.LeftToRight
+
+
+def _least_width(column: Column | SideBySide) -> int:
+    """Width that a column needs with everything below one another."""
     widths = [0]
     for widget in column:
         if widget.native.isHidden():
             continue
         if isinstance(widget, Row):
             widths += [_needed(widget.title), _needed(widget.field.native)]
-        elif isinstance(widget, Column):
+        elif isinstance(widget, (Column, SideBySide)):
             widths.append(_least_width(widget))
         else:
             widths.append(_needed(widget.native))
@@ -392,11 +418,6 @@ def path_field(**options: Any) -> FileEdit:
     button.setAccessibleName("Browse")
     button.setFixedWidth(button.fontMetrics().horizontalAdvance("m" * 3))
     return field
-
-
-def side_by_side(*widgets: Widget) -> Container[Any]:
-    """Widgets in one row, without a label."""
-    return _Tight(widgets, layout="horizontal")
 
 
 def set_text(label: Label, rich_text: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from magicgui.widgets import FloatSlider, Label
 
-from napari_zssr.plugin.form.rows import name_for_screen_readers, side_by_side
+from napari_zssr.plugin.form.rows import SideBySide, name_for_screen_readers
 from napari_zssr.plugin.form.wheel import guard_from_wheel
 
 HALF = 0.5
@@ -21,8 +21,8 @@ class SplitSlider:
             name="share", value=HALF, min=0, max=1, readout=False, tooltip=tooltip
         )
         self.changed = self.slider.changed
-        self.view = side_by_side(
-            Label(value="before"), self.slider, Label(value="after")
+        self.view = SideBySide(
+            [Label(value="before"), self.slider, Label(value="after")]
         )
         guard_from_wheel(self.slider.native)
         name_for_screen_readers(self.slider.native, "Before or after", tooltip)
