@@ -234,11 +234,9 @@ def test_nothing_is_cut_off_in_a_check(docked: Desk, letters: float) -> None:
     docked.qtbot.wait(50)
     body = widget.check.body
     assert body is not None
-    docked.qtbot.wait(500)
-    assert cut(widget) == []
+    docked.qtbot.waitUntil(lambda: cut(widget) == [], timeout=5_000)
     docked.qtbot.waitUntil(lambda: not body.running.visible, timeout=60_000)
-    docked.qtbot.wait(500)
-    assert cut(widget) == []
+    docked.qtbot.waitUntil(lambda: cut(widget) == [], timeout=5_000)
 
 
 @pytest.mark.parametrize("letters", [1, 1.5])

@@ -100,6 +100,13 @@ def test_only_the_name_is_cut_in_its_middle(
     messages.resize(row.headline.fontMetrics().horizontalAdvance(outcome) + 50, 60)
     qtbot.wait(20)
     assert row.headline.text() == f"{DONE} {outcome}"
+    # And where there is none for the outcome, it is open, until it is closed.
+    messages.resize(row.headline.fontMetrics().horizontalAdvance(outcome) - 10, 60)
+    qtbot.waitUntil(row.details.isVisible)
+    row.arrow.setChecked(False)
+    messages.resize(messages.width() - 5, 60)
+    qtbot.wait(20)
+    assert not row.details.isVisible()
 
 
 @pytest.mark.parametrize(

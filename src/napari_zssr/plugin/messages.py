@@ -8,7 +8,7 @@ from typing import Any
 from weakref import ref
 
 from napari.layers import Layer
-from qtpy.QtCore import QEvent, QSize, Qt
+from qtpy.QtCore import QEvent, QSize, Qt, Signal  # type: ignore[attr-defined]
 from qtpy.QtWidgets import (
     QFrame,
     QHBoxLayout,
@@ -68,12 +68,16 @@ class Message:
 class Headline(QLabel):
     """The line of a message: where it is too long, only the name is cut, if possible.
 
-    It is cut in its middle: names of results differ at both ends.
+    It is cut in its middle: names of results differ at both ends. `cut` is sent when
+    there is no longer room for the rest of the line.
     """
+
+    cut = Signal()
 
     def __init__(self, message: Message) -> None:
         super().__init__()
         self._message = message
+        self.is_cut = False
         self.setTextFormat(Qt.TextFormat.PlainText)
         policy = QSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
         self.setSizePolicy(policy)
@@ -89,16 +93,23 @@ class Headline(QLabel):
         super().resizeEvent(event)
         # The style keeps some of the width free beside the text.
         beside = self.sizeHint().width() - self._advance(self.text())
-        self.setText(self._fitting(self.width() - beside))
+        text = self._fitting(self.width() - beside)
+        was_cut, self.is_cut = self.is_cut, not text.startswith(self._bare)
+        self.setText(text)
+        if self.is_cut and not was_cut:
+            self.cut.emit()
+
+    @property
+    def _bare(self) -> str:
+        return replace(self._message, name="").line
 
     def _advance(self, text: str) -> int:
         return self.fontMetrics().horizontalAdvance(text)
 
     def _fitting(self, width: int) -> str:
-        message, letters = self._message, self.fontMetrics()
+        message, bare, letters = self._message, self._bare, self.fontMetrics()
         if self._advance(message.line) <= width:
             return message.line
-        bare = replace(message, name="").line
         room = width - self._advance(f"{bare} ()")
         name = letters.elidedText(message.name, Qt.TextElideMode.ElideMiddle, room)
         if room >= self._advance("m" * NAME_LETTERS):
@@ -109,7 +120,8 @@ class Headline(QLabel):
 class MessageRow(QFrame):
     """One message; a click or the key on its arrow opens it.
 
-    What says what to do is open from the start: it must not be missed.
+    What says what to do is open from the start: it must not be missed. So is a line
+    that is cut.
     """
 
     def __init__(self, message: Message, layers: Sequence[Layer]) -> None:
@@ -135,6 +147,8 @@ class MessageRow(QFrame):
         self.arrow.setFixedSize(side, side)
         self.arrow.setAccessibleName(f"Details: {message.named}")
         self.arrow.toggled.connect(self.open)
+        # Later: at first it has not got its width.
+        self.headline.cut.connect(self._open_cut, Qt.ConnectionType.QueuedConnection)
         layout = QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(4)
@@ -151,6 +165,10 @@ class MessageRow(QFrame):
         self.arrow.setArrowType(arrow)
         self.headline.setVisible(not open_)
         self.details.setVisible(open_)
+
+    def _open_cut(self) -> None:
+        if self.headline.is_cut:
+            self.arrow.setChecked(True)
 
     @property
     def text(self) -> str:
