@@ -151,7 +151,7 @@ def test_the_page_needs_nothing_else(folder: Path) -> None:
     for drawing in re.findall(r"<svg.*?</svg>", page.text, re.DOTALL):
         assert ElementTree.fromstring(drawing).find("path") is not None
     assert "Power spectra" in text
-    assert "Ring correlation" in text
+    assert "Fourier ring correlation" in text
 
 
 def test_a_reference_before_enlarging_is_met_by_degrading(

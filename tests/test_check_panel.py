@@ -830,7 +830,7 @@ def test_the_button_asks_where(
 
 
 def finest(period: float, outcome: Outcome = "found") -> Finest:
-    return Finest(period=period, outcome=outcome, method="ring correlation")
+    return Finest(period=period, outcome=outcome, method="Fourier ring correlation")
 
 
 def channels(count: int, size: int = 96) -> Image:

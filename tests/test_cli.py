@@ -494,7 +494,7 @@ def test_info_of_a_stack_along_z(
     assert main([*line, "--kernel-z", "gaussian:1.5"]) == 0
     out = capsys.readouterr().out
     assert "ZYX 15 × 24 × 20" in out
-    assert "along Z  Blur along Z: Gaussian, as given. This is SD 0.50" in out
+    assert "along Z  Blur along Z: Gaussian, as given. This is an SD of 0.50" in out
     assert main([*line, "--json"]) == 0
     content = json.loads(capsys.readouterr().out)
     assert content["factor_z"] == 3

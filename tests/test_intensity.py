@@ -103,7 +103,7 @@ def bad_picture(*values: float) -> np.ndarray:
 @pytest.mark.parametrize(
     ("values", "says"),
     [
-        ((np.nan,), r"1 NaN or Inf pixels?, the first at \(2, 3\)"),
+        ((np.nan,), r"1 NaN or Inf pixel, the first at \(2, 3\)"),
         ((np.inf, -np.inf), r"2 NaN or Inf pixels, the first at \(2, 2\)"),
     ],
 )

@@ -156,11 +156,11 @@ def said(**changes: float | None) -> str:
 
 def test_the_line_says_only_what_was_measured() -> None:
     assert quality_sentence(GOOD, ENLARGED) == (
-        "Sharper: changed by 1.8 % of the intensity range, noise grain fell by 40 %, "
-        "consistent with your image."
+        "Sharper: changed by 1.8 % of the intensity range, noise in flat "
+        "areas fell by 40 %, consistent with your image."
     )
     assert said(change=0.0019).startswith("Hardly differs from")
-    assert "grain grew by 20 %" in said(grain=1.2)
+    assert "noise in flat areas rose by 20 %" in said(grain=1.2)
     assert "grain" not in said(grain=1.02)
     assert "grain" not in said(grain=None)
     assert said(sharpness=1.0).startswith("Less noisy:")

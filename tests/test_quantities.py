@@ -97,6 +97,16 @@ def test_one_brightened_region_is_found() -> None:
     assert "1 of them by more than 1 %" in found.sentence
 
 
+@pytest.mark.parametrize(("gain", "says"), [(0.0, "not more"), (0.03, "more")])
+def test_a_single_object_is_not_many(gain: float, says: str) -> None:
+    image = cells()
+    labels = np.where(bright_regions(image) == 7, 7, 0)
+    result = imresize(image + gain * (image - 100) * (labels == 7), (2.0, 2.0))
+    found = flux(image, result, (2.0, 2.0), labels)
+    assert found.sentence.startswith("The summed intensity of the only object changed")
+    assert found.sentence.endswith(f" %, {says} than 1 % beyond its noise.")
+
+
 def test_a_change_within_the_noise_is_none() -> None:
     image = cells(noise=60)
     labels = bright_regions(cells())
@@ -215,6 +225,14 @@ def test_lost_spots_are_counted() -> None:
     nothing = spot_shift(image, np.full_like(result, 20), (2.0, 2.0))
     assert nothing.spots == 0
     assert nothing.sentence.startswith("None of")
+
+
+def test_a_single_lost_spot_is_not_many() -> None:
+    y, x = np.mgrid[:64, :64]
+    image = 20 + 80 * np.exp(-((y - 30) ** 2 + (x - 33) ** 2) / (2 * 1.3**2))
+    nothing = spot_shift(image, np.full((128, 128), 20.0), (2.0, 2.0))
+    assert nothing.lost == 1
+    assert nothing.sentence.startswith("The only bright spot of the image was not")
 
 
 def test_ridges_are_no_spots() -> None:

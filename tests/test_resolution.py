@@ -252,7 +252,7 @@ def test_sentences() -> None:
     resolution = by_halves(image, 1000, spacing_um=(0.1, 0.1))
     assert resolution.period_um is not None
     assert f"{resolution.period_um:.3g} µm" in resolution.sentence
-    assert resolution.sentence.endswith("by ring correlation.")
+    assert resolution.sentence.endswith("by Fourier ring correlation.")
     assert "um" not in decorrelation_resolution(image).sentence
 
 

@@ -165,6 +165,8 @@ def test_constant_plane_beside_another() -> None:
     data = np.stack([np.full((32, 36), 5.0), rings()])
     made = run(data, RIDGE, "ZYX")
     assert [p.returned for p in made.report.planes] == ["constant", "learned"]
+    assert "For the other plane, " in made.report.sentence
+    assert "or it has the same value everywhere." in made.report.sentence
     np.testing.assert_allclose(made.image[0], 5, atol=1e-5)
 
 

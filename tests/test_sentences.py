@@ -27,6 +27,8 @@ DIALECT = {
     r"\blearn(ed|s|ing)?\b(?!')": "train",
     r"\bthere already\b": "exists already",
     r"\bmend(s|ed)?\b": "fix",
+    r"\bhave it undone\b": "remove",
+    r"\bnoise grain\b": "noise in flat areas",
 }
 # What the rules above may meet: values of the setting `start`, and an option.
 ALLOWED = (

@@ -129,7 +129,8 @@ def checked_factor(factor: Any) -> tuple[float, float]:
     pair = _pair(factor)
     if pair is None:
         raise InputError(
-            f"Factor {factor!r} is not understood; give one number or (Y, X)."
+            f"Factor {factor!r} is not understood; give one number, or one "
+            "each for Y and X."
         )
     if not all(math.isfinite(f) and 1 <= f <= MAX_FACTOR for f in pair):
         raise InputError(
@@ -191,8 +192,8 @@ def checked_sigmas(sigma_px: Any) -> tuple[float, float]:
     pair = _pair(sigma_px)
     if pair is None or not all(math.isfinite(s) and 0 < s <= 100 for s in pair):
         raise InputError(
-            f"The sigma of the Gaussian blur is {sigma_px!r}; give result pixels, "
-            "above 0 and at most 100."
+            f"The sigma of the Gaussian blur is {sigma_px!r}; give it in pixels "
+            "of the result, above 0 and at most 100."
         )
     return pair
 

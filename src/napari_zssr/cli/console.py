@@ -68,7 +68,7 @@ class ProgressView:
             self._stage_key = (event.stage, event.plane)
         self._bar.update(self._stage, completed=event.step, total=event.total)
         if event.loss is not None:
-            self._bar.update(self._stage, figure=f"loss {event.loss:.2g}")
+            self._bar.update(self._stage, figure=f"training error {event.loss:.2g}")
         if event.gain_db is not None:
             self._bar.update(self._stage, figure=f"{event.gain_db:+.2f} dB")
 

@@ -136,7 +136,7 @@ def axial_blurs(stack: ImageStack, config: Config, factor: float) -> list[str]:
     ready = prepare_axial(stack, config, factor)
     blurs = (channel_blur(ready, channel) for channel in sorted(ready.maps))
     return [
-        f"{blur.sentence} This is SD {blur.width:.2f} slices."
+        f"{blur.sentence} This is an SD of {blur.width:.2f} slices."
         if blur.known
         else blur.sentence
         for blur in blurs

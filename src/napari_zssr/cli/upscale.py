@@ -105,7 +105,7 @@ def upscale(
             help=(
                 "Training on a stack: tuned (one network, tuned per slice), shared "
                 "(one network) or independent (new network per slice). Default: "
-                "tuned, with the preset paper independent."
+                "tuned; with the preset paper, independent."
             ),
         ),
     ] = None,

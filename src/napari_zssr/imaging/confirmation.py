@@ -63,8 +63,9 @@ class DetailConfirmation:
             return ""
         of_faint = f"; of faint detail {self.faint.text}" if self.faint else ""
         return (
-            f"Of the fine detail made from one half of the data, {self.all.text} is "
-            f"also in the other half, whose noise is independent{of_faint}."
+            f"The data were split into two halves with independent noise: "
+            f"{self.all.text} of the fine detail made from one half is also in the "
+            f"other half{of_faint}."
         )
 
 

@@ -12,6 +12,7 @@ from scipy.ndimage import gaussian_filter, uniform_filter
 
 from napari_zssr.errors import InputError
 from napari_zssr.imaging.resample import Array
+from napari_zssr.units import counted
 
 BLOCK_PX = 16
 # Tolerated change of the sum over a block: in counts, and as a fraction of the block's
@@ -285,8 +286,8 @@ def check_finite(values: NDArray[Any], nonfinite: str, name: str) -> NDArray[Any
     if nonfinite == "refuse" or count == values.size:
         first = tuple(int(i) for i in np.argwhere(bad)[0])
         raise InputError(
-            f"{name} contains {count} NaN or Inf pixels, the first at {first}; "
-            "remove them, or fill them with the mean (--fill-nonfinite, "
+            f"{name} contains {counted(count, 'NaN or Inf pixel')}, the first at "
+            f"{first}; remove them, or fill them with the mean (--fill-nonfinite, "
             "nonfinite='fill')."
         )
     filled = values.copy()

@@ -86,7 +86,7 @@ def checked_optics(
             raise InputError(
                 f"The excitation wavelength ({excitation:g} nm) is longer than that of "
                 f"the emission ({emission:g} nm); swap them, or measure the blur on "
-                "beads if two photons excite."
+                "beads if this is two-photon microscopy."
             )
     remarks = assumed = ""
     if index is None:

@@ -19,7 +19,7 @@ from napari_zssr.errors import InputError
 from napari_zssr.imaging.intensity import intensity_map
 from napari_zssr.imaging.noise import NoiseModel, estimate_noise, shows_signal
 from napari_zssr.imaging.resample import Array, Pair, output_size
-from napari_zssr.units import counted, signed
+from napari_zssr.units import signed
 
 Labels = NDArray[np.integer[Any]]
 
@@ -213,10 +213,15 @@ def _flux_sentence(
         return "No object was found, so no intensities were compared."
     if math.isnan(median):
         return "No object is brighter than its noise, so no change can be detected."
-    objects = counted(int(np.isfinite(changes).sum()), "object")
+    compared, count = int(np.isfinite(changes).sum()), int(changed.sum())
+    if compared == 1:
+        verb = "more" if count else "not more"
+        return (
+            f"The summed intensity of the only object changed by {_percent(median)}, "
+            f"{verb} than 1 % beyond its noise."
+        )
     content = f"{_percent(median)} in the median and by {_percent(largest)} at most"
-    sentence = f"The summed intensities of {objects} changed by {content}; "
-    count = int(changed.sum())
+    sentence = f"The summed intensities of {compared} objects changed by {content}; "
     if not count:
         return sentence + "none by more than 1 % beyond its noise."
     return sentence + f"{count} of them by more than 1 % beyond the noise."
@@ -351,18 +356,13 @@ def spot_shift(
     ).reshape(-1, 2)
     lost = len(found) - len(shifts)
     if not len(shifts):
-        sentence = (
-            f"None of the {lost} bright spots of the image was found in the result."
-            if lost
-            else "No bright spot was found, so no positions were compared."
-        )
         return SpotShift(
             spots=0,
             lost=lost,
             mean=(math.nan, math.nan),
             rms=math.nan,
             moved=False,
-            sentence=sentence,
+            sentence=_no_spots_sentence(lost),
         )
     y, x = shifts.mean(axis=0)
     error = math.hypot(*shifts.std(axis=0)) / math.sqrt(len(shifts))
@@ -377,6 +377,14 @@ def spot_shift(
         moved=moved,
         sentence=_spot_sentence(len(shifts), lost, (y, x), rms, moved),
     )
+
+
+def _no_spots_sentence(lost: int) -> str:
+    if not lost:
+        return "No bright spot was found, so no positions were compared."
+    if lost == 1:
+        return "The only bright spot of the image was not found in the result."
+    return f"None of the {lost} bright spots of the image was found in the result."
 
 
 def _spot_sentence(spots: int, lost: int, mean: Pair, rms: float, moved: bool) -> str:

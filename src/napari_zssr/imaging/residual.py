@@ -23,6 +23,7 @@ from napari_zssr.imaging.quality import (
 from napari_zssr.imaging.resample import Array, Pair, output_size
 from napari_zssr.kernelspec import KernelSpec
 from napari_zssr.progress import Progress, Steps, drain
+from napari_zssr.units import counted
 
 Unit = Literal["noise", "rounding"]
 Reason = Literal["local", "shifted", "noise underrated", "noise overrated"]
@@ -254,7 +255,7 @@ def _check(
         count = int((~np.isfinite(array)).sum())
         if count:
             raise InputError(
-                f"The {name} contains {count} values that are NaN or infinite; fill "
+                f"The {name} contains {counted(count, 'NaN or infinite value')}; fill "
                 "them before its residual is computed."
             )
 

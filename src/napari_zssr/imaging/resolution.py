@@ -21,9 +21,10 @@ from napari_zssr.imaging.resample import Array, Pair
 
 Outcome = Literal["found", "pixel limit", "nothing"]
 
-RING_CORRELATION, DECORRELATION = "ring correlation", "decorrelation"
+RING_CORRELATION = "Fourier ring correlation"
+DECORRELATION = "decorrelation"
 NOTHING = {
-    RING_CORRELATION: ("Ring correlation found no detail above the noise."),
+    RING_CORRELATION: "Fourier ring correlation found no detail above the noise.",
     DECORRELATION: (
         "Decorrelation analysis found no limit of resolution: the image is only "
         "noise, or its detail is as fine as its pixels."
@@ -137,13 +138,13 @@ def thinned_halves(
     values = _checked(plane)
     if noise.is_clean:
         raise InputError(
-            "The image has no noise, so ring correlation cannot measure its "
+            "The image has no noise, so Fourier ring correlation cannot measure its "
             "resolution; use decorrelation."
         )
     if noise.jpeg:
         raise InputError(
-            "JPEG compression mixed signal and noise, so ring correlation cannot "
-            "measure the resolution; use the image before compression."
+            "JPEG compression mixed signal and noise, so Fourier ring correlation "
+            "cannot measure the resolution; use the image before compression."
         )
     draw = np.random.default_rng(seed)
     counts = _photons(values, noise)

@@ -88,9 +88,7 @@ def _split_positions(
         if any(page is not None for page in pages)
     ]
     empty = len(positions) - len(recorded)
-    message = (
-        f"{empty} of {len(positions)} positions contain no image and were ignored."
-    )
+    message = f"Positions without an image were ignored: {empty} of {len(positions)}."
     names = _position_names(file, len(positions))
     for position in recorded:
         own = _series_like(

@@ -153,7 +153,7 @@ def advice(planes: Sequence[PlaneReport], config: Config) -> str:
     if not ways:
         return "More pixels will not show more detail in this image."
     return (
-        f"You may try {', or '.join(ways)}; if nothing is gained then either, more "
+        f"You may try {', or '.join(ways)}; if that gains nothing either, more "
         "pixels will not show more detail in this image."
     )
 

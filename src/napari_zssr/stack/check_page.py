@@ -75,7 +75,7 @@ EXPLAINED_SPECTRUM = (
     "so it was interpolated or inferred."
 )
 EXPLAINED_CORRELATION = (
-    "Ring correlation: agreement of two images by spatial frequency, 1 for "
+    "Fourier ring correlation: agreement of two images by spatial frequency, 1 for "
     "identical images, 0 for pure noise. {halves}Detail ends where it falls below "
     "1/7 between halves, 1/2 with a truth. To the right it should settle at 0: "
     "above 0 there is more noise than assumed, below 0 less. A network that invents "
@@ -204,8 +204,8 @@ def _plots(detail: Detail, check: Check) -> Iterator[tuple[str, str]]:
         plot(
             _lines(detail.correlations),
             x,
-            Axis(label="ring correlation", low=-0.25, high=1.05),
-            title="Ring correlations",
+            Axis(label="Fourier ring correlation", low=-0.25, high=1.05),
+            title="Fourier ring correlations",
             across=across,
             upright=upright,
         ),

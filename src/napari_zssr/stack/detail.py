@@ -98,7 +98,7 @@ class Finest:
         In the unit of `Detail`; the limit of the pixels where that is the outcome, NaN
         where nothing was found.
     outcome : {"found", "pixel limit", "nothing"}
-    method : {"ring correlation", "decorrelation"}
+    method : {"Fourier ring correlation", "decorrelation"}
     """
 
     period: float

@@ -16,6 +16,7 @@ from numpy.typing import DTypeLike, NDArray
 from napari_zssr.errors import InputError
 from napari_zssr.imaging.intensity import check_finite
 from napari_zssr.imaging.resample import output_size
+from napari_zssr.units import counted
 
 Index = tuple[int | slice, ...]
 
@@ -153,8 +154,8 @@ def _unmasked(
         return values
     if nonfinite == "refuse" or count == values.size:
         raise InputError(
-            f"{what} has {count} masked pixels; fill them with the mean of the "
-            "others (nonfinite='fill'), or give its .data."
+            f"{what} has {counted(count, 'masked pixel')}; fill them with the mean of "
+            "the others (nonfinite='fill'), or give its .data."
         )
     others = values[_usable(plane)]
     mean = others.mean(dtype=np.float64) if others.size else 0.0

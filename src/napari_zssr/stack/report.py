@@ -176,14 +176,11 @@ def _sentence(reports: tuple[PlaneReport, ...], config: Config) -> str:
             f"{base.name} was returned."
         )
     others = len(reports) - len(learned)
+    which, have = ("plane", "it has") if others == 1 else (f"{others}", "they have")
     rest = (
-        (
-            f" For the other {others}, {base.name} was returned, or they have the same "
-            "value everywhere."
-        )
-        if others
-        else ""
-    )
+        f" For the other {which}, {base.name} was returned, or {have} the same value "
+        "everywhere."
+    ) * (others > 0)
     what = "trained result" if _is_trained(reports) else "result of the networks"
     sentence = (
         f"The {what} was returned for {len(learned)} of {len(reports)} planes.{rest}"

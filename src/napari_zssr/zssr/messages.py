@@ -185,8 +185,8 @@ def _grain(quality: Quality) -> str:
     """How the grain of the flattest parts changed; empty where it did not."""
     if quality.grain is None or abs(quality.grain - 1) < LEAST_GRAIN:
         return ""
-    verb = "fell" if quality.grain < 1 else "grew"
-    return f"noise grain {verb} by {100 * abs(quality.grain - 1):.0f} %"
+    verb = "fell" if quality.grain < 1 else "rose"
+    return f"noise in flat areas {verb} by {100 * abs(quality.grain - 1):.0f} %"
 
 
 def underrated(quality: Quality) -> bool:

@@ -62,14 +62,15 @@ class Body(Column):
         )
         self.correlation = Plot(
             Style(
-                title="Ring correlation",
+                title="Fourier ring correlation",
                 y="correlation",
                 periods=True,
                 level=(1 / 7, "1/7"),
             ),
             "How well two halves of the image with independent noise agree, by size "
             "of detail. Below 1/7 there is mostly noise: the resolution is where the "
-            "smoothed curve first falls so close to 1/7 that the rest may be chance.",
+            "smoothed curve first falls so close to 1/7 that the difference may be "
+            "chance.",
         )
         self.profile = Plot(
             Style(title="Line profile", y="intensity, as in the image"),

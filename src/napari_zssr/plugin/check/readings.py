@@ -47,7 +47,7 @@ TOOLTIPS = {
     "structures. The original is split into two halves with independent noise; the "
     "same networks make a result of one half, whose detail (finer than 3 pixels) is "
     "compared with the other. Faint detail is weaker than half of the noise. Detail "
-    "counts by its strength, on average of the image: a single line may still be "
+    "counts by its strength, averaged over the image: a single line may still be "
     "wrong. Detail finer than the pixels of the original is not checked.",
     RESOLUTION: "The finest detail above the noise, in the original and in the "
     "result. The original is split into two halves with independent noise; both are "
