@@ -103,8 +103,8 @@ def test_a_single_object_is_not_many(gain: float, says: str) -> None:
     labels = np.where(bright_regions(image) == 7, 7, 0)
     result = imresize(image + gain * (image - 100) * (labels == 7), (2.0, 2.0))
     found = flux(image, result, (2.0, 2.0), labels)
-    assert found.sentence.startswith("The summed intensity of the only object changed")
-    assert found.sentence.endswith(f" %, {says} than 1 % beyond its noise.")
+    assert found.sentence.startswith("The summed intensity of 1 object changed by")
+    assert found.sentence.endswith(f" %, which is {says} than 1 % beyond its noise.")
 
 
 def test_a_change_within_the_noise_is_none() -> None:

@@ -256,8 +256,13 @@ ZERO, FINE = np.zeros((1, 32, 32)), np.zeros((1, 64, 64))
         (ZERO, FINE[:, :60], BLUR, "has shape"),
         (ZERO[0], FINE, BLUR, "at least 16 × 16"),
         (ZERO[:, :8], FINE[:, :16], BLUR, "at least 16 × 16"),
-        (ZERO, NAN, BLUR, "The result contains 4096 values"),
-        (NAN[:, :32, :32], FINE, BLUR, "The image contains 1024 values"),
+        (ZERO, NAN, BLUR, "The result contains 4096 NaN or infinite values"),
+        (
+            NAN[:, :32, :32],
+            FINE,
+            BLUR,
+            "The image contains 1024 NaN or infinite values",
+        ),
         (ZERO, FINE, KernelSpec(kind="estimate"), "blur 'estimate'; give a"),
     ],
 )

@@ -217,8 +217,8 @@ def _flux_sentence(
     if compared == 1:
         verb = "more" if count else "not more"
         return (
-            f"The summed intensity of the only object changed by {_percent(median)}, "
-            f"{verb} than 1 % beyond its noise."
+            f"The summed intensity of 1 object changed by {_percent(median)}, which "
+            f"is {verb} than 1 % beyond its noise."
         )
     content = f"{_percent(median)} in the median and by {_percent(largest)} at most"
     sentence = f"The summed intensities of {compared} objects changed by {content}; "
