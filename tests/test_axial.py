@@ -263,7 +263,7 @@ def test_noise_goes_where_the_blur_is_unknown(
     (report,) = result.report.axial
     assert report.returned == "learned"
     assert report.width_slices is None
-    assert "none beyond that in XY was assumed" in report.sentence
+    assert "no more blur than in XY was assumed" in report.sentence
     found = re.search(r"were predicted ([0-9.]+) dB better", report.sentence)
     assert found is not None
     assert float(found[1]) > 0.5

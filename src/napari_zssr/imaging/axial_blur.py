@@ -84,7 +84,7 @@ UNKNOWN_BLUR = AxialBlur(
     width=NARROWEST,
     sentence=(
         "The blur along Z could not be estimated (the stack is too small, too hazy or "
-        "too noisy), so no more than in XY was assumed. To remove that blur, give it "
+        "too noisy), so no more blur than in XY was assumed. To remove it, give it "
         "(--kernel-z, kernel_z) as optics, fwhm:Z,XY or gaussian:SIGMA."
     ),
     known=False,
