@@ -30,7 +30,7 @@ from napari_zssr.plugin import help as _help
 from napari_zssr.plugin import texts as _texts
 from napari_zssr.plugin import widget as _widget
 from napari_zssr.plugin.compare.comparison import NO_RESULT, Mode
-from napari_zssr.plugin.compare.panel import SIDE, SINGLE
+from napari_zssr.plugin.compare.panel import SAVE, SIDE, SINGLE
 from napari_zssr.plugin.compare.recipe import recipe_rows, recipe_text
 from napari_zssr.plugin.form.fields import HINT_AT_1, ONLY_RESTORED
 from napari_zssr.plugin.form.form import common_name
@@ -344,11 +344,10 @@ def test_results_are_saved_beside_their_original(
     window: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "plate 3.ome.tif"
-    stack = labelled(rings(2, 24, 24), axes="CYX", name="plate 3")
+    stack = labelled(rings(2, 24, 24), axes="CYX", name="plate 3", spacing=0.1)
     channels = tuple(Channel(name=f"A02_c{n}.tif") for n in (1, 2))
     write(path, replace(stack, channels=channels))
     window.viewer.open(path, plugin="napari-zssr")
-    window.widget.form.image.fields["in_turn"].value = True
     window.run()
     asked: list[Path] = []
 
@@ -358,17 +357,60 @@ def test_results_are_saved_beside_their_original(
 
     monkeypatch.setattr(_widget, "ask_path", answer)
     window.widget.refresh()
-    window.widget.result.save.changed.emit(True)
-    results = list(window.viewer.layers)[2:]
-    window.viewer.layers.selection = set(results)
-    window.widget.result.save.changed.emit(True)
-    names = ["plate 3 c2 x2 instant.ome.tif", "plate 3 x2 instant.ome.tif"]
-    assert asked == [tmp_path / name for name in names]
+    save = window.widget.result.save
+    # Both channels go into one file, though only the last result is selected.
+    assert save.text == "Save 2 channels..."
+    save.changed.emit(True)
+    names = [layer.name for layer in window.viewer.layers[2:]]
+    assert asked == [tmp_path / "plate 3 x2 instant.ome.tif"]
+    written = read(asked[0])
+    assert [channel.name for channel in written.channels] == names
+    assert written.axes == "CYX"
+    assert written.size_um("X") == pytest.approx(0.05)
     again = window.viewer.open(asked[-1], plugin="napari-zssr")
     assert [layer.name for layer in again] == [
         "plate 3 x2 instant c1",
         "plate 3 x2 instant c2",
     ]
+
+
+def test_only_what_belongs_and_fits_together_is_saved_in_one_file(
+    window: Desk, tmp_path: Path
+) -> None:
+    path = tmp_path / "plate.ome.tif"
+    write(path, labelled(rings(3, 24, 24), axes="CYX", name="plate"))
+    window.viewer.open(path, plugin="napari-zssr")
+    alone = window.add(rings(24, 24), "alone")
+    window.run()
+    panel, layers = window.widget.result, window.viewer.layers
+
+    def saved(selected: Image) -> list[str]:
+        layers.selection.active = selected
+        panel.update()
+        return [layer.name for layer in panel.saved_layers()]
+
+    assert saved(layers["alone x2 instant"]) == ["alone x2 instant"]
+    assert panel.save.text == SAVE
+    layers.selection.active = layers[0]
+    # Of another run with one channel.
+    window.widget.form.image.fields["in_turn"].value = False
+    window.run()
+    assert len(saved(layers[-1])) == 1
+    window.widget.form.image.fields["layer"].value = layers[0]
+    window.widget.form.image.fields["in_turn"].value = True
+    window.run()
+    made = list(layers[-3:])
+    for layer in (layers[0], *made):
+        assert saved(layer) == [one.name for one in made]
+    assert saved(alone) == ["alone x2 instant"]
+    # Those of other pixels do not fit into one file.
+    made[0].data = made[0].data.astype(np.float32)
+    assert saved(made[1]) == [made[1].name]
+    # What is selected counts.
+    layers.selection = {made[1], made[2]}
+    panel.update()
+    assert panel.saved_layers() == made[1:]
+    assert panel.save.text == "Save 2 channels..."
 
 
 @pytest.mark.parametrize(

@@ -110,17 +110,20 @@ def in_turn(desk: Desk) -> list[str]:
     return [request.layer.name for request in desk.widget.form.requests()]
 
 
-def test_the_channels_of_a_file_are_offered_at_once(
+def test_all_channels_of_a_file_are_enlarged(
     window: Desk, files: dict[str, Path]
 ) -> None:
     layers = opened(window, files["three"])
-    image = window.widget.form.image.fields
     assert offered(window) == "All 3 channels"
-    assert in_turn(window) == [layers[-1].name]
-    image["in_turn"].value = True
     window.set(RIDGE)
     names = [layer.name for layer in layers]
     assert in_turn(window) == names
+    # What is previewed is the layer that is chosen.
+    for layer in layers:
+        window.widget.form.image.fields["layer"].value = layer
+        window.widget.refresh()
+        assert in_turn(window) == names
+        assert window.widget._request_to_preview().layer is layer
     window.run()
     # A result is selected now; the choice is still the same.
     made = [f"{name} x2 instant" for name in names]
@@ -145,13 +148,17 @@ def test_channels_are_those_of_the_same_image(
     two = opened(window, files["two"])
     assert offered(window) == "All 2 channels"
     again = opened(window, files["two"])
-    window.widget.form.image.fields["in_turn"].value = True
     assert in_turn(window) == [layer.name for layer in again]
     assert not {layer.name for layer in two} & set(in_turn(window))
-    # Another image is not taken whole because one was.
+    # Of another image all channels are taken, though of this one only one is.
+    window.widget.form.image.fields["in_turn"].value = False
+    assert in_turn(window) == [again[-1].name]
     window.viewer.layers.selection.active = window.viewer.layers[0]
     assert offered(window) == "All 3 channels"
-    assert in_turn(window) == [window.viewer.layers[0].name]
+    assert in_turn(window) == [layer.name for layer in window.viewer.layers[:3]]
+    # It stays so for whoever comes back to it.
+    window.viewer.layers.selection.active = again[0]
+    assert (offered(window), in_turn(window)) == ("All 2 channels", [again[0].name])
     opened(window, files["one"])
     assert offered(window) == ""
     window.add(noise(24, 24), "of no file")

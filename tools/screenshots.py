@@ -127,6 +127,7 @@ def shoot_check(theme: str) -> None:
     viewer.open_sample("napari-zssr", "cells")
     for layer in viewer.layers[1:]:
         layer.visible = False
+    widget.form.image.fields["in_turn"].value = False
     widget.form.method.preset.value = "fast"
     wait(lambda: widget.controls.run.enabled)
     widget.start()

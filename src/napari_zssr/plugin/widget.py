@@ -81,6 +81,7 @@ class SuperResolutionWidget(Container[Any]):
         self._viewer = napari_viewer
         self._growing: GrowingLayer | None = None
         self._failed = False
+        self._runs = 0
         self._request: Request | None = None
         self._can_run = False
         # Of the run that finished last, and where saving them is proposed.
@@ -161,6 +162,7 @@ class SuperResolutionWidget(Container[Any]):
         requests = [replace(one, work=self.cost.work(one)) for one in requests]
         self.result.begin([request.layer for request in requests])
         self._forget_messages()
+        self._runs += 1
         self._run.start(map(self._new_job, requests), _weights(requests))
         self.preview.update(None)
         self._refresh_files()
@@ -190,10 +192,10 @@ class SuperResolutionWidget(Container[Any]):
         requests: list[Request] = []
         try:
             requests = self.form.requests()
-            blur = self.form.method.blur
-            blur.follow(requests[0], self._viewer, layers=len(requests))
+            chosen, blur = self.form.chosen(requests), self.form.method.blur
+            blur.follow(chosen, self._viewer, layers=len(requests))
             # Cost and preview are possible even if the file cannot be written.
-            self._request = requests[0]
+            self._request = chosen
             if not self._run.running:
                 self.form.result.check(requests)
             self._check_free()
@@ -302,7 +304,7 @@ class SuperResolutionWidget(Container[Any]):
 
     def _new_job(self, request: Request) -> Job:
         job = MemoryJob(request) if request.target is None else DiskJob(request)
-        self._growing = GrowingLayer(self._viewer, job)
+        self._growing = GrowingLayer(self._viewer, job, self._runs)
         self._failed = False
         return job
 

@@ -27,12 +27,14 @@ from napari_zssr.plugin.compare.recipe import (
 from napari_zssr.plugin.compare.undo import Undo
 from napari_zssr.plugin.copied import CopiedText
 from napari_zssr.plugin.form.rows import Column, SideBySide, set_text, text_label
+from napari_zssr.plugin.layers.files import check_compatible
 from napari_zssr.plugin.layers.layers import layer_file, layer_recipe, unwrapped
+from napari_zssr.plugin.layers.results import channels_of
 from napari_zssr.plugin.texts import copy_text, table_html
 from napari_zssr.stack.methods import methods, methods_unchecked, with_references
 
 MESSAGE_LINES = 2
-SIDE, SINGLE = "Side by side", "Single view"
+SIDE, SINGLE, SAVE = "Side by side", "Single view", "Save result..."
 # Names of the button, and what it does then.
 UNDO = (
     "Undo",
@@ -82,6 +84,8 @@ class ResultPanel:
         self.undo_button.text, self.undo_button.tooltip = REDO if redo else UNDO
         self.undo_button.enabled = redo or self.undo.possible
         self.save.enabled = result is not None
+        count = len(self.saved_layers())
+        self.save.text = f"Save {count} channels..." if count > 1 else SAVE
         if pair is not None and mode is Mode.SIDE_BY_SIDE:
             reason = f"Left: {pair[0].name}. Right: {pair[1].name}."
             if self.comparison.from_side:
@@ -104,15 +108,27 @@ class ResultPanel:
         return changeable or any("config" in layer_recipe(one) for one in images)
 
     def saved_layers(self) -> list[Image]:
-        """Results that are saved: those selected, or that of the selected image."""
-        layers = self._viewer.layers
-        chosen = [
-            one
-            for one in map(unwrapped, layers)
-            if one in layers.selection and "config" in layer_recipe(one)
+        """Results that are saved: several selected ones, or that of the selected image.
+
+        With it go those of the other channels of its file that the same run has made,
+        where they fit into one file.
+        """
+        layers = [
+            one for one in map(unwrapped, self._viewer.layers) if isinstance(one, Image)
         ]
-        result = selected_result(self._viewer)
-        return chosen or ([] if result is None else [result])
+        selection = self._viewer.layers.selection
+        chosen = [
+            one for one in layers if one in selection and "config" in layer_recipe(one)
+        ]
+        result = chosen[0] if chosen else selected_result(self._viewer)
+        if len(chosen) > 1 or result is None:
+            return chosen
+        channels = channels_of(result, layers)
+        try:
+            check_compatible(channels)
+        except InputError:
+            return [result]
+        return channels
 
     def begin(self, originals: Sequence[Image]) -> None:
         """End a comparison, and note how the originals of a run are shown."""
@@ -188,9 +204,11 @@ class ResultPanel:
             enabled=False,
         )
         self.save = PushButton(
-            text="Save result...",
+            text=SAVE,
             tooltip="Saves the selected result as OME-TIFF with pixel size, channel "
-            "names and recipe; several selected results as channels of one file.",
+            "names and recipe. Results of all channels of a file, if one run has made "
+            "them, and several selected results become channels of one file. To save "
+            "one of them alone, use napari's menu File, Save Selected Layers.",
         )
         # Its height is kept, so that the check below it stays where it is.
         self.message = text_label(least_lines=MESSAGE_LINES)

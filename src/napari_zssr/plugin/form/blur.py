@@ -412,7 +412,7 @@ class BlurFields(Column):
     def follow(self, request: Request, viewer: ViewerModel, layers: int = 1) -> None:
         """Show the blur of the channel that the sliders show, where it counts.
 
-        `layers` are enlarged one after the other, of which this is the first.
+        `layers` are enlarged one after the other, of which this is one.
         InputError where the chosen blur cannot be used for this image.
         """
         self.view.clear()

@@ -291,6 +291,11 @@ class Form(Column):
             )
         return requests
 
+    def chosen(self, requests: Sequence[Request]) -> Request:
+        """That of the chosen layer, the first where it is not among them."""
+        mine = (one for one in requests if one.layer is self.image.layer)
+        return next(mine, requests[0])
+
     def _factor_z(
         self, layer: Image, config: Config, axes: str, selection: Selection
     ) -> float | None:

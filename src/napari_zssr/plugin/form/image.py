@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 from collections.abc import Iterator
 from typing import Any
-from weakref import WeakKeyDictionary, ref
+from weakref import WeakKeyDictionary, WeakSet, ref
 
 from magicgui.widgets import (
     CheckBox,
@@ -65,6 +65,8 @@ class ImageFields(Column):
         self._shown: ref[Image] | None = None
         self._picked: Image | None = None
         self._together: list[ref[Image]] = []
+        # Channels of files of which one alone was asked for.
+        self._alone: WeakSet[Image] = WeakSet()
         self.understood = text_label()
         super().__init__(
             [
@@ -77,6 +79,7 @@ class ImageFields(Column):
         )
         self.fields["spacing"].native.setPlaceholderText("unknown; in µm")
         self.fields["layer"].changed.connect(self._pick)
+        self.fields["in_turn"].changed.connect(self._keep_alone)
         self.fields["axes"].changed.connect(self._correct_axes)
         self.fields["axes"].native.editingFinished.connect(self._confirm_axes)
         self.fields["spacing"].native.editingFinished.connect(self._set_spacing)
@@ -151,8 +154,8 @@ class ImageFields(Column):
     def _offer_together(self) -> None:
         """Offer to enlarge what is selected, or all channels of a file, in turn.
 
-        What was offered stays while no image is selected, as after a run, whose result
-        is.
+        The channels of a file are enlarged unless one alone was asked for. What was
+        offered stays while no image is selected, as after a run, whose result is.
         """
         field, selected, before = (
             self.fields["in_turn"],
@@ -165,11 +168,19 @@ class ImageFields(Column):
             together, text = selected, f"All {len(selected)} selected layers"
         elif not selected and self.layer in before and before != channels:
             together, text = before, f"The {len(before)} layers selected before"
-        if before and together and not set(before) & set(together):
-            field.value = False
         self._together = [ref(layer) for layer in together]
+        if len(before) < 2 or (together and not set(before) & set(together)):
+            with field.changed.blocked():
+                field.value = together == channels and not self._alone & set(channels)
         field.text = text
         self.rows["in_turn"].visible = len(together) > 1
+
+    def _keep_alone(self, all_of_them: bool) -> None:
+        """Remember of what is offered whether one alone is asked for."""
+        if all_of_them:
+            self._alone.difference_update(self._in_turn())
+        else:
+            self._alone.update(self._in_turn())
 
     def choose(self, name: str, axes: str | None) -> None:
         """Choose the layer of that name, if there is one, with the axes of a recipe."""

@@ -27,7 +27,8 @@ TOOLTIPS = {
     "layer": "The image layer to enlarge. For a multiscale layer, its full-resolution "
     "level is used.",
     "in_turn": "Enlarges all channels of the file, or every image layer selected in "
-    "the layer list, one after the other. Each one is trained on its own pixels.",
+    "the layer list, one after the other. Each one is trained on its own pixels. "
+    "Untick it to enlarge only the layer that is chosen above.",
     "axes": "One letter for each axis: T time, C channel, Z depth, Y and X. The layer "
     "does not name its axes, so they were guessed. Correct the letters if needed.",
     "spacing": "Pixel size in micrometres: one number for Y and X, or one for each of "

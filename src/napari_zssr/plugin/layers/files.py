@@ -349,7 +349,7 @@ def write_ome_tiff(path: str, layer_data: Sequence[LayerData]) -> list[str]:
 
 def _as_channels(layers: Sequence[Image]) -> ImageStack:
     """Overlapping layers as one image with a channel axis."""
-    _check_compatible(layers)
+    check_compatible(layers)
     stacks = [layer_stack(layer) for layer in layers]
     first = stacks[0]
     axis = min(first.axes.index("Y"), first.axes.index("X"))
@@ -364,7 +364,8 @@ def _as_channels(layers: Sequence[Image]) -> ImageStack:
     )
 
 
-def _check_compatible(layers: Sequence[Image]) -> None:
+def check_compatible(layers: Sequence[Image]) -> None:
+    """InputError where layers cannot be channels of one image."""
     first = layers[0]
     for layer in layers[1:]:
         for name, expected, value in (

@@ -296,13 +296,13 @@ def channels_beside(layer: Image | None, layers: Sequence[Image]) -> list[Image]
     """Those of some layers that are channels of a layer's image; it is one of them."""
     if layer is None:
         return []
-    image = _image_of(layer)
+    image = image_of(layer)
     if image is None or is_result(layer):
         return [layer]
-    return [one for one in layers if _image_of(one) == image and not is_result(one)]
+    return [one for one in layers if image_of(one) == image and not is_result(one)]
 
 
-def _image_of(layer: Image) -> tuple[Any, ...] | None:
+def image_of(layer: Image) -> tuple[Any, ...] | None:
     """What the channels of one image have in common; None where it is of no file."""
     source = layer.source
     if source.path is None and source.sample is None:

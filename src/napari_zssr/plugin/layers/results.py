@@ -22,6 +22,7 @@ from napari_zssr.io.read import read
 from napari_zssr.plugin.layers.aids import selection_kept
 from napari_zssr.plugin.layers.layers import (
     KEY,
+    image_of,
     layer_file,
     layer_recipe,
     level0,
@@ -47,11 +48,14 @@ TRANSPARENT_BLENDING = ("additive", "minimum", "multiplicative")
 class Origin:
     """What a result was made of: a layer, whatever its name is now, and networks.
 
-    `file` is that of the layer; `networks` are those of `Enlarged`.
+    `file` is that of the layer, `image` what the channels of that file have in common;
+    `run` is the number of the run; `networks` are those of `Enlarged`.
     """
 
     layer: ref[Image]
     file: Path | None
+    image: tuple[Any, ...] | None
+    run: int
     networks: tuple[Checkpoint | None, ...]
 
 
@@ -64,12 +68,29 @@ def results_of(layer: Image) -> list[Image]:
     return [made for made, origin in ORIGINS.items() if origin.layer() is layer]
 
 
-class GrowingLayer:
-    """The result layer, shown from the first finished slice on."""
+def channels_of(result: Image, layers: Sequence[Image]) -> list[Image]:
+    """Those of some layers that the run of a result has made of channels of its file.
 
-    def __init__(self, viewer: Viewer, job: Job) -> None:
+    It is one of them.
+    """
+    origin = ORIGINS.get(result)
+    if origin is None or origin.image is None:
+        return [result]
+    same = (origin.image, origin.run)
+    known = [(layer, ORIGINS.get(layer)) for layer in layers]
+    return [one for one, of in known if of is not None and (of.image, of.run) == same]
+
+
+class GrowingLayer:
+    """The result layer, shown from the first finished slice on.
+
+    `run` is the number of the run.
+    """
+
+    def __init__(self, viewer: Viewer, job: Job, run: int) -> None:
         self._viewer = viewer
         self._job = job
+        self._run = run
         self._last_shown = 0.0
         self._reached = 0
         self.layer: Image | None = None
@@ -111,7 +132,11 @@ class GrowingLayer:
             for earlier in results_of(source):
                 earlier.visible = earlier is result
         ORIGINS[result] = Origin(
-            layer=ref(source), file=layer_file(source), networks=enlarged.networks
+            layer=ref(source),
+            file=layer_file(source),
+            image=image_of(source),
+            run=self._run,
+            networks=enlarged.networks,
         )
         hides: bool = result.blending in TRANSPARENT_BLENDING and source.visible
         if hides:
