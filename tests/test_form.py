@@ -17,6 +17,7 @@ pytest.importorskip("napari")
 
 from napari.utils.notifications import notification_manager
 from qtpy.QtCore import QEvent, QObject, QPoint, Qt
+from qtpy.QtGui import QHelpEvent
 from qtpy.QtWidgets import (
     QAbstractButton,
     QApplication,
@@ -25,6 +26,7 @@ from qtpy.QtWidgets import (
     QLabel,
     QStyle,
     QStyleOptionComboBox,
+    QToolTip,
     QVBoxLayout,
     QWidget,
 )
@@ -33,7 +35,13 @@ from napari_zssr.config import FAST, change
 from napari_zssr.errors import InputError
 from napari_zssr.imaging.intensity import check_finite
 from napari_zssr.kernelspec import KernelSpec
-from napari_zssr.plugin.form.rows import TOOLTIPS, Foldable, rows_in, text_label
+from napari_zssr.plugin.form.rows import (
+    TOOLTIPS,
+    ElidedChoice,
+    Foldable,
+    rows_in,
+    text_label,
+)
 from napari_zssr.plugin.messages import PROBLEM, Message
 from napari_zssr.plugin.widget import FILES_BUSY, LAYERS_BUSY, SuperResolutionWidget
 
@@ -191,6 +199,27 @@ def test_a_figure_in_place_of_a_range_moves_nothing(docked: Desk) -> None:
         docked.qtbot.wait(50)
         found.add(place(widget, widget.folds["reuse"].toggle))
     assert len(found) == 1
+
+
+def test_a_long_name_is_cut_in_its_middle_and_told_in_full(docked: Desk) -> None:
+    names = [f"2026-11-03_plate7_A02_s9_w{n}_c{n}" for n in (1, 2)]
+    box = docked.widget.form.image.fields["layer"].native
+    (elided,) = box.findChildren(ElidedChoice)
+    pictures, shown = [], []
+    for name in names:
+        docked.add(rings(24, 24), name)
+        docked.qtbot.wait(50)
+        shown.append(elided.text)
+        # The text alone differs, and what tells it apart is painted.
+        pictures.append(box.grab().toImage())
+        event = QHelpEvent(QEvent.Type.ToolTip, QPoint(9, 9), box.mapToGlobal(QPoint()))
+        QApplication.sendEvent(box, event)
+        assert name in QToolTip.text()
+        assert TOOLTIPS["layer"] in QToolTip.text()
+    assert all(text.startswith("2026") and "…" in text for text in shown)
+    assert [text[-3:] for text in shown] == ["_c1", "_c2"]
+    assert pictures[0] != pictures[1]
+    QToolTip.hideText()
 
 
 def place(widget: SuperResolutionWidget, button: Any) -> int:

@@ -17,6 +17,10 @@ from qtpy.QtWidgets import (
     QLineEdit,
     QScrollArea,
     QSizePolicy,
+    QStyle,
+    QStyleOptionComboBox,
+    QStylePainter,
+    QToolTip,
     QWidget,
 )
 
@@ -194,6 +198,7 @@ class Row(_Tight):
             box.setMinimumContentsLength(MIN_CHOICE_WIDTH)
             letter = box.fontMetrics().averageCharWidth()
             box.setMinimumWidth(MIN_CHOICE_WIDTH * letter)
+            box.installEventFilter(ElidedChoice(box))
         super().__init__([field], layout="horizontal")
         guard_from_wheel(field.native)
         if label:
@@ -215,6 +220,55 @@ class Row(_Tight):
         for text in self.native.findChildren(QLineEdit):
             if text.font().pointSize() != self.title.font().pointSize():
                 text.setFont(self.title.font())
+
+
+class ElidedChoice(QObject):
+    """Cuts a choice that is too long in its middle; the tooltip holds all of it.
+
+    Names of channels differ at their end, where Qt would cut them.
+    """
+
+    def __init__(self, box: QComboBox) -> None:
+        super().__init__(box)
+        self._box = box
+        view = box.view()
+        assert view is not None
+        view.setTextElideMode(Qt.TextElideMode.ElideMiddle)
+
+    def eventFilter(self, watched: Any, event: Any) -> bool:
+        """Paint the choice, and show its tooltip, instead of Qt."""
+        if event.type() == QEvent.Type.Paint:
+            self._paint()
+            return True
+        if event.type() == QEvent.Type.ToolTip and self.text != self._box.currentText():
+            help_ = f"{self._box.currentText()}\n\n{self._box.toolTip()}"
+            QToolTip.showText(event.globalPos(), tooltip(help_), self._box)
+            return True
+        return False
+
+    @property
+    def text(self) -> str:
+        """What there is room for."""
+        option, style = self._option(), self._box.style()
+        assert style is not None
+        control = QStyle.ComplexControl.CC_ComboBox
+        field = QStyle.SubControl.SC_ComboBoxEditField
+        room = style.subControlRect(control, option, field, self._box).width()
+        letters, middle = self._box.fontMetrics(), Qt.TextElideMode.ElideMiddle
+        return letters.elidedText(option.currentText, middle, room)
+
+    def _option(self) -> QStyleOptionComboBox:
+        option = QStyleOptionComboBox()
+        self._box.initStyleOption(option)
+        return option
+
+    def _paint(self) -> None:
+        """Paint as Qt does, but for the text."""
+        option, painter = self._option(), QStylePainter(self._box)
+        option.currentText = self.text
+        painter.drawComplexControl(QStyle.ComplexControl.CC_ComboBox, option)
+        painter.drawControl(QStyle.ControlElement.CE_ComboBoxLabel, option)
+        painter.end()
 
 
 class Column(_Tight):
