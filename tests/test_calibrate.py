@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import itertools
 import weakref
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from napari_zssr.config import BALANCED, FAST, INSTANT, PAPER, Config, change
 from napari_zssr.imaging.noise import NoiseModel
@@ -270,3 +272,20 @@ def test_the_caller_s_random_numbers_are_left_alone() -> None:
     plan = one_plan(change(FAST, **TINY))
     drain(calibrate_steps(plan, device="cpu", precision="float32"))
     assert torch.equal(torch.rand(2), wanted)
+
+
+def test_the_processor_is_as_slow_as_its_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    state = torch.get_rng_state()
+
+    def tested(step_s: float, cores: int) -> float:
+        """Slowness where looking at the clock, once a step, takes so long."""
+        times = itertools.count()
+        monkeypatch.setattr(calibrate, "CLOCK", lambda: step_s * next(times))
+        return calibrate.slowness(cores)
+
+    usual = tested(1 / 64, 1)
+    assert usual > 0
+    assert tested(1 / 8, 1) > 4 * usual
+    # More cores are expected to do more.
+    assert tested(1 / 64, 4) == pytest.approx(4 * usual)
+    assert torch.equal(torch.get_rng_state(), state)

@@ -91,6 +91,11 @@ def cost(every: list[Workload], machine: Machine, found: Known | None = None) ->
     return Cost(workloads=every, plans=plans, cores=8, known=found or {})
 
 
+def told_time(asked: Workload, machine: Machine) -> str:
+    """Time that is told before anything was measured."""
+    return rows(told(asked, machine, None))["Time"]
+
+
 def rows(found: Estimate) -> dict[str, str]:
     return dict(found.rows)
 
@@ -239,6 +244,43 @@ def test_what_is_not_trained_tells_nothing_of_training(preset: str) -> None:
     assert cost([paper], LAPTOP, {**balanced, **measured}).seconds == wanted
     if preset == "fast":
         assert cost([paper], LAPTOP, measured).seconds[0] > 600
+
+
+def test_a_filter_that_was_measured_tells_nothing_of_networks() -> None:
+    """After the speed of Instant, Balanced was told to take seven times as long."""
+    asked = workload((256, 256), "YX", starts=(shipped_start(),))
+    instant = replace(
+        asked, config=change(PRESETS["instant"], device="auto"), starts=()
+    )
+    found = known([instant], LAPTOP, replace(RATES, step_s=1.0))
+    assert found
+    seconds = cost([asked], LAPTOP).seconds
+    told = cost([asked], LAPTOP, found)
+    assert told.seconds == seconds
+    low, high = duration_text(seconds[0] / 3), duration_text(3 * seconds[1])
+    assert told.short == f"{low} to {high}"
+    networks = known([asked], LAPTOP, replace(RATES, step_s=1.0))
+    wanted = cost([instant], LAPTOP).seconds
+    assert cost([instant], LAPTOP, networks).seconds == wanted
+
+
+def test_a_busy_processor_is_slow_before_a_plan_was_measured() -> None:
+    """5 to 41 s were told of what took 57 s and more on a busy computer."""
+    asked, busy = workload((256, 256), "YX"), replace(LAPTOP, slowness=5.0)
+    (low, _), (slow, _) = (
+        replace(cost([asked], machine), slowness=machine.slowness).seconds
+        for machine in (LAPTOP, busy)
+    )
+    assert slow == pytest.approx(5 * low)
+    at_most = duration_text(3 * slow)
+    assert at_most in told_time(asked, busy)
+    assert at_most not in told_time(asked, LAPTOP)
+    # What was measured holds, and a graphics card has not been tested.
+    measured = known([asked], LAPTOP)
+    known_times = [estimate([asked], machine, measured) for machine in (LAPTOP, busy)]
+    assert rows(known_times[0]) == rows(known_times[1])
+    card = replace(WORKSTATION, slowness=5.0)
+    assert told_time(asked, card) == told_time(asked, WORKSTATION)
 
 
 def test_what_a_run_took_is_told_of_the_same_run() -> None:

@@ -41,6 +41,7 @@ class Bench:
         self.machine = Machine(devices=(CPU,), cores=8)
         self.examined = 0
         self.measured: list[Any] = []
+        self.slowness = 1.0
         self.error: Exception | None = None
 
     def examine(self) -> Machine:
@@ -61,6 +62,7 @@ def bench(monkeypatch: pytest.MonkeyPatch) -> Bench:
     monkeypatch.setattr(cost, "examine_machine", made.examine)
     monkeypatch.setattr(cost, "SETTLED_MS", 1)
     monkeypatch.setattr(calibrate, "calibrate_steps", made.calibrate)
+    monkeypatch.setattr(calibrate, "slowness", lambda cores: made.slowness)
     return made
 
 
@@ -115,6 +117,22 @@ def test_what_was_measured_is_not_measured_again(
     assert (bench.examined, len(bench.measured)) == (1, 1)
     card.update([request(width=16)])
     qtbot.waitUntil(lambda: len(bench.measured) == 2)
+
+
+def test_the_processor_is_tested_but_not_beside_a_preview(
+    bench: Bench, qtbot: Any
+) -> None:
+    busy = [False]
+    card = CostCard(lambda: busy[0])
+    qtbot.addWidget(card.view.native)
+    found = []
+    for bench.slowness, busy[0] in ((2.0, False), (7.0, True), (3.0, False)):
+        before, card._examined = bench.examined, -cost.STALE_S
+        card.update([request()])
+        qtbot.waitUntil(lambda n=before: bench.examined > n and not card._run.running)
+        found.append(None if card._machine is None else card._machine.slowness)
+    card.close()
+    assert found == [2.0, 2.0, 3.0]
 
 
 def test_nothing_is_measured_beside_a_run(

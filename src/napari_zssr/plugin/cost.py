@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -174,6 +175,7 @@ class CostCard:
             workloads=workloads,
             plans=plans,
             cores=machine.cores,
+            slowness=machine.slowness,
             known=self._known,
             taken=self._taken,
         )
@@ -192,6 +194,9 @@ class CostCard:
     def _keep_machine(self, machine: Machine | ZSSRError) -> None:
         self._examined = time.monotonic()
         if isinstance(machine, Machine):
+            if self._machine is not None and self._is_busy():
+                # Beside a preview, everything takes longer.
+                machine = replace(machine, slowness=self._machine.slowness)
             self._machine = machine
             self._advice.value = _advice_html(machine)
         else:
@@ -272,7 +277,11 @@ def _noise_estimate_steps(request: Request) -> Steps[tuple[NoiseEstimate, ...]]:
 
 def _examine_steps() -> Steps[Machine]:
     yield Progress(stage="examine", step=0, total=1)
-    return examine_machine()
+    machine = examine_machine()
+    from napari_zssr.zssr.calibrate import slowness
+
+    yield Progress(stage="examine", step=0, total=1)
+    return replace(machine, slowness=slowness(machine.cores))
 
 
 def _calibrate_steps(key: Key, plan: TrainingPlan, starts: Starts) -> Steps[Rates]:

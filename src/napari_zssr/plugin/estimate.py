@@ -119,6 +119,7 @@ def estimate(
         workloads=workloads,
         plans=plans,
         cores=machine.cores,
+        slowness=machine.slowness,
         known=known,
         taken=taken,
     )
@@ -252,6 +253,7 @@ class Cost:
     cores: int
     known: Known
     taken: Sequence[Taken] = ()
+    slowness: float = 1.0
 
     @property
     def text(self) -> str:
@@ -291,7 +293,8 @@ class Cost:
         done = [workload for workload, _ in self.taken]
         if not self.unmeasured() or all(one in done for one in self.workloads):
             return 1.0
-        return IN_PROPORTION if self._measured_here() else UNSURE
+        told = all(map(self._measured_like, self.unmeasured().values()))
+        return IN_PROPORTION if told else UNSURE
 
     def work(self, number: int, workload: Workload | None = None) -> Work:
         """Expected work of a workload."""
@@ -338,10 +341,10 @@ class Cost:
         if isinstance(found, Measured):
             return found.rates
         assumed = self._assumed(plan)
-        others = self._measured_here()
+        others = self._measured_like(plan)
         if not others:
             return assumed
-        # What is not trained tells little of training; of equals, the last counts.
+        # What takes no steps tells little of those that do; of equals, the last counts.
         nearest = max(
             reversed(others),
             key=lambda one: (
@@ -353,16 +356,27 @@ class Cost:
 
     def _assumed(self, plan: TrainingPlan) -> Rates:
         run = self.plans[0]
-        where = {"device": run.device, "precision": run.precision}
-        return assumed_rates(plan, cores=self.cores, **where)
+        return assumed_rates(
+            plan,
+            device=run.device,
+            precision=run.precision,
+            cores=self.cores,
+            slowness=self.slowness,
+        )
 
-    def _measured_here(self) -> list[Measured]:
+    def _measured_like(self, plan: TrainingPlan) -> list[Measured]:
+        """What was measured on this device of networks, or of closed-form filters.
+
+        Neither tells how fast the other is.
+        """
         run = self.plans[0]
         here = run.device, run.precision
         return [
             one
             for key, one in self.known.items()
-            if isinstance(one, Measured) and key[1:] == here
+            if isinstance(one, Measured)
+            and key[1:] == here
+            and one.plan.kind.is_trained == plan.kind.is_trained
         ]
 
 

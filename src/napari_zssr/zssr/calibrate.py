@@ -17,7 +17,9 @@ from napari_zssr.zssr.cost import (
     MEASURED_PX,
     REFRESH_EVERY,
     SAMPLE_PX,
+    TRAINING_COST,
     Rates,
+    used_cores,
 )
 from napari_zssr.zssr.judge import assess
 from napari_zssr.zssr.networks import (
@@ -45,6 +47,35 @@ MOST_STEPS = 20
 ENOUGH_S = 0.4
 # How often a part is timed; the median counts, as a core may be taken away meanwhile.
 REPEATS = 3
+# Of the test of the processor: batch, channels and side of what it convolves, how long
+# it takes, and multiply-adds a second on one core that `SPEED` counts as usual.
+TEST_BATCH, TEST_WIDTH, TEST_PX, TEST_S, TEST_SPEED = 8, 32, 48, 0.3, 45e9
+
+
+def slowness(cores: int) -> float:
+    """How many times as long as usual the processor takes, whatever keeps it busy.
+
+    Trains two layers on noise for a third of a second.
+    """
+    generator = torch.Generator().manual_seed(0)
+    crops = torch.rand((TEST_BATCH, TEST_WIDTH, TEST_PX, TEST_PX), generator=generator)
+    layers = torch.rand((2, TEST_WIDTH, TEST_WIDTH, 3, 3), generator=generator)
+    layers.requires_grad_()
+
+    def step() -> None:
+        features = crops
+        for layer in layers:
+            features = nn.functional.conv2d(features, layer, padding=1)
+        torch.autograd.grad(features.mean(), layers)
+
+    for _ in range(WARM_UP_STEPS):
+        step()
+    count, started = 0, CLOCK()
+    while (elapsed := CLOCK() - started) < TEST_S:
+        step()
+        count += 1
+    done = count * TRAINING_COST * layers.numel() * TEST_BATCH * TEST_PX**2
+    return used_cores(cores) * TEST_SPEED * elapsed / done
 
 
 def calibrate_steps(

@@ -104,17 +104,30 @@ class Rates:
         )
 
 
+def used_cores(cores: int | None) -> int:
+    """Of the cores of a processor, those that make training faster."""
+    return max(1, min(cores or 1, 16))
+
+
 # Rates of a plan, as measured or assumed.
 RatesOf = Callable[[TrainingPlan], Rates]
 
 
 def assumed_rates(
-    plan: TrainingPlan, *, device: str, cores: int | None, precision: str
+    plan: TrainingPlan,
+    *,
+    device: str,
+    cores: int | None,
+    precision: str,
+    slowness: float = 1.0,
 ) -> Rates:
-    """Rates of a device that nothing was measured on, from multiply-adds."""
+    """Rates of a device that no plan was measured on, from multiply-adds.
+
+    `slowness` of the processor: how many times as long as usual it takes.
+    """
     speed = SPEED.get(device.split(":")[0], SPEED["cpu"])
     if device == "cpu":
-        speed *= max(1, min(cores or 1, 16))
+        speed *= used_cores(cores) / slowness
     if precision == "bfloat16":
         speed *= BFLOAT16_SPEED_UP
     fine = plan.factors[0] * plan.factors[1]
@@ -128,10 +141,10 @@ def assumed_rates(
         return Rates(
             step_s=step,
             fitted_px=fitted,
-            pairs_s=CPU_PIXEL_S * (1 if plan.noise.is_clean else 2),
+            pairs_s=slowness * CPU_PIXEL_S * (1 if plan.noise.is_clean else 2),
             version_s=version / speed,
-            judge_s=CPU_JUDGE_S,
-            check_s=CPU_CHECK_S,
+            judge_s=slowness * CPU_JUDGE_S,
+            check_s=slowness * CPU_CHECK_S,
         )
     return Rates(
         step_s=max(step, GPU_STEP_S) if plan.kind.is_trained else step,

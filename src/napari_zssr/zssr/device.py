@@ -367,12 +367,15 @@ class Machine:
     devices : the preferred one first, the processor last
     gpus : what the driver reports
     advice : what keeps torch from a GPU that is there
+    slowness : how many times as long as usual the processor takes, also because it is
+        busy; 1 where it was not tested
     """
 
     devices: tuple[DeviceReport, ...]
     gpus: tuple[NvidiaGpu, ...] = ()
     advice: Advice | None = None
     cores: int = 1
+    slowness: float = 1.0
 
     @property
     def free_bytes(self) -> int | None:
