@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_zssr.checks import is_camera, parsed_camera, size_text
+from napari_zssr.checks import size_text
 from napari_zssr.config import Config, change
 from napari_zssr.errors import InputError
-from napari_zssr.imaging.comparison import Scores, compare
-from napari_zssr.imaging.intensity import IntensityMap, check_finite
+from napari_zssr.imaging.comparison import Comparison, Scores, compare
+from napari_zssr.imaging.intensity import IntensityMap
 from napari_zssr.imaging.noise import NoiseModel, estimate_noise
 from napari_zssr.imaging.quantities import Flux, SpotShift, flux, spot_shift
 from napari_zssr.imaging.resample import Array, Pair, output_size, spread_evenly
@@ -31,6 +29,22 @@ from napari_zssr.stack.agreement import (
     of_interpolation,
     reduced,
 )
+from napari_zssr.stack.check_planes import (
+    ComparedImages,
+    grey,
+    place_of,
+    plane_name,
+    plane_size,
+)
+from napari_zssr.stack.check_recipe import (
+    assumed_blur,
+    camera_noise,
+    delivered_shares,
+    is_recipe,
+    kernels_of,
+    other_original,
+    settings_and_networks,
+)
 from napari_zssr.stack.detail import (
     ENLARGED_ALONG_Z,
     PENDING,
@@ -38,7 +52,6 @@ from napari_zssr.stack.detail import (
     Detail,
     Making,
     Scale,
-    checkpoints_of,
     detail_steps,
     in_doubt,
 )
@@ -47,10 +60,7 @@ from napari_zssr.stack.image import (
     CheckedPlanes,
     ImageStack,
     PlaneIndex,
-    plane_axes,
     planes,
-    to_cyx,
-    to_native,
 )
 from napari_zssr.stack.original_slices import in_original_slices
 from napari_zssr.stack.plane import (
@@ -60,7 +70,7 @@ from napari_zssr.stack.plane import (
     plane_noise,
     without_artifacts,
 )
-from napari_zssr.stack.recipe import axial_reports, channel_text
+from napari_zssr.stack.recipe import axial_reports
 from napari_zssr.stack.report import to_json_types, versions
 from napari_zssr.units import counted
 from napari_zssr.zssr.checkpoint import Checkpoint
@@ -69,7 +79,6 @@ from napari_zssr.zssr.checkpoint import Checkpoint
 MOST_PLANES = 8
 # Largest denominator of a factor that is found from shapes.
 FINEST = 8
-BICUBIC = KernelSpec()
 # From which share of the check of a plane to which its stages last, where its halves
 # are sent through networks, and all steps.
 STAGES = {
@@ -79,10 +88,6 @@ STAGES = {
     "resolution": (0.1, 1.0),
 }
 TICKS = 1000
-REDUCED_ALONG_Z = (
-    "Before these checks, the result was {blurred}reduced along Z to the slices of the "
-    "original."
-)
 HALVES = {
     "before": "halves of the original agree down to",
     "after": "the result is hardly finer (no proof of a gain) than",
@@ -352,77 +357,82 @@ def check_steps(
         Sizes or planes do not fit together, or pixels are not finite; the networks are
         those of other images or settings.
     """
-    if recipe is not None and CONTENT in recipe:
-        raise InputError(
-            f"{result.name or 'The image'} contains the {recipe[CONTENT]} of a "
-            "result, not the result itself; give the result."
-        )
-    made = recipe if _is_recipe(recipe) else None
-    _check_planes(result, original, "result")
-    if truth is not None:
-        _check_planes(truth, original, "truth")
-    if labels is not None:
-        _check_planes(labels, original, "labels", broadcast=True)
-    factors, source = _factors(result, original, made)
-    before = truth is not None and plane_size(truth) != plane_size(result)
-    listed = planes(original.axes, original.data.shape)
-    config, checkpoints = _applied(networks, made, original)
-    facts = _Facts(
-        scale=Scale.of(original, factors),
-        config=config,
-        noise=_noise(made),
-        kernels=_kernels(made),
-        maps=intensity_maps(
-            CheckedPlanes(original.data, nonfinite), original.axes, listed
-        ),
-        shares=_shares(made),
-        checkpoints=checkpoints,
-        before=before,
-        along_z={
-            report["channel"]: report["returned"]
-            for report in axial_reports(made or {})
-        },
+    made = recipe if is_recipe(recipe) else None
+    images = ComparedImages(
+        result=result,
+        original=original,
+        truth=truth,
+        labels=labels,
+        nonfinite=nonfinite,
     )
+    _refuse_content(result, recipe)
+    images.refuse_other_planes()
+    factors, source = _factors(result, original, made)
+    listed = planes(original.axes, original.data.shape)
+    facts = _facts(images, made, networks, Scale.of(original, factors), listed)
     done = Check(
         factors=factors,
         factors_from=source,
         planes=(),
         count=len(listed),
         channels=len({plane.channel for plane in listed}),
-        before=before,
+        before=images.before,
         versions=dict(versions()),
         recipe=made,
-        messages=(*_messages(made, original), *_assumed_blur(made)),
+        messages=(*other_original(made, original), *assumed_blur(made)),
     )
     chosen = _chosen(listed, most, first)
     for number, plane in enumerate(chosen):
-        place = _place(plane, original.axes)
-        given = tuple(
-            None if stack is None else pixels_at(stack, place, nonfinite)
-            for stack in (original, result, truth)
-        )
-        regions = None if labels is None else _labels_at(labels, place)
-        where = {
-            "name": plane_name(place, original),
-            "channel": plane.channel,
-            "place": place,
-        }
-        earlier = done
-
-        def keep(
-            found: dict[str, Any],
-            earlier: Check = earlier,
-            where: dict[str, Any] = where,
-        ) -> Check:
-            checked = (*earlier.planes, PlaneCheck(**where, **found))
-            known = replace(earlier, planes=checked)
-            on_found(known)
-            return known
-
+        keep = partial(_with_plane, done, on_found)
         renamed = partial(_of_several, number=number, count=len(chosen))
-        steps = _checks_of_plane(given, regions, facts, plane, keep)
+        steps = _checks_of_plane(images, facts, plane, keep)
         done = keep((yield from map_events(steps, Progress, renamed)))
     return done
+
+
+def _refuse_content(result: ImageStack, recipe: Mapping[str, Any] | None) -> None:
+    """Refuse a map that was saved with a result."""
+    if recipe is not None and CONTENT in recipe:
+        raise InputError(
+            f"{result.name or 'The image'} contains the {recipe[CONTENT]} of a "
+            "result, not the result itself; give the result."
+        )
+
+
+def _facts(
+    images: ComparedImages,
+    recipe: Mapping[str, Any] | None,
+    networks: str | Path | None,
+    scale: Scale,
+    listed: tuple[PlaneIndex, ...],
+) -> _Facts:
+    """What the recipe, the networks and all planes of the original tell."""
+    original = images.original
+    config, checkpoints = settings_and_networks(networks, recipe, original)
+    pixels = CheckedPlanes(original.data, images.nonfinite)
+    return _Facts(
+        scale=scale,
+        config=config,
+        noise=camera_noise(recipe),
+        kernels=kernels_of(recipe),
+        maps=intensity_maps(pixels, original.axes, listed),
+        shares=delivered_shares(recipe),
+        checkpoints=checkpoints,
+        before=images.before,
+        along_z={
+            report["channel"]: report["returned"]
+            for report in axial_reports(recipe or {})
+        },
+    )
+
+
+def _with_plane(
+    done: Check, on_found: Callable[[Check], object], checked: PlaneCheck
+) -> Check:
+    """Add a plane to what is known so far, and hand it on."""
+    known = replace(done, planes=(*done.planes, checked))
+    on_found(known)
+    return known
 
 
 def _of_several(event: Progress, number: int, count: int) -> Progress:
@@ -434,37 +444,26 @@ def _of_several(event: Progress, number: int, count: int) -> Progress:
 
 
 def _checks_of_plane(
-    given: tuple[NDArray[Any] | None, ...],
-    labels: NDArray[Any] | None,
+    images: ComparedImages,
     facts: _Facts,
     plane: PlaneIndex,
-    keep: Callable[[dict[str, Any]], object],
-) -> Steps[dict[str, Any]]:
-    """All checks of one plane, by their names in `PlaneCheck`.
-
-    `given` are original, result and truth (C, Y, X); `keep` takes what is known of them
-    before the detail is.
-    """
-    pixels, made, target = given
-    assert pixels is not None
-    assert made is not None
+    keep: Callable[[PlaneCheck], object],
+) -> Steps[PlaneCheck]:
+    """All checks of one plane; `keep` takes what is known before the detail is."""
+    place = place_of(plane, images.original.axes)
+    pixels, made, target = images.pixels(place)
+    regions = images.regions(place)
     factors, noise = facts.scale.factors, facts.noise
-    image, result = _grey(pixels), _grey(made)
-    yield Progress(stage="intensities", step=0, total=1)
-    found: dict[str, Any] = {"flux": flux(image, result, factors, labels, noise=noise)}
-    yield Progress(stage="positions", step=0, total=1)
-    found["spots"] = spot_shift(image, result, factors, noise=noise)
-    compared = None
     setup = facts.setup(plane.channel)
-    if target is not None:
-        truth = _grey(target)
-        kernel = setup.config.kernel if facts.before else None
-        comparison = compare(result, truth, kernel=kernel, factors=factors)
-        found |= {"scores": comparison.scores, "error": reduced(comparison.error)}
-        pixel = facts.scale.pixel if facts.before else facts.scale.fine
-        compared = comparison, truth, pixel
-    normal = setup.mapping.normalise(pixels)
-    colours, _ = without_artifacts(colours_of(normal), setup.config)
+    image, result = grey(pixels), grey(made)
+    yield Progress(stage="intensities", step=0, total=1)
+    summed = flux(image, result, factors, regions, noise=noise)
+    yield Progress(stage="positions", step=0, total=1)
+    spots = spot_shift(image, result, factors, noise=noise)
+    compared = None if target is None else _compared(result, grey(target), setup, facts)
+    colours, _ = without_artifacts(
+        colours_of(setup.mapping.normalise(pixels)), setup.config
+    )
     fine = setup.mapping.normalise(colours_of(made))
     own = plane_noise(colours, pixels, setup)
     agreement = yield from agreement_steps(
@@ -472,8 +471,18 @@ def _checks_of_plane(
     )
     if facts.is_interpolated(plane):
         agreement = of_interpolation(agreement)
-    found["agreement"] = agreement
-    keep(found | {"detail": Detail(unit=facts.scale.unit, sentence=PENDING)})
+    known = PlaneCheck(
+        name=plane_name(place, images.original),
+        channel=plane.channel,
+        place=place,
+        flux=summed,
+        spots=spots,
+        agreement=agreement,
+        detail=Detail(unit=facts.scale.unit, sentence=PENDING),
+        scores=None if compared is None else compared[0].scores,
+        error=None if compared is None else reduced(compared[0].error),
+    )
+    keep(known)
     grey_noise = _grey_noise(colours, own, setup.config)
     making = facts.making(plane)
     detail = yield from detail_steps(
@@ -481,12 +490,16 @@ def _checks_of_plane(
     )
     if {"noise underrated", "noise overrated"} & set(agreement.reasons):
         detail = in_doubt(detail)
-    return found | {"detail": detail}
+    return replace(known, detail=detail)
 
 
-def _grey(pixels: NDArray[Any]) -> Array:
-    """Mean of the colours (C, Y, X), without transparency."""
-    return np.asarray(colours_of(pixels).astype(np.float64).mean(axis=0))
+def _compared(
+    result: Array, truth: Array, setup: ChannelSetup, facts: _Facts
+) -> tuple[Comparison, Array, Pair]:
+    """Comparison with the truth, the truth, and the size of its pixels."""
+    kernel = setup.config.kernel if facts.before else None
+    comparison = compare(result, truth, kernel=kernel, factors=facts.scale.factors)
+    return comparison, truth, facts.scale.pixel if facts.before else facts.scale.fine
 
 
 def _grey_noise(
@@ -502,56 +515,6 @@ def _grey_noise(
     return estimate_noise(colours.mean(axis=0))
 
 
-def plane_size(stack: ImageStack) -> tuple[int, int]:
-    """Size of a plane along (Y, X)."""
-    y, x = (stack.data.shape[stack.axes.index(letter)] for letter in "YX")
-    return y, x
-
-
-def plane_at(
-    stack: ImageStack, place: Mapping[str, int], nonfinite: str = "fill"
-) -> Array:
-    """Plane (Y, X) at an index along T, C and Z, the mean of its colours."""
-    return _grey(pixels_at(stack, place, nonfinite))
-
-
-def pixels_at(
-    stack: ImageStack, place: Mapping[str, int], nonfinite: str = "fill"
-) -> NDArray[Any]:
-    """Plane (C, Y, X) at an index along T, C and Z, its pixels finite."""
-    return check_finite(_pixels(stack, place), nonfinite, f"The image {stack.name}")
-
-
-def _pixels(stack: ImageStack, place: Mapping[str, int]) -> NDArray[Any]:
-    """Plane (C, Y, X); an axis of size 1 stands for every index."""
-    index = tuple(
-        slice(None) if letter in "YXS" else min(place.get(letter, 0), size - 1)
-        for letter, size in zip(stack.axes, stack.data.shape, strict=True)
-    )
-    return to_cyx(to_native(stack.data[index]), plane_axes(stack.axes))
-
-
-def _labels_at(labels: ImageStack, place: Mapping[str, int]) -> NDArray[Any]:
-    return np.asarray(_pixels(labels, place)[0])
-
-
-def _check_planes(
-    stack: ImageStack, original: ImageStack, name: str, *, broadcast: bool = False
-) -> None:
-    """Refuse an image whose planes are not those of the original."""
-    sizes, wanted = (
-        {a: n for a, n in zip(s.axes, s.data.shape, strict=True) if a in "TCZ"}
-        for s in (stack, original)
-    )
-    for letter in "TCZ":
-        size, own = sizes.get(letter, 1), wanted.get(letter, 1)
-        if size != own and not (broadcast and size == 1):
-            raise InputError(
-                f"Along {letter} the {name} has size {size} and the original {own}; "
-                "give images of the same planes."
-            )
-
-
 def _chosen(listed: tuple[PlaneIndex, ...], most: int, first: int) -> list[PlaneIndex]:
     """Some planes of every channel, in their order but for the first channel."""
     channels: dict[int, list[PlaneIndex]] = {}
@@ -559,35 +522,6 @@ def _chosen(listed: tuple[PlaneIndex, ...], most: int, first: int) -> list[Plane
         channels.setdefault(plane.channel, []).append(plane)
     chosen = [p for own in channels.values() for p in spread_evenly(own, most)]
     return sorted(chosen, key=lambda p: (p.channel != first, p.channel, p.number))
-
-
-def _place(plane: PlaneIndex, axes: str) -> dict[str, int]:
-    return {
-        letter: at
-        for letter, at in zip(axes, plane.index, strict=True)
-        if isinstance(at, int)
-    }
-
-
-def plane_name(
-    place: Mapping[str, int],
-    original: ImageStack,
-    starts: Mapping[str, int] = MappingProxyType({}),
-) -> str:
-    """Channel and position along the axes that have several.
-
-    `starts` are the first indices, by letter, of a part of an image.
-    """
-    sizes = dict(zip(original.axes, original.data.shape, strict=True))
-    parts = []
-    for letter in (a for a in "CTZ" if sizes.get(a, 1) > 1):
-        at = place[letter]
-        index = at + starts.get(letter, 0)
-        known = original.channels[at : at + 1] if letter == "C" else ()
-        title = known[0].name if known else ""
-        is_channel = letter == "C"
-        parts.append(channel_text(index, title) if is_channel else f"{letter} {index}")
-    return ", ".join(parts)
 
 
 def _factors(
@@ -614,95 +548,3 @@ def factor_between(size: int, out_size: int) -> float:
         if factor >= 1 and output_size(size, factor) == out_size:
             return factor
     return out_size / size
-
-
-def _is_recipe(recipe: Mapping[str, Any] | None) -> bool:
-    """Whether it tells how one image was enlarged."""
-    if recipe is None or not isinstance(recipe.get("config"), Mapping):
-        return False
-    factor = recipe["config"].get("factor")
-    return isinstance(factor, list | tuple) and len(factor) == 2
-
-
-def _noise(recipe: Mapping[str, Any] | None) -> NoiseModel | None:
-    """Noise of a camera that the recipe tells; other noise is estimated."""
-    noise = None if recipe is None else recipe["config"].get("noise")
-    if not isinstance(noise, str) or not is_camera(noise):
-        return None
-    return NoiseModel.of_camera(parsed_camera(noise))
-
-
-def _settings(recipe: Mapping[str, Any] | None) -> Config:
-    """Settings of the recipe; the usual ones where a version cannot read them."""
-    with contextlib.suppress(InputError):
-        return Config.from_dict({} if recipe is None else recipe["config"])
-    return Config()
-
-
-def _applied(
-    networks: str | Path | None, recipe: Mapping[str, Any] | None, original: ImageStack
-) -> tuple[Config, tuple[Checkpoint | None, ...]]:
-    """Settings, and the networks of each channel where a file of them is given."""
-    if networks is None:
-        return _settings(recipe), ()
-    if recipe is None:
-        raise InputError(
-            "The result contains no recipe (record of how it was made), so it is "
-            f"unknown how the networks {networks} were applied; leave out "
-            "--networks, or give the result as napari-zssr wrote it."
-        )
-    if axial_reports(recipe):
-        raise InputError(
-            "The result was enlarged along Z by other networks than those in "
-            f"{networks}; leave out --networks."
-        )
-    return checkpoints_of(networks, _settings(recipe), original)
-
-
-def _shares(recipe: Mapping[str, Any] | None) -> dict[int, float]:
-    """Share of what networks change that was delivered, by the number of the plane."""
-    report = (recipe or {}).get("report") or {}
-    always = recipe is not None and recipe["config"].get("always", False)
-    shares = {}
-    for plane in report.get("planes", ()):
-        share = (plane.get("assessment") or {}).get("share", 1.0)
-        learned = plane["returned"] == "learned"
-        shares[plane["plane"]] = (1.0 if always else float(share)) * learned
-    return shares
-
-
-def _kernels(recipe: Mapping[str, Any] | None) -> tuple[KernelSpec, ...]:
-    """Blur of each channel as assumed, bicubic where nothing is known of it."""
-    report = (recipe or {}).get("report") or {}
-    listed = [entry["kernel"] for entry in report.get("kernels", ())]
-    specs = tuple(KernelSpec.from_dict(kernel) for kernel in listed)
-    return specs or (BICUBIC,)
-
-
-def _messages(
-    recipe: Mapping[str, Any] | None, original: ImageStack
-) -> tuple[str, ...]:
-    source = (recipe or {}).get("input") or {}
-    stated, found = source.get("checksum"), original.checksum
-    if not stated or not found or stated == found:
-        return ()
-    return (
-        f"The result was made from {source.get('name') or 'an image'} with checksum "
-        f"{stated}, but the given original has {found}; check that it is the same file "
-        "and was not changed since.",
-    )
-
-
-def _assumed_blur(recipe: Mapping[str, Any] | None) -> tuple[str, ...]:
-    """How the result was blurred before it was compared, where that is not plain."""
-    along_z = axial_reports(recipe or {})
-    if along_z:
-        is_blurred = any(report["returned"] == "learned" for report in along_z)
-        blurred = "blurred as assumed and " * is_blurred
-        return (REDUCED_ALONG_Z.format(blurred=blurred),)
-    if ((recipe or {}).get("report") or {}).get("kernels"):
-        return ()
-    return (
-        "The result does not say which blur was assumed, so its residual was "
-        "computed with the default blur.",
-    )

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_zssr.imaging.resample import output_window
-from napari_zssr.stack.check import Check, PlaneCheck, plane_at
+from napari_zssr.stack.check import Check, PlaneCheck
+from napari_zssr.stack.check_planes import plane_at
 from napari_zssr.stack.check_tables import detail_rows, image_rows, rows
 from napari_zssr.stack.detail import CURVES, RESULT, Curve, Detail
 from napari_zssr.stack.image import ImageStack

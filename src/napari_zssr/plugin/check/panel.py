@@ -47,7 +47,8 @@ from napari_zssr.plugin.form.rows import (
 from napari_zssr.plugin.layers.layers import unwrapped
 from napari_zssr.plugin.summary import form_sentence
 from napari_zssr.progress import Event, Progress, Steps
-from napari_zssr.stack.check import Check, PlaneCheck, plane_at
+from napari_zssr.stack.check import Check, PlaneCheck
+from napari_zssr.stack.check_planes import plane_at
 from napari_zssr.stack.image import ImageStack
 
 OPEN, CLOSE = "Start check", "Close check"

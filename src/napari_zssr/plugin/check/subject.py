@@ -24,7 +24,7 @@ from napari_zssr.plugin.layers.layers import (
     unwrapped,
 )
 from napari_zssr.plugin.layers.results import ORIGINS
-from napari_zssr.stack.check import plane_name
+from napari_zssr.stack.check_planes import plane_name
 from napari_zssr.stack.image import ImageStack, factor_per_axis
 from napari_zssr.stack.original_slices import in_original_slices
 from napari_zssr.stack.recipe import axial_reports, factor_along
