@@ -32,7 +32,7 @@ from napari_zssr.stack.prepare import prepare
 from napari_zssr.stack.preview import preview_steps
 from napari_zssr.stack.recipe import was_trained
 from napari_zssr.stack.report import recipe
-from napari_zssr.stack.resources import plan_run
+from napari_zssr.stack.resources import Hardware, RunInput, plan_run
 from napari_zssr.stack.run import Upscaled, upscale_steps
 from napari_zssr.zssr import plane_trainer, pretrained, trainer, training_plan
 from napari_zssr.zssr.checkpoint import KEY, load_networks
@@ -782,7 +782,10 @@ def test_a_run_costs_what_the_start_does(small_start: PretrainedStart) -> None:
     def cost(start: PretrainedStart | None, **changes: Any) -> tuple[float, int]:
         config = change(FAST, device="cpu", **changes)
         shape, dtype = (400, 400), np.dtype(np.float32)
-        plan = plan_run(config, shape, dtype, "YX", starts=(start,))
+        run = RunInput(
+            config=config, shape=shape, dtype=dtype, axes="YX", starts=(start,)
+        )
+        plan = plan_run(run, Hardware())
         return plan.seconds, plan.memory_bytes
 
     assert cost(wide)[0] < cost(None)[0]

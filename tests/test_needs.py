@@ -11,6 +11,8 @@ from napari_zssr.config import INSTANT
 from napari_zssr.errors import StorageError
 from napari_zssr.stack import resources as module
 from napari_zssr.stack.resources import (
+    Hardware,
+    RunInput,
     RunPlan,
     check_room,
     disk_needs,
@@ -23,7 +25,10 @@ GB = 10**9
 
 def plan(side: int = 1024, planes: int = 10) -> RunPlan:
     shape = (planes, side, side)
-    return plan_run(INSTANT, shape, np.dtype(np.uint16), "ZYX", to_disk=True)
+    run = RunInput(
+        config=INSTANT, shape=shape, dtype=np.dtype("u2"), axes="ZYX", to_disk=True
+    )
+    return plan_run(run, Hardware())
 
 
 @pytest.fixture

@@ -7,14 +7,27 @@ import pytest
 
 from napari_zssr.config import BALANCED, FAST, INSTANT, PAPER, change
 from napari_zssr.errors import ComputeError
-from napari_zssr.stack.resources import RunPlan, plan_run
+from napari_zssr.stack.resources import Hardware, RunInput, RunPlan, plan_run
 
 SHAPE = (3, 5, 100, 201)
 
 
-def plan(config: Any = BALANCED, shape: Any = SHAPE, **options: Any) -> RunPlan:
-    axes = options.pop("axes", "CZYX")
-    return plan_run(config, shape, np.dtype("uint16"), axes, **options)
+def plan(
+    config: Any = BALANCED,
+    shape: Any = SHAPE,
+    axes: str = "CZYX",
+    *,
+    to_disk: bool = False,
+    **hardware: Any,
+) -> RunPlan:
+    run = RunInput(
+        config=config,
+        shape=shape,
+        dtype=np.dtype("uint16"),
+        axes=axes,
+        to_disk=to_disk,
+    )
+    return plan_run(run, Hardware(**hardware))
 
 
 def test_output_is_planned() -> None:

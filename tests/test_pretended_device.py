@@ -21,7 +21,7 @@ from napari_zssr.progress import drain
 from napari_zssr.stack.axis_labels import labelled
 from napari_zssr.stack.image import planes
 from napari_zssr.stack.preview import preview_steps
-from napari_zssr.stack.resources import plan_run
+from napari_zssr.stack.resources import Hardware, RunInput, plan_run
 from napari_zssr.zssr import device as devices
 from napari_zssr.zssr.judge import Assessment
 from napari_zssr.zssr.networks import (
@@ -260,16 +260,14 @@ def test_the_base_is_float32() -> None:
 
 
 def test_a_long_stack_does_not_shrink_the_tiles_of_a_gpu() -> None:
-    plan = plan_run(
-        preset("balanced"),
-        (100, 2048, 2048),
-        np.dtype("uint16"),
-        "ZYX",
-        device=CUDA,
-        free_bytes=5_500_000_000,
-        bfloat16=True,
+    run = RunInput(
+        config=preset("balanced"),
+        shape=(100, 2048, 2048),
+        dtype=np.dtype("uint16"),
+        axes="ZYX",
     )
-    assert plan.tile_px == 512
+    hardware = Hardware(device=CUDA, free_bytes=5_500_000_000, bfloat16=True)
+    assert plan_run(run, hardware).tile_px == 512
 
 
 @pytest.mark.parametrize(

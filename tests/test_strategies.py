@@ -29,7 +29,7 @@ from napari_zssr.stack.plane import (
 )
 from napari_zssr.stack.prepare import make_plan
 from napari_zssr.stack.preview import preview_steps
-from napari_zssr.stack.resources import plan_run
+from napari_zssr.stack.resources import Hardware, RunInput, plan_run
 from napari_zssr.stack.run import Upscaled, upscale_steps
 from napari_zssr.zssr.checkpoint import load_networks, write_networks
 from napari_zssr.zssr.networks import ResidualNetwork
@@ -576,8 +576,9 @@ def test_unknown_strategies_are_refused() -> None:
 def test_the_plan_knows_what_is_learned_once() -> None:
     def seconds(strategy: str, count: int, **changes: Any) -> float:
         config = change(FAST, strategy=strategy, **changes)
-        shape = (count, 2, 64, 64)
-        return plan_run(config, shape, np.dtype("uint16"), "ZCYX").seconds
+        shape, dtype = (count, 2, 64, 64), np.dtype("uint16")
+        run = RunInput(config=config, shape=shape, dtype=dtype, axes="ZCYX")
+        return plan_run(run, Hardware()).seconds
 
     assert seconds("shared", 1) == seconds("independent", 1)
     assert seconds("shared", 40) < seconds("independent", 40) / 8

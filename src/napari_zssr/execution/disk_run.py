@@ -68,6 +68,8 @@ from napari_zssr.stack.report import (
     versions,
 )
 from napari_zssr.stack.resources import (
+    Hardware,
+    RunInput,
     RunPlan,
     check_room,
     disk_needs,
@@ -368,21 +370,24 @@ def planned(
     factor_z: float | None = None,
 ) -> RunPlan:
     """Plan of a run to disk, with the tiles of the run that is resumed."""
+    run = RunInput(
+        config=change(config, tile_px=config.tile_px or before.get("tile_px")),
+        shape=stack.data.shape,
+        dtype=stack.data.dtype,
+        axes=stack.axes,
+        starts=starts,
+        output_dtype=output_dtype,
+        to_disk=True,
+        factor_z=factor_z,
+    )
+    hardware = Hardware(
+        device=resources.device,
+        free_bytes=resources.free_bytes,
+        cores=resources.threads,
+        bfloat16=resources.bfloat16,
+    )
     try:
-        return plan_run(
-            change(config, tile_px=config.tile_px or before.get("tile_px")),
-            stack.data.shape,
-            stack.data.dtype,
-            stack.axes,
-            starts=starts,
-            output_dtype=output_dtype,
-            device=resources.device,
-            free_bytes=resources.free_bytes,
-            cores=resources.threads,
-            bfloat16=resources.bfloat16,
-            to_disk=True,
-            factor_z=factor_z,
-        )
+        return plan_run(run, hardware)
     except ComputeError as error:
         if resources.workers == 1:
             raise

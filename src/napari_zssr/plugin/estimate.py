@@ -14,7 +14,14 @@ from napari_zssr.config import PRESETS, Config
 from napari_zssr.errors import ComputeError, InputError
 from napari_zssr.imaging.noise import NoiseModel
 from napari_zssr.stack.channels import channel_starts
-from napari_zssr.stack.resources import GROUND_BYTES, RunPlan, disk_needs, plan_run
+from napari_zssr.stack.resources import (
+    GROUND_BYTES,
+    Hardware,
+    RunInput,
+    RunPlan,
+    disk_needs,
+    plan_run,
+)
 from napari_zssr.units import bytes_text, duration_text
 from napari_zssr.zssr.cost import (
     Rates,
@@ -167,26 +174,26 @@ def planned(workload: Workload, machine: Machine | None = None) -> RunPlan:
 
     ComputeError if the machine lacks the device, or the memory for image and result.
     """
-    known: dict[str, Any] = {}
+    hardware = Hardware()
     if machine is not None:
         device = machine.chosen(workload.config.device)
-        known = {
-            "device": device.device,
-            "free_bytes": device.free_bytes,
-            "bfloat16": device.bfloat16,
-            "cores": machine.cores,
-        }
-    return plan_run(
-        workload.config,
-        workload.shape,
-        workload.dtype,
-        workload.axes,
+        hardware = Hardware(
+            device=device.device,
+            free_bytes=device.free_bytes,
+            cores=machine.cores,
+            bfloat16=device.bfloat16,
+        )
+    run = RunInput(
+        config=workload.config,
+        shape=workload.shape,
+        dtype=workload.dtype,
+        axes=workload.axes,
         starts=workload.starts,
         noise_estimates=workload.noise_estimates,
         to_disk=workload.target is not None,
         factor_z=workload.factor_z,
-        **known,
     )
+    return plan_run(run, hardware)
 
 
 def result_text(plans: Sequence[RunPlan]) -> str:

@@ -38,7 +38,13 @@ from napari_zssr.stack.plane import (
     upscale_plane_steps,
 )
 from napari_zssr.stack.plane_result import EnlargedPlane
-from napari_zssr.stack.resources import RunPlan, output_type, plan_run
+from napari_zssr.stack.resources import (
+    Hardware,
+    RunInput,
+    RunPlan,
+    output_type,
+    plan_run,
+)
 from napari_zssr.zssr.checkpoint import Checkpoint
 from napari_zssr.zssr.start import Starts
 from napari_zssr.zssr.training_plan import NoiseEstimate
@@ -177,21 +183,24 @@ def make_plan(
     from napari_zssr.zssr.device import fast_bfloat16, free_bytes, resolve_device
 
     device = resolve_device(config.device)
-    return plan_run(
-        config,
-        stack.data.shape,
-        stack.data.dtype,
-        stack.axes,
+    run = RunInput(
+        config=config,
+        shape=stack.data.shape,
+        dtype=stack.data.dtype,
+        axes=stack.axes,
         starts=starts,
         noise_estimates=noise_estimates,
         output_dtype=output_dtype,
+        to_disk=to_disk,
+        factor_z=factor_z,
+    )
+    hardware = Hardware(
         device=device,
         free_bytes=free_bytes(device),
         cores=os.cpu_count(),
         bfloat16=fast_bfloat16(device),
-        to_disk=to_disk,
-        factor_z=factor_z,
     )
+    return plan_run(run, hardware)
 
 
 @lru_cache(maxsize=4)

@@ -6,6 +6,7 @@ import math
 import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -78,144 +79,133 @@ class RunPlan:
     seconds: float = 0.0
 
 
-def plan_run(
-    config: Config,
-    shape: Sequence[int],
-    dtype: np.dtype[Any],
-    axes: str,
-    *,
-    starts: Starts = (),
-    noise_estimates: Sequence[NoiseEstimate] = (),
-    output_dtype: np.dtype[Any] | None = None,
-    device: str = "cpu",
-    free_bytes: int | None = None,
-    cores: int | None = None,
-    bfloat16: bool = False,
-    to_disk: bool = False,
-    factor_z: float | None = None,
-) -> RunPlan:
-    """Tiles, memory, disk and time of a run on an image of this shape and type.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunInput:
+    """Pixels and settings of a run.
 
-    Parameters
+    Attributes
     ----------
     starts : what the channels start from
     noise_estimates : of each channel; without them the time is that of clean ones
     output_dtype : as the settings have it without reading pixels unless given
-    free_bytes : memory that the device has free
-    bfloat16 : whether the device computes fast in bfloat16
     to_disk : whether image and result stay on disk, one plane at a time in memory
     factor_z : enlargement along Z after that of the planes, None for planes alone
-
-    ComputeError where the image and its result alone (one plane, where they stay on
-    disk) are more than the free memory.
     """
-    work = _Workload(
-        config=config,
-        shape=tuple(shape),
-        dtype=np.dtype(dtype),
-        axes=axes,
-        starts=starts,
-        output_dtype=output_dtype or output_type(config, np.dtype(dtype)),
-        to_disk=to_disk,
-    )
-    machine = _Resources(
-        device=device,
-        free_bytes=free_bytes,
-        cores=cores,
-        precision=chosen_precision(config, bfloat16),
-    )
-    planar = None
-    if factor_z is None or config.restores_planes:
-        planar = _plan_planes(work, machine)
-    plan = planar
-    if factor_z is not None:
-        plan = _plan_axial(work, machine, planar, factor_z)
-    assert plan is not None
-    expected = expected_work(
-        config,
-        starts,
-        shape,
-        axes,
-        machine.rates,
-        noise_estimates=noise_estimates,
-        factor_z=factor_z,
-    )
-    return replace(plan, seconds=expected.seconds)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Workload:
-    """Pixels and settings of a run."""
 
     config: Config
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     axes: str
-    starts: Starts
-    output_dtype: np.dtype[Any]
-    to_disk: bool
+    starts: Starts = ()
+    noise_estimates: Sequence[NoiseEstimate] = ()
+    output_dtype: np.dtype[Any] | None = None
+    to_disk: bool = False
+    factor_z: float | None = None
 
     @property
     def channels(self) -> int:
         """Number of channels."""
         return max(1, self.shape[self.axes.index("C")]) if "C" in self.axes else 1
 
+    @property
+    def result_dtype(self) -> np.dtype[Any]:
+        """Type of the pixels of the result."""
+        return self.output_dtype or output_type(self.config, self.dtype)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Resources:
-    """A device, as the expected cost depends on it."""
+class Hardware:
+    """A device, as the expected cost depends on it.
 
-    device: str
-    free_bytes: int | None
-    cores: int | None
-    precision: str
+    Attributes
+    ----------
+    free_bytes : memory that the device has free
+    bfloat16 : whether the device computes fast in it
+    """
 
-    def rates(self, plan: TrainingPlan) -> Rates:
+    device: str = "cpu"
+    free_bytes: int | None = None
+    cores: int | None = None
+    bfloat16: bool = False
+
+    def precision(self, config: Config) -> str:
+        """Arithmetic of the networks: as asked for, or what the device is fast in."""
+        if config.precision != "auto":
+            return config.precision
+        return "bfloat16" if self.bfloat16 else "float32"
+
+    def rates(self, config: Config, plan: TrainingPlan) -> Rates:
         """Rates that are assumed, for nothing was measured."""
+        precision = self.precision(config)
         return assumed_rates(
-            plan, device=self.device, cores=self.cores, precision=self.precision
+            plan, device=self.device, cores=self.cores, precision=precision
         )
 
 
-def _plan_planes(work: _Workload, machine: _Resources) -> RunPlan:
+def plan_run(run: RunInput, hardware: Hardware) -> RunPlan:
+    """Tiles, memory, disk and time of a run.
+
+    ComputeError where the image and its result alone (one plane, where they stay on
+    disk) are more than the free memory.
+    """
+    planar = None
+    if run.factor_z is None or run.config.restores_planes:
+        planar = _plan_planes(run, hardware)
+    plan = planar
+    if run.factor_z is not None:
+        plan = _plan_axial(run, hardware, planar, run.factor_z)
+    assert plan is not None
+    expected = expected_work(
+        run.config,
+        run.starts,
+        run.shape,
+        run.axes,
+        partial(hardware.rates, run.config),
+        noise_estimates=run.noise_estimates,
+        factor_z=run.factor_z,
+    )
+    return replace(plan, seconds=expected.seconds)
+
+
+def _plan_planes(run: RunInput, hardware: Hardware) -> RunPlan:
     """Plan of enlarging every plane."""
-    config, shape, axes = work.config, work.shape, work.axes
+    config, shape, axes = run.config, run.shape, run.axes
     out_shape = output_shape(shape, axes, config.factors)
     plane = _Plane.of(shape, out_shape, axes)
     samples = plane.samples
-    output_bytes = math.prod(out_shape) * work.output_dtype.itemsize
+    output_bytes = math.prod(out_shape) * run.result_dtype.itemsize
     if config.error_map:
         # Noisier planes, the spread, and the errors of all pixels.
         plane = replace(plane, samples=2 * samples)
         output_bytes += 4 * math.prod(out_shape) // samples
     count = len(planes(axes, shape))
-    held_bytes = math.prod(shape) * work.dtype.itemsize + output_bytes
-    if work.to_disk:
-        held_bytes = plane.samples * plane.coarse * work.dtype.itemsize
-    alike = count // work.channels
-    once, each = expected_plans(config, work.starts, alike, colour_count(samples))
+    held_bytes = math.prod(shape) * run.dtype.itemsize + output_bytes
+    if run.to_disk:
+        held_bytes = plane.samples * plane.coarse * run.dtype.itemsize
+    alike = count // run.channels
+    once, each = expected_plans(config, run.starts, alike, colour_count(samples))
     spread = min(SHARED_PLANES, alike) if once else 1
     pairs = _pairs_bytes(config, once or each, spread * plane.coarse)
     resting = held_bytes + 4 * plane.samples * plane.coarse
     enlarging = resting + plane.canvas
     on_device = 4 * plane.samples * plane.coarse
-    if machine.device == "cpu":
-        _refuse_too_large(enlarging, machine.free_bytes, work.to_disk)
+    if hardware.device == "cpu":
+        _refuse_too_large(enlarging, hardware.free_bytes, run.to_disk)
         on_device = enlarging
     left_behind = int(LEFT_BEHIND * pairs)
     enlarging += left_behind
     tile_px = config.tile_px or _fitting_tile(
-        each, plane, on_device + left_behind, machine.free_bytes
+        each, plane, on_device + left_behind, hardware.free_bytes
     )
     enlarging += _tile_bytes(each, tile_px, plane)
     return RunPlan(
         output_shape=out_shape,
         output_axes=axes,
-        output_dtype=work.output_dtype.name,
+        output_dtype=run.result_dtype.name,
         planes=count,
         tile_px=tile_px,
-        precision=machine.precision,
-        device=machine.device,
+        precision=hardware.precision(run.config),
+        device=hardware.device,
         memory_bytes=GROUND_BYTES + max(resting + pairs, enlarging),
         scratch_bytes=plane.scratch,
         output_bytes=output_bytes,
@@ -223,29 +213,29 @@ def _plan_planes(work: _Workload, machine: _Resources) -> RunPlan:
 
 
 def _plan_axial(
-    work: _Workload, machine: _Resources, planar: RunPlan | None, factor: float
+    run: RunInput, hardware: Hardware, planar: RunPlan | None, factor: float
 ) -> RunPlan:
     """Plan of enlarging along Z, after the planes where these are enlarged too."""
-    shape = planar.output_shape if planar else work.shape
-    out_shape = output_shape(shape, work.axes, (factor, 1.0, 1.0))
-    output_bytes = math.prod(out_shape) * work.output_dtype.itemsize
+    shape = planar.output_shape if planar else run.shape
+    out_shape = output_shape(shape, run.axes, (factor, 1.0, 1.0))
+    output_bytes = math.prod(out_shape) * run.result_dtype.itemsize
     between = planar.output_bytes if planar else 0
     strip = STRIP_COPIES * 4 * min(STRIP_PIXELS, math.prod(out_shape))
-    plan = expected_axial_plan(work.config, work.starts, factor)
+    plan = expected_axial_plan(run.config, run.starts, factor)
     learned = 2 * SHARED_PLANES * min(math.prod(shape), AXIAL_SIDE_PX**2)
-    needed = max(strip, _pairs_bytes(work.config, plan, learned))
-    if not work.to_disk:
-        needed += math.prod(work.shape) * work.dtype.itemsize + between + output_bytes
-        if machine.device == "cpu":
-            _refuse_too_large(needed, machine.free_bytes, to_disk=False)
+    needed = max(strip, _pairs_bytes(run.config, plan, learned))
+    if not run.to_disk:
+        needed += math.prod(run.shape) * run.dtype.itemsize + between + output_bytes
+        if hardware.device == "cpu":
+            _refuse_too_large(needed, hardware.free_bytes, to_disk=False)
     return RunPlan(
         output_shape=out_shape,
-        output_axes=work.axes,
-        output_dtype=work.output_dtype.name,
-        planes=len(planes(work.axes, out_shape)),
+        output_axes=run.axes,
+        output_dtype=run.result_dtype.name,
+        planes=len(planes(run.axes, out_shape)),
         tile_px=planar.tile_px if planar else SMALLEST_TILE_PX,
-        precision=machine.precision,
-        device=machine.device,
+        precision=hardware.precision(run.config),
+        device=hardware.device,
         memory_bytes=max(GROUND_BYTES + needed, planar.memory_bytes if planar else 0),
         # Enlarged planes and finished columns lie there until the end.
         scratch_bytes=between + output_bytes,
@@ -289,13 +279,6 @@ class _Plane:
         y, x = axes.index("Y"), axes.index("X")
         samples = shape[axes.index("S")] if "S" in axes else 1
         return cls(shape[y] * shape[x], out_shape[y] * out_shape[x], samples)
-
-
-def chosen_precision(config: Config, bfloat16: bool) -> str:
-    """Arithmetic of the networks: as asked for, or what the device is fast in."""
-    if config.precision != "auto":
-        return config.precision
-    return "bfloat16" if bfloat16 else "float32"
 
 
 def _refuse_too_large(working: int, free_bytes: int | None, to_disk: bool) -> None:
