@@ -33,3 +33,10 @@ class Connections:
     def close(self) -> None:
         """Disconnect from all."""
         self.drop([signal for signal, _ in self._connected])
+
+
+def take_over(follower: Any, event: Any) -> None:
+    """Give a layer what has changed in another one that it looks like."""
+    value = getattr(event.source, event.type)
+    if getattr(follower, event.type) != value:
+        setattr(follower, event.type, value)

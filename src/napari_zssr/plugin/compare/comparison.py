@@ -14,7 +14,7 @@ from napari.viewer import Viewer
 
 from napari_zssr.errors import InputError
 from napari_zssr.plugin.check.subject import factor_z, original_of, selection_of
-from napari_zssr.plugin.connections import Connections
+from napari_zssr.plugin.connections import Connections, take_over
 from napari_zssr.plugin.layers.aids import COMPARISON, selection_kept
 from napari_zssr.plugin.layers.layers import (
     Selection,
@@ -181,7 +181,7 @@ class Comparison:
             setattr(original, name, getattr(result, name))
         for changed, follower in (pair, pair[::-1]):
             signals = [changed.events[name] for name in CONTRAST]
-            self._shared.add(signals, partial(_follow_contrast, follower))
+            self._shared.add(signals, partial(take_over, follower))
 
     def _set(self, mode: Mode) -> None:
         self.mode = mode
@@ -243,12 +243,6 @@ class Comparison:
 def _contrast(layer: Image) -> tuple[Image, dict[str, Any]]:
     """A layer with its contrast; nothing for colours, which have none."""
     return layer, {} if layer.rgb else {n: getattr(layer, n) for n in CONTRAST}
-
-
-def _follow_contrast(follower: Image, event: Any) -> None:
-    value = getattr(event.source, event.type)
-    if getattr(follower, event.type) != value:
-        setattr(follower, event.type, value)
 
 
 def _edges(layer: Image, axis: int, units: Any) -> tuple[float, float]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from qtpy.QtWidgets import QWidget
 
 from napari_zssr.imaging.resample import Window, output_window
-from napari_zssr.plugin.connections import Connections
+from napari_zssr.plugin.connections import Connections, take_over
 from napari_zssr.plugin.form.rows import after_pause
 from napari_zssr.plugin.layers.aids import (
     PREVIEW,
@@ -303,7 +303,7 @@ class Scene:
         """Show the picture as its layer is now; the user may have set it otherwise."""
         picture = self.picture
         if picture is not None:
-            setattr(picture, event.type, getattr(event.source, event.type))
+            take_over(picture, event)
             picture.data.lines = line_values(picture, picture.data.dtype)
             picture.refresh()
 
