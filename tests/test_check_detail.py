@@ -26,7 +26,7 @@ from napari_zssr.io.read import read
 from napari_zssr.io.write import read_provenance, write
 from napari_zssr.kernelspec import KernelSpec
 from napari_zssr.progress import Progress, Steps, drain
-from napari_zssr.stack.agreement import agreement_of
+from napari_zssr.stack.agreement import agreement_steps
 from napari_zssr.stack.axis_labels import labelled
 from napari_zssr.stack.check import Check, check_files, check_steps
 from napari_zssr.stack.detail import (
@@ -35,7 +35,6 @@ from napari_zssr.stack.detail import (
     Detail,
     Scale,
     busiest_part,
-    detail_of,
     detail_steps,
 )
 from napari_zssr.stack.image import ImageStack
@@ -201,7 +200,7 @@ def measured(function: Callable[[Any], Any], result: Any = None) -> Detail:
     image = noisy(band_limited(0.15), 0.05)[None].astype(np.float32)
     made: Any = Made(function)
     given = function(image) if result is None else result(image)
-    return detail_of(image, given, NoiseModel(offset=0.05**2), SCALE, made)
+    return drain(detail_steps(image, given, NoiseModel(offset=0.05**2), SCALE, made))
 
 
 def smooth(colours: Any) -> Any:
@@ -259,12 +258,14 @@ def test_the_cheap_checks_of_a_plane_come_first(
 def test_of_large_planes_the_measured_part_is_told() -> None:
     plane = np.random.default_rng(0).normal(0.5, 0.1, (1, 560, 540))
     large = plane.astype(np.float32)
-    detail = detail_of(large, large, NoiseModel(offset=0.01), SCALE, UNTOLD)
+    detail = drain(detail_steps(large, large, NoiseModel(offset=0.01), SCALE, UNTOLD))
     assert detail.part == (512, 512)
     assert "512 × 512 pixels" in detail.sentence
-    small = detail_of(large[:, :64], large[:, :64], CLEAN, SCALE, UNTOLD)
+    small = drain(detail_steps(large[:, :64], large[:, :64], CLEAN, SCALE, UNTOLD))
     assert small.part == (64, 512)
-    fits = detail_of(large[:, :64, :64], large[:, :64, :64], CLEAN, SCALE, UNTOLD)
+    fits = drain(
+        detail_steps(large[:, :64, :64], large[:, :64, :64], CLEAN, SCALE, UNTOLD)
+    )
     assert fits.part is None
 
 
@@ -310,7 +311,7 @@ def test_where_nothing_can_be_measured_it_is_said(
     noise: NoiseModel, side: int, told: str
 ) -> None:
     plane = band_limited(0.2, side)[None].astype(np.float32)
-    detail = detail_of(plane, plane, noise, SCALE, UNTOLD)
+    detail = drain(detail_steps(plane, plane, noise, SCALE, UNTOLD))
     assert told in detail.sentence
     assert detail.after is None
 
@@ -322,7 +323,9 @@ def test_of_colours_the_mean_is_measured() -> None:
     noise = np.random.default_rng(4).normal(0, 0.02, plane.shape)
     image = (colours + noise).astype(np.float32)
     made: Any = Made(smooth)
-    detail = detail_of(image, smooth(image), NoiseModel(offset=0.02**2), SCALE, made)
+    detail = drain(
+        detail_steps(image, smooth(image), NoiseModel(offset=0.02**2), SCALE, made)
+    )
     assert detail.before is not None
     assert detail.before.period == pytest.approx(5, rel=0.1)
 
@@ -333,7 +336,7 @@ def test_small_maps_of_large_planes_show_every_flag() -> None:
     result = plane.copy()
     result[0, 400:404, 300:304] += 0.2
     given = image, result, (1.0, 1.0), KernelSpec(), NoiseModel(offset=9e-4)
-    found, whole = agreement_of(*given), residual(*given)
+    found, whole = drain(agreement_steps(*given)), residual(*given)
     assert found.flags is not None
     assert found.map is not None
     assert found.flags.shape == found.map.shape == (234, 234)
@@ -347,7 +350,9 @@ def test_small_maps_of_large_planes_show_every_flag() -> None:
 def test_mere_noise_has_no_detail() -> None:
     plane = noisy(np.full((1, 128, 128), 0.5), 0.1).astype(np.float32)
     made: Any = Made(smooth)
-    detail = detail_of(plane, smooth(plane), NoiseModel(offset=0.01), SCALE, made)
+    detail = drain(
+        detail_steps(plane, smooth(plane), NoiseModel(offset=0.01), SCALE, made)
+    )
     assert detail.before is not None
     assert detail.before.outcome == "nothing"
     assert "agree on no detail" in detail.sentence

@@ -14,7 +14,7 @@ from napari_zssr.imaging.noise import NoiseModel
 from napari_zssr.imaging.resample import Pair
 from napari_zssr.imaging.residual import Reason, residual_steps
 from napari_zssr.kernelspec import KernelSpec
-from napari_zssr.progress import Steps, drain
+from napari_zssr.progress import Steps
 
 # Longest side of a map that is kept.
 MAP_PX = 320
@@ -58,17 +58,6 @@ class Agreement:
         return bool(self.reasons)
 
 
-def agreement_of(
-    colours: NDArray[Any],
-    result: NDArray[Any],
-    factors: Pair,
-    kernel: KernelSpec,
-    noise: NoiseModel,
-) -> Agreement:
-    """Residual of a plane (C, Y, X), normalised; where there is none, why."""
-    return drain(agreement_steps(colours, result, factors, kernel, noise))
-
-
 def agreement_steps(
     colours: NDArray[Any],
     result: NDArray[Any],
@@ -76,7 +65,7 @@ def agreement_steps(
     kernel: KernelSpec,
     noise: NoiseModel,
 ) -> Steps[Agreement]:
-    """`agreement_of` in steps."""
+    """Residual of a plane (C, Y, X), normalised; where there is none, why."""
     try:
         found = yield from residual_steps(colours, result, factors, kernel, noise)
     except InputError as error:

@@ -38,7 +38,7 @@ from napari_zssr.imaging.resolution import (
     ring_resolution,
     thinned_halves,
 )
-from napari_zssr.progress import Progress, Steps, drain, map_events
+from napari_zssr.progress import Progress, Steps, map_events
 from napari_zssr.stack.channels import channel_starts
 from napari_zssr.stack.image import ImageStack
 from napari_zssr.zssr.checkpoint import Checkpoint
@@ -287,21 +287,6 @@ def checkpoints_of(
     return applied, found
 
 
-def detail_of(
-    colours: Colours,
-    result: Colours,
-    noise: NoiseModel,
-    scale: Scale,
-    making: Making | str,
-    comparison: tuple[Comparison, Array, Pair] | None = None,
-) -> Detail:
-    """Measure the detail of a plane and of its result on the part with most contrast.
-
-    The parameters are those of `detail_steps`.
-    """
-    return drain(detail_steps(colours, result, noise, scale, making, comparison))
-
-
 def detail_steps(
     colours: Colours,
     result: Colours,
@@ -310,7 +295,7 @@ def detail_steps(
     making: Making | str,
     comparison: tuple[Comparison, Array, Pair] | None = None,
 ) -> Steps[Detail]:
-    """`detail_of` in steps, which can be cancelled.
+    """Measure the detail of a plane and of its result on the part with most contrast.
 
     Parameters
     ----------

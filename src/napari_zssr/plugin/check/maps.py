@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from napari.layers import Image, Layer
+from napari.layers import Image
 from napari.utils import Colormap
 from napari.viewer import Viewer
 from numpy.typing import NDArray
@@ -165,11 +165,6 @@ class CheckLayers:
                     self._viewer.layers.remove(layer)
         if SPLIT not in self._layers:
             self._split = None
-
-    def kind_of(self, layer: Layer) -> str | None:
-        """Which layer of the check it is."""
-        layer = unwrapped(layer)
-        return next((k for k, own in self._layers.items() if own is layer), None)
 
     def _add(self, kind: str, layer: Image) -> None:
         layers = self._viewer.layers
