@@ -104,7 +104,7 @@ def test_size_is_told_in_um_where_it_is_known() -> None:
     given = KernelSpec.parse("gaussian:1")
     assert lines(fine(given)) == ["FWHM 2.4 px", "Shown: 7 × 7 result pixels"]
     told = lines(fine(given, fine_um=(0.1, 0.1), spread_px=(0.1, 0.05)))
-    assert told[0] == "FWHM 2.4 ± 0.2 px"
+    assert told[0] == "FWHM 2.4 ± 0.2 px (± one standard error)"
     assert told[1] == "= 0.24 µm"
     assert told[3] == "= 0.7 × 0.7 µm"
 

@@ -430,7 +430,7 @@ def test_methods_of_a_restored_image(folder: Path) -> None:
     done = check_files(result, original, recipe=read_provenance(folder / "r1.tif"))
     paragraph, references = methods(done)
     assert "denoised without enlargement" in paragraph
-    assert "gain over the input" in paragraph
+    assert "gain over the degraded image" in paragraph
     assert "bicubic interpolation" not in paragraph
     assert "enlarged" not in paragraph
     assert [f"[{n}]" in paragraph for n in range(1, len(references) + 2)] == [

@@ -309,6 +309,14 @@ def test_what_was_not_delivered_is_not_praised() -> None:
     for changes, says in (
         ({"returned": "bicubic"}, "No improvement, bicubic returned"),
         (
+            {
+                "returned": "bicubic",
+                "gain_db": 0.8,
+                "assessment": {"share": 0.0, "reason": "x"},
+            },
+            "Checks doubt the gain, bicubic returned",
+        ),
+        (
             {"returned": "learned", "assessment": {"share": 0.4, "reason": "x"}},
             "Partly improved",
         ),

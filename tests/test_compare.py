@@ -603,8 +603,8 @@ def test_the_recipe_is_told_in_plain_words(made: dict[str, Any]) -> None:
     levels = [plane["noise"] for plane in made["report"]["planes"]]
     assert f"{100 * np.median(levels):.2g} % of the intensity range" in rows["Noise"]
     assert rows["Test"].endswith(
-        "closer than bicubic interpolation, on the image shrunk and re-enlarged "
-        "(3 slices)"
+        "closer to the original than bicubic interpolation, on the image shrunk and "
+        "re-enlarged (3 slices)"
     )
     assert rows["Result"].startswith("a fitted filter")
     assert rows["Seed"] == "0"
@@ -636,7 +636,7 @@ def _planes(*planes: dict[str, Any]) -> dict[str, Any]:
         (
             _planes({"gain_db": -0.5, "gain_error_db": 0.1}),
             "Test",
-            "0.50 ± 0.10 dB farther off than bicubic interpolation",
+            "0.50 ± 0.10 dB (± one standard error) farther from the original than",
         ),
         (_planes({"returned": "bicubic"}), "Result", "bicubic interpolation"),
         (
@@ -682,6 +682,12 @@ def test_the_panel_shows_and_copies_the_recipe(desk: Desk) -> None:
     assert clipboard.text().startswith(paragraph)
     assert clipboard.text().endswith(f"[{len(references)}] {references[-1]}")
     assert "was checked" not in clipboard.text()
+    menu = panel.paper.native.menu()
+    _, of_figure = menu.actions()
+    of_figure.trigger()
+    assert clipboard.text() == panel.copied.text.value
+    assert clipboard.text().startswith("Input and result (")
+    assert "contrast limits" in clipboard.text()
 
 
 def test_what_was_copied_is_shown_until_another_result_is(desk: Desk) -> None:

@@ -9,7 +9,7 @@ import pytest
 pytest.importorskip("qtpy")
 
 from napari_zssr.config import FAST, PAPER, Config, change
-from napari_zssr.plugin.curve import LABEL, GainCurve
+from napari_zssr.plugin.curve import LABEL, NOTE, GainCurve
 from napari_zssr.progress import Progress, drain
 from napari_zssr.stack.axis_labels import labelled
 from napari_zssr.stack.run import upscale_steps
@@ -85,11 +85,20 @@ def test_what_cannot_be_drawn_is_left_out(gain: float | None) -> None:
     assert [len(line) for line in made.lines] == [1]
 
 
+def test_the_curve_does_not_stand_for_the_verdict() -> None:
+    """A gain of +0.8 dB on the way is followed by tests that may discard it."""
+    made = curve(0.1, 0.8)
+    assert LABEL.startswith("Interim")
+    assert made.accessibleDescription() == f"+0.80 dB. {NOTE}"
+    assert "decide" in NOTE
+    assert "whatever this curve shows" in made.toolTip()
+
+
 def test_what_is_not_known_is_said() -> None:
     assert GainCurve().scaled() == []
     assert GainCurve().text() == f"{LABEL}: not measured yet"
     assert curve(-0.1).text() == "-0.10 dB"
-    assert curve(0.2).accessibleDescription() == "+0.20 dB"
+    assert curve(0.2).accessibleDescription() == f"+0.20 dB. {NOTE}"
 
 
 def test_the_widget_draws_and_forgets(qtbot: object) -> None:

@@ -10,13 +10,19 @@ import pytest
 from scipy import ndimage
 
 from napari_zssr.config import FAST, INSTANT, Config, change
+from napari_zssr.errors import InputError
 from napari_zssr.imaging.axial_blur import UNKNOWN_BLUR
 from napari_zssr.progress import drain
 from napari_zssr.stack.axial_channel import LEFT_OUT
 from napari_zssr.stack.axis_labels import labelled
 from napari_zssr.stack.check import check_files
 from napari_zssr.stack.image import ImageStack
-from napari_zssr.stack.methods import methods, methods_unchecked
+from napari_zssr.stack.methods import (
+    legend,
+    legend_unchecked,
+    methods,
+    methods_unchecked,
+)
 from napari_zssr.stack.report import recipe
 from napari_zssr.stack.run import upscale_steps
 from napari_zssr.units import counted, signed
@@ -90,6 +96,17 @@ def test_training_is_told_as_it_was(along_z: dict[str, Any], steps: int) -> None
     trained = "and then trained on the image itself (zero-shot super-resolution [2]; "
     assert (f"{trained}40 steps)" in text) == bool(steps)
     assert ("applied without training on the image" in text) != bool(steps)
+
+
+@pytest.mark.parametrize("factor", [1, 2])
+def test_along_z_the_pretrained_network_needs_no_steps(factor: int) -> None:
+    """Only a network without a start must be trained."""
+    stack = stack_of(sheets(12, 48, 48, sigma=(1.5, 1, 1)), "ZYX")
+    given = {"factor": factor, "steps": 0, "device": "cpu"}
+    found = made(stack, change(FAST, factor_z=2, **given))
+    assert [one["steps"] for one in found["report"]["axial"]] == [0]
+    with pytest.raises(InputError, match="steps is 0, but a network for 6× along Z"):
+        made(stack, change(FAST, factor_z=6, **given))
 
 
 def test_the_table_of_a_stack_enlarged_along_z(along_z: dict[str, Any]) -> None:
@@ -286,7 +303,7 @@ def test_what_was_only_interpolated_is_told_so() -> None:
         "napari-zssr 1.2 [1]. The program's networks were not used, because they "
         "brought no improvement beyond chance on regions of the image kept aside for a "
         "test, shrunk and re-enlarged: the loss against bicubic interpolation was "
-        "0.55 ± 0.07 dB."
+        "0.55 ± 0.07 dB (± one standard error)."
     )
     assert len(references) == 1
     rows = table(given)
@@ -296,6 +313,60 @@ def test_what_was_only_interpolated_is_told_so() -> None:
     assert "did not support what they changed: edges overshoot." in paragraph(
         _of_planes(doubted)
     )
+
+
+def test_a_legend_of_a_trained_result() -> None:
+    """What a reader of the figure must know, in few words, without references."""
+    draw = np.random.default_rng(0)
+    noisy = sheets(64, 64, sigma=(1.5, 1.5)) + draw.normal(0, 0.02, (64, 64))
+    stack = stack_of(noisy, "YX", name="cells")
+    upscaled = drain(upscale_steps(stack, change(INSTANT, device="cpu")))
+    given = recipe(stack, upscaled)
+    check = check_files(upscaled.as_stack(), stack, recipe=given)
+    text = legend(check, "both are shown with the contrast limits 0 to 9")
+    version = given["report"]["versions"]["napari-zssr"]
+    assert text.startswith(
+        f"Input and result (cells). The image was enlarged ×2 along Y and X with "
+        f"napari-zssr {version} by a linear filter fitted to the image itself "
+        "(zero-shot super-resolution); pixels (Y, X) of 0.1 × 0.1 µm became pixels of "
+        "0.05 × 0.05 µm. Assumed blur: that of bicubic shrinking (the default). Noise "
+    )
+    assert "not rescaled; both are shown with the contrast limits 0 to 9." in text
+    assert " Check: " in text
+    assert re.search(r"Detail finer than [\d.]+ µm, the resolution of the input", text)
+    assert not re.search(r"\[\d", text)
+    alone = legend_unchecked(given)
+    assert alone.endswith(
+        "Intensities were not rescaled. The result was not checked. Detail finer than "
+        "two pixels of the input (0.2 µm) is not proven."
+    )
+
+
+def test_a_legend_tells_of_steps_and_of_planes_that_are_interpolated() -> None:
+    plane = {"returned": "learned", "began": "", "gain_db": 1.0, "steps": 40}
+    text = legend_unchecked(_of_planes({**plane, "most_steps": 40}))
+    assert "by neural networks trained on the image itself (zero-shot" in text
+    assert "super-resolution; 40 steps)." in text
+    assert "Detail finer than two pixels of the input is not proven." in text
+    text = legend_unchecked(_of_planes(plane, {**plane, "returned": "bicubic"}))
+    assert "used for 1 of 2 planes, bicubic interpolation for 1 where" in text
+
+
+def test_a_legend_of_an_interpolated_result() -> None:
+    plane = {"returned": "bicubic", "steps": 200, "noise": 0.01, "gain_db": 0.8}
+    assert legend_unchecked(_of_planes(plane)) == (
+        "Input and result. The image was enlarged ×2 along Y and X by bicubic "
+        "interpolation with napari-zssr 1.2. Intensities were not rescaled. The result "
+        "was not checked. Interpolation adds no detail to that of the input."
+    )
+
+
+def test_a_legend_of_an_isotropic_result(along_z: dict[str, Any]) -> None:
+    text, (report,) = legend_unchecked(along_z), along_z["report"]["axial"]
+    assert "enlarged ×3 along Z with" in text
+    assert "applied without training on the image; pixels (Z, Y, X) of 0.3 × " in text
+    assert f"SD {report['width_slices']:.2g} slices" in text
+    assert text.endswith("or, along Z, than two slices of the input is not proven.")
 
 
 def test_an_input_that_was_returned_is_told_so() -> None:
@@ -358,7 +429,9 @@ def test_one_gain_is_told_everywhere(channels: dict[str, Any]) -> None:
     from napari_zssr.zssr.messages import ENLARGED
 
     assert TOLD in paragraph(channels)
-    assert table(channels)["Test"].startswith(f"{TOLD} closer than bicubic")
+    assert table(channels)["Test"].startswith(
+        f"{TOLD} closer to the original than bicubic"
+    )
     assert table(channels)["Test"].endswith("(2 channels)")
     planes = [PlaneReport.from_dict(one) for one in channels["report"]["planes"]]
     assert TOLD in _tested(planes, ENLARGED)

@@ -184,7 +184,8 @@ def test_decibels_never_come_first() -> None:
     gain = Gain(decibel=0.35, error_decibel=0.05, significant=True)
     assert shrunk_test(gain, ENLARGED, denoised=False) == (
         "Test on your image shrunk and re-enlarged: 0.35 ± 0.05 dB closer to the "
-        "original than bicubic interpolation (under 0.5 dB is rarely visible)."
+        "original than bicubic interpolation (under 0.5 dB is rarely visible). "
+        "The figure after ± is one standard error over the test regions."
     )
     worse = replace(gain, decibel=-0.2)
     assert "0.20 ± 0.05 dB farther from the original than bicubic" in shrunk_test(

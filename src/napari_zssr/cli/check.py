@@ -71,7 +71,7 @@ def check(
             "--html",
             metavar="FILE",
             help=(
-                "Write a report with pictures and a methods paragraph as one web page."
+                "Write a report with pictures and texts for a paper as one web page."
             ),
         ),
     ] = None,
@@ -153,13 +153,14 @@ def summary(check: Check, stacks: dict[str, ImageStack]) -> list[str]:
 
 def as_dict(check: Check, stacks: dict[str, ImageStack]) -> dict[str, Any]:
     """Content of ``--json``."""
-    from napari_zssr.stack.methods import methods
+    from napari_zssr.stack.methods import legend, methods
 
     paragraph, references = methods(check)
     files = {name: stack.source for name, stack in stacks.items()}
     text: dict[str, str | Sequence[str]] = {
         "methods": paragraph,
         "references": references,
+        "legend": legend(check),
     }
     return files | check.to_dict() | text
 

@@ -174,8 +174,8 @@ def _gaussian(mean: _Estimate, estimates: list[_Estimate], factors: Pair) -> Fin
         factors=factors,
         sentence=(
             f"Estimated from the image: Gaussian, SD {fine[0]:.2f} × {fine[1]:.2f} "
-            f"result pixels (±{max(large, small):.2f}), deliberately "
-            f"{100 * (1 - CAUTION):.0f} % narrower than measured."
+            f"result pixels (± {max(large, small):.2f}, one standard error), "
+            f"deliberately {100 * (1 - CAUTION):.0f} % narrower than measured."
         ),
         spread_px=(large, small),
     )

@@ -12,7 +12,7 @@ from qtpy.QtWidgets import QSizePolicy, QWidget
 from napari_zssr.progress import Progress
 
 # Text lines high; pixels of margin, width of the line, radius of a point.
-LINES_HIGH = 5
+LINES_HIGH = 6
 MARGIN = 3.0
 WIDTH = 1.6
 RADIUS = 2.5
@@ -21,7 +21,8 @@ FAINT = 0.35
 BLUE = {"dark": "#56b4e9", "light": "#0072b2"}
 # Least height of the plot in dB: differences below it are seldom visible.
 LEAST_DB = 0.5
-LABEL = "Gain (dB)"
+LABEL = "Interim gain (dB)"
+NOTE = "Checks after training decide whether this is used."
 
 
 @dataclass(slots=True)
@@ -48,10 +49,13 @@ class GainCurve(QWidget):
         self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         self.setAccessibleName("Gain while training")
         self.setToolTip(
-            "How much closer the network comes than interpolation (with a factor of 1: "
-            "than the image as it is) on parts of your image that it was not trained "
-            "on. Above 0 it helps. It is measured now and then, so there are few "
-            "points. Each line is one network."
+            "An interim test: parts of your image that are not trained on are made "
+            "worse and restored. The gain is how much closer to the original the "
+            "network comes than interpolation does (with a factor of 1: than leaving "
+            "them as they are). It is measured now and then; each line is one network. "
+            "The test after training is stricter: it repeats this with other noise, "
+            "and a gain must exceed chance and stand up to checks on the result. "
+            "Otherwise the result is interpolated, whatever this curve shows."
         )
 
     def clear(self) -> None:
@@ -115,7 +119,7 @@ class GainCurve(QWidget):
         return low + span, span
 
     def _redraw(self) -> None:
-        self.setAccessibleDescription(self.text())
+        self.setAccessibleDescription(f"{self.text()}. {NOTE}")
         self.update()
 
     def sizeHint(self) -> QSize:
@@ -135,7 +139,13 @@ class GainCurve(QWidget):
         if self.lines:
             painter.drawText(area, int(top | Qt.AlignmentFlag.AlignLeft), LABEL)
         painter.drawText(area, int(top | Qt.AlignmentFlag.AlignRight), self.text())
-        area.setTop(area.top() + self.fontMetrics().height() + 2 * RADIUS)
+        height = self.fontMetrics().height()
+        note = self.fontMetrics().elidedText(
+            NOTE, Qt.TextElideMode.ElideRight, int(area.width())
+        )
+        bottom = Qt.AlignmentFlag.AlignBottom | Qt.AlignmentFlag.AlignLeft
+        painter.drawText(area, int(bottom), note)
+        area.adjust(0, height + 2 * RADIUS, 0, -height)
         area.adjust(RADIUS, 0, -RADIUS, -RADIUS)
         self._draw_axes(painter, area, faint)
         self._draw_lines(painter, area, ink)

@@ -97,7 +97,8 @@ def lines(kernel: FineKernel) -> list[str]:
     height, width = picture(kernel).shape
     spread = kernel.spread_px
     error = "" if spread is None else f" ± {FWHM * max(spread):.1g}"
-    texts = [f"FWHM {_width(*kernel.fwhm_px)}{error} px"]
+    told = " (± one standard error)" if error else ""
+    texts = [f"FWHM {_width(*kernel.fwhm_px)}{error} px{told}"]
     if kernel.fwhm_um is not None and not psf_text({"sentence": kernel.sentence}):
         texts.append(f"= {_width(*kernel.fwhm_um)} µm")
     texts.append(f"Shown: {height} × {width} result pixels")
@@ -176,15 +177,18 @@ def _outcome(report: Report, config: Config) -> str:
     """What came of a run, in a few words."""
     # What comes first is read even where the line is cut off.
     base = baseline(config.factors).name.removesuffix(" interpolation")
+    rival = baseline(config.factors).rival.removesuffix(" interpolation")
     learned = [plane for plane in report.planes if plane.returned == "learned"]
     if report.only_interpolated:
-        return f"No improvement, {base if report.planes else 'cubic along Z'} returned"
+        doubted = any((p.assessment or {}).get("reason") for p in report.planes)
+        why = "Checks doubt the gain" if doubted else "No improvement"
+        return f"{why}, {base if report.planes else 'cubic along Z'} returned"
     shares = [plane.assessment["share"] for plane in learned if plane.assessment]
     if min(shares, default=1) < 1 and not config.always:
         return "Partly improved, checks doubt the rest"
     gains = delivered_gains((plane.returned, plane.gain_db) for plane in learned)
     if not learned:
-        base = "cubic along Z"
+        rival = "cubic along Z"
         gains = delivered_gains((one.returned, one.gain_db) for one in report.axial)
     if not gains:
         return "Done"
@@ -195,7 +199,7 @@ def _outcome(report: Report, config: Config) -> str:
     faint = is_rarely_visible(middle, denoised=denoised)
     hint = " (rarely visible)" if faint else ""
     if not learned or len(learned) == len(report.planes):
-        return f"{distance} than {base}{hint}"
+        return f"{distance} than {rival}{hint}"
     name = planes_name(len(report.planes), len(report.kernels))
     return f"{distance} in {len(learned)} of {len(report.planes)} {name}{hint}"
 

@@ -31,7 +31,7 @@ from napari_zssr.stack.channels import completed_optics, shared_planes
 from napari_zssr.stack.image import Channel, ImageStack, plane_axes, planes, to_cyx
 from napari_zssr.stack.plane import PLANE_SEED, colours_of, common_noise
 from napari_zssr.zssr.cost import AXIAL_SAMPLE_PX, AXIAL_SIDE_PX
-from napari_zssr.zssr.messages import origin_sentence, what_was_tested
+from napari_zssr.zssr.messages import ERROR_TOLD, origin_sentence, what_was_tested
 from napari_zssr.zssr.training_plan import Execution, smallest_axial_px
 
 if TYPE_CHECKING:
@@ -246,7 +246,7 @@ def _learned_sentence(network: AxialNetwork, share: float, tested: str) -> str:
     return (
         f"{network.blur.sentence}{narrowed if share < 1 else ''} Test on XY planes "
         f"made as coarse as Z: {gain.decibel:.2f} \u00b1 {gain.error_decibel:.2f} dB "
-        f"closer to the original than cubic interpolation.{tested}"
+        f"closer to the original than cubic interpolation.{ERROR_TOLD}{tested}"
         f"{smoothed if plan.is_noisy else ''}{origin_sentence(plan, 0, network.steps)}"
     )
 

@@ -151,15 +151,17 @@ def prepare_axial(
     maps = intensity_maps(
         checked.data, stack.axes, planes(stack.axes, stack.data.shape)
     )
+    start = shipped_start() if config.start == LEARNED else None
     return AxialRun(
         stack=checked,
         config=config,
         factor=factor,
         maps=maps,
-        start=shipped_start() if config.start == LEARNED else None,
+        start=start,
         plan=(planner or make_plan)(
             stack,
             change(config, factor=1.0),
+            (start,),
             output_dtype=output_type(config, stack.data.dtype, maps.values()),
             factor_z=factor,
         ),

@@ -17,7 +17,7 @@ from napari_zssr.stack.check_planes import plane_at
 from napari_zssr.stack.check_tables import detail_rows, image_rows, rows
 from napari_zssr.stack.detail import CURVES, RESULT, Curve, Detail
 from napari_zssr.stack.image import ImageStack
-from napari_zssr.stack.methods import methods
+from napari_zssr.stack.methods import legend, methods
 from napari_zssr.stack.picture import Row, busiest, diverging_map, side_by_side
 from napari_zssr.stack.plot import Axis, Line, Mark, plot
 from napari_zssr.stack.verdict import LIMITS, verdict
@@ -57,7 +57,8 @@ EXPLAINED_DETAIL = (
     "explain. Fine residual: how much fine detail differs, in multiples of the "
     "assumed noise; about 1 is expected where noise was removed. Detail confirmed: how "
     "much of the fine detail that the networks make of one half of the light is in the "
-    "other half, whose noise is independent; noise turned into structures is not. "
+    "other half, whose noise is independent; noise turned into structures is not. The "
+    "figure after ± is one standard error, from the scatter between blocks. "
     "Detail: the finest period on which two halves of the original agree, each with "
     "half of its light. Result hardly finer than: the same for the halves after "
     "processing. This is a bound and no measured resolution: it does not prove a gain, "
@@ -132,6 +133,8 @@ def _body(check: Check, stacks: dict[str, ImageStack]) -> Iterator[str]:
     yield f"<blockquote>{escape(paragraph)}</blockquote>"
     items = "".join(f"<li>{escape(reference)}</li>" for reference in references)
     yield f"<ol>{items}</ol>"
+    yield "<h2>For a figure legend</h2>"
+    yield f"<blockquote>{escape(legend(check))}</blockquote>"
 
 
 def _shown(check: Check) -> list[PlaneCheck]:

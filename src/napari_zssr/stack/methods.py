@@ -1,4 +1,4 @@
-"""A paragraph for the methods section: how a result was made and checked."""
+"""Texts for a paper, methods and figure legend: how a result was made and checked."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 
 from napari_zssr.imaging.quantities import SCATTER, distance_text
+from napari_zssr.imaging.resample import Pair
 from napari_zssr.imaging.resolution import DECORRELATION, RING_CORRELATION
 from napari_zssr.progress import sentence_case
 from napari_zssr.stack.check import Check, PlaneCheck
-from napari_zssr.stack.methods_processing import References, processing
-from napari_zssr.stack.recipe import planes_name
-from napari_zssr.stack.verdict import median_confirmed, scope
+from napari_zssr.stack.methods_processing import References, input_um, processing, shown
+from napari_zssr.stack.recipe import axial_reports, planes_name, was_interpolated
+from napari_zssr.stack.verdict import median_confirmed, scope, verdict
 from napari_zssr.units import counted, signed
 
 SQUIRREL = (
@@ -58,6 +59,66 @@ def methods_unchecked(recipe: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
     cited = References()
     y, x = map(float, recipe["config"]["factor"])
     return processing(recipe, (y, x), cited), tuple(cited.listed)
+
+
+def legend(check: Check, contrast: str = "") -> str:
+    """A figure legend for input and result; `contrast` says the limits they have."""
+    found = verdict(check)
+    share = median_confirmed(check.planes)
+    confirmed = f" {100 * share:.0f} % of the fine detail was confirmed by independent"
+    confirmed += " data."
+    told = found.text.removeprefix("Look again before you publish: ")
+    if found.is_good:
+        told = "no problem found."
+    elif found.is_good is None:
+        told = "nothing could be checked."
+    checked = f"Check: {told}{'' if math.isnan(share) else confirmed}"
+    unproven = _unproven(
+        check.recipe, _finest(check.planes, "before", RING_CORRELATION)
+    )
+    return _legend(check.recipe, check.factors, contrast, checked, unproven)
+
+
+def legend_unchecked(recipe: Mapping[str, Any], contrast: str = "") -> str:
+    """`legend` of a result that was not checked, from its recipe alone."""
+    y, x = map(float, recipe["config"]["factor"])
+    checked = "The result was not checked."
+    return _legend(recipe, (y, x), contrast, checked, _unproven(recipe))
+
+
+def _legend(
+    recipe: Mapping[str, Any] | None,
+    factors: Pair,
+    contrast: str,
+    checked: str,
+    unproven: str,
+) -> str:
+    """What is shown, its brightness, its check, and what is not proven."""
+    limits = f"; {contrast}" if contrast else ""
+    brightness = f"Intensities were not rescaled{limits}."
+    return " ".join((*shown(recipe, factors), brightness, checked, unproven))
+
+
+def _unproven(recipe: Mapping[str, Any] | None, resolved: str = "") -> str:
+    """Which detail is not proven: finer than resolved, or than two input pixels."""
+    report = (recipe or {}).get("report") or {}
+    if was_interpolated([*(report.get("planes") or ()), *axial_reports(recipe or {})]):
+        return "Interpolation adds no detail to that of the input."
+    if resolved:
+        finest = f"{resolved}, the resolution of the input by ring correlation,"
+    else:
+        finest = f"two pixels of the input{_two_pixels(recipe or {})}"
+    along_z = (
+        " or, along Z, than two slices of the input" if report.get("axial") else ""
+    )
+    return f"Detail finer than {finest}{along_z} is not proven."
+
+
+def _two_pixels(recipe: Mapping[str, Any]) -> str:
+    """Their length in brackets; empty if it is not known."""
+    sizes = input_um(recipe, "YX")
+    largest = [size for size in sizes if size is not None]
+    return f" ({2 * max(largest):.3g} µm)" if len(largest) == len(sizes) else ""
 
 
 def with_references(paragraph: str, references: Sequence[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -29,6 +30,7 @@ from napari_zssr.stack.recipe import (
     was_interpolated,
     was_trained,
 )
+from napari_zssr.units import list_text
 from napari_zssr.zssr.messages import baseline, decibels, delivered_gains, is_mixed
 
 ZSSR = (
@@ -39,6 +41,8 @@ PROGRAM = (
     "napari-zssr developers. napari-zssr. https://github.com/napari-zssr/napari-zssr"
 )
 PRETRAINED = "neural networks pretrained on synthetic images (drawn by a program)"
+# References in a text, as `References.cite` writes them.
+CITED = re.compile(r" \[\d+(?:, \d+)*\]")
 AS_THEY_ARE = ", applied without training on the image"
 
 
@@ -85,6 +89,59 @@ def processing(
         *_along_z(recipe, cited),
     ]
     return " ".join(filter(None, sentences))
+
+
+def shown(recipe: Mapping[str, Any] | None, factors: Pair) -> list[str]:
+    """What a figure of input and result shows, in sentences without references."""
+    if recipe is None:
+        return [f"Input and result. The image was {_done(factors)}."]
+    config, report = recipe["config"], recipe.get("report") or {}
+    version = (report.get("versions") or {}).get("napari-zssr", "of unknown version")
+    planes = report.get("planes") or ()
+    made = [one for one in (*planes, *axial_reports(recipe)) if _is_learned(one)]
+    is_plain = not made and bool(planes or axial_reports(recipe))
+    name = (recipe.get("input") or {}).get("name")
+    by = "" if is_plain else f" by {list_text(_learners(recipe))}"
+    lines = [
+        f"Input and result{f' ({name})' if name else ''}. The image was "
+        f"{_done(factors, recipe)} with napari-zssr {version}{by}{_pixels(recipe)}."
+    ]
+    if len({plane.get("returned") for plane in planes}) > 1:
+        lines.append(_used(recipe, factors))
+    if not is_plain:
+        across = not planes or any(map(_is_learned, planes))
+        if across and (planes or not axial_reports(recipe)):
+            lines.append(_assumed_blur(recipe, factors))
+            lines.append(_noise(config.get("noise", "auto"), planes))
+        lines += _assumed_along_z(recipe)
+    return [CITED.sub("", line) for line in lines if line]
+
+
+def _is_learned(one: Mapping[str, Any]) -> bool:
+    return one.get("returned") == "learned"
+
+
+def _learners(recipe: Mapping[str, Any]) -> list[str]:
+    """What has made planes and sections along Z, each named once."""
+    planes = (recipe.get("report") or {}).get("planes") or ()
+    axial, found = axial_reports(recipe), []
+    if any(map(_is_learned, planes)) or not (planes or axial):
+        found.append(_learner(recipe, References()))
+    learned = [one for one in axial if _is_learned(one)]
+    if learned:
+        found.append(_axial_learner(recipe, learned, References()))
+    return list(dict.fromkeys(found))
+
+
+def _pixels(recipe: Mapping[str, Any]) -> str:
+    """Sizes of the pixels before and after, behind a comma; empty if not known."""
+    axes = str((recipe.get("input") or {}).get("axes") or "")
+    letters = [letter for letter in "ZYX" if letter in axes]
+    before, after = (_pixel(recipe, letters, before=b) for b in (True, False))
+    if not before or before == after:
+        return f"; pixels{after}" if after else ""
+    named = ", ".join(letters)
+    return f"; pixels ({named}){before} became pixels{after}"
 
 
 def _done(factors: Pair, recipe: Mapping[str, Any] | None = None) -> str:
@@ -159,22 +216,20 @@ def _pixel(
 
     Of the result, or of the image `before`.
     """
-    source = recipe.get("input") or {}
-    axes = str(source.get("axes") or "")
-    lengths = dict(
-        zip(
-            axes,
-            zip(source.get("spacing") or (), source.get("units") or (), strict=False),
-            strict=False,
-        )
-    )
-    known = [in_um(*lengths.get(letter, (None, None))) for letter in letters]
     sizes = [
         f"{size / (1 if before else factor_along(recipe, letter) or 1):.4g}"
-        for letter, size in zip(letters, known, strict=True)
+        for letter, size in zip(letters, input_um(recipe, letters), strict=True)
         if size is not None
     ]
-    return f" of {' × '.join(sizes)} µm" if len(sizes) == len(letters) else ""
+    return f" of {' × '.join(sizes)} µm" if sizes and len(sizes) == len(letters) else ""
+
+
+def input_um(recipe: Mapping[str, Any], letters: Sequence[str]) -> list[float | None]:
+    """Size of an input pixel along axes, in µm; None where it is not known."""
+    source = recipe.get("input") or {}
+    lengths = zip(source.get("spacing") or (), source.get("units") or (), strict=False)
+    by_axis = dict(zip(str(source.get("axes") or ""), lengths, strict=False))
+    return [in_um(*by_axis.get(letter, (None, None))) for letter in letters]
 
 
 def _planes(recipe: Mapping[str, Any], factors: Pair, cited: References) -> str:
@@ -244,7 +299,7 @@ def _why_interpolated(
         sentences.append(
             f"{unused}, because {they} brought no improvement beyond chance on regions "
             f"of the image kept aside for a test, {base.test}: "
-            f"{_gain_over(base.name, gains, gain_error(worse))}."
+            f"{_gain_over(base.rival, gains, gain_error(worse))}."
         )
     reasons = dict.fromkeys(one["assessment"]["reason"] for one in doubted)
     sentences += [
@@ -260,6 +315,21 @@ def _outcome(recipe: Mapping[str, Any], factors: Pair) -> str:
     planes = (recipe.get("report") or {}).get("planes", ())
     if not planes:
         return ""
+    sentence = _used(recipe, factors)
+    gains = delivered_gains((p["returned"], p.get("gain_db")) for p in planes)
+    if not gains:
+        return sentence
+    base = baseline((float(factors[0]), float(factors[1])))
+    apart = " not used for training" if was_trained(recipe) else ""
+    return (
+        f"{sentence} On regions of the image{apart}, {base.test}, "
+        f"{_gain_over(base.rival, gains, gain_error(planes))}."
+    )
+
+
+def _used(recipe: Mapping[str, Any], factors: Pair) -> str:
+    """How many planes networks have made, and what the others are."""
+    planes = (recipe.get("report") or {}).get("planes", ())
     base = baseline((float(factors[0]), float(factors[1])))
     used = "filter" if recipe["config"].get("network") == "ridge" else "networks"
     counts = Counter(str(plane["returned"]) for plane in planes)
@@ -281,14 +351,7 @@ def _outcome(recipe: Mapping[str, Any], factors: Pair) -> str:
     if len(counts) == 1:
         every = f" for all {len(planes)} planes" if len(planes) > 1 else ""
         sentence = sentence_case(f"{names['learned']} was used{every}.")
-    gains = delivered_gains((p["returned"], p.get("gain_db")) for p in planes)
-    if not gains:
-        return sentence
-    apart = " not used for training" if was_trained(recipe) else ""
-    return (
-        f"{sentence} On regions of the image{apart}, {base.test}, "
-        f"{_gain_over(base.name, gains, gain_error(planes))}."
-    )
+    return sentence
 
 
 def _settings(config: Mapping[str, Any], report: Mapping[str, Any]) -> list[str]:
@@ -377,7 +440,7 @@ def _blur(recipe: Mapping[str, Any], factors: Pair) -> str:
 def _along_z(recipe: Mapping[str, Any], cited: References) -> Iterator[str]:
     """What was done along Z: networks, blur, noise, and their test."""
     reports = axial_reports(recipe)
-    learned = [one for one in reports if one.get("returned") == "learned"]
+    learned = [one for one in reports if _is_learned(one)]
     if not reports:
         return
     if learned:
@@ -388,6 +451,20 @@ def _along_z(recipe: Mapping[str, Any], cited: References) -> Iterator[str]:
             f"Cubic interpolation was used along Z{_which(some, reports)}, because "
             f"{reason}."
         )
+    yield from _assumed_along_z(recipe)
+    gains = delivered_gains(
+        (one.get("returned"), one.get("gain_db")) for one in learned
+    )
+    if gains:
+        yield (
+            "On XY planes made as coarse as Z, "
+            f"{_gain_over('cubic interpolation', gains, gain_error(learned))}."
+        )
+
+
+def _assumed_along_z(recipe: Mapping[str, Any]) -> Iterator[str]:
+    """Blur and noise that networks along Z assumed."""
+    learned = [one for one in axial_reports(recipe) if _is_learned(one)]
     blurs = dict.fromkeys(
         filter(None, (axial_blur_text(recipe, one) for one in learned))
     )
@@ -398,14 +475,6 @@ def _along_z(recipe: Mapping[str, Any], cited: References) -> Iterator[str]:
         yield (
             f"Noise of {range_text(levels)} of the intensity range was reduced along "
             "with it, so XY planes are smoother too."
-        )
-    gains = delivered_gains(
-        (one.get("returned"), one.get("gain_db")) for one in learned
-    )
-    if gains:
-        yield (
-            "On XY planes made as coarse as Z, "
-            f"{_gain_over('cubic interpolation', gains, gain_error(learned))}."
         )
 
 
@@ -450,4 +519,6 @@ def _gain_over(base: str, gains: Sequence[float], error: float | None) -> str:
     """Gains over a baseline, or losses against it, in decibels."""
     loss = np.median(gains) < 0 and not is_mixed(gains)
     what = "loss against" if loss else "gain over"
-    return f"the {what} {base} was {decibels(gains, error)}"
+    figure = decibels(gains, error)
+    told = " (± one standard error)" if "±" in figure else ""
+    return f"the {what} {base} was {figure}{told}"

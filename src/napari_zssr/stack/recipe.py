@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from napari_zssr.checks import ISOTROPIC
@@ -129,7 +129,16 @@ def channels_text(numbers: Sequence[int]) -> str:
 def was_trained(recipe: Recipe) -> bool:
     """Whether anything was trained on the planes of the image itself."""
     planes = (recipe.get("report") or {}).get("planes") or ()
-    return any(plane.get("steps") or plane.get("shared") for plane in planes)
+    return any_trained((plane.get("steps"), plane.get("shared")) for plane in planes)
+
+
+def any_trained(planes: Iterable[tuple[int | None, int | None]]) -> bool:
+    """Whether anything was trained on the image, for itself or for several planes.
+
+    Of each plane its training steps, and on how many planes networks were trained that
+    it shares.
+    """
+    return any(steps or shared for steps, shared in planes)
 
 
 def was_interpolated(reports: Sequence[Recipe]) -> bool:

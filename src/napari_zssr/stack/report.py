@@ -14,6 +14,7 @@ from napari_zssr.imaging.intensity import IntensityMap
 from napari_zssr.imaging.quality import combined_quality
 from napari_zssr.stack.plane_result import PlaneReport
 from napari_zssr.stack.prepare import Prepared
+from napari_zssr.stack.recipe import any_trained
 from napari_zssr.units import counted
 from napari_zssr.zssr.device import device_name, fallback_message
 from napari_zssr.zssr.messages import (
@@ -196,7 +197,7 @@ def _sentence(reports: tuple[PlaneReport, ...], config: Config) -> str:
 
 def _is_trained(reports: Iterable[PlaneReport]) -> bool:
     """Whether anything was trained on the image."""
-    return any(report.steps or report.shared for report in reports)
+    return any_trained((report.steps, report.shared) for report in reports)
 
 
 def _tested_kind(reports: tuple[PlaneReport, ...]) -> str:

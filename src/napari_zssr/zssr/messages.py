@@ -57,15 +57,23 @@ class Baseline:
     name : of the image that is returned where nothing is gained
     again : what makes the result an image like the input, with "again"
     test : what is done to the image for the test on held-out regions
+    rival : what the result of that test is compared with
     """
 
     name: str
     again: str
     test: str
+    rival: str
 
 
-ENLARGED = Baseline("bicubic interpolation", "shrunk", "shrunk and re-enlarged")
-RESTORED = Baseline("the input", "degraded", "degraded and restored")
+ENLARGED = Baseline(
+    "bicubic interpolation", "shrunk", "shrunk and re-enlarged", "bicubic interpolation"
+)
+RESTORED = Baseline(
+    "the input", "degraded", "degraded and restored", "the degraded image"
+)
+# Behind a figure with its error: `Gain.error_decibel`.
+ERROR_TOLD = " The figure after ± is one standard error over the test regions."
 
 
 def baseline(factors: tuple[float, float]) -> Baseline:
@@ -289,7 +297,8 @@ def shrunk_figure(
     hint = " (under 0.5 dB is rarely visible)" if faint else ""
     return (
         f"Test on your image {base.test}: {decibels(gains, error)} "
-        f"{side(gains, ' to the original', ' from the original')} {base.name}{hint}."
+        f"{side(gains, ' to the original', ' from the original')} {base.rival}{hint}."
+        f"{ERROR_TOLD * (error is not None)}"
     )
 
 
@@ -360,7 +369,7 @@ def nothing_gained(gain: Gain, base: Baseline, tested: str) -> str:
     return (
         f"{tested} brought no improvement, so {base.name} was returned. Test on your "
         f"image {base.test}: {signed(gain.decibel)} ± {gain.error_decibel:.2f} dB "
-        f"compared with {base.name}{chance}."
+        f"compared with {base.rival}{chance}.{ERROR_TOLD}"
     )
 
 

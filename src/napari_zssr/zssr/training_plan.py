@@ -12,6 +12,7 @@ from pathlib import Path
 
 from napari_zssr.checks import LEARNED, RANDOM
 from napari_zssr.config import INSTANT, Config, change, denoises_only
+from napari_zssr.errors import InputError
 from napari_zssr.imaging.kernel import FineKernel, kernel_for_factors
 from napari_zssr.imaging.noise import CLEAN, NoiseModel, is_noisy
 from napari_zssr.kernelspec import KernelSpec
@@ -19,6 +20,7 @@ from napari_zssr.zssr.checkpoint import Checkpoint
 from napari_zssr.zssr.kinds import KINDS, NetworkKind
 from napari_zssr.zssr.messages import (
     ALONE,
+    PRETRAINED,
     will_begin_from_learned,
     will_begin_from_saved,
 )
@@ -365,8 +367,17 @@ def axial_config(
     """Settings by which sections are learned: of one ratio (R, 1), applied once.
 
     `learned`: whether there is a pretrained start, which serves ratios it has learned.
+    Raises InputError where there is none, and nothing is to be trained.
     """
     ratio = axial_ratio(factor)
+    is_served = learned and ratio <= LARGEST_RATIO
+    if config.steps == 0 and not is_served:
+        raise InputError(
+            f"steps is 0, but a network for {factor:.3g}× along Z must be trained: "
+            f"saved networks serve planes only, and the {PRETRAINED} at most "
+            f"{LARGEST_RATIO}×; give at least 1 step, or leave Z as it is "
+            "(--factor-z 1, factor_z=1)."
+        )
     return change(
         config,
         factor=(float(ratio), 1.0),
@@ -374,7 +385,7 @@ def axial_config(
         kernel=kernel,
         ratio=ratio,
         gradual=1,
-        start=LEARNED if learned and ratio <= LARGEST_RATIO else RANDOM,
+        start=LEARNED if is_served else RANDOM,
     )
 
 

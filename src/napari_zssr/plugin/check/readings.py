@@ -46,9 +46,10 @@ TOOLTIPS = {
     CONFIRMED: "How much of the fine detail is true rather than noise turned into "
     "structures. The original is split into two halves with independent noise; the "
     "same networks make a result of one half, whose detail (finer than 3 pixels) is "
-    "compared with the other. Faint detail is weaker than half of the noise. Detail "
-    "counts by its strength, averaged over the image: a single line may still be "
-    "wrong. Detail finer than the pixels of the original is not checked.",
+    "compared with the other. The figure after ± is one standard error, from the "
+    "scatter between blocks of the image. Faint detail is weaker than half of the "
+    "noise. Detail counts by its strength, averaged over the image: a single line may "
+    "still be wrong. Detail finer than the pixels of the original is not checked.",
     RESOLUTION: "The finest detail above the noise, in the original and in the "
     "result. The original is split into two halves with independent noise; both are "
     "enlarged by the same networks and compared. For the result this needs the "

@@ -9,6 +9,7 @@ from magicgui.widgets import PushButton
 from napari.layers import Image
 from napari.viewer import Viewer
 from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QMenu
 
 from napari_zssr.errors import InputError
 from napari_zssr.plugin.check import readings
@@ -31,7 +32,14 @@ from napari_zssr.plugin.layers.files import check_compatible
 from napari_zssr.plugin.layers.layers import layer_file, layer_recipe, unwrapped
 from napari_zssr.plugin.layers.results import channels_of
 from napari_zssr.plugin.texts import copy_text, table_html
-from napari_zssr.stack.methods import methods, methods_unchecked, with_references
+from napari_zssr.stack.check import Check
+from napari_zssr.stack.methods import (
+    legend,
+    legend_unchecked,
+    methods,
+    methods_unchecked,
+    with_references,
+)
 
 MESSAGE_LINES = 2
 SIDE, SINGLE, SAVE = "Side by side", "Single view", "Save result..."
@@ -164,13 +172,49 @@ class ResultPanel:
         result = selected_result(self._viewer)
         if result is None:
             return
-        job = self._job_of(result)
-        if job is None or job.check is None:
+        check = self._check_of(result)
+        if check is None:
             text = methods_unchecked(layer_recipe(result))
         else:
-            text = methods(job.check)
-        rest = "" if job is None else readings.unfinished(job)
-        self.copied.copy(with_references(*text), rest)
+            text = methods(check)
+        self._copy(result, with_references(*text))
+
+    def copy_legend(self) -> None:
+        """Copy a legend for a figure of the original beside the result."""
+        result = selected_result(self._viewer)
+        if result is None:
+            return
+        check, limits = self._check_of(result), self._contrast()
+        if check is None:
+            text = legend_unchecked(layer_recipe(result), limits)
+        else:
+            text = legend(check, limits)
+        self._copy(result, text)
+
+    def _check_of(self, result: Image) -> Check | None:
+        job = self._job_of(result)
+        return None if job is None else job.check
+
+    def _copy(self, result: Image, text: str) -> None:
+        """Copy a text, with a note if the check it tells of has not ended."""
+        job = self._job_of(result)
+        self.copied.copy(text, "" if job is None else readings.unfinished(job))
+
+    def _contrast(self) -> str:
+        """Contrast limits of original and result; empty where there are none."""
+        try:
+            pair = compared_pair(self._viewer)
+        except InputError:
+            return ""
+        if any(layer.rgb for layer in pair):
+            return ""
+        first, second = (
+            f"{low:.4g} to {high:.4g}"
+            for low, high in (layer.contrast_limits for layer in pair)
+        )
+        if first == second:
+            return f"both are shown with the contrast limits {first}"
+        return f"contrast limits are {first} (input) and {second} (result)"
 
     def close(self) -> None:
         """End a comparison, and ignore the viewer from now on."""
@@ -219,13 +263,20 @@ class ResultPanel:
         copy = PushButton(
             text="Copy table", tooltip="Copies the table as lines of text."
         )
-        paragraph = PushButton(
-            text="Copy methods",
-            tooltip="Copies a paragraph for the methods section of a paper, with its "
-            "references, and shows it below. After a check it includes what the check "
-            "found.",
+        self.paper = PushButton(
+            text="Copy for paper",
+            tooltip="Copies a paragraph for the methods section, with its references, "
+            "or a figure legend, and shows it below. After a check it includes what "
+            "the check found.",
         )
-        self.copies = SideBySide([copy, paragraph])
+        menu = QMenu(self.paper.native)
+        for text, slot in (
+            ("Copy methods", self.copy_methods),
+            ("Copy figure legend", self.copy_legend),
+        ):
+            menu.addAction(text, slot)
+        self.paper.native.setMenu(menu)
+        self.copies = SideBySide([copy, self.paper])
         rows = [
             SideBySide([self.side, self.flip]),
             SideBySide([self.save, self.undo_button]),
@@ -237,7 +288,6 @@ class ResultPanel:
         self.flip.changed.connect(self.toggle_flip)
         self.undo_button.changed.connect(self.undo_run)
         copy.changed.connect(self.copy_recipe)
-        paragraph.changed.connect(self.copy_methods)
 
 
 def _rows_of(result: Image) -> Rows:

@@ -227,7 +227,7 @@ def _noise(recipe: Recipe, config: Recipe, report: Recipe) -> str:
 def _gain(recipe: Recipe, config: Recipe, report: Recipe) -> str:
     """Held-out gain over plain interpolation."""
     base = baseline(_factors(config))
-    gain, count = _gain_text(report.get("planes") or (), base.name)
+    gain, count = _gain_text(report.get("planes") or (), base.rival)
     some = f" ({count} {_planes_name(recipe)})" if count > 1 else ""
     return f"{gain}, on the image {base.test}{some}" if gain else ""
 
@@ -244,7 +244,10 @@ def _gain_text(tested: Sequence[Recipe], base: str) -> tuple[str, int]:
     gains = delivered_gains((one.get("returned"), one.get("gain_db")) for one in tested)
     if not gains:
         return "", 0
-    return f"{decibels(gains, gain_error(tested))} {side(gains)} {base}", len(gains)
+    figure = decibels(gains, gain_error(tested))
+    told = " (± one standard error)" if "±" in figure else ""
+    than = side(gains, " to the original", " from the original")
+    return f"{figure}{told} {than} {base}", len(gains)
 
 
 def _axial_gain(recipe: Recipe) -> str:
