@@ -19,6 +19,7 @@ from scipy import ndimage
 from napari_zssr.cli import main
 from napari_zssr.errors import InputError
 from napari_zssr.imaging.degrade import degrade_array
+from napari_zssr.imaging.quantities import bright_regions
 from napari_zssr.imaging.resample import imresize
 from napari_zssr.io.read import read
 from napari_zssr.io.write import write
@@ -28,6 +29,7 @@ from napari_zssr.stack.axis_labels import labelled
 from napari_zssr.stack.check import check_files, factor_between
 from napari_zssr.stack.image import Channel, ImageStack
 from napari_zssr.stack.methods import methods
+from napari_zssr.stack.verdict import verdict
 
 GAUSSIAN = KernelSpec(kind="gaussian", sigma_px=(1.0, 1.0))
 
@@ -199,6 +201,8 @@ def test_another_original_is_noticed(folder: Path) -> None:
     recipe["input"]["checksum"] = "0123"
     (message,) = check_files(result, image, recipe=recipe).messages
     assert "checksum 0123" in message
+    recipe["input"]["checksum"] = "pixels:0123"  # of the layer that showed the file
+    assert check_files(result, image, recipe=recipe).messages == ()
 
 
 def stack_and_result() -> tuple[ImageStack, ImageStack]:
@@ -226,7 +230,17 @@ def test_planes_of_stacks_are_matched_by_their_axes() -> None:
     assert len(done.planes) == done.count == 10
     changed = [p.name for p in done.planes if p.flux.changed.any()]
     assert changed == ["channel 2 (actin), Z 4"]
-    assert done.planes[-1].flux.total == pytest.approx(0.1, abs=0.01)
+    flux = done.planes[-1].flux
+    assert flux.total == pytest.approx(0.1, abs=0.01)
+    # The same numbers in verdict and methods, and where to look.
+    told = verdict(done).text
+    objects = sum(plane.flux.judged for plane in done.planes)
+    assert f" {int(flux.changed.sum())} of {objects} objects changed" in told
+    assert " % at channel 2 (actin), Z 4, Y " in told
+    assert f"{objects} objects" in methods(done)[0]
+    worst = np.argmax(np.abs(np.where(flux.changed, flux.changes, 0)))
+    y, x = flux.centres[worst].round().astype(int)
+    assert bright_regions(original.data[1, 4])[y, x] == flux.numbers[worst]
 
 
 def test_of_many_planes_some_are_checked() -> None:

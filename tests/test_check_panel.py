@@ -184,7 +184,7 @@ def test_it_opens_at_once_and_fills_in(
     spectra, correlations = bench.body.spectrum.curves, bench.body.correlation.curves
     assert [curve.name for curve in spectra] == ["original", "result"]
     assert [curve.name for curve in correlations] == ["original"]
-    assert "networks" in bench.body.correlation.text
+    assert "'instant' is not saved" in bench.body.correlation.text
     assert not bench.body.running.visible
     # The finest period of the result's pixels is half that of the original's.
     ends = [float(curve.x[-1]) for curve in spectra]
@@ -1194,7 +1194,7 @@ def test_detail_that_is_invented_is_a_problem(
         labelled(result.data, axes="YX"), stack, recipe=result.metadata[KEY]
     )
     (plane,) = check.planes
-    assert readings.confirmed(plane.detail) == "not measured"
+    assert readings.confirmed(plane.detail).startswith("not measured, because the")
     found = DetailConfirmation(all=Confirmation(share=share, error=error), faint=None)
     plane = replace(plane, detail=replace(plane.detail, confirmed=found))
     told = verdict(replace(check, planes=(plane,)))

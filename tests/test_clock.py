@@ -12,6 +12,7 @@ from napari_zssr.kernelspec import KernelSpec
 from napari_zssr.plugin.clock import Clock, JobsClock, Pace, seconds_left, status
 from napari_zssr.plugin.messages import NOTHING_GAINED
 from napari_zssr.plugin.summary import (
+    CONFIRMED,
     EVENLY_SPACED,
     STRONG_NOISE,
     VERY_NOISY,
@@ -274,7 +275,7 @@ def test_what_may_mislead_is_shown_at_once() -> None:
         (replace(strong, returned="bicubic"), False),
     ):
         message = finished_message("cells", replace(report, planes=(shown,)), config)
-        assert message.details.startswith(VERY_NOISY) is warns
+        assert message.details.startswith(VERY_NOISY.format(CONFIRMED)) is warns
         assert message.warns is warns
         assert message.opened is (warns or shown.returned == "bicubic")
     along = AxialReport(
@@ -299,6 +300,10 @@ def test_the_line_says_what_can_hardly_be_seen(gain: float, denoised: bool) -> N
         "cells", replace(report, planes=(made,)), config
     ).headline
     assert ("rarely visible" in headline) == (gain < 0.5 and not denoised)
+    assert made.quality is not None
+    same = replace(made, quality=replace(made.quality, change=0.001))
+    told = replace(report, planes=(same,))
+    assert finished_message("cells", told, config).headline.count("rarely visible")
 
 
 def test_what_was_not_delivered_is_not_praised() -> None:

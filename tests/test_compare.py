@@ -363,6 +363,12 @@ def test_results_are_saved_beside_their_original(
     save.changed.emit(True)
     names = [layer.name for layer in window.viewer.layers[2:]]
     assert asked == [tmp_path / "plate 3 x2 instant.ome.tif"]
+    panel = window.widget.result
+    panel.copy_legend()
+    first, second = panel.copied.text.value.split("\n\n")
+    assert first.startswith(f"{names[0]}: Input and result (plate 3")
+    assert second.startswith(f"{names[1]}: Input and result (plate 3")
+    assert first.count("The result was not checked.") == 1
     written = read(asked[0])
     assert [channel.name for channel in written.channels] == names
     assert written.axes == "CYX"
@@ -819,13 +825,13 @@ def test_the_noise_is_measured_as_a_run_does(desk: Desk) -> None:
     assert advanced.noise_message.value == ""
 
 
-def test_strong_noise_hints_at_factor_1(desk: Desk) -> None:
+def test_noise_hints_at_factor_1(desk: Desk) -> None:
     """Before anything is run or pressed, as soon as the time is estimated."""
-    desk.add(rings(96, 96, noise=20), "faint")
+    desk.add(rings(96, 96), "clean")
     region, config = desk.widget.form.region, change(RIDGE, noise="auto")
     desk.set(config)
     draw = np.random.default_rng(0).normal(5000, 600, (96, 96))
-    desk.add((rings(96, 96) + draw).astype(np.uint16), "strong")
+    desk.add((rings(96, 96) + draw).astype(np.uint16), "noisy")
     desk.widget.refresh()
     assert region.meaning.value == ""
     desk.widget.cost._measure()
@@ -834,7 +840,7 @@ def test_strong_noise_hints_at_factor_1(desk: Desk) -> None:
     region.show_factors((1, 1))
     assert region.meaning.value == ONLY_RESTORED
     region.show_factors((2, 2))
-    desk.viewer.layers.selection.active = desk.viewer.layers["faint"]
+    desk.viewer.layers.selection.active = desk.viewer.layers["clean"]
     desk.widget.refresh()
     desk.qtbot.waitUntil(lambda: not desk.widget.cost._run.running, timeout=30_000)
     assert region.meaning.value == ""

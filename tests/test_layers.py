@@ -274,7 +274,8 @@ def test_spacing_and_units_reach_the_stack() -> None:
     assert stack.spacing == (60, None, 0.13, 0.13)
     assert stack.units == ("s", None, "um", "um")
     assert (stack.name, stack.guessed) == ("a", False)
-    assert len(stack.checksum) == 16
+    assert stack.checksum.startswith("pixels:")
+    assert len(stack.checksum) == len("pixels:") + 16
 
 
 @pytest.mark.parametrize("axes", ["ZYX", "CZY", "YXQT"])

@@ -66,6 +66,8 @@ class Flux:
         Where the sum moves by more than 1 % and three such deviations.
     median, largest : float
         Of `changes`, the largest by its size; NaN without a region.
+    centres : ndarray, shape (R, 2)
+        Middle of each region, input pixels (Y, X).
     total : float
         The change of the sum over the plane; NaN if that is no brighter than its noise.
     background : float
@@ -81,9 +83,15 @@ class Flux:
     changed: NDArray[np.bool_]
     median: float
     largest: float
+    centres: Array
     total: float
     background: float
     sentence: str
+
+    @property
+    def judged(self) -> int:
+        """Regions of which it is known whether they changed."""
+        return int((np.isfinite(self.changes) | self.changed).sum())
 
     @property
     def largest_beside_noise(self) -> str:
@@ -182,6 +190,8 @@ def flux(
     changed = moved > CHANGED * np.abs(before) + DEVIATIONS * deviation
     whole = [np.array([plane.sum()]) for plane in planes]
     total = _relative(whole[0], whole[1], np.sqrt(whole[2]))
+    pixels = np.bincount(region, minlength=len(numbers))
+    at = [np.bincount(region, a, minlength=len(numbers)) for a in np.nonzero(is_inside)]
     known = changes[np.isfinite(changes)]
     median = float(np.median(known)) if known.size else math.nan
     largest = float(known[np.argmax(np.abs(known))]) if known.size else math.nan
@@ -194,6 +204,7 @@ def flux(
         changed=changed,
         median=median,
         largest=largest,
+        centres=np.stack(at, axis=1) / pixels[:, None],
         total=float(total[0]),
         background=background,
         sentence=_flux_sentence(changes, changed, median, largest),

@@ -19,7 +19,12 @@ from napari_zssr.stack.plane_result import PlaneReport
 from napari_zssr.stack.recipe import CLEAN, planes_name, psf_text, range_text
 from napari_zssr.stack.report import Report
 from napari_zssr.units import duration_text
-from napari_zssr.zssr.messages import baseline, delivered_gains, is_rarely_visible
+from napari_zssr.zssr.messages import (
+    baseline,
+    delivered_gains,
+    hardly_differs,
+    is_rarely_visible,
+)
 
 # Weights below this fraction of the largest one are not shown.
 FAINT = 0.01
@@ -69,10 +74,8 @@ FORM_ADVICE = {
 
 # Noise, as a fraction of the range, from which factor 1 often serves better.
 STRONG_NOISE = 0.05
-VERY_NOISY = (
-    "The image is very noisy, and noise may have been drawn as faint lines: the check "
-    "shows how much of the detail is confirmed."
-)
+VERY_NOISY = "The image is very noisy, and noise may have been drawn as faint lines{}."
+CONFIRMED = ": the check shows how much of the detail is confirmed"
 EVENLY_SPACED = (
     "Slices are evenly spaced now, but not sharper along Z, because the blur along Z "
     "is not known."
@@ -165,7 +168,8 @@ def caution(report: Report) -> str:
     noise += [one.noise for one in report.axial if one.noise]
     sentences = []
     if max(noise, default=0) >= STRONG_NOISE:
-        sentences.append(VERY_NOISY)
+        # It cannot be confirmed along Z.
+        sentences.append(VERY_NOISY.format("" if report.axial else CONFIRMED))
     if any(
         one.returned == "learned" and one.width_slices is None for one in report.axial
     ):
@@ -196,12 +200,18 @@ def _outcome(report: Report, config: Config) -> str:
     middle = median(gains)
     distance = f"{abs(middle):.2f} dB {'closer' if middle >= 0 else 'farther off'}"
     denoised = any(plane.denoised for plane in learned) or not learned
-    faint = is_rarely_visible(middle, denoised=denoised)
+    faint = is_rarely_visible(middle, denoised=denoised) or (
+        bool(learned) and all(map(_hardly_differs, learned))
+    )
     hint = " (rarely visible)" if faint else ""
     if not learned or len(learned) == len(report.planes):
         return f"{distance} than {rival}{hint}"
     name = planes_name(len(report.planes), len(report.kernels))
     return f"{distance} in {len(learned)} of {len(report.planes)} {name}{hint}"
+
+
+def _hardly_differs(plane: PlaneReport) -> bool:
+    return plane.quality is not None and hardly_differs(plane.quality)
 
 
 def _opening(file: Path | None) -> str:

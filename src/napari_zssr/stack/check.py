@@ -175,7 +175,7 @@ class Check:
         """What the checks of all planes come to."""
         if len(self.planes) == 1:
             return " ".join(self.planes[0].sentences)
-        objects = sum(len(plane.flux.numbers) for plane in self.planes)
+        objects = sum(plane.flux.judged for plane in self.planes)
         changed = sum(int(plane.flux.changed.sum()) for plane in self.planes)
         moved = sum(plane.spots.moved for plane in self.planes)
         return (

@@ -13,7 +13,7 @@ from napari_zssr.errors import InputError
 from napari_zssr.imaging.noise import NoiseModel
 from napari_zssr.kernelspec import KernelSpec
 from napari_zssr.stack.detail import checkpoints_of
-from napari_zssr.stack.image import ImageStack
+from napari_zssr.stack.image import OF_PIXELS, ImageStack
 from napari_zssr.stack.recipe import axial_reports
 from napari_zssr.zssr.checkpoint import Checkpoint
 
@@ -90,10 +90,15 @@ def kernels_of(recipe: Mapping[str, Any] | None) -> tuple[KernelSpec, ...]:
 def other_original(
     recipe: Mapping[str, Any] | None, original: ImageStack
 ) -> tuple[str, ...]:
-    """That the result was made from another file, where its checksum tells so."""
+    """That the result was made from another file, where its checksum tells so.
+
+    Checksums of a file and of the pixels of a layer cannot be compared.
+    """
     source = (recipe or {}).get("input") or {}
     stated, found = source.get("checksum"), original.checksum
     if not stated or not found or stated == found:
+        return ()
+    if stated.startswith(OF_PIXELS) != found.startswith(OF_PIXELS):
         return ()
     return (
         f"The result was made from {source.get('name') or 'an image'} with checksum "

@@ -85,7 +85,7 @@ def _period(finest: Finest | None) -> str:
 def _cells(plane: PlaneCheck) -> tuple[str, ...]:
     flux, spots, scores = plane.flux, plane.spots, plane.scores
     changes = (flux.median, flux.largest, flux.total)
-    cells = [plane.name, str(len(flux.numbers))]
+    cells = [plane.name, str(flux.judged)]
     cells += [_number(100 * change, "+.2f", " %") for change in changes]
     cells += [str(int(flux.changed.sum())), str(spots.spots)]
     cells += [_number(part, "+.3f") for part in spots.mean]

@@ -70,8 +70,8 @@ BORDER_PX = 16
 UNIT_TEXTS = {"um": "µm", "px": "pixels"}
 CURVES = ORIGINAL, RESULT, TRUTH = "original", "result", "result and truth"
 WITHOUT_NETWORKS = (
-    "The resolution of the result is not measured; that needs the networks that "
-    "made it (--networks)."
+    "The resolution of the result is not measured, because that needs the networks "
+    "that made it (--networks)."
 )
 UNSAVED = (
     "The resolution of the result is not measured, because the filter of 'instant' "
@@ -143,6 +143,8 @@ class Detail:
     confirmed : DetailConfirmation or None
         How much of the detail that networks make of each half the other half contains;
         None where there are no such results.
+    missing : str
+        Sentence on why there are none; empty if there are.
     """
 
     unit: str
@@ -155,6 +157,7 @@ class Detail:
     part: tuple[int, int] | None = None
     interpolated: bool = False
     confirmed: DetailConfirmation | None = None
+    missing: str = ""
 
     @property
     def unit_text(self) -> str:
@@ -353,8 +356,9 @@ def _detail_of_part(
     )
     enlarge = None if isinstance(making, str) else making.enlarger(noise)
     if isinstance(making, str) or enlarge is None:
-        rest = _missing(making)
-        return replace(detail, sentence=f"{_halves(before, scale)}. {rest}")
+        missing = _missing(making)
+        sentence = f"{_halves(before, scale)}. {missing}"
+        return replace(detail, sentence=sentence, missing=missing)
     difference = (first - second) / 2
     detail, results = yield from _with_halves(
         detail, part, fine, difference, enlarge, scale

@@ -241,6 +241,10 @@ class Channel:
     modality: str = ""
 
 
+# Before the checksum of pixels that were not read from a file by this program.
+OF_PIXELS = "pixels:"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ImageStack:
     """An image with named axes, as read from a file or given by a caller.
@@ -264,7 +268,7 @@ class ImageStack:
         its path, or empty.
     checksum : str
         First 16 hexadecimal digits of a SHA-256: of the file (of parts of it, where it
-        is large), of the pixels where there is no file, or empty.
+        is large), or of the pixels of a layer, behind ``pixels:``; or empty.
     origin : tuple of float
         Centre of the first pixel along each axis, in `units`; empty when it is 0.
     messages : tuple of str

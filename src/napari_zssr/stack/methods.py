@@ -65,8 +65,8 @@ def legend(check: Check, contrast: str = "") -> str:
     """A figure legend for input and result; `contrast` says the limits they have."""
     found = verdict(check)
     share = median_confirmed(check.planes)
-    confirmed = f" {100 * share:.0f} % of the fine detail was confirmed by independent"
-    confirmed += " data."
+    confirmed = f" Of the fine detail, {100 * share:.0f} % was found in both of two "
+    confirmed += "halves of the input with independent noise."
     told = found.text.removeprefix("Look again before you publish: ")
     if found.is_good:
         told = "no problem found."
@@ -135,11 +135,12 @@ def _checked(check: Check) -> str:
     parts = [f"The result was checked on {some} (napari-zssr {_version(check)}):"]
     if known.size:
         changed = sum(int(plane.flux.changed.sum()) for plane in check.planes)
+        objects = sum(plane.flux.judged for plane in check.planes)
         beyond = changed or "none"
         most = known[np.argmax(np.abs(known))]
         parts.append(
             "summed intensities above the background of "
-            f"{counted(known.size, 'object')} changed by "
+            f"{counted(objects, 'object')} changed by "
             f"{signed(100 * np.median(known))} % in the median and "
             f"{signed(100 * most)} % at most, {beyond} of them by more than 1 % "
             "beyond the noise;"

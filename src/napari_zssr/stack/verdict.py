@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_zssr.imaging.confirmation import Confirmation
-from napari_zssr.imaging.quantities import LEAST_SPOTS
+from napari_zssr.imaging.quantities import LEAST_SPOTS, Flux
 from napari_zssr.stack.check import Check, PlaneCheck
 from napari_zssr.stack.recipe import planes_name
-from napari_zssr.units import counted, list_text, only_counted
+from napari_zssr.units import counted, list_text, only_counted, signed
 
 LIMITS = (
     "These checks cannot show whether detail finer than that of the original is "
@@ -46,9 +47,14 @@ def scope(check: Check) -> str:
     if done == count:
         return f"both {name}" if count == 2 else f"all {count} {name}"
     some = f"{done} of {count} {name}"
-    if done > NAMED:
+    if done <= NAMED:
+        return f"{'; '.join(plane.name for plane in check.planes)} ({some})"
+    letters = {letter for plane in check.planes for letter in plane.place}
+    if len(letters) > 1 or check.channels > 1:
         return some
-    return f"{'; '.join(plane.name for plane in check.planes)} ({some})"
+    (letter,) = letters
+    indices = [str(plane.place[letter]) for plane in check.planes]
+    return f"{some} ({letter} {list_text(indices)})"
 
 
 def verdict(check: Check, *, so_far: bool = False) -> Verdict:
@@ -74,12 +80,8 @@ def verdict(check: Check, *, so_far: bool = False) -> Verdict:
 def _problems(check: Check) -> list[str]:
     """What disagrees with the original, in plain words."""
     planes, found = check.planes, []
-    changed = sum(int(plane.flux.changed.sum()) for plane in planes)
-    objects = sum(len(plane.flux.numbers) for plane in planes)
-    if changed:
-        found.append(
-            f"the intensity changed in {changed} of {counted(objects, 'object')}"
-        )
+    if changed := _changed_objects(check):
+        found.append(changed)
     apart = [plane for plane in planes if plane.agreement.disagrees]
     close = [plane for plane in apart if plane.agreement.reasons == TOO_CLOSE]
     doubted = [plane for plane in planes if _is_unconfirmed(plane)]
@@ -91,6 +93,30 @@ def _problems(check: Check) -> list[str]:
     ):
         found += [f"{text}{_where(which, check)}"] if which else []
     return found
+
+
+def _changed_objects(check: Check) -> str:
+    """How many objects changed, the worst of them by how much and where, or nothing."""
+    changed = [plane for plane in check.planes if plane.flux.changed.any()]
+    if not changed:
+        return ""
+    count = sum(int(plane.flux.changed.sum()) for plane in changed)
+    of = counted(sum(plane.flux.judged for plane in check.planes), "object")
+    text = f"the intensity of {count} of {of} changed beyond noise"
+    worst = max(changed, key=lambda plane: np.nanmax(_sizes(plane.flux), initial=-1))
+    sizes = _sizes(worst.flux)
+    if np.isnan(sizes).all():
+        return text
+    at = int(np.nanargmax(sizes))
+    y, x = worst.flux.centres[at].round().astype(int)
+    place = ", ".join(filter(None, (worst.name, f"Y {y}", f"X {x}")))
+    most = "at most " * (count > 1)
+    return f"{text} ({most}{signed(100 * worst.flux.changes[at])} % at {place})"
+
+
+def _sizes(flux: Flux) -> NDArray[np.float64]:
+    """How much each changed object changed, as a fraction; NaN for others."""
+    return np.where(flux.changed, np.abs(flux.changes), np.nan)
 
 
 def _confirmed(plane: PlaneCheck) -> Confirmation | None:
@@ -121,7 +147,7 @@ def _where(some: Sequence[PlaneCheck], check: Check) -> str:
 
 def _kept(planes: Sequence[PlaneCheck]) -> tuple[list[str], list[str]]:
     """What is as it was, with what it rests on, and of what nothing is known."""
-    objects = sum(int(np.isfinite(plane.flux.changes).sum()) for plane in planes)
+    objects = sum(plane.flux.judged for plane in planes)
     spots = [plane.spots.spots for plane in planes]
     judged = sum(count for count in spots if count >= LEAST_SPOTS)
     too_few = f"only {counted(sum(spots), 'spot')}" if any(spots) else "no spot"

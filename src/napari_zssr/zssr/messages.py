@@ -140,10 +140,15 @@ def too_small(height: int, width: int, smallest: int, base: Baseline) -> str:
     )
 
 
+def hardly_differs(quality: Quality) -> bool:
+    """Whether a result is nearly its baseline."""
+    return quality.change < LEAST_CHANGE
+
+
 def quality_sentence(quality: Quality, base: Baseline, *, whole: bool = True) -> str:
     """What a result is beside its baseline, as measured on its pixels."""
     percent = f"{100 * quality.change:.2g} % of the intensity range"
-    if quality.change < LEAST_CHANGE:
+    if hardly_differs(quality):
         return f"Hardly differs from {base.name} (by {percent})."
     kind = _kind(quality)
     parts = [

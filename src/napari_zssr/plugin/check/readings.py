@@ -196,14 +196,21 @@ def _residual(plane: PlaneCheck) -> str:
 
 
 def confirmed(detail: Detail) -> str:
-    """Share of the detail that independent data confirm, and of faint detail."""
+    """Share of the detail that the other half confirms, and of faint detail if less."""
     if detail.sentence == PENDING:
         return NOT_YET
     if detail.confirmed is None or detail.confirmed.all is None:
-        return WITHOUT
-    faint = detail.confirmed.faint
-    of_faint = f" (of faint detail, {faint.text})" if faint else ""
-    return f"{detail.confirmed.all.text} is confirmed by the other half{of_faint}"
+        return f"{WITHOUT}{_why(detail)}"
+    every, faint = detail.confirmed.all, detail.confirmed.faint
+    is_less = faint is not None and faint.share < every.share
+    of_faint = f" (of faint detail, {faint.text})" if faint and is_less else ""
+    return f"{every.text} is confirmed by the other half{of_faint}"
+
+
+def _why(detail: Detail) -> str:
+    """Why nothing of the result was measured, behind a comma, if that is known."""
+    _, because, reason = detail.missing.rstrip(".").partition(", because ")
+    return f"{because}{reason}"
 
 
 def resolution(detail: Detail) -> str:
@@ -263,5 +270,5 @@ def missing_correlation(plane: PlaneCheck) -> str:
     if ORIGINAL not in known:
         return plane.detail.sentence or "Not measured in this plane."
     if RESULT not in known:
-        return "Not measured for the result, because its networks are not available."
+        return plane.detail.missing
     return ""

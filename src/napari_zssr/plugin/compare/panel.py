@@ -14,6 +14,7 @@ from qtpy.QtWidgets import QMenu
 from napari_zssr.errors import InputError
 from napari_zssr.plugin.check import readings
 from napari_zssr.plugin.check.job import CheckJob
+from napari_zssr.plugin.check.subject import original_of
 from napari_zssr.plugin.compare.comparison import (
     Comparison,
     Mode,
@@ -109,11 +110,14 @@ class ResultPanel:
     @property
     def has_results(self) -> bool:
         """Whether the layer list holds a result, or a run can be undone or redone."""
-        images = (
-            one for one in map(unwrapped, self._viewer.layers) if isinstance(one, Image)
-        )
         changeable = self.undo.possible or self.undo.redo_possible
-        return changeable or any("config" in layer_recipe(one) for one in images)
+        return changeable or any("config" in layer_recipe(one) for one in self._images)
+
+    @property
+    def _images(self) -> list[Image]:
+        return [
+            one for one in map(unwrapped, self._viewer.layers) if isinstance(one, Image)
+        ]
 
     def saved_layers(self) -> list[Image]:
         """Results that are saved: several selected ones, or that of the selected image.
@@ -121,9 +125,7 @@ class ResultPanel:
         With it go those of the other channels of its file that the same run has made,
         where they fit into one file.
         """
-        layers = [
-            one for one in map(unwrapped, self._viewer.layers) if isinstance(one, Image)
-        ]
+        layers = self._images
         selection = self._viewer.layers.selection
         chosen = [
             one for one in layers if one in selection and "config" in layer_recipe(one)
@@ -169,48 +171,53 @@ class ResultPanel:
 
     def copy_methods(self) -> None:
         """Copy a paragraph for the methods section, with its references."""
-        result = selected_result(self._viewer)
-        if result is None:
-            return
-        check = self._check_of(result)
-        if check is None:
-            text = methods_unchecked(layer_recipe(result))
-        else:
-            text = methods(check)
-        self._copy(result, with_references(*text))
+        self._copy(self._methods_of)
 
     def copy_legend(self) -> None:
         """Copy a legend for a figure of the original beside the result."""
+        self._copy(self._legend_of)
+
+    def _copy(self, text_of: Callable[[Image], str]) -> None:
+        """Copy a text on the selected result, and on other channels of its run.
+
+        With a note if a check that it tells of has not ended.
+        """
         result = selected_result(self._viewer)
         if result is None:
             return
-        check, limits = self._check_of(result), self._contrast()
+        channels = channels_of(result, self._images)
+        texts = [text_of(one) for one in channels]
+        if len(channels) > 1:
+            named = zip(channels, texts, strict=True)
+            texts = [f"{one.name}: {text}" for one, text in named]
+        jobs = filter(None, map(self._job_of, channels))
+        notes = dict.fromkeys(filter(None, map(readings.unfinished, jobs)))
+        self.copied.copy("\n\n".join(texts), " ".join(notes))
+
+    def _methods_of(self, result: Image) -> str:
+        check = self._check_of(result)
         if check is None:
-            text = legend_unchecked(layer_recipe(result), limits)
-        else:
-            text = legend(check, limits)
-        self._copy(result, text)
+            return with_references(*methods_unchecked(layer_recipe(result)))
+        return with_references(*methods(check))
+
+    def _legend_of(self, result: Image) -> str:
+        check, limits = self._check_of(result), self._contrast(result)
+        if check is None:
+            return legend_unchecked(layer_recipe(result), limits)
+        return legend(check, limits)
 
     def _check_of(self, result: Image) -> Check | None:
         job = self._job_of(result)
         return None if job is None else job.check
 
-    def _copy(self, result: Image, text: str) -> None:
-        """Copy a text, with a note if the check it tells of has not ended."""
-        job = self._job_of(result)
-        self.copied.copy(text, "" if job is None else readings.unfinished(job))
-
-    def _contrast(self) -> str:
+    def _contrast(self, result: Image) -> str:
         """Contrast limits of original and result; empty where there are none."""
-        try:
-            pair = compared_pair(self._viewer)
-        except InputError:
-            return ""
-        if any(layer.rgb for layer in pair):
+        original = original_of(result, self._viewer)
+        if not isinstance(original, Image) or original.rgb:
             return ""
         first, second = (
             f"{low:.4g} to {high:.4g}"
-            for low, high in (layer.contrast_limits for layer in pair)
+            for low, high in (one.contrast_limits for one in (original, result))
         )
         if first == second:
             return f"both are shown with the contrast limits {first}"

@@ -18,6 +18,7 @@ from napari.viewer import Viewer
 from napari_zssr.checks import ISOTROPIC, MAX_FACTOR
 from napari_zssr.config import PRESETS, Config, change
 from napari_zssr.errors import InputError
+from napari_zssr.imaging.noise import is_noisy
 from napari_zssr.plugin.form.advanced import NUMBERS, AdvancedFields
 from napari_zssr.plugin.form.beads import Images
 from napari_zssr.plugin.form.blur import BlurFields
@@ -40,7 +41,6 @@ from napari_zssr.plugin.layers.layers import (
     in_rectangle,
     level0,
 )
-from napari_zssr.plugin.summary import STRONG_NOISE
 
 WHOLE, VIEW, ALL, CURRENT, STORED = "whole", "view", "all", "current", "stored"
 DRAW, DRAWN_NAME = "draw", "Area"
@@ -64,7 +64,7 @@ AS_IT_IS, BY_NUMBER = "as it is", "by a number"
 ONLY_RESTORED = (
     "Factor 1 keeps the size: noise is removed, and the blur if you give one."
 )
-HINT_AT_1 = "Very noisy: with factor 1 the noise is reduced without enlarging."
+HINT_AT_1 = "The image is noisy: factor 1 reduces the noise without enlarging."
 AXIAL_CHOICES = [AS_IT_IS, ISOTROPIC, BY_NUMBER]
 
 
@@ -165,7 +165,7 @@ class FactorFields(Column):
                 f"Voxels become cubes, 1/{finest:g} of a pixel wide. With factor 1 "
                 "they are one pixel wide, in fewer slices."
             )
-        if finest > 1 and self._noise >= STRONG_NOISE:
+        if finest > 1 and is_noisy(self._noise):
             text = f"{text} {HINT_AT_1}".lstrip()
         set_text(self.meaning, text)
 

@@ -31,6 +31,7 @@ from napari_zssr.stack.axis_labels import (
     settle_axes,
 )
 from napari_zssr.stack.image import (
+    OF_PIXELS,
     Channel,
     ImageStack,
     factor_per_axis,
@@ -384,7 +385,7 @@ def layer_stack(
     data = to_native(check_pixels(stack.data))
     content = np.ascontiguousarray(data).data.cast("B")
     checksum = hashlib.sha256(content).hexdigest()[:16]
-    return replace(stack, data=data, checksum=checksum)
+    return replace(stack, data=data, checksum=f"{OF_PIXELS}{checksum}")
 
 
 # Share of the contrast limits' width by which a result may leave them; pixels along
