@@ -166,6 +166,7 @@ def test_the_blur_along_z_counts_as_done_before_training_begins() -> None:
 def test_where_a_run_stands() -> None:
     train = Progress(stage="train", step=40, total=400, plane=2, planes=40)
     assert status(train, 130) == "Slice 3 of 40 · training · about 2 min left"
+    assert status(train, 0.04) == "Slice 3 of 40 · training · nearly done"
     assert status(Progress(stage="read", step=0, total=1)) == "Reading"
     whole = status(train, 130, job="layer 2 of 3", network=(1, 3))
     assert whole == (

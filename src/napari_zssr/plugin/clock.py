@@ -20,6 +20,8 @@ from napari_zssr.units import duration_text
 from napari_zssr.zssr.cost import Passes, Work, total
 
 EARLIEST_S = 3.0
+# Below this the rest is not told in seconds: it may last a little longer.
+LEAST_LEFT_S = 0.5
 JOIN = " \u00b7 "
 # Stages that do not count towards the completed fraction.
 BEFORE = ("read", "plan", "learn")
@@ -160,7 +162,8 @@ def status(
         parts.append(f"network {network[0]} of {network[1]}")
     parts.append(stage_text(event.stage))
     if left is not None:
-        parts.append(f"about {duration_text(left)} left")
+        is_over = left < LEAST_LEFT_S
+        parts.append("nearly done" if is_over else f"about {duration_text(left)} left")
     return sentence_case(JOIN.join(parts))
 
 
