@@ -384,9 +384,13 @@ def test_the_same_again_is_not_computed_again(desk: Desk) -> None:
 def test_it_follows_the_settings(desk: Desk) -> None:
     desk.panel.start()
     desk.until(desk.pictures)
+    assert desk.panel.share.before.value == "interpolated"
     desk.request.append(asked(desk.layer, factor=3))
     desk.panel.update(desk.request[-1])
     desk.until(lambda: desk.pictures()[0].data.shape[-1] == 3 * 128)
+    desk.request.append(asked(desk.layer, factor=1, noise="0.05"))
+    desk.panel.update(desk.request[-1])
+    assert desk.panel.share.before.value == "original"
 
 
 def test_the_picture_keeps_to_its_own_layer_until_there_is_another(

@@ -26,7 +26,7 @@ from napari_zssr.plugin.form.rows import (
     set_text,
     text_label,
 )
-from napari_zssr.plugin.form.split_slider import SplitSlider
+from napari_zssr.plugin.form.split_slider import ORIGINAL, SplitSlider
 from napari_zssr.plugin.layers.layers import current_slice, current_view, unwrapped
 from napari_zssr.plugin.preview.detail import most_detailed
 from napari_zssr.plugin.preview.scene import Scene, Target, nearest_target
@@ -130,6 +130,8 @@ FINISHED = "Preview finished. "
 ONLY_PLANES = " Z is not previewed; to see it, set the factor in XY to 1."
 INTERPOLATED = "Cubic interpolation, while the network trains."
 OPEN, CLOSE = "Preview", "Close preview"
+# What the side before shows of an image that is enlarged.
+SMOOTHED = "interpolated"
 # Height that is kept for messages while a preview is open.
 MESSAGE_LINES = 7
 
@@ -226,9 +228,9 @@ class PreviewPanel:
             "Key: Ctrl+P.",
         )
         self.share = SplitSlider(
-            "Far left shows only 'before': the image enlarged by bicubic "
-            "interpolation, or as it is with a factor of 1. Far right shows only "
-            "'after', the result. In between, 'before' is left of the line."
+            "Far left shows only the original: enlarged by interpolation, which has "
+            "smooth pixels, or as it is with a factor of 1. Far right shows only the "
+            "result. In between, the original is left of the line."
         )
         self.sections = CheckBox(
             name="sections",
@@ -373,6 +375,9 @@ class PreviewPanel:
         self.share.view.visible = self.active
         self.message.visible = self.active or bool(self.message.value)
         target = self._target
+        if target is not None:
+            is_plain = target.factor_z is None and max(target.factors) == 1
+            self.share.before.value = ORIGINAL if is_plain else SMOOTHED
         self._turned.visible = target is not None and target.factor_z is not None
         if not self._turned.visible:
             self.sections.value = False
