@@ -37,8 +37,9 @@ from napari_zssr.plugin.form.form import common_name
 from napari_zssr.plugin.layers.layers import layer_recipe
 from napari_zssr.progress import drain
 from napari_zssr.stack.axis_labels import labelled
+from napari_zssr.stack.check import check_files
 from napari_zssr.stack.image import Channel, planes
-from napari_zssr.stack.methods import methods_unchecked
+from napari_zssr.stack.methods import methods, methods_unchecked
 from napari_zssr.stack.noise_estimate import plane_noise_level
 from napari_zssr.stack.report import recipe
 from napari_zssr.stack.run import upscale_steps
@@ -372,6 +373,14 @@ def test_results_are_saved_beside_their_original(
     written = read(asked[0])
     assert [channel.name for channel in written.channels] == names
     assert written.axes == "CYX"
+    kept = read_provenance(asked[0])
+    assert kept is not None
+    assert kept["input"]["shape"] == [2, 24, 24]
+    assert [plane["plane"] for plane in kept["report"]["planes"]] == [0, 1]
+    check = check_files(written, read(path), recipe=kept)
+    assert len(check.planes) == 2
+    assert not check.messages
+    assert "no recipe" not in methods(check)[0]
     assert written.size_um("X") == pytest.approx(0.05)
     again = window.viewer.open(asked[-1], plugin="napari-zssr")
     assert [layer.name for layer in again] == [

@@ -134,16 +134,22 @@ def _checked(check: Check) -> str:
     known = changes[np.isfinite(changes)]
     parts = [f"The result was checked on {some} (napari-zssr {_version(check)}):"]
     if known.size:
-        changed = sum(int(plane.flux.changed.sum()) for plane in check.planes)
         objects = sum(plane.flux.judged for plane in check.planes)
-        beyond = changed or "none"
-        most = known[np.argmax(np.abs(known))]
+        changed = np.concatenate(
+            [plane.flux.changes[plane.flux.changed] for plane in check.planes]
+        )
+        told = known if not changed.size else changed[np.isfinite(changed)]
+        most = told[np.argmax(np.abs(told))] if told.size else math.nan
+        at_most = f"{signed(100 * most)} % at most"
+        if changed.size:
+            beyond = f"{changed.size} of them by more than 1 % beyond the noise"
+            beyond += f" ({at_most})" * (told.size > 0)
+        else:
+            beyond = f"{at_most}, none of them by more than 1 % beyond the noise"
         parts.append(
             "summed intensities above the background of "
             f"{counted(objects, 'object')} changed by "
-            f"{signed(100 * np.median(known))} % in the median and "
-            f"{signed(100 * most)} % at most, {beyond} of them by more than 1 % "
-            "beyond the noise;"
+            f"{signed(100 * np.median(known))} % in the median and {beyond};"
         )
     else:
         parts.append("no object was bright enough for its sum to be compared;")

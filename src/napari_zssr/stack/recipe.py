@@ -43,6 +43,56 @@ def axial_reports(recipe: Recipe) -> Sequence[Recipe]:
     return (recipe.get("report") or {}).get("axial") or ()
 
 
+def joined(recipes: Sequence[Recipe], axes: str, name: str) -> dict[str, Any] | None:
+    """Recipe of an image whose channels were each made like one of these, in order.
+
+    `axes` are those of the image. None where settings or sizes differ.
+    """
+    first, count = recipes[0], len(recipes)
+    source, lateral = first.get("input") or {}, axes[-3:] == "CYX"
+    if not lateral or source.get("axes") != axes.replace("C", ""):
+        return None
+    for one in recipes:
+        alike = one.get("config") == first.get("config") and "report" in one
+        if not alike or one["input"]["shape"] != source["shape"]:
+            return None
+    reports = [one["report"] for one in recipes]
+
+    def with_channel(values: Sequence[Any], value: Any) -> list[Any]:
+        return [*values[:-2], value, *values[-2:]]
+
+    # Among the axes of planes the channel changes first.
+    planes = [
+        {**plane, "plane": plane["plane"] * count + channel}
+        for channel, report in enumerate(reports)
+        for plane in report.get("planes") or ()
+    ]
+    along_z = [
+        {**one, "channel": channel}
+        for channel, report in enumerate(reports)
+        for one in report.get("axial") or ()
+    ]
+    made = source | {
+        "name": name,
+        "checksum": "",
+        "axes": axes,
+        "shape": with_channel(source["shape"], count),
+        "spacing": with_channel(source["spacing"], None),
+        "units": with_channel(source["units"], None),
+    }
+    report = reports[0] | {
+        "planes": sorted(planes, key=lambda plane: int(plane["plane"])),
+        "axial": along_z,
+        "kernels": [one for report in reports for one in report.get("kernels") or ()],
+        "messages": [one for report in reports for one in report.get("messages") or ()],
+        "seconds": sum(report["seconds"] for report in reports),
+        "sentence": " ".join(report["sentence"] for report in reports),
+        "input_name": name,
+        "input_checksum": "",
+    }
+    return {**first, "input": made, "report": report}
+
+
 def factor_along(recipe: Recipe, letter: str) -> float | None:
     """Enlargement along an axis; None where the recipe does not tell it."""
     config = recipe.get("config") or {}

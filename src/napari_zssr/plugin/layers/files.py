@@ -39,6 +39,7 @@ from napari_zssr.stack.image import (
     is_lazy,
     load_pixels,
 )
+from napari_zssr.stack.recipe import joined
 
 # Of a file with more, only the largest image is opened.
 MOST_IMAGES = 8
@@ -343,7 +344,7 @@ def write_ome_tiff(path: str, layer_data: Sequence[LayerData]) -> list[str]:
         stack = layer_stack(layers[0])
         if not {"C", "S"} & set(stack.axes):
             stack = replace(stack, channels=(_channel(layers[0]),))
-    written = write(path, stack, overwrite=True, provenance=_recipes(layers))
+    written = write(path, stack, overwrite=True, provenance=_recipes(layers, stack))
     return [str(written)]
 
 
@@ -403,8 +404,8 @@ def _channel(layer: Image) -> Channel:
     return replace(channel, name=layer.name, color=color)
 
 
-def _recipes(layers: Sequence[Image]) -> dict[str, Any] | None:
-    """Recipe of the layer, or recipes by the layers' names."""
+def _recipes(layers: Sequence[Image], stack: ImageStack) -> dict[str, Any] | None:
+    """Recipe of a layer, or of an image of several; by their names if they differ."""
     recipes = {
         layer.name: layer.metadata[KEY]
         for layer in layers
@@ -412,7 +413,10 @@ def _recipes(layers: Sequence[Image]) -> dict[str, Any] | None:
     }
     if not recipes or len(layers) == 1:
         return next(iter(recipes.values()), None)
-    return {"program": "napari-zssr", "layers": recipes}
+    one = None
+    if len(recipes) == len(layers):
+        one = joined(list(recipes.values()), stack.axes, stack.name)
+    return one or {"program": "napari-zssr", "layers": recipes}
 
 
 _NEUBIAS = (
