@@ -50,7 +50,7 @@ from napari_zssr.stack import check as _check
 from napari_zssr.stack.axis_labels import labelled
 from napari_zssr.stack.check import check_files, check_steps
 from napari_zssr.stack.detail import Detail, Finest
-from napari_zssr.stack.methods import methods
+from napari_zssr.stack.methods import legend, methods
 from napari_zssr.stack.report import recipe
 from napari_zssr.stack.run import upscale_steps
 from napari_zssr.stack.verdict import LIMITS, _kept, verdict
@@ -1202,3 +1202,8 @@ def test_detail_that_is_invented_is_a_problem(
     assert told.is_good is (share > 0.6)
     shown = f"{min(100, 100 * share):.0f} ± 4 % is confirmed by the other half"
     assert readings.confirmed(plane.detail) == shown
+    figure = legend(replace(check, planes=(plane,)))
+    assert (
+        f"{min(100, 100 * share):.0f} % was found in both of two halves of the input"
+        in figure
+    )

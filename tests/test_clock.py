@@ -286,6 +286,11 @@ def test_what_may_mislead_is_shown_at_once() -> None:
         told = replace(report, planes=(), axial=(axial,))
         message = finished_message("cells", told, config)
         assert message.details.startswith(EVENLY_SPACED) is message.opened is warns
+    # Along Z nothing can be confirmed, so it is not promised.
+    noisy = replace(report, planes=(), axial=(replace(along, noise=STRONG_NOISE),))
+    details = finished_message("cells", noisy, config).details
+    assert details.startswith(VERY_NOISY.format(""))
+    assert "confirmed" not in details
 
 
 @pytest.mark.parametrize(

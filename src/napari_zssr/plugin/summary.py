@@ -181,7 +181,7 @@ def _outcome(report: Report, config: Config) -> str:
     """What came of a run, in a few words."""
     # What comes first is read even where the line is cut off.
     base = baseline(config.factors).name.removesuffix(" interpolation")
-    rival = baseline(config.factors).rival.removesuffix(" interpolation")
+    rival = base if max(config.factors) > 1 else "untreated"
     learned = [plane for plane in report.planes if plane.returned == "learned"]
     if report.only_interpolated:
         doubted = any((p.assessment or {}).get("reason") for p in report.planes)
