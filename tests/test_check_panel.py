@@ -971,13 +971,13 @@ def test_a_verdict_says_on_how_little_it_rests(qtbot: Any) -> None:
     assert (
         "no object's intensity changed by more than 1 % beyond its noise (only 1 "
         "object)"
-    ) in _kept(check.planes)[0]
+    ) in _kept(check)[0]
     assert readings.rows(plane, None)[readings.FLUX].endswith(
         "in only 1 object (within its noise)"
     )
     few = replace(plane.spots, spots=2, lost=0, mean=(0.0, 0.0), rms=0.076, moved=False)
     check = replace(check, planes=(replace(plane, spots=few),))
-    kept, unknown = _kept(check.planes)
+    kept, unknown = _kept(check)
     assert not any("spots" in sentence for sentence in kept)
     assert "positions (only 2 spots found)" in unknown
     one = replace(check, planes=(replace(plane, spots=replace(few, spots=1)),))

@@ -171,16 +171,25 @@ class Check:
     messages: tuple[str, ...] = ()
 
     @property
+    def changed_objects(self) -> int:
+        """Objects of all planes whose intensity changed."""
+        return sum(int(plane.flux.changed.sum()) for plane in self.planes)
+
+    @property
+    def judged_objects(self) -> int:
+        """Objects of all planes of which it is known whether they changed."""
+        return sum(plane.flux.judged for plane in self.planes)
+
+    @property
     def sentence(self) -> str:
         """What the checks of all planes come to."""
         if len(self.planes) == 1:
             return " ".join(self.planes[0].sentences)
-        objects = sum(plane.flux.judged for plane in self.planes)
-        changed = sum(int(plane.flux.changed.sum()) for plane in self.planes)
         moved = sum(plane.spots.moved for plane in self.planes)
+        objects = counted(self.judged_objects, "object")
         return (
             "Summed intensities changed by more than 1 % beyond the noise in "
-            f"{changed} of {counted(objects, 'object')}; spots moved in {moved} of "
+            f"{self.changed_objects} of {objects}; spots moved in {moved} of "
             f"{len(self.planes)} planes. {self._agreements} {self._details}"
         )
 

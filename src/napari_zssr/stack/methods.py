@@ -15,7 +15,7 @@ from napari_zssr.progress import sentence_case
 from napari_zssr.stack.check import Check, PlaneCheck
 from napari_zssr.stack.methods_processing import References, input_um, processing, shown
 from napari_zssr.stack.recipe import axial_reports, planes_name, was_interpolated
-from napari_zssr.stack.verdict import median_confirmed, scope, verdict
+from napari_zssr.stack.verdict import LOOK_AGAIN, median_confirmed, scope, verdict
 from napari_zssr.units import counted, signed
 
 SQUIRREL = (
@@ -67,7 +67,7 @@ def legend(check: Check, contrast: str = "") -> str:
     share = median_confirmed(check.planes)
     confirmed = f" Of the fine detail, {100 * share:.0f} % was found in both of two "
     confirmed += "halves of the input with independent noise."
-    told = found.text.removeprefix("Look again before you publish: ")
+    told = found.text.removeprefix(LOOK_AGAIN)
     if found.is_good:
         told = "no problem found."
     elif found.is_good is None:
@@ -134,7 +134,6 @@ def _checked(check: Check) -> str:
     known = changes[np.isfinite(changes)]
     parts = [f"The result was checked on {some} (napari-zssr {_version(check)}):"]
     if known.size:
-        objects = sum(plane.flux.judged for plane in check.planes)
         changed = np.concatenate(
             [plane.flux.changes[plane.flux.changed] for plane in check.planes]
         )
@@ -148,7 +147,7 @@ def _checked(check: Check) -> str:
             beyond = f"{at_most}, none of them by more than 1 % beyond the noise"
         parts.append(
             "summed intensities above the background of "
-            f"{counted(objects, 'object')} changed by "
+            f"{counted(check.judged_objects, 'object')} changed by "
             f"{signed(100 * np.median(known))} % in the median and {beyond};"
         )
     else:

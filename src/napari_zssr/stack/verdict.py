@@ -26,6 +26,8 @@ UNCONFIRMED = "{:.0f} % of the fine detail is not confirmed and may be noise"
 # Share of the detail that must be confirmed, beyond twice its error; of confocal
 # captures 83 % and more is.
 LEAST_CONFIRMED = 0.7
+# Before what disagrees with the original.
+LOOK_AGAIN = "Look again before you publish: "
 # Planes that are named one by one.
 NAMED = 3
 
@@ -61,9 +63,9 @@ def verdict(check: Check, *, so_far: bool = False) -> Verdict:
     """One sentence on all planes that were checked, perhaps not the last word."""
     problems = _problems(check)
     if problems:
-        text = f"Look again before you publish: {'; '.join(problems)}."
+        text = f"{LOOK_AGAIN}{'; '.join(problems)}."
         return Verdict(is_good=False, text=text)
-    kept, unknown = _kept(check.planes)
+    kept, unknown = _kept(check)
     if not kept:
         return Verdict(
             is_good=None,
@@ -100,8 +102,7 @@ def _changed_objects(check: Check) -> str:
     changed = [plane for plane in check.planes if plane.flux.changed.any()]
     if not changed:
         return ""
-    count = sum(int(plane.flux.changed.sum()) for plane in changed)
-    of = counted(sum(plane.flux.judged for plane in check.planes), "object")
+    count, of = check.changed_objects, counted(check.judged_objects, "object")
     text = f"the intensity of {count} of {of} changed beyond noise"
     worst = max(changed, key=lambda plane: np.nanmax(_sizes(plane.flux), initial=-1))
     sizes = _sizes(worst.flux)
@@ -145,9 +146,9 @@ def _where(some: Sequence[PlaneCheck], check: Check) -> str:
     return f" in {len(some)} of {len(check.planes)} {name}"
 
 
-def _kept(planes: Sequence[PlaneCheck]) -> tuple[list[str], list[str]]:
+def _kept(check: Check) -> tuple[list[str], list[str]]:
     """What is as it was, with what it rests on, and of what nothing is known."""
-    objects = sum(plane.flux.judged for plane in planes)
+    planes, objects = check.planes, check.judged_objects
     spots = [plane.spots.spots for plane in planes]
     judged = sum(count for count in spots if count >= LEAST_SPOTS)
     too_few = f"only {counted(sum(spots), 'spot')}" if any(spots) else "no spot"
